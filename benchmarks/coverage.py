@@ -48,10 +48,10 @@ def _coverage_figure(name: str, asked: str) -> Figure:
 
 
 def _race_figure(name: str, best: int) -> Figure:
-    alpha, races, looks = 0.05, SWEEPS, (10, 15, 20, 30, 40)
-    rate = drop_rate(WORLDS[name], best, alpha=alpha, races=races, looks=looks)
+    alpha, races, counts = 0.05, SWEEPS, (10, 15, 20, 30, 40)
+    rate = drop_rate(WORLDS[name], best, alpha=alpha, races=races, counts=counts)
     return Figure(
-        f"race drops a best setting in {len(looks)} looks, {WORLDS[name].what}",
+        f"race drops a best setting in {len(counts)} analyses, {WORLDS[name].what}",
         f"{rate:.1%}",
         f"<= {alpha:.0%}",
         rate <= alpha,

@@ -81,7 +81,7 @@ def _figures(folder: Path) -> Iterator[Figure]:
         for result in CounterfactualEvaluator(recording).evaluate(settings):
             rows = result.rows
             replies = sum(row.is_reply_exact for row in rows) / len(rows)
-            turns = sum(row.standing is Coverage.EXACT for row in rows) / len(rows)
+            turns = sum(row.coverage is Coverage.EXACT for row in rows) / len(rows)
             yield Figure(
                 f"`{named}` recorded, `{result.setting}` asked: replies / whole turns exact",
                 f"{replies:.0%} / {turns:.0%}",

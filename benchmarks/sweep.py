@@ -83,7 +83,7 @@ def _sweep_here(recording: Path, folder: Path, count: int, jobs: int) -> dict[st
     if jobs != 1:
         # Their memory is known once they have ended.
         get_reusable_executor().shutdown(wait=True)
-    marks = Counter(str(row.standing) for row in finished.rows)
+    marks = Counter(str(row.coverage) for row in finished.rows)
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     worker = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     return {

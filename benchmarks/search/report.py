@@ -1,4 +1,4 @@
-"""What a run leaves behind: one Markdown file, one JSON file, the figures, and the page."""
+"""The report of a run: one Markdown file, one JSON file, the figures, and a part of a page."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -26,11 +26,11 @@ BEGIN = "<!-- Written by `python -m benchmarks.search` from here on. Do not edit
 END = "<!-- Written by `python -m benchmarks.search` up to here. -->"
 
 SHOWN_SETTING = "simulated: accuracy 0.5, similarity 0.3, gain 0.5"
-"""The cell of the grid that has a panel beside the recorded pools."""
+"""The cell of the grid that is drawn next to the recorded pools."""
 
 
 def claims(found: Found) -> list[Figure]:
-    """Return every promise with what was found."""
+    """Return every claim with its measured value."""
     figures = quality_claims(found.pools) + rounds_claims() + harmless_claims(found.harmless)
     for mix, (_, saved) in found.savings.items():
         figures += saving_claims(mix, saved)
@@ -42,23 +42,23 @@ def results_markdown(found: Found, facts: Mapping[str, str]) -> str:
     parts = ["# Search: quality, calls, rounds\n"]
     parts.append("\n".join(f"- {name}: {value}" for name, value in facts.items()) + "\n")
     parts.append(
-        "One request is one call that a provider would bill: it brings candidates, or reads "
-        "them. Requests, completions (candidates received), items read and rounds are means a "
-        "prompt. True quality is the truth of the final pick alone, with its 95 % interval; "
-        "differences are paired over prompts, each prompt's seeds averaged first. Not worse: "
-        "the interval excludes a loss of more than 1 % of the gap from a pick by lot to the "
-        "best pick.\n"
+        "A request is one call that a provider would charge: it generates candidates or judges "
+        "them. Requests, completions (candidates received), judged items and rounds are means "
+        "per prompt. True quality is that of the final pick alone, with its 95 % interval. "
+        "Differences are paired over prompts; the seeds of a prompt are averaged first. Not "
+        "worse: the interval excludes a loss of more than 1 % of the gap between a random pick "
+        "and the best pick.\n"
     )
-    parts += ["## What it must reach\n", markdown([Measured("search", claims(found))])]
+    parts += ["## Targets\n", markdown([Measured("search", claims(found))])]
     parts += [f"{key} was not run: {why}\n" for key, why in found.absent.items()]
     for pool, (description, cost_model) in found.described.items():
         rows = [row for row in found.pools if row.pool == pool]
         parts += [f"## {pool}\n", f"{description}\n\n{cost_model}\n", table.pool_table(rows)]
-    parts.append("## What `min_gain` saves\n")
+    parts.append("## Savings by `min_gain`\n")
     parts.append(
-        "Quality on a scale where 0 is a pick by lot and 1 the best pick, on average over each "
-        "pool. The fixed plan is `listwise` by cap. The value that is claimed was chosen on the "
-        f"tuning half: {HEADLINE_MIN_GAIN:g}.\n"
+        "Mean quality over each pool, on a scale where 0 is a random pick and 1 the best pick. "
+        "The fixed plan is `listwise` by cap. The claimed value was chosen on the tuning half: "
+        f"{HEADLINE_MIN_GAIN:g}.\n"
     )
     for mix, (points, saved) in found.savings.items():
         parts += [f"### {mix}\n", table.saving_table(points, saved)]
@@ -73,22 +73,21 @@ _GRID_NOTE = (
     "classic search at 11.\n"
 )
 _OVERHEAD_NOTE = (
-    "Processor time of the search alone, models answering at once: a step is one proposal asked "
-    "and its answer told. In one process, taking turns; treequest in place.\n"
+    "Processor time of the search alone, with models that answer immediately. A step is one "
+    "proposal and its answer. All are measured alternately in one process; treequest is driven "
+    "by its `ask_batch` and `tell`.\n"
 )
 
 
 def page_part(found: Found, facts: Mapping[str, str], figure: str) -> str:
-    """Return the generated part of the page that holds the simulator beside the pools.
+    """Return the generated part of the page that compares the simulator with the pools.
 
     Args:
-        found: what a run found.
-        facts: of the run.
-        figure: where the page finds the figure.
+        figure: path of the figure, as linked from the page.
     """
     lines = [BEGIN, "", "; ".join(f"{name} {value}" for name, value in facts.items()) + ".", ""]
     if not found.trust:
-        lines += ["No recorded pool was on this machine, so there is nothing to hold it against."]
+        lines += ["No recorded pool was on this machine, so there is nothing to compare it with."]
     else:
         words = "Recorded (solid, with 95 % bands) and simulated (dashed) curves of each pool"
         lines += [f"![{words}]({figure})", "", table.trust_table(found.judges, found.trust).strip()]
@@ -116,14 +115,12 @@ def _json(found: Found, facts: Mapping[str, str]) -> dict[str, Any]:
 def write_results(
     found: Found, facts: Mapping[str, str], folder: Path, *, page: Path, figure_from_page: str
 ) -> list[Path]:
-    """Write everything and return what was written.
+    """Write all files of the report, and return their paths.
 
     Args:
-        found: what a run found.
-        facts: of the run.
         folder: for the results; made where it is missing.
-        page: whose generated part is replaced; it must be there.
-        figure_from_page: where that page finds the simulator's figure.
+        page: the page whose generated part is replaced; it must exist.
+        figure_from_page: path of the simulator's figure, as linked from the page.
     """
     folder.mkdir(parents=True, exist_ok=True)
     document = json.dumps(_json(found, facts), indent=1, ensure_ascii=False)
@@ -144,8 +141,8 @@ def _figures(found: Found, facts: Mapping[str, str]) -> dict[str, bytes]:
     shown = [*found.pools, *(row for row in found.grid if row.pool == SHOWN_SETTING)]
     half = facts["prompts"]
     caption = (
-        f"{half}; bands: 95 % intervals over prompts, the others' are in the table; "
-        "dashed: peers; dotted: a pick by lot, the best pick"
+        f"{half}; bands: 95 % intervals over prompts (all others are in the table); "
+        "dashed: peers; dotted: a random pick and the best pick"
     )
     drawn = {
         "search_calls.svg": draw(
@@ -163,5 +160,5 @@ def _figures(found: Found, facts: Mapping[str, str]) -> dict[str, bytes]:
 
 
 def _drawn_policies(policies: Sequence[str]) -> list[str]:
-    """Return those with a curve: the packed form is in the table, and would hide `listwise`."""
+    """Return the policies with a curve; the packed one would hide `listwise`."""
     return [policy for policy in policies if policy != "best-of-N, packed"]

@@ -147,7 +147,7 @@ class TuneOptions(CommandOptions):
     trust_code: TrustCodeOption = []
 
     @cached_property
-    def purse(self) -> "SpendingCap":
+    def budget(self) -> "SpendingCap":
         """What all paid calls may spend together: bought ones and a referee's."""
         from callwise.recordings.counterfactual.purchase import SpendingCap
 
@@ -166,7 +166,7 @@ class TuneOptions(CommandOptions):
         """Where the quality of replies comes from."""
         from callwise.tuning.judge.judge_sweep import QualityRequest
 
-        return QualityRequest(self.quality, self.labels, self.repeats, purse=self.purse)
+        return QualityRequest(self.quality, self.labels, self.repeats, budget=self.budget)
 
 
 def tune(options: TuneOptions) -> None:
@@ -269,7 +269,7 @@ def _swept(
         if buyer is not None:
             request, evaluator = buyer
             finished = _sweep(options, request, recording, evaluator)
-            say(spent(evaluator.purse))
+            say(spent(evaluator.budget))
             return finished
         say("Nothing was bought.")
         return _sweep(options, request, recording)

@@ -87,7 +87,7 @@ class ScriptedEvaluator:
             conversation=f"talk-{conversation}",
             turn=turn,
             seed=0,
-            standing=Coverage.EXACT if is_exact else Coverage.BOUNDED,
+            coverage=Coverage.EXACT if is_exact else Coverage.BOUNDED,
             diverged_at=None if is_exact else 2,
             missing_calls=0 if is_exact else 3,
             missing_tokens=0 if is_exact else 900,

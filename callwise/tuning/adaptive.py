@@ -18,12 +18,12 @@ import orjson
 from pydantic import JsonValue
 
 from callwise.calls.errors import ConfigError
-from callwise.tuning.grid import LeftOut, Validate, rounded, setting_of
+from callwise.tuning.grid import LeftOut, Validate, problem_of, rounded, setting_of
 from callwise.tuning.row import TurnRow
 from callwise.tuning.setting import Evaluator, Setting
 from callwise.tuning.sweep_spec import KnobRange, ObjectiveValues, SweepSpec, mean_figures
 from callwise.tuning.sweep_store import SweepStore
-from callwise.tuning.sweep_workers import OnResult, run_sweep
+from callwise.tuning.sweep_workers import run_sweep
 
 if TYPE_CHECKING:
     import optuna
@@ -38,7 +38,6 @@ class StudyOutcome:
     """The settings that an adaptive sampler tried.
 
     Args:
-        settings: distinct, in the order in which they were first asked for.
         failed: trials without objectives, and why: combinations that cannot run, settings
             whose figures are not known.
     """
@@ -61,27 +60,17 @@ def run_study(
     *,
     preset: str,
     validate: Validate,
-    jobs: int = -1,
-    chunk: int = 1,
-    on_result: OnResult | None = None,
-    client: Any = None,
     values_of: Callable[[Sequence[TurnRow]], ObjectiveValues] | None = None,
+    **options: Any,
 ) -> StudyOutcome:
     """Ask for settings and evaluate them, batch by batch, until the sweep has its trials.
 
     Args:
         spec: a sweep whose sampler is `nsga2` or `tpe`. Plan it first (`plan_settings`), so
             that a misspelt knob is found before anything runs.
-        evaluator: see `run_sweep`.
-        store: of the sweep; also has the trials of earlier runs.
-        preset: where the sweep names none.
-        validate: the app's own; a combination for which it raises cannot run.
-        jobs: see `run_sweep`.
-        chunk: see `run_sweep`.
-        on_result: see `run_sweep`; `total` counts the batch.
-        client: see `run_sweep`.
         values_of: returns a setting's objectives, or the reason why they are not known; None
             takes the means that the sweep names.
+        options: of `run_sweep`; a batch is its total.
 
     Raises:
         ConfigError: when optuna is not installed, or a combination cannot run and the sweep
@@ -93,7 +82,10 @@ def run_study(
     stored = store.trials
     settings: dict[str, Setting] = {}
     failed: dict[str, LeftOut] = {}
-    study = _study(spec)
+    goals = {"min": "minimize", "max": "maximize"}
+    with _quiet():
+        directions = [goals[objective.goal] for objective in spec.objectives]
+        study: optuna.Study = _optuna().create_study(directions=directions)
     for batch, start in enumerate(range(0, spec.trials, spec.batch)):
         size = min(spec.batch, spec.trials - start)
         study.sampler = _sampler(spec, batch)
@@ -102,36 +94,24 @@ def run_study(
         asked = [_asked(trial, spec, preset, validate) for trial in trials]
         told = stored[start : start + size]
         if not told:
-            _run(
-                asked, evaluator, store, jobs=jobs, chunk=chunk, on_result=on_result, client=client
-            )
+            possible = {each.setting.name: each.setting for each in asked if not each.problem}
+            run_sweep(list(possible.values()), evaluator, store, **options)
             told = [(each.setting.name, _told(each, store, values_of)) for each in asked]
             store.add_trials(told)
-        _check_trials(store, asked, told)
+        if [each.setting.name for each in asked] != [name for name, _ in told]:
+            raise ConfigError(
+                f"the trials stored in {store.path} are not those that the sampler asks for now, "
+                "perhaps because another version of optuna chose them: start over with --fresh"
+            )
         for each, (name, values) in zip(asked, told, strict=True):
             settings.setdefault(name, each.setting)
-            if isinstance(values, str):
-                failed[name] = LeftOut(name, values)
-            _tell(study, each.trial, values)
+            with _quiet():
+                if isinstance(values, str):
+                    failed[name] = LeftOut(name, values)
+                    study.tell(each.trial, state=_optuna().trial.TrialState.FAIL)
+                else:
+                    study.tell(each.trial, list(values))
     return StudyOutcome(tuple(settings.values()), tuple(failed.values()))
-
-
-def _check_trials(
-    store: SweepStore, asked: Sequence[_AskedTrial], told: Sequence[tuple[str, ObjectiveValues]]
-) -> None:
-    """Raise when the stored trials are not those that the sampler asks for."""
-    if [each.setting.name for each in asked] != [name for name, _ in told]:
-        raise ConfigError(
-            f"the trials stored in {store.path} are not those that the sampler asks for now, "
-            "perhaps because another version of optuna chose them: start over with --fresh"
-        )
-
-
-def _run(
-    asked: Sequence[_AskedTrial], evaluator: Evaluator, store: SweepStore, **options: Any
-) -> None:
-    possible = {each.setting.name: each.setting for each in asked if not each.problem}
-    run_sweep(list(possible.values()), evaluator, store, **options)
 
 
 def _optuna() -> Any:
@@ -156,16 +136,6 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         log.set_verbosity(verbosity)
-
-
-def _study(spec: SweepSpec) -> "optuna.Study":
-    """Return an empty study in memory."""
-    goals = {"min": "minimize", "max": "maximize"}
-    with _quiet():
-        study: optuna.Study = _optuna().create_study(
-            directions=[goals[objective.goal] for objective in spec.objectives]
-        )
-    return study
 
 
 def _sampler(spec: SweepSpec, batch: int) -> Any:
@@ -211,16 +181,12 @@ def _values_asked(params: Mapping[str, Any], spec: SweepSpec) -> dict[str, JsonV
 
 def _asked(trial: "optuna.Trial", spec: SweepSpec, preset: str, validate: Validate) -> _AskedTrial:
     setting = setting_of(spec, preset, _values_asked(trial.params, spec))
-    problem = ""
-    try:
-        validate(setting)
-    except ConfigError as error:
-        if not spec.skip_impossible:
-            raise ConfigError(
-                f"setting {setting.name!r}: {error}\n"
-                "`skip_impossible: true` leaves combinations out that cannot run"
-            ) from error
-        problem = str(error)
+    problem = problem_of(setting, validate)
+    if problem and not spec.skip_impossible:
+        raise ConfigError(
+            f"setting {setting.name!r}: {problem}\n"
+            "`skip_impossible: true` leaves combinations out that cannot run"
+        )
     return _AskedTrial(trial, setting, problem)
 
 
@@ -231,11 +197,3 @@ def _told(
     name = asked.setting.name
     problem = asked.problem or store.errors.get(name, "")
     return problem or values_of(tuple(store.rows([name])))
-
-
-def _tell(study: "optuna.Study", trial: "optuna.Trial", told: ObjectiveValues) -> None:
-    with _quiet():
-        if isinstance(told, str):
-            study.tell(trial, state=_optuna().trial.TrialState.FAIL)
-        else:
-            study.tell(trial, list(told))

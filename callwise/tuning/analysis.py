@@ -8,13 +8,14 @@ the share of such turns.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
 from callwise.tuning.panel import Panel, panel_of
-from callwise.tuning.row import Coverage, TurnRow
-from callwise.tuning.statistics.bootstrap import DRAWS, Interval, mean_intervals
+from callwise.tuning.row import Coverage, TurnRow, rows_by_setting, sum_known
+from callwise.tuning.statistics.bootstrap import BootstrapOptions, Interval, mean_intervals
 from callwise.tuning.statistics.front import Front, pareto_front
 from callwise.tuning.statistics.imputation import impute, shared_error
 from callwise.tuning.statistics.recommendation import MARGIN_SHARE, Recommendation, recommend
@@ -50,10 +51,7 @@ class ToBuy:
     """Calls that a real run of some rows would have to buy.
 
     Args:
-        calls: number that are not recorded.
-        tokens: their input and output tokens, estimated; None when not known.
         usd: their price, estimated; None when not known, which is not 0.
-        turns: that need any.
     """
 
     calls: int
@@ -65,14 +63,11 @@ class ToBuy:
 def to_buy(rows: Sequence[TurnRow]) -> ToBuy:
     """Return the calls that rows lack; a call that several settings lack counts for each."""
     lacking = [row for row in rows if row.missing_calls]
-    tokens = [row.missing_tokens for row in lacking]
-    usd = [row.missing_usd for row in lacking]
-    known_tokens = [each for each in tokens if each is not None]
-    known_usd = [each for each in usd if each is not None]
+    tokens = sum_known(row.missing_tokens for row in lacking)
     return ToBuy(
         calls=sum(row.missing_calls for row in lacking),
-        tokens=sum(known_tokens) if len(known_tokens) == len(lacking) else None,
-        usd=math.fsum(known_usd) if len(known_usd) == len(lacking) else None,
+        tokens=None if tokens is None else int(tokens),
+        usd=sum_known(row.missing_usd for row in lacking),
         turns=len(lacking),
     )
 
@@ -82,19 +77,8 @@ class SettingSummary:
     """One setting over all turns.
 
     Args:
-        setting: its name.
-        turns: its turns.
-        exact_turns: those whose every call is recorded.
         exact_replies: those whose every call up to the reply is.
-        asked: mean calls per turn.
-        quality: mean quality of a reply; without a mean where none was judged.
-        mean_requests: HTTP requests per turn.
-        mean_tokens: input and output tokens per turn.
         mean_usd: cost per turn; None when that of any turn is not known.
-        mean_rounds: rounds to the reply.
-        mean_by_node: calls per turn by node.
-        buy: the calls that it lacks.
-        is_on_front: whether no other setting is both cheaper and better, as observed.
         front_share: share of draws in which none is.
     """
 
@@ -119,17 +103,9 @@ class Analysis:
     """The results of a sweep.
 
     Args:
-        settings: by name, in the order of the sweep.
-        front: of cost and quality.
         recommendation: None where no quality is known.
-        cost: the field of `TurnRow` that is compared as cost.
         quality: the panel behind it all, estimates included.
-        costs: the panel of the cost.
         by: source of the quality; empty where none was judged.
-        turns: how many each setting was evaluated on.
-        conversations: of how many conversations.
-        is_simulated: whether a simulated model gave any answer.
-        notices: what to know when reading them, as sentences.
     """
 
     settings: Mapping[str, SettingSummary]
@@ -147,27 +123,17 @@ class Analysis:
 
 def exact_mask(rows: Sequence[TurnRow], panel: Panel) -> NDArray[np.bool_]:
     """Return (S, T) whether a reply is what a real run gives, in the order of a panel."""
-    settings = {name: place for place, name in enumerate(panel.settings)}
-    turns = {key: place for place, key in enumerate(dict.fromkeys(map(_turn, rows)))}
     mask = np.zeros(panel.values.shape, dtype=bool)
-    for row in rows:
-        mask[settings[row.setting], turns[_turn(row)]] = row.is_reply_exact
+    for row, place in zip(rows, _places(rows, panel), strict=True):
+        mask[place] = row.is_reply_exact
     return mask
 
 
 def with_estimates(rows: Sequence[TurnRow], quality: Panel) -> list[TurnRow]:
-    """Return rows whose unknown qualities are the panel's estimates, each with its spread.
-
-    Args:
-        rows: that the panel was made of, with what was measured.
-        quality: `Analysis.quality`.
-    """
-    settings = {name: place for place, name in enumerate(quality.settings)}
-    turns = {key: place for place, key in enumerate(dict.fromkeys(map(_turn, rows)))}
+    """Return rows whose unknown qualities are the panel's estimates, each with its spread."""
     by = next((row.quality_by for row in rows if row.quality_by), "")
     found = []
-    for row in rows:
-        place = settings[row.setting], turns[_turn(row)]
+    for row, place in zip(rows, _places(rows, quality), strict=True):
         value, spread = float(quality.values[place]), float(quality.spread[place])
         is_known = not np.isnan(value)
         found.append(
@@ -181,8 +147,12 @@ def with_estimates(rows: Sequence[TurnRow], quality: Panel) -> list[TurnRow]:
     return found
 
 
-def _turn(row: TurnRow) -> tuple[str, int]:
-    return row.conversation, row.turn
+def _places(rows: Sequence[TurnRow], panel: Panel) -> list[tuple[int, int]]:
+    """Return each row's cell in a panel that was made of these rows."""
+    settings = {name: place for place, name in enumerate(panel.settings)}
+    keys = [(row.conversation, row.turn) for row in rows]
+    turns = {key: place for place, key in enumerate(dict.fromkeys(keys))}
+    return [(settings[row.setting], turns[key]) for row, key in zip(rows, keys, strict=True)]
 
 
 def analyse(
@@ -191,18 +161,13 @@ def analyse(
     scale_width: float | None = None,
     margin_share: float = MARGIN_SHARE,
     cost: str = "asked",
-    seed: int = 0,
-    draws: int = DRAWS,
+    **options: Unpack[BootstrapOptions],
 ) -> Analysis:
     """Analyse the rows of a sweep.
 
     Args:
-        rows: with their quality, where it was judged.
         scale_width: of the quality scale; None takes the gap between the sweep's best and worst.
-        margin_share: loss that still counts as not worse, as a share of the scale.
         cost: a numeric field of `TurnRow` to spend less of; see `COSTS`.
-        seed: of the draws.
-        draws: how many.
 
     Raises:
         ValueError: without a row, or with two rows of one turn under one setting.
@@ -213,11 +178,15 @@ def analyse(
     mask = exact_mask(rows, measured)
     quality = impute(measured, mask)
     costs = panel_of(rows, cost)
-    shared = shared_error(quality)
+    options.setdefault("shared", shared_error(quality))
     is_simulated = any(row.is_simulated for row in rows)
     is_known = mask.mean(axis=1) >= MIN_EXACT_SHARE
-    compared = _without(quality, ~is_known)
-    front = pareto_front(costs, compared, seed=seed, draws=draws, shared=shared)
+    compared = replace(  # settings that are not known have no values
+        quality,
+        values=np.where(is_known[:, None], quality.values, np.nan),
+        spread=np.where(is_known[:, None], quality.spread, 0.0),
+    )
+    front = pareto_front(costs, compared, **options)
     recommendation = None
     if front.points:
         recommendation = recommend(
@@ -225,21 +194,16 @@ def analyse(
             compared,
             margin_share=margin_share,
             scale_width=scale_width,
-            seed=seed,
-            draws=draws,
-            shared=shared,
             is_simulated=is_simulated,
             cost_unit=COSTS.get(cost, cost),
+            **options,
         )
-    asked = mean_intervals(panel_of(rows, "asked"), seed=seed, draws=draws)
-    qualities = mean_intervals(quality, seed=seed, draws=draws, shared=shared)
-    by_setting: dict[str, list[TurnRow]] = {}
-    for row in rows:
-        by_setting.setdefault(row.setting, []).append(row)
+    asked = mean_intervals(panel_of(rows, "asked"), **options)
+    qualities = mean_intervals(quality, **options)
     return Analysis(
         settings={
             name: _summary(name, own, asked[name], qualities[name], front)
-            for name, own in by_setting.items()
+            for name, own in rows_by_setting(rows).items()
         },
         front=front,
         recommendation=recommendation,
@@ -254,21 +218,9 @@ def analyse(
     )
 
 
-def _without(panel: Panel, left_out: NDArray[np.bool_]) -> Panel:
-    """Return a panel in which some settings are not known at all."""
-    gone = left_out[:, None]
-    return Panel(
-        settings=panel.settings,
-        conversations=panel.conversations,
-        conversation_of=panel.conversation_of,
-        values=np.where(gone, np.nan, panel.values),
-        spread=np.where(gone, 0.0, panel.spread),
-    )
-
-
 def _notices(rows: Sequence[TurnRow], unknown_settings: int) -> tuple[str, ...]:
     notices = []
-    missing = sum(row.standing is Coverage.MISSING for row in rows)
+    missing = sum(row.coverage is Coverage.MISSING for row in rows)
     if missing:
         notices.append(
             f"{missing} of {len(rows)} turns ask for calls of a kind that the recording has none "
@@ -290,20 +242,19 @@ def _mean(values: Sequence[float]) -> float:
 def _summary(
     name: str, rows: Sequence[TurnRow], asked: Interval, quality: Interval, front: Front
 ) -> SettingSummary:
-    costs = [row.usd for row in rows]
-    known_costs = [each for each in costs if each is not None]
+    usd = sum_known(row.usd for row in rows)
     nodes = dict.fromkeys(node for row in rows for node in row.asked_by_node)
     point = front.points.get(name)
     return SettingSummary(
         setting=name,
         turns=len(rows),
-        exact_turns=sum(row.standing is Coverage.EXACT for row in rows),
+        exact_turns=sum(row.coverage is Coverage.EXACT for row in rows),
         exact_replies=sum(row.is_reply_exact for row in rows),
         asked=asked,
         quality=quality,
         mean_requests=_mean([row.requests for row in rows]),
         mean_tokens=_mean([row.tokens for row in rows]),
-        mean_usd=_mean(known_costs) if len(known_costs) == len(rows) else None,
+        mean_usd=None if usd is None else usd / len(rows),
         mean_rounds=_mean([row.rounds_reply for row in rows]),
         mean_by_node={
             node: _mean([row.asked_by_node.get(node, 0) for row in rows]) for node in nodes

@@ -6,7 +6,7 @@ unknown knob.
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,15 @@ from callwise.calls.errors import ConfigError
 from callwise.tuning.setting import Setting, make_setting
 from callwise.tuning.sweep_spec import KnobRange, SweepSpec, flat_knobs
 
-__all__ = ["LeftOut", "SweepPlan", "Validate", "plan_settings", "rounded", "setting_of"]
+__all__ = [
+    "LeftOut",
+    "SweepPlan",
+    "Validate",
+    "plan_settings",
+    "problem_of",
+    "rounded",
+    "setting_of",
+]
 
 Validate = Callable[[Setting], object]
 """Called with a setting; raises `ConfigError` where its knobs cannot work together."""
@@ -43,30 +51,31 @@ class SweepPlan:
     Args:
         settings: distinct, in the order in which they are tried. Of an adaptive sampler only
             those given by name: it chooses the others as it goes.
-        left_out: combinations that cannot run, where the sweep skips those.
-        duplicate_count: settings left out because an earlier one does the same.
     """
 
     settings: tuple[Setting, ...]
     left_out: tuple[LeftOut, ...] = ()
-    duplicate_count: int = 0
 
 
 def plan_settings(spec: SweepSpec, *, preset: str, validate: Validate) -> SweepPlan:
     """Return the settings of a sweep, each validated.
 
     Args:
-        spec: the sweep.
         preset: where the sweep names none: what the recording was made with.
-        validate: called once per setting.
 
     Raises:
         ConfigError: when there are more than `max_settings`, when two different ones have one
             name, or when one cannot run and the sweep does not skip it. Those given by name
             are never skipped, and not all combinations may be.
     """
-    named = list(_named(spec, preset))
-    _refuse_problems({s.name: _problem(s, validate) for s in named}, is_skipping=False)
+    fixed = flat_knobs(spec.fixed)
+    named = [
+        make_setting(
+            each.preset or spec.preset or preset, fixed, flat_knobs(each.fixed), name=each.name
+        )
+        for each in spec.settings
+    ]
+    _refuse_problems({s.name: problem_of(s, validate) for s in named}, is_skipping=False)
     if spec.sampler in {"nsga2", "tpe"}:
         _check_size(spec, len(named) + spec.trials)
         _check_ends(spec, preset, validate)
@@ -75,35 +84,25 @@ def plan_settings(spec: SweepSpec, *, preset: str, validate: Validate) -> SweepP
         _check_size(spec, len(named) + spec.trials)
         drawn = _drawn(spec, preset)
     else:
-        _check_size(spec, len(named) + (math.prod(map(len, spec.knobs.values()))))
-        drawn = [setting_of(spec, preset, swept) for swept in _combinations(spec)]
-    distinct, duplicate_count = _distinct([*named, *drawn])
+        _check_size(spec, len(named) + math.prod(map(len, spec.knobs.values())))
+        combinations = itertools.product(*spec.knobs.values()) if spec.knobs else []
+        drawn = [
+            setting_of(spec, preset, dict(zip(spec.knobs, values, strict=True)))
+            for values in combinations
+        ]
+    distinct = _distinct([*named, *drawn])
     known = {setting.name for setting in named}
-    problems = {s.name: _problem(s, validate) for s in distinct if s.name not in known}
+    problems = {s.name: problem_of(s, validate) for s in distinct if s.name not in known}
     _refuse_problems(problems, is_skipping=spec.skip_impossible)
     return SweepPlan(
         settings=tuple(s for s in distinct if not problems.get(s.name)),
         left_out=tuple(LeftOut(name, reason) for name, reason in problems.items() if reason),
-        duplicate_count=duplicate_count,
     )
 
 
 def setting_of(spec: SweepSpec, preset: str, swept: Mapping[str, JsonValue]) -> Setting:
     """Return the setting of a sweep with these values of its swept knobs."""
     return make_setting(spec.preset or preset, flat_knobs(spec.fixed), swept)
-
-
-def _named(spec: SweepSpec, preset: str) -> Iterator[Setting]:
-    for entry in spec.settings:
-        own = flat_knobs(entry.fixed)
-        base = entry.preset or spec.preset or preset
-        yield make_setting(base, flat_knobs(spec.fixed), own, name=entry.name)
-
-
-def _combinations(spec: SweepSpec) -> Iterator[dict[str, JsonValue]]:
-    if spec.knobs:
-        for values in itertools.product(*spec.knobs.values()):
-            yield dict(zip(spec.knobs, values, strict=True))
 
 
 def _drawn(spec: SweepSpec, preset: str) -> list[Setting]:
@@ -141,23 +140,17 @@ def rounded(number: float, values: KnobRange) -> int | float:
     return float(min(max(short, values.low), values.high))
 
 
-def _distinct(settings: Iterable[Setting]) -> tuple[list[Setting], int]:
-    """Return settings without those that do the same as an earlier one, and how many those were.
-
-    Raises:
-        ConfigError: when two that differ have one name.
-    """
+def _distinct(settings: Iterable[Setting]) -> list[Setting]:
+    """Return settings without those that do the same as an earlier one."""
     by_identity: dict[object, Setting] = {}
     by_name: dict[str, Setting] = {}
-    duplicate_count = 0
     for setting in settings:
         if setting.identity in by_identity:
-            duplicate_count += 1
             continue
         if setting.name in by_name:
             raise ConfigError(f"two different settings are named {setting.name!r}; rename one")
         by_identity[setting.identity] = by_name[setting.name] = setting
-    return list(by_identity.values()), duplicate_count
+    return list(by_identity.values())
 
 
 def _check_size(spec: SweepSpec, count: int) -> None:
@@ -168,7 +161,7 @@ def _check_size(spec: SweepSpec, count: int) -> None:
         )
 
 
-def _problem(setting: Setting, validate: Validate) -> str:
+def problem_of(setting: Setting, validate: Validate) -> str:
     """Return why a setting cannot run; empty where it can."""
     try:
         validate(setting)
@@ -178,11 +171,7 @@ def _problem(setting: Setting, validate: Validate) -> str:
 
 
 def _refuse_problems(problems: Mapping[str, str], *, is_skipping: bool) -> None:
-    """Refuse settings that cannot run, one line per reason.
-
-    Raises:
-        ConfigError: when there are any, or where those are skipped, when nothing is left.
-    """
+    """Refuse settings that cannot run, one line per reason."""
     by_reason: dict[str, list[str]] = {}
     for name, reason in problems.items():
         if reason:
@@ -202,14 +191,9 @@ def _refuse_problems(problems: Mapping[str, str], *, is_skipping: bool) -> None:
 
 
 def _check_ends(spec: SweepSpec, preset: str, validate: Validate) -> None:
-    """Try each knob's values alone, so that a misspelt one is found before anything runs.
-
-    Raises:
-        ConfigError: when a value cannot work; where combinations are skipped, when no value
-            of a knob can.
-    """
+    """Try each knob's values alone, so that a misspelt one is found before anything runs."""
     for knob, values in spec.space.items():
         ends = values if isinstance(values, list) else [values.low, values.high]
         alone = [setting_of(spec, preset, {knob: end}) for end in ends]
-        problems = {s.name: _problem(s, validate) for s in alone}
+        problems = {s.name: problem_of(s, validate) for s in alone}
         _refuse_problems(problems, is_skipping=spec.skip_impossible)

@@ -53,19 +53,10 @@ __all__ = [
     "tune",
 ]
 
-_COSTS = {"asked": CostAxis.CALLS, "usd": CostAxis.USD, "rounds_reply": CostAxis.ROUNDS}
-"""What can be drawn, by the field of `TurnRow`."""
-
 
 @dataclass(frozen=True, slots=True)
 class TuneResult:
-    """A sweep, judged and analysed.
-
-    Args:
-        finished: the sweep, as it ran.
-        judged: its rows with their quality, and how far the judge can be trusted.
-        analysis: of the judged rows.
-    """
+    """A sweep, judged and analysed. Its data frames need pandas, of the extra `tune`."""
 
     finished: FinishedSweep = field(repr=False)
     judged: JudgedRows = field(repr=False)
@@ -78,20 +69,12 @@ class TuneResult:
 
     @property
     def frame(self) -> "pd.DataFrame":
-        """The rows as a data frame.
-
-        Raises:
-            ConfigError: when pandas is not installed.
-        """
+        """The rows as a data frame."""
         return frame(self.rows)
 
     @property
     def settings(self) -> "pd.DataFrame":
-        """One line per setting, cheapest first, with intervals.
-
-        Raises:
-            ConfigError: when pandas is not installed.
-        """
+        """One line per setting, cheapest first, with intervals."""
         table = settings_table(self.analysis)
         shown = loaded("pandas").DataFrame(table.rows, columns=table.columns)
         return shown.set_index("setting")
@@ -102,13 +85,13 @@ class TuneResult:
         return tradeoff_of_front(
             self.rows,
             self.analysis.front,
-            cost=_COSTS[self.analysis.cost],
+            cost=next(cost for cost in CostAxis if cost.field == self.analysis.cost),
             recommendation=self.analysis.recommendation,
         )
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """What was left out, how far the judge can be trusted, what is not recorded."""
+        """Sentences on settings left out, the judge's reliability, and calls not recorded."""
         left_out = [f"left out: {each.setting}: {each.reason}" for each in self.finished.left_out]
         trust = [f"Judge: {reliability_in_words(each)}" for each in self.judged.reliability]
         price = buy_sentence(to_buy(self.rows))
@@ -117,11 +100,7 @@ class TuneResult:
 
     @property
     def verdict(self) -> "pd.DataFrame":
-        """The recommendation as four rows; none where nothing is recommended.
-
-        Raises:
-            ConfigError: when pandas is not installed.
-        """
+        """The recommendation as four rows; none where nothing is recommended."""
         found = self.analysis.recommendation
         table = None if found is None else verdict_table(found)
         rows = () if table is None else table.rows
@@ -132,11 +111,9 @@ class TuneResult:
     def recommendation(self) -> str:
         """The recommendation as one sentence."""
         found = self.analysis.recommendation
-        return (
-            "The replies were not judged, so no setting can be recommended."
-            if found is None
-            else found.in_words()
-        )
+        if found is None:
+            return "The replies were not judged, so no setting can be recommended."
+        return found.sentence()
 
 
 def tune(
@@ -182,7 +159,14 @@ def tune(
         FormatError: when a file cannot be read.
         ValueError: when no setting could run.
     """
-    named = [_named(name, given) for name, given in (settings or {}).items()]
+    named = [
+        NamedSetting(
+            name=name,
+            preset=given.get("preset"),
+            fixed={knob: value for knob, value in given.items() if knob != "preset"},
+        )
+        for name, given in (settings or {}).items()
+    ]
     swept = {knob: list(values) for knob, values in (knobs or {}).items()}
     spec = check_sweep(SweepSpec(knobs=swept, settings=named))
     trust = NOTHING.confirming(trust_endpoints, (*trust_code, *((app,) if app else ())))
@@ -190,26 +174,20 @@ def tune(
         Path(recording), spec, Path(out), max_turns=max_turns, jobs=jobs, trust=trust
     )
     finished = sweep(request)
-    purse = SpendingCap(max_calls=max_buy_calls)
+    budget = SpendingCap(max_calls=max_buy_calls)
     if max_buy_calls and to_buy(finished.rows).calls:
-        buy(request.recording, finished.settings, purse, max_turns=max_turns, trust=trust)
+        buy(request.evaluator, finished.settings, budget)
         finished = sweep(request)
     judged = judge_rows(
         open_recording(request.recording, trust=trust),
         finished.folder,
         finished.rows,
-        replace(quality or QualityRequest(), purse=purse),
+        replace(quality or QualityRequest(), budget=budget),
     )
     analysis = analyse(
         judged.rows, scale_width=judged.scale_width, margin_share=margin_share, cost=cost
     )
     return TuneResult(finished, judged, analysis)
-
-
-def _named(name: str, given: Mapping[str, JsonValue]) -> NamedSetting:
-    preset = given.get("preset")
-    knobs = {knob: value for knob, value in given.items() if knob != "preset"}
-    return NamedSetting(name=name, preset=preset, fixed=knobs)
 
 
 def plan(
@@ -223,7 +201,6 @@ def plan(
     Args:
         preset: name of a preset, or path of a file of knobs.
         knobs: values by dotted knob, laid over the preset.
-        app: the app's import string.
 
     Raises:
         ConfigError: for a setting that cannot work, or an app whose calls are not known before
@@ -263,8 +240,6 @@ def replay(
         out: the run's folder; a run that was stopped there continues.
         preset: name of a preset, or path of a file of knobs.
         knobs: values by dotted knob, laid over the preset.
-        cassette: the recording to play.
-        app: the app's import string.
         trust_endpoints: endpoints that a preset file may name and be sent calls, as `HOST` or
             `VARIABLE@HOST`.
         trust_code: models that it may name, as `module:name`.
@@ -300,7 +275,6 @@ def panel_of_run(run: RunRecord, *, is_by_turn: bool = False) -> Panel:
     seconds); NaN where a turn has no such figure.
 
     Args:
-        run: of `replay` or `load_run`.
         is_by_turn: whether each turn counts as one conversation. Turns of a conversation are
             alike, so such intervals are too narrow as a rule; they are for comparison.
     """
@@ -331,19 +305,16 @@ def row_of_trial(
     text: it has no tokens, no price and no reply.
 
     Args:
-        setting: name of the policy and its knobs.
         prompt: its id; each prompt is one conversation.
-        calls: asked.
         rounds: of calls that waited for each other.
         quality: true quality of the pick, in the pool's unit.
-        quality_by: source of the quality.
     """
     return TurnRow(
         setting=setting,
         conversation=prompt,
         turn=0,
         seed=0,
-        standing=Coverage.EXACT,
+        coverage=Coverage.EXACT,
         diverged_at=None,
         missing_calls=0,
         missing_tokens=0,

@@ -1,4 +1,4 @@
-"""What a notebook draws of a figure, a run, a plan, or the calls of a budgeter.
+"""Notebook output: a figure, a run, a plan, or the calls of a budgeter.
 
 JupyterLab draws the Vega-Lite specification of a figure by itself. A code host's page, a printout
 and other viewers show the picture. Tables are Markdown in a notebook, and text elsewhere.
@@ -41,16 +41,12 @@ _PNG_SCALE, _PNG_COLOURS = 1.0, 64
 
 @dataclass(frozen=True, slots=True)
 class NotebookFigure:
-    """A figure as the last value of a cell.
-
-    Args:
-        record: what is drawn.
-    """
+    """A figure as the last value of a cell."""
 
     record: FigureData
 
     def __repr__(self) -> str:
-        """Return title and caption: what a viewer without pictures can show."""
+        """Return title and caption, for viewers without pictures."""
         return f"{self.record.title}. {self.record.caption}"
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
@@ -73,12 +69,7 @@ def _picture(record: FigureData) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class NotebookText:
-    """Tables as the last value of a cell; `print` shows them as text.
-
-    Args:
-        text: for a terminal.
-        markdown: for a notebook.
-    """
+    """Tables as the last value of a cell; `print` shows them as text."""
 
     text: str
     markdown: str
@@ -107,7 +98,7 @@ def show(found: RunRecord | TurnPlan | Budgeter | Scope | HasLLM) -> NotebookTex
 
 
 def show(found: object) -> NotebookFigure | NotebookText:
-    """Return something as what a notebook draws and `print` writes.
+    """Return a record in the form that a notebook draws and `print` writes.
 
     Args:
         found: a figure's record (of `callwise.tuning.figures`, or `TuneResult.tradeoff`); a run,

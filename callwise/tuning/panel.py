@@ -34,11 +34,7 @@ class Panel:
     spread: NDArray[np.float64]
 
     def __post_init__(self) -> None:
-        """Check the shapes.
-
-        Raises:
-            ValueError: when they do not fit each other.
-        """
+        """Raise `ValueError` for shapes that do not fit each other."""
         shape = (len(self.settings), len(self.conversation_of))
         if self.values.shape != shape or self.spread.shape != shape:
             raise ValueError(
@@ -51,7 +47,6 @@ def panel_of(rows: Sequence[TurnRow], figure: str) -> Panel:
     """Return one numeric field of the rows as a panel, in order of first appearance.
 
     Args:
-        rows: of one sweep; at most one per setting and turn.
         figure: a numeric field of `TurnRow`, such as `quality` or `asked`. `spread` is
             `quality_spread` for quality, and 0 for everything else.
 

@@ -1,4 +1,4 @@
-"""The evaluator that plays a recording: what each setting would have done, turn by turn.
+"""The evaluator that plays a recording under other settings, turn by turn.
 
 Nothing is sent. A recording is opened once per process and kept while its files are the same,
 because reading it and replaying its past takes longer than evaluating a setting on it.
@@ -17,12 +17,7 @@ from callwise.calls.errors import ConfigError
 from callwise.calls.trust import NOTHING, Trust
 from callwise.memory import StoreFailed
 from callwise.memory.snapshot_memory import SnapshotBackend
-from callwise.recordings.counterfactual.evaluation import (
-    CounterfactualTurn,
-    Past,
-    evaluate,
-    record_past,
-)
+from callwise.recordings.counterfactual.evaluation import Past, evaluate, record_past
 from callwise.recordings.counterfactual.reusable_cassette import ReusableCassette
 from callwise.recordings.recording import Recording, open_recording
 from callwise.tuning.row import reply_id, row_of
@@ -55,49 +50,39 @@ def run_apart(work: Coroutine[Any, Any, T]) -> T:
 
 @dataclass(frozen=True, slots=True)
 class OpenRecording:
-    """A recording with all that evaluating on it needs.
-
-    Args:
-        recording: the finished run.
-        tape: its calls.
-        shelf: what it remembered.
-    """
+    """A finished run, its calls, and its memory after each turn."""
 
     recording: Recording
-    tape: ReusableCassette
-    shelf: SnapshotBackend
+    cassette: ReusableCassette
+    store: SnapshotBackend
 
 
 @lru_cache(maxsize=2)
-def _tape(cassette: str, _stamp: tuple[int, int]) -> ReusableCassette:
-    return ReusableCassette(Path(cassette))
+def _cassette(path: str, _stamp: tuple[int, int]) -> ReusableCassette:
+    return ReusableCassette(Path(path))
 
 
 @lru_cache(maxsize=2)
-def _shelf(folder: str, _digest: str, trust: Trust) -> SnapshotBackend:
+def _store(folder: str, _digest: str, trust: Trust) -> SnapshotBackend:
     recording = open_recording(Path(folder), trust=trust)
-    return run_apart(record_past(recording, _tape_of(recording)))
+    return run_apart(record_past(recording, _cassette_of(recording)))
 
 
-def _tape_of(recording: Recording) -> ReusableCassette:
+def _cassette_of(recording: Recording) -> ReusableCassette:
     status = os.stat(recording.cassette)  # noqa: PTH116 - one call for both figures
-    return _tape(str(recording.cassette), (status.st_size, status.st_mtime_ns))
+    return _cassette(str(recording.cassette), (status.st_size, status.st_mtime_ns))
 
 
 def opened(folder: Path, trust: Trust = NOTHING) -> OpenRecording:
-    """Return a recording, opened. What was read is kept for as long as its files are the same.
-
-    Args:
-        folder: of the recorded run.
-        trust: what the user named of its app and endpoints.
+    """Return an open recording. It is kept in memory for as long as its files are the same.
 
     Raises:
         FormatError: when it is no run, or its cassette cannot be read.
         ConfigError: when it does not replay under its own settings.
     """
     recording = open_recording(folder, trust=trust)
-    shelf = _shelf(str(folder), recording.digest, trust)
-    return OpenRecording(recording, _tape_of(recording), shelf)
+    store = _store(str(folder), recording.digest, trust)
+    return OpenRecording(recording, _cassette_of(recording), store)
 
 
 def settings_of(recording: Recording, setting: Setting) -> Any:
@@ -111,10 +96,8 @@ class CounterfactualEvaluator:
     """Evaluates settings on a recording. A `callwise.tuning.setting.Evaluator`.
 
     Args:
-        folder: the recorded run's folder.
         past: where each turn starts from; see `callwise.recordings.counterfactual.evaluation`.
         max_turns: how many of the recording's turns; None is all of them.
-        trust: what the user named of the recording's app and endpoints.
     """
 
     folder: Path
@@ -140,10 +123,10 @@ class CounterfactualEvaluator:
             turns = run_apart(
                 evaluate(
                     recording,
-                    known.tape,
+                    known.cassette,
                     knobs,
                     past=self.past,
-                    shelf=known.shelf,
+                    shelf=known.store,
                     turns=recording.inputs[: self.max_turns],
                 )
             )
@@ -161,9 +144,6 @@ class CounterfactualEvaluator:
             )
             for turn in turns
         )
-        return SettingResult(setting.name, rows, replies=_replies(turns))
-
-
-def _replies(turns: Sequence[CounterfactualTurn]) -> dict[str, str]:
-    texts = (str(turn.record["reply"]) for turn in turns if turn.record is not None)
-    return {reply_id(text): text for text in texts if text}
+        texts = (str(turn.record["reply"]) for turn in turns if turn.record is not None)
+        replies = {reply_id(text): text for text in texts if text}
+        return SettingResult(setting.name, rows, replies)

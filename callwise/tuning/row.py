@@ -8,8 +8,8 @@ equal rows give equal bytes.
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import MISSING, Field, dataclass, field, fields
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
@@ -17,7 +17,6 @@ from callwise.calls.call import Outcome
 
 if TYPE_CHECKING:
     from callwise.recordings.counterfactual.evaluation import CounterfactualTurn
-    from callwise.recordings.counterfactual.reusable_cassette import MissingCall
 
 __all__ = [
     "FIELDS",
@@ -30,6 +29,8 @@ __all__ = [
     "row_from_figures",
     "row_from_json",
     "row_of",
+    "rows_by_setting",
+    "sum_known",
 ]
 
 ReplyKey = tuple[str, int, str]
@@ -62,36 +63,21 @@ class TurnRow:
     """One setting on one turn.
 
     Args:
-        setting: name of the setting; unique in its sweep.
-        conversation: the conversation's id.
         turn: its number there. Starts at 0.
-        seed: the seed that the setting ran with.
-        standing: how much of it is known.
         diverged_at: the first call that is not recorded, counted from 1 in the order asked;
             None where all are.
         missing_calls: calls that a real run would have to buy: those not recorded, and
             for `missing` those that the plan still expects; 0 where all are recorded.
-        missing_tokens: their tokens, input and output, estimated; None when not known.
         missing_usd: their price, estimated; None when not known, which is not 0.
         asked: calls, those that a limit refused left out; an estimate past `diverged_at`.
         requests: HTTP requests that the recording paid, and one for each missing call.
-        asked_by_role: calls by role.
-        asked_by_purpose: calls by purpose.
-        asked_by_node: calls by node.
-        requests_by_role: requests by role.
-        requests_by_purpose: requests by purpose.
         input_tokens: known prompt tokens; estimated for missing calls.
-        output_tokens: known answer tokens; estimated for missing calls.
         usd: cost, the estimated one of missing calls included; None when not known.
-        rounds_reply: rounds until the reply is out.
-        rounds_turn: rounds until the turn's end.
         seconds_reply: path seconds until the reply, as recorded, never a replay's own clock;
             None for `missing`.
-        seconds_turn: the same until the turn's end.
         is_reply_exact: whether the reply is what a real run gives: every call before it
             is recorded, whatever becomes of those after it.
         reply_id: digest of the reply's text, 16 hexadecimal digits; empty without a reply.
-        is_simulated: whether a simulated model gave any answer.
         quality: quality of the reply; None when not known. An estimate where
             `is_reply_exact` is false: means over rows need `quality_spread` as well.
         quality_spread: standard deviation of that estimate; 0 where it was measured.
@@ -103,7 +89,7 @@ class TurnRow:
     conversation: str
     turn: int
     seed: int
-    standing: Coverage
+    coverage: Coverage
     diverged_at: int | None
     missing_calls: int
     missing_tokens: int | None
@@ -135,47 +121,51 @@ class TurnRow:
         return self.input_tokens + self.output_tokens
 
     @property
+    def has_reply(self) -> bool:
+        """Whether the reply is known; that of an exact turn may be empty."""
+        return bool(self.reply_id) or self.coverage is Coverage.EXACT
+
+    @property
     def mark(self) -> str:
         """Coverage as it is shown: `exact`, `bounded@4`, `missing 3`."""
-        if self.standing is Coverage.BOUNDED:
+        if self.coverage is Coverage.BOUNDED:
             return f"bounded@{self.diverged_at}"
-        if self.standing is Coverage.MISSING:
+        if self.coverage is Coverage.MISSING:
             return f"missing {self.missing_calls}"
         return "exact"
 
 
 @dataclass(frozen=True, slots=True)
 class RowField:
-    """One field of `TurnRow`.
-
-    Args:
-        kind: its type; `dict` for a map of counts.
-        may_be_none: whether None means unknown.
-        is_needed: whether it has no default.
-    """
+    """One field of `TurnRow`."""
 
     kind: type
     may_be_none: bool
     is_needed: bool
 
 
-def _row_field(hint: Any, *, is_needed: bool) -> RowField:
+def _row_field(each: "Field[Any]", hint: Any) -> RowField:
     kinds = [part for part in get_args(hint) if part is not type(None)] or [hint]
-    is_map = len(kinds) > 1
-    may_be_none = type(None) in get_args(hint)
-    return RowField(dict if is_map else kinds[0], may_be_none, is_needed)
+    is_needed = each.default is MISSING and each.default_factory is MISSING
+    return RowField(dict if len(kinds) > 1 else kinds[0], type(None) in get_args(hint), is_needed)
 
 
-_STANDINGS = {str(standing): standing for standing in Coverage}
 _HINTS = get_type_hints(TurnRow)
 FIELDS: Mapping[str, RowField] = {
-    each.name: _row_field(
-        _HINTS[each.name],
-        is_needed=each.default is MISSING and each.default_factory is MISSING,
-    )
-    for each in fields(TurnRow)
+    each.name: _row_field(each, _HINTS[each.name]) for each in fields(TurnRow)
 }
 """By name, in the order of declaration."""
+
+EARLIER_NAMES: Mapping[str, str] = {"standing": "coverage"}
+"""Fields that had another name in older files."""
+
+
+def rows_by_setting(rows: Iterable[TurnRow]) -> dict[str, list[TurnRow]]:
+    """Return rows by setting, in order of first appearance."""
+    found: dict[str, list[TurnRow]] = {}
+    for row in rows:
+        found.setdefault(row.setting, []).append(row)
+    return found
 
 
 def row_figures(row: TurnRow) -> list[Any]:
@@ -207,11 +197,12 @@ def row_from_figures(figures: Any) -> TurnRow:
 
 
 def row_from_json(plain: Mapping[str, Any]) -> TurnRow:
-    """Return a row from its fields by name.
+    """Return a row from its fields by name; names of older files are read too.
 
     Raises:
         ValueError: when a field is missing, unknown, or of another type; names it.
     """
+    plain = {EARLIER_NAMES.get(name, name): value for name, value in plain.items()}
     unknown = plain.keys() - FIELDS.keys()
     if unknown:
         raise ValueError(f"unknown field {min(unknown)!r}")
@@ -233,8 +224,8 @@ def _checked(name: str, known: RowField, value: Any) -> Any:
         return None
     if kind is float and type(value) is int:
         return float(value)
-    if kind is Coverage and isinstance(value, str) and value in _STANDINGS:
-        return _STANDINGS[value]
+    if kind is Coverage and value in list(Coverage):
+        return Coverage(value)
     if kind is dict and isinstance(value, dict) and all(type(n) is int for n in value.values()):
         return value
     raise ValueError(f"{name} is {value!r}, expected {kind.__name__}")
@@ -251,79 +242,65 @@ def row_of(
     """Return an evaluated turn as a row without quality.
 
     Args:
-        evaluated: the turn.
-        setting: name of the setting.
-        seed: the seed that it ran with.
         scenario: the plan's usual case as JSON, for turns that could not be played.
-        is_simulated: whether a simulated model answers under this setting.
     """
+    common = {
+        "setting": setting,
+        "seed": seed,
+        "diverged_at": evaluated.diverged_at,
+        "is_reply_exact": evaluated.is_reply_exact,
+    }
     if evaluated.record is None:
-        return _planned(evaluated, setting, seed, scenario, is_simulated=is_simulated)
-    return _played(evaluated, setting, seed, evaluated.record)
+        return _planned(evaluated, scenario, is_simulated=is_simulated, **common)
+    return _played(evaluated, evaluated.record, **common)
 
 
-def _sums(rows: Sequence[Mapping[str, Any]], by: str, what: str | None) -> dict[str, int]:
-    """Return calls, or a count of the rows, summed by a column, in order of names."""
+def _sums(rows: Sequence[Mapping[str, Any]], by: str, count: str | None = None) -> dict[str, int]:
+    """Return the number of rows, or a count of theirs, by a column, in order of names."""
     sums: Counter[str] = Counter()
     for row in rows:
-        sums[str(row[by] or "")] += 1 if what is None else int(row[what])
+        sums[str(row[by] or "")] += 1 if count is None else int(row[count])
     return dict(sorted(sums.items()))
 
 
-def _price(missing: Sequence["MissingCall"]) -> float | None:
-    """Return what calls would cost; None when one of them is not known."""
-    prices = [call.usd for call in missing]
-    known = [price for price in prices if price is not None]
-    return math.fsum(known) if len(known) == len(prices) else None
+def sum_known(values: Iterable[float | None]) -> float | None:
+    """Return the sum of values; None where one of them is not known."""
+    known = list(values)
+    return None if None in known else math.fsum(each for each in known if each is not None)
 
 
-def _played(
-    evaluated: "CounterfactualTurn", setting: str, seed: int, record: Mapping[str, Any]
-) -> TurnRow:
+def _played(evaluated: "CounterfactualTurn", record: Mapping[str, Any], **common: Any) -> TurnRow:
     missing, rows = evaluated.missing, evaluated.rows
     made = [row for row in rows if row["outcome"] != Outcome.REFUSED]
     return TurnRow(
-        setting=setting,
+        **common,
         conversation=str(record["conversation_id"]),
         turn=int(record["turn"]),
-        seed=seed,
-        standing=Coverage.EXACT if evaluated.diverged_at is None else Coverage.BOUNDED,
-        diverged_at=evaluated.diverged_at,
+        coverage=Coverage.EXACT if evaluated.diverged_at is None else Coverage.BOUNDED,
         missing_calls=len(missing),
         missing_tokens=sum(call.input_tokens + call.output_tokens for call in missing),
-        missing_usd=_price(missing),
+        missing_usd=sum_known(call.usd for call in missing),
         asked=len(made),
         requests=sum(row["requests"] for row in rows),
         input_tokens=sum(row["input_tokens"] for row in rows),
         output_tokens=sum(row["output_tokens"] for row in rows),
-        usd=_known_usd(rows),
+        usd=sum_known(row["usd"] for row in rows),
         rounds_reply=int(record["rounds"]["reply"]),
         rounds_turn=int(record["rounds"]["turn"]),
         seconds_reply=record["path_seconds"]["reply"],
         seconds_turn=record["path_seconds"]["turn"],
-        is_reply_exact=evaluated.is_reply_exact,
         reply_id=reply_id(str(record["reply"])),
         is_simulated=bool(record.get("simulated")),
-        asked_by_role=_sums(made, "role", None),
-        asked_by_purpose=_sums(made, "purpose", None),
-        asked_by_node=_sums(made, "node", None),
+        asked_by_role=_sums(made, "role"),
+        asked_by_purpose=_sums(made, "purpose"),
+        asked_by_node=_sums(made, "node"),
         requests_by_role=_sums(rows, "role", "requests"),
         requests_by_purpose=_sums(rows, "purpose", "requests"),
     )
 
 
-def _known_usd(rows: Sequence[Mapping[str, Any]]) -> float | None:
-    costs = [row["usd"] for row in rows]
-    return None if None in costs else math.fsum(costs)
-
-
 def _planned(
-    evaluated: "CounterfactualTurn",
-    setting: str,
-    seed: int,
-    scenario: Mapping[str, Any],
-    *,
-    is_simulated: bool,
+    evaluated: "CounterfactualTurn", scenario: Mapping[str, Any], **common: Any
 ) -> TurnRow:
     """Return the row of a turn that could not be played: recorded up to a call, then planned."""
     before = (evaluated.diverged_at or 1) - 1
@@ -331,13 +308,14 @@ def _planned(
     # Calls played with answers of other calls have to be bought as well.
     missing = asked - before
     share, tokens = missing / asked, scenario["tokens"]
+    by_role, by_purpose, by_node = (
+        dict(sorted(scenario[name].items())) for name in ("by_role", "by_purpose", "by_node")
+    )
     return TurnRow(
-        setting=setting,
+        **common,
         conversation=evaluated.turn.conversation_id,
         turn=evaluated.turn.turn or 0,
-        seed=seed,
-        standing=Coverage.MISSING,
-        diverged_at=evaluated.diverged_at,
+        coverage=Coverage.MISSING,
         missing_calls=missing,
         missing_tokens=round(tokens["total"] * share),
         missing_usd=None if scenario["usd"] is None else scenario["usd"] * share,
@@ -350,12 +328,10 @@ def _planned(
         rounds_turn=scenario["rounds"]["turn"],
         seconds_reply=None,
         seconds_turn=None,
-        is_reply_exact=evaluated.is_reply_exact,
         reply_id="",
-        is_simulated=is_simulated,
-        asked_by_role=dict(sorted(scenario["by_role"].items())),
-        asked_by_purpose=dict(sorted(scenario["by_purpose"].items())),
-        asked_by_node=dict(sorted(scenario["by_node"].items())),
-        requests_by_role=dict(sorted(scenario["by_role"].items())),
-        requests_by_purpose=dict(sorted(scenario["by_purpose"].items())),
+        asked_by_role=by_role,
+        asked_by_purpose=by_purpose,
+        asked_by_node=by_node,
+        requests_by_role=by_role,
+        requests_by_purpose=by_purpose,
     )

@@ -37,8 +37,6 @@ class Setting:
     """One way to run: a preset with knobs laid over it.
 
     Args:
-        name: unique in its sweep.
-        preset: name of the preset, or path of its file.
         knobs: values by dotted path, laid over the preset in this order.
     """
 
@@ -68,12 +66,6 @@ def make_setting(
     name: str | None = None,
 ) -> Setting:
     """Return a setting of a preset, fixed knobs and swept knobs; swept ones win.
-
-    Args:
-        preset: of settings that do not sweep it.
-        fixed: values by dotted knob.
-        swept: values by dotted knob; `preset` chooses the preset.
-        name: of the setting; None names it by its swept knobs.
 
     Raises:
         ConfigError: for a knob without a name, or a value that is not finite.
@@ -165,10 +157,9 @@ def _joined(brackets: str, parts: Iterable[str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class SettingResult:
-    """What one setting did on every turn.
+    """The rows of one setting on every turn.
 
     Args:
-        setting: its name.
         rows: one per turn, conversation by conversation; empty where the setting cannot run.
         replies: texts of the rows' replies by `reply_id`. Untrusted. Texts that are not needed
             may be left out.

@@ -7,7 +7,7 @@ from typing import Any
 from callwise.report.table import Cell, Table, tables_text
 from callwise.tuning.analysis import Analysis, SettingSummary, ToBuy
 from callwise.tuning.statistics.bootstrap import Interval
-from callwise.tuning.statistics.power import interval_in_words
+from callwise.tuning.statistics.power import interval_text, ranged
 from callwise.tuning.statistics.recommendation import Recommendation
 
 __all__ = ["analysis_json", "buy_sentence", "settings_table", "summary_text", "verdict_table"]
@@ -17,34 +17,23 @@ def _ranged(interval: Interval) -> str:
     """Return a mean with its interval, where it has one."""
     if interval.mean is None:
         return "unknown"
-    if interval.low is None or interval.high is None:
-        return f"{interval.mean:.2f}"
-    return f"{interval.mean:.2f} ({interval.low:.2f} to {interval.high:.2f})"
-
-
-def _front(summary: SettingSummary) -> str:
-    if summary.quality.mean is None:
-        return ""
-    return f"{'front ' if summary.is_on_front else ''}{summary.front_share:.0%}"
-
-
-def _usd(usd: float | None) -> str:
-    return "unknown" if usd is None else f"{usd:.6f}"
+    return ranged(interval.mean, interval.low, interval.high)
 
 
 def _row(summary: SettingSummary) -> tuple[Cell, ...]:
     estimated = summary.turns - summary.exact_replies
+    front = f"{'front ' if summary.is_on_front else ''}{summary.front_share:.0%}"
     return (
         summary.setting,
         f"{summary.asked.mean or 0.0:.2f}",
         f"{summary.mean_rounds:.1f}",
         f"{summary.mean_tokens:,.0f}",
-        _usd(summary.mean_usd),
+        "unknown" if summary.mean_usd is None else f"{summary.mean_usd:.6f}",
         _ranged(summary.quality),
         f"{estimated / summary.turns:.0%}",
         f"{summary.exact_turns / summary.turns:.0%}",
         summary.buy.calls,
-        _front(summary),
+        "" if summary.quality.mean is None else front,
     )
 
 
@@ -84,8 +73,8 @@ def verdict_table(found: Recommendation) -> Table | None:
         saves, quality = "nothing: it is also the best seen", "none"
     else:
         compared = f", compared with {found.best}, the best seen"
-        saves = interval_in_words(found.saving, found.cost_unit) + compared
-        quality = interval_in_words(found.difference) + compared
+        saves = interval_text(found.saving, found.cost_unit) + compared
+        quality = interval_text(found.difference) + compared
     shown = "shown" if found.is_shown else "not shown"
     loss = "" if found.low is None else f"at most {abs(found.low):.3g} below the best, "
     return Table(
@@ -119,9 +108,7 @@ def summary_text(
     """Return a sweep's table, its front and its recommendation.
 
     Args:
-        analysis: of its rows.
         losses: sentences above the table: what could not be judged or read, and is in no mean.
-        notices: sentences below it.
     """
     lines = [*losses, *([""] if losses else []), tables_text([settings_table(analysis)])]
     if analysis.front.front:
@@ -133,7 +120,7 @@ def summary_text(
     if analysis.recommendation is not None:
         verdict = verdict_table(analysis.recommendation)
         lines += ["", *([tables_text([verdict])] if verdict is not None else [])]
-        lines.append(analysis.recommendation.in_words())
+        lines.append(analysis.recommendation.sentence())
     lines += ["", *analysis.notices, *notices]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -157,17 +144,8 @@ def analysis_json(analysis: Analysis) -> dict[str, Any]:
 
 
 def _interval(interval: Interval | None) -> dict[str, Any] | None:
-    if interval is None:
-        return None
-    return {
-        "mean": interval.mean,
-        "low": interval.low,
-        "high": interval.high,
-        "level": interval.level,
-        "conversations": interval.conversations,
-        "turns": interval.turns,
-        "estimated_share": interval.estimated_share,
-    }
+    names = ("mean", "low", "high", "level", "conversations", "turns", "estimated_share")
+    return None if interval is None else {name: getattr(interval, name) for name in names}
 
 
 def _setting_json(summary: SettingSummary) -> dict[str, Any]:
@@ -189,14 +167,11 @@ def _setting_json(summary: SettingSummary) -> dict[str, Any]:
 
 
 def _recommended(recommendation: Recommendation) -> dict[str, Any]:
+    names = ("chosen", "is_shown", "best", "margin", "low")
     return {
-        "chosen": recommendation.chosen,
-        "is_shown": recommendation.is_shown,
-        "best": recommendation.best,
-        "margin": recommendation.margin,
-        "low": recommendation.low,
+        **{name: getattr(recommendation, name) for name in names},
         "saving": _interval(recommendation.saving),
         "difference": _interval(recommendation.difference),
         "exact_share": recommendation.exact_share,
-        "in_words": recommendation.in_words(),
+        "sentence": recommendation.sentence(),
     }

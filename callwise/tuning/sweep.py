@@ -30,17 +30,13 @@ ValuesOf = Callable[[Sequence[TurnRow]], ObjectiveValues]
 
 @dataclass(frozen=True, slots=True)
 class SweepRequest:
-    """What to sweep, on which recording, and where to.
+    """A sweep to run: its settings, its recording, its folder.
 
     Args:
-        recording: folder of the recorded run.
-        spec: which settings.
-        folder: the sweep's folder.
         past: where each turn starts from; see `callwise.recordings.counterfactual.evaluation`.
         max_turns: how many of the recording's turns; None is all of them.
         jobs: worker processes; -1 is one per core, 1 stays in this process.
         client: of a dask cluster, or None for this machine.
-        trust: what the user named of the recording's app and endpoints.
     """
 
     recording: Path
@@ -55,22 +51,18 @@ class SweepRequest:
     @property
     def evaluator(self) -> CounterfactualEvaluator:
         """The evaluator of its settings."""
-        # Workers have working directories of their own, and outlive a change of this one.
+        # Workers have other working directories, and outlive a change of this one.
         folder = self.recording.resolve()
-        return CounterfactualEvaluator(
-            folder, past=self.past, max_turns=self.max_turns, trust=self.trust
-        )
+        return CounterfactualEvaluator(folder, self.past, self.max_turns, self.trust)
 
 
 @dataclass(frozen=True, slots=True)
 class FinishedSweep:
-    """A sweep whose every setting has been evaluated.
+    """A sweep of which every setting has been evaluated.
 
     Args:
-        folder: the sweep's.
         settings: those that ran, in the order of the sweep.
         rows: theirs, in that order, then in the order of the recording.
-        left_out: settings that were not tried or cannot run, and why.
     """
 
     folder: Path
@@ -91,8 +83,8 @@ def plan_sweep(recording: Recording, spec: SweepSpec) -> tuple[Setting, ...]:
 def sweep_name(request: SweepRequest) -> str:
     """Return a folder name that is the same for the same request, and for no other."""
     recording = open_recording(request.recording, trust=request.trust)
-    found = _identity(request, recording, plan_sweep(recording, request.spec))
-    identity = orjson.dumps(found, option=orjson.OPT_SORT_KEYS)
+    settings = plan_sweep(recording, request.spec)
+    identity = orjson.dumps(_identity(request, recording, settings), option=orjson.OPT_SORT_KEYS)
     return f"{request.recording.name}-sweep-{hashlib.sha256(identity).hexdigest()[:8]}"
 
 
@@ -110,15 +102,6 @@ def _identity(
     }
 
 
-def _details(request: SweepRequest, recording: Recording) -> dict[str, Any]:
-    return {
-        "app": recording.app_target,
-        "recording_folder": str(request.recording),
-        "simulated": recording.is_simulated,
-        "spec": request.spec.model_dump(mode="json", by_alias=True, exclude_defaults=True),
-    }
-
-
 def sweep(
     request: SweepRequest,
     *,
@@ -129,10 +112,8 @@ def sweep(
     """Evaluate every setting of a sweep that its folder does not have yet.
 
     Args:
-        request: what to sweep.
         values_of: objectives of a setting for an adaptive sampler; None takes the means of the
             rows, which have no quality.
-        on_result: called with each setting after it was stored.
         evaluator: None plays what is recorded and buys nothing.
 
     Raises:
@@ -146,23 +127,28 @@ def sweep(
     plan = plan_settings(request.spec, preset=RECORDED, validate=validate)
     chosen = request.evaluator if evaluator is None else evaluator
     cassette_bytes = recording.cassette.stat().st_size
-    details = _details(request, recording)
+    details = {
+        "app": recording.app_target,
+        "recording_folder": str(request.recording),
+        "simulated": recording.is_simulated,
+        "spec": request.spec.model_dump(mode="json", by_alias=True, exclude_defaults=True),
+    }
     identity = _identity(request, recording, plan.settings)
-    with SweepStore(request.folder, identity=identity, details=details) as folder:
-        stale = _stale(folder, cassette_bytes)
+    with SweepStore(request.folder, identity=identity, details=details) as store:
+        stale = _stale(store, cassette_bytes)
         options: dict[str, Any] = {
             "jobs": request.jobs,
             "on_result": on_result,
             "client": request.client,
         }
         order = [setting.name for setting in plan.settings]
-        run_sweep(plan.settings, chosen, folder, **options)
+        run_sweep(plan.settings, chosen, store, **options)
         left_out = list(plan.left_out)
         if request.spec.sampler in {"nsga2", "tpe"}:
             study = run_study(
                 request.spec,
                 chosen,
-                folder,
+                store,
                 preset=RECORDED,
                 validate=validate,
                 values_of=values_of,
@@ -170,32 +156,24 @@ def sweep(
             )
             order += [setting.name for setting in study.settings]
             left_out += study.failed
-        _refresh(folder, chosen, stale)
-        folder.describe({"cassette_bytes": recording.cassette.stat().st_size})
-        folder.finish(list(dict.fromkeys(order)))
-        return _finished(folder, left_out)
+        for setting in stale:
+            (result,) = chosen.evaluate([setting])
+            store.add(setting, result)
+        store.describe({"cassette_bytes": recording.cassette.stat().st_size})
+        store.finish(list(dict.fromkeys(order)))
+        left_out += [LeftOut(name, error) for name, error in store.errors.items()]
+        return FinishedSweep(
+            folder=store.path,
+            settings=store.settings,
+            rows=tuple(store.rows()),
+            left_out=tuple({each.setting: each for each in left_out}.values()),
+        )
 
 
-def _stale(folder: SweepStore, cassette_bytes: int) -> list[Setting]:
+def _stale(store: SweepStore, cassette_bytes: int) -> list[Setting]:
     """Return inexact settings whose rows were made before the recording grew."""
-    known = folder.manifest.get("cassette_bytes")
-    if known == cassette_bytes or not folder.was_resumed:
+    known = store.manifest.get("cassette_bytes")
+    if known == cassette_bytes or not store.was_resumed:
         return []
-    inexact = {row.setting for row in folder.rows() if row.missing_calls or row.diverged_at}
-    return [setting for setting in folder.settings if setting.name in inexact]
-
-
-def _refresh(folder: SweepStore, evaluator: Evaluator, settings: Sequence[Setting]) -> None:
-    for setting in settings:
-        (result,) = evaluator.evaluate([setting])
-        folder.add(setting, result)
-
-
-def _finished(folder: SweepStore, left_out: Sequence[LeftOut]) -> FinishedSweep:
-    errors = [LeftOut(name, error) for name, error in folder.errors.items()]
-    return FinishedSweep(
-        folder=folder.path,
-        settings=folder.settings,
-        rows=tuple(folder.rows()),
-        left_out=tuple({each.setting: each for each in (*left_out, *errors)}.values()),
-    )
+    inexact = {row.setting for row in store.rows() if row.missing_calls or row.diverged_at}
+    return [setting for setting in store.settings if setting.name in inexact]

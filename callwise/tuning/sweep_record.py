@@ -13,7 +13,7 @@ import orjson
 
 from callwise.calls.errors import CallwiseError, ConfigError, FormatError
 from callwise.recordings.run_folder import DiskFull
-from callwise.tuning.row import FIELDS, TurnRow, row_from_figures
+from callwise.tuning.row import EARLIER_NAMES, FIELDS, TurnRow, row_from_figures
 from callwise.tuning.setting import Setting
 
 __all__ = [
@@ -47,10 +47,7 @@ class ReplyText:
     """One reply.
 
     Args:
-        reply_id: digest of the text.
         conversation: of the first row that has it.
-        turn: of that row. Starts at 0.
-        text: untrusted.
     """
 
     reply_id: str
@@ -117,6 +114,8 @@ def manifest_of(path: Path, connection: sqlite3.Connection) -> dict[str, Any]:
         manifest = {str(name): json.loads(value) for name, value in found}
         version, identity = manifest.get("callwise_sweep"), manifest["identity"]
         fields = manifest["row_fields"]
+        if isinstance(fields, list):
+            fields = [EARLIER_NAMES.get(name, name) for name in fields]
     except (ValueError, TypeError, KeyError, sqlite3.OperationalError) as error:
         raise FormatError(path, None, "expected a sweep: it has no manifest") from error
     if version != SWEEP_VERSION or fields != list(FIELDS) or not isinstance(identity, dict):
@@ -154,7 +153,6 @@ class SweepRows:
     """The rows of a sweep, read from disk each time they are iterated.
 
     Args:
-        path: the file.
         settings: names of settings, in order; those that are not stored are left out.
     """
 
@@ -184,12 +182,11 @@ class SweepRows:
 
     def __len__(self) -> int:
         """Return how many rows there are."""
+        query = (
+            "SELECT name, count(*) FROM row JOIN setting ON setting.id = row.setting GROUP BY name"
+        )
         with _reading(self.path) as connection:
-            found = connection.execute(
-                "SELECT name, count(*) FROM row JOIN setting ON setting.id = row.setting "
-                "GROUP BY name"
-            )
-            counts = dict(found.fetchall())
+            counts = dict(connection.execute(query).fetchall())
         return sum(counts.get(name, 0) for name in self.settings)
 
 
@@ -203,14 +200,7 @@ def path_of(field: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class SweepRecord:
-    """A sweep on disk, read without holding or changing it: for reports and notebooks.
-
-    Args:
-        folder: where it is.
-        manifest: the identity, and what the sweep was described with.
-        settings: those that could run, in the order of the sweep.
-        errors: why the others could not, by name.
-    """
+    """A sweep on disk, read without holding or changing it: for reports and notebooks."""
 
     folder: Path
     manifest: Mapping[str, Any]

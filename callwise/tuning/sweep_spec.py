@@ -90,7 +90,7 @@ class NamedSetting(_Entry):
 
 
 class Objective(_Entry):
-    """What an adaptive sampler makes small or large: the mean of a figure over turns."""
+    """The mean of a figure over turns, which an adaptive sampler minimises or maximises."""
 
     figure: Literal[
         "asked",
@@ -107,13 +107,9 @@ class Objective(_Entry):
     goal: Literal["min", "max"]
 
 
-def _form_of_values(value: Any) -> str:
-    return "list" if isinstance(value, list) else "range"
-
-
 RangeOrList = Annotated[
     Annotated[KnobRange, Tag("range")] | Annotated[KnobValues, Tag("list")],
-    Discriminator(_form_of_values),
+    Discriminator(lambda value: "list" if isinstance(value, list) else "range"),
 ]
 
 
@@ -155,7 +151,7 @@ class SweepSpec(_Entry):
 
     @property
     def space(self) -> dict[str, KnobRange | list[JsonValue]]:
-        """What is swept, in the order of the file: `knobs`, then `ranges`."""
+        """The swept knobs in the order of the file: `knobs`, then `ranges`."""
         return {**self.knobs, **self.ranges}
 
 
@@ -171,7 +167,6 @@ def check_sweep(spec: SweepSpec, *, where: str = "") -> SweepSpec:
     """Return a sweep whose entries fit each other.
 
     Args:
-        spec: the sweep.
         where: begins the error, such as a path and a colon.
 
     Raises:
@@ -190,22 +185,17 @@ def _contradictions(spec: SweepSpec) -> Iterator[str]:
             yield f"a grid takes lists: write {knob} under `knobs`, or choose `sampler: random`"
     elif not spec.space:
         yield f"`sampler: {spec.sampler}` has nothing to draw from: give `knobs` or `ranges`"
-    yield from _knobs_given_twice(spec)
+    fixed = flat_knobs(spec.fixed)
+    for knob in sorted(spec.knobs.keys() & spec.ranges.keys()):
+        yield f"{knob} is under `knobs` and under `ranges`: keep one of them"
+    for knob in sorted(spec.space.keys() & fixed.keys()):
+        yield f"{knob} is swept, and `set` fixes it at {fixed[knob]!r}: remove one of them"
     for knob, values in spec.ranges.items():
         if isinstance(values, KnobRange):
             yield from (f"ranges.{knob}: {problem}" for problem in _range_problems(values))
     figures = [objective.figure for objective in spec.objectives]
     if len(set(figures)) < len(figures):
         yield "objectives: each figure is given once"
-
-
-def _knobs_given_twice(spec: SweepSpec) -> Iterator[str]:
-    fixed = flat_knobs(spec.fixed)
-    for knob in spec.space:
-        if knob in spec.knobs and knob in spec.ranges:
-            yield f"{knob} is under `knobs` and under `ranges`: keep one of them"
-        if knob in fixed:
-            yield f"{knob} is swept, and `set` fixes it at {fixed[knob]!r}: remove one of them"
 
 
 def _range_problems(values: KnobRange) -> Iterator[str]:
@@ -240,7 +230,6 @@ def mean_figures(
     """Return a function from a setting's rows to its objectives.
 
     Args:
-        objectives: figures; each becomes its mean over the turns on which it is known.
         min_known_share: least share of turns on which it is known, in (0, 1]. Below it the
             mean is of other turns than those of other settings and cannot be compared.
     """
@@ -272,7 +261,6 @@ def find_sweep(name_or_path: str, folder: Path) -> Path:
     Args:
         name_or_path: a name such as `search_size`, or a path (with a `/`, or ending in
             `.yaml` or `.yml`).
-        folder: where the named ones are.
 
     Raises:
         ConfigError: when there is none; names the nearest.
@@ -365,7 +353,10 @@ def _place_of(location: tuple[str | int, ...], text: str) -> tuple[int | None, s
 def _message(problem: ErrorDetails, where: str) -> str:
     if problem["type"] == "extra_forbidden":
         leaf = str(problem["loc"][-1])
-        nearest = nearest_names(leaf, _entry_names(where))
+        group, dot, _ = where.partition(".")
+        model = _ENTRIES.get(group, SweepSpec) if dot else SweepSpec
+        entries = [field.alias or name for name, field in model.model_fields.items()]
+        nearest = nearest_names(leaf, entries)
         hint = f"; did you mean {' or '.join(nearest)}?" if nearest else ""
         return f"unknown entry {where!r}{hint}"
     if problem["type"] == "missing":
@@ -379,10 +370,3 @@ _ENTRIES: Mapping[str, type[BaseModel]] = {
     "settings": NamedSetting,
     "objectives": Objective,
 }
-
-
-def _entry_names(where: str) -> list[str]:
-    """Return the entries that a mapping at a path may have."""
-    group, dot, _ = where.partition(".")
-    model = _ENTRIES.get(group, SweepSpec) if dot else SweepSpec
-    return [field.alias or name for name, field in model.model_fields.items()]

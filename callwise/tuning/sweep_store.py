@@ -14,6 +14,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, astuple
 from pathlib import Path
 from typing import Any, Self
@@ -23,8 +24,7 @@ import orjson
 from callwise.calls.errors import ConfigError, FormatError
 from callwise.calls.payload import well_formed
 from callwise.recordings.held_files import LOCK, hold_folder, open_private, refuse_links
-from callwise.tuning.judge.score_file import read_scores, write_scores
-from callwise.tuning.judge.scores import Score
+from callwise.tuning.judge.scores import Score, read_scores, write_scores
 from callwise.tuning.row import FIELDS, TurnRow, row_figures
 from callwise.tuning.setting import Setting, SettingResult
 from callwise.tuning.sweep_record import (
@@ -52,7 +52,7 @@ REPLIES = "replies.jsonl"
 
 _EXPORTS = (REPLIES, "rows.csv", "rows.parquet", "summary.json")
 _PAID_FOR = frozenset({SCORES, ".scores.csv.lock", "referee.jsonl"})
-"""What a referee or people have judged is kept when its sweep is deleted."""
+"""Files with the judgements of a referee or of people; they are kept when a sweep is deleted."""
 
 _TABLES = """
 CREATE TABLE manifest (name TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -70,28 +70,23 @@ CREATE TABLE trial (number INTEGER PRIMARY KEY, setting TEXT NOT NULL, told TEXT
 """
 
 
-def ordered_rows(rows: Sequence[TurnRow]) -> list[TurnRow]:
-    """Return rows by conversation, in order of first appearance, and by turn."""
-    place: dict[str, int] = {}
-    for row in rows:
-        place.setdefault(row.conversation, len(place))
-    return sorted(rows, key=lambda row: (place[row.conversation], row.turn))
-
-
 def _checked_rows(setting: Setting, result: SettingResult) -> list[TurnRow]:
+    """Return a setting's rows by conversation, in order of first appearance, and by turn."""
     strangers = {row.setting for row in result.rows} - {setting.name}
     if strangers:
         raise ValueError(f"got rows of {min(strangers)!r} for the setting {setting.name!r}")
     if len({(row.conversation, row.turn) for row in result.rows}) < len(result.rows):
         raise ValueError(f"setting {setting.name!r} has two rows of one turn")
-    return ordered_rows(result.rows)
+    place: dict[str, int] = {}
+    for row in result.rows:
+        place.setdefault(row.conversation, len(place))
+    return sorted(result.rows, key=lambda row: (place[row.conversation], row.turn))
 
 
 class SweepStore:
     """One sweep's folder, held and written by one process at a time.
 
     Args:
-        path: the folder; made when absent.
         identity: what must be equal for a sweep to continue: digests of the recording and of
             the sweep, the mode past a missing call.
         details: further facts for the manifest, which may differ.
@@ -112,17 +107,12 @@ class SweepStore:
         self.path = path
         self._file = path / STORE
         self._lock = hold_folder(path)
-        try:
-            with clear_errors(self._file):
-                self._connection = self._opened()
-                try:
-                    self._begin(identity, details or {})
-                except BaseException:
-                    self._connection.close()
-                    raise
-        except BaseException:
-            self._lock.close()
-            raise
+        with ExitStack() as undo, clear_errors(self._file):
+            undo.callback(self._lock.close)
+            self._connection = self._opened()
+            undo.callback(self._connection.close)
+            self._begin(identity, details or {})
+            undo.pop_all()
 
     def _opened(self) -> sqlite3.Connection:
         refuse_first_format(self.path)
@@ -205,7 +195,11 @@ class SweepStore:
         texts = {row.reply_id: result.replies.get(row.reply_id) for row in rows}
         knobs = json.dumps(setting.knobs)
         with clear_errors(self._file), self._connection as connection:
-            self._remove(setting.name)
+            connection.execute(
+                "DELETE FROM row WHERE setting = (SELECT id FROM setting WHERE name = ?)",
+                (setting.name,),
+            )
+            connection.execute("DELETE FROM setting WHERE name = ?", (setting.name,))
             added = connection.execute(
                 "INSERT INTO setting (place, name, preset, knobs, error) "
                 "SELECT coalesce(max(place) + 1, 0), ?, ?, ?, ? FROM setting",
@@ -220,13 +214,6 @@ class SweepStore:
                 [(name, well_formed(text)) for name, text in texts.items() if text is not None],
             )
 
-    def _remove(self, name: str) -> None:
-        for query in (
-            "DELETE FROM row WHERE setting = (SELECT id FROM setting WHERE name = ?)",
-            "DELETE FROM setting WHERE name = ?",
-        ):
-            self._connection.execute(query, (name,))
-
     def rows(self, settings: Iterable[str] | None = None) -> SweepRows:
         """Return rows that are read from disk when iterated.
 
@@ -239,7 +226,7 @@ class SweepStore:
 
     @property
     def trials(self) -> list[tuple[str, ObjectiveValues]]:
-        """The settings that an adaptive sampler asked for and the objectives it was told."""
+        """The settings that an adaptive sampler asked for, and their objectives."""
         with clear_errors(self._file):
             found = self._connection.execute("SELECT setting, told FROM trial ORDER BY number")
             return [(name, json.loads(told)) for name, told in found]

@@ -1,9 +1,9 @@
 """Settings of a sweep evaluated on all cores or on a dask cluster, stored as they finish.
 
-Workers evaluate chunks of settings; results come back in any order and are stored at once, by
-this process alone. Whatever ends a sweep (Ctrl-C, a killed worker, the machine) loses only the
-chunks in flight. `SweepStore.finish` restores the order of the settings, so the number of workers
-changes the time and nothing else.
+Results come back in any order, and this process alone stores each when it comes. Whatever ends a
+sweep (Ctrl-C, a killed worker, the machine) loses only the settings that are being evaluated.
+`SweepStore.finish` restores the order of the settings, so the number of workers changes the time
+and nothing else.
 """
 
 import os
@@ -21,19 +21,10 @@ from callwise.calls.errors import CallwiseError, ConfigError
 from callwise.tuning.setting import Evaluator, Setting, SettingResult
 from callwise.tuning.sweep_store import SweepStore
 
-__all__ = [
-    "ChunkResult",
-    "OnResult",
-    "SweepProgress",
-    "WorkerDied",
-    "cluster_backend",
-    "connect",
-    "evaluate_chunk",
-    "results_of",
-    "run_sweep",
-]
+__all__ = ["OnResult", "SweepProgress", "WorkerDied", "connect", "run_sweep"]
 
 _MAX_NAMES_SHOWN = 8
+_LOST_WORKER = {"BrokenProcessPool", "KilledWorker", "CommClosedError"}
 
 
 class WorkerDied(CallwiseError):
@@ -45,9 +36,7 @@ class SweepProgress:
     """Progress of a sweep.
 
     Args:
-        result: the setting that was just stored.
         done: settings that are stored, including this one and those of earlier runs.
-        total: settings of the sweep.
     """
 
     result: SettingResult
@@ -59,68 +48,54 @@ OnResult = Callable[[SweepProgress], None]
 
 
 @dataclass(frozen=True, slots=True)
-class ChunkResult:
-    """The results of a chunk, or the error that the evaluator raised, as text.
+class _Evaluated:
+    """The result of a setting, or the error that the evaluator raised, as text.
 
     Many exceptions do not survive pickling between processes, so errors travel as text.
 
     Args:
-        names: of its settings, in order.
-        results: one per setting; empty where the evaluator raised.
-        problem: the error's message; empty where none was raised.
-        is_config_error: whether the error was a `ConfigError`.
         trace: the traceback; empty for errors that Callwise raises on purpose.
     """
 
-    names: tuple[str, ...]
-    results: tuple[SettingResult, ...] = ()
+    setting: str
+    results: Sequence[SettingResult] = ()
     problem: str = ""
     is_config_error: bool = False
     trace: str = ""
 
+    def result(self) -> SettingResult:
+        """Return the result.
 
-def evaluate_chunk(
-    evaluator: Evaluator, settings: Sequence[Setting], parent_pid: int
-) -> ChunkResult:
-    """Evaluate settings in one call of the evaluator; an exception becomes text.
+        Raises:
+            ConfigError: when the evaluator raised one.
+            CallwiseError: when it raised anything else, or gave results of other settings.
+        """
+        if self.problem:
+            kind = ConfigError if self.is_config_error else CallwiseError
+            error = kind(f"evaluating {self.setting!r} failed: {self.problem}")
+            if self.trace:
+                error.add_note(self.trace)
+            raise error
+        given = [result.setting for result in self.results]
+        if given != [self.setting]:
+            raise CallwiseError(
+                f"expected a result of {self.setting!r}, the evaluator gave those of {given}"
+            )
+        return self.results[0]
 
-    Args:
-        evaluator: called once, with all of them.
-        settings: at least one.
-        parent_pid: the process that collects. In any other, Ctrl-C is ignored.
-    """
+
+def _evaluate(evaluator: Evaluator, setting: Setting, parent_pid: int) -> _Evaluated:
+    """Evaluate a setting, in the parent or in a worker, where Ctrl-C is ignored."""
     if os.getpid() != parent_pid and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-    names = tuple(setting.name for setting in settings)
     try:
-        return ChunkResult(names, results=tuple(evaluator.evaluate(settings)))
+        return _Evaluated(setting.name, evaluator.evaluate([setting]))
     except CallwiseError as error:
-        return ChunkResult(
-            names, problem=str(error), is_config_error=isinstance(error, ConfigError)
-        )
-    except Exception as error:  # noqa: BLE001 - becomes text; see ChunkResult
+        is_config_error = isinstance(error, ConfigError)
+        return _Evaluated(setting.name, problem=str(error), is_config_error=is_config_error)
+    except Exception as error:  # noqa: BLE001 - becomes text; see `_Evaluated`
         problem = f"{type(error).__name__}: {error}"
-        return ChunkResult(names, problem=problem, trace=traceback.format_exc())
-
-
-def results_of(chunk: ChunkResult) -> tuple[SettingResult, ...]:
-    """Return a chunk's results, one per setting.
-
-    Raises:
-        ConfigError: when the evaluator raised one.
-        CallwiseError: when it raised anything else, or gave results of other settings.
-    """
-    shown = ", ".join(map(repr, chunk.names))
-    if chunk.problem:
-        kind = ConfigError if chunk.is_config_error else CallwiseError
-        error = kind(f"evaluating {shown} failed: {chunk.problem}")
-        if chunk.trace:
-            error.add_note(chunk.trace)
-        raise error
-    given = tuple(result.setting for result in chunk.results)
-    if given != chunk.names:
-        raise CallwiseError(f"expected results of {shown}, the evaluator gave {given!r}")
-    return chunk.results
+        return _Evaluated(setting.name, problem=problem, trace=traceback.format_exc())
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +125,7 @@ def connect(address: str, *, timeout_seconds: float = 30.0) -> Any:
         ) from error
 
 
-def cluster_backend(client: Any) -> Any:
+def _cluster_backend(client: Any) -> Any:
     """Return a joblib backend that works on a dask client's workers.
 
     joblib's own backend for dask does not report a lost task to its caller, so the sweep would
@@ -184,7 +159,6 @@ def run_sweep(
     store: SweepStore,
     *,
     jobs: int = -1,
-    chunk: int = 1,
     on_result: OnResult | None = None,
     client: Any = None,
 ) -> None:
@@ -193,61 +167,46 @@ def run_sweep(
     The store is left open and unordered: `SweepStore.finish` ends a sweep.
 
     Args:
-        settings: distinct, by name.
-        evaluator: sent to every worker; see `Evaluator`.
-        store: of the sweep.
         jobs: worker processes; -1 is one per core, and 1 works in this process. On a cluster
             its workers decide.
-        chunk: settings that a worker takes at a time; at least 1. A larger chunk loads the
-            recording less often and loses more when a worker dies.
-        on_result: called with each setting after it was stored, in any order.
-        client: of a dask cluster (`connect`). None works on this machine.
 
     Raises:
         WorkerDied: when a worker was killed, or its machine went away.
-        ConfigError: when the evaluator raised one, `jobs` or `chunk` is out of range, or
-            another setting of the same name is stored.
+        ConfigError: when the evaluator raised one, `jobs` is 0, or another setting of the same
+            name is stored.
         CallwiseError: when the evaluator raised anything else.
         DiskFull: when the disk is full.
     """
-    if jobs == 0 or chunk < 1:
-        raise ConfigError(f"expected jobs other than 0 and chunk of at least 1: {jobs}, {chunk}")
+    if jobs == 0:
+        raise ConfigError("expected jobs other than 0: a number of processes, or -1 for all cores")
     by_name = {setting.name: setting for setting in settings}
-    _check_names(settings, store)
-    finished = store.finished
-    waiting = [setting for setting in by_name.values() if setting.name not in finished]
-    chunks = [waiting[start : start + chunk] for start in range(0, len(waiting), chunk)]
-    done = len(by_name) - len(waiting)
-    with _results(chunks, evaluator, jobs=jobs, client=client) as arriving:
-        while (arrived := _next(arriving, store, by_name)) is not None:
-            for result in results_of(arrived):
-                store.add(by_name[result.setting], result)
-                done += 1
-                if on_result is not None:
-                    on_result(SweepProgress(result, done, len(by_name)))
-
-
-def _check_names(settings: Sequence[Setting], store: SweepStore) -> None:
     stored = {setting.name: setting.identity for setting in store.settings}
     for setting in settings:
         if stored.setdefault(setting.name, setting.identity) != setting.identity:
             raise ConfigError(f"two different settings are named {setting.name!r}; rename one")
+    finished = store.finished
+    waiting = [setting for setting in by_name.values() if setting.name not in finished]
+    done = len(by_name) - len(waiting)
+    with _results(waiting, evaluator, jobs=jobs, client=client) as arriving:
+        while (arrived := _next(arriving, store, by_name)) is not None:
+            result = arrived.result()
+            store.add(by_name[result.setting], result)
+            done += 1
+            if on_result is not None:
+                on_result(SweepProgress(result, done, len(by_name)))
 
 
 def _next(
-    arriving: Iterator[ChunkResult], store: SweepStore, names: Collection[str]
-) -> ChunkResult | None:
-    """Return the next chunk that is finished, or None after the last.
-
-    Raises:
-        WorkerDied: when a worker did.
-    """
+    arriving: Iterator[_Evaluated], store: SweepStore, names: Collection[str]
+) -> _Evaluated | None:
+    """Return the next setting that is finished, or None after the last."""
     try:
         return next(arriving, None)
     except Exception as error:
-        if not _is_lost_worker(error):
+        if not _LOST_WORKER & {kind.__name__ for kind in type(error).__mro__}:
             raise
-        open_names = [name for name in names if name not in store.finished]
+        finished = store.finished
+        open_names = [name for name in names if name not in finished]
         shown = ", ".join(map(repr, open_names[:_MAX_NAMES_SHOWN]))
         more = len(open_names) - _MAX_NAMES_SHOWN
         raise WorkerDied(
@@ -258,19 +217,14 @@ def _next(
         ) from error
 
 
-def _is_lost_worker(error: Exception) -> bool:
-    names = {kind.__name__ for kind in type(error).__mro__}
-    return bool(names & {"BrokenProcessPool", "KilledWorker", "CommClosedError"})
-
-
 @contextmanager
 def _results(
-    chunks: Sequence[Sequence[Setting]], evaluator: Evaluator, *, jobs: int, client: Any
-) -> Iterator[Iterator[ChunkResult]]:
+    settings: Sequence[Setting], evaluator: Evaluator, *, jobs: int, client: Any
+) -> Iterator[Iterator[_Evaluated]]:
     """Yield results as they finish; stop the workers when the block is left early."""
     here = os.getpid()
-    if not chunks or (jobs == 1 and client is None):
-        yield (evaluate_chunk(evaluator, settings, here) for settings in chunks)
+    if not settings or (jobs == 1 and client is None):
+        yield (_evaluate(evaluator, setting, here) for setting in settings)
         return
     import joblib  # noqa: PLC0415 - a quarter of a second that a single process need not pay
 
@@ -278,14 +232,14 @@ def _results(
         if client is None:
             stack.enter_context(joblib.parallel_config(backend="loky", max_nbytes=None))
         else:
-            stack.enter_context(joblib.parallel_config(backend=cluster_backend(client)))
+            stack.enter_context(joblib.parallel_config(backend=_cluster_backend(client)))
         # joblib warns of results that were not taken, loky of workers that it had to stop: an
         # interrupted sweep wants both.
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore", UserWarning)
         parallel = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1)
         arriving = parallel(
-            joblib.delayed(evaluate_chunk)(evaluator, settings, here) for settings in chunks
+            joblib.delayed(_evaluate)(evaluator, setting, here) for setting in settings
         )
         stack.callback(arriving.close)
         yield arriving

@@ -10,27 +10,21 @@ here, and a spreadsheet may take it for a formula: import columns as text there.
 
 import csv
 import math
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from callwise.calls.errors import ConfigError, FormatError
-from callwise.report.table import guarded, unguarded
-from callwise.tuning.row import FIELDS, Coverage, TurnRow, row_from_json
+from callwise.report.table import unguarded
+from callwise.tuning.judge.csv_table import text_cell
+from callwise.tuning.row import EARLIER_NAMES, FIELDS, Coverage, TurnRow, row_from_json
 
-__all__ = [
-    "frame",
-    "read_csv",
-    "read_parquet",
-    "write_csv",
-    "write_parquet",
-]
+__all__ = ["frame", "read_csv", "read_parquet", "write_csv", "write_parquet"]
 
 _ROWS_PER_GROUP = 10_000
-_QUOTED = re.compile(r'[,"\r\n]')
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +35,13 @@ class _Column:
     field: str
     part: str | None
     kind: type
+
+    @property
+    def frame_type(self) -> str:
+        """Its type in a data frame: whole numbers that may be unknown have their own."""
+        if self.part is None and self.kind is int and FIELDS[self.field].may_be_none:
+            return "Int64"
+        return {int: "int64", float: "float64", bool: "bool", str: "object"}[self.kind]
 
     def of(self, row: TurnRow) -> Any:
         value = getattr(row, self.field)
@@ -67,7 +68,6 @@ def write_csv(path: Path, rows: Iterable[TurnRow]) -> None:
     """Write rows as CSV: UTF-8, a header, line feeds, an empty cell for what is not known.
 
     Args:
-        path: replaced in one step.
         rows: iterated twice, so not a generator, such as `SweepStore.rows()`.
 
     Raises:
@@ -84,8 +84,7 @@ def write_csv(path: Path, rows: Iterable[TurnRow]) -> None:
 
 def _cell(value: Any) -> str:
     if isinstance(value, str):
-        text = guarded(value)
-        return f'"{text.replace(chr(34), chr(34) * 2)}"' if _QUOTED.search(text) else text
+        return text_cell(value)
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -130,7 +129,8 @@ _PARSERS: Mapping[type, Callable[[str], Any]] = {
 
 
 def _parsed(column: str, cell: str) -> Any:
-    field = FIELDS.get(column.partition(".")[0])
+    name = column.partition(".")[0]
+    field = FIELDS.get(EARLIER_NAMES.get(name, name))
     if field is None:
         raise ValueError(f"unknown column {column!r}")
     if not cell and field.may_be_none:
@@ -145,11 +145,7 @@ def _parsed(column: str, cell: str) -> Any:
 
 
 def _row_of(flat: Mapping[str, Any]) -> TurnRow:
-    """Return a row from its columns, maps folded.
-
-    Raises:
-        ValueError: for a column that is missing or unknown.
-    """
+    """Return a row from its columns, maps folded."""
     plain: dict[str, Any] = {name: {} for name, each in FIELDS.items() if each.kind is dict}
     for column, value in flat.items():
         name, dot, part = column.partition(".")
@@ -160,27 +156,29 @@ def _row_of(flat: Mapping[str, Any]) -> TurnRow:
     return row_from_json(plain)
 
 
-def _needs_extra(error: ImportError) -> ConfigError:
-    wanted = ConfigError("Parquet and data frames need an extra: pip install 'callwise[tune]'")
-    wanted.__cause__ = error
-    return wanted
+@contextmanager
+def _extra() -> Iterator[None]:
+    """Name the extra where an import fails."""
+    try:
+        yield
+    except ImportError as error:
+        raise ConfigError(
+            "Parquet and data frames need an extra: pip install 'callwise[tune]'"
+        ) from error
 
 
 def write_parquet(path: Path, rows: Iterable[TurnRow]) -> None:
     """Write rows as Parquet, a group of rows at a time.
 
     Args:
-        path: replaced in one step.
         rows: iterated twice, so not a generator.
 
     Raises:
         ConfigError: when pyarrow is not installed.
     """
-    try:
+    with _extra():
         import pyarrow as pa  # noqa: PLC0415 - heavy, and an extra
         from pyarrow import parquet  # noqa: PLC0415 - heavy, and an extra
-    except ImportError as error:
-        raise _needs_extra(error) from error
     columns = _columns(rows)
     types = {int: pa.int64(), float: pa.float64(), bool: pa.bool_(), str: pa.string()}
     schema = pa.schema([(column.name, types[column.kind]) for column in columns])
@@ -203,11 +201,9 @@ def read_parquet(path: Path) -> Iterator[TurnRow]:
         ConfigError: when pyarrow is not installed, or the file cannot be opened.
         FormatError: when it is not Parquet, or a column is missing or unknown.
     """
-    try:
+    with _extra():
         import pyarrow as pa  # noqa: PLC0415 - heavy, and an extra
         from pyarrow import parquet  # noqa: PLC0415 - heavy, and an extra
-    except ImportError as error:
-        raise _needs_extra(error) from error
     try:
         with parquet.ParquetFile(path) as file:
             for batch in file.iter_batches(batch_size=_ROWS_PER_GROUP):
@@ -225,23 +221,15 @@ def frame(rows: Iterable[TurnRow]) -> Any:
     Raises:
         ConfigError: when pandas is not installed.
     """
-    try:
+    with _extra():
         import pandas as pd  # noqa: PLC0415 - heavy, and an extra
-    except ImportError as error:
-        raise _needs_extra(error) from error
     kept = list(rows)
-    types = {int: "int64", float: "float64", bool: "bool", str: "object"}
     return pd.DataFrame(
         {
             column.name: pd.Series(
                 [column.of(row) for row in kept],
-                dtype="Int64" if _is_sparse(column.name) else types[column.kind],
+                dtype=column.frame_type,
             )
             for column in _columns(kept)
         }
     )
-
-
-def _is_sparse(column: str) -> bool:
-    field = FIELDS.get(column)
-    return field is not None and field.kind is int and field.may_be_none

@@ -11,7 +11,7 @@ import pytest
 from callwise.recordings import read_conversations
 from callwise.recordings.counterfactual.purchase import SpendingCap, SpendingCapReached
 from callwise.recordings.replay_run import RunRequest, run_replay
-from callwise.tuning.buying import FinishedRace, RaceRequest, buy_racing
+from callwise.tuning.buying import FinishedRace, buy_racing
 from callwise.tuning.replay_evaluator import CounterfactualEvaluator
 from callwise.tuning.row import Coverage, TurnRow
 from callwise.tuning.setting import Setting, make_setting
@@ -44,7 +44,7 @@ def _settings() -> tuple[Setting, ...]:
     return tuple(make_setting("recorded", {}, {"search.max_calls": cap}) for cap in (3, 5, 6))
 
 
-def _race(run: Path, purse: SpendingCap, worst: str | None) -> FinishedRace:
+def _race(run: Path, budget: SpendingCap, worst: str | None) -> FinishedRace:
     """Race three settings; the named one is judged worse on every turn."""
 
     def judge(rows: Sequence[TurnRow], texts: Mapping[str, str]) -> list[TurnRow]:
@@ -58,7 +58,7 @@ def _race(run: Path, purse: SpendingCap, worst: str | None) -> FinishedRace:
             for row in rows
         ]
 
-    return buy_racing(RaceRequest(run, _settings(), purse), judge)
+    return buy_racing(CounterfactualEvaluator(run), _settings(), budget, judge)
 
 
 def hash_share(name: str) -> float:
@@ -69,13 +69,13 @@ def hash_share(name: str) -> float:
 def _exact_turns(run: Path) -> dict[str, int]:
     results = CounterfactualEvaluator(run).evaluate(_settings())
     return {
-        each.setting: sum(row.standing is Coverage.EXACT for row in each.rows) for each in results
+        each.setting: sum(row.coverage is Coverage.EXACT for row in each.rows) for each in results
     }
 
 
 @pytest.mark.slow
 def test_a_beaten_setting_is_bought_no_further(run: Path) -> None:
-    """It costs more than another and is worse: after the first look nothing more is bought."""
+    """It costs more than another and is worse: after the first comparison nothing more is bought."""
     race = _race(run, SpendingCap(), "search.max_calls=6")
     (dropped,) = race.dropped
     assert (dropped.setting, dropped.conversations) == ("search.max_calls=6", 10)
@@ -94,8 +94,8 @@ def test_without_a_loser_everything_is_bought(run: Path) -> None:
     assert race.bought.calls > 0
 
 
-def test_an_empty_purse_ends_the_race(run: Path) -> None:
-    """What was bought stands, and it says why it stopped."""
+def test_an_empty_budget_ends_the_race(run: Path) -> None:
+    """What was bought is kept, with the reason for which it stopped."""
     race = _race(run, SpendingCap(max_calls=3), None)
     assert race.bought.calls == 3
     assert "3 calls were bought" in race.bought.stopped
@@ -103,13 +103,13 @@ def test_an_empty_purse_ends_the_race(run: Path) -> None:
 
 
 def test_a_race_without_anything_left_to_judge_with_ends(run: Path) -> None:
-    """What was bought stands, nothing more is bought, and it says why."""
-    purse = SpendingCap()
+    """What was bought is kept, nothing more is bought, and the reason is given."""
+    budget = SpendingCap()
 
     def judge(rows: Sequence[TurnRow], texts: Mapping[str, str]) -> list[TurnRow]:
         raise SpendingCapReached("none are left to judge with")
 
-    race = buy_racing(RaceRequest(run, _settings(), purse), judge)
+    race = buy_racing(CounterfactualEvaluator(run), _settings(), budget, judge)
     assert race.bought.stopped == "none are left to judge with"
     assert race.conversations == 10
-    assert race.bought.calls == purse.calls > 0
+    assert race.bought.calls == budget.calls > 0

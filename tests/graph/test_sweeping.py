@@ -120,8 +120,8 @@ def test_rows_say_what_was_asked(run: Path, tmp_path: Path) -> None:
         for counts in (row.asked_by_role, row.asked_by_purpose, row.asked_by_node):
             assert sum(counts.values()) == row.asked
         assert sum(row.requests_by_role.values()) == row.requests
-        assert (row.standing is Coverage.EXACT) == (row.diverged_at is None)
-        assert (row.missing_calls == 0) == (row.standing is Coverage.EXACT)
+        assert (row.coverage is Coverage.EXACT) == (row.diverged_at is None)
+        assert (row.missing_calls == 0) == (row.coverage is Coverage.EXACT)
     largest = [row for row in finished.rows if row.setting == "search.max_calls=11"]
     assert {row.mark for row in largest} == {"exact"}
 
@@ -131,11 +131,11 @@ def test_what_was_bought_since_is_looked_up_again(run: Path, tmp_path: Path) -> 
     request = SweepRequest(run, _spec(), tmp_path / "s", jobs=1)
     before = sweep(request)
     assert any(row.missing_calls for row in before.rows)
-    bought = buy(run, before.settings, SpendingCap())
+    bought = buy(CounterfactualEvaluator(run), before.settings, SpendingCap())
     assert bought.calls > 0
-    assert bought.turns == sum(row.standing is not Coverage.EXACT for row in before.rows)
+    assert bought.turns == sum(row.coverage is not Coverage.EXACT for row in before.rows)
     after = sweep(request)
-    assert all(row.standing is Coverage.EXACT for row in after.rows)
+    assert all(row.coverage is Coverage.EXACT for row in after.rows)
     assert sweep(request).rows == after.rows
 
 
@@ -154,13 +154,13 @@ def test_a_sampler_that_chooses_buys_as_it_goes(run: Path, tmp_path: Path) -> No
     for name in ("a", "b"):
         copy = shutil.copytree(run, tmp_path / f"run-{name}")
         recording = open_recording(copy)
-        purse = SpendingCap()
+        budget = SpendingCap()
         finished = sweep(
             SweepRequest(copy, spec, tmp_path / name, jobs=1),
             values_of=quality_values(recording, tmp_path / name, QualityRequest(), spec),
-            evaluator=BuyingEvaluator(CounterfactualEvaluator(copy), purse),
+            evaluator=BuyingEvaluator(CounterfactualEvaluator(copy), budget),
         )
-        assert all(row.standing is Coverage.EXACT for row in finished.rows)
+        assert all(row.coverage is Coverage.EXACT for row in finished.rows)
         assert not finished.left_out
         tried.append([setting.name for setting in finished.settings])
     assert tried[0] == tried[1]
@@ -182,9 +182,9 @@ def test_settings_of_their_own_past(run: Path, tmp_path: Path) -> None:
     """A whole run of each: bought, it is exact to the end."""
     request = SweepRequest(run, _spec(), tmp_path / "s", past="own", jobs=1)
     before = sweep(request)
-    assert any(row.standing is not Coverage.EXACT for row in before.rows)
-    buy(run, before.settings, SpendingCap(), past="own")
-    assert all(row.standing is Coverage.EXACT for row in sweep(request).rows)
+    assert any(row.coverage is not Coverage.EXACT for row in before.rows)
+    buy(CounterfactualEvaluator(run, past="own"), before.settings, SpendingCap())
+    assert all(row.coverage is Coverage.EXACT for row in sweep(request).rows)
 
 
 def test_a_packed_recording_is_played_and_not_bought_into(run: Path, tmp_path: Path) -> None:
@@ -200,7 +200,7 @@ def test_a_packed_recording_is_played_and_not_bought_into(run: Path, tmp_path: P
     (run / "manifest.json").write_text(json.dumps(manifest))
     finished = sweep(SweepRequest(run, _spec(), tmp_path / "s", jobs=1))
     with pytest.raises(ConfigError, match="unpack it"):
-        buy(run, finished.settings, SpendingCap())
+        buy(CounterfactualEvaluator(run), finished.settings, SpendingCap())
 
 
 def test_a_setting_that_cannot_run_is_left_out_with_its_reason(run: Path) -> None:
@@ -218,7 +218,7 @@ def test_what_nothing_stands_in_for_is_planned_from_there(run: Path) -> None:
     """Calls before it are recorded and need not be bought."""
     setting = make_setting("recorded", {}, {"search.policy": "classic_uct"})
     (result,) = CounterfactualEvaluator(run).evaluate([setting])
-    assert {row.standing for row in result.rows} == {Coverage.MISSING}
+    assert {row.coverage for row in result.rows} == {Coverage.MISSING}
     for row in result.rows:
         assert row.diverged_at == 2
         assert row.missing_calls == row.asked - 1

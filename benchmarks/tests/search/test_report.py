@@ -100,7 +100,7 @@ def test_the_report_names_what_was_not_run():
     """And holds every part."""
     text = results_markdown(found(), FACTS)
     assert "game24 was not run: there is no file" in text
-    for heading in ("What it must reach", "a pool", "a mix", "The simulated grid", "Overhead"):
+    for heading in ("Targets", "a pool", "a mix", "The simulated grid", "Overhead"):
         assert f"# {heading}\n" in text
 
 

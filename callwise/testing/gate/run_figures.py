@@ -256,7 +256,7 @@ def quality_by_turn(scores_file: Path, turns: Iterable[TurnLine]) -> dict[TurnKe
         FormatError: when the table cannot be read.
     """
     # Scores belong to tune, which a gate without them need not load.
-    from callwise.tuning.judge.score_file import read_scores  # noqa: PLC0415
+    from callwise.tuning.judge.scores import read_scores  # noqa: PLC0415
     from callwise.tuning.row import reply_id  # noqa: PLC0415
 
     values: dict[tuple[str, int, str], list[float]] = defaultdict(list)

@@ -3,35 +3,9 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from callwise.tuning.figures import chart, palette
 from callwise.tuning.figures.calls_by_node import CallsByNode, CallsOverTurns, SettingCalls
-from callwise.tuning.figures.chart import (
-    CHART_WIDTH,
-    Chart,
-    LegendEntry,
-    bars,
-    chart_of,
-    crosses,
-    ends_of,
-    lines,
-    message_chart,
-    number_axis,
-    plain_line,
-    row_axis,
-    texts,
-    whisker_layer,
-)
-from callwise.tuning.figures.palette import (
-    FAINT,
-    FALL,
-    GRID,
-    INK,
-    PAPER,
-    PICK,
-    RISE,
-    SOFT,
-    node_colours,
-    tint,
-)
+from callwise.tuning.figures.chart import Chart, LegendEntry, plain_line
 from callwise.tuning.figures.timeline import CallBar, Lane, Timeline, TimeScale
 from callwise.tuning.figures.waterfall import Waterfall, WaterfallBar
 
@@ -41,36 +15,43 @@ MAX_HEIGHT = 6_000
 """Pixels. The rows of a figure that is higher get thinner."""
 
 _HALF_BAR, _HALF_CALL = 0.29, 0.36
-_CHARS_PER_CHART = CHART_WIDTH / 6.0
+_CROSS = "M-1,-1L1,1M-1,1L1,-1"
+_CHARS_PER_CHART = chart.CHART_WIDTH / 6.0
 """Letters that fit on a line of the plot."""
 
 
-def _box(x: float, x2: float, y: float, half: float, fill: str, **looks: Any) -> dict[str, Any]:
+def _box(x: float, x2: float, y: float, half: float, fill: str, **style: Any) -> dict[str, Any]:
     """Return a bar around the row `y`."""
-    shown = {"fill": fill, "stroke": PAPER, "width": 0.8, "dash": []}
-    return {"x": x, "x2": x2, "y": y - half, "y2": y + half, **shown, **looks}
+    usual = {"fill": fill, "stroke": palette.PAPER, "width": 0.8, "dash": []}
+    return {"x": x, "x2": x2, "y": y - half, "y2": y + half, **usual, **style}
 
 
 def calls_by_node_chart(found: CallsByNode) -> Chart:
     """Return calls by node as a Vega-Lite specification, the first setting on top."""
     is_simulated = found.basis.is_simulated
     if not found.bars:
-        return message_chart(
+        return chart.message_chart(
             found.title, found.caption, "There are no rows to draw.", is_simulated=is_simulated
         )
     highest = max(bar.total.mean + bar.total.above for bar in found.bars)
-    x = number_axis("x", (0, 1.08 * highest or 1), title="calls per turn")
+    x = chart.number_axis("x", (0, 1.08 * highest or 1), title="calls per turn")
     names = [plain_line(bar.setting, 32) for bar in found.bars]
-    y, params = row_axis("y", range(len(names)), names, len(names))
-    colours = node_colours(found.nodes)
+    y, params = chart.row_axis("y", range(len(names)), names, len(names))
+    colours = palette.node_colours(found.nodes)
     legend = [LegendEntry(node, colours[node], colours[node], "square") for node in found.nodes]
     rows = list(enumerate(found.bars))
-    layers = [bars(_stacks(found, colours), x, y, ("setting", "node", "calls", "in all", "turns"))]
+    layers = [
+        chart.bars(_stacks(found, colours), x, y, ("setting", "node", "calls", "in all", "turns"))
+    ]
     if found.has_missing:
-        layers.append(bars(map(_missing, *zip(*rows, strict=True)), x, y, ("setting", "missing")))
-        legend.append(LegendEntry("not recorded", PAPER, SOFT, "square", dash=(2, 1)))
+        layers.append(
+            chart.bars(map(_missing, *zip(*rows, strict=True)), x, y, ("setting", "missing"))
+        )
+        legend.append(
+            LegendEntry("not recorded", palette.PAPER, palette.SOFT, "square", dash=(2, 1))
+        )
     totals = [
-        {"y": row, **ends_of(bar.total), "color": INK}
+        {"y": row, **chart.ends_of(bar.total), "color": palette.INK}
         for row, bar in rows
         if bar.total.has_interval
     ]
@@ -78,8 +59,8 @@ def calls_by_node_chart(found: CallsByNode) -> Chart:
         {"x": bar.total.mean + bar.total.above, "y": row, "text": f"{bar.total.mean:.1f}"}
         for row, bar in rows
     ]
-    layers += [whisker_layer(totals, x, y), texts(numbers, x, y, align="left", dx=5)]
-    return chart_of(
+    layers += [chart.whisker_layer(totals, x, y), chart.texts(numbers, x, y, align="left", dx=5)]
+    return chart.chart_of(
         found.title,
         found.caption,
         layers,
@@ -92,7 +73,7 @@ def calls_by_node_chart(found: CallsByNode) -> Chart:
 
 
 def _stacks(found: CallsByNode, colours: dict[str, str]) -> Iterator[dict[str, Any]]:
-    """Give a bar for each setting and node; it begins where the one before ended."""
+    """Yield a bar for each setting and node; it begins where the one before ended."""
     for row, bar in enumerate(found.bars):
         left = 0.0
         for node, mean in zip(found.nodes, bar.mean_by_node, strict=True):
@@ -109,14 +90,22 @@ def _stacks(found: CallsByNode, colours: dict[str, str]) -> Iterator[dict[str, A
 def _missing(row: int, bar: SettingCalls) -> dict[str, Any]:
     """Return the calls that are not recorded, as a slim bar below the setting's."""
     total = bar.total.mean
-    box = _box(total - bar.missing, total, row + 0.38, 0.07, PAPER, stroke=SOFT, dash=[2, 1])
+    box = _box(
+        total - bar.missing,
+        total,
+        row + 0.38,
+        0.07,
+        palette.PAPER,
+        stroke=palette.SOFT,
+        dash=[2, 1],
+    )
     return box | {"setting": plain_line(bar.setting), "missing": f"{bar.missing:.2f}"}
 
 
 def calls_over_turns_chart(found: CallsOverTurns) -> Chart:
     """Return a conversation's calls as a Vega-Lite specification, a bar for each turn."""
     highest = max((sum(of_turn) for of_turn in found.asked), default=0)
-    x = number_axis("x", (-0.6, len(found.turns) - 0.4), title="turn")
+    x = chart.number_axis("x", (-0.6, len(found.turns) - 0.4), title="turn")
     # Of many turns every second, third, ... has its number.
     step = -(-len(found.turns) // 20)
     places = list(range(len(found.turns)))[::step]
@@ -125,12 +114,12 @@ def calls_over_turns_chart(found: CallsOverTurns) -> Chart:
         "labelExpr": "turn_names[indexof(turn_places, datum.value)]",
         "grid": False,
     }
-    y = number_axis("y", (0, 1.05 * highest or 1), title="calls", are_whole=True)
-    colours = node_colours(found.nodes)
-    return chart_of(
+    y = chart.number_axis("y", (0, 1.05 * highest or 1), title="calls", are_whole=True)
+    colours = palette.node_colours(found.nodes)
+    return chart.chart_of(
         found.title,
         found.caption,
-        [bars(_turn_stacks(found, colours), x, y, ("turn", "node", "calls", "in all"))],
+        [chart.bars(_turn_stacks(found, colours), x, y, ("turn", "node", "calls", "in all"))],
         height=240,
         is_simulated=found.basis.is_simulated,
         legend=[LegendEntry(node, colours[node], colours[node], "square") for node in found.nodes],
@@ -143,7 +132,7 @@ def calls_over_turns_chart(found: CallsOverTurns) -> Chart:
 
 
 def _turn_stacks(found: CallsOverTurns, colours: dict[str, str]) -> Iterator[dict[str, Any]]:
-    edge = PAPER if len(found.turns) <= 80 else None
+    edge = palette.PAPER if len(found.turns) <= 80 else None
     for place, (turn, of_turn) in enumerate(zip(found.turns, found.asked, strict=True)):
         bottom = 0
         for node, calls in zip(found.nodes, of_turn, strict=True):
@@ -169,31 +158,33 @@ def waterfall_chart(found: Waterfall) -> Chart:
     last = len(found.bars) + 1
     levels = [found.start[1], found.end[1]]
     highest = max([*levels, *(_right_end(bar) for bar in found.bars)])
-    x = number_axis("x", (0, 1.1 * highest or 1), title=found.unit)
+    x = chart.number_axis("x", (0, 1.1 * highest or 1), title=found.unit)
     steps = [
         [plain_line(bar.label), *([plain_line(bar.detail, 44)] if bar.detail else [])]
         for bar in found.bars
     ]
     names = [[plain_line(found.start[0])], *steps, [plain_line(found.end[0])]]
-    y, params = row_axis("y", range(last + 1), names, last + 1)
+    y, params = chart.row_axis("y", range(last + 1), names, last + 1)
     settings = [
-        _box(0, calls, row, 0.28, SOFT, name=plain_line(name), calls=f"{calls:.2f}")
+        _box(0, calls, row, 0.28, palette.SOFT, name=plain_line(name), calls=f"{calls:.2f}")
         for row, (name, calls) in ((0, found.start), (last, found.end))
     ]
     ends = [
-        {"y": row, **ends_of(bar.ends_at), "color": INK}
+        {"y": row, **chart.ends_of(bar.ends_at), "color": palette.INK}
         for row, bar in enumerate(found.bars, start=1)
         if bar.ends_at.has_interval
     ]
-    return chart_of(
+    return chart.chart_of(
         found.title,
         found.caption,
         [
-            bars(settings, x, y, ("name", "calls")),
-            bars(_steps(found), x, y, ("knob", "change", "saved", "before", "after", "turns")),
-            lines(_levels(found), x, y, stroke=SOFT, strokeWidth=0.8),
-            whisker_layer(ends, x, y),
-            texts(_numbers(found), x, y, align="left", dx=5),
+            chart.bars(settings, x, y, ("name", "calls")),
+            chart.bars(
+                _steps(found), x, y, ("knob", "change", "saved", "before", "after", "turns")
+            ),
+            chart.lines(_levels(found), x, y, stroke=palette.SOFT, strokeWidth=0.8),
+            chart.whisker_layer(ends, x, y),
+            chart.texts(_numbers(found), x, y, align="left", dx=5),
         ],
         height=min(42 * (last + 1), MAX_HEIGHT),
         is_simulated=found.basis.is_simulated,
@@ -208,14 +199,14 @@ def _right_end(bar: WaterfallBar) -> float:
 
 def _steps(found: Waterfall) -> Iterator[dict[str, Any]]:
     for row, bar in enumerate(found.bars, start=1):
-        colour = FALL if bar.saved > 0 else RISE
-        looks: dict[str, Any] = {"stroke": colour}
+        colour = palette.FALL if bar.saved.mean > 0 else palette.RISE
+        style: dict[str, Any] = {"stroke": colour}
         if not bar.detail:
-            colour, looks = FAINT, {"stroke": SOFT, "dash": [3, 2]}
-        yield _box(bar.before, bar.after, row, 0.28, colour, **looks) | {
+            colour, style = palette.FAINT, {"stroke": palette.SOFT, "dash": [3, 2]}
+        yield _box(bar.before, bar.after, row, 0.28, colour, **style) | {
             "knob": plain_line(bar.label),
             "change": plain_line(bar.detail, 44),
-            "saved": bar.saved_whisker.words(),
+            "saved": bar.saved.words(),
             "before": f"{bar.before:.2f}",
             "after": f"{bar.after:.2f}",
             "turns": found.basis.turns,
@@ -223,7 +214,7 @@ def _steps(found: Waterfall) -> Iterator[dict[str, Any]]:
 
 
 def _levels(found: Waterfall) -> Iterator[dict[str, Any]]:
-    """Give a line from each bar down to the next."""
+    """Yield a line from each bar down to the next."""
     befores = [bar.before for bar in found.bars]
     last = found.bars[-1].after if found.bars else found.start[1]
     for row, level in enumerate([*befores, last], start=1):
@@ -231,53 +222,56 @@ def _levels(found: Waterfall) -> Iterator[dict[str, Any]]:
 
 
 def _numbers(found: Waterfall) -> Iterator[dict[str, Any]]:
-    """Give the figure at the right of each bar and its interval."""
+    """Yield the figure at the right of each bar and its interval."""
     yield {"x": found.start[1], "y": 0, "text": f"{found.start[1]:.2f}"}
     for row, bar in enumerate(found.bars, start=1):
-        yield {"x": _right_end(bar), "y": row, "text": f"{-bar.saved:+.2f}".replace("-", "−")}
+        yield {"x": _right_end(bar), "y": row, "text": f"{-bar.saved.mean:+.2f}".replace("-", "−")}
     yield {"x": found.end[1], "y": len(found.bars) + 1, "text": f"{found.end[1]:.2f}"}
 
 
 def timeline_chart(found: Timeline) -> Chart:
     """Return a turn's timeline as a Vega-Lite specification, the first node on top."""
     if not found.lanes:
-        return message_chart(
+        return chart.message_chart(
             found.title, found.caption, "This turn asked nothing.", is_simulated=found.is_simulated
         )
     is_rounds = found.scale is TimeScale.ROUNDS
-    x = number_axis("x", (0, 1.01 * found.end or 1), title=found.scale.label, are_whole=is_rounds)
+    x = chart.number_axis(
+        "x", (0, 1.01 * found.end or 1), title=found.scale.label, are_whole=is_rounds
+    )
     tops = [sum(lane.rows for lane in found.lanes[:at]) for at in range(len(found.lanes) + 1)]
     rows = tops.pop()
     middles = [top + (lane.rows - 1) / 2 for top, lane in zip(tops, found.lanes, strict=True)]
     names = [plain_line(lane.node, 28) for lane in found.lanes]
-    y, params = row_axis("y", middles, names, rows)
-    colours = node_colours(lane.node for lane in found.lanes)
+    y, params = chart.row_axis("y", middles, names, rows)
+    colours = palette.node_colours(lane.node for lane in found.lanes)
     placed = [
         (lane, bar, top + bar.row)
         for top, lane in zip(tops, found.lanes, strict=True)
         for bar in lane.bars
     ]
-    waited = [each for each in placed if not each[1].is_refused]
+    waited = [each for each in placed if not each[1].call.is_refused]
     refused = [
-        {"x": bar.start, "y": row, **_said(bar, lane)}
+        {"x": bar.start, "y": row, **_tooltip(bar, lane)}
         for lane, bar, row in placed
-        if bar.is_refused
+        if bar.call.is_refused
     ]
     borders = [{"x": 0, "x2": x["scale"]["domain"][1], "y": top - 0.5, "y2": top - 0.5}
                for top in tops[1:]]  # fmt: skip
-    shown = tuple(_said(placed[0][1], placed[0][0]))
+    shown = tuple(_tooltip(placed[0][1], placed[0][0]))
     reply = [] if found.reply_at is None else [found.reply_at]
-    return chart_of(
+    return chart.chart_of(
         found.title,
         found.caption,
         [
-            lines(borders, x, y, stroke=GRID),
-            bars([_call(bar, lane, row, colours) for lane, bar, row in waited], x, y, shown),
-            texts(_purposes(waited, found.end), x, y, fontSize=9),
-            crosses(refused, x, y, shown, PICK),
-            lines(({"x": at, "x2": at, "y": -0.5, "y2": rows - 0.5} for at in reply), x, y,
-                  stroke=INK, strokeWidth=1.1, strokeDash=[4, 2]),
-            texts(({"x": at, "y": -0.5, "text": "reply out"} for at in reply), x, y,
+            chart.lines(borders, x, y, stroke=palette.GRID),
+            chart.bars([_call(bar, lane, row, colours) for lane, bar, row in waited], x, y, shown),
+            chart.texts(_purposes(waited, found.end), x, y, fontSize=9),
+            chart.points(refused, x, y, tooltip=shown, shape=_CROSS, size=60, strokeWidth=2.2,
+                   stroke=palette.PICK),
+            chart.lines(({"x": at, "x2": at, "y": -0.5, "y2": rows - 0.5} for at in reply), x, y,
+                  stroke=palette.INK, strokeWidth=1.1, strokeDash=[4, 2]),
+            chart.texts(({"x": at, "y": -0.5, "text": "reply out"} for at in reply), x, y,
                   align="left", baseline="bottom", dx=-2, dy=-2, fontSize=9),
         ],
         height=min(34 * max(rows, 2), MAX_HEIGHT),
@@ -290,36 +284,37 @@ def _call(bar: CallBar, lane: Lane, row: int, colours: dict[str, str]) -> dict[s
     """Return a call's bar: dashed where speculative, framed where it is a repair."""
     colour = colours[lane.node]
     # A call that failed gave no answer: its bar is nearly empty.
-    is_lost = bar.outcome in {"failed", "cancelled"}
-    looks: dict[str, Any] = {}
-    if bar.is_speculative:
-        looks = {"stroke": colour, "width": 1.4, "dash": [4, 2]}
-    if bar.repair:
-        looks |= {"stroke": PICK, "width": 2}
+    is_lost = bar.call.outcome in {"failed", "cancelled"}
+    style: dict[str, Any] = {}
+    if bar.call.is_speculative:
+        style = {"stroke": colour, "width": 1.4, "dash": [4, 2]}
+    if bar.call.repair:
+        style |= {"stroke": palette.PICK, "width": 2}
     if bar.start == bar.end:
-        looks = {"stroke": colour, "width": 2}
-    fill = tint(colour, 0.8 if is_lost or bar.is_speculative else 0.45)
-    return _box(bar.start, bar.end, row, _HALF_CALL, fill, **looks) | _said(bar, lane)
+        style = {"stroke": colour, "width": 2}
+    fill = palette.tint(colour, 0.8 if is_lost or bar.call.is_speculative else 0.45)
+    return _box(bar.start, bar.end, row, _HALF_CALL, fill, **style) | _tooltip(bar, lane)
 
 
-def _said(bar: CallBar, lane: Lane) -> dict[str, Any]:
-    """Return what a pointer over a call shows."""
+def _tooltip(bar: CallBar, lane: Lane) -> dict[str, Any]:
+    """Return the tooltip of a call."""
+    call = bar.call
     return {
         "node": plain_line(lane.node),
-        "purpose": plain_line(bar.purpose),
-        "call": bar.sequence,
-        "role": plain_line(bar.role),
-        "outcome": plain_line(bar.outcome),
-        "seconds": f"{bar.seconds:.2f}",
-        "speculative": "yes" if bar.is_speculative else "no",
-        "repair": bar.repair,
+        "purpose": plain_line(call.purpose),
+        "call": call.sequence,
+        "role": plain_line(call.role),
+        "outcome": plain_line(call.outcome),
+        "seconds": f"{call.path_seconds:.2f}",
+        "speculative": "yes" if call.is_speculative else "no",
+        "repair": call.repair,
     }
 
 
 def _purposes(waited: Sequence[tuple[Lane, CallBar, int]], end: float) -> Iterator[dict[str, Any]]:
-    """Give the purpose of each call whose bar is wide enough for some of it."""
+    """Yield the purpose of each call whose bar is wide enough for some of it."""
     for _, bar, row in waited:
-        room = int(_CHARS_PER_CHART * (bar.end - bar.start) / (end or 1))
-        if room >= 3:
-            words = plain_line(bar.purpose.removeprefix("judge_"), room)
+        columns = int(_CHARS_PER_CHART * (bar.end - bar.start) / (end or 1))
+        if columns >= 3:
+            words = plain_line(bar.call.purpose.removeprefix("judge_"), columns)
             yield {"x": (bar.start + bar.end) / 2, "y": row, "text": words}

@@ -13,7 +13,7 @@ from callwise.tuning.figures.whisker import (
     interval_words,
     whiskers_of,
 )
-from callwise.tuning.row import TurnRow
+from callwise.tuning.row import TurnRow, rows_by_setting
 from callwise.tuning.statistics.power import counted
 
 __all__ = [
@@ -30,11 +30,7 @@ class SettingCalls:
     """The bar of one setting.
 
     Args:
-        setting: its name.
-        mean_by_node: mean calls per turn, one number for each node of the figure.
-        total: mean calls per turn in all.
         missing: mean calls per turn that are not recorded, of any node.
-        turns: number of turns of the mean.
     """
 
     setting: str
@@ -50,9 +46,6 @@ class CallsByNode:
 
     Args:
         nodes: in stacking order, the first at the axis.
-        bars: in the order of the rows.
-        interval_words: a sentence on the intervals of the totals.
-        basis: the turns of the figure.
     """
 
     nodes: tuple[str, ...]
@@ -84,7 +77,6 @@ def nodes_in_order(found: Sequence[str], known: Sequence[str]) -> tuple[str, ...
     """Return node names in the order of every figure.
 
     Args:
-        found: the nodes to order; each once.
         known: the app's nodes in their order. Others follow, by name; `NO_NODE` is last.
     """
     places = {name: place for place, name in enumerate(known)}
@@ -101,17 +93,13 @@ def calls_by_node_of(
     """Return the rows of a sweep as calls by node.
 
     Args:
-        rows: of one sweep.
-        nodes: the app's nodes in their order; nodes that it lacks follow by name.
         totals: `(mean, low, high)` of the calls per turn by setting, a result of statistics.
 
     Raises:
         ValueError: when a row has more calls by node than in all, or an interval is of a
             setting that has no rows or cannot be drawn.
     """
-    by_setting: dict[str, list[TurnRow]] = {}
-    for row in rows:
-        by_setting.setdefault(row.setting, []).append(row)
+    by_setting = rows_by_setting(rows)
     given = whiskers_of(totals, by_setting, what="the calls")
     sums = {setting: _sum_by_node(own) for setting, own in by_setting.items()}
     found = {node: None for of_setting in sums.values() for node in of_setting}
@@ -156,11 +144,7 @@ class CallsOverTurns:
     """Calls by turn and node.
 
     Args:
-        conversation: its id.
-        turns: turn numbers, growing.
         nodes: in stacking order, the first at the axis.
-        asked: (turns, nodes) calls asked.
-        basis: the turns of the figure.
     """
 
     conversation: str
@@ -191,10 +175,7 @@ def calls_over_turns_of(
     """Return one conversation's calls, as `load_run` gives them.
 
     Args:
-        calls: of the run; those of other conversations are ignored.
         turns: of the run. A turn without calls is included.
-        conversation: its id.
-        nodes: the app's nodes in their order; nodes that it lacks follow by name.
 
     Raises:
         ValueError: when the run has no turn of this conversation.

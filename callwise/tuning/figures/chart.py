@@ -11,7 +11,7 @@ All positions are numbers that the record gives; no drawer guesses a layout.
 import textwrap
 import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, TypeAlias
 
 from callwise.tuning.figures.palette import GRID, INK, PAPER, SOFT
@@ -23,11 +23,12 @@ __all__ = [
     "LegendEntry",
     "bars",
     "chart_of",
-    "crosses",
+    "layer",
     "lines",
     "message_chart",
     "number_axis",
     "plain_line",
+    "points",
     "row_axis",
     "text_columns",
     "texts",
@@ -125,59 +126,45 @@ def chart_of(
     }
 
 
+def layer(values: Iterable[dict[str, Any]], mark: Chart, **encoding: Any) -> Chart:
+    """Return marks of one kind, one for each value."""
+    return {"data": {"values": list(values)}, "mark": mark, "encoding": encoding}
+
+
 def message_chart(title: str, caption: str, message: str, *, is_simulated: bool) -> Chart:
     """Return a chart with a sentence in the place of marks."""
     wrapped = [plain_line(line, 200) for line in textwrap.wrap(message, 60)]
-    layer = {
-        "data": {"values": [{"line": line, "y": at} for at, line in enumerate(wrapped)]},
-        "mark": {"type": "text", "fontSize": 13, "color": SOFT},
-        "encoding": {
-            "x": {"value": CHART_WIDTH / 2},
-            "y": {**number_axis("y", (len(wrapped), -1)), "axis": None},
-            "text": {"field": "line"},
-        },
-    }
-    return chart_of(title, caption, [layer], height=120, is_simulated=is_simulated)
+    sentence = layer(
+        ({"line": line, "y": at} for at, line in enumerate(wrapped)),
+        {"type": "text", "fontSize": 13, "color": SOFT},
+        x={"value": CHART_WIDTH / 2},
+        y={**number_axis("y", (len(wrapped), -1)), "axis": None},
+        text={"field": "line"},
+    )
+    return chart_of(title, caption, [sentence], height=120, is_simulated=is_simulated)
 
 
 def _legend(entries: Sequence[LegendEntry], title: str) -> Chart:
     """Return the legend as a separate view: a legend of Vega has one kind of mark."""
     rows: list[dict[str, Any]] = [{"label": plain_line(title), "y": 0}] if title else []
     rows += [
-        {
-            "label": plain_line(entry.label),
-            "y": at,
-            "fill": entry.fill,
-            "stroke": entry.stroke,
-            "shape": entry.shape,
-            "size": entry.size,
-            "dash": list(entry.dash),
-        }
+        asdict(entry) | {"label": plain_line(entry.label), "y": at}
         for at, entry in enumerate(entries, start=len(rows))
     ]
     down = {**number_axis("y", (len(rows) - 0.5, -0.5)), "axis": None}
     marks = rows[1:] if title else rows
-    raw = ("fill", "stroke", "shape", "dash")
-    names = {"y": down, "text": {"field": "label"}}
+    heading = rows[: len(rows) - len(marks)]
+    label: Chart = {"type": "text", "align": "left"}
+    symbol: Chart = {"type": "point", "strokeWidth": 1.6, "opacity": 1}
+    text = {"field": "label"}
+    given = as_given("fill", "stroke", "shape", "dash", "size")
     return {
         "width": 24 + _CHAR_PIXELS * max(text_columns(row["label"]) for row in rows),
         "height": _LEGEND_ROW * len(rows),
         "layer": [
-            {
-                "data": {"values": rows[: len(rows) - len(marks)]},
-                "mark": {"type": "text", "align": "left"},
-                "encoding": {**names, "x": {"value": 0}},
-            },
-            {
-                "data": {"values": marks},
-                "mark": {"type": "text", "align": "left"},
-                "encoding": {**names, "x": {"value": 24}},
-            },
-            {
-                "data": {"values": marks},
-                "mark": {"type": "point", "strokeWidth": 1.6, "opacity": 1},
-                "encoding": {"x": {"value": 10}, "y": down, **as_given(*raw, "size")},
-            },
+            layer(heading, label, y=down, text=text, x={"value": 0}),
+            layer(marks, label, y=down, text=text, x={"value": 24}),
+            layer(marks, symbol, x={"value": 10}, y=down, **given),
         ],
     }
 
@@ -205,10 +192,7 @@ def number_axis(
     """Return the encoding of a position that is a number.
 
     Args:
-        field: the data's field.
-        domain: both ends of the axis.
         title: of the axis; may be another person's text.
-        are_whole: whether only whole numbers have a tick.
     """
     axis: Chart = {"grid": True, "tickCount": 8, "title": plain_line(title, 62) or None}
     if are_whole:
@@ -223,10 +207,8 @@ def row_axis(
     """Return the encoding of rows from top to bottom, and the parameters that name them.
 
     Args:
-        field: the data's field.
         places: where the named rows are. The first row of all is at 0.
         names: a name each, or a list of lines; may be another person's text.
-        end: the number of rows.
     """
     name = "row_names[indexof(row_places, datum.value)]"
     axis = {
@@ -257,53 +239,35 @@ def bars(
 
     Args:
         values: one mapping for each bar. `width` is of its stroke, in pixels.
-        x: encoding of the field `x`.
-        y: encoding of the field `y`.
-        tooltip: fields that a pointer over the bar shows.
     """
-    return {
-        "data": {"values": list(values)},
-        "mark": {"type": "bar"},
-        "encoding": {
-            "x": x,
-            "x2": {"field": "x2"},
-            "y": y,
-            "y2": {"field": "y2"},
-            **as_given("fill", "stroke", "width", "dash"),
-            "tooltip": tooltip_of(tooltip),
-        },
-    }
+    given = as_given("fill", "stroke", "width", "dash")
+    ends = {"x": x, "x2": {"field": "x2"}, "y": y, "y2": {"field": "y2"}}
+    return layer(values, {"type": "bar"}, **ends, **given, tooltip=tooltip_of(tooltip))
 
 
 def texts(values: Iterable[dict[str, Any]], x: Chart, y: Chart, **mark: Any) -> Chart:
     """Return the field `text` of each value at its `x` and `y`."""
-    return {
-        "data": {"values": list(values)},
-        "mark": {"type": "text", **mark},
-        "encoding": {"x": x, "y": y, "text": {"field": "text"}},
-    }
+    return layer(values, {"type": "text", **mark}, x=x, y=y, text={"field": "text"})
 
 
 def lines(values: Iterable[dict[str, Any]], x: Chart, y: Chart, **mark: Any) -> Chart:
     """Return straight lines of `x` to `x2`, `y` to `y2`."""
-    return {
-        "data": {"values": list(values)},
-        "mark": {"type": "rule", **mark},
-        "encoding": {"x": x, "x2": {"field": "x2"}, "y": y, "y2": {"field": "y2"}},
-    }
+    ends = {"x": x, "x2": {"field": "x2"}, "y": y, "y2": {"field": "y2"}}
+    return layer(values, {"type": "rule", **mark}, **ends)
 
 
-def crosses(
-    values: Iterable[dict[str, Any]], x: Chart, y: Chart, tooltip: Sequence[str], colour: str
+def points(
+    values: Iterable[dict[str, Any]],
+    x: Chart,
+    y: Chart,
+    *channels: str,
+    tooltip: Sequence[str] | None = None,
+    **mark: Any,
 ) -> Chart:
-    """Return a cross at each `x` and `y`."""
-    shape = "M-1,-1L1,1M-1,1L1,-1"
-    return {
-        "data": {"values": list(values)},
-        "mark": {"type": "point", "shape": shape, "size": 60, "strokeWidth": 2.2,
-                 "stroke": colour, "opacity": 1},
-        "encoding": {"x": x, "y": y, "tooltip": tooltip_of(tooltip)},
-    }  # fmt: skip
+    """Return a symbol at each `x` and `y`; `channels` are taken from fields of their names."""
+    shown = {} if tooltip is None else {"tooltip": tooltip_of(tooltip)}
+    mark = {"type": "point", "opacity": 1, **mark}
+    return layer(values, mark, x=x, y=y, **as_given(*channels), **shown)
 
 
 def whisker_layer(
@@ -313,22 +277,13 @@ def whisker_layer(
 
     Args:
         values: `low`, `high` and `color` of each, and its place on the other axis.
-        x: encoding of the horizontal axis.
-        y: encoding of the vertical axis.
-        is_upright: whether they lie along `y`.
     """
-    along, across = ("y", "x") if is_upright else ("x", "y")
-    axes = {"x": x, "y": y}
-    return {
-        "data": {"values": list(values)},
-        "mark": {"type": "errorbar", "opacity": 1, "ticks": {"size": 6}},
-        "encoding": {
-            along: {**axes[along], "field": "low"},
-            f"{along}2": {"field": "high"},
-            across: axes[across],
-            **as_given("color"),
-        },
-    }
+    mark = {"type": "errorbar", "opacity": 1, "ticks": {"size": 6}}
+    end = {"field": "high"}
+    places: Chart = {"x": {**x, "field": "low"}, "x2": end, "y": y}
+    if is_upright:
+        places = {"y": {**y, "field": "low"}, "y2": end, "x": x}
+    return layer(values, mark, **places, **as_given("color"))
 
 
 def ends_of(whisker: Whisker) -> dict[str, float]:
@@ -354,7 +309,6 @@ def plain_line(text: str, max_chars: int = MAX_NAME_CHARS) -> str:
     characters that a file cannot contain become the replacement character.
 
     Args:
-        text: anything.
         max_chars: at least 1. A wide character, such as a Chinese one, counts as two.
     """
     # A text may be a megabyte long.

@@ -84,10 +84,8 @@ def figure_bytes(found: FigureData, form: str, *, png_scale: float = PNG_SCALE) 
     and HTML always have equal bytes for equal records.
 
     Args:
-        found: the figure's record.
         form: `svg`, `png`, `pdf`, or `html`: an interactive page that needs no network
             and contains Vega (900 KB).
-        png_scale: dots per pixel of the specification.
 
     Raises:
         ConfigError: when the form is another, or vl-convert is not installed.
@@ -98,7 +96,10 @@ def figure_bytes(found: FigureData, form: str, *, png_scale: float = PNG_SCALE) 
     # Versions 5 and 6 of Vega-Lite read the same charts; each warns of the other's schema.
     chart = {**to_vega(found), "$schema": "https://vega.github.io/schema/vega-lite/v6.json"}
     if form == "html":
-        return _page(chart, plain_line(found.title, 80)).encode()
+        # A name in the data must not end the script that contains it.
+        specification = json.dumps(chart).replace("<", "\\u003c")
+        title = escape(plain_line(found.title, 80))
+        return _PAGE.format(title=title, library=_library(), specification=specification).encode()
     # No base URL is allowed, so a specification cannot load anything.
     svg = convert.vegalite_to_svg(chart, vl_version=VEGA_LITE_VERSION, allowed_base_urls=[])
     if form == "svg":
@@ -110,10 +111,6 @@ def figure_bytes(found: FigureData, form: str, *, png_scale: float = PNG_SCALE) 
 
 def write_figure(found: FigureData, path: Path) -> None:
     """Write a figure to a file; the file is opened after all its bytes are made.
-
-    Args:
-        found: the figure's record.
-        path: ends in `.svg`, `.png`, `.pdf` or `.html`.
 
     Raises:
         ConfigError: when it ends in something else, cannot be written, or vl-convert is
@@ -145,24 +142,10 @@ def loaded(module: str) -> Any:
         ) from error
 
 
-def _page(chart: dict[str, Any], title: str) -> str:
-    # A name in the data must not end the script that contains it.
-    specification = json.dumps(chart).replace("<", "\\u003c")
-    return _PAGE.format(title=escape(title), library=_library(), specification=specification)
-
-
 @lru_cache(maxsize=1)
 def _library() -> str:
     """Return Vega, Vega-Lite and Vega-Embed as one script."""
     return str(loaded("vl_convert").javascript_bundle(vl_version=VEGA_LITE_VERSION))
-
-
-_FIELDS: Mapping[CostAxis, str] = {
-    CostAxis.CALLS: "asked",
-    CostAxis.TOKENS: "tokens",
-    CostAxis.USD: "usd",
-    CostAxis.ROUNDS: "rounds_reply",
-}
 
 
 def sweep_figures(
@@ -171,17 +154,12 @@ def sweep_figures(
     """Return a sweep's figures by file name, without suffix.
 
     Those of quality are left out without judged replies, and that of USD without known prices.
-
-    Args:
-        rows: with their quality.
-        scale_width: of the quality scale; see `analyse`.
-        margin_share: loss that still counts as not worse; see `analyse`.
     """
     figures: dict[str, FigureData] = {"calls_by_node": calls_by_node_of(rows)}
-    for cost, field in _FIELDS.items():
+    for cost in CostAxis:
         if all(cost.of(row) is None for row in rows):
             continue
-        found = analyse(rows, scale_width=scale_width, margin_share=margin_share, cost=field)
+        found = analyse(rows, scale_width=scale_width, margin_share=margin_share, cost=cost.field)
         if found.front.points:
             figures[f"quality_by_{cost.value}"] = tradeoff_of_front(
                 rows, found.front, cost=cost, recommendation=found.recommendation

@@ -92,7 +92,13 @@ def group_colours(groups: Sequence[str]) -> tuple[str, ...]:
     if are_numbers or len(groups) > len(_GROUPS):
         # The ladder's light end is too faint on paper.
         last = max(len(groups) - 1, 1)
-        return tuple(_on_ladder(0.85 * place / last) for place in range(len(groups)))
+        steps = len(_LADDER) - 1
+        found = []
+        for place in range(len(groups)):
+            at = 0.85 * steps * place / last
+            low = min(int(at), steps - 1)
+            found.append(_mixed(_LADDER[low], _LADDER[low + 1], at - low))
+        return tuple(found)
     return _GROUPS[: len(groups)]
 
 
@@ -102,12 +108,6 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _on_ladder(share: float) -> str:
-    place = share * (len(_LADDER) - 1)
-    low = min(int(place), len(_LADDER) - 2)
-    return _mixed(_LADDER[low], _LADDER[low + 1], place - low)
 
 
 def strength_of(chance: float | None) -> float:

@@ -16,12 +16,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from callwise.tuning.figures.palette import NO_NODE
 from callwise.tuning.statistics.power import counted
 
-__all__ = ["CallBar", "Lane", "TimeScale", "Timeline", "timeline_of"]
+__all__ = ["CallBar", "DrawnCall", "Lane", "TimeScale", "Timeline", "timeline_of"]
 
 MAX_ROUNDS = 10_000
 """A file with more is damaged."""
-
-_Seconds = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 
 
 class TimeScale(StrEnum):
@@ -33,60 +31,27 @@ class TimeScale(StrEnum):
     @property
     def label(self) -> str:
         """The title of the axis."""
-        if self is TimeScale.ROUNDS:
-            return "rounds since the turn began"
-        return "seconds since the turn began"
+        return f"{self.value} since the turn began"
 
 
-class _Row(BaseModel):
+class DrawnCall(BaseModel):
     """The fields of a line of `ledger.jsonl` that are drawn."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     sequence: Annotated[int, Field(ge=1)]
+    """Its place in the order in which the calls were asked."""
     node: str | None = None
     role: str
     purpose: str
     outcome: str
     end_round: Annotated[int, Field(ge=0, le=MAX_ROUNDS)]
-    path_seconds: _Seconds = 0.0
+    path_seconds: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.0
+    """Duration on the critical path."""
     is_speculative: bool = False
     is_simulated: bool = False
     repair: Annotated[int, Field(ge=0)] = 0
-
-    @property
-    def took_a_round(self) -> bool:
-        """False for a call that the budget refused: nothing waited for it."""
-        return self.outcome != "refused"
-
-
-@dataclass(frozen=True, slots=True)
-class CallBar:
-    """One call.
-
-    Args:
-        sequence: in which order the calls were asked. Starts at 1.
-        purpose: of the call.
-        role: of the call.
-        outcome: of the call.
-        start: on the scale.
-        end: on the scale; equal to `start` for a call that the budget refused.
-        seconds: its duration on the critical path.
-        row: its row in the lane, from 0; overlapping calls have different rows.
-        is_speculative: whether it was asked before it was known to be needed.
-        repair: number of the repair; 0 for the first call.
-    """
-
-    sequence: int
-    purpose: str
-    role: str
-    outcome: str
-    start: float
-    end: float
-    seconds: float
-    row: int
-    is_speculative: bool
-    repair: int
+    """Number of the repair; 0 for the first call."""
 
     @property
     def is_refused(self) -> bool:
@@ -95,14 +60,22 @@ class CallBar:
 
 
 @dataclass(frozen=True, slots=True)
-class Lane:
-    """One node's calls.
+class CallBar:
+    """One call, from `start` to `end` on the scale; they are equal where the budget refused it.
 
     Args:
-        node: its name.
-        bars: in the order asked.
-        rows: number of rows; at least 1.
+        row: its row in the lane, from 0; overlapping calls have different rows.
     """
+
+    call: DrawnCall
+    start: float
+    end: float
+    row: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """One node's calls."""
 
     node: str
     bars: tuple[CallBar, ...]
@@ -114,11 +87,7 @@ class Timeline:
     """One turn's calls.
 
     Args:
-        lanes: in the order in which the nodes first asked.
-        scale: of the axis.
         reply_at: the moment of the reply, on the scale; None when not given.
-        where: a text that identifies the turn; may be empty.
-        is_simulated: whether a simulated model answered.
     """
 
     lanes: tuple[Lane, ...]
@@ -144,11 +113,11 @@ class Timeline:
         words = [f"One turn, {counted(len(bars), 'call')}."]
         if self.scale is TimeScale.SECONDS:
             words.append("A round is drawn from the end of the longest call before it.")
-        if any(bar.is_speculative for bar in bars):
+        if any(bar.call.is_speculative for bar in bars):
             words.append("Dashed: asked before it was known to be needed.")
-        if any(bar.repair for bar in bars):
+        if any(bar.call.repair for bar in bars):
             words.append("Framed: asked again, the answer did not fit.")
-        if any(bar.is_refused for bar in bars):
+        if any(bar.call.is_refused for bar in bars):
             words.append("Cross: refused by the budget.")
         if self.is_simulated:
             words.append("Simulated: no real model answered.")
@@ -165,19 +134,18 @@ def timeline_of(
     """Return one turn's ledger rows as a timeline.
 
     Args:
-        rows: lines of `ledger.jsonl`, of one turn.
-        scale: of the axis.
         reply_at: the round or the second of the reply.
-        where: a text that identifies the turn.
 
     Raises:
         ValueError: when a row is not a ledger row, or two rows have one sequence.
     """
-    read = sorted((_read(row, place) for place, row in enumerate(rows)), key=_order)
+    read = sorted(
+        (_read(row, place) for place, row in enumerate(rows)), key=lambda row: row.sequence
+    )
     if len({row.sequence for row in read}) < len(read):
         raise ValueError("not the ledger of one turn: two rows have the same `sequence`")
     starts = _round_starts(read)
-    by_node: dict[str, list[_Row]] = {}
+    by_node: dict[str, list[DrawnCall]] = {}
     for row in read:
         by_node.setdefault(row.node or NO_NODE, []).append(row)
     return Timeline(
@@ -189,13 +157,9 @@ def timeline_of(
     )
 
 
-def _order(row: _Row) -> int:
-    return row.sequence
-
-
-def _read(row: Mapping[str, Any], place: int) -> _Row:
+def _read(row: Mapping[str, Any], place: int) -> DrawnCall:
     try:
-        return _Row.model_validate(row)
+        return DrawnCall.model_validate(row)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"])) or "the whole"
@@ -204,16 +168,16 @@ def _read(row: Mapping[str, Any], place: int) -> _Row:
         ) from error
 
 
-def _round_starts(rows: Sequence[_Row]) -> tuple[float, ...]:
+def _round_starts(rows: Sequence[DrawnCall]) -> tuple[float, ...]:
     """Return the second in which each round begins, from round 0, and in which the last ends."""
     longest = [0.0] * (1 + max((row.end_round for row in rows), default=0))
     for row in rows:
-        if row.took_a_round:
+        if not row.is_refused:
             longest[row.end_round] = max(longest[row.end_round], row.path_seconds)
     return tuple(accumulate(longest, initial=0.0))
 
 
-def _lane(node: str, rows: Sequence[_Row], scale: TimeScale, starts: Sequence[float]) -> Lane:
+def _lane(node: str, rows: Sequence[DrawnCall], scale: TimeScale, starts: Sequence[float]) -> Lane:
     """Return a node's lane, each call in the first free row."""
     bars: list[CallBar] = []
     free_from: list[float] = []
@@ -221,26 +185,13 @@ def _lane(node: str, rows: Sequence[_Row], scale: TimeScale, starts: Sequence[fl
         start, end = _span(row, scale, starts)
         place = next((at for at, free in enumerate(free_from) if free <= start), len(free_from))
         free_from[place : place + 1] = [end]
-        bars.append(
-            CallBar(
-                sequence=row.sequence,
-                purpose=row.purpose,
-                role=row.role,
-                outcome=row.outcome,
-                start=start,
-                end=end,
-                seconds=row.path_seconds,
-                row=place,
-                is_speculative=row.is_speculative,
-                repair=row.repair,
-            )
-        )
+        bars.append(CallBar(row, start, end, place))
     return Lane(node, tuple(bars), max(len(free_from), 1))
 
 
-def _span(row: _Row, scale: TimeScale, starts: Sequence[float]) -> tuple[float, float]:
+def _span(row: DrawnCall, scale: TimeScale, starts: Sequence[float]) -> tuple[float, float]:
     if scale is TimeScale.ROUNDS:
-        return max(row.end_round - row.took_a_round, 0), row.end_round
-    if not row.took_a_round:
+        return max(row.end_round - (not row.is_refused), 0), row.end_round
+    if row.is_refused:
         return starts[row.end_round + 1], starts[row.end_round + 1]
     return starts[row.end_round], starts[row.end_round] + row.path_seconds

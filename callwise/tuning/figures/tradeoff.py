@@ -19,7 +19,7 @@ from callwise.tuning.figures.whisker import (
     interval_words,
     whiskers_of,
 )
-from callwise.tuning.row import Coverage, TurnRow
+from callwise.tuning.row import Coverage, TurnRow, rows_by_setting
 from callwise.tuning.statistics.front import Front, is_on_front
 from callwise.tuning.statistics.power import counted
 from callwise.tuning.statistics.recommendation import Recommendation
@@ -32,14 +32,7 @@ class TradeoffPoint:
     """One setting.
 
     Args:
-        setting: its name.
-        cost: mean cost per turn.
-        quality: mean quality of the replies.
-        group: value of the swept knob; empty where none is given.
-        turns: turns of the setting.
-        judged_turns: those with a known quality.
         exact_turns: those whose reply and calls are all recorded.
-        is_on_front: whether no other setting dominates it, by means.
         chance_on_front: how likely it is on the front, in [0, 1]; None when not known.
     """
 
@@ -61,21 +54,7 @@ class TradeoffPoint:
 
 @dataclass(frozen=True, slots=True)
 class Tradeoff:
-    """Quality against one cost.
-
-    Args:
-        cost: which cost.
-        points: one for each setting, in the order of the rows.
-        left_out: settings without a point, each with the reason.
-        knob: the knob that the colours show; empty for none.
-        groups: its values, in the order of their colours.
-        knee: the setting at the knee of the front; None when not given.
-        recommended: the setting that is recommended; None when not given.
-        recommended_as: its label in the legend.
-        quality_by: sources of quality, in order of name.
-        interval_words: a sentence on the intervals; may be empty.
-        basis: the turns of the figure.
-    """
+    """Quality against one cost."""
 
     cost: CostAxis
     points: tuple[TradeoffPoint, ...]
@@ -170,36 +149,36 @@ def tradeoff_of(
     """Return the rows of a sweep as a trade-off.
 
     Args:
-        rows: of one sweep.
-        cost: the cost of the x-axis.
         quality: `(mean, low, high)` of the quality by setting, a result of statistics;
             where a setting has none, the plain mean over its rows is drawn, without bars.
-        costs: the same of the cost.
         chance_on_front: by setting, in [0, 1].
-        knee: the setting at the knee of the front.
-        recommended: the recommended setting.
-        recommended_as: its label in the legend.
-        knob: the knob that the colours show.
-        knob_values: its value by setting.
 
     Raises:
         ValueError: when an argument names a setting without rows, or cannot be drawn.
     """
-    by_setting: dict[str, list[TurnRow]] = {}
-    for row in rows:
-        by_setting.setdefault(row.setting, []).append(row)
-    _refuse_strangers(by_setting, chance_on_front, knee, recommended)
+    by_setting = rows_by_setting(rows)
+    chances = chance_on_front or {}
+    _refuse_strangers(by_setting, chances, knee, recommended)
     given = (
         whiskers_of(costs, by_setting, what=f"the {cost}"),
         whiskers_of(quality, by_setting, what="the quality"),
     )
     groups = knob_values or {}
-    found = {name: _point_of(name, own, cost, given, groups.get(name, ""))
-             for name, own in by_setting.items()}  # fmt: skip
+    found = {
+        name: _point_of(own, cost, given, groups.get(name, ""), chances.get(name))
+        for name, own in by_setting.items()
+    }
     points = [point for point in found.values() if isinstance(point, TradeoffPoint)]
+    on_front = is_on_front(
+        np.array([point.cost.mean for point in points], dtype=float),
+        np.array([point.quality.mean for point in points], dtype=float),
+    )
     return Tradeoff(
         cost=cost,
-        points=_with_front(points, chance_on_front or {}),
+        points=tuple(
+            replace(point, is_on_front=bool(is_on))
+            for point, is_on in zip(points, on_front, strict=True)
+        ),
         left_out=tuple((name, why) for name, why in found.items() if isinstance(why, str)),
         knob=knob,
         groups=_in_order({point.group for point in points}),
@@ -226,13 +205,8 @@ def tradeoff_of_front(
     Settings that are not in it are left out and named: a quality of stand-ins is not theirs.
 
     Args:
-        rows: of the sweep that the front is of.
-        front: as `pareto_front` gives it.
-        cost: the cost that the front is of.
         recommendation: as `recommend` gives it. A setting that is merely not shown to be
             worse is not called recommended.
-        knob: the knob that the colours show.
-        knob_values: its value by setting.
 
     Raises:
         ValueError: as `tradeoff_of` does.
@@ -262,26 +236,26 @@ def tradeoff_of_front(
 
 def _refuse_strangers(
     known: Mapping[str, Any],
-    chances: Mapping[str, float] | None,
+    chances: Mapping[str, float],
     knee: str | None,
     recommended: str | None,
 ) -> None:
-    named = {"the knee": [knee], "the recommendation": [recommended], "a chance": chances or []}
+    named = {"the knee": [knee], "the recommendation": [recommended], "a chance": chances}
     for what, names in named.items():
         for name in names:
             if name is not None and name not in known:
                 raise ValueError(f"{what} is {name!r}, which has no rows")
-    for name, chance in (chances or {}).items():
+    for name, chance in chances.items():
         if not 0 <= chance <= 1:
             raise ValueError(f"expected a chance in [0, 1] for {name!r}, got {chance!r}")
 
 
 def _point_of(
-    setting: str,
     rows: Sequence[TurnRow],
     cost: CostAxis,
     given: tuple[Mapping[str, Whisker], Mapping[str, Whisker]],
     group: str,
+    chance_on_front: float | None,
 ) -> TradeoffPoint | str:
     """Return a setting's point, or why it has none."""
     costs = [found for row in rows if (found := cost.of(row)) is not None]
@@ -292,6 +266,7 @@ def _point_of(
     if not judged:
         return "quality not known on any turn"
     plain = fmean(row.quality for row in judged if row.quality is not None)
+    setting = rows[0].setting
     return TradeoffPoint(
         setting=setting,
         cost=given[0].get(setting) or Whisker(fmean(costs)),
@@ -299,22 +274,9 @@ def _point_of(
         group=group,
         turns=len(rows),
         judged_turns=len(judged),
-        exact_turns=sum(row.is_reply_exact and row.standing is Coverage.EXACT for row in rows),
+        exact_turns=sum(row.is_reply_exact and row.coverage is Coverage.EXACT for row in rows),
         is_on_front=False,
-        chance_on_front=None,
-    )
-
-
-def _with_front(
-    points: Sequence[TradeoffPoint], chances: Mapping[str, float]
-) -> tuple[TradeoffPoint, ...]:
-    """Return the points, those that none dominates marked."""
-    costs, qualities = (np.array([getattr(point, side).mean for point in points], dtype=float)
-                        for side in ("cost", "quality"))  # fmt: skip
-    on_front = is_on_front(costs, qualities)
-    return tuple(
-        replace(point, is_on_front=bool(is_on), chance_on_front=chances.get(point.setting))
-        for point, is_on in zip(points, on_front, strict=True)
+        chance_on_front=chance_on_front,
     )
 
 

@@ -5,31 +5,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from callwise.tuning.figures.chart import (
-    CHART_WIDTH,
-    Chart,
-    LegendEntry,
-    as_given,
-    chart_of,
-    ends_of,
-    message_chart,
-    number_axis,
-    plain_line,
-    text_columns,
-    texts,
-    tooltip_of,
-    whisker_layer,
-)
-from callwise.tuning.figures.palette import (
-    INK,
-    KNEE,
-    PAPER,
-    PICK,
-    SOFT,
-    group_colours,
-    strength_of,
-    tint,
-)
+from callwise.tuning.figures import chart, palette
+from callwise.tuning.figures.chart import Chart, LegendEntry, plain_line
 from callwise.tuning.figures.tradeoff import Tradeoff, TradeoffPoint
 from callwise.tuning.figures.whisker import Whisker
 
@@ -41,19 +18,21 @@ MAX_ALL_LABELLED = 12
 MAX_LEGEND_GROUPS = 8
 _HEIGHT = 340
 _LABEL_PIXELS = 10
-_MARKS = (("knee", "diamond", 260, KNEE), ("recommended", "circle", 420, PICK))
+_MARKS = (("knee", "diamond", 260, palette.KNEE), ("recommended", "circle", 420, palette.PICK))
 
 
 def tradeoff_chart(found: Tradeoff) -> Chart:
     """Return a trade-off as a Vega-Lite specification."""
     is_simulated = found.basis.is_simulated
     if found.problem:
-        return message_chart(found.title, found.caption, found.problem, is_simulated=is_simulated)
+        return chart.message_chart(
+            found.title, found.caption, found.problem, is_simulated=is_simulated
+        )
     across = _domain([point.cost for point in found.points])
     up = _domain([point.quality for point in found.points])
-    x = number_axis("x", across, title=found.cost.label)
-    y = number_axis("y", up, title=found.quality_label)
-    return chart_of(
+    x = chart.number_axis("x", across, title=found.cost.label)
+    y = chart.number_axis("y", up, title=found.quality_label)
+    return chart.chart_of(
         found.title,
         found.caption,
         [
@@ -61,7 +40,7 @@ def tradeoff_chart(found: Tradeoff) -> Chart:
             *_intervals(found, x, y),
             _points(found, x, y),
             _rings(found, x, y),
-            texts(_labels(found, across, up), x, y, fontSize=_LABEL_PIXELS),
+            chart.texts(_labels(found, across, up), x, y, fontSize=_LABEL_PIXELS),
         ],
         height=_HEIGHT,
         is_simulated=is_simulated,
@@ -79,20 +58,22 @@ def _domain(whiskers: Sequence[Whisker]) -> tuple[float, float]:
 
 
 def _front(found: Tradeoff, x: Chart, y: Chart) -> Chart:
-    return {
-        "data": {"values": [{"x": x, "y": y, "at": at} for at, (x, y) in enumerate(found.steps)]},
-        "mark": {"type": "line", "stroke": INK, "strokeWidth": 1.3},
-        "encoding": {"x": x, "y": y, "order": {"field": "at", "type": "quantitative"}},
-    }
+    return chart.layer(
+        ({"x": cost, "y": quality, "at": at} for at, (cost, quality) in enumerate(found.steps)),
+        {"type": "line", "stroke": palette.INK, "strokeWidth": 1.3},
+        x=x,
+        y=y,
+        order={"field": "at", "type": "quantitative"},
+    )
 
 
 def _colours(found: Tradeoff) -> dict[str, str]:
-    return dict(zip(found.groups, group_colours(found.groups), strict=True))
+    return dict(zip(found.groups, palette.group_colours(found.groups), strict=True))
 
 
 def _shade(point: TradeoffPoint, colours: dict[str, str]) -> str:
     """Return the colour of a point: the less likely it is on the front, the paler."""
-    return tint(colours[point.group], 1 - strength_of(point.chance_on_front))
+    return palette.tint(colours[point.group], 1 - palette.strength_of(point.chance_on_front))
 
 
 def _intervals(found: Tradeoff, x: Chart, y: Chart) -> list[Chart]:
@@ -104,35 +85,23 @@ def _intervals(found: Tradeoff, x: Chart, y: Chart) -> list[Chart]:
             {
                 "x": point.cost.mean,
                 "y": point.quality.mean,
-                **ends_of(getattr(point, side)),
+                **chart.ends_of(getattr(point, side)),
                 "color": _shade(point, colours),
             }
             for point in own
         ]
         if values:
-            layers.append(whisker_layer(values, x, y, is_upright=is_upright))
+            layers.append(chart.whisker_layer(values, x, y, is_upright=is_upright))
     return layers
 
 
 def _points(found: Tradeoff, x: Chart, y: Chart) -> Chart:
     colours = _colours(found)
-    return {
-        "data": {"values": [_point(found, each, _shade(each, colours)) for each in found.points]},
-        "mark": {"type": "point", "size": 60, "strokeWidth": 1.6, "opacity": 1},
-        "encoding": {
-            "x": x,
-            "y": y,
-            **as_given("fill", "stroke"),
-            "tooltip": tooltip_of(_tooltip(found)),
-        },
-    }  # fmt: skip
-
-
-def _tooltip(found: Tradeoff) -> list[str]:
-    names = ["setting", "cost", "quality", "knob", "turns", "judged turns", "exact turns"]
+    values = [_point(found, each, _shade(each, colours)) for each in found.points]
+    tooltip = ["setting", "cost", "quality", "knob", "turns", "judged turns", "exact turns"]
     if any(point.chance_on_front is not None for point in found.points):
-        names.append("chance on the front")
-    return names
+        tooltip.append("chance on the front")
+    return chart.points(values, x, y, "fill", "stroke", tooltip=tooltip, size=60, strokeWidth=1.6)
 
 
 def _point(found: Tradeoff, point: TradeoffPoint, colour: str) -> dict[str, Any]:
@@ -141,7 +110,7 @@ def _point(found: Tradeoff, point: TradeoffPoint, colour: str) -> dict[str, Any]
     return {
         "x": point.cost.mean,
         "y": point.quality.mean,
-        "fill": colour if point.is_exact else PAPER,
+        "fill": colour if point.is_exact else palette.PAPER,
         "stroke": colour,
         "setting": plain_line(point.setting),
         "cost": f"{point.cost.words(found.cost.digits)} {found.cost.label}",
@@ -155,14 +124,14 @@ def _point(found: Tradeoff, point: TradeoffPoint, colour: str) -> dict[str, Any]
 
 
 def _marked(found: Tradeoff) -> Iterator[tuple[TradeoffPoint, str, str, float, str]]:
-    """Give the marked points, each with the mark's name, shape, size and colour."""
-    points = {point.setting: point for point in found.points}
+    """Yield the marked points, each with the mark's name, shape, size and colour."""
+    by_name = {point.setting: point for point in found.points}
     for setting, (name, shape, size, colour) in zip(
         (found.knee, found.recommended), _MARKS, strict=True
     ):
-        if setting in points:
+        if setting in by_name:
             label = found.recommended_as if name == "recommended" else name
-            yield points[setting], label, shape, size, colour
+            yield by_name[setting], label, shape, size, colour
 
 
 def _rings(found: Tradeoff, x: Chart, y: Chart) -> Chart:
@@ -172,15 +141,7 @@ def _rings(found: Tradeoff, x: Chart, y: Chart) -> Chart:
          "size": size, "stroke": colour}
         for point, name, shape, size, colour in _marked(found)
     ]  # fmt: skip
-    return {
-        "data": {"values": values},
-        "mark": {"type": "point", "strokeWidth": 2, "fill": None, "opacity": 1},
-        "encoding": {
-            "x": x,
-            "y": y,
-            **as_given("shape", "stroke", "size"),
-        },
-    }
+    return chart.points(values, x, y, "shape", "stroke", "size", strokeWidth=2, fill=None)
 
 
 def _legend(found: Tradeoff) -> list[LegendEntry]:
@@ -188,9 +149,9 @@ def _legend(found: Tradeoff) -> list[LegendEntry]:
     # Of many values of a knob, some with even steps.
     step = -(-len(colours) // MAX_LEGEND_GROUPS) or 1
     entries = [LegendEntry(group, colour, colour) for group, colour in colours.items()][::step]
-    entries.append(LegendEntry("Pareto front", INK, INK, shape="stroke", size=260))
+    entries.append(LegendEntry("Pareto front", palette.INK, palette.INK, shape="stroke", size=260))
     if any(not point.is_exact for point in found.points):
-        entries.append(LegendEntry("not all recorded", PAPER, SOFT))
+        entries.append(LegendEntry("not all recorded", palette.PAPER, palette.SOFT))
     entries += [
         LegendEntry(name, "transparent", colour, shape, size / 2)
         for _, name, shape, size, colour in _marked(found)
@@ -240,12 +201,8 @@ def free_places(
     Above and to the left is tried first: nothing is above and left of a Pareto front.
 
     Args:
-        anchors: the points that labels belong to.
-        sizes: width and height of each label.
         taken: no label covers these.
         avoided: covered only where there is no better place.
-        frame: no label leaves it.
-        gap: between a point and its label.
     """
     occupied = list(taken)
     placed: list[LabelBox | None] = []
@@ -277,27 +234,27 @@ def _labels(
     found: Tradeoff, across: tuple[float, float], up: tuple[float, float]
 ) -> list[dict[str, Any]]:
     """Return the names of settings, each with the middle of its place on the axes."""
-    x_pixels, y_pixels = CHART_WIDTH / (across[1] - across[0]), _HEIGHT / (up[1] - up[0])
+    x_pixels, y_pixels = chart.CHART_WIDTH / (across[1] - across[0]), _HEIGHT / (up[1] - up[0])
 
     def box(x: float, x2: float, y: float, y2: float, margin: float) -> LabelBox:
         left, bottom = (min(x, x2) - across[0]) * x_pixels, (min(y, y2) - up[0]) * y_pixels
         width, height = abs(x2 - x) * x_pixels, abs(y2 - y) * y_pixels
         return LabelBox(left - margin, bottom - margin, width + 2 * margin, height + 2 * margin)
 
-    points = sorted(found.points, key=lambda point: _importance(point, found))
-    if len(points) > MAX_ALL_LABELLED:
-        points = [point for point in points if _importance(point, found) < 2]
-    names = [plain_line(point.setting, 28) for point in points]
+    named = sorted(found.points, key=lambda point: _importance(point, found))
+    if len(named) > MAX_ALL_LABELLED:
+        named = [point for point in named if _importance(point, found) < 2]
+    names = [plain_line(point.setting, 28) for point in named]
     spots = [(point.cost, point.quality) for point in found.points]
     places = free_places(
         [((point.cost.mean - across[0]) * x_pixels, (point.quality.mean - up[0]) * y_pixels)
-         for point in points],
-        [(0.64 * _LABEL_PIXELS * text_columns(name), 1.25 * _LABEL_PIXELS) for name in names],
+         for point in named],
+        [(0.64 * _LABEL_PIXELS * chart.text_columns(name), 1.25 * _LABEL_PIXELS) for name in names],
         [box(x.mean, x.mean, y.mean, y.mean, _LABEL_PIXELS / 2) for x, y in spots],
         [box(x.mean - x.below, x.mean + x.above, y.mean, y.mean, 1.0) for x, y in spots]
         + [box(x.mean, x.mean, y.mean - y.below, y.mean + y.above, 1.0) for x, y in spots]
         + [box(x, x2, y, y2, 1.0) for (x, y), (x2, y2) in pairwise(found.steps)],
-        LabelBox(0, 0, CHART_WIDTH, _HEIGHT),
+        LabelBox(0, 0, chart.CHART_WIDTH, _HEIGHT),
         gap=0.7 * _LABEL_PIXELS,
     )  # fmt: skip
     return [

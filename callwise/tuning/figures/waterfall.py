@@ -5,7 +5,7 @@ therefore part of the figure and of its caption.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from callwise.tuning.figures.whisker import FigureBasis, Whisker, interval_words, whisker_of
@@ -19,13 +19,7 @@ NOT_SET = "not set"
 
 @dataclass(frozen=True, slots=True)
 class KnobStep:
-    """One knob that differs.
-
-    Args:
-        knob: its dotted name.
-        old: its value before; `NOT_SET` where it has none.
-        new: its value after; `NOT_SET` where it has none.
-    """
+    """One knob that differs."""
 
     knob: str
     old: Any
@@ -37,7 +31,6 @@ class ChainStep:
     """The result of one evaluated step of a chain.
 
     Args:
-        change: the knob that this step changed.
         calls: mean calls per turn with it and all changes before it.
         saved: `(mean, low, high)` of its saving, the paired difference to the step before; None
             where there is none. Its mean is not drawn.
@@ -53,35 +46,21 @@ class WaterfallBar:
     """One step as it is drawn.
 
     Args:
-        label: the knob, or the name of the remainder.
         detail: `old -> new`; empty for the remainder.
-        before: mean calls per turn before it.
-        after: mean calls per turn after it.
-        saved_low: lower end of the interval of its saving; None where none is known.
-        saved_high: upper end; None where none is known.
+        saved: calls per turn that it saved, with an interval where one is known; negative where
+            it added some.
     """
 
     label: str
     detail: str
     before: float
     after: float
-    saved_low: float | None = None
-    saved_high: float | None = None
-
-    @property
-    def saved(self) -> float:
-        """Calls per turn that it saved; negative where it added some."""
-        return self.before - self.after
-
-    @property
-    def saved_whisker(self) -> Whisker:
-        """Calls per turn that it saved, with their interval where one is known."""
-        return Whisker(self.saved, self.saved_low, self.saved_high)
+    saved: Whisker
 
     @property
     def ends_at(self) -> Whisker:
         """Its end, with the interval of the saving: a larger saving is a lower end."""
-        saved = self.saved_whisker
+        saved = self.saved
         if not saved.has_interval:
             return Whisker(self.after)
         return Whisker(self.after, self.after - saved.above, self.after + saved.below)
@@ -92,14 +71,8 @@ class Waterfall:
     """From one setting to another.
 
     Args:
-        start: name and mean calls per turn of the first setting.
-        end: the same of the last.
         bars: the steps that changed something, in the chain's order; the last is a
             remainder where the chain does not end at `end`.
-        idle: knobs that changed nothing, in the chain's order.
-        unit: of all numbers.
-        interval_words: a sentence on the intervals of the savings.
-        basis: the turns of the figure.
     """
 
     start: tuple[str, float]
@@ -135,7 +108,6 @@ def steps_between(
 
     Args:
         knobs_a: nested or flat; a run's manifest has them as `knobs`.
-        knobs_b: the same.
         whole: knobs whose value is a mapping that is changed as a whole. A mapping that is
             empty on one side is treated so, too.
     """
@@ -167,12 +139,8 @@ def waterfall_of(
     """Return an evaluated chain as a waterfall.
 
     Args:
-        start: name and mean calls per turn of the setting that the chain starts from.
-        chain: its steps, each changing one knob more.
         end: name and mean calls per turn of the setting that it leads to. Where the last step
             gives another number, a bar shows the remainder.
-        basis: the turns of the means.
-        unit: of all numbers.
 
     Raises:
         ValueError: when the saving of a step is no interval.
@@ -185,13 +153,13 @@ def waterfall_of(
             idle.append(step.change.knob)
             continue
         detail = f"{_value(step.change.old)} → {_value(step.change.new)}"
-        saved = Whisker(level - step.calls) if step.saved is None else whisker_of(step.saved)
-        bars.append(
-            WaterfallBar(step.change.knob, detail, level, step.calls, saved.low, saved.high)
-        )
+        saved = Whisker(level - step.calls)
+        if step.saved is not None:
+            saved = replace(whisker_of(step.saved), mean=saved.mean)
+        bars.append(WaterfallBar(step.change.knob, detail, level, step.calls, saved))
         level = step.calls
     if abs(end[1] - level) > _TOLERANCE:
-        bars.append(WaterfallBar("not explained", "", level, end[1]))
+        bars.append(WaterfallBar("not explained", "", level, end[1], Whisker(level - end[1])))
     words = interval_words({step.change.knob: step.saved for step in chain if step.saved})
     return Waterfall(start, end, tuple(bars), tuple(idle), unit, words, basis)
 

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from callwise.tuning.row import TurnRow
-from callwise.tuning.statistics.power import counted
+from callwise.tuning.statistics.power import counted, ranged
 
 __all__ = [
     "CostAxis",
@@ -27,7 +27,6 @@ class Whisker:
     Args:
         low: lower end, at most `mean`; None where no interval is known.
         high: upper end, at least `mean`; None where no interval is known.
-        mean: in the unit of the axis.
     """
 
     mean: float
@@ -51,10 +50,7 @@ class Whisker:
 
     def words(self, digits: int = 2) -> str:
         """Return it as text: `8.10 (7.90 to 8.30)`."""
-        mean = f"{self.mean:.{digits}f}"
-        if self.low is None or self.high is None:
-            return mean
-        return f"{mean} ({self.low:.{digits}f} to {self.high:.{digits}f})"
+        return ranged(self.mean, self.low, self.high, digits)
 
 
 def whisker_of(value: Any) -> Whisker:
@@ -69,12 +65,11 @@ def whisker_of(value: Any) -> Whisker:
     """
     if isinstance(value, Whisker):
         return value
-    parts = value if isinstance(value, tuple | list) else _parts_of(value)
-    if len(parts) != 3:
-        raise ValueError(f"expected (mean, low, high), got {value!r}")
-    mean, low, high = parts
-    if mean is None or not math.isfinite(mean):
+    if not isinstance(value, tuple | list):
+        value = tuple(getattr(value, name, None) for name in ("mean", "low", "high"))
+    if len(value) != 3 or value[0] is None or not math.isfinite(value[0]):
         raise ValueError(f"expected (mean, low, high) with a finite mean, got {value!r}")
+    mean, low, high = value
     if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
         return Whisker(float(mean))
     if low > high:
@@ -82,22 +77,10 @@ def whisker_of(value: Any) -> Whisker:
     return Whisker(float(mean), float(low), float(high))
 
 
-def _parts_of(value: Any) -> tuple[Any, ...]:
-    try:
-        return value.mean, value.low, value.high
-    except AttributeError:
-        raise ValueError(f"expected (mean, low, high), got {value!r}") from None
-
-
 def whiskers_of(
     intervals: Mapping[str, Any] | None, known: Collection[str], *, what: str
 ) -> dict[str, Whisker]:
     """Return the intervals by setting; those without a mean are left out.
-
-    Args:
-        intervals: `(mean, low, high)` by setting, or records with these three; None for none.
-        known: all settings.
-        what: the figure, for the error.
 
     Raises:
         ValueError: when one is of an unknown setting, or cannot be drawn.
@@ -119,17 +102,14 @@ def interval_words(*given: Mapping[str, Any] | None) -> str:
     It names a record's `level` or `why_none`; the level is 95 % where a record has none.
     """
     values = [value for each in given for value in (each or {}).values()]
-    drawn = [value for value in values if _has_ends(value)]
+    known = [value for value in values if getattr(value, "mean", value) is not None]
+    drawn = [value for value in known if whisker_of(value).has_interval]
     if drawn:
         levels = sorted({getattr(value, "level", 0.95) for value in drawn})
         shares = " and ".join(f"{100 * level:.4g} %" for level in levels)
         return f"Bars: {shares} intervals over conversations."
     reasons = [why for value in values if (why := getattr(value, "why_none", ""))]
     return f"No intervals: {reasons[0]}." if reasons else ""
-
-
-def _has_ends(value: Any) -> bool:
-    return getattr(value, "mean", value) is not None and whisker_of(value).has_interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,12 +129,10 @@ class FigureBasis:
 
 def basis_of(rows: Iterable[TurnRow]) -> FigureBasis:
     """Return the basis of a sweep's rows."""
-    turns: set[tuple[str, int]] = set()
-    is_simulated = False
-    for row in rows:
-        turns.add((row.conversation, row.turn))
-        is_simulated = is_simulated or row.is_simulated
-    return FigureBasis(len(turns), len({conversation for conversation, _ in turns}), is_simulated)
+    rows = list(rows)
+    turns = {(row.conversation, row.turn) for row in rows}
+    conversations = {conversation for conversation, _ in turns}
+    return FigureBasis(len(turns), len(conversations), any(row.is_simulated for row in rows))
 
 
 class CostAxis(StrEnum):
@@ -164,6 +142,11 @@ class CostAxis(StrEnum):
     TOKENS = "tokens"
     USD = "usd"
     ROUNDS = "rounds"
+
+    @property
+    def field(self) -> str:
+        """Its field of `TurnRow`."""
+        return {CostAxis.CALLS: "asked", CostAxis.ROUNDS: "rounds_reply"}.get(self, self.value)
 
     @property
     def noun(self) -> str:
@@ -182,8 +165,5 @@ class CostAxis(StrEnum):
 
     def of(self, row: TurnRow) -> float | None:
         """Return the cost of a turn; None where it is unknown, which is not 0."""
-        if self is CostAxis.CALLS:
-            return row.asked
-        if self is CostAxis.TOKENS:
-            return row.input_tokens + row.output_tokens
-        return row.usd if self is CostAxis.USD else row.rounds_reply
+        cost: float | None = getattr(row, self.field)
+        return cost

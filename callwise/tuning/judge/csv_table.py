@@ -22,8 +22,8 @@ __all__ = [
     "decoded",
     "number_of",
     "read_csv",
+    "text_cell",
     "whole_part",
-    "written",
 ]
 
 _DELIMITERS = (",", ";", "\t")
@@ -36,7 +36,6 @@ class CsvRow:
 
     Args:
         line: the line of the file that it starts on. Starts at 1.
-        cells: text by column.
     """
 
     line: int
@@ -45,13 +44,7 @@ class CsvRow:
 
 @dataclass(frozen=True, slots=True)
 class CsvTable:
-    """The table in a CSV file.
-
-    Args:
-        path: the file.
-        columns: the names in its first line.
-        rows: the others, blank lines left out.
-    """
+    """The table in a CSV file."""
 
     path: Path
     columns: tuple[str, ...]
@@ -67,11 +60,10 @@ class CsvTable:
         Raises:
             FormatError: when it is none.
         """
-        number = number_of(row.cells[column])
+        cell = row.cells[column]
+        number = number_of(cell)
         if number is None:
-            raise self.problem(
-                row, f"{column}: expected a number such as 4.5, found {row.cells[column][:40]!r}"
-            )
+            raise self.problem(row, f"{column}: expected a number such as 4.5, found {cell[:40]!r}")
         return number
 
     def whole(self, row: CsvRow, column: str) -> int:
@@ -80,22 +72,20 @@ class CsvTable:
         Raises:
             FormatError: when it is none.
         """
-        number = number_of(row.cells[column])
+        cell = row.cells[column]
+        number = number_of(cell)
         if number is None or number < 0 or not number.is_integer():
             raise self.problem(
-                row,
-                f"{column}: expected a whole number from 0, found {row.cells[column][:40]!r}",
+                row, f"{column}: expected a whole number from 0, found {cell[:40]!r}"
             )
         return int(number)
 
 
-def written(value: str | float) -> str:
-    """Return a text or a number as a cell of CSV; quoted where it has to be.
+def text_cell(value: str) -> str:
+    """Return a text as a cell of CSV; quoted where it has to be.
 
     A text that a spreadsheet would run is guarded; `unguarded` gives it back.
     """
-    if not isinstance(value, str):
-        return str(value) if isinstance(value, int) else repr(float(value))
     text = guarded(value)
     # The csv module leaves a lone carriage return unquoted, and then takes it for a line's end.
     if not any(mark in text for mark in ',"\r\n'):
@@ -139,11 +129,6 @@ def decoded(path: Path, data: bytes) -> str:
 
 def read_csv(path: Path, required: Sequence[str], *, text: str | None = None) -> CsvTable:
     """Return a CSV file as a table. Commas, semicolons or tabs part its columns.
-
-    Args:
-        path: the file.
-        required: columns that must be there; others may.
-        text: its content, where it has been read already.
 
     Raises:
         FormatError: when it cannot be read, lacks a column, or has a row of another length.

@@ -1,11 +1,11 @@
 """Replies to judge, each with the message that it answers, without the setting that gave it."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from callwise.tuning.row import Coverage, ReplyKey, TurnRow, reply_id
+from callwise.tuning.row import ReplyKey, TurnRow, reply_id
 
 __all__ = ["HistoryLine", "ReplyItem", "distinct", "items_of", "references_of"]
 
@@ -27,10 +27,7 @@ class ReplyItem:
     Args:
         conversation: the conversation's id. Never shown to a referee.
         turn: starts at 0. Never shown to a referee.
-        user_text: the message that the reply answers. Untrusted.
         reply: its text. Untrusted; may be empty.
-        history: the lines before, oldest first.
-        persona: of the agent, free text by field; empty where unknown.
         language: `en` or `zh`; None derives it from the script.
         known_id: the id of the reply in the sweep's rows; empty takes `reply_id` of its text.
     """
@@ -67,20 +64,19 @@ def items_of(
 ) -> tuple[list[ReplyItem], tuple[str, ...]]:
     """Return each different reply of a sweep's rows once, sorted, and the notices.
 
-    Every reply to a turn is shown with the recorded lines before it, not with those of its own
-    setting, so that the replies of a turn are compared on equal terms.
+    Every reply to a turn is shown with the recorded lines before it, not with its setting's, so
+    that the replies of a turn are compared on equal terms.
 
     Args:
-        rows: of one sweep. Those without a known reply are ignored.
         text_of: returns a reply's text by its id, None where it was not kept.
         turns: the recording's, as in `turns.jsonl`: `conversation_id`, `turn`, `user_text` and,
             where they are known, `reply`, `language` and `persona`; in any order.
-        max_history_lines: most lines before the turn that are shown; 0 shows none.
     """
     contexts = _contexts(turns, max_history_lines)
     items: list[ReplyItem] = []
     lost: Counter[str] = Counter()
-    for conversation, turn, known_id in sorted({_key(row) for row in rows if _has_reply(row)}):
+    replies = {(row.conversation, row.turn, row.reply_id) for row in rows if row.has_reply}
+    for conversation, turn, known_id in sorted(replies):
         context = contexts.get((conversation, turn))
         text = text_of(known_id) if known_id else ""
         if context is None or text is None:
@@ -101,15 +97,6 @@ def items_of(
             )
         )
     return items, tuple(f"{lost[why]} replies are of {why}: left out" for why in sorted(lost))
-
-
-def _key(row: TurnRow) -> ReplyKey:
-    return row.conversation, row.turn, row.reply_id
-
-
-def _has_reply(row: TurnRow) -> bool:
-    """Return whether a row's reply is known; an exact one may be empty."""
-    return bool(row.reply_id) or row.standing is Coverage.EXACT
 
 
 def references_of(turns: Iterable[Mapping[str, Any]]) -> dict[tuple[str, int], str]:
@@ -142,10 +129,8 @@ def _contexts(
             persona = turn.get("persona") or persona
             shown = tuple(lines[max(len(lines) - max_lines, 0) :]) if max_lines > 0 else ()
             contexts[name, int(turn["turn"])] = ({**turn, "persona": persona}, shown)
-            lines += _lines(turn)
+            if turn.get("user_text"):
+                lines.append(HistoryLine("user", str(turn["user_text"])))
+            if turn.get("reply"):
+                lines.append(HistoryLine("agent", str(turn["reply"])))
     return contexts
-
-
-def _lines(turn: Mapping[str, Any]) -> Sequence[HistoryLine]:
-    lines = [HistoryLine("user", str(turn["user_text"]))] if turn.get("user_text") else []
-    return [*lines, HistoryLine("agent", str(turn["reply"]))] if turn.get("reply") else lines

@@ -6,40 +6,32 @@ replies, so its scores of them are too high.
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import orjson
 
-from callwise.budget.counters import CounterValues
 from callwise.budget.limits import Limits
 from callwise.calls.call import Outcome
 from callwise.calls.client import Endpoint
 from callwise.calls.errors import ConfigError
 from callwise.recordings.counterfactual.purchase import SpendingCap
 from callwise.recordings.recording import Recording
-from callwise.tuning.judge import (
-    Pairwise,
-    Pointwise,
-    ReplyItem,
-    Score,
-    items_of,
-    open_referee,
-    read_labels,
-    referee_endpoint,
-    references_of,
-    scale_width_of,
-    simulated_truth,
-    with_quality,
-)
+from callwise.tuning.judge.items import ReplyItem, items_of, references_of
 from callwise.tuning.judge.judging_plan import PricePreview
-from callwise.tuning.judge.referee import JudgedReplies
-from callwise.tuning.judge.referee_endpoint import PRICES, referee_secrets, same_model_notice
+from callwise.tuning.judge.labels import read_labels, simulated_truth
+from callwise.tuning.judge.methods import JudgeMethod, Pairwise, Pointwise
+from callwise.tuning.judge.referee import JudgedReplies, open_referee
+from callwise.tuning.judge.referee_endpoint import (
+    PRICES,
+    referee_endpoint,
+    referee_secrets,
+    same_model_notice,
+)
 from callwise.tuning.judge.reliability import JudgeReliability, judge_reliabilities
-from callwise.tuning.judge.scores import choose_source
+from callwise.tuning.judge.scores import Score, choose_source, scale_width_of, with_quality
 from callwise.tuning.replay_evaluator import run_apart
 from callwise.tuning.row import TurnRow
 from callwise.tuning.sweep_record import load_sweep
@@ -56,6 +48,8 @@ __all__ = [
     "quality_values",
 ]
 
+_PAID = (Outcome.SERVED, Outcome.FAILED, Outcome.CANCELLED)
+
 QualitySource = Literal["auto", "truth", "referee", "pairwise", "none"]
 
 
@@ -71,7 +65,7 @@ class QualityRequest:
         labels: a CSV file of people's labels, which count before any other source.
         repeats: passes of a referee over each reply; at least 1.
         max_calls: most calls that a referee buys; None for all.
-        purse: the spending cap of all purchases of the sweep, which the referee's calls count
+        budget: the spending cap of all purchases of the sweep, which the referee's calls count
             against. None sets no further limit.
     """
 
@@ -79,12 +73,12 @@ class QualityRequest:
     labels: Path | None = None
     repeats: int = 1
     max_calls: int | None = None
-    purse: SpendingCap | None = field(default=None, compare=False)
+    budget: SpendingCap | None = field(default=None, compare=False)
 
     @property
     def calls_left(self) -> int | None:
         """Calls that a referee may buy now; None for any number."""
-        of_cap = None if self.purse is None else self.purse.calls_left
+        of_cap = None if self.budget is None else self.budget.calls_left
         known = [each for each in (self.max_calls, of_cap) if each is not None]
         return min(known, default=None)
 
@@ -94,7 +88,7 @@ class QualityRequest:
         Raises:
             ConfigError: when there is one and the referee has no prices.
         """
-        usd_left = None if self.purse is None else self.purse.usd_left
+        usd_left = None if self.budget is None else self.budget.usd_left
         if usd_left is None or referee.client.is_simulated:
             return None
         if referee.prices is None:
@@ -111,12 +105,7 @@ class JudgedRows:
     """Rows with their quality.
 
     Args:
-        rows: in the order given, each with its quality.
-        by: the source; empty where there is none.
-        scale_width: of the source; None where there is none.
         scores: of all sources, those that do not count included.
-        judged: the result of the referee; None without one.
-        notices: sentences for the user.
     """
 
     rows: tuple[TurnRow, ...]
@@ -128,8 +117,9 @@ class JudgedRows:
     notices: tuple[str, ...] = ()
 
 
-def _lines(path: Path) -> list[dict[str, Any]]:
-    data = path.read_bytes()
+def _lines(recording: Recording, name: str = "turns.jsonl") -> list[dict[str, Any]]:
+    path = recording.folder / name
+    data = path.read_bytes() if path.is_file() else b""
     return [orjson.loads(line) for line in data[: data.rfind(b"\n") + 1].splitlines()]
 
 
@@ -143,13 +133,12 @@ def _items(
     if texts is None:
         texts = load_sweep(folder).texts()
     exact = [row for row in rows if row.is_reply_exact]
-    return items_of(exact, texts.get, _lines(recording.folder / "turns.jsonl"))
+    return items_of(exact, texts.get, _lines(recording))
 
 
-def _method(recording: Recording, request: QualityRequest) -> Pointwise | Pairwise:
+def _method(recording: Recording, request: QualityRequest) -> JudgeMethod:
     if request.source == "pairwise":
-        references = references_of(_lines(recording.folder / "turns.jsonl"))
-        return Pairwise(references, repeats=request.repeats)
+        return Pairwise(references_of(_lines(recording)), repeats=request.repeats)
     return Pointwise(repeats=request.repeats)
 
 
@@ -210,15 +199,6 @@ def judge_rows(
 ) -> JudgedRows:
     """Return rows with the quality of their replies, and keep every score in `scores.csv`.
 
-    Args:
-        recording: the recorded run.
-        folder: of the sweep.
-        rows: of the sweep.
-        request: the source of quality.
-        texts: replies by id; None takes those that the sweep stored.
-        environ: environment variables for a referee; None takes the process's own.
-        on_scores: called with the number of scores so far.
-
     Raises:
         ConfigError: when the source is not available.
         FormatError: when labels cannot be read; names the line.
@@ -231,36 +211,41 @@ def judge_rows(
         scores += labels.scores
         notices = (*notices, *labels.notices)
     if source == "truth":
-        _require_simulated(recording)
+        if not recording.is_simulated:
+            raise ConfigError(
+                f"{recording.folder} was not simulated, so there is no truth to read. Pass "
+                "--labels, or let a referee judge with --quality referee"
+            )
         scores += simulated_truth(items, seed=_seed(recording))
     elif source in {"referee", "pairwise"}:
         variables = os.environ if environ is None else environ
         method = _method(recording, request)
         endpoint = referee_endpoint(variables, simulated_seed=_seed(recording))
-        judging = _SweepJudging(folder, endpoint, referee_secrets(variables), on_scores)
-        judged = run_apart(judging.judge(items, method, request))
+        secrets = referee_secrets(variables)
+        judged = run_apart(
+            _asked(items, method, request, folder, endpoint, secrets=secrets, on_scores=on_scores)
+        )
         scores += judged.scores
-        same = same_model_notice(endpoint, _judge_model(recording))
+        calls = _lines(recording, "ledger.jsonl")
+        search_judge = next((row.get("model") for row in calls if row.get("role") == "judge"), None)
+        same = same_model_notice(endpoint, search_judge)
         notices = (*notices, *judged.notices, *((same,) if same else ()))
     with SweepScores(folder) as kept:
         kept.add(scores)
     reliability = judge_reliabilities(
-        _lines(recording.folder / "turns.jsonl"),
+        _lines(recording),
         items,
         scores,
         is_simulated=recording.is_simulated,
         seed=_seed(recording),
     )
-    if not scores:
-        return JudgedRows(
-            tuple(rows), "", None, judged=judged, reliability=reliability, notices=notices
-        )
-    by = _by(scores, judged, is_labelled=request.labels is not None)
+    wanted = "human" if request.labels is not None else "referee" if judged is not None else None
+    by = choose_source(scores, wanted) if scores else None
     own = [score for score in scores if score.by == by]
     return JudgedRows(
-        rows=tuple(with_quality(rows, own, by)),
-        by=by,
-        scale_width=scale_width_of(own),
+        rows=tuple(with_quality(rows, own, by) if own else rows),
+        by=by or "",
+        scale_width=scale_width_of(own) if own else None,
         scores=tuple(scores),
         judged=judged,
         reliability=reliability,
@@ -271,13 +256,6 @@ def judge_rows(
 def _seed(recording: Recording) -> int:
     """Return the seed of the simulated model that answered a simulated recording."""
     return int(getattr(recording.settings(None), "seed", 0))
-
-
-def _judge_model(recording: Recording) -> str | None:
-    """Return the model that the search judged with, as the run's ledger has it."""
-    path = recording.folder / "ledger.jsonl"
-    rows = _lines(path) if path.is_file() else []
-    return next((row.get("model") for row in rows if row.get("role") == "judge"), None)
 
 
 def quality_values(
@@ -292,67 +270,19 @@ def quality_values(
     return values
 
 
-def _require_simulated(recording: Recording) -> None:
-    if not recording.is_simulated:
-        raise ConfigError(
-            f"{recording.folder} was not simulated, so there is no truth to read. Pass --labels, "
-            "or let a referee judge with --quality referee"
-        )
-
-
-def _by(scores: Sequence[Score], judged: JudgedReplies | None, *, is_labelled: bool) -> str:
-    wanted = "human" if is_labelled else "referee" if judged is not None else None
-    return choose_source(scores, wanted) or ""
-
-
-@dataclass(frozen=True, slots=True)
-class _SweepJudging:
-    """A referee for a sweep; scores and answers are kept in its folder as they come."""
-
-    folder: Path
-    endpoint: Endpoint
-    secrets: tuple[str, ...]
-    on_scores: Callable[[int], None] | None
-
-    async def judge(
-        self, items: Sequence[ReplyItem], method: Pointwise | Pairwise, request: QualityRequest
-    ) -> JudgedReplies:
-        """Return the scores, and count the calls against the spending cap.
-
-        Raises:
-            CallError: a fatal one; the scores until then are kept.
-        """
-        with _counting(self.folder, self.on_scores) as keep:
-            opened = open_referee(
-                self.endpoint,
-                self.folder / "referee.jsonl",
-                limits=request.limits(self.endpoint),
-                secrets=self.secrets,
-            )
-            async with opened as referee:
-                try:
-                    judged = await referee.judge(
-                        items, method, max_calls=request.calls_left, on_scores=keep
-                    )
-                finally:
-                    if request.purse is not None:
-                        _spend(request.purse, referee.budgeter.ledger.counts())
-        judged.raise_if_stopped()
-        return judged
-
-
-def _spend(purse: SpendingCap, counts: CounterValues) -> None:
-    outcomes = (Outcome.SERVED, Outcome.FAILED, Outcome.CANCELLED)
-    calls = sum(counts.outcomes[outcome] for outcome in outcomes)
-    purse.spend(calls, counts.usage.usd, counts.usage.unknown_usd)
-
-
-@contextmanager
-def _counting(
-    folder: Path, on_scores: Callable[[int], None] | None
-) -> Iterator[Callable[[Sequence[Score]], None]]:
-    """Give a function that keeps scores, and reports how many there are."""
+async def _asked(
+    items: Sequence[ReplyItem],
+    method: JudgeMethod,
+    request: QualityRequest,
+    folder: Path,
+    endpoint: Endpoint,
+    *,
+    secrets: tuple[str, ...],
+    on_scores: Callable[[int], None] | None,
+) -> JudgedReplies:
+    """Return a referee's scores; they and its answers are kept in the folder as they come."""
     count = 0
+    limits = request.limits(endpoint)
     with SweepScores(folder) as stored:
 
         def keep(scores: Sequence[Score]) -> None:
@@ -362,4 +292,16 @@ def _counting(
             if on_scores is not None:
                 on_scores(count)
 
-        yield keep
+        path = folder / "referee.jsonl"
+        async with open_referee(endpoint, path, limits=limits, secrets=secrets) as referee:
+            try:
+                judged = await referee.judge(
+                    items, method, max_calls=request.calls_left, on_scores=keep
+                )
+            finally:
+                counts = referee.budgeter.ledger.counts()
+                if request.budget is not None:
+                    calls = sum(counts.outcomes[outcome] for outcome in _PAID)
+                    request.budget.spend(calls, counts.usage.usd, counts.usage.unknown_usd)
+    judged.raise_if_stopped()
+    return judged

@@ -30,8 +30,6 @@ class JudgingPlan:
 
     Args:
         taken: passes that fit the budget, in order; settled ones too.
-        left_out: passes that exceed the budget.
-        recorded_calls: different calls of `taken` that are answered already.
         to_buy: different calls of `taken` that have to be sent, in order.
     """
 
@@ -40,27 +38,16 @@ class JudgingPlan:
     recorded_calls: int
     to_buy: tuple[Call, ...]
 
-    @property
-    def bought_calls(self) -> int:
-        """Different calls of `taken` that have to be sent."""
-        return len(self.to_buy)
-
 
 @dataclass(frozen=True, slots=True)
 class PricePreview:
     """The price of judging, before anything is asked.
 
     Args:
-        replies: different replies.
-        calls: different calls, those answered already included.
-        recorded_calls: those that are answered already, and free.
         bought_calls: those that would be sent. Repairs of unreadable answers and retries
             come on top.
-        input_tokens: of the calls to send, estimated.
         output_tokens: the same for their answers; see `ANSWER_TOKENS`.
         usd: at the endpoint's prices; None when it has none. Unknown is not free.
-        model: of the referee.
-        is_simulated: whether it is a simulated model.
     """
 
     replies: int
@@ -94,9 +81,6 @@ def plan_passes(
     """Return the passes that fit a budget.
 
     Args:
-        passes: the most important first.
-        key_of: a call's key.
-        is_answered: whether a call is answered already, and so is free.
         max_calls: most calls to buy; None for all. After the first pass that does not fit, only
             passes that cost nothing are taken.
     """
@@ -127,13 +111,14 @@ def preview_of(
 ) -> PricePreview:
     """Return the price of a plan at an endpoint; `input_tokens_of` estimates a call's prompt."""
     input_tokens = sum(map(input_tokens_of, plan.to_buy))
-    output_tokens = ANSWER_TOKENS * plan.bought_calls
+    bought_calls = len(plan.to_buy)
+    output_tokens = ANSWER_TOKENS * bought_calls
     prices = endpoint.prices
     return PricePreview(
         replies=len({each.judge_pass.item.key for each in (*plan.taken, *plan.left_out)}),
-        calls=plan.recorded_calls + plan.bought_calls,
+        calls=plan.recorded_calls + bought_calls,
         recorded_calls=plan.recorded_calls,
-        bought_calls=plan.bought_calls,
+        bought_calls=bought_calls,
         input_tokens=input_tokens,
         output_tokens=output_tokens,
         usd=None if prices is None else prices.usd(input_tokens, output_tokens),

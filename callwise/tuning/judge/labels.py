@@ -1,4 +1,4 @@
-"""Labels of people and known truths, joined to the replies of a sweep.
+"""Labels of people, and the known truth of simulated replies, joined to the replies of a sweep.
 
 A CSV file has one label in each row. Columns, in any order; others are ignored:
 
@@ -34,18 +34,10 @@ from callwise.report.table import unguarded
 from callwise.simulator.phrases import true_quality
 from callwise.tuning.judge.csv_table import CsvRow, number_of, read_csv
 from callwise.tuning.judge.items import ReplyItem, distinct
-from callwise.tuning.judge.scores import Score, ScoreKind
+from callwise.tuning.judge.scores import Score
 from callwise.tuning.row import ReplyKey, TurnRow, reply_id
 
-__all__ = [
-    "TRUTH_SCALE",
-    "Labels",
-    "RaterAgreement",
-    "agreement_of",
-    "read_labels",
-    "read_truth",
-    "simulated_truth",
-]
+__all__ = ["TRUTH_SCALE", "Labels", "agreement_of", "read_labels", "simulated_truth"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +45,7 @@ class RaterAgreement:
     """Agreement of raters, over the replies that at least two of them rated.
 
     Args:
-        raters: how many people rated anything.
-        shared_replies: replies that at least two of them rated.
-        pairs: pairs of ratings of one reply by two people.
         equal_share: share of those pairs that are equal, in [0, 1].
-        mean_distance: mean distance of a pair, in the unit of the scale.
         alpha: Krippendorff's alpha for interval data: 1 is full agreement, 0 is chance, below
             0 is worse than chance. None where all ratings are equal: then nothing varies
             that could be agreed on.
@@ -86,9 +74,6 @@ def agreement_of(ratings: Mapping[ReplyKey, Mapping[str, float]]) -> RaterAgreem
     Source: Krippendorff, Computing Krippendorff's Alpha-Reliability (2011), the canonical
     form with missing data: alpha = 1 - D_observed / D_expected with squared distances, each
     rating of a reply weighted by one over the other ratings of that reply.
-
-    Args:
-        ratings: by reply, then by rater.
     """
     shared = [list(own.values()) for own in ratings.values() if len(own) >= 2]
     if not shared:
@@ -127,12 +112,7 @@ class Labels:
     """The labels of a sweep's replies in a file.
 
     Args:
-        by: `human:<file>`, or `truth:<file>`.
         scores: one for each reply and rater, sorted; `repeat` is the number of the rater.
-        agreement: of raters; None where no two rated the same reply.
-        unknown_turns: rows of turns that the sweep does not have.
-        unknown_replies: rows of replies, or settings, that their turn does not have.
-        notices: sentences for the user.
     """
 
     by: str
@@ -153,14 +133,12 @@ def read_labels(
     """Return people's labels of a sweep's replies.
 
     Args:
-        path: the file.
-        rows: of the sweep: its turns and replies.
         scale: worst and best label; None takes the file's `scale`, else the labels' own range.
 
     Raises:
         FormatError: when the file cannot be read as labels; names the line.
     """
-    return LabelTable(Path(path), rows).labels(f"human:{Path(path).name}", "label", scale)
+    return LabelTable(Path(path), rows).labels(scale)
 
 
 def simulated_truth(items: Iterable[ReplyItem], *, seed: int = 0) -> list[Score]:
@@ -177,22 +155,6 @@ def simulated_truth(items: Iterable[ReplyItem], *, seed: int = 0) -> list[Score]
         )
         for item in distinct(items)
     ]
-
-
-def read_truth(
-    path: Path, rows: Iterable[TurnRow], *, scale: tuple[float, float] | None = None
-) -> Labels:
-    """Return a pool's known qualities, from a CSV file in the form of `labels`.
-
-    Args:
-        path: the file.
-        rows: the sweep's.
-        scale: as for `read_labels`; values may lie outside of it.
-
-    Raises:
-        FormatError: when the file cannot be read; names the line.
-    """
-    return LabelTable(Path(path), rows).labels(f"truth:{Path(path).name}", "truth", scale)
 
 
 class LabelTable:
@@ -216,8 +178,8 @@ class LabelTable:
             self._replies[row.conversation, row.turn].add(row.reply_id)
             self._reply_of[row.conversation, row.turn, row.setting] = row.reply_id
 
-    def labels(self, by: str, kind: ScoreKind, scale: tuple[float, float] | None) -> Labels:
-        """Return the labels as scores of the source `by`.
+    def labels(self, scale: tuple[float, float] | None) -> Labels:
+        """Return the labels as scores.
 
         Raises:
             FormatError: for a cell that is no number, or a label off its scale.
@@ -230,7 +192,7 @@ class LabelTable:
         low, high, how = self._scale(scale)
         for row in table.rows:
             value = table.number(row, "value")
-            if not low <= value <= high and kind == "label":
+            if not low <= value <= high:
                 raise table.problem(row, f"value: {value:g} is off the scale {low:g} to {high:g}")
             turn = self._turn(row)
             if turn is None:
@@ -245,9 +207,17 @@ class LabelTable:
             for key, own in given.items()
         }
         agreement = agreement_of(means)
+        by = f"human:{table.path.name}"
+        raters = sorted({rater for own in means.values() for rater in own})
+        number = {name: place for place, name in enumerate(raters)}
+        scores = [
+            Score(by, *key, value, low, high, repeat=number[rater], kind="label")
+            for key, own in means.items()
+            for rater, value in own.items()
+        ]
         return Labels(
             by=by,
-            scores=tuple(_scores(means, by=by, kind=kind, scale=(low, high))),
+            scores=tuple(sorted(scores, key=lambda score: score.key)),
             agreement=agreement,
             unknown_turns=unknown_turns,
             unknown_replies=unknown_replies,
@@ -277,11 +247,7 @@ class LabelTable:
         return next((found for found in ids if found and found in self._replies[turn]), None)
 
     def _scale(self, scale: tuple[float, float] | None) -> tuple[float, float, str]:
-        """Return the scale, and where it is from.
-
-        Raises:
-            FormatError: when a row's scale is none, or differs from those before.
-        """
+        """Return the scale, and where it is from."""
         table, found = self._table, scale
         how = "as given"
         for row in table.rows if "scale" in table.columns else ():
@@ -343,20 +309,3 @@ def _scale_of(cell: str) -> tuple[float, float] | None:
         return None
     low, high = number_of(found.group(1)), number_of(found.group(2))
     return (low, high) if low is not None and high is not None and low < high else None
-
-
-def _scores(
-    means: "dict[ReplyKey, dict[str, float]]",
-    *,
-    by: str,
-    kind: ScoreKind,
-    scale: tuple[float, float],
-) -> list[Score]:
-    """Return a score a reply and rater; raters are numbered by name over the whole file."""
-    number = {name: n for n, name in enumerate(sorted({r for own in means.values() for r in own}))}
-    scores = [
-        Score(by, *key, value, *scale, repeat=number[rater], kind=kind)
-        for key, own in means.items()
-        for rater, value in own.items()
-    ]
-    return sorted(scores, key=lambda score: score.key)

@@ -15,11 +15,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from statistics import fmean
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, create_model
 
-from callwise.calls.call import Call, Purpose, Role, Sampling
+from callwise.calls.call import Call, Message, Purpose, Role, Sampling
 from callwise.tuning.judge.items import ReplyItem
 from callwise.tuning.judge.referee_rubric import (
     MARK_HIGH,
@@ -63,7 +63,6 @@ class SettledPass:
 
     Args:
         value: on the scale of the method; None when the reply cannot be judged by it.
-        why: the reason, for the notices.
     """
 
     value: float | None
@@ -75,11 +74,8 @@ class JudgePass:
     """One pass of a referee over one reply.
 
     Args:
-        item: the reply.
         repeat: the number of the pass over this reply. Starts at 0.
         against: id of the reply that it is compared with, or empty.
-        questions: its calls; none when it is settled.
-        settled: its result where it needs no call.
     """
 
     item: ReplyItem
@@ -89,41 +85,21 @@ class JudgePass:
     settled: SettledPass | None = None
 
 
-class JudgeMethod(Protocol):
-    """A way to judge: marks for one reply, or a comparison of two."""
-
-    @property
-    def kind(self) -> ScoreKind:
-        """The kind of its scores."""
-        ...
-
-    @property
-    def scale(self) -> tuple[float, float]:
-        """The worst and the best value."""
-        ...
-
-    @property
-    def rubric(self) -> RefereeRubric:
-        """The instructions of the referee."""
-        ...
-
-    def passes(self, items: Sequence[ReplyItem]) -> list[JudgePass]:
-        """Return every pass: the first over each item, then the second over each, and so on.
-
-        A budget that ends early then leaves out repeats before it leaves out replies.
-        """
-        ...
-
-    def value(self, answer: BaseModel, order: Order) -> float:
-        """Return the value that one answer gives the judged reply, on the scale."""
-        ...
-
-
-REFEREE_PURPOSE = Purpose.REFEREE
-"""The purpose of a referee's calls, which have a separate ledger."""
-
 REFEREE_SAMPLING = Sampling(max_tokens=500)
 """Enough for a reason that is longer than was asked for. The temperature is the endpoint's."""
+
+
+def _judge_call(messages: tuple[Message, ...], form: type[BaseModel], repeat: int) -> Call:
+    return Call(
+        role=Role.JUDGE,
+        purpose=Purpose.REFEREE,
+        messages=messages,
+        response_model=form,
+        sampling=REFEREE_SAMPLING,
+        sample=repeat,
+        share=True,
+        max_repairs=0,  # the referee repairs itself, within its own budget
+    )
 
 
 Mark = Annotated[
@@ -147,39 +123,27 @@ def marks_model(criteria: tuple[str, ...]) -> type[BaseModel]:
 
 @dataclass(frozen=True, slots=True)
 class Pointwise:
-    """Marks for one reply at a time.
-
-    Args:
-        repeats: passes over each reply; at least 1.
-        rubric: the instructions, with at least one criterion.
-    """
+    """Marks for one reply at a time."""
 
     repeats: int = 1
     rubric: RefereeRubric = field(default_factory=lambda: shipped_rubric("pointwise"))
 
     def __post_init__(self) -> None:
-        """Refuse a method that asks nothing.
-
-        Raises:
-            ValueError: for no repeats, or a rubric without criteria.
-        """
+        """Raise `ValueError` for no repeats, or a rubric without criteria."""
         if self.repeats < 1:
             raise ValueError(f"repeats is at least 1, got {self.repeats}")
         if not self.rubric.criteria:
             raise ValueError(f"the rubric {self.rubric.name!r} has no criteria to mark")
 
-    @property
-    def kind(self) -> ScoreKind:
-        """The kind of its scores."""
-        return "pointwise"
-
-    @property
-    def scale(self) -> tuple[float, float]:
-        """The scale of the marks, which their mean keeps."""
-        return float(MARK_LOW), float(MARK_HIGH)
+    kind: ClassVar[ScoreKind] = "pointwise"
+    scale: ClassVar[tuple[float, float]] = (float(MARK_LOW), float(MARK_HIGH))
 
     def passes(self, items: Sequence[ReplyItem]) -> list[JudgePass]:
-        """Return every pass; an empty reply has the worst value without a call."""
+        """Return every pass; an empty reply has the worst value without a call.
+
+        The first pass is over each item, then the second over each, and so on, so a budget that
+        ends early leaves out repeats before it leaves out replies.
+        """
         blank = SettledPass(self.scale[0], "empty replies have the worst value, unasked")
         return [
             JudgePass(item, repeat, questions=(self._question(item, repeat),))
@@ -194,17 +158,8 @@ class Pointwise:
         return fmean(getattr(answer, name) for name in self.rubric.criteria)
 
     def _question(self, item: ReplyItem, repeat: int) -> JudgeQuestion:
-        call = Call(
-            role=Role.JUDGE,
-            purpose=REFEREE_PURPOSE,
-            messages=messages_of(self.rubric, item, reply=clipped(item.reply, MAX_REPLY_CHARS)),
-            response_model=marks_model(self.rubric.criteria),
-            sampling=REFEREE_SAMPLING,
-            sample=repeat,
-            share=True,
-            max_repairs=0,  # the referee repairs itself, within its own budget
-        )
-        return JudgeQuestion(call)
+        shown = messages_of(self.rubric, item, reply=clipped(item.reply, MAX_REPLY_CHARS))
+        return JudgeQuestion(_judge_call(shown, marks_model(self.rubric.criteria), repeat))
 
 
 WIN, TIE, LOSS = 1.0, 0.5, 0.0
@@ -216,7 +171,7 @@ class RefereeComparison(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     reason: str = ""
-    """What decides. Untrusted; not kept."""
+    """The deciding point. Untrusted; not kept."""
 
     winner: Literal["a", "b", "tie"]
     """The better one's id, or `tie`."""
@@ -224,36 +179,19 @@ class RefereeComparison(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Pairwise:
-    """Every reply against one reference of its turn, such as the recorded reply.
-
-    Args:
-        references: the reference's text by conversation and turn.
-        repeats: comparisons of each reply, of two calls each; at least 1.
-        rubric: the instructions.
-    """
+    """Every reply against one reference of its turn, such as the recorded reply."""
 
     references: Mapping[tuple[str, int], str]
     repeats: int = 1
     rubric: RefereeRubric = field(default_factory=lambda: shipped_rubric("pairwise"))
 
     def __post_init__(self) -> None:
-        """Refuse a method that asks nothing.
-
-        Raises:
-            ValueError: for no repeats.
-        """
+        """Raise `ValueError` for no repeats."""
         if self.repeats < 1:
             raise ValueError(f"repeats is at least 1, got {self.repeats}")
 
-    @property
-    def kind(self) -> ScoreKind:
-        """The kind of its scores."""
-        return "pairwise"
-
-    @property
-    def scale(self) -> tuple[float, float]:
-        """A loss and a win; a tie is in the middle."""
-        return LOSS, WIN
+    kind: ClassVar[ScoreKind] = "pairwise"
+    scale: ClassVar[tuple[float, float]] = (LOSS, WIN)
 
     def passes(self, items: Sequence[ReplyItem]) -> list[JudgePass]:
         """Return every pass; a reply that is empty, or equal to the reference, needs no call."""
@@ -290,17 +228,8 @@ class Pairwise:
             {"id": label, "reply": clipped(text, MAX_REPLY_CHARS)}
             for label, text in zip(("a", "b"), shown, strict=True)
         ]
-        call = Call(
-            role=Role.JUDGE,
-            purpose=REFEREE_PURPOSE,
-            messages=messages_of(self.rubric, item, candidates=candidates),
-            response_model=RefereeComparison,
-            sampling=REFEREE_SAMPLING,
-            sample=repeat,
-            share=True,
-            max_repairs=0,  # the referee repairs itself, within its own budget
-        )
-        return JudgeQuestion(call, order)
+        messages = messages_of(self.rubric, item, candidates=candidates)
+        return JudgeQuestion(_judge_call(messages, RefereeComparison, repeat), order)
 
 
 def _settled(reply: str, reference: str) -> SettledPass | None:
@@ -312,3 +241,7 @@ def _settled(reply: str, reference: str) -> SettledPass | None:
         return None
     value = TIE if has_reply == has_reference else WIN if has_reply else LOSS
     return SettledPass(value, "an empty reply loses against any other, unasked")
+
+
+JudgeMethod: TypeAlias = Pointwise | Pairwise
+"""Has the `kind` and `scale` of its scores and its `rubric`, and gives passes and their values."""

@@ -44,12 +44,7 @@ from callwise.tuning.judge.referee_answers import AnswersOnlyRecorder, RefereeAn
 from callwise.tuning.judge.scores import Order, Score
 from callwise.tuning.row import ReplyKey
 
-__all__ = [
-    "JudgedReplies",
-    "LostScore",
-    "Referee",
-    "open_referee",
-]
+__all__ = ["JudgedReplies", "LostScore", "Referee", "open_referee"]
 
 DEFAULT_MAX_CONCURRENCY = 8
 
@@ -79,15 +74,8 @@ class JudgedReplies:
     """The scores of some replies, the passes without a score, and the cost.
 
     Args:
-        by: the source name of the scores.
         scores: one for each answered question, in the order of the passes.
-        replies: different replies that were to be judged.
-        unscored: those of them without any score.
-        losses: passes without a score, by reason.
-        counts: of the ledger, for this judging.
-        notices: sentences for the user.
         lost: the notice that counts the passes without a score; empty where all have one.
-        is_simulated: whether a simulated model gave any answer.
         stopped_by: the fatal error that ended it early, or None.
     """
 
@@ -106,49 +94,6 @@ class JudgedReplies:
         """Raise the fatal error that ended the judging, if any, once the scores are kept."""
         if self.stopped_by is not None:
             raise self.stopped_by
-
-
-class LostScores:
-    """Counts of passes without a score or without a call, and the first error of each kind."""
-
-    def __init__(self) -> None:
-        self.counts: Counter[LostScore] = Counter()
-        self._first_error: dict[LostScore, CallError] = {}
-        self._settled: Counter[str] = Counter()
-
-    def add(self, loss: LostScore, error: CallError | None = None) -> None:
-        """Count a pass without a score."""
-        self.counts[loss] += 1
-        if error is not None:
-            self._first_error.setdefault(loss, error)
-
-    def settle(self, why: str) -> None:
-        """Count a pass that needed no call."""
-        self._settled[why] += 1
-
-    def settled_sentences(self) -> list[str]:
-        """Return a sentence for each reason for which passes needed no call."""
-        return [
-            f"{count} passes without a call: {why}" for why, count in sorted(self._settled.items())
-        ]
-
-    def lost_sentence(self, pass_count: int, reply_count: int, unscored_count: int) -> str:
-        """Return the sentence that counts passes without a score; empty when every pass has one."""
-        if not self.counts:
-            return ""
-        parts = [self._part(loss) for loss in LostScore if self.counts[loss]]
-        return (
-            f"{self.counts.total()} of {pass_count} passes gave no score: {'; '.join(parts)}. "
-            f"{unscored_count} of {reply_count} replies have none at all"
-        )
-
-    def _part(self, loss: LostScore) -> str:
-        part = f"{self.counts[loss]} {loss}"
-        error = self._first_error.get(loss)
-        if error is None:
-            return part
-        text = printable(str(error)[:MAX_ERROR_CHARS])
-        return f"{part} (the first with {type(error).__name__}: {text})"
 
 
 def referee_name(method: JudgeMethod, model: str, *, is_simulated: bool = False) -> str:
@@ -179,11 +124,15 @@ class _JudgeRun:
         self._plan = plan
         self._model = endpoint.model
         self._repairs_left = max_repairs
-        self._scores: list[Score] = []
-        self._losses = LostScores()
         self._is_simulated = endpoint.client.is_simulated
-        for _ in plan.left_out:
-            self._losses.add(LostScore.PAST_BUDGET)
+        self._scores: list[Score] = []
+        self._settled_counts: Counter[str] = Counter()
+        self._losses = Counter([LostScore.PAST_BUDGET] * len(plan.left_out))
+        self._first_error: dict[LostScore, CallError | None] = {}
+
+    @property
+    def _by(self) -> str:
+        return referee_name(self._method, self._model, is_simulated=self._is_simulated)
 
     async def step(self, planned: Sequence[PlannedPass]) -> list[Score]:
         """Ask some passes, and return their scores in order."""
@@ -208,19 +157,27 @@ class _JudgeRun:
         wanted = dict.fromkeys(each.item.key for each in passes)
         scored = {score.reply_key for score in self._scores}
         unscored = tuple(sorted(key for key in wanted if key not in scored))
-        lost = self._losses.lost_sentence(len(passes), len(wanted), len(unscored))
-        notices = [*self._losses.settled_sentences(), *([lost] if lost else [])]
+        lost = ""
+        if self._losses:
+            parts = [self._part(loss) for loss in LostScore if self._losses[loss]]
+            lost = (
+                f"{self._losses.total()} of {len(passes)} passes gave no score: "
+                f"{'; '.join(parts)}. {len(unscored)} of {len(wanted)} replies have none at all"
+            )
+        settled = sorted(self._settled_counts.items())
+        notices = [f"{count} passes without a call: {why}" for why, count in settled]
+        notices += [lost] if lost else []
         if self._is_simulated:
             notices.append("the referee is simulated: its scores prove arithmetic, not quality")
         stopped_by = self._answers.stopped_by
         if stopped_by is not None:
             notices.append("a fatal error ended the judging; what was judged before it is kept")
         return JudgedReplies(
-            by=referee_name(self._method, self._model, is_simulated=self._is_simulated),
+            by=self._by,
             scores=tuple(self._scores),
             replies=len(wanted),
             unscored=unscored,
-            losses=dict(self._losses.counts),
+            losses=dict(self._losses),
             counts=counts,
             notices=tuple(notices),
             is_simulated=self._is_simulated,
@@ -234,59 +191,52 @@ class _JudgeRun:
         if judge_pass.settled is not None:
             return self._settled(judge_pass, judge_pass.settled)
         answers = [self._answers.get(key) for key in planned.keys]
-        loss = next(
-            (
-                lost
-                for key, answer in zip(planned.keys, answers, strict=True)
-                if (lost := self._loss_of(answer, errors.get(key))) is not None
-            ),
-            None,
-        )
-        if loss is not None:
-            self._losses.add(*loss)
-            return []
         scores = []
-        for answer, question in zip(answers, judge_pass.questions, strict=True):
-            if answer is None or answer.parsed is None:  # excluded by `_loss_of`
-                continue
+        for key, answer, question in zip(planned.keys, answers, judge_pass.questions, strict=True):
+            if answer is None or answer.parsed is None:
+                loss, error = self._loss_of(answer, errors.get(key))
+                self._losses[loss] += 1
+                self._first_error[loss] = self._first_error.get(loss) or error
+                return []
             value = self._method.value(answer.parsed, question.order)
             scores.append(self._score(judge_pass, value, question.order))
         return scores
 
+    def _part(self, loss: LostScore) -> str:
+        """Return the number of passes lost for a reason, with its first error."""
+        error = self._first_error.get(loss)
+        text = f"{self._losses[loss]} {loss}"
+        if error is None:
+            return text
+        message = printable(str(error)[:MAX_ERROR_CHARS])
+        return f"{text} (the first with {type(error).__name__}: {message})"
+
     def _loss_of(
         self, answer: RefereeAnswer | None, error: CallError | None
-    ) -> tuple[LostScore, CallError | None] | None:
-        """Return why a question has no readable answer, or None when it has one."""
-        if answer is not None and answer.parsed is not None:
-            return None
+    ) -> tuple[LostScore, CallError | None]:
+        """Return why a question has no readable answer."""
         if isinstance(error, CallRefused):
             return LostScore.PAST_BUDGET, error
         if error is not None:
             return LostScore.FAILED, error
         if answer is None:
             return LostScore.STOPPED, self._answers.stopped_by
-        return (
-            LostScore.UNREADABLE if answer.is_repaired else LostScore.PAST_BUDGET
-        ), answer.unreadable
+        loss = LostScore.UNREADABLE if answer.is_repaired else LostScore.PAST_BUDGET
+        return loss, answer.unreadable
 
     def _settled(self, judge_pass: JudgePass, settled: SettledPass) -> list[Score]:
         if settled.value is None:
-            self._losses.add(LostScore.NOT_JUDGEABLE)
+            self._losses[LostScore.NOT_JUDGEABLE] += 1
             return []
-        self._losses.settle(settled.why)
+        self._settled_counts[settled.why] += 1
         return [self._score(judge_pass, settled.value, "")]
 
     def _score(self, judge_pass: JudgePass, value: float, order: Order) -> Score:
-        low, high = self._method.scale
-        conversation, turn, reply = judge_pass.item.key
         return Score(
-            by=referee_name(self._method, self._model, is_simulated=self._is_simulated),
-            conversation=conversation,
-            turn=turn,
-            reply_id=reply,
-            value=value,
-            scale_low=low,
-            scale_high=high,
+            self._by,
+            *judge_pass.item.key,
+            value,
+            *self._method.scale,
             repeat=judge_pass.repeat,
             order=order,
             kind=self._method.kind,
@@ -299,7 +249,6 @@ class Referee:
 
     Args:
         budgeter: its role `judge` is served by `endpoint`, and its recorder is `recording`.
-        max_concurrency: most calls in flight; at least 1.
 
     Raises:
         ConfigError: for a `max_concurrency` below 1.
@@ -343,11 +292,8 @@ class Referee:
         the scores until then are returned, with the error as `stopped_by`.
 
         Args:
-            items: replies in any order; equal ones on one turn are judged once.
-            method: marks or comparisons.
             max_calls: most calls to buy, repairs included; None for all. Calls answered
                 before do not count.
-            on_scores: called with new scores step by step, in order, so that they can be kept.
 
         Raises:
             ConfigError: for a `max_calls` below 0.
@@ -360,7 +306,7 @@ class Referee:
             method,
             plan,
             endpoint=self.endpoint,
-            max_repairs=None if max_calls is None else max_calls - plan.bought_calls,
+            max_repairs=None if max_calls is None else max_calls - len(plan.to_buy),
         )
         with self.budgeter.scope(ScopeKind.NODE, "referee") as scope:
             for start in range(0, len(plan.taken), PASSES_PER_STEP):
@@ -398,13 +344,6 @@ async def open_referee(
 
     Args:
         endpoint: its client is closed at the end.
-        cassette_path: of the recording of answers; made when it does not exist.
-        limits: further limits, in tokens or USD.
-        max_concurrency: most calls in flight; at least 1.
-        retry: when a failed attempt is tried again.
-        seed: of the retries' jitter.
-        secrets: keys, kept out of every error.
-        sinks: receive each ledger row.
         clock: None takes a virtual one for a simulated model, else the system's.
 
     Raises:

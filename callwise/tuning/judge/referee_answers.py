@@ -1,9 +1,9 @@
 """The answers of a referee: each question is asked once, and recorded.
 
-Calls in flight are bounded by a semaphore that admits them in order. A recorded run repeats its
-failures, because a replay shows what happened; a referee's recording keeps and plays answers
-only, so a call that failed, was refused or was cancelled is asked again by the next run. An
-unreadable answer is an answer: it was paid for, and is repaired once where the budget allows it.
+A semaphore limits open calls and admits them in order. A recorded run repeats its failures, because
+a replay shows what happened; a referee's recording keeps and plays answers only, so a call that
+failed, was refused or was cancelled is asked again by the next run. An unreadable answer is an
+answer: it was paid for, and is repaired once where the budget allows it.
 """
 
 import asyncio
@@ -71,7 +71,6 @@ class RefereeAnswer:
 
     Args:
         parsed: None when it could not be read; then `unreadable` is the reason.
-        is_repaired: whether it was asked again already.
     """
 
     parsed: BaseModel | None = None
@@ -81,14 +80,7 @@ class RefereeAnswer:
 
 
 class RefereeAnswers:
-    """The questions that were asked, and their answers.
-
-    Args:
-        max_concurrency: most calls in flight; at least 1.
-
-    Attributes:
-        stopped_by: the first fatal error; nothing is asked after it.
-    """
+    """The questions that were asked, and their answers."""
 
     def __init__(
         self,

@@ -29,12 +29,7 @@ from callwise.calls.endpoint_settings import (
 from callwise.calls.errors import ConfigError
 from callwise.calls.hosts import openai_url
 
-__all__ = [
-    "PRICES",
-    "referee_endpoint",
-    "referee_secrets",
-    "same_model_notice",
-]
+__all__ = ["PRICES", "referee_endpoint", "referee_secrets", "same_model_notice"]
 
 MODEL, BASE_URL, API_KEY = (
     "CALLWISE_REFEREE_MODEL",
@@ -60,7 +55,6 @@ def referee_endpoint(
 
     Args:
         environ: environment variables. An empty one counts as not set.
-        settings: take precedence over the environment; None takes the environment alone.
         simulated_seed: of the simulated model where nothing is set: that of the run whose
             replies are judged, since another seed prefers other phrases.
 
@@ -82,12 +76,7 @@ def referee_secrets(environ: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def same_model_notice(referee: Endpoint, judge_model: str | None) -> str | None:
-    """Return a warning when the referee is the model that the search judges with, else None.
-
-    Args:
-        referee: the endpoint that judges the replies.
-        judge_model: the search judge's model; None when there is none.
-    """
+    """Return a warning when the referee is the model that the search judges with, else None."""
     if judge_model is None or referee.model != judge_model:
         return None
     return (
@@ -110,11 +99,7 @@ def _from_environment(environ: Mapping[str, str], simulated_seed: int) -> Endpoi
 
 
 def _filled(settings: EndpointSettings, environ: Mapping[str, str]) -> EndpointSettings:
-    """Return settings with model, URL and key variable from the environment where open.
-
-    Raises:
-        ConfigError: when there is no model or no URL.
-    """
+    """Return settings with model, URL and key variable from the environment where open."""
     model = settings.model or environ.get(MODEL)
     if model is None:
         raise ConfigError(f"the referee has no model: set {MODEL}")
@@ -147,11 +132,7 @@ def _key_variable(base_url: str, environ: Mapping[str, str]) -> str:
 
 
 def _prices(text: str) -> PriceSettings:
-    """Return a price list from the environment.
-
-    Raises:
-        ConfigError: when it is none.
-    """
+    """Return a price list from the environment."""
     try:
         input_price, output_price = map(float, text.split(","))
         return PriceSettings(input_usd_per_million=input_price, output_usd_per_million=output_price)

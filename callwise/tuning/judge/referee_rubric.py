@@ -9,7 +9,7 @@ for comparing two replies has no criteria.
 
 Invariant: text of users and models is only inside the JSON object of the second message, where it
 cannot pass for an instruction. The messages contain no setting, conversation id or reply id, so
-the referee cannot know whose reply it reads.
+the referee cannot know which setting gave the reply.
 """
 
 import hashlib
@@ -149,9 +149,9 @@ def clipped(text: str, max_chars: int) -> str:
     if len(text) <= max_chars:
         return text
     mark = f" […{len(text)}…] "
-    room = max_chars - len(mark)
-    head = int(room * _HEAD_SHARE)
-    return f"{text[:head]}{mark}{text[len(text) - (room - head) :]}"
+    kept = max_chars - len(mark)
+    head = int(kept * _HEAD_SHARE)
+    return f"{text[:head]}{mark}{text[len(text) - (kept - head) :]}"
 
 
 def language_of(item: ReplyItem) -> str:
@@ -163,13 +163,7 @@ def language_of(item: ReplyItem) -> str:
 
 
 def messages_of(rubric: RefereeRubric, item: ReplyItem, **judged: Any) -> tuple[Message, Message]:
-    """Return the messages of one question.
-
-    Args:
-        rubric: the instructions.
-        item: what is judged; its turn is shown, its own reply is not.
-        judged: the replies to show, as JSON values.
-    """
+    """Return the messages of one question."""
     language = language_of(item)
     material: dict[str, Any] = {
         "language": language,

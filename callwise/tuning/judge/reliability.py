@@ -1,7 +1,7 @@
 """Reliability of a judge: its scores compared with a truth, a second judge, and itself.
 
 Everything is measured within a prompt, which is one turn of one conversation, since replies to
-different turns never compete. A judge that tells only hard turns from easy ones has a high
+different turns never compete. A judge that separates hard turns from easy ones only has a high
 correlation over all replies, and none within prompts.
 
 Each figure is a mean over prompts with its interval over conversations (`bootstrap.py`); the
@@ -12,11 +12,11 @@ replies and so its scores of them are too high.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from statistics import fmean
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
@@ -25,8 +25,9 @@ from callwise.tuning.judge.items import ReplyItem
 from callwise.tuning.judge.labels import simulated_truth
 from callwise.tuning.judge.scores import Score, mean_values
 from callwise.tuning.panel import Panel
-from callwise.tuning.row import ReplyKey, reply_id
-from callwise.tuning.statistics.bootstrap import DRAWS, Interval, mean_intervals
+from callwise.tuning.row import ReplyKey
+from callwise.tuning.statistics.bootstrap import BootstrapOptions, Interval, mean_intervals
+from callwise.tuning.statistics.power import ranged
 
 __all__ = [
     "JudgeReliability",
@@ -50,9 +51,6 @@ class JudgeReliability:
     """The reliability of one judge. Figures that cannot be computed are None.
 
     Args:
-        by: the judge.
-        against: the sources that are taken as the truth; empty without any.
-        prompts: prompts that the judge scored at least one reply of.
         within_prompt_correlation: of one pass with the truth, in [-1, 1]. 0 where the judge
             scores all replies equal; prompts are left out where the truth does.
         repeat_correlation: of two passes of the judge over the same replies, in [-1, 1]: what
@@ -82,8 +80,7 @@ def reliability_of(
     truth: Sequence[Score] = (),
     *,
     level: float = 0.95,
-    seed: int = 0,
-    draws: int = DRAWS,
+    **options: Unpack[BootstrapOptions],
 ) -> JudgeReliability:
     """Return the reliability of a judge.
 
@@ -91,9 +88,6 @@ def reliability_of(
         scores: of one judge; at least one.
         truth: a known truth, people's labels, or the scores of a second judge. Several passes
             over one reply are averaged. May be empty.
-        level: of the intervals, in (0, 1).
-        seed: of the draws.
-        draws: how many.
 
     Raises:
         ValueError: when the scores are of no judge or of several.
@@ -108,7 +102,7 @@ def reliability_of(
 
     def over(figure: Callable[[Prompt], float | None]) -> Interval | None:
         values = {prompt: figure(prompt) for prompt in passes}
-        return _over_prompts(values, level=level, seed=seed, draws=draws)
+        return _over_prompts(values, level, **options)
 
     verdicts = _verdicts(scores)
     return JudgeReliability(
@@ -210,7 +204,7 @@ def _mean(values: Iterable[float | None]) -> float | None:
 
 
 def _over_prompts(
-    values: Mapping[Prompt, float | None], *, level: float, seed: int, draws: int
+    values: Mapping[Prompt, float | None], level: float, **options: Unpack[BootstrapOptions]
 ) -> Interval | None:
     """Return the mean over prompts with its interval; None where no prompt has a figure."""
     known = {prompt: value for prompt, value in values.items() if value is not None}
@@ -225,16 +219,15 @@ def _over_prompts(
         values=np.array([list(known.values())], dtype=np.float64),
         spread=np.zeros((1, len(known))),
     )
-    return mean_intervals(panel, level=level, seed=seed, draws=draws)["judge"]
+    return mean_intervals(panel, level=level, **options)["judge"]
 
 
 SEARCH_JUDGE = "search judge"
 
-_SCALE = (0.0, 1.0)
 
-
-def _candidates(turns: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, int, str, float]]:
-    """Yield conversation, turn, reply and mean score of every candidate that was judged."""
+def _candidates(turns: Iterable[Mapping[str, Any]]) -> list[tuple[ReplyItem, float]]:
+    """Return the judged candidates of recorded searches as replies, with their mean scores."""
+    found: dict[ReplyKey, tuple[ReplyItem, float]] = {}
     for turn in turns:
         record = turn.get("search")
         try:
@@ -243,7 +236,9 @@ def _candidates(turns: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, int, 
             nodes = ()
         for node in nodes:
             if node.reply and node.mean_score is not None and node.scores:
-                yield str(turn["conversation_id"]), int(turn["turn"]), node.reply, node.mean_score
+                item = ReplyItem(str(turn["conversation_id"]), int(turn["turn"]), "", node.reply)
+                found.setdefault(item.key, (item, node.mean_score))
+    return [found[key] for key in sorted(found)]
 
 
 def search_judge_scores(turns: Iterable[Mapping[str, Any]]) -> list[Score]:
@@ -252,20 +247,12 @@ def search_judge_scores(turns: Iterable[Mapping[str, Any]]) -> list[Score]:
     Args:
         turns: lines of `turns.jsonl`; those without a search tree are ignored.
     """
-    found: dict[ReplyKey, Score] = {}
-    for conversation, turn, reply, score in _candidates(turns):
-        key = conversation, turn, reply_id(reply)
-        found.setdefault(key, Score(SEARCH_JUDGE, *key, score, *_SCALE))
-    return [found[key] for key in sorted(found)]
+    return [Score(SEARCH_JUDGE, *item.key, score, 0.0, 1.0) for item, score in _candidates(turns)]
 
 
 def search_judge_items(turns: Iterable[Mapping[str, Any]]) -> list[ReplyItem]:
     """Return the same candidates as replies, so that a truth can be read of them."""
-    found: dict[ReplyKey, ReplyItem] = {}
-    for conversation, turn, reply, _ in _candidates(turns):
-        item = ReplyItem(conversation, turn, "", reply)
-        found.setdefault(item.key, item)
-    return [found[key] for key in sorted(found)]
+    return [item for item, _ in _candidates(turns)]
 
 
 KINDS = ("truth", "human", "referee")
@@ -294,15 +281,7 @@ def judge_reliabilities(
     is_simulated: bool,
     seed: int = 0,
 ) -> tuple[JudgeReliability, ...]:
-    """Return the reliability of the referee and of the search's judge.
-
-    Args:
-        turns: lines of the recording's `turns.jsonl`.
-        items: the replies that were judged.
-        scores: of all sources.
-        is_simulated: whether the replies have a hidden true quality.
-        seed: of the simulated model that gave them.
-    """
+    """Return the reliability of the referee and of the search's judge."""
     search = search_judge_scores(turns)
     known = list(scores)
     if is_simulated:
@@ -319,10 +298,7 @@ def judge_reliabilities(
 def _figure(name: str, interval: Interval | None) -> str | None:
     if interval is None or interval.mean is None:
         return None
-    reach = ""
-    if interval.low is not None and interval.high is not None:
-        reach = f" ({interval.low:.2f} to {interval.high:.2f})"
-    return f"{name} {interval.mean:.2f}{reach}, {interval.turns} turns"
+    return f"{name} {ranged(interval.mean, interval.low, interval.high)}, {interval.turns} turns"
 
 
 def reliability_in_words(judge: JudgeReliability) -> str:

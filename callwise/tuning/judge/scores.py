@@ -1,4 +1,4 @@
-"""Scores of replies, and the quality of a sweep's rows that they give.
+"""Scores of replies, their table `scores.csv`, and the quality of a sweep's rows that they give.
 
 A referee, people and a known truth give the same record. The same text on the same turn is one
 reply: it is judged once, and every setting that gave it shares the score.
@@ -10,16 +10,28 @@ has no quality, whatever another source gave it.
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, fields, replace
+from pathlib import Path
 from statistics import fmean
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
 from callwise.calls.errors import ConfigError
-from callwise.tuning.row import Coverage, ReplyKey, TurnRow
+from callwise.report.table import unguarded
+from callwise.tuning.judge.csv_table import (
+    CsvRow,
+    CsvTable,
+    bytes_of,
+    decoded,
+    read_csv,
+    text_cell,
+    whole_part,
+)
+from callwise.tuning.row import ReplyKey, TurnRow
 
 __all__ = [
+    "COLUMNS",
     "Order",
     "Score",
     "ScoreKey",
@@ -28,9 +40,11 @@ __all__ = [
     "estimate_spread_of",
     "in_order",
     "mean_values",
+    "read_scores",
     "scale_width_of",
     "sources_of",
     "with_quality",
+    "write_scores",
 ]
 
 ScoreKind = Literal["pointwise", "pairwise", "label", "truth"]
@@ -48,17 +62,12 @@ class Score:
     """The score of one pass over one reply.
 
     Args:
-        by: the source: `referee:<model>`, `human:<file>`, `truth:simulated`, `truth:<file>`.
-        conversation: the conversation's id. Untrusted.
-        turn: starts at 0.
-        reply_id: see `reply_id`.
+        by: the source: `referee:<model>`, `human:<file>`, `truth:simulated`.
         value: in the unit of the scale; higher is better. Finite.
-        scale_low: the worst value of the scale.
         scale_high: the best value; above `scale_low`.
         repeat: the number of the pass of this source over this reply; for labels, of the rater.
             Starts at 0.
         order: the position of the reply; set for pairwise scores with a call.
-        kind: of the score.
         against: for pairwise scores the id of the reply that it was compared with.
 
     Raises:
@@ -78,7 +87,7 @@ class Score:
     against: str = ""
 
     def __post_init__(self) -> None:
-        """Check what every reader of scores relies on."""
+        """Refuse values that no reader of scores expects."""
         if not math.isfinite(self.value):
             raise ValueError(f"a score is a finite number, got {self.value}")
         width = self.scale_high - self.scale_low
@@ -116,6 +125,95 @@ def in_order(scores: Iterable[Score]) -> list[Score]:
     return [latest[key] for key in sorted(latest)]
 
 
+COLUMNS = tuple(field.name for field in fields(Score))
+"""The columns of `scores.csv`: the fields of `Score`, in order."""
+
+_HEADER = f"{','.join(COLUMNS)}\n"
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True, slots=True)
+class ReadScores:
+    """The scores in a file.
+
+    Args:
+        scores: sorted, one a key; of two with one key the later.
+    """
+
+    scores: tuple[Score, ...]
+    notices: tuple[str, ...] = ()
+
+
+def _cell(value: str | float) -> str:
+    if isinstance(value, str):
+        return text_cell(value)
+    return str(value) if isinstance(value, int) else repr(float(value))
+
+
+def read_scores(path: Path) -> ReadScores:
+    """Return the scores of a file. A last row that was cut off is left out, with a notice.
+
+    Raises:
+        FormatError: when the file is missing, or a whole row of it is no score; names the
+            line.
+    """
+    data = bytes_of(path)
+    ended = data[: data.rfind(b"\n") + 1]  # a killed write may end inside a character
+    if not ended and _HEADER.encode().startswith(data.removeprefix(_BYTE_ORDER_MARK)):
+        return ReadScores(())
+    text = decoded(path, ended or data)
+    whole = whole_part(text) or text
+    table = read_csv(path, COLUMNS, text=whole)
+    scores = in_order(_score(table, row) for row in table.rows)
+    mark_bytes = len(_BYTE_ORDER_MARK) if data.startswith(_BYTE_ORDER_MARK) else 0
+    is_cut = mark_bytes + len(whole.encode("utf-8", "surrogatepass")) < len(data)
+    notices = (f"{path.name}: the last row was cut off and is left out",) if is_cut else ()
+    return ReadScores(tuple(scores), notices)
+
+
+def write_scores(path: Path, scores: Iterable[Score]) -> None:
+    """Write a table: sorted, one row a key. An older one is replaced in one step.
+
+    Raises:
+        ConfigError: when it cannot be written.
+    """
+    lines = (f"{','.join(map(_cell, astuple(score)))}\n" for score in in_order(scores))
+    data = f"{_HEADER}{''.join(lines)}".encode("utf-8", "surrogatepass")
+    partial = path.with_name(f"{path.name}.part")
+    try:
+        partial.unlink(missing_ok=True)  # a link would be followed
+        partial.write_bytes(data)
+        partial.replace(path)
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _score(table: CsvTable, row: CsvRow) -> Score:
+    cells = row.cells
+    kind = next((each for each in get_args(ScoreKind) if each == cells["kind"]), None)
+    if kind is None:
+        raise table.problem(row, f"kind: expected one of {', '.join(get_args(ScoreKind))}")
+    order = next((each for each in get_args(Order) if each == cells["order"]), None)
+    if order is None:
+        raise table.problem(row, "order: expected first, second, or nothing")
+    try:
+        return Score(
+            by=unguarded(cells["by"]),
+            conversation=unguarded(cells["conversation"]),
+            turn=table.whole(row, "turn"),
+            reply_id=unguarded(cells["reply_id"]),
+            value=table.number(row, "value"),
+            scale_low=table.number(row, "scale_low"),
+            scale_high=table.number(row, "scale_high"),
+            repeat=table.whole(row, "repeat"),
+            order=order,
+            kind=kind,
+            against=unguarded(cells["against"]),
+        )
+    except ValueError as error:
+        raise table.problem(row, str(error)) from error
+
+
 SOURCE_ORDER = ("human", "referee", "truth")
 """Kinds of sources where none is named, the preferred first."""
 
@@ -135,7 +233,6 @@ def choose_source(scores: Iterable[Score], by: str | None = None) -> str | None:
     """Return the one source that counts; None where there are no scores.
 
     Args:
-        scores: of any sources.
         by: its name, or its kind: `human`, `referee` or `truth`. None takes people before
             referees and referees before truths. Of several of one kind the one that scored
             most replies counts, and of those the first by name.
@@ -168,9 +265,6 @@ def mean_values(scores: Iterable[Score]) -> dict[ReplyKey, float]:
 def scale_width_of(scores: Iterable[Score]) -> float:
     """Return the width of the scale of one source, in its unit.
 
-    Args:
-        scores: of one source; at least one.
-
     Raises:
         ConfigError: when there are none, or they are on several scales; names the sources.
     """
@@ -191,12 +285,11 @@ def scale_width_of(scores: Iterable[Score]) -> float:
 def estimate_spread_of(values: Mapping[ReplyKey, float], scale_width: float) -> float:
     """Return the SD of the difference between a stand-in reply's quality and the real one's.
 
-    Where a setting's own reply is not recorded, another reply to the same turn stands in. If
+    Where a setting's own reply is not recorded, another reply to the same turn takes its place. If
     both are drawn alike, their qualities differ by the square root of two times the SD of a
     turn's replies, which is pooled here over turns with several. The judge's noise is in it.
 
     Args:
-        values: mean score by reply, of one source.
         scale_width: how wide its scale is; a quarter of it is the SD where no turn has two
             replies.
     """
@@ -212,23 +305,12 @@ def estimate_spread_of(values: Mapping[ReplyKey, float], scale_width: float) -> 
 
 
 def with_quality(
-    rows: Sequence[TurnRow],
-    scores: Iterable[Score],
-    by: str | None = None,
-    *,
-    estimate_spread: float | None = None,
+    rows: Sequence[TurnRow], scores: Iterable[Score], by: str | None = None
 ) -> list[TurnRow]:
     """Return the rows with the quality of their replies from one source.
 
     Rows whose reply it did not judge, and rows without a known reply, have none. The quality of a
     stand-in for the real reply (`is_reply_exact` is false) is an estimate and has a spread.
-
-    Args:
-        rows: of one sweep, in any order; returned in the same.
-        scores: of any sources.
-        by: the source; see `choose_source`.
-        estimate_spread: SD of an estimate, in the unit of the scores; None takes
-            `estimate_spread_of`.
 
     Raises:
         ConfigError: when `by` scored nothing, or its scores are on several scales.
@@ -237,18 +319,17 @@ def with_quality(
     source = choose_source(scores, by)
     own = [score for score in scores if score.by == source]
     values = mean_values(own)
-    if own and estimate_spread is None:
-        estimate_spread = estimate_spread_of(values, scale_width_of(own))
+    spread = estimate_spread_of(values, scale_width_of(own)) if own else 0.0
     joined = []
     for row in rows:
-        is_known = bool(row.reply_id) or row.standing is Coverage.EXACT
-        value = values.get((row.conversation, row.turn, row.reply_id)) if is_known else None
+        key = row.conversation, row.turn, row.reply_id
+        value = values.get(key) if row.has_reply else None
         is_estimate = value is not None and not row.is_reply_exact
         joined.append(
             replace(
                 row,
                 quality=value,
-                quality_spread=(estimate_spread or 0.0) if is_estimate else 0.0,
+                quality_spread=spread if is_estimate else 0.0,
                 quality_by=(source or "") if value is not None else "",
             )
         )

@@ -1,4 +1,4 @@
-"""What panels of figures show: intervals, comparisons, fronts, recommendations, races.
+"""Statistics of panels: intervals, comparisons, fronts, recommendations, races.
 
 Nothing here knows rows, settings or recordings; `docs/statistics.md` explains every method.
 """

@@ -6,6 +6,7 @@ not an independent sample. Whole conversations are drawn.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypedDict, Unpack
 
 import numpy as np
 
@@ -23,13 +24,14 @@ __all__ = [
     "DRAWS",
     "MIN_CONVERSATIONS",
     "Bootstrap",
+    "BootstrapOptions",
     "Interval",
     "mean_intervals",
     "paired_difference",
 ]
 
 DRAWS = 2_000
-"""Draws of a bootstrap. An end of an interval then moves by about 3 % of its width by seed."""
+"""Draws of a bootstrap. The ends of an interval then vary by 3 % of its width between seeds."""
 
 MIN_CONVERSATIONS = 5
 """Conversations with a known turn that an interval takes.
@@ -46,13 +48,10 @@ class Interval:
     Args:
         mean: over known turns; None when no turn is known.
         low: lower end; None without an interval.
-        high: upper end; None without an interval.
-        level: of the interval, in (0, 1).
         conversations: with at least one known turn.
         turns: known ones, estimates included.
         known_share: of the panel's turns, in [0, 1]. The mean is over these alone.
         estimated_share: of the known turns, those whose figure is an estimate.
-        why_none: why there is no interval, as a sentence; empty where there is one.
     """
 
     mean: float | None
@@ -66,15 +65,20 @@ class Interval:
     why_none: str = ""
 
 
+class BootstrapOptions(TypedDict, total=False):
+    """Options of every function that draws."""
+
+    seed: int
+    """At least 0; 0 by default. Panels of the same turns get the same draws."""
+    draws: int
+    """`DRAWS` by default."""
+    shared: float | None
+    """Share of an estimate's variance that all cells of one setting have in common, in [0, 1];
+    None, the default, takes `shared_error` of the panel."""
+
+
 class Bootstrap:
     """A panel and its draws, made once for all figures that are computed from them.
-
-    Args:
-        panel: figures; settings must have different names.
-        seed: of the draws; at least 0. Panels of the same turns get the same draws.
-        draws: how many.
-        shared: share of an estimate's variance that all cells of one setting have in common,
-            in [0, 1]; None takes `shared_error` of the panel.
 
     Raises:
         ValueError: when two settings have one name, or the share is not in [0, 1].
@@ -111,6 +115,14 @@ class Bootstrap:
         sums = self.groups.of_differences(settings, control)
         return self.draws.studentise(sums, np.asarray(settings, dtype=np.intp), control)
 
+    def mean_intervals(self, level: float) -> dict[str, Interval]:
+        """Return each setting's mean with its interval of a level."""
+        found = self.of_means()
+        critical = critical_values_of(found.distances, (1 - level) / 2)
+        return {
+            name: self.interval(found, at, critical, level) for name, at in self.place_of.items()
+        }
+
     def interval(
         self,
         found: Studentised,
@@ -119,7 +131,7 @@ class Bootstrap:
         level: float,
         factor: float = 1.0,
     ) -> Interval:
-        """Return figure number `at` as an interval; `factor` moves its ends outwards."""
+        """Return figure number `at` as an interval; `factor` widens it."""
         conversations, turns = int(found.conversations[at]), int(found.turns[at])
         mean, low, high, why = None, None, None, _why_none(conversations)
         if turns:
@@ -157,33 +169,19 @@ def mean_intervals(
     panel: Panel,
     *,
     level: float = 0.95,
-    seed: int = 0,
-    draws: int = DRAWS,
-    shared: float | None = None,
+    **options: Unpack[BootstrapOptions],
 ) -> dict[str, Interval]:
     """Return each setting's mean over its known turns, with its interval.
 
-    Settings share draws. Each interval holds alone; for claims about several settings take
-    `compare_with` or `compare_with_best`.
-
-    Args:
-        panel: figures.
-        level: of each interval, in (0, 1).
-        seed: of the draws.
-        draws: how many.
-        shared: see `Bootstrap`.
+    Each interval is valid alone; for claims about several settings take `compare_with` or
+    `compare_with_best`.
 
     Raises:
         ValueError: when the draws are too few for the level, or as `Bootstrap` does.
     """
-    require_level(level, draws)
-    bootstrap = Bootstrap(panel, seed=seed, draws=draws, shared=shared)
-    found = bootstrap.of_means()
-    critical = critical_values_of(found.distances, (1 - level) / 2)
-    return {
-        name: bootstrap.interval(found, at, critical, level)
-        for name, at in bootstrap.place_of.items()
-    }
+    bootstrap = Bootstrap(panel, **options)
+    require_level(level, bootstrap.draw_count)
+    return bootstrap.mean_intervals(level)
 
 
 def paired_difference(
@@ -192,26 +190,15 @@ def paired_difference(
     theirs: str,
     *,
     level: float = 0.95,
-    seed: int = 0,
-    draws: int = DRAWS,
-    shared: float | None = None,
+    **options: Unpack[BootstrapOptions],
 ) -> Interval:
     """Return one setting less another over the turns that both know, with its interval.
-
-    Args:
-        panel: figures.
-        ours: a setting.
-        theirs: the setting that is taken off.
-        level: of the interval, in (0, 1).
-        seed: of the draws.
-        draws: how many.
-        shared: see `Bootstrap`.
 
     Raises:
         KeyError: when the panel has no such setting.
         ValueError: as `mean_intervals` does.
     """
-    require_level(level, draws)
-    bootstrap = Bootstrap(panel, seed=seed, draws=draws, shared=shared)
+    bootstrap = Bootstrap(panel, **options)
+    require_level(level, bootstrap.draw_count)
     found = bootstrap.of_differences([bootstrap.place_of[ours]], bootstrap.place_of[theirs])
     return bootstrap.interval(found, 0, critical_values_of(found.distances, (1 - level) / 2), level)

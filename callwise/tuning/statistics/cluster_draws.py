@@ -39,7 +39,7 @@ MIN_SE_SHARE = 0.2
 """Least standard error of a draw, as a share of the sample's own.
 
 A draw in which a rare event does not occur has no spread at all, and its distance in standard
-errors would be infinite. The floor bounds it at 5 sample errors for each one that it lies off.
+errors would be infinite. The floor limits it to 5 sample errors for each one that it lies off.
 """
 
 NEGLIGIBLE = 1e-11
@@ -91,9 +91,6 @@ class TurnGroups:
     """A panel's turns in the order of their conversations, ready to be summed.
 
     Conversations without a turn in the panel are left out.
-
-    Args:
-        panel: the panel. It is read, never changed.
     """
 
     def __init__(self, panel: Panel) -> None:
@@ -113,12 +110,7 @@ class TurnGroups:
         return self._summed(self._values, self._is_known, (self._spread,))
 
     def of_differences(self, rows: Sequence[int], control: int) -> ConversationSums:
-        """Return the sums of settings less a control, over the turns that both know.
-
-        Args:
-            rows: places of the settings; F of them.
-            control: place of the control.
-        """
+        """Return the sums of settings less a control, over the turns that both know."""
         places = np.asarray(rows, dtype=np.intp)
         is_known = self._is_known[places] & self._is_known[control]
         values = np.where(is_known, self._values[places] - self._values[control], 0.0)
@@ -153,11 +145,7 @@ class TurnGroups:
 
 
 def require_same_turns(first: Panel, second: Panel) -> None:
-    """Hold that two panels are of the same settings on the same turns.
-
-    Raises:
-        ValueError: when they are not.
-    """
+    """Raise `ValueError` unless two panels are of the same settings on the same turns."""
     if first.settings != second.settings:
         raise ValueError("expected two panels of the same settings in the same order")
     is_same = first.conversations == second.conversations and np.array_equal(
@@ -175,9 +163,6 @@ class Studentised:
         means: (F,) mean over known turns; NaN where none is known.
         standard_errors: (F,) of the means; 0 where conversations do not vary.
         distances: (F, B) draw's mean less the mean, in standard errors of the draw.
-        conversations: (F,) with a known turn.
-        turns: (F,) known, estimates included.
-        estimated_turns: (F,) of these, estimates.
     """
 
     means: Floats
@@ -189,10 +174,10 @@ class Studentised:
 
     @property
     def widening(self) -> Floats:
-        """(F,) the factor that moves a one-sided bound of few conversations outwards, at least 1.
+        """(F,) the factor that widens a one-sided interval of few conversations, at least 1.
 
-        An interval that misses on one side often holds by missing less on the other. A bound
-        has no other side, so it takes the larger, jackknife-like standard error.
+        A two-sided interval that misses too often on one side misses less on the other. A
+        one-sided one has no other side, so it takes the larger, jackknife-like standard error.
         """
         conversations = np.maximum(self.conversations, 2)
         found: Floats = np.sqrt(conversations / (conversations - 1))
@@ -203,8 +188,6 @@ class ConversationDraws:
     """The same draws for every figure of a panel.
 
     Args:
-        groups: the panel's turns by conversation.
-        settings: how many settings the panel has.
         seed: of the draws; at least 0. The same seed and panel give the same bytes.
         draws: how many, B.
         shared_error: share of an estimate's variance that all cells of one setting have in
@@ -243,7 +226,6 @@ class ConversationDraws:
         """Return figures and the distances of draws from them.
 
         Args:
-            sums: of F figures.
             rows: (F,) places of the settings that they are of.
             control: place of the setting that was taken off; None for means.
         """

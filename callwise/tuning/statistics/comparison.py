@@ -1,26 +1,31 @@
 """Comparisons of settings: with the best of them, or with one that was named beforehand.
 
-With 20 settings one will look better than a reference by luck, so intervals hold for all of them
-at once (`compare_with`). A reference that was chosen by looking at the same data, such as the
-best, needs more (`compare_with_best`): suppose that a setting is the best, and compute a lower
-bound of every other one's difference from it, such that these bounds hold together. Do so with
-each setting. One that another is shown to exceed is not the best; those that remain contain the
-best with the stated confidence, and a setting is no further below the best than its worst bound
-against them. Only the bounds against the true best need hold, so not knowing it costs nothing.
+Of 20 settings one will exceed a reference by luck, so intervals are valid for all of them together
+(`compare_with`). A reference that was chosen by the same data, such as the best, needs more
+(`compare_with_best`): suppose that a setting is the best, and compute a lower bound of every other
+one's difference from it, valid for all others together. Do so with each setting. One that another
+is shown to exceed is not the best; those that remain contain the best with the stated confidence,
+and a setting is no further below the best than its lowest bound against them. Only the comparison
+with the true best has to be valid, so not knowing it costs nothing.
 
 Source: multiple comparisons with the best, Hsu (1984), Annals of Statistics 12, 1136-1144, in
 the constrained form. We depart in the quantile: Dunnett's is replaced by the bootstrap's,
 computed for each setting, since neither equal variances nor equal correlations can be assumed.
 """
 
-import math
 from dataclasses import dataclass
+from typing import Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
 from callwise.tuning.panel import Panel
-from callwise.tuning.statistics.bootstrap import DRAWS, MIN_CONVERSATIONS, Bootstrap, Interval
+from callwise.tuning.statistics.bootstrap import (
+    MIN_CONVERSATIONS,
+    Bootstrap,
+    BootstrapOptions,
+    Interval,
+)
 from callwise.tuning.statistics.critical import (
     common_factor,
     critical_values_of,
@@ -41,14 +46,12 @@ class GapToBest:
     """The distance of one setting from the best of all others.
 
     Args:
-        setting: its name.
         observed: its mean less that of the best other, over the turns that both know; above 0
             where it has the highest mean. None where no two settings share a turn.
         low: lower bound. At most 0, and 0 where it is shown to be the best; None where there is
             none.
         high: upper bound. At least 0, and 0 where it is shown not to be the best; None where
             there is none.
-        can_be_best: whether it is among those that contain the best.
     """
 
     setting: str
@@ -60,16 +63,15 @@ class GapToBest:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BestComparison:
-    """All settings compared with all, and the bounds against the best that follow.
+    """All settings compared with all, and each one's lower bound against the best.
 
     Args:
         settings: those with enough conversations, N of them.
-        left_out: those without.
-        level: at which all bounds against the best hold at once.
+        level: at which the lower bound is valid against all others together.
         differences: (N, N) mean of row less column, over the turns that both know; NaN where
             there is none.
         standard_errors: (N, N) of these.
-        bounds: (N, N) lower bounds of row less column. Those of one column hold at once; minus
+        lower_bound: (N, N) of row less column, valid for a whole column together; minus
             infinity where nothing is known.
     """
 
@@ -78,12 +80,12 @@ class BestComparison:
     level: float
     differences: Floats
     standard_errors: Floats
-    bounds: Floats
+    lower_bound: Floats
 
     @property
     def can_be_best(self) -> NDArray[np.bool_]:
         """(N,) whether no setting is shown to lie above."""
-        found: NDArray[np.bool_] = np.logical_not(np.any(self.bounds > 0, axis=0))
+        found: NDArray[np.bool_] = np.logical_not(np.any(self.lower_bound > 0, axis=0))
         return found
 
     def is_not_worse(self, setting: str, margin: float) -> bool:
@@ -94,25 +96,17 @@ class BestComparison:
     def is_worse(self, setting: str, margin: float) -> bool:
         """Return whether a setting is shown to lose more than the margin to some other."""
         at = self.settings.index(setting)
-        return bool(np.any(np.delete(self.bounds[:, at], at) > margin))
+        return bool(np.any(np.delete(self.lower_bound[:, at], at) > margin))
 
     def needed(
         self, setting: str, margin: float, *, conversations: int, turns: int, chance: float = CHANCE
     ) -> NeededConversations:
-        """Return the conversations that show whether a setting loses more than the margin.
-
-        Args:
-            setting: its name.
-            margin: loss that still counts as not worse.
-            conversations: that the setting is known in now.
-            turns: the same in turns.
-            chance: that the verdict is reached then, in (0, 1).
-        """
+        """Return the conversations that show whether a setting loses more than the margin."""
         at = self.settings.index(setting)
 
         def of(row: int, column: int, sign: float) -> NeededConversations:
             error = float(self.standard_errors[row, column])
-            width = float(self.differences[row, column] - self.bounds[row, column])
+            width = float(self.differences[row, column] - self.lower_bound[row, column])
             return needed_for(
                 sign * float(self.differences[row, column]),
                 error,
@@ -129,14 +123,14 @@ class BestComparison:
         if not found:
             return NeededConversations("not worse", 0, 0, chance)
         worst = min if beaten else max
-        return worst(found, key=_conversations)
+        return worst(found, key=lambda each: each.count)
 
     def gap_of(self, setting: str) -> GapToBest:
         """Return one setting's gap to the best of the others."""
         at = self.settings.index(setting)
         others = np.arange(len(self.settings)) != at
-        low = float(np.min(self.bounds[at, others & self.can_be_best], initial=0.0))
-        high = -float(np.max(self.bounds[others, at], initial=-np.inf))
+        low = float(np.min(self.lower_bound[at, others & self.can_be_best], initial=0.0))
+        high = -float(np.max(self.lower_bound[others, at], initial=-np.inf))
         seen = self.differences[at, others]
         seen = seen[~np.isnan(seen)]
         return GapToBest(
@@ -152,40 +146,28 @@ class BestComparison:
         return {name: self.gap_of(name) for name in self.settings}
 
 
-def _conversations(needed: NeededConversations) -> float:
-    """Return a number to compare by; infinity where no number would do."""
-    more = needed.more_conversations
-    return math.inf if more is None else float(more)
-
-
 def compare_with_best(
     panel: Panel,
     *,
     level: float = 0.95,
-    seed: int = 0,
-    draws: int = DRAWS,
-    shared: float | None = None,
+    **options: Unpack[BootstrapOptions],
 ) -> BestComparison:
     """Return every setting compared with the true best. Higher is better.
 
     Args:
-        panel: figures.
-        level: at which all bounds hold at once, in (0, 1). One-sided.
-        seed: of the draws.
-        draws: how many.
-        shared: see `Bootstrap`.
+        level: of each setting's comparison with all others together, in (0, 1). One-sided.
 
     Raises:
         ValueError: when the level is not in (0, 1), or as `Bootstrap` does.
     """
     if not 0 < level < 1:
         raise ValueError(f"a level lies between 0 and 1, got {level}")
-    bootstrap = Bootstrap(panel, seed=seed, draws=draws, shared=shared)
+    bootstrap = Bootstrap(panel, **options)
     is_enough = bootstrap.sums.conversations >= MIN_CONVERSATIONS
     places = np.flatnonzero(is_enough).tolist()
     count = len(places)
     differences, errors = np.zeros((count, count)), np.zeros((count, count))
-    bounds = np.zeros((count, count))
+    lower_bound = np.full((count, count), -np.inf)
     for column, control in enumerate(places):
         found = bootstrap.of_differences(places, control)
         enough = np.flatnonzero(found.conversations >= MIN_CONVERSATIONS)
@@ -193,17 +175,16 @@ def compare_with_best(
         factor = common_factor(found.distances[enough], critical, level, is_lower_only=True)
         differences[:, column] = found.means
         errors[:, column] = found.standard_errors
-        bounds[:, column] = -np.inf
         factors = factor * found.widening[enough]
         widths = width_of(critical.down, found.standard_errors[enough], factors)
-        bounds[enough, column] = found.means[enough] - widths
+        lower_bound[enough, column] = found.means[enough] - widths
     return BestComparison(
         settings=tuple(panel.settings[at] for at in places),
         left_out=tuple(name for name, ok in zip(panel.settings, is_enough, strict=True) if not ok),
         level=level,
         differences=differences,
         standard_errors=errors,
-        bounds=bounds,
+        lower_bound=lower_bound,
     )
 
 
@@ -212,10 +193,7 @@ class PairedDifference:
     """One setting less a reference, over the turns that both know.
 
     Args:
-        setting: its name.
-        reference: the other's name.
-        alone: interval that holds for this difference alone.
-        together: interval that holds for all differences of the comparison at once.
+        together: interval that is valid for all differences of the comparison together.
         p_value: two-sided, of no difference; None without an interval. Never below
             2 / (draws + 1), so many settings need many draws.
         p_adjusted: the same, adjusted by Holm for how many differences there are.
@@ -244,28 +222,18 @@ def compare_with(
     reference: str,
     *,
     level: float = 0.95,
-    seed: int = 0,
-    draws: int = DRAWS,
-    shared: float | None = None,
+    **options: Unpack[BootstrapOptions],
 ) -> dict[str, PairedDifference]:
     """Return every other setting less a reference that was named before the data were seen.
 
     Source: max-t over the bootstrap, Westfall and Young (1993); Holm (1979).
 
-    Args:
-        panel: figures.
-        reference: a setting.
-        level: at which all intervals `together` hold at once.
-        seed: of the draws.
-        draws: how many.
-        shared: see `Bootstrap`.
-
     Raises:
         KeyError: when the panel has no such setting.
         ValueError: as `mean_intervals` does.
     """
-    require_level(level, draws)
-    bootstrap = Bootstrap(panel, seed=seed, draws=draws, shared=shared)
+    bootstrap = Bootstrap(panel, **options)
+    require_level(level, bootstrap.draw_count)
     control = bootstrap.place_of[reference]
     places = [at for at in range(len(panel.settings)) if at != control]
     found = bootstrap.of_differences(places, control)

@@ -1,14 +1,14 @@
-"""Critical values: standard errors from a figure to its bound, for one figure or many at once.
+"""Critical values: standard errors from a figure to its bound, for one figure or many together.
 
 A studentised interval has two forms. The symmetric one takes a quantile of the draws' distances
 in either direction; the equal-tailed one takes one for each side. In simulation each is a little
 short where the other is not (`docs/statistics.md`), so each end is the farther of both.
 
-For many figures at once each keeps its own ends, all moved outwards by one common factor: the
-quantile, over draws, of the largest distance of any figure, in units of its own ends. A figure
-with a heavy-tailed distribution therefore does not widen the others.
+For many figures together each keeps its own ends, all widened by one common factor: the quantile,
+over draws, of the largest distance of any figure, in units of its ends. A figure with a
+heavy-tailed distribution therefore does not widen the others.
 
-Source: Hall (1992), The Bootstrap and Edgeworth Expansion, 3.5 and 3.6; for many at once the
+Source: Hall (1992), The Bootstrap and Edgeworth Expansion, 3.5 and 3.6; for many together the
 max-t of Westfall and Young (1993), balanced in the sense of Beran (1988).
 """
 
@@ -93,7 +93,6 @@ def width_of(critical: Floats, standard_errors: Floats, factor: Floats | float =
     Args:
         critical: (F,) in standard errors, one side of a `CriticalValue`.
         standard_errors: (F,) at least 0.
-        factor: moves ends outwards, one for all or (F,).
     """
     varies = standard_errors > 0
     found: Floats = np.zeros(len(standard_errors))
@@ -105,13 +104,11 @@ def width_of(critical: Floats, standard_errors: Floats, factor: Floats | float =
 def common_factor(
     distances: Floats, critical: CriticalValue, level: float, *, is_lower_only: bool
 ) -> float:
-    """Return the factor that moves all ends outwards so that all hold at once; at least 1.
+    """Return the factor that makes all intervals valid together; at least 1.
 
     Args:
         distances: (F, B) in standard errors.
-        critical: of each figure alone.
-        level: at which all hold.
-        is_lower_only: whether only lower ends must hold.
+        is_lower_only: whether only lower ends must be valid.
     """
     if not len(distances):
         return 1.0

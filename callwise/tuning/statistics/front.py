@@ -7,14 +7,15 @@ a setting is on the front measures that. It is a description: a share of .95 is 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
 from callwise.tuning.panel import Panel
-from callwise.tuning.statistics.bootstrap import DRAWS, Bootstrap, Interval
+from callwise.tuning.statistics.bootstrap import Bootstrap, BootstrapOptions, Interval
 from callwise.tuning.statistics.cluster_draws import require_same_turns
-from callwise.tuning.statistics.critical import critical_values_of, require_level
+from callwise.tuning.statistics.critical import require_level
 
 __all__ = ["Front", "FrontPoint", "is_on_front", "knee_of", "pareto_front"]
 
@@ -29,10 +30,6 @@ class FrontPoint:
     """One setting in the plane of cost and quality.
 
     Args:
-        setting: its name.
-        cost: with its interval.
-        quality: with its interval.
-        is_on_front: whether no other setting dominates it, as observed.
         front_share: share of draws in which none does, in [0, 1].
     """
 
@@ -49,10 +46,7 @@ class Front:
 
     Args:
         points: by setting, those with a known cost and quality, in the panels' order.
-        front: names of those on the front, cheapest first.
         knee: the one of them past which quality is bought most dearly; None of an empty front.
-        left_out: settings without a known cost or without a known quality.
-        why_empty: why there is no front and what to do, as a sentence; empty where there is one.
     """
 
     points: dict[str, FrontPoint]
@@ -114,7 +108,6 @@ def knee_of(costs: Sequence[float], qualities: Sequence[float]) -> int | None:
 
     Args:
         costs: of the points on a front, in ascending order.
-        qualities: of the same points, in ascending order.
 
     Returns:
         None of no points.
@@ -134,26 +127,16 @@ def pareto_front(
     quality: Panel,
     *,
     level: float = 0.95,
-    seed: int = 0,
-    draws: int = DRAWS,
-    shared: float | None = None,
+    **options: Unpack[BootstrapOptions],
 ) -> Front:
     """Return the front of cost, lower being better, and quality, higher being better.
-
-    Args:
-        cost: a figure to spend less of, such as `asked`.
-        quality: of the same settings and turns.
-        level: of the points' intervals, each alone.
-        seed: of the draws, which cost and quality share.
-        draws: how many.
-        shared: see `Bootstrap`.
 
     Raises:
         ValueError: when the panels are not of the same turns, or as `mean_intervals` does.
     """
-    require_level(level, draws)
     require_same_turns(cost, quality)
-    axes = [Bootstrap(panel, seed=seed, draws=draws, shared=shared) for panel in (cost, quality)]
+    axes = [Bootstrap(panel, **options) for panel in (cost, quality)]
+    require_level(level, axes[0].draw_count)
     means = [axis.sums.means for axis in axes]
     is_known = ~np.isnan(means[0]) & ~np.isnan(means[1])
     left_out = tuple(n for n, ok in zip(cost.settings, is_known, strict=True) if not ok)
@@ -162,12 +145,12 @@ def pareto_front(
     on_front = is_on_front(means[0], means[1])
     drawn = [axis.draws.means(axis.sums).T for axis in axes]
     shares = is_on_front(drawn[0], drawn[1]).mean(axis=0)
-    intervals = [_intervals(axis, level) for axis in axes]
+    intervals = [axis.mean_intervals(level) for axis in axes]
     points = {
         name: FrontPoint(
             setting=name,
-            cost=intervals[0][at],
-            quality=intervals[1][at],
+            cost=intervals[0][name],
+            quality=intervals[1][name],
             is_on_front=bool(on_front[at]),
             front_share=float(shares[at]),
         )
@@ -182,12 +165,6 @@ def pareto_front(
         knee=None if knee is None else cost.settings[order[knee]],
         left_out=left_out,
     )
-
-
-def _intervals(bootstrap: Bootstrap, level: float) -> list[Interval]:
-    found = bootstrap.of_means()
-    critical = critical_values_of(found.distances, (1 - level) / 2)
-    return [bootstrap.interval(found, at, critical, level) for at in range(len(found.means))]
 
 
 def _why_empty(costs: Floats, qualities: Floats) -> str:

@@ -5,6 +5,8 @@ settings to the same turn are: the estimate is their mean, and its spread is tha
 among the replies to a turn. An estimate is a cell of the panel with a spread above 0.
 """
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -58,10 +60,8 @@ def impute(panel: Panel, is_known: NDArray[np.bool_]) -> Panel:
         has_turn, per_reply * np.sqrt(1 + 1 / np.maximum(counts, 1))[None, :], fallback_spread
     )
     values = np.where(np.isnan(spread), np.nan, values)
-    return Panel(
-        settings=panel.settings,
-        conversations=panel.conversations,
-        conversation_of=panel.conversation_of,
+    return replace(
+        panel,
         values=np.where(is_exact, panel.values, values),
         spread=np.where(is_exact, panel.spread, np.nan_to_num(spread)),
     )

@@ -16,9 +16,10 @@ __all__ = [
     "CHANCE",
     "NeededConversations",
     "counted",
-    "interval_in_words",
+    "interval_text",
     "needed_for",
-    "needed_in_words",
+    "needed_text",
+    "ranged",
 ]
 
 CHANCE = 0.8
@@ -35,8 +36,6 @@ class NeededConversations:
         verdict: the one that would be reached, `not worse` or `worse`; empty when none would.
         more_conversations: besides those of now; None when no number is enough.
         more_turns: the same in turns, at as many turns per conversation; None likewise.
-        chance: that it is reached then, in (0, 1).
-        why_none: why no number is enough; empty otherwise.
     """
 
     verdict: str
@@ -44,6 +43,11 @@ class NeededConversations:
     more_turns: int | None
     chance: float
     why_none: str = ""
+
+    @property
+    def count(self) -> float:
+        """More conversations as a number; infinity where no number is enough."""
+        return math.inf if self.more_conversations is None else self.more_conversations
 
 
 def needed_for(
@@ -67,9 +71,6 @@ def needed_for(
         standard_error: of it; at least 0.
         margin: loss that still counts as not worse; at least 0.
         critical: standard errors from the difference to its bound, corrections included.
-        conversations: now; at least 1.
-        turns: now; at least 1.
-        chance: that the verdict is reached then, in (0, 1).
 
     Raises:
         ValueError: when the margin is negative, or the chance is not in (0, 1).
@@ -99,13 +100,16 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
-def interval_in_words(found: Interval, unit: str = "") -> str:
-    """Return a mean with its interval, `8 calls (7.5 to 8.5)`, or the reason why it has none.
+def ranged(mean: float, low: float | None, high: float | None, digits: int = 2) -> str:
+    """Return a mean, and its interval where there is one: `8.10 (7.90 to 8.30)`."""
+    text = f"{mean:.{digits}f}"
+    if low is None or high is None:
+        return text
+    return f"{text} ({low:.{digits}f} to {high:.{digits}f})"
 
-    Args:
-        found: the interval.
-        unit: of the figure; may be empty.
-    """
+
+def interval_text(found: Interval, unit: str = "") -> str:
+    """Return a mean with its interval, `8 calls (7.5 to 8.5)`, or the reason why it has none."""
     if found.mean is None:
         return "not known"
     mean = f"{found.mean:.3g} {unit}".rstrip()
@@ -116,7 +120,7 @@ def interval_in_words(found: Interval, unit: str = "") -> str:
     return f"{mean} ({found.low:.3g} to {found.high:.3g})"
 
 
-def needed_in_words(setting: str, needed: NeededConversations) -> str:
+def needed_text(setting: str, needed: NeededConversations) -> str:
     """Return the conversations that a verdict on a setting takes, as a sentence."""
     if needed.more_conversations is None or needed.more_turns is None:
         return f"no verdict on {setting} is in sight: {needed.why_none}"

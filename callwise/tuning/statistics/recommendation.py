@@ -1,25 +1,26 @@
 """The cheapest setting that is not worse than the best by more than a margin.
 
-The best setting is not known; the bound of each setting's loss holds against the true best
-(`comparison.py`). Of all settings whose bound clears the margin, the cheapest
-is chosen; since all bounds hold at once, choosing among them costs nothing.
+The best setting is not known; each setting's loss has a bound against the true best
+(`comparison.py`). Of all settings whose bound clears the margin, the cheapest is chosen. The level
+is that of all comparisons together, so choosing among them costs nothing.
 """
 
 import math
 from dataclasses import dataclass
+from typing import Unpack
 
 from callwise.calls.errors import ConfigError
 from callwise.tuning.panel import Panel
 from callwise.tuning.statistics.bootstrap import (
-    DRAWS,
     MIN_CONVERSATIONS,
+    BootstrapOptions,
     Interval,
     mean_intervals,
     paired_difference,
 )
 from callwise.tuning.statistics.cluster_draws import require_same_turns
 from callwise.tuning.statistics.comparison import BestComparison, compare_with_best
-from callwise.tuning.statistics.power import NeededConversations, counted, needed_in_words
+from callwise.tuning.statistics.power import NeededConversations, counted, needed_text
 
 __all__ = ["MARGIN_SHARE", "Recommendation", "recommend"]
 
@@ -38,16 +39,11 @@ class Recommendation:
         chosen: its name; None where the data allow no verdict.
         is_shown: whether it is shown to be not worse than the best by more than the margin. If
             not, it is merely the cheapest that is not shown to be worse.
-        best: the setting of the highest mean quality, as observed.
-        margin: loss that still counts as not worse, in quality.
         margin_share: the same as a share of `scale_width`.
-        scale_width: of quality; the margin is a share of it.
         is_scale_given: whether the caller stated it; if not, it is the gap between the
             observed best and worst mean of the sweep, and changes with what is swept.
-        level: at which the choice holds.
-        saving: cost of the best less that of the chosen; its interval holds alone.
-        cost_unit: of the saving.
-        difference: quality of the chosen less that of the best; its interval holds alone.
+        saving: cost of the best less that of the chosen; its interval is valid alone.
+        difference: quality of the chosen less that of the best; its interval is valid alone.
         low: lower bound of the chosen's quality less that of the true best, at most 0; None
             where there is none. The choice rests on this bound.
         exact_share: share of the turns behind `difference` on which both qualities were
@@ -57,8 +53,6 @@ class Recommendation:
         needed: conversations for a verdict on the first of them; None where none is open.
         left_out: settings with fewer known conversations than an interval takes, or without a
             known cost.
-        is_simulated: whether a simulated model gave the replies.
-        why_none: why nothing is chosen, as a sentence; empty otherwise.
     """
 
     chosen: str | None
@@ -80,11 +74,11 @@ class Recommendation:
     is_simulated: bool
     why_none: str = ""
 
-    def in_words(self) -> str:
-        """Return it as one sentence for people, `simulated` said first where it is."""
-        said = "Simulated: " if self.is_simulated else ""
+    def sentence(self) -> str:
+        """Return it as one sentence, which begins with `Simulated` where it is."""
+        text = "Simulated: " if self.is_simulated else ""
         if self.chosen is None or self.difference is None or self.saving is None:
-            return f"{said}no setting can be recommended: {self.why_none}."
+            return f"{text}no setting can be recommended: {self.why_none}."
         data = (
             f"{counted(self.difference.conversations, 'conversation')} and "
             f"{counted(self.difference.turns, 'turn')}"
@@ -93,25 +87,22 @@ class Recommendation:
             data += f", {1 - self.exact_share:.0%} of them with an estimated quality"
         limit = f"at most {self.margin:.3g} below the best in quality"
         if self.is_shown:
-            said += f"{self.chosen} is the cheapest setting shown to be {limit}, from {data}"
+            text += f"{self.chosen} is the cheapest setting shown to be {limit}, from {data}"
         else:
-            said += (
+            text += (
                 f"{self.chosen} is the cheapest setting that may be {limit}, not shown by {data}"
             )
-        said += f", at {self.level:.0%} confidence"
+        text += f", at {self.level:.0%} confidence"
         if self.needed is not None:
-            said += f"; {needed_in_words(self.open_settings[0], self.needed)}"
-        return f"{said}."
+            text += f"; {needed_text(self.open_settings[0], self.needed)}"
+        return f"{text}."
 
     @property
     def scale(self) -> str:
-        """What the margin is a share of, for people."""
-        whose = (
-            "the stated scale"
-            if self.is_scale_given
-            else "the gap between this sweep's best and worst mean"
-        )
-        return f"{self.margin_share:.3g} of {self.scale_width:.3g}, {whose}"
+        """The scale that the margin is a share of, as text."""
+        gap = "the gap between this sweep's best and worst mean"
+        scale = "the stated scale" if self.is_scale_given else gap
+        return f"{self.margin_share:.3g} of {self.scale_width:.3g}, {scale}"
 
 
 def recommend(
@@ -121,47 +112,35 @@ def recommend(
     margin_share: float = MARGIN_SHARE,
     scale_width: float | None = None,
     level: float = 0.95,
-    seed: int = 0,
-    draws: int = DRAWS,
-    shared: float | None = None,
     is_simulated: bool = False,
-    cost_unit: str = "calls a turn",
+    cost_unit: str = "calls per turn",
+    **options: Unpack[BootstrapOptions],
 ) -> Recommendation:
     """Return the cheapest setting not worse than the best by more than the margin.
 
     Args:
-        cost: a figure to spend less of, such as `asked`.
-        quality: of the same settings and turns; higher is better.
         margin_share: loss that still counts as not worse, as a share of the scale's width.
         scale_width: width of the quality scale, such as 4 for grades from 1 to 5; None takes
             the gap between the observed best and worst mean.
-        level: at which the choice holds.
-        seed: of the draws.
-        draws: how many.
-        shared: see `Bootstrap`.
-        is_simulated: whether a simulated model gave the replies.
-        cost_unit: as text.
 
     Raises:
         ConfigError: when no setting has a known quality, or the margin makes no sense.
         ValueError: when the panels are not of the same turns, or as `mean_intervals` does.
     """
     require_same_turns(cost, quality)
-    qualities = mean_intervals(quality, level=level, seed=seed, draws=draws, shared=shared)
-    costs = mean_intervals(cost, level=level, seed=seed, draws=draws)
+    qualities = mean_intervals(quality, level=level, **options)
+    costs = mean_intervals(cost, level=level, **options)
     width = _width(qualities, scale_width, margin_share)
-    compared = compare_with_best(quality, level=level, seed=seed, draws=draws, shared=shared)
+    compared = compare_with_best(quality, level=level, **options)
     ranked = _ranked(compared.settings, costs, qualities)
-    choice = _choose(compared, ranked, (margin_share + SLACK) * width)
+    chosen, is_shown, open_settings = _choose(compared, ranked, (margin_share + SLACK) * width)
     best = max(ranked, key=lambda name: qualities[name].mean or 0.0, default=None)
     saving = difference = needed = None
-    if choice.chosen is not None and best is not None:
-        saving = paired_difference(cost, best, choice.chosen, level=level, seed=seed, draws=draws)
-        difference = paired_difference(
-            quality, choice.chosen, best, level=level, seed=seed, draws=draws, shared=shared
-        )
-    if choice.open_settings:
-        first = choice.open_settings[0]
+    if chosen is not None and best is not None:
+        saving = paired_difference(cost, best, chosen, level=level, **options)
+        difference = paired_difference(quality, chosen, best, level=level, **options)
+    if open_settings:
+        first = open_settings[0]
         needed = compared.needed(
             first,
             margin_share * width,
@@ -169,8 +148,8 @@ def recommend(
             turns=qualities[first].turns,
         )
     return Recommendation(
-        chosen=choice.chosen,
-        is_shown=choice.is_shown,
+        chosen=chosen,
+        is_shown=is_shown,
         best=best,
         margin=margin_share * width,
         margin_share=margin_share,
@@ -180,38 +159,30 @@ def recommend(
         saving=saving,
         cost_unit=cost_unit,
         difference=difference,
-        low=None if choice.chosen is None else compared.gap_of(choice.chosen).low,
+        low=None if chosen is None else compared.gap_of(chosen).low,
         exact_share=1.0 - (difference.estimated_share if difference else 0.0),
-        open_settings=choice.open_settings,
+        open_settings=open_settings,
         needed=needed,
         left_out=tuple(name for name in quality.settings if name not in ranked),
         is_simulated=is_simulated,
-        why_none=_why_none(ranked, qualities, costs) if choice.chosen is None else "",
+        why_none=_why_none(ranked, qualities, costs) if chosen is None else "",
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Choice:
-    """What is chosen, whether it is shown, and what is open up to there."""
+def _choose(
+    compared: BestComparison, ranked: list[str], margin: float
+) -> tuple[str | None, bool, tuple[str, ...]]:
+    """Return the first of the ranked whose loss is shown to be small, else the first open one.
 
-    chosen: str | None
-    is_shown: bool
-    open_settings: tuple[str, ...]
-
-
-def _choose(compared: BestComparison, ranked: list[str], margin: float) -> _Choice:
-    """Return the first of the ranked whose loss is shown to be small, else the first open."""
+    With it come whether it is shown, and the settings that are open up to it.
+    """
     shown = [name for name in ranked if compared.is_not_worse(name, margin)]
     is_open = [name for name in ranked if name not in shown and not compared.is_worse(name, margin)]
     chosen = next(iter(shown or is_open), None)
     if chosen is None:
-        return _Choice(None, is_shown=False, open_settings=())
+        return None, False, ()
     last = ranked.index(chosen)
-    return _Choice(
-        chosen,
-        is_shown=bool(shown),
-        open_settings=tuple(name for name in is_open if ranked.index(name) <= last),
-    )
+    return chosen, bool(shown), tuple(name for name in is_open if ranked.index(name) <= last)
 
 
 def _ranked(
@@ -226,11 +197,7 @@ def _ranked(
 
 
 def _width(qualities: dict[str, Interval], scale_width: float | None, margin_share: float) -> float:
-    """Return the scale's width, in quality.
-
-    Raises:
-        ConfigError: when it is not known, or the margin is not usable.
-    """
+    """Return the scale's width, in quality."""
     if not 0 <= margin_share < 1:
         raise ConfigError(
             f"margin {margin_share}: expected a share of the scale from 0 to below 1, "

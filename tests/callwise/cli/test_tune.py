@@ -61,7 +61,7 @@ def test_a_recommendation_with_its_interval(cli: Any, one_object: Any, run: Path
     assert small["quality"]["low"] < small["quality"]["mean"] < small["quality"]["high"]
     assert document["settings"]["search.max_calls=11"]["exact_turns"] == 12
     assert document["recommendation"]["chosen"] in document["settings"]
-    assert "imulated" in document["recommendation"]["in_words"]
+    assert "imulated" in document["recommendation"]["sentence"]
     with Path("sweep/rows.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 36
@@ -261,7 +261,7 @@ def test_few_conversations_have_no_interval(cli: Any, one_object: Any, talk: Pat
     small = document["settings"]["search.max_calls=3"]["quality"]
     assert small["low"] is None
     assert document["recommendation"]["chosen"] is None
-    assert "record more conversations" in document["recommendation"]["in_words"]
+    assert "record more conversations" in document["recommendation"]["sentence"]
 
 
 @pytest.mark.slow

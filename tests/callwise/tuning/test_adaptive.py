@@ -58,10 +58,10 @@ def _content(path: Path) -> tuple[object, ...]:
 def test_the_same_seed_tries_the_same_settings_however_many_work(
     tmp_path: Path, sampler: str
 ) -> None:
-    """A batch is told in the order in which it was asked, whoever finished first."""
+    """Values are given in the order of asking, whichever finished first."""
     alone = _run(tmp_path / "alone", _spec(sampler))
     assert 6 <= len(alone.settings) <= 12
-    assert _run(tmp_path / "two", _spec(sampler), jobs=2, chunk=2) == alone
+    assert _run(tmp_path / "two", _spec(sampler), jobs=2) == alone
     assert _content(tmp_path / "two") == _content(tmp_path / "alone")
     assert _run(tmp_path / "other", _spec(sampler, seed=1)) != alone
 
@@ -100,15 +100,15 @@ def _change(path: Path, query: str, *values: object) -> None:
 @pytest.mark.parametrize("sampler", ["nsga2", "tpe"])
 @pytest.mark.parametrize("batches", [0, 1, 2])
 def test_a_study_goes_on_after_any_batch(tmp_path: Path, sampler: str, batches: int) -> None:
-    """What it was told before is told again from the store, and nothing is evaluated again."""
+    """Earlier values are given again from the store, and nothing is evaluated again."""
     whole = _run(tmp_path / "sweep", _spec(sampler))
-    told = _trials(tmp_path / "sweep")
-    assert len(told) == 12
+    stored = _trials(tmp_path / "sweep")
+    assert len(stored) == 12
     _change(tmp_path / "sweep", "DELETE FROM trial WHERE number > ?", 4 * batches)
     log = tmp_path / "log"
     assert _run(tmp_path / "sweep", _spec(sampler), ScriptedEvaluator(log=log)) == whole
     assert not log.exists()
-    assert _trials(tmp_path / "sweep") == told
+    assert _trials(tmp_path / "sweep") == stored
 
 
 def _trials(path: Path) -> list[tuple[str, object]]:
@@ -117,7 +117,7 @@ def _trials(path: Path) -> list[tuple[str, object]]:
 
 
 def test_trials_that_the_sampler_would_not_ask_for_are_an_error(tmp_path: Path) -> None:
-    """Another version of optuna may draw others; the error says how to start over."""
+    """Another version of optuna may draw others; the error names the way to start over."""
     _run(tmp_path / "sweep", _spec())
     _change(tmp_path / "sweep", "UPDATE trial SET setting = 'other' WHERE number = 6")
     with pytest.raises(ConfigError, match=r"are not those that the sampler asks for.*--fresh"):
@@ -125,7 +125,7 @@ def test_trials_that_the_sampler_would_not_ask_for_are_an_error(tmp_path: Path) 
 
 
 def test_a_finished_study_asks_nothing_more(tmp_path: Path) -> None:
-    """The same command again evaluates nothing and says the same."""
+    """The same command again evaluates nothing and gives the same."""
     log = tmp_path / "log"
     first = _run(tmp_path / "sweep", _spec(), ScriptedEvaluator(log=log))
     evaluated = log.read_text()
@@ -133,8 +133,8 @@ def test_a_finished_study_asks_nothing_more(tmp_path: Path) -> None:
     assert log.read_text() == evaluated
 
 
-def test_settings_of_unknown_quality_are_told_as_failed(tmp_path: Path) -> None:
-    """The study goes on without them, and says why."""
+def test_settings_of_unknown_quality_count_as_failed(tmp_path: Path) -> None:
+    """The study goes on without them, with the reason."""
     whole = _run(tmp_path / "whole", _spec())
     unknown = whole.settings[2].name
     evaluator = ScriptedEvaluator(without_quality=frozenset({unknown}))
@@ -143,7 +143,7 @@ def test_settings_of_unknown_quality_are_told_as_failed(tmp_path: Path) -> None:
     assert reasons == {unknown: "quality is known on 0 of 6 turns"}
 
 
-def test_settings_that_cannot_run_are_told_as_failed(tmp_path: Path) -> None:
+def test_settings_that_cannot_run_count_as_failed(tmp_path: Path) -> None:
     """The evaluator's own words are the reason."""
     bad = _run(tmp_path / "whole", _spec()).settings[0].name
     outcome = _run(tmp_path / "sweep", _spec(), ScriptedEvaluator(failing=frozenset({bad})))
@@ -158,7 +158,7 @@ def _refuse_auto(setting: Setting) -> None:
 
 
 def test_an_impossible_combination_stops_the_study_or_is_skipped(tmp_path: Path) -> None:
-    """It stops before anything of its batch runs, and says how to leave it out."""
+    """It stops before anything of its batch runs, and names the way to leave it out."""
     with pytest.raises(ConfigError, match=r"policy=auto.*auto is out\n.*skip_impossible"):
         _run(tmp_path / "stopped", _spec(), validate=_refuse_auto)
     assert not load_sweep(tmp_path / "stopped").settings

@@ -24,7 +24,7 @@ def _row(setting: str, conversation: int, turn: int, **fields: object) -> TurnRo
         conversation=f"c{conversation}",
         turn=turn,
         seed=0,
-        standing=Coverage.EXACT,
+        coverage=Coverage.EXACT,
         diverged_at=None,
         missing_calls=0,
         missing_tokens=0,
@@ -131,11 +131,11 @@ def test_a_better_setting_is_worth_its_calls() -> None:
     assert found.front.front == ("cheap", "dear")
 
 
-def test_what_stands_in_is_an_estimate_whatever_it_says() -> None:
+def test_a_stand_in_is_an_estimate_whatever_its_own_score() -> None:
     """Its quality is that of other replies to the turn, and widens the interval."""
     exact = _better(_rows("dear", asked=9), 0.5)
     lucky = _rows(
-        "cheap", standing=Coverage.BOUNDED, diverged_at=3, is_reply_exact=False, quality=99.0
+        "cheap", coverage=Coverage.BOUNDED, diverged_at=3, is_reply_exact=False, quality=99.0
     )
     other = _rows("other", asked=5)
     found = analyse([*exact, *lucky, *other], scale_width=4.0)
@@ -155,7 +155,7 @@ def test_what_stands_in_is_an_estimate_whatever_it_says() -> None:
 def test_what_is_mostly_an_estimate_is_not_compared() -> None:
     """Least known must not win: such a setting is off the front until it is bought."""
     lucky = [
-        replace(row, is_reply_exact=False, standing=Coverage.BOUNDED, diverged_at=2)
+        replace(row, is_reply_exact=False, coverage=Coverage.BOUNDED, diverged_at=2)
         for row in _rows("guess", asked=1)
     ]
     found = analyse([*_rows("a", asked=5), *_rows("b", asked=6), *lucky], scale_width=4.0)
@@ -166,7 +166,7 @@ def test_what_is_mostly_an_estimate_is_not_compared() -> None:
 
 
 def test_without_quality_there_is_no_front_and_no_recommendation() -> None:
-    """Counts stand all the same, and the way out is said."""
+    """Counts are kept all the same, with a hint."""
     found = analyse([replace(row, quality=None, quality_by="") for row in _rows("only")])
     assert found.recommendation is None
     assert found.front.front == ()
@@ -217,7 +217,7 @@ def test_the_cost_may_be_another_figure() -> None:
 
 def test_the_document_has_plain_numbers_only() -> None:
     """Scripts read it: no NaN, nothing of numpy."""
-    missing = _rows("plan", standing=Coverage.MISSING, diverged_at=1, is_reply_exact=False)
+    missing = _rows("plan", coverage=Coverage.MISSING, diverged_at=1, is_reply_exact=False)
     missing = [replace(row, quality=None, missing_calls=4) for row in missing]
     document = analysis_json(analyse([*_rows("a"), *missing], scale_width=4.0))
     assert document["settings"]["plan"]["missing"]["calls"] == 4 * 24

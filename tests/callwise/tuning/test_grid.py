@@ -60,10 +60,9 @@ def test_named_settings_come_first_and_own_their_overrides() -> None:
 
 
 def test_settings_that_do_the_same_are_one() -> None:
-    """The first keeps its name, and it is said how many there were."""
+    """The first keeps its name."""
     plan = _plan(settings=[{"name": "six", "set": {"a": 6}}], knobs={"a": [3, 6, 3]})
     assert [setting.name for setting in plan.settings] == ["six", "a=3"]
-    assert plan.duplicate_count == 2
 
 
 def test_one_name_for_two_settings_is_refused() -> None:
@@ -182,7 +181,6 @@ def test_shipped_sweeps_can_run(path: Path) -> None:
     """Every setting of theirs is one of this pipeline."""
     plan = plan_settings(read_sweep(path), preset="classic", validate=_of_the_app)
     assert not plan.left_out
-    assert not plan.duplicate_count
 
 
 def test_the_shipped_sweeps_are_those_that_the_docs_name() -> None:

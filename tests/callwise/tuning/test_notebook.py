@@ -1,4 +1,4 @@
-"""Tuning in one call: what it says, and what it buys only where it may."""
+"""Tuning in one call: its results, and purchases only where they are allowed."""
 
 import json
 from pathlib import Path
@@ -68,7 +68,7 @@ async def test_what_is_not_known_is_no_point(tmp_path: Path, recording: Path) ->
 
 
 async def test_it_buys_what_it_may(tmp_path: Path, recording: Path) -> None:
-    """With a purse the settings are measured, and the recording has grown."""
+    """With a budget the settings are measured, and the recording has grown."""
     tuned = tune(recording, tmp_path / "sweep", settings=SETTINGS, max_buy_calls=500)
     assert {row.mark for row in tuned.rows} == {"exact"}
     assert tuned.notices[-1].startswith("Every call of every setting is recorded")

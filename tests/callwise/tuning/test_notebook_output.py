@@ -33,7 +33,7 @@ def test_every_form_is_there_and_small() -> None:
 
 
 def test_its_words_are_title_and_caption() -> None:
-    """Where nothing can be drawn, the figure still says what it is."""
+    """Where nothing can be drawn, the figure still has its title."""
     assert repr(show(calls_by_node_of(ROWS))).startswith(
         "Calls per turn by node. Means over 3 turns"
     )

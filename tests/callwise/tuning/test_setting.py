@@ -1,4 +1,4 @@
-"""A setting's overrides say what was meant, and equal settings are told."""
+"""Overrides of a setting keep their meaning, and equal settings are found."""
 
 import math
 from typing import get_type_hints
@@ -22,7 +22,7 @@ from callwise.tuning.setting import (
     setting_name,
     value_text,
 )
-from callwise.tuning.sweep_workers import evaluate_chunk
+from callwise.tuning.sweep_workers import _evaluate
 
 VALUES = st.recursive(
     st.none()
@@ -36,7 +36,7 @@ VALUES = st.recursive(
 
 
 def _typed(value: object) -> object:
-    """Return a value with the types of its parts, so that 1, 1.0 and true are told apart."""
+    """Return a value with the types of its parts, so that 1, 1.0 and true differ."""
     if isinstance(value, list):
         return [_typed(each) for each in value]
     if isinstance(value, dict):
@@ -47,7 +47,7 @@ def _typed(value: object) -> object:
 @settings(deadline=None, derandomize=True)
 @given(VALUES)
 def test_a_value_reads_back_as_it_was(value: object) -> None:
-    """Whatever JSON can hold survives the way through an override, types included."""
+    """Whatever JSON can contain survives the way through an override, types included."""
     override = override_of("search.knob", value)
     assert "\n" not in override
     assert _typed(apply_overrides({}, [override])) == _typed({"search": {"knob": value}})
@@ -73,7 +73,7 @@ def test_a_value_reads_back_as_it_was(value: object) -> None:
     ],
 )
 def test_values_are_written_as_a_person_would(value: object, text: str) -> None:
-    """Words stay bare where nobody could take them for something else."""
+    """Words stay bare where they cannot mean something else."""
     assert value_text(value) == text
 
 
@@ -110,7 +110,7 @@ def test_swept_knobs_win_over_fixed_ones_and_may_choose_the_preset() -> None:
         make_setting("balanced", {}, {"preset": 3})
 
 
-def test_equal_settings_are_told_whatever_they_are_called() -> None:
+def test_equal_settings_are_found_whatever_their_names() -> None:
     """Order of different knobs does not matter; the preset, a value and its type do."""
     one = make_setting("balanced", {}, {"a": 1, "b": 2}, name="one")
     assert one.identity == make_setting("balanced", {"b": 2}, {"a": 1}, name="two").identity
@@ -121,8 +121,8 @@ def test_equal_settings_are_told_whatever_they_are_called() -> None:
 SETTINGS = [make_setting("balanced", {}, {"search.max_calls": calls}) for calls in (3, 6)]
 
 
-def test_results_are_one_a_setting_and_do_not_depend_on_company() -> None:
-    """So chunks may be of any size."""
+def test_each_setting_has_one_result_whatever_is_evaluated_with_it() -> None:
+    """So settings may be given to workers one by one."""
     evaluator: Evaluator = ScriptedEvaluator()
     together = evaluator.evaluate(SETTINGS)
     assert together == [evaluator.evaluate([setting])[0] for setting in SETTINGS]
@@ -141,5 +141,5 @@ def test_a_result_is_plain_data() -> None:
 @pytest.mark.parametrize("part", [ScriptedEvaluator(), *SETTINGS])
 def test_what_is_sent_to_workers_can_be_sent(part: object) -> None:
     """Joblib sends a function with its arguments; hashing takes the same way."""
-    call = delayed(evaluate_chunk)(ScriptedEvaluator(), SETTINGS, 1)
+    call = delayed(_evaluate)(ScriptedEvaluator(), SETTINGS[0], 1)
     assert content_hash((call, part)) == content_hash((call, part))

@@ -73,7 +73,7 @@ def test_every_entry_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected"),
     [
         ("knbos: {a: [1]}\n", r":1: unknown entry 'knbos'; did you mean knobs"),
         ("preset: x\n\nsampler: girds\n", r":3: sampler: .*'grid', 'random', 'nsga2' or 'tpe'"),
@@ -97,14 +97,16 @@ def test_every_entry_is_read(tmp_path: Path) -> None:
         ("knobs: !!python/object:os.system {}\n", r":1: could not determine a constructor"),
     ],
 )
-def test_what_is_no_sweep_is_refused_with_its_line(tmp_path: Path, text: str, said: str) -> None:
+def test_what_is_no_sweep_is_an_error_with_its_line(
+    tmp_path: Path, text: str, expected: str
+) -> None:
     """The error names the entry, and what was probably meant."""
-    with pytest.raises(FormatError, match=said):
+    with pytest.raises(FormatError, match=expected):
         read_sweep(_written(tmp_path, text))
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected"),
     [
         ("preset: balanced\n", "needs `knobs` or `settings`"),
         ("ranges: {a: {low: 1, high: 2}}\n", "a grid takes lists: write a under `knobs`"),
@@ -123,9 +125,9 @@ def test_what_is_no_sweep_is_refused_with_its_line(tmp_path: Path, text: str, sa
         ),
     ],
 )
-def test_what_cannot_be_meant_is_refused(tmp_path: Path, text: str, said: str) -> None:
+def test_what_cannot_be_meant_is_refused(tmp_path: Path, text: str, expected: str) -> None:
     """Entries that contradict each other say what to write instead."""
-    with pytest.raises(ConfigError, match=said) as error:
+    with pytest.raises(ConfigError, match=expected) as error:
         read_sweep(_written(tmp_path, text))
     assert "sweep.yaml: " in str(error.value)
 
@@ -151,7 +153,7 @@ def test_no_text_does_more_than_be_refused(tmp_path_factory: pytest.TempPathFact
 
 
 def test_sweeps_are_found_by_name_or_path(tmp_path: Path) -> None:
-    """A name that is not known gets the nearest one told."""
+    """An unknown name gets the nearest one as a hint."""
     path = tmp_path / "search_size.yaml"
     path.write_text("knobs: {a: [1]}\n")
     assert find_sweep("search_size", tmp_path) == path
@@ -184,7 +186,7 @@ def test_a_list_that_is_none_is_refused(text: str) -> None:
         with_knobs(SweepSpec(), [text])
 
 
-def test_the_digest_tells_sweeps_apart() -> None:
+def test_different_sweeps_have_different_digests() -> None:
     """Equal sweeps have equal digests; any difference shows."""
     spec = SweepSpec(knobs={"a": [1, 2]})
     assert sweep_digest(spec) == sweep_digest(SweepSpec.model_validate({"knobs": {"a": [1, 2]}}))

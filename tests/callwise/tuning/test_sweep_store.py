@@ -18,9 +18,8 @@ from hypothesis import strategies as st
 from callwise.calls.errors import ConfigError, FormatError
 from callwise.recordings.run_folder import DiskFull
 from callwise.testing.fake_evaluator import ScriptedEvaluator
-from callwise.tuning.judge.score_file import read_scores, write_scores
-from callwise.tuning.judge.scores import Score
-from callwise.tuning.row import TurnRow
+from callwise.tuning.judge.scores import Score, read_scores, write_scores
+from callwise.tuning.row import FIELDS, TurnRow
 from callwise.tuning.setting import Setting, SettingResult, make_setting
 from callwise.tuning.sweep_record import STORE, ReplyText, load_sweep
 from callwise.tuning.sweep_store import SweepScores, SweepStore
@@ -207,7 +206,7 @@ def test_a_file_that_was_not_begun_is_begun(tmp_path: Path) -> None:
 
 
 def test_another_sweep_in_the_folder_is_refused_with_the_way_out(tmp_path: Path) -> None:
-    """The error says what differs, and nothing is changed."""
+    """The error names what differs, and nothing is changed."""
     path = tmp_path / "sweep"
     whole = _finish(path)
     with pytest.raises(ConfigError, match=r"sweep was 'one' and is now 'two'.*--out.*--fresh"):
@@ -216,7 +215,7 @@ def test_another_sweep_in_the_folder_is_refused_with_the_way_out(tmp_path: Path)
 
 
 def test_a_folder_that_is_no_sweep_is_refused(tmp_path: Path) -> None:
-    """A run, a file, or somebody's holiday photographs."""
+    """A run, a file, or a folder of photographs."""
     (tmp_path / "photo.jpg").touch()
     with pytest.raises(ConfigError, match=r"is not a sweep \(it has 'photo.jpg'"):
         _open(tmp_path)
@@ -261,6 +260,18 @@ def test_a_sweep_of_the_first_format_is_refused_with_the_command(
     with SweepScores(path) as scores:
         scores.add([OTHER])
     assert read_scores(path / "scores.csv").scores == (OTHER, SCORE)
+
+
+def test_a_sweep_whose_rows_have_an_earlier_name_is_read(tmp_path: Path) -> None:
+    """The column was renamed."""
+    path = tmp_path / "sweep"
+    _finish(path)
+    rows = list(load_sweep(path).rows)
+    earlier = json.dumps([{"coverage": "standing"}.get(name, name) for name in FIELDS])
+    _change(path, "UPDATE manifest SET value = ? WHERE name = 'row_fields'", earlier)
+    assert list(load_sweep(path).rows) == rows
+    with _open(path) as store:
+        assert list(store.rows()) == rows
 
 
 @pytest.mark.parametrize("name", ["callwise_sweep", "identity", "row_fields"])
@@ -330,7 +341,7 @@ def test_a_table_of_scores_that_is_none_is_left_alone(tmp_path: Path) -> None:
     assert (path / STORE).exists()
 
 
-def test_the_manifest_says_what_it_was_told(tmp_path: Path) -> None:
+def test_the_manifest_keeps_its_descriptions(tmp_path: Path) -> None:
     """Descriptions never replace the identity, and survive a restart."""
     path = tmp_path / "sweep"
     with SweepStore(path, identity={"sweep": "one"}, details={"simulated": True}) as store:
@@ -397,13 +408,13 @@ def test_rows_that_do_not_fit_are_refused_and_nothing_is_written(
 
 
 def test_equal_replies_are_stored_once_and_named_after_the_first_row(tmp_path: Path) -> None:
-    """In the order of the settings, whichever wrote it first. Texts nobody has are dropped."""
+    """In the order of the settings, whichever wrote it first. Texts of no row are dropped."""
     path = tmp_path / "sweep"
     rows = [replace(_result(setting).rows[0], reply_id="a" * 16) for setting in SETTINGS]
     rows[0] = replace(rows[0], conversation="first", turn=7)
     with _open(path) as store:
         for place in (1, 0):
-            texts = {"a" * 16: "Hm. \ud800", "b" * 16: "nobody's"}
+            texts = {"a" * 16: "Hm. \ud800", "b" * 16: "of no row"}
             store.add(SETTINGS[place], SettingResult(NAMES[place], (rows[place],), replies=texts))
         store.finish(NAMES)
     (reply,) = load_sweep(path).replies()
@@ -435,7 +446,7 @@ def test_rows_are_put_in_order_of_conversation_and_turn(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_leaves_whole_settings_only(tmp_path: Path) -> None:
-    """The error says what to do, and the setting is stored once there is room again."""
+    """The error names the remedy, and the setting is stored once there is space again."""
     path = tmp_path / "sweep"
     large = _result(SETTINGS[1], ScriptedEvaluator(conversations=40, turns=5))
     with _open(path) as store:
@@ -459,7 +470,7 @@ def test_a_file_that_may_not_be_read_is_a_clear_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has other rights")
-def test_only_the_owner_may_read_what_was_said(tmp_path: Path) -> None:
+def test_only_the_owner_may_read_the_replies(tmp_path: Path) -> None:
     """Replies are in the file."""
     _finish(tmp_path / "sweep")
     assert os.stat(tmp_path / "sweep" / STORE).st_mode & 0o777 == 0o600  # noqa: PTH116

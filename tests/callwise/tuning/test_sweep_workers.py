@@ -41,14 +41,14 @@ def _run(path: Path, evaluator: ScriptedEvaluator, **options: object) -> tuple[o
 
 
 @pytest.mark.usefixtures("_no_workers_left")
-def test_any_number_of_workers_and_any_chunk_give_the_same_bytes(tmp_path: Path) -> None:
+def test_any_number_of_workers_gives_the_same_bytes(tmp_path: Path) -> None:
     """Results come in any order, and the files do not show it."""
     alone = _run(tmp_path / "alone", ScriptedEvaluator(), jobs=1)
     assert _run(tmp_path / "two", ScriptedEvaluator(), jobs=2) == alone
-    assert _run(tmp_path / "three", ScriptedEvaluator(), jobs=3, chunk=4) == alone
+    assert _run(tmp_path / "three", ScriptedEvaluator(), jobs=3) == alone
 
 
-def test_progress_counts_settings_that_stood_before(tmp_path: Path) -> None:
+def test_progress_counts_settings_that_were_stored_before(tmp_path: Path) -> None:
     """A sweep that goes on shows how far it is, not how far this run is."""
     seen: list[SweepProgress] = []
     with _folder(tmp_path / "sweep") as folder:
@@ -72,7 +72,7 @@ def test_finished_settings_are_not_evaluated_again_and_failed_ones_are(tmp_path:
 
 
 def test_ctrl_c_keeps_what_is_finished(tmp_path: Path) -> None:
-    """The settings that were written stand, and the sweep goes on to the same bytes."""
+    """The settings that were written are kept, and the sweep goes on to the same bytes."""
 
     def interrupt(progress: SweepProgress) -> None:
         if progress.done == 2:
@@ -88,7 +88,7 @@ def test_ctrl_c_keeps_what_is_finished(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("_no_workers_left")
 def test_ctrl_c_ends_the_workers_without_a_warning(tmp_path: Path) -> None:
-    """What the pool still had in flight is given up quietly."""
+    """Unfinished tasks of the pool are given up quietly."""
 
     def interrupt(_progress: SweepProgress) -> None:
         raise KeyboardInterrupt
@@ -101,7 +101,7 @@ def test_ctrl_c_ends_the_workers_without_a_warning(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("_no_workers_left")
 def test_a_killed_worker_is_a_clear_error_and_the_same_call_goes_on(tmp_path: Path) -> None:
-    """What is finished stands; the error says how many and what to do."""
+    """Finished settings are kept; the error names their number and the remedy."""
     deadly = ScriptedEvaluator(killed_by=NAMES[4], killed_once=tmp_path / "killed")
     with _folder(tmp_path / "sweep") as folder:
         with pytest.raises(
@@ -116,8 +116,8 @@ def test_a_killed_worker_is_a_clear_error_and_the_same_call_goes_on(tmp_path: Pa
 
 @pytest.mark.usefixtures("_no_workers_left")
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_an_evaluator_that_raises_stops_the_sweep_in_words(tmp_path: Path, jobs: int) -> None:
-    """The error says which settings were asked for, here and in a worker alike."""
+def test_an_evaluator_that_raises_stops_the_sweep(tmp_path: Path, jobs: int) -> None:
+    """The error names the setting, here and in a worker alike."""
     with (
         _folder(tmp_path / "sweep") as folder,
         pytest.raises(CallwiseError, match=r"max_calls=\d.*RuntimeError: no disk") as error,
@@ -126,11 +126,10 @@ def test_an_evaluator_that_raises_stops_the_sweep_in_words(tmp_path: Path, jobs:
     assert "fake_evaluator.py" in "".join(error.value.__notes__)
 
 
-@pytest.mark.parametrize("options", [{"jobs": 0}, {"chunk": 0}])
-def test_no_jobs_and_empty_chunks_are_refused(tmp_path: Path, options: dict[str, int]) -> None:
-    """They would do nothing, or for ever."""
+def test_no_jobs_are_refused(tmp_path: Path) -> None:
+    """Nothing would be evaluated."""
     with _folder(tmp_path / "sweep") as folder, pytest.raises(ConfigError, match="expected jobs"):
-        run_sweep(SETTINGS, ScriptedEvaluator(), folder, **options)
+        run_sweep(SETTINGS, ScriptedEvaluator(), folder, jobs=0)
 
 
 def test_one_name_for_two_settings_is_refused(tmp_path: Path) -> None:
@@ -146,19 +145,20 @@ class _Swapping:
     """Gives the results of other settings."""
 
     def evaluate(self, settings: list[Setting]) -> list[object]:
-        return list(reversed(ScriptedEvaluator().evaluate(settings)))
+        others = [each for each in SETTINGS if each not in settings]
+        return ScriptedEvaluator().evaluate(others[: len(settings)])
 
 
 def test_results_of_other_settings_are_refused(tmp_path: Path) -> None:
     """An evaluator that mixes settings up would make every figure wrong."""
     with _folder(tmp_path / "sweep") as folder:
-        with pytest.raises(CallwiseError, match="expected results of"):
-            run_sweep(SETTINGS, _Swapping(), folder, jobs=1, chunk=2)
+        with pytest.raises(CallwiseError, match="expected a result of"):
+            run_sweep(SETTINGS, _Swapping(), folder, jobs=1)
         assert not folder.finished
 
 
 @pytest.mark.slow
-def test_a_cluster_gives_the_same_bytes_and_tells_of_a_killed_worker(tmp_path: Path) -> None:
+def test_a_cluster_gives_the_same_bytes_and_reports_a_killed_worker(tmp_path: Path) -> None:
     """A real scheduler and two worker processes; one of them is killed, again and again."""
     from distributed import LocalCluster
 
@@ -187,7 +187,7 @@ def test_a_cluster_gives_the_same_bytes_and_tells_of_a_killed_worker(tmp_path: P
 
 
 def test_a_scheduler_that_is_not_there_is_a_clear_error() -> None:
-    """The error says how to start one."""
+    """The error names the command that starts one."""
     from callwise.tuning.sweep_workers import connect
 
     with pytest.raises(ConfigError, match=r"no dask scheduler answers at tcp://127\.0\.0\.1:9"):

@@ -69,7 +69,7 @@ ANY_ROW = st.builds(
 def test_any_rows_come_back_exactly(
     tmp_path_factory: pytest.TempPathFactory, write: Write, read: Read, rows: list[TurnRow]
 ) -> None:
-    """To the last digit, with whatever an id may hold, and None apart from 0."""
+    """To the last digit, with whatever an id may contain, and None apart from 0."""
     path = tmp_path_factory.mktemp("rows") / "rows"
     write(path, rows)
     assert list(map(repr, read(path))) == list(map(repr, _sorted_maps(rows)))
@@ -83,7 +83,7 @@ def _by_name(row: TurnRow) -> dict[str, object]:
     return dict(zip(FIELDS, row_figures(row), strict=True))
 
 
-def test_columns_are_named_and_filled_as_a_row_says() -> None:
+def test_columns_are_named_and_filled_as_the_fields_of_a_row() -> None:
     """The fields in their order; a map has a column for each of its names, sorted."""
     for row in ROWS:
         expected: dict[str, object] = {}
@@ -100,7 +100,7 @@ def test_columns_are_named_and_filled_as_a_row_says() -> None:
 
 @FORMS
 def test_the_same_rows_give_the_same_bytes(tmp_path: Path, write: Write, read: Read) -> None:
-    """And no file that is half-written is left beside them."""
+    """And no half-written file is left there."""
     write(tmp_path / "one", ROWS)
     write(tmp_path / "two", list(read(tmp_path / "one")))
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
@@ -121,8 +121,16 @@ def test_columns_are_those_of_all_rows_and_absent_counts_are_0(tmp_path: Path) -
     assert list(read_csv(tmp_path / "rows.csv")) == rows
 
 
+def test_a_table_with_an_earlier_name_of_a_column_is_read(tmp_path: Path) -> None:
+    """The column was renamed."""
+    path = tmp_path / "rows.csv"
+    write_csv(path, ROWS)
+    path.write_text(path.read_text().replace("coverage", "standing", 1))
+    assert list(read_csv(path)) == list(ROWS)
+
+
 def test_ids_that_a_spreadsheet_would_run_are_kept_as_they_are(tmp_path: Path) -> None:
-    """The file is data; the page says how to import it."""
+    """The file is data; the page shows how to import it."""
     rows = [replace(ROWS[0], conversation=name) for name in ("=1+1", "+1", "-1", "@x", 'a,"b"\r\n')]
     write_csv(tmp_path / "rows.csv", rows)
     assert [row.conversation for row in read_csv(tmp_path / "rows.csv")] == [
@@ -131,7 +139,7 @@ def test_ids_that_a_spreadsheet_would_run_are_kept_as_they_are(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "expected_error"),
     [
         ("turn,", "trun,", r":2: .*unknown column 'trun'"),
         (",seed,", ",turn,", r":2: .*the field 'seed' is missing"),
@@ -143,7 +151,7 @@ def test_ids_that_a_spreadsheet_would_run_are_kept_as_they_are(tmp_path: Path) -
     ],
 )
 def test_a_table_that_was_changed_is_an_error_with_its_line(
-    tmp_path: Path, old: str, new: str, said: str
+    tmp_path: Path, old: str, new: str, expected_error: str
 ) -> None:
     """Columns and cells that cannot be."""
     path = tmp_path / "rows.csv"
@@ -151,7 +159,7 @@ def test_a_table_that_was_changed_is_an_error_with_its_line(
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new))
-    with pytest.raises(FormatError, match=said):
+    with pytest.raises(FormatError, match=expected_error):
         list(read_csv(path))
 
 
@@ -163,7 +171,7 @@ def test_a_table_that_cannot_be_opened_is_a_clear_error(tmp_path: Path, read: Re
 
 
 def test_a_file_that_is_no_parquet_is_an_error(tmp_path: Path) -> None:
-    """It says that rows were expected."""
+    """The error names rows as what was expected."""
     (tmp_path / "rows.parquet").write_text("rows")
     with pytest.raises(FormatError, match="expected rows"):
         list(read_parquet(tmp_path / "rows.parquet"))
@@ -190,26 +198,28 @@ def test_a_data_frame_keeps_types_and_what_is_not_known(rows: tuple[TurnRow, ...
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "said"),
+    ("name", "value", "expected_error"),
     [
         ("turn", True, "turn is True, expected int"),
         ("turn", 1.5, "turn is 1.5, expected int"),
         ("quality", "0.5", "quality is '0.5', expected float"),
         ("setting", None, "setting is None, expected str"),
-        ("standing", "certain", "standing is 'certain', expected Coverage"),
-        ("standing", [], r"standing is \[\], expected Coverage"),
+        ("coverage", "certain", "coverage is 'certain', expected Coverage"),
+        ("coverage", [], r"coverage is \[\], expected Coverage"),
         ("asked_by_role", {"main": "4"}, "asked_by_role is .* expected dict"),
         ("colour", "red", "unknown field 'colour'"),
     ],
 )
-def test_json_that_is_no_row_is_refused_by_its_field(name: str, value: object, said: str) -> None:
+def test_json_that_is_no_row_is_refused_by_its_field(
+    name: str, value: object, expected_error: str
+) -> None:
     """The field is named with its value."""
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=expected_error):
         row_from_json({**_by_name(ROWS[0]), name: value})
 
 
 def test_a_whole_number_is_a_float_where_one_is_expected() -> None:
-    """JSON does not tell 1 from 1.0."""
+    """JSON does not distinguish 1 and 1.0."""
     row = row_from_json({**_by_name(ROWS[0]), "quality": 1})
     assert row.quality == 1.0
     assert type(row.quality) is float

@@ -10,8 +10,7 @@ from callwise.calls.errors import ConfigError, FormatError
 from callwise.report.run_record import TurnLine
 from callwise.testing.gate.baseline import Baseline
 from callwise.testing.gate.run_figures import baseline_of_run, quality_by_turn, run_figures
-from callwise.tuning.judge.score_file import write_scores
-from callwise.tuning.judge.scores import Score, ScoreKind
+from callwise.tuning.judge.scores import Score, ScoreKind, write_scores
 from callwise.tuning.row import reply_id
 from tests.callwise.testing.gate.conftest import rows_of, toy, turns_of
 

@@ -27,11 +27,11 @@ HOSTILE = "<b>$\\frac{1}{2}$</b>%{x}"
 
 
 def tune_row(setting: str = "a", turn: int = 0, **fields: Any) -> TurnRow:
-    """Return a row: 3 calls, exact, quality .5, unless told otherwise."""
+    """Return a row: 3 calls, exact, quality .5, unless given otherwise."""
     row: dict[str, Any] = {
         "conversation": "one",
         "seed": 0,
-        "standing": Coverage.EXACT,
+        "coverage": Coverage.EXACT,
         "diverged_at": None,
         "missing_calls": 0,
         "missing_tokens": 0,
@@ -82,7 +82,7 @@ def call() -> Callable[..., dict[str, Any]]:
 
 
 def all_figures(name: str) -> dict[str, FigureData]:
-    """Return a record of every kind, with one name wherever a name can stand."""
+    """Return a record of every kind, with one name wherever there is a name."""
     basis = FigureBasis(4, 2, is_simulated=True)
     rows = [
         tune_row(setting, turn, asked=asked, quality=quality, quality_by=name,
@@ -113,7 +113,7 @@ KINDS = tuple(all_figures("x"))
 
 @pytest.fixture(params=KINDS)
 def hostile(request: pytest.FixtureRequest) -> FigureData:
-    """Return a record of each kind in turn, full of names that would do harm."""
+    """Return a record of each kind, full of names that would do harm."""
     return all_figures(HOSTILE)[request.param]
 
 

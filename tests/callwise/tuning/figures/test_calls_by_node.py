@@ -18,7 +18,7 @@ def test_parts_are_means_a_turn_and_sum_to_the_whole(row) -> None:
     assert found.bars[0].total == Whisker(4.0)
 
 
-def test_nodes_stand_in_the_apps_order_then_by_name(row) -> None:
+def test_nodes_are_in_the_apps_order_then_by_name(row) -> None:
     """The order does not depend on which row came first."""
     rows = [row("a", asked_by_node={"z": 1, "b": 1, "y": 1}),
             row("b", asked_by_node={"c": 1, "y": 2})]  # fmt: skip
@@ -27,7 +27,7 @@ def test_nodes_stand_in_the_apps_order_then_by_name(row) -> None:
 
 
 def test_what_is_not_recorded_is_a_share_of_the_whole(row) -> None:
-    """It is never more than was asked, and is said only where there is some."""
+    """It is never more than was asked, and is drawn only where there is some."""
     rows = [row("a", 0, missing_calls=2), row("a", 1, missing_calls=9), row("b", 0)]
     found = calls_by_node_of(rows, totals={"a": (3.0, 2.5, 3.5)})
     assert [bar.missing for bar in found.bars] == [2.5, 0.0]

@@ -224,11 +224,11 @@ def test_empty_figures_say_so() -> None:
     ],
 )
 def test_a_text_becomes_one_line(text: str, line: str) -> None:
-    """Nothing in it moves the cursor, turns the text, or breaks a file."""
+    """Nothing in it changes the cursor, turns the text, or breaks a file."""
     assert plain_line(text) == line
 
 
-def test_what_is_cut_is_said_even_where_the_rest_is_blank() -> None:
+def test_a_cut_is_marked_even_where_the_rest_is_blank() -> None:
     """A text that goes on far to the right ends in an ellipsis."""
     assert plain_line("a" + " " * 5000 + "b", 10) == "a…"
 
@@ -236,7 +236,7 @@ def test_what_is_cut_is_said_even_where_the_rest_is_blank() -> None:
 @settings(deadline=None)
 @given(st.text(), st.integers(1, 30))
 def test_a_line_is_never_wider_than_it_may_be(text: str, width: int) -> None:
-    """One line, no wider, whatever it was; and every file can hold it."""
+    """One line, no wider, whatever it was; and every file can contain it."""
     line = plain_line(text, width)
     assert len(line) <= width
     assert len(line.splitlines()) <= 1

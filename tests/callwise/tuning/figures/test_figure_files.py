@@ -92,7 +92,7 @@ def opened(browser, tmp_path) -> Callable[[FigureData], tuple[Any, list[str]]]:
     return show
 
 
-def test_a_figure_is_written_where_it_is_told(row, tmp_path) -> None:
+def test_a_figure_is_written_to_its_path(row, tmp_path) -> None:
     """The form follows from the name."""
     path = tmp_path / "figure.SVG"
     write_figure(tradeoff_of([row("a")]), path)

@@ -16,7 +16,7 @@ def test_the_pipelines_nodes_all_differ() -> None:
 
 @settings(deadline=None)
 @given(st.sets(st.sampled_from(PIPELINE), min_size=1))
-def test_a_node_keeps_its_colour_whoever_is_beside_it(nodes: set[str]) -> None:
+def test_a_node_keeps_its_colour_among_any_others(nodes: set[str]) -> None:
     """Figures of different presets agree on who is who."""
     whole = node_colours(PIPELINE)
     found = node_colours(nodes)
@@ -26,7 +26,7 @@ def test_a_node_keeps_its_colour_whoever_is_beside_it(nodes: set[str]) -> None:
 @settings(deadline=None)
 @given(st.lists(st.text(min_size=1, max_size=4), unique=True, max_size=8))
 def test_up_to_eight_nodes_of_any_name_differ(nodes: list[str]) -> None:
-    """Two names on one colour: one of them moves on."""
+    """Two names on one colour: one of them takes another."""
     nodes = [node for node in nodes if node != NO_NODE]
     found = node_colours(nodes)
     assert len({found[node] for node in nodes}) == len(nodes)
@@ -40,7 +40,7 @@ def test_the_order_of_nodes_does_not_matter() -> None:
 
 
 def test_numbers_climb_a_ladder_and_names_get_hues() -> None:
-    """A ladder grows lighter step by step; hues are told apart."""
+    """A ladder grows lighter step by step; hues differ."""
     ladder = group_colours(["1", "2", "4", "8"])
     light = [sum(int(colour[at : at + 2], 16) for at in (1, 3, 5)) for colour in ladder]
     assert light == sorted(light)

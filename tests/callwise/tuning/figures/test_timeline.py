@@ -5,11 +5,11 @@ import pytest
 from callwise.tuning.figures import TimeScale, timeline_of
 
 
-def test_a_call_stands_in_the_round_that_it_ended_in(call) -> None:
-    """Calls of one round stand on top of each other, and the next takes the first free row."""
+def test_a_call_is_drawn_in_the_round_that_it_ended_in(call) -> None:
+    """Calls of one round are above each other, and the next takes the first free row."""
     rows = [call(3, end_round=2), call(1), call(2), call(4, end_round=3)]
     lane = timeline_of(rows).lanes[0]
-    assert [(bar.sequence, bar.start, bar.end, bar.row) for bar in lane.bars] == [
+    assert [(bar.call.sequence, bar.start, bar.end, bar.row) for bar in lane.bars] == [
         (1, 0, 1, 0),
         (2, 1, 2, 0),
         (3, 1, 2, 1),
@@ -18,7 +18,7 @@ def test_a_call_stands_in_the_round_that_it_ended_in(call) -> None:
     assert lane.rows == 2
 
 
-def test_lanes_stand_in_the_order_of_asking(call) -> None:
+def test_lanes_are_in_the_order_of_asking(call) -> None:
     """A call that no node asked has a lane, too."""
     rows = [call(2, node=None), call(1, node="z"), call(3, node="a"), call(4, node="z")]
     assert [lane.node for lane in timeline_of(rows).lanes] == ["z", "(no node)", "a"]
@@ -35,11 +35,11 @@ def test_in_seconds_a_round_waits_for_the_longest_before_it(call) -> None:
 
 
 def test_a_refused_call_takes_no_time(call) -> None:
-    """It stands where it was asked: after the rounds before it."""
+    """It is drawn where it was asked: after the rounds before it."""
     rows = [call(1), call(2, end_round=1, outcome="refused", path_seconds=0.0)]
     for scale, at in ((TimeScale.ROUNDS, 1), (TimeScale.SECONDS, 2.0)):
         bar = timeline_of(rows, scale=scale).lanes[0].bars[1]
-        assert (bar.start, bar.end, bar.is_refused) == (at, at, True)
+        assert (bar.start, bar.end, bar.call.is_refused) == (at, at, True)
     first = timeline_of([call(1, end_round=0, outcome="refused")]).lanes[0].bars[0]
     assert (first.start, first.end) == (0, 0)
 
@@ -69,7 +69,7 @@ def test_a_row_that_is_none_is_named(call, fields, message) -> None:
 
 
 def test_rows_of_two_turns_are_no_turn(call) -> None:
-    """Each call has a sequence of its own."""
+    """Each call has another sequence."""
     with pytest.raises(ValueError, match="same `sequence`"):
         timeline_of([call(1), call(1)])
 

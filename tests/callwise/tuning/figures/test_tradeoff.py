@@ -29,7 +29,7 @@ def test_points_are_means_over_turns(row) -> None:
     assert (point.cost, point.quality, point.turns) == (Whisker(3.0), Whisker(0.5), 2)
 
 
-def test_the_front_has_who_nobody_dominates_and_equals_share_it(row) -> None:
+def test_the_front_has_what_nothing_dominates_and_equals_share_it(row) -> None:
     """Dearer and no better is off the front; the steps climb at each member's cost."""
     rows = _rows(row, ("b", 5, 0.6), ("a", 2, 0.2), ("off", 5, 0.5), ("twin", 2, 0.2), ("d", 9, 0))
     found = tradeoff_of(rows)
@@ -38,7 +38,7 @@ def test_the_front_has_who_nobody_dominates_and_equals_share_it(row) -> None:
     assert found.caption.startswith("5 settings on 4 turns of 2 conversations. Simulated")
 
 
-def test_given_intervals_stand_in_both_directions(row) -> None:
+def test_given_intervals_are_drawn_in_both_directions(row) -> None:
     """Their means are drawn, too: statistics may know better than a plain mean."""
     found = tradeoff_of(_rows(row, ("a", 2, 0.2)), quality={"a": (0.3, 0.1, 0.4)},
                         costs={"a": (2.1, 2.0, 2.2)})  # fmt: skip
@@ -47,7 +47,7 @@ def test_given_intervals_stand_in_both_directions(row) -> None:
     assert "Bars: 95 % intervals over conversations." in found.caption
 
 
-def test_unknown_usd_is_said_and_never_drawn_as_zero(row) -> None:
+def test_unknown_usd_is_named_and_never_drawn_as_zero(row) -> None:
     """One unknown turn leaves its setting out; all unknown leave words."""
     rows = [row("a", 0, usd=0.1), row("a", 1), row("b", 0, usd=0.2), row("b", 1, usd=0.4)]
     found = tradeoff_of(rows, cost=CostAxis.USD)
@@ -59,16 +59,16 @@ def test_unknown_usd_is_said_and_never_drawn_as_zero(row) -> None:
     assert "USD is not known for any setting, and unknown is not 0." in none.problem
 
 
-def test_what_is_estimated_is_told_from_what_is_exact(row) -> None:
+def test_estimates_are_marked(row) -> None:
     """Estimated calls or an estimated reply, on one turn, make a point partly estimated."""
-    rows = [row("exact", 0), row("calls", 0, standing=Coverage.BOUNDED, diverged_at=3),
+    rows = [row("exact", 0), row("calls", 0, coverage=Coverage.BOUNDED, diverged_at=3),
             row("reply", 0, is_reply_exact=False)]  # fmt: skip
     found = tradeoff_of(rows)
     assert [point.is_exact for point in found.points] == [True, False, False]
     assert "Hollow" in found.caption
 
 
-def test_groups_stand_in_the_order_of_numbers(row) -> None:
+def test_groups_are_in_the_order_of_numbers(row) -> None:
     """A knob's values climb: 2 before 10, words last."""
     rows = _rows(row, ("a", 2, 0.2), ("b", 3, 0.3), ("c", 4, 0.4))
     found = tradeoff_of(rows, knob="k", knob_values={"a": "10", "b": "2", "c": "auto"})
@@ -76,14 +76,14 @@ def test_groups_stand_in_the_order_of_numbers(row) -> None:
 
 
 @pytest.mark.parametrize(
-    "said",
+    "expected",
     [{"knee": "x"}, {"recommended": "x"}, {"chance_on_front": {"x": 0.5}},
      {"quality": {"x": (1, 1, 1)}}],
 )  # fmt: skip
-def test_a_setting_without_rows_is_refused(row, said) -> None:
+def test_a_setting_without_rows_is_refused(row, expected) -> None:
     """A slip in a name is an error, not a mark that is missing."""
     with pytest.raises(ValueError, match=r"'x', which has no rows"):
-        tradeoff_of([row("a")], **said)
+        tradeoff_of([row("a")], **expected)
 
 
 def test_a_chance_lies_between_0_and_1(row) -> None:
@@ -92,7 +92,7 @@ def test_a_chance_lies_between_0_and_1(row) -> None:
         tradeoff_of([row("a")], chance_on_front={"a": 95})
 
 
-def test_nothing_to_draw_is_said(row) -> None:
+def test_nothing_to_draw_is_a_sentence(row) -> None:
     """No rows, or no quality: words for the figure, no error."""
     assert tradeoff_of([]).problem == "There are no rows to draw."
     unjudged = tradeoff_of([row("a", quality=None)])
@@ -109,11 +109,11 @@ def test_a_front_of_statistics_is_taken_as_it_is(row) -> None:
         for turn in (0, 1)
     ]
     front = pareto_front(panel_of(rows, "asked"), panel_of(rows, "quality"), draws=300)
-    advice = recommend(panel_of(rows, "asked"), panel_of(rows, "quality"), draws=300)
-    found = tradeoff_of_front(rows, front, recommendation=advice)
-    assert found.recommended == advice.chosen is not None
-    assert (found.recommended_as == "recommended") == advice.is_shown
-    unsure = tradeoff_of_front(rows, front, recommendation=replace(advice, is_shown=False))
+    choice = recommend(panel_of(rows, "asked"), panel_of(rows, "quality"), draws=300)
+    found = tradeoff_of_front(rows, front, recommendation=choice)
+    assert found.recommended == choice.chosen is not None
+    assert (found.recommended_as == "recommended") == choice.is_shown
+    unsure = tradeoff_of_front(rows, front, recommendation=replace(choice, is_shown=False))
     assert unsure.recommended_as == "cheapest not shown worse"
     assert found.knee == front.knee
     for point in found.points:

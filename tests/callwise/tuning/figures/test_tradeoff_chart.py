@@ -14,7 +14,7 @@ SPOTS = st.lists(st.tuples(st.floats(0, 100), st.floats(0, 100)), max_size=12)
 @settings(deadline=None)
 @given(SPOTS)
 def test_labels_never_cover_each_other_or_a_point(spots) -> None:
-    """And none leaves the frame; one without room is not there."""
+    """And none leaves the frame; one without a free place is left out."""
     marks = [LabelBox(x - 2, y - 2, 4, 4) for x, y in spots]
     places = free_places(spots, [(20, 6)] * len(spots), marks, [], FRAME, gap=3)
     drawn = [place for place in places if place is not None]

@@ -35,7 +35,7 @@ def test_differing_knobs_are_listed_by_name() -> None:
 
 
 def test_a_mapping_that_is_a_value_is_changed_as_one() -> None:
-    """Where one side is empty, or where the caller says so."""
+    """Where one side is empty, or where the caller names it."""
     assert steps_between({"w": {}}, {"w": {"x": 1}}) == (KnobStep("w", {}, {"x": 1}),)
     a, b = {"w": {"x": 1}}, {"w": {"x": 2}}
     assert steps_between(a, b) == (KnobStep("w.x", 1, 2),)
@@ -66,13 +66,13 @@ def test_bars_lead_from_the_first_to_the_last(start: float, calls: list, end: fl
     assert all(abs(bar.before - level) < 1e-8
                for bar, level in zip(found.bars, levels, strict=False))  # fmt: skip
     assert all(one.after == next_one.before for one, next_one in pairwise(found.bars))
-    assert sum(bar.saved for bar in found.bars) == pytest.approx(start - end, abs=1e-6)
+    assert sum(bar.saved.mean for bar in found.bars) == pytest.approx(start - end, abs=1e-6)
 
 
 def test_a_chain_that_ends_at_the_setting_has_no_remainder() -> None:
-    """One that does not says so with a bar of its own."""
+    """A chain that does not ends with a bar for the remainder."""
     whole = waterfall_of(("a", 8.0), _chain(6.0, 6.0, 7.0), ("b", 7.0), BASIS)
-    assert [(bar.label, bar.saved) for bar in whole.bars] == [("k0", 2.0), ("k2", -1.0)]
+    assert [(bar.label, bar.saved.mean) for bar in whole.bars] == [("k0", 2.0), ("k2", -1.0)]
     assert whole.idle == ("k1",)
     assert "Without effect: k1." in whole.caption
     assert "in another order" in whole.caption

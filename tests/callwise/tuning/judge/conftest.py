@@ -42,7 +42,7 @@ def row_of() -> RowOf:
         known: dict[str, Any] = {
             "conversation": "talk",
             "seed": 0,
-            "standing": Coverage.EXACT,
+            "coverage": Coverage.EXACT,
             "diverged_at": None,
             "missing_tokens": 0,
             "missing_usd": None,

@@ -38,7 +38,7 @@ def test_a_text_on_two_turns_is_two_items(row_of: Any) -> None:
 
 
 def test_the_lines_before_are_those_of_the_recording(row_of: Any) -> None:
-    """The same for every reply of a turn, at most as many as were asked for; the persona holds."""
+    """The same for every reply of a turn, at most as many as were asked for; the persona stays."""
     rows = [row_of("a", "1" * 16, 2)]
     (item,), _ = items_of(rows, {"1" * 16: "One."}.get, TURNS)
     assert [line.text for line in item.history] == ["Say 0.", "Oh 0.", "Say 1.", "Oh 1."]
@@ -49,13 +49,13 @@ def test_the_lines_before_are_those_of_the_recording(row_of: Any) -> None:
         assert len(short.history) == expected
 
 
-def test_replies_that_cannot_be_shown_are_said(row_of: Any) -> None:
+def test_replies_that_cannot_be_shown_are_counted(row_of: Any) -> None:
     """Of unknown turns, or without a kept text. A reply that is not known is none."""
     rows = [
         row_of("a", "1" * 16, 0),
         row_of("a", "2" * 16, 7),
         row_of("a", "3" * 16, 1),
-        row_of("b", "", 1, standing=Coverage.MISSING),
+        row_of("b", "", 1, coverage=Coverage.MISSING),
         row_of("b", "", 2),
     ]
     items, notices = items_of(rows, {"1" * 16: "One.", "2" * 16: "Two."}.get, TURNS)

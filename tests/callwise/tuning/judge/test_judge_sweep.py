@@ -1,4 +1,4 @@
-"""What a referee may spend of a sweep's purse."""
+"""The part of a sweep's budget that a referee may spend."""
 
 import pytest
 
@@ -16,7 +16,7 @@ SIMULATED = Endpoint("e", "m", ScriptedClient(is_simulated=True))
 
 
 @pytest.mark.parametrize(
-    ("max_calls", "purse", "left"),
+    ("max_calls", "budget", "left"),
     [
         (None, None, None),
         (5, None, 5),
@@ -26,22 +26,22 @@ SIMULATED = Endpoint("e", "m", ScriptedClient(is_simulated=True))
         (None, SpendingCap(max_usd=1.0), None),
     ],
 )
-def test_the_tighter_limit_on_calls_counts(max_calls, purse, left):
-    """The purse and the referee's own limit both bind, and a purse is never below empty."""
-    assert QualityRequest(max_calls=max_calls, purse=purse).calls_left == left
+def test_the_tighter_limit_on_calls_counts(max_calls, budget, left):
+    """The budget and the referee's own limit both bind, and a budget is never below empty."""
+    assert QualityRequest(max_calls=max_calls, budget=budget).calls_left == left
 
 
 def test_a_limit_in_usd_binds_by_what_is_left_of_it():
     """The referee's budgeter is given the rest, and a simulated referee costs nothing."""
-    request = QualityRequest(purse=SpendingCap(max_usd=1.0, usd=0.25))
+    request = QualityRequest(budget=SpendingCap(max_usd=1.0, usd=0.25))
     assert request.limits(PRICED) == Limits(max_usd=0.75)
     assert request.limits(SIMULATED) is None
-    assert QualityRequest(purse=SpendingCap(max_calls=1)).limits(UNPRICED) is None
+    assert QualityRequest(budget=SpendingCap(max_calls=1)).limits(UNPRICED) is None
 
 
 def test_a_limit_in_usd_that_cannot_bind_is_refused():
     """Unknown is not free: the error names both ways out."""
-    request = QualityRequest(purse=SpendingCap(max_usd=1.0))
+    request = QualityRequest(budget=SpendingCap(max_usd=1.0))
     with pytest.raises(ConfigError, match=r"CALLWISE_REFEREE_USD_PER_MILLION.*--max-buy-calls"):
         request.limits(UNPRICED)
 
@@ -61,7 +61,7 @@ def test_a_referees_prices_come_from_the_environment():
 
 def test_what_judging_cost_is_taken_off():
     """Calls, known USD, and calls whose cost is not known."""
-    purse = SpendingCap(max_calls=10, max_usd=1.0, calls=1, usd=0.1)
-    purse.spend(3, 0.2, 1)
-    assert (purse.calls, purse.usd, purse.unknown_usd) == (4, pytest.approx(0.3), 1)
-    assert (purse.calls_left, purse.usd_left) == (6, pytest.approx(0.7))
+    budget = SpendingCap(max_calls=10, max_usd=1.0, calls=1, usd=0.1)
+    budget.spend(3, 0.2, 1)
+    assert (budget.calls, budget.usd, budget.unknown_usd) == (4, pytest.approx(0.3), 1)
+    assert (budget.calls_left, budget.usd_left) == (6, pytest.approx(0.7))

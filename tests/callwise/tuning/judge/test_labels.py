@@ -16,7 +16,6 @@ from callwise.tuning.judge.labels import (
     TRUTH_SCALE,
     agreement_of,
     read_labels,
-    read_truth,
     simulated_truth,
 )
 from callwise.tuning.judge.methods import Pairwise, Pointwise
@@ -72,7 +71,7 @@ def test_labels_join_by_reply_id(tmp_path: Path, rows: list[TurnRow]) -> None:
 
 
 def test_labels_join_by_setting(tmp_path: Path, rows: list[TurnRow]) -> None:
-    """Two settings with one reply are one reply: what one rater said of both is averaged."""
+    """Two settings with one reply are one reply: one rater's labels of both are averaged."""
     path = _write(
         tmp_path,
         "setting;turn;conversation;value;rater\r\n"
@@ -106,7 +105,7 @@ def test_unnamed_raters_are_several(tmp_path: Path, rows: list[TurnRow]) -> None
     assert (labels.scores[0].scale_low, labels.scores[0].scale_high) == (2.0, 4.0)
 
 
-def test_what_the_sweep_does_not_have_is_counted_and_said(
+def test_what_the_sweep_does_not_have_is_counted_and_named(
     tmp_path: Path, rows: list[TurnRow]
 ) -> None:
     """Unknown turns apart from unknown replies of known ones."""
@@ -117,10 +116,10 @@ def test_what_the_sweep_does_not_have_is_counted_and_said(
     )
     labels = read_labels(path, rows, scale=(1, 5))
     assert (labels.scores, labels.unknown_turns, labels.unknown_replies) == ((), 2, 1)
-    said = " ".join(labels.notices)
-    assert "2 rows are of turns" in said
-    assert "1 rows are of replies" in said
-    assert "no row is of a reply" in said
+    notices = " ".join(labels.notices)
+    assert "2 rows are of turns" in notices
+    assert "1 rows are of replies" in notices
+    assert "no row is of a reply" in notices
 
 
 HEAD = "conversation,turn,reply_id,value,scale\n"
@@ -246,16 +245,6 @@ def test_the_truth_of_a_simulated_reply_is_read_off_its_text() -> None:
     }
     assert scale_width_of(scores) == 4.0
     assert TRUTH_SCALE == (-2.0, 2.0)
-
-
-def test_a_pools_truth_is_read_like_labels(tmp_path: Path, row_of: Any) -> None:
-    """Under a name of its own, and a value may lie outside of its scale."""
-    path = tmp_path / "pool.csv"
-    path.write_text("conversation,turn,setting,value,scale\ntalk,0,a,2.7,-2..2\n")
-    labels = read_truth(path, [row_of("a", "1" * 16)])
-    (score,) = labels.scores
-    assert (labels.by, score.kind, score.value) == ("truth:pool.csv", "truth", 2.7)
-    assert (score.scale_low, score.scale_high) == (-2.0, 2.0)
 
 
 def _simulated_replies(count: int) -> list[ReplyItem]:

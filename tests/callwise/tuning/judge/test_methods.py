@@ -44,7 +44,7 @@ def test_what_is_no_mark_does_not_fit(raw: str) -> None:
 
 
 def test_the_form_asks_for_whole_numbers_in_range() -> None:
-    """A provider that holds to the schema cannot answer anything else; a reason may be missing."""
+    """A provider that enforces the schema cannot answer anything else; a reason may be missing."""
     schema = marks_model(("wit",)).model_json_schema()
     assert schema["properties"]["wit"] == {
         "type": "integer",
@@ -56,7 +56,7 @@ def test_the_form_asks_for_whole_numbers_in_range() -> None:
     assert marks_model(("wit",)) is marks_model(("wit",))
 
 
-def test_first_looks_come_before_repeats(item_of: Any) -> None:
+def test_first_passes_come_before_repeats(item_of: Any) -> None:
     """A budget that ends early leaves out repeats before it leaves out replies."""
     passes = Pointwise(repeats=2).passes([item_of("a"), item_of("b")])
     assert [(judge_pass.repeat, judge_pass.item.reply) for judge_pass in passes] == [
@@ -74,7 +74,7 @@ def test_first_looks_come_before_repeats(item_of: Any) -> None:
 def test_a_referee_is_addressed_in_the_users_language(
     item_of: Any, user_text: str, language: str | None, expected: str
 ) -> None:
-    """As the turn says, or by its script."""
+    """As the turn names it, or by its script."""
     method = Pointwise()
     (judge_pass,) = method.passes([item_of("Hm.", user_text=user_text, language=language)])
     assert judge_pass.questions[0].call.messages[0].content == method.rubric.text(expected)
@@ -84,7 +84,7 @@ REFERENCES = {("talk", turn): "Oh." for turn in range(9)}
 
 
 def _winner_is(text: str) -> Any:
-    """Return a referee that always likes one text, wherever it stands."""
+    """Return a referee that always likes one text, in either position."""
 
     def answer(call: Call) -> str:
         shown = orjson.loads(call.messages[1].content)["candidates"]
@@ -98,7 +98,7 @@ def _winner_is(text: str) -> Any:
 async def test_both_orders_are_asked_and_agree(
     opened: Any, item_of: Any, liked: str, value: float
 ) -> None:
-    """A referee that reads what stands there says the same either way."""
+    """A referee that reads the texts gives the same verdict either way."""
     client = ScriptedClient(_winner_is(liked))
     async with opened(client) as referee:
         judged = await referee.judge([item_of("Hm.")], Pairwise(REFERENCES))
@@ -118,7 +118,7 @@ async def test_both_orders_are_asked_and_agree(
 async def test_a_referee_that_likes_the_first_place_comes_to_a_tie(
     opened: Any, item_of: Any
 ) -> None:
-    """What it said stays in the table, so that it can be counted."""
+    """Its verdicts stay in the table, so that they can be counted."""
     client = ScriptedClient(lambda _: '{"winner": "A "}')
     async with opened(client) as referee:
         judged = await referee.judge(
@@ -133,7 +133,7 @@ async def test_a_referee_that_likes_the_first_place_comes_to_a_tie(
     ("reply", "reference", "value"),
     [("Oh.", "Oh.", 0.5), ("", "Oh.", 0.0), ("Hm.", " ", 1.0), ("", "", 0.5), (" ", "", 0.5)],
 )
-async def test_what_nobody_needs_to_read_is_settled(
+async def test_what_needs_no_reading_is_settled(
     opened: Any, item_of: Any, reply: str, reference: str, value: float
 ) -> None:
     """The same text ties with itself, and an empty reply loses against any other."""
@@ -144,8 +144,8 @@ async def test_what_nobody_needs_to_read_is_settled(
     assert client.sent_requests == 0
 
 
-async def test_a_turn_without_a_reference_is_said(opened: Any, item_of: Any) -> None:
-    """There is nothing to hold its replies against."""
+async def test_a_turn_without_a_reference_is_named(opened: Any, item_of: Any) -> None:
+    """There is nothing to compare its replies with."""
     client = ScriptedClient(_winner_is("Hm."))
     async with opened(client) as referee:
         judged = await referee.judge([item_of("Hm.", 0), item_of("Hm.", 99)], Pairwise(REFERENCES))

@@ -1,4 +1,4 @@
-"""The page on quality: its code runs as it stands."""
+"""The page on quality: its code runs unchanged."""
 
 import re
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from callwise.tuning.judge import read_scores
-from callwise.tuning.judge.score_file import COLUMNS
+from callwise.tuning.judge.scores import COLUMNS
 
 PAGE = Path(__file__).parents[4] / "docs" / "quality.md"
 
@@ -14,7 +14,7 @@ PAGE = Path(__file__).parents[4] / "docs" / "quality.md"
 def test_the_code_on_the_page_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It judges two replies twice, and says that a simulated model did."""
+    """It judges two replies twice, and names the simulated model."""
     (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     monkeypatch.chdir(tmp_path)
     exec(compile(code, str(PAGE), "exec"), {})  # noqa: S102 - our own page

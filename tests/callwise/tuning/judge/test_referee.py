@@ -24,8 +24,7 @@ from callwise.testing.fakes import Answer, FailingClient, ScriptedClient
 from callwise.tuning.judge.items import ReplyItem, items_of
 from callwise.tuning.judge.methods import Pairwise, Pointwise
 from callwise.tuning.judge.referee import LostScore, open_referee
-from callwise.tuning.judge.score_file import write_scores
-from callwise.tuning.judge.scores import Score
+from callwise.tuning.judge.scores import Score, write_scores
 
 MARKS = {"relevance": 8, "naturalness": 6, "empathy": 7, "coherence": 7, "engagingness": 7}
 
@@ -62,7 +61,7 @@ async def test_a_value_is_the_mean_of_the_marks(opened: Any, item_of: Any) -> No
     assert judged.notices == ()
 
 
-async def test_repeats_are_looks_of_their_own(opened: Any, item_of: Any) -> None:
+async def test_repeats_are_separate_passes(opened: Any, item_of: Any) -> None:
     """The second look is another sample, and never the first one again."""
     client = ScriptedClient([_marks(8), _marks(3)])
     async with opened(client, max_concurrency=1) as referee:
@@ -74,7 +73,7 @@ async def test_repeats_are_looks_of_their_own(opened: Any, item_of: Any) -> None
 async def test_a_reply_of_several_settings_is_judged_once(
     opened: Any, item_of: Any, row_of: Any
 ) -> None:
-    """The same text on the same turn is one reply, whoever gave it."""
+    """The same text on the same turn is one reply, whichever setting gave it."""
     client = ScriptedClient(lambda _: _marks())
     rows = [row_of(name, "a" * 16) for name in ("frugal", "classic", "balanced")]
     turns = [{"conversation_id": "talk", "turn": 0, "user_text": "Hi."}]
@@ -125,7 +124,7 @@ HOSTILE = (
 
 
 async def test_a_hostile_reply_stays_inside_the_material(opened: Any, item_of: Any) -> None:
-    """It is one JSON string; the standing text before it is the same as for any other reply."""
+    """It is one JSON string; the fixed text before it is the same as for any other reply."""
     client = ScriptedClient(lambda _: _marks())
     async with opened(client, max_concurrency=1) as referee:
         judged = await referee.judge(
@@ -161,7 +160,7 @@ async def test_long_texts_are_clipped(opened: Any, item_of: Any) -> None:
 async def test_an_empty_reply_has_the_worst_value_unasked(
     opened: Any, item_of: Any, reply: str
 ) -> None:
-    """There is nothing to read, and nobody is paid to say so."""
+    """There is nothing to read, and no call is paid for it."""
     client = ScriptedClient()
     async with opened(client) as referee:
         judged = await referee.judge([item_of(reply)], Pointwise())
@@ -171,7 +170,7 @@ async def test_an_empty_reply_has_the_worst_value_unasked(
 
 
 async def test_junk_is_asked_again_once_and_then_left(opened: Any, item_of: Any) -> None:
-    """A repair is a call of its own; what still does not fit has no score, and is said."""
+    """A repair is a separate call; what still does not fit has no score, with a notice."""
 
     def answer(call: Call) -> Answer:
         reply = orjson.loads(call.messages[1].content)["reply"]
@@ -301,7 +300,7 @@ async def test_a_comparison_is_bought_whole_or_not_at_all(opened: Any, item_of: 
 
 
 async def test_repairs_count_against_the_budget(opened: Any, item_of: Any) -> None:
-    """With no room for it an unreadable answer waits, and the next run repairs just that."""
+    """Without budget for it an unreadable answer waits, and the next run repairs just that."""
     client = ScriptedClient(lambda call: _marks() if call.repair else "junk")
     items = [item_of(f"reply {turn}", turn) for turn in range(3)]
     async with opened(client) as referee:
@@ -394,7 +393,7 @@ async def _simulated_bytes(folder: Path, items: list[ReplyItem], concurrency: in
 
 
 async def test_the_same_bytes_at_any_concurrency(tmp_path: Path, item_of: Any) -> None:
-    """Junk, retries, a budget that ends: none of it depends on what ran beside it."""
+    """Junk, retries, a budget that ends: none of it depends on what ran at the same time."""
     items = [item_of(f"I hear you, {n}. I am not going anywhere.", n // 3) for n in range(60)]
     folders = [tmp_path / "1", tmp_path / "8"]
     for folder in folders:

@@ -21,7 +21,7 @@ REAL = {
 
 @pytest.mark.parametrize("environ", [{}, {"CALLWISE_MODEL": " "}, {"HOME": "/root"}])
 def test_where_nothing_is_set_it_is_simulated(environ: dict[str, str]) -> None:
-    """A fresh machine judges too, and says how."""
+    """A fresh machine judges too, by the simulated model."""
     endpoint = referee_endpoint(environ)
     assert endpoint.client.is_simulated
     assert (endpoint.name, endpoint.model) == ("simulated", "simulated")
@@ -55,7 +55,7 @@ def test_another_host_has_its_own_key() -> None:
 
 
 def test_this_machine_needs_no_key() -> None:
-    """A referee of one's own beside a real endpoint."""
+    """A configured referee next to a real endpoint."""
     endpoint = referee_endpoint(
         {
             **REAL,
@@ -102,7 +102,7 @@ def test_settings_go_before_the_environment() -> None:
 
 
 def test_a_simulated_referee_takes_the_runs_seed() -> None:
-    """Another seed likes other phrases: it would judge by a taste that nobody wrote for."""
+    """Another seed likes other phrases: it would judge by another taste."""
     seeded = referee_endpoint({}, simulated_seed=7)
     named = referee_endpoint({}, EndpointSettings(kind="simulated", simulated={"seed": 7}))
     assert seeded.model == named.model != referee_endpoint({}).model
@@ -122,14 +122,14 @@ def test_the_searchs_own_model_is_warned_of() -> None:
 
 
 def test_both_keys_are_secrets() -> None:
-    """Either may stand in an error."""
+    """Either may occur in an error."""
     environ = {"CALLWISE_API_KEY": "a", "CALLWISE_REFEREE_API_KEY": "b", "OTHER": "c"}
     assert set(referee_secrets(environ)) == {"a", "b"}
     assert referee_secrets({}) == ()
 
 
 def test_openais_own_key_serves_a_referee_there():
-    """With a referee's model and nothing else of its own; and it goes to that host only."""
+    """With a referee's model alone; and the key goes to that host only."""
     environ = {"CALLWISE_REFEREE_MODEL": "gpt-4o", "OPENAI_API_KEY": "sk-" + "o" * 20}
     referee = referee_endpoint(environ)
     assert referee.name == "api.openai.com"

@@ -1,4 +1,4 @@
-"""A referee's standing instructions."""
+"""The instructions of a referee."""
 
 from pathlib import Path
 
@@ -46,7 +46,7 @@ def test_shipped_rubrics_say_that_the_material_gives_no_orders(name: str) -> Non
 
 
 def test_a_digest_changes_with_the_words_only() -> None:
-    """It tells a sweep that its referee was told something else."""
+    """A sweep can see that its referee had other instructions."""
     first = RefereeRubric("a", {"en": "x", "zh": "y"}, ("z",))
     assert first.digest == RefereeRubric("b", {"zh": "y", "en": "x"}, ()).digest
     assert first.digest != RefereeRubric("a", {"en": "x"}, ("z",)).digest
@@ -54,12 +54,12 @@ def test_a_digest_changes_with_the_words_only() -> None:
 
 
 def test_a_rubric_of_ones_own_is_read_off_its_lines(tmp_path: Path) -> None:
-    """Its criteria are the answer's fields, and its name says whose words they are."""
-    path = tmp_path / "dry.md"
+    """Its criteria are the answer's fields, and its name is that of its file."""
+    path = tmp_path / "tone.md"
     path.write_text(MINE)
     rubric = load_rubric(path)
     assert rubric.criteria == ("relevance", "wit")
-    assert rubric.name == f"dry-{rubric.digest[:8]}"
+    assert rubric.name == f"tone-{rubric.digest[:8]}"
     assert set(marks_model(rubric.criteria).model_fields) == {"reason", "relevance", "wit"}
     assert Pointwise(rubric=rubric).rubric is rubric
 
@@ -79,7 +79,7 @@ def test_a_rubric_of_ones_own_is_read_off_its_lines(tmp_path: Path) -> None:
 def test_a_rubric_that_cannot_be_used_is_named(
     tmp_path: Path, text: str, line: int | None, words: str
 ) -> None:
-    """File, line, and what a criterion looks like."""
+    """File, line, and an example of a criterion."""
     path = tmp_path / "mine.md"
     path.write_text(text)
     with pytest.raises(FormatError, match=words) as caught:

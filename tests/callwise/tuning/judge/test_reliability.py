@@ -59,7 +59,7 @@ def test_a_judge_that_knows_hard_turns_only_has_no_correlation():
     assert found.top1_recovery.mean == found.top1_by_lot.mean
 
 
-def test_prompts_whose_truth_tells_nothing_apart_are_left_out():
+def test_prompts_whose_truth_scores_all_equal_are_left_out():
     """And so are those with too few replies for a correlation."""
     truth = scores([[2, 2, 2], [3, 2, 1], [1, 2]], by="truth:file")
     found = reliability_of(scores([[1, 2, 3], [3, 2, 1], [1, 2]]), truth)
@@ -128,14 +128,14 @@ def test_scores_of_two_judges_or_of_none_are_refused():
         reliability_of([*scores([[1]]), *TRUTH])
 
 
-def test_several_looks_are_averaged():
+def test_several_passes_are_averaged():
     """By reply."""
     both = [*scores([[1.0]]), *scores([[3.0]], repeat=1)]
     assert mean_values(both) == {("c", 0, "a"): 2.0}
 
 
-def test_a_tie_that_nobody_was_asked_about_is_none():
-    """A reply that is the reference itself is settled unasked, and says nothing of the judge."""
+def test_a_tie_that_needed_no_call_is_none():
+    """A reply equal to the reference is settled unasked, and measures nothing of the judge."""
     unasked = Score("referee:r", "c", 1, "b", 0, -1, 1, 0, "", "pairwise", "b")
     found = reliability_of([*compared([(1, 1)]), unasked])
     assert found.tie_rate.mean == 0.0
@@ -193,7 +193,7 @@ def test_other_shapes_say_nothing(tree: Any) -> None:
     assert search_judge_scores([_turn(tree), {"conversation_id": "a", "turn": 1}]) == []
 
 
-TEXTS = [f"Reply number {number}, of its own kind." for number in range(5)]
+TEXTS = [f"Reply number {number}, of another kind." for number in range(5)]
 TURNS = [
     {
         "conversation_id": f"c{at}",
@@ -227,7 +227,7 @@ def _scores(by: str, sign: float) -> list[Score]:
     ]
 
 
-def test_a_perfect_search_judge_beside_the_truth() -> None:
+def test_a_perfect_search_judge_compared_with_the_truth() -> None:
     """Correlation 1, and it always finds the best."""
     (judge,) = judge_reliabilities(TURNS, ITEMS, [], is_simulated=True)
     words = reliability_in_words(judge)
@@ -247,7 +247,7 @@ def test_the_referee_is_held_against_people_first() -> None:
     assert search.against == "human:f.csv"
 
 
-def test_a_judge_beside_nobody_says_what_it_can() -> None:
+def test_a_judge_without_a_reference_has_its_own_figures() -> None:
     """Ties need no second opinion."""
     (judge,) = judge_reliabilities([], ITEMS, _scores("referee:m", 1.0), is_simulated=False)
     assert judge.against == ""

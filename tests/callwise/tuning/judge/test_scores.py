@@ -46,14 +46,14 @@ def test_an_id_is_sixteen_digits_of_sha256() -> None:
         {"repeat": -1},
     ],
 )
-def test_a_score_that_nobody_could_use_is_refused(wrong: dict[str, float]) -> None:
+def test_an_unusable_score_is_refused(wrong: dict[str, float]) -> None:
     """A mean over such scores would be no number, or a lie."""
     fields = {"turn": 0, "value": 5.0, "scale_low": 1.0, "scale_high": 10.0, **wrong}
     with pytest.raises(ValueError, match="got"):
         Score(by="referee:m", conversation="talk", reply_id="a", **fields)  # type: ignore[arg-type]
 
 
-def test_of_two_scores_with_one_key_the_later_stands() -> None:
+def test_of_two_scores_with_one_key_the_later_is_kept() -> None:
     """A table that was appended to twice has the last word once."""
     old = Score("referee:m", "talk", 0, "a", 5.0, 1.0, 10.0)
     new = Score("referee:m", "talk", 0, "a", 6.0, 1.0, 10.0)
@@ -106,7 +106,7 @@ def test_of_one_kind_the_one_that_saw_most_counts(score_of: Any) -> None:
 
 
 def test_old_quality_does_not_stay(row_of: Any, score_of: Any) -> None:
-    """Rows that were joined before are joined anew, and with nothing to nothing."""
+    """Rows that were joined before are joined again, and with nothing to nothing."""
     row = row_of("x", "b", quality=3.0, quality_by="human:l.csv", quality_spread=1.0)
     (joined,) = with_quality([row], [score_of("referee:m", "a", 7)])
     assert (joined.quality, joined.quality_by, joined.quality_spread) == (None, "", 0.0)
@@ -115,9 +115,9 @@ def test_old_quality_does_not_stay(row_of: Any, score_of: Any) -> None:
 
 
 def test_a_reply_that_is_not_known_has_no_quality(row_of: Any, score_of: Any) -> None:
-    """An empty reply of an exact turn was judged; no id elsewhere means that nobody knows."""
+    """An empty reply of an exact turn was judged; no id elsewhere means that it is not known."""
     scores = [score_of("referee:m", "", 1.0)]
-    rows = [row_of("x", ""), row_of("y", "", standing=Coverage.MISSING, is_reply_exact=False)]
+    rows = [row_of("x", ""), row_of("y", "", coverage=Coverage.MISSING, is_reply_exact=False)]
     assert [row.quality for row in with_quality(rows, scores)] == [1.0, None]
 
 
@@ -125,15 +125,13 @@ def test_a_stand_in_has_a_spread(row_of: Any, score_of: Any) -> None:
     """Its quality is an estimate of the reply's that a real run would give."""
     rows = [
         row_of("x", "a"),
-        row_of("y", "b", standing=Coverage.BOUNDED, diverged_at=3, is_reply_exact=False),
-        row_of("z", "b", standing=Coverage.BOUNDED, diverged_at=9, is_reply_exact=True),
+        row_of("y", "b", coverage=Coverage.BOUNDED, diverged_at=3, is_reply_exact=False),
+        row_of("z", "b", coverage=Coverage.BOUNDED, diverged_at=9, is_reply_exact=True),
     ]
     scores = [score_of("referee:m", "a", 6), score_of("referee:m", "b", 8)]
     joined = with_quality(rows, scores)
     assert [row.quality for row in joined] == [6, 8, 8]
     assert [row.quality_spread for row in joined] == [0, pytest.approx(2.0), 0]
-    given_spread = with_quality(rows, scores, estimate_spread=0.5)
-    assert [row.quality_spread for row in given_spread] == [0, 0.5, 0]
 
 
 def test_the_spread_is_that_of_two_replies_to_one_turn() -> None:

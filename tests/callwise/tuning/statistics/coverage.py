@@ -1,6 +1,6 @@
 """The share of simulated sweeps whose 95 % interval covers a known truth.
 
-A sweep is covered when the interval holds the mean over all turns that could have been met.
+A sweep is covered when the interval contains the mean over all turns that could have been met.
 """
 
 from collections.abc import Callable, Mapping
@@ -25,24 +25,24 @@ SWEEPS = 1_000
 DRAWS = 1_000
 
 
-def _holds(low: float | None, high: float | None, truth: float) -> bool:
+def _contains(low: float | None, high: float | None, truth: float) -> bool:
     return low is not None and high is not None and low <= truth <= high
 
 
 def _mean(panel: Panel, truths: tuple[float, ...], seed: int) -> bool:
     found = mean_intervals(panel, seed=seed, draws=DRAWS)["s0"]
-    return _holds(found.low, found.high, truths[0])
+    return _contains(found.low, found.high, truths[0])
 
 
 def _difference(panel: Panel, truths: tuple[float, ...], seed: int) -> bool:
     found = paired_difference(panel, "s2", "s0", seed=seed, draws=DRAWS)
-    return _holds(found.low, found.high, truths[2] - truths[0])
+    return _contains(found.low, found.high, truths[2] - truths[0])
 
 
 def _together(panel: Panel, truths: tuple[float, ...], seed: int) -> bool:
     found = compare_with(panel, "s0", seed=seed, draws=DRAWS)
     return all(
-        _holds(each.together.low, each.together.high, truths[int(name[1:])] - truths[0])
+        _contains(each.together.low, each.together.high, truths[int(name[1:])] - truths[0])
         for name, each in found.items()
     )
 
@@ -51,7 +51,7 @@ def _best(panel: Panel, truths: tuple[float, ...], seed: int) -> bool:
     found = compare_with_best(panel, seed=seed, draws=DRAWS).gaps()
     gaps = [truth - max(*truths[:at], *truths[at + 1 :]) for at, truth in enumerate(truths)]
     return all(
-        _holds(found[f"s{at}"].low, found[f"s{at}"].high, gap) for at, gap in enumerate(gaps)
+        _contains(found[f"s{at}"].low, found[f"s{at}"].high, gap) for at, gap in enumerate(gaps)
     )
 
 
@@ -64,7 +64,7 @@ ASKED: Mapping[str, Callable[[Panel, tuple[float, ...], int], bool]] = {
 
 
 def coverage(world: World, asked: str, *, conversations: int, sweeps: int = SWEEPS) -> float:
-    """Return the share of sweeps whose interval holds the truth, in [0, 1].
+    """Return the share of sweeps whose interval contains the truth, in [0, 1].
 
     Args:
         world: where the figures come from.
@@ -81,7 +81,7 @@ def coverage(world: World, asked: str, *, conversations: int, sweeps: int = SWEE
 
 
 def drop_rate(
-    world: World, best: int, *, alpha: float, races: int, looks: tuple[int, ...]
+    world: World, best: int, *, alpha: float, races: int, counts: tuple[int, ...]
 ) -> float:
     """Return the share of races in which a best setting is dropped, in [0, 1].
 
@@ -90,14 +90,14 @@ def drop_rate(
         best: place of a setting that no other beats in truth.
         alpha: of each race.
         races: how many.
-        looks: conversations at each look; the last are all that are planned.
+        counts: conversations at each analysis; the last are all that are planned.
     """
     rng = np.random.default_rng(best)
     drops = 0
     for seed in range(races):
-        whole = world.panel(rng, looks[-1])
-        race = SettingRace(whole.settings, looks[-1], alpha)
-        for count in looks:
+        whole = world.panel(rng, counts[-1])
+        race = SettingRace(whole.settings, counts[-1], alpha)
+        for count in counts:
             quality = first_conversations(whole, count)
             cost = with_figures(quality, np.ones(quality.values.shape))
             race = race.tell(cost, quality, seed=seed, draws=DRAWS)
@@ -106,9 +106,9 @@ def drop_rate(
 
 
 def estimated_coverage(share: float, *, conversations: int, sweeps: int) -> tuple[float, float]:
-    """Return how often an interval holds the truth where part of a setting is estimated.
+    """Return how often an interval contains the truth where part of a setting is estimated.
 
-    Settings differ by a constant each, drawn anew for each sweep; that is what an estimate made
+    Settings differ by a constant each, drawn again for each sweep; that is what an estimate made
     of other settings' replies cannot know.
 
     Args:
@@ -118,7 +118,8 @@ def estimated_coverage(share: float, *, conversations: int, sweeps: int) -> tupl
 
     Returns:
         The share of sweeps in which the interval of its difference from a setting that is fully
-        known holds the truth, and the share of estimates whose own 95 % range holds the figure.
+        known contains the truth, and the share of estimates whose own 95 % range contains the
+        figure.
     """
     rng = np.random.default_rng(conversations)
     hits, inside = 0, []
@@ -137,5 +138,5 @@ def estimated_coverage(share: float, *, conversations: int, sweeps: int) -> tupl
             - WORLDS["skewed"].truths[2]
             + float(shift[0, 0] - shift[2, 0])
         )
-        hits += _holds(found.low, found.high, truth)
+        hits += _contains(found.low, found.high, truth)
     return hits / sweeps, float(np.mean(inside))

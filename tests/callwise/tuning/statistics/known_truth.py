@@ -1,4 +1,4 @@
-"""Simulated sweeps whose true means are known, to hold statistics against.
+"""Simulated sweeps whose true means are known, as a reference for statistics.
 
 Conversations have 2 to 30 turns. Turns of one conversation resemble each other, figures are
 skewed, and four settings differ by effects of their own in each conversation.
@@ -26,7 +26,7 @@ class World:
     """How a sweep's figures come about.
 
     Args:
-        what: in words.
+        what: a description.
         draw: makes (S, T) figures of a generator and the (T,) conversation of each turn.
         truths: (S,) means over all turns that could be met.
     """

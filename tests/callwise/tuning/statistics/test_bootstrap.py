@@ -61,7 +61,7 @@ def test_too_few_conversations_carry_a_mean_and_no_interval(count, word):
     assert f"needs {MIN_CONVERSATIONS}" in found.why_none
 
 
-def test_a_setting_of_which_nothing_is_known_says_so():
+def test_a_setting_of_which_nothing_is_known_has_a_reason():
     """There is no mean to show either."""
     found = mean_intervals(panel([[np.nan] * 6, [1.0] * 6], [1] * 6))["a"]
     assert (found.mean, found.low, found.turns) == (None, None, 0)
@@ -69,7 +69,7 @@ def test_a_setting_of_which_nothing_is_known_says_so():
 
 
 def test_a_panel_without_turns_or_settings_is_no_crash():
-    """Nothing in, nothing said."""
+    """No settings, no intervals."""
     assert mean_intervals(panel(np.zeros((2, 0)), []))["b"].mean is None
     nothing = Panel((), (), np.zeros(0, dtype=int), np.zeros((0, 0)), np.zeros((0, 0)))
     assert mean_intervals(nothing) == {}
@@ -184,7 +184,7 @@ def test_arguments_that_make_no_sense_are_named():
 
 
 @pytest.mark.parametrize("asked", ["mean", "difference"])
-def test_intervals_hold_the_truth_about_as_often_as_they_say(asked):
+def test_intervals_contain_the_truth_about_as_often_as_their_level(asked):
     """Of 300 sweeps with 10 skewed conversations, 91 to 99 in 100."""
     assert 0.91 <= coverage(WORLDS["skewed"], asked, conversations=10, sweeps=300) <= 0.99
 
@@ -193,7 +193,7 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say(asked):
 @pytest.mark.parametrize("conversations", [10, 20, 40])
 @pytest.mark.parametrize("asked", ["mean", "difference"])
 @pytest.mark.parametrize("world", ["skewed", "judged"])
-def test_intervals_hold_the_truth_in_93_to_97_of_100(world, asked, conversations):
+def test_intervals_contain_the_truth_in_93_to_97_of_100(world, asked, conversations):
     """Over 1,000 sweeps."""
     found = coverage(WORLDS[world], asked, conversations=conversations, sweeps=1_000)
     assert 0.93 <= found <= 0.97

@@ -1,4 +1,4 @@
-"""Settings beside the best, whichever it is."""
+"""Settings compared with the best, whichever it is."""
 
 import numpy as np
 import pytest
@@ -29,23 +29,23 @@ def noise(rows, conversations=20, seed=0):
     return np.random.default_rng(seed).normal(0, 1, (rows, 2 * conversations))
 
 
-def compared(bounds, differences):
+def compared(lower_bound, differences):
     """Return a comparison of given numbers."""
-    count = len(bounds)
+    count = len(lower_bound)
     return BestComparison(
         settings=tuple("abc"[:count]),
         left_out=(),
         level=0.95,
         differences=np.array(differences, dtype=float),
         standard_errors=np.ones((count, count)),
-        bounds=np.array(bounds, dtype=float),
+        lower_bound=np.array(lower_bound, dtype=float),
     )
 
 
 def test_the_gap_follows_from_the_bounds_by_hand():
     """C is shown to lie below a, so only a and b bound the losses."""
     found = compared(
-        bounds=[[0, -1, 1], [-3, 0, -1], [-5, -4, 0]],
+        lower_bound=[[0, -1, 1], [-3, 0, -1], [-5, -4, 0]],
         differences=[[0, 1, 3], [-1, 0, 2], [-3, -2, 0]],
     ).gaps()
     assert [found[name].can_be_best for name in "abc"] == [True, True, False]
@@ -76,13 +76,13 @@ def test_twins_are_at_no_distance_from_each_other():
 
 
 def test_a_single_setting_is_the_best_there_is():
-    """Nothing bounds it from above."""
+    """There is no upper limit."""
     gap = compare_with_best(panel(noise(1))).gap_of("s0")
     assert (gap.low, gap.high, gap.observed, gap.can_be_best) == (0.0, None, None, True)
 
 
 def test_settings_without_enough_conversations_are_left_out():
-    """They are named, and nothing is said of them."""
+    """They are named, without a verdict."""
     values = noise(3)
     values[1, 8:] = np.nan
     found = compare_with_best(panel(values))
@@ -91,7 +91,7 @@ def test_settings_without_enough_conversations_are_left_out():
 
 
 def test_settings_that_share_no_turn_bound_nothing():
-    """Half a sweep each: no loss can be told, and none is."""
+    """Half a sweep each: no loss can be computed, and none is."""
     values = noise(2)
     values[0, :20] = np.nan
     values[1, 20:] = np.nan
@@ -104,14 +104,14 @@ def test_a_level_past_the_draws_bounds_nothing_but_what_never_varies():
     """A part of alpha too thin for the draws decides nothing."""
     values = noise(2)
     found = compare_with_best(panel([*values, values[0] + 1]), level=0.9999, draws=500)
-    assert found.bounds[1, 0] == -np.inf
-    assert found.bounds[2, 0] == pytest.approx(1.0)
+    assert found.lower_bound[1, 0] == -np.inf
+    assert found.lower_bound[2, 0] == pytest.approx(1.0)
 
 
 def test_what_a_verdict_needs_is_what_its_hardest_rival_needs():
     """Within the margin by what is seen: more conversations for the closest call."""
     found = compared(
-        bounds=[[0, -1, -1], [-2, 0, -1], [-3, -2, 0]],
+        lower_bound=[[0, -1, -1], [-2, 0, -1], [-3, -2, 0]],
         differences=[[0, 0.5, 1], [-0.5, 0, 0.5], [-1, -0.5, 0]],
     )
     near = found.needed("b", 1.0, conversations=10, turns=100)
@@ -123,7 +123,7 @@ def test_what_a_verdict_needs_is_what_its_hardest_rival_needs():
         compare_with_best(panel(noise(2)), level=1.0)
 
 
-def test_all_gaps_hold_together_about_as_often_as_they_say():
+def test_all_gaps_are_valid_together_about_as_often_as_their_level():
     """Of 200 sweeps whose losses are skewed against us, 90 in 100 or more."""
     assert coverage(WORLDS["left-skewed"], "best", conversations=20, sweeps=200) >= 0.9
 
@@ -159,8 +159,8 @@ def test_a_setting_with_rare_differences_does_not_widen_the_others():
     plain = compare_with(panel(values), "s0")["s1"].together
     rare = values[0].copy()
     rare[5] += 1.0
-    beside = compare_with(panel([*values, rare]), "s0")["s1"].together
-    assert beside.high - beside.low < 1.15 * (plain.high - plain.low)
+    with_rare = compare_with(panel([*values, rare]), "s0")["s1"].together
+    assert with_rare.high - with_rare.low < 1.15 * (plain.high - plain.low)
 
 
 def test_shifts_are_found_and_equal_settings_are_not():
@@ -198,8 +198,8 @@ def test_settings_that_share_few_conversations_are_left_without_a_verdict():
 
 def test_an_unknown_reference_is_an_error():
     """Its name is in it."""
-    with pytest.raises(KeyError, match="nobody"):
-        compare_with(panel(skewed(2)), "nobody")
+    with pytest.raises(KeyError, match="absent"):
+        compare_with(panel(skewed(2)), "absent")
 
 
 def test_holm_by_hand():
@@ -209,6 +209,6 @@ def test_holm_by_hand():
     assert holm(np.array([])).tolist() == []
 
 
-def test_all_intervals_hold_together_about_as_often_as_they_say():
+def test_all_intervals_are_valid_together_about_as_often_as_their_level():
     """Of 300 sweeps, 91 to 99 in 100."""
     assert 0.91 <= coverage(WORLDS["skewed"], "together", conversations=20, sweeps=300) <= 0.99

@@ -32,7 +32,7 @@ def test_draws_too_few_for_a_tail_give_no_bound():
 
 
 def test_the_common_factor_is_the_farthest_figure_in_its_own_reach():
-    """A figure that never moves counts for nothing, and one figure needs no factor."""
+    """A figure that never varies counts for nothing, and one figure needs no factor."""
     rng = np.random.default_rng(0)
     distances = rng.normal(size=(5, 999))
     critical = critical_values_of(distances, 0.025)

@@ -56,7 +56,7 @@ def test_what_is_not_known_is_not_on_the_front():
 
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=12))
-def test_the_front_is_what_its_definition_says(points):
+def test_the_front_agrees_with_its_definition(points):
     """For any points, as a double loop finds it."""
     wanted = [
         not any(c <= cost and q >= quality and (c, q) != (cost, quality) for c, q in points)
@@ -106,7 +106,7 @@ def test_a_setting_without_quality_is_left_out_and_named():
         (np.zeros((0, 20)), np.zeros((0, 20)), "at least one setting"),
     ],
 )
-def test_an_empty_front_says_the_way_out(cost, quality, word):
+def test_an_empty_front_names_the_remedy(cost, quality, word):
     """It is a result, not a crash."""
     found = pareto_front(panel(cost), panel(quality))
     assert (found.front, found.points, found.knee) == ((), {}, None)

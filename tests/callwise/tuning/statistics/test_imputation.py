@@ -35,7 +35,7 @@ def test_an_estimate_is_the_mean_of_the_others_on_the_turn_by_hand():
     assert found.spread[is_known].tolist() == [0.0] * 5
 
 
-def test_a_turn_that_nobody_is_known_on_takes_the_settings_own_mean():
+def test_a_turn_without_a_known_cell_takes_the_settings_own_mean():
     """With the spread of all known cells, which is wider."""
     values = [[2.0, 4.0, np.nan], [4.0, 6.0, np.nan], [np.nan, np.nan, np.nan]]
     found = impute(panel(values), ~np.isnan(values))
@@ -47,7 +47,7 @@ def test_a_turn_that_nobody_is_known_on_takes_the_settings_own_mean():
 
 
 def test_what_cannot_be_estimated_stays_unknown():
-    """No known cell, or a single one that says nothing of spread."""
+    """No known cell, or a single one, which has no spread."""
     nothing = impute(panel([[1.0, 2.0]]), np.zeros((1, 2), dtype=bool))
     assert np.isnan(nothing.values).all()
     assert (nothing.spread == 0).all()
@@ -57,7 +57,7 @@ def test_what_cannot_be_estimated_stays_unknown():
 
 
 def test_a_missing_figure_is_never_taken_as_known():
-    """Whatever the mask says."""
+    """Whatever the mask has."""
     found = impute(panel([[np.nan, 2.0], [3.0, 5.0]]), np.ones((2, 2), dtype=bool))
     assert found.values[0, 0] == 3.0
     assert found.spread[0, 0] > 0
@@ -101,15 +101,15 @@ def test_the_shared_error_grows_with_how_settings_differ():
     )
 
 
-def test_where_nothing_says_how_settings_differ_all_error_is_shared():
+def test_all_error_is_shared_where_settings_share_no_turn():
     """One setting measured alone, or none; and equal replies share none."""
     assert shared_error(panel([[1.0, 2.0], [1.0, 2.0]], spread=[[0, 0], [1, 1]])) == 1.0
     assert shared_error(panel([[np.nan] * 2, [np.nan] * 2])) == 1.0
     assert shared_error(panel([[1.0, 2.0], [1.0, 2.0]])) == 0.0
 
 
-def test_predictions_and_their_intervals_hold_what_they_stand_for():
-    """95 % ranges of estimates hold 93 to 97 of 100, intervals on them 88 or more of 100."""
+def test_predictions_and_their_intervals_contain_the_truth():
+    """95 % ranges of estimates contain 93 to 97 of 100, intervals on them 88 or more of 100."""
     covered, inside = estimated_coverage(0.4, conversations=15, sweeps=150)
     assert covered >= 0.88
     assert 0.93 <= inside <= 0.97

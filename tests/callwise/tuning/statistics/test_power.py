@@ -23,7 +23,7 @@ def test_a_loss_past_the_margin_would_be_shown_as_such():
 
 
 def test_no_number_decides_on_the_margin_itself():
-    """Nor does an absurd one right beside it."""
+    """Nor does an absurd one next to it."""
     on = needed_for(-0.1, 0.2, margin=0.1, critical=2.0, conversations=10, turns=10)
     assert (on.more_conversations, on.verdict) == (None, "")
     assert "margin itself" in on.why_none

@@ -26,8 +26,8 @@ def panel(values, names="abcd", turns=3):
     )
 
 
-def told(race, means, costs, conversations, seed=0):
-    """Return the race after a look at so many conversations."""
+def analysed(race, means, costs, conversations, seed=0):
+    """Return the race after an analysis of so many conversations."""
     rng = np.random.default_rng(seed)
     size = (len(means), conversations * 3)
     quality = np.array(means)[:, None] + rng.normal(0, 0.3, size)
@@ -37,18 +37,18 @@ def told(race, means, costs, conversations, seed=0):
 
 def test_what_costs_more_and_is_worse_leaves():
     """The cheap bad one stays, since nothing cheaper beats it."""
-    race = told(SettingRace(tuple("abc"), 40), [0.0, 2.0, 1.0], [2, 5, 8], 15)
+    race = analysed(SettingRace(tuple("abc"), 40), [0.0, 2.0, 1.0], [2, 5, 8], 15)
     assert race.ask() == ("a", "b")
     assert [(each.setting, each.beaten_by) for each in race.dropped] == [("c", "b")]
-    assert (race.dropped[0].look, race.dropped[0].conversations) == (1, 15)
+    assert (race.dropped[0].analysis, race.dropped[0].conversations) == (1, 15)
 
 
 def test_equal_cost_is_no_protection():
     """At the same cost the worse one leaves."""
-    assert told(SettingRace(tuple("ab"), 40), [0.0, 2.0], [5, 5], 15).ask() == ("b",)
+    assert analysed(SettingRace(tuple("ab"), 40), [0.0, 2.0], [5, 5], 15).ask() == ("b",)
 
 
-def test_a_cost_that_is_not_shown_to_be_lower_drops_nobody():
+def test_a_cost_that_is_not_shown_to_be_lower_drops_none():
     """Cost is measured too."""
     rng = np.random.default_rng(0)
     cost = rng.normal(5, 3, (2, 45))
@@ -56,27 +56,27 @@ def test_a_cost_that_is_not_shown_to_be_lower_drops_nobody():
     assert SettingRace(tuple("ab"), 40).tell(panel(cost), panel(quality)).ask() == ("a", "b")
 
 
-def test_looks_before_ten_conversations_and_past_the_plan_drop_nobody():
+def test_analyses_before_ten_conversations_and_past_the_plan_drop_nothing():
     """The first spend nothing, and at the end nothing is left to spend."""
-    race = told(SettingRace(tuple("ab"), 20), [0.0, 2.0], [5, 5], 9)
-    assert (race.looks, race.alpha_spent, race.dropped) == (1, 0.0, ())
-    race = told(race, [1.0, 1.0], [5, 5], 20)
+    race = analysed(SettingRace(tuple("ab"), 20), [0.0, 2.0], [5, 5], 9)
+    assert (race.analyses, race.alpha_spent, race.dropped) == (1, 0.0, ())
+    race = analysed(race, [1.0, 1.0], [5, 5], 20)
     assert race.alpha_spent == pytest.approx(0.05)
-    late = told(race, [0.0, 2.0], [5, 5], 30)
+    late = analysed(race, [0.0, 2.0], [5, 5], 30)
     assert late.ask() == ("a", "b")
-    assert late.looks == 3
+    assert late.analyses == 3
 
 
-def test_dropped_settings_may_be_missing_from_later_looks():
-    """Or still stand there with what they had."""
-    race = told(SettingRace(tuple("abc"), 40), [0.0, 2.0, 1.0], [2, 5, 8], 15)
+def test_dropped_settings_may_be_missing_from_later_analyses():
+    """Or be there with their earlier figures."""
+    race = analysed(SettingRace(tuple("abc"), 40), [0.0, 2.0, 1.0], [2, 5, 8], 15)
     for rows in (2, 3):
-        assert told(race, [0.0, 2.0, 1.0][:rows], [2, 5, 8][:rows], 20).looks == 2
+        assert analysed(race, [0.0, 2.0, 1.0][:rows], [2, 5, 8][:rows], 20).analyses == 2
     with pytest.raises(ValueError, match="'b'"):
-        told(race, [0.0], [2.0], 20)
+        analysed(race, [0.0], [2.0], 20)
 
 
-def test_a_cost_known_in_few_conversations_drops_nobody():
+def test_a_cost_known_in_few_conversations_drops_none():
     """A price list for one conversation is none."""
     cost = np.full((2, 45), np.nan)
     cost[:, :3] = [[5.0] * 3, [9.0] * 3]
@@ -84,7 +84,7 @@ def test_a_cost_known_in_few_conversations_drops_nobody():
     assert SettingRace(tuple("ab"), 40).tell(panel(cost), panel(quality)).dropped == ()
 
 
-def test_a_ring_of_settings_drops_nobody_on_its_account():
+def test_a_ring_of_settings_drops_none_of_them():
     """Over different turns a may beat b, b beat c, and c beat a."""
     quality = np.random.default_rng(0).normal(0, 0.1, (3, 90))
     for at in range(3):
@@ -115,13 +115,13 @@ def test_alpha_is_spent_in_order_and_never_past_itself(first, second):
 
 @pytest.mark.parametrize("world", ["judged", "equal"])
 def test_a_best_setting_is_dropped_no_more_often_than_alpha(world):
-    """Of 100 races with three looks, at alpha .1, in at most 17: three errors above 10."""
-    rate = drop_rate(WORLDS[world], 2, alpha=0.1, races=100, looks=(10, 16, 24))
+    """Of 100 races with three analyses, at alpha .1, in at most 17: three errors above 10."""
+    rate = drop_rate(WORLDS[world], 2, alpha=0.1, races=100, counts=(10, 16, 24))
     assert rate <= 0.17
 
 
 @pytest.mark.slow
 def test_a_best_setting_is_dropped_no_more_often_than_alpha_over_many_races():
-    """Of 1,000 races with five looks, at alpha .05."""
-    looks = (10, 15, 20, 30, 40)
-    assert drop_rate(WORLDS["judged"], 2, alpha=0.05, races=1_000, looks=looks) <= 0.05
+    """Of 1,000 races with five analyses, at alpha .05."""
+    counts = (10, 15, 20, 30, 40)
+    assert drop_rate(WORLDS["judged"], 2, alpha=0.05, races=1_000, counts=counts) <= 0.05

@@ -43,13 +43,13 @@ def test_the_cheapest_within_the_margin_is_chosen_and_shown():
     assert found.difference.low < found.difference.mean < found.difference.high
     assert (found.saving.mean, found.saving.low, found.saving.high) == (8.0, 8.0, 8.0)
     assert found.scale == "0.01 of 10, the stated scale"
-    assert found.in_words() == (
+    assert found.sentence() == (
         "balanced is the cheapest setting shown to be at most 0.1 below the best in quality, from "
         "40 conversations and 200 turns, at 95% confidence."
     )
 
 
-def test_without_a_scale_the_margin_is_of_the_sweeps_own_gap_and_says_so():
+def test_without_a_scale_the_margin_is_of_the_sweeps_own_gap_and_this_is_named():
     """The gap between the best and the worst mean."""
     cost, quality = sweep([0.0, 2.0])
     found = recommend(cost, quality)
@@ -60,18 +60,18 @@ def test_without_a_scale_the_margin_is_of_the_sweeps_own_gap_and_says_so():
     assert (found.chosen, found.best) == ("frugal", "frugal")
 
 
-def test_what_is_not_shown_is_said_not_to_be():
+def test_a_choice_that_is_not_shown_is_marked():
     """With noise, the cheapest not shown worse is named, and what a verdict would take."""
     cost, quality = sweep([0.98, 1.0], noise=1.0, conversations=10)
     found = recommend(cost, quality, scale_width=10.0)
     assert (found.chosen, found.is_shown) == ("instant", False)
     assert found.open_settings == ("instant",)
     assert found.needed.more_conversations is None or found.needed.more_conversations > 0
-    assert "that may be at most 0.1 below the best in quality, not shown by" in found.in_words()
+    assert "that may be at most 0.1 below the best in quality, not shown by" in found.sentence()
 
 
 def test_a_cheaper_setting_that_is_still_open_is_named():
-    """A verdict stands, and more conversations might save more."""
+    """A verdict is kept, and more conversations might save more."""
     rng = np.random.default_rng(1)
     size = 40 * 5
     base = rng.normal(0, 1, size)
@@ -82,27 +82,27 @@ def test_a_cheaper_setting_that_is_still_open_is_named():
     assert found.chosen in {"frugal", "balanced"}
     if found.chosen == "balanced":
         assert found.open_settings == ("frugal",)
-        assert "frugal" in found.in_words().split(";")[-1]
+        assert "frugal" in found.sentence().split(";")[-1]
 
 
 def test_simulated_results_say_so_first():
     """Whatever the verdict."""
     cost, quality = sweep([0.0, 2.0])
-    assert recommend(cost, quality, is_simulated=True).in_words().startswith("Simulated: ")
+    assert recommend(cost, quality, is_simulated=True).sentence().startswith("Simulated: ")
     few = recommend(*sweep([0.0, 2.0], conversations=3), is_simulated=True)
-    assert few.in_words().startswith("Simulated: no setting can be recommended")
+    assert few.sentence().startswith("Simulated: no setting can be recommended")
 
 
 @pytest.mark.parametrize("conversations", [1, 4])
 def test_too_few_conversations_carry_no_recommendation(conversations):
-    """The result says how many there are and how many it takes."""
+    """The result names how many there are and how many are needed."""
     found = recommend(*sweep([0.0, 2.0], conversations=conversations))
     assert (found.chosen, found.saving, found.low) == (None, None, None)
     assert f"has {conversations} conversation" in found.why_none
-    assert "needs 5" in found.in_words()
+    assert "needs 5" in found.sentence()
 
 
-def test_estimates_are_counted_and_said():
+def test_estimates_are_counted_and_named():
     """The share of turns on which both qualities were measured."""
     cost, quality = sweep([0.0, 2.0, 2.0])
     spread = np.zeros(quality.values.shape)
@@ -110,7 +110,7 @@ def test_estimates_are_counted_and_said():
     estimated = panel(quality.values, 40, spread)
     found = recommend(cost, estimated, scale_width=10.0)
     assert found.exact_share == pytest.approx(0.75)
-    assert "25% of them with an estimated quality" in found.in_words()
+    assert "25% of them with an estimated quality" in found.sentence()
 
 
 def test_a_setting_without_a_price_can_be_best_and_is_not_chosen():

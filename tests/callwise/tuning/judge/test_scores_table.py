@@ -7,8 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from callwise.calls import ConfigError, FormatError
-from callwise.tuning.judge.score_file import COLUMNS, read_scores, write_scores
-from callwise.tuning.judge.scores import Score, in_order
+from callwise.tuning.judge.scores import COLUMNS, Score, in_order, read_scores, write_scores
 
 A = Score("referee:m", "talk", 0, "a" * 16, 5.2, 1.0, 10.0)
 B = Score("referee:m:pairwise", "talk", 1, "b" * 16, 1.0, 0.0, 1.0, 2, "first", "pairwise", "a")
@@ -61,7 +60,7 @@ def test_no_cell_starts_as_a_formula(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cut", range(1, 60, 7))
-def test_a_half_written_last_row_is_dropped_and_said(tmp_path: Path, cut: int) -> None:
+def test_a_half_written_last_row_is_dropped_with_a_notice(tmp_path: Path, cut: int) -> None:
     """The rows before it are read."""
     path = tmp_path / "scores.csv"
     odd = Score("referee:m", 'a "quoted"\nid 在', 3, "c" * 16, 4.0, 1.0, 10.0)
@@ -106,7 +105,7 @@ def test_a_table_that_a_spreadsheet_saved_is_read(tmp_path: Path) -> None:
 def test_a_row_that_is_no_score_is_named_by_its_line(
     tmp_path: Path, row: str, line: int, words: str
 ) -> None:
-    """A whole row is not dropped: somebody wrote it, and has to know."""
+    """A whole row is not dropped: its writer has to know."""
     path = tmp_path / "scores.csv"
     write_scores(path, [A])
     path.write_text(f"{path.read_text()}{row}\n")
