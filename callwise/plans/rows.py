@@ -88,10 +88,10 @@ def plan_rows(
         "",
         *(f"{scenario.name}: {scenario.meaning}" for scenario in scenarios),
     ]
-    bounds = ", ".join(scenario.name for scenario in plan.scenarios if scenario.other_ways)
-    if bounds:
+    largest = ", ".join(scenario.name for scenario in plan.scenarios if scenario.other_ways)
+    if largest:
         rows.append(
-            f"{bounds}: counts calls, each figure the largest of several ways, so that roles, "
+            f"{largest}: counts calls, each figure the largest of several ways, so that roles, "
             "nodes and purposes may add up to more than asked; attempts are in the requests."
         )
     unpriced = sorted({role.value for s in scenarios for role in s.counts.unpriced_roles})

@@ -143,7 +143,7 @@ class ScenarioPlan:
 
     Args:
         name: e.g. `default`, `early_exit`, `worst`.
-        meaning: in words, for people.
+        meaning: a sentence for people.
         steps: the calls and how they wait.
         other_ways: the same with other calls in their places, where it is not known which
             will be asked. Each count is then the largest over all ways; rounds and seconds

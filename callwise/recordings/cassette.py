@@ -34,7 +34,7 @@ from callwise.calls.errors import CassetteMiss, FormatError
 from callwise.calls.key import CallKey
 from callwise.recordings.cassette_file import CassetteFile, RecordingStopped, Write
 from callwise.recordings.cassette_format import (
-    Scrub,
+    Redact,
     decode_exchange,
     exchange_document,
     lane_digest,
@@ -119,7 +119,7 @@ class Cassette:
 
     Args:
         file: open; owned, and closed with the cassette.
-        scrub: takes secrets out of the texts of errors before they are written.
+        redact: takes secrets out of the texts of errors before they are written.
         normaliser: what the keys of this cassette leave out.
     """
 
@@ -128,14 +128,14 @@ class Cassette:
         file: CassetteFile,
         mode: CassetteMode,
         *,
-        scrub: Scrub = _unchanged,
+        redact: Redact = _unchanged,
         normaliser: Normaliser | None = None,
     ) -> None:
         self._file = file
         self._ends = _Ends(file)
         self._keys = CassetteKeys(file, normaliser or Normaliser())
         self._mode = mode
-        self._scrub = scrub
+        self._redact = redact
         self._played_count = 0
         self._unrecorded_count = 0
         self._failure: RecordingStopped | None = None
@@ -215,7 +215,7 @@ class Cassette:
         try:
             own = self._keys.own(key, call, where)
             document = exchange_document(
-                own, call, where, exchange, scrub=self._scrub, session=len(self._file.index)
+                own, call, where, exchange, redact=self._redact, session=len(self._file.index)
             )
             self._file.append(document)
         except RecordingStopped as stopped:
@@ -295,7 +295,7 @@ def open_cassette(
     path: str | Path,
     mode: CassetteMode = CassetteMode.STRICT,
     *,
-    scrub: Scrub = _unchanged,
+    redact: Redact = _unchanged,
     write: Write = write_at,
     sync: Callable[[int], None] = os.fsync,
     clock: Callable[[], float] = time.monotonic,
@@ -306,7 +306,7 @@ def open_cassette(
 
     Args:
         mode: reads only, unless said otherwise.
-        scrub: takes secrets out of the texts of errors before they are written.
+        redact: takes secrets out of the texts of errors before they are written.
         write: how bytes reach the file; for tests of a full disk.
         sync: puts what was written on the disk; see `cassette_file`.
         clock: returns seconds, for when that is due.
@@ -344,4 +344,4 @@ def open_cassette(
     except ValueError as error:
         file.close()
         raise FormatError(where, 1, str(error)) from error
-    return Cassette(file, mode, scrub=scrub, normaliser=normaliser)
+    return Cassette(file, mode, redact=redact, normaliser=normaliser)

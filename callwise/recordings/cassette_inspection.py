@@ -360,22 +360,22 @@ def explain_miss(
         f"turn {where.turn}, node {where.node}, role {where.role.value}, "
         f"purpose {where.purpose.value} (scope {where.scope})"
     )
-    advice = (
+    hint = (
         "To ask the model for what is missing, replay with --mode new-episodes "
         "(in pytest: --callwise-record)."
     )
     if cassette.index.knows(bytes.fromhex(key)):
         again = "This very call is recorded, but all its recordings have been played already."
-        return f"{head}\n{again}\n{advice}"
+        return f"{head}\n{again}\n{hint}"
     prompt = prompt_of(normaliser.call(call))
     found = _nearest(cassette, _pieces(prompt), where)
     if found is None:
-        return f"{head}\nNothing of this node and purpose is recorded.\n{advice}"
+        return f"{head}\nNothing of this node and purpose is recorded.\n{hint}"
     entry, line = found[0], normaliser.value(found[1])
     difference = _piece_difference(_pieces(prompt), _pieces(line)) or _settings_difference(
         prompt, line, where, line
     )
     return (
         f"{head}\nnearest recording: line {cassette.number(entry)}, scope {found[1].get('scope')}\n"
-        f"{difference}\n{advice}"
+        f"{difference}\n{hint}"
     )

@@ -38,7 +38,7 @@ import orjson
 
 from callwise.calls.reply import Reply
 from callwise.recordings.cassette_format import COUNT_NAMES
-from callwise.recordings.cassette_header import SEAL_ADVICE, LineDamaged
+from callwise.recordings.cassette_header import SEAL_HINT, LineDamaged
 
 __all__ = ["Shared", "Sharing", "line_of", "restore", "shared_name", "whole_prompt"]
 
@@ -113,7 +113,7 @@ def shared_name(line: bytes) -> bytes | None:
     content = line.rstrip()
     name, fields = content[len(_SHARED) : _NAME_END], content[_NAME_END + 2 : -1]
     if content != b'%b%b",%b}' % (_SHARED, name, fields) or _name_of(fields) != name:
-        raise LineDamaged(f"it is not as it was written, its name does not fit it. {SEAL_ADVICE}")
+        raise LineDamaged(f"it is not as it was written, its name does not fit it. {SEAL_HINT}")
     return name
 
 

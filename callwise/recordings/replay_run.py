@@ -307,7 +307,7 @@ async def run_replay(
             folder.check_app_files()
         cassette_path = request.cassette or request.folder / "cassette.jsonl"
         cassette = stack.enter_context(
-            open_cassette(cassette_path, request.mode, scrub=scrub, normalise=request.normalise)
+            open_cassette(cassette_path, request.mode, redact=scrub, normalise=request.normalise)
         )
         recorder = RunRecorder(cassette)
 

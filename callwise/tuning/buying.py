@@ -88,7 +88,7 @@ class _Purchase:
     async def buy_all(self, settings: Sequence[Setting]) -> str:
         """Buy setting by setting; return why that stopped early, or nothing."""
         path = self.recording.cassette
-        with open_cassette(path, CassetteMode.NEW_EPISODES, scrub=scrub) as cassette:
+        with open_cassette(path, CassetteMode.NEW_EPISODES, redact=scrub) as cassette:
             for setting in settings:
                 try:
                     await self.buy(setting, RunRecorder(cassette))
@@ -103,7 +103,7 @@ class _Purchase:
             tape,
             settings_of(self.recording, setting),
             past=self.past,
-            shelf=self.shelf,
+            store=self.shelf,
             turns=self.turns_meant,
         )
         inexact = [each.turn for each in evaluated if each.diverged_at is not None]
@@ -124,9 +124,9 @@ class _Purchase:
                     settings_of(self.recording, setting),
                     turns,
                     recorder=recorder,
-                    purse=self.purse,
+                    budget=self.purse,
                     past=self.past,
-                    shelf=self.shelf,
+                    store=self.shelf,
                     max_concurrency=self.max_concurrency,
                     on_turn=lambda _: self._count(setting),
                 )

@@ -143,7 +143,7 @@ class CounterfactualEvaluator:
                     known.tape,
                     knobs,
                     past=self.past,
-                    shelf=known.shelf,
+                    store=known.shelf,
                     turns=recording.inputs[: self.max_turns],
                 )
             )

@@ -21,7 +21,7 @@ from callwise.calls.errors import CassetteMiss
 from callwise.calls.key import CallKey
 from callwise.memory.snapshot_memory import SnapshotBackend
 from callwise.recordings.app_protocol import Session, TurnInput, TurnResult
-from callwise.recordings.counterfactual.evaluation import Past, starting_book
+from callwise.recordings.counterfactual.evaluation import Past, starting_memory
 from callwise.recordings.counterfactual.reusable_cassette import ReusableCassette, StandInAnswers
 from callwise.recordings.held_files import open_fresh
 from callwise.recordings.learned_endpoints import ENDPOINTS_FILE
@@ -43,7 +43,7 @@ class SpendingCap:
     """What all purchases of a sweep may spend together, a referee's judging among them.
 
     Calls are exact. USD are reserved at what a like call cost when it was recorded and
-    settled at what each did cost, so they can be passed by what the calls in flight cost more.
+    settled at what each did cost, so open calls can exceed them by what they cost more.
 
     Args:
         max_calls: calls that may be sent; None for any number.
@@ -66,7 +66,7 @@ class SpendingCap:
             usd: what it costs, about; None when that is not known.
 
         Raises:
-            PurseEmpty: when it does not fit.
+            SpendingCapReached: when it does not fit.
         """
         if self.max_calls is not None and self.calls >= self.max_calls:
             raise SpendingCapReached(
@@ -98,7 +98,7 @@ class SpendingCap:
         return None if self.max_usd is None else max(self.max_usd - self.usd, 0.0)
 
     def spend(self, calls: int, usd: float, unknown_usd: int) -> None:
-        """Count calls that were sent under their own limits, which this purse had set.
+        """Count calls that were sent under their own limits, which this budget had set.
 
         Args:
             unknown_usd: those of them whose cost is not known.
@@ -116,28 +116,30 @@ class SpendingCap:
 
 
 class Buyer:
-    """Plays a tape, has the rest sent, and appends it. A `callwise.budget.recorder.Recorder`."""
+    """Plays a cassette, has the rest sent, and appends it. A `Recorder` of the budgeter."""
 
-    def __init__(self, tape: ReusableCassette, recorder: RunRecorder, purse: SpendingCap) -> None:
-        self._tape = tape
+    def __init__(
+        self, cassette: ReusableCassette, recorder: RunRecorder, budget: SpendingCap
+    ) -> None:
+        self._cassette = cassette
         self._recorder = recorder
-        self._purse = purse
-        self._stand_ins = StandInAnswers(tape)
+        self._budget = budget
+        self._stand_ins = StandInAnswers(cassette)
         self._taken: dict[tuple[str | None, str | None], set[int]] = {}
         self._reserved: dict[tuple[CallKey, str], list[float]] = {}
 
     def lookup(self, key: CallKey, call: Call, where: CallOrigin) -> RecordedExchange | None:
-        """Return what was recorded for a call, or None once the purse can pay for it.
+        """Return what was recorded for a call, or None once the budget can pay for it.
 
         Raises:
-            PurseEmpty: when it has none.
+            SpendingCapReached: when it has none.
         """
         taken = self._taken.setdefault((where.conversation, where.turn), set())
-        exchange = self._tape.take(key, call, where, taken)
+        exchange = self._cassette.take(key, call, where, taken)
         if exchange is not None:
             return exchange
         like = self._stand_ins.find(call, where, {})
-        reserved = self._purse.reserve(None if like is None else like.usd)
+        reserved = self._budget.reserve(None if like is None else like.usd)
         self._reserved.setdefault((key, where.scope), []).append(reserved)
         return None
 
@@ -147,7 +149,7 @@ class Buyer:
         """Settle a call that was sent, and append it."""
         reserved = self._reserved.get((key, where.scope))
         if reserved:
-            self._purse.settle(reserved.pop(), exchange.usd if exchange.usage.requests else 0.0)
+            self._budget.settle(reserved.pop(), exchange.usd if exchange.usage.requests else 0.0)
         self._recorder.record(key, call, where, exchange)
 
     def keep(self, turn: TurnInput) -> None:
@@ -181,38 +183,38 @@ async def _buy_lane(
 
 async def buy_turns(
     recording: Recording,
-    tape: ReusableCassette,
+    cassette: ReusableCassette,
     settings: BaseModel,
     turns: Sequence[TurnInput],
     *,
     recorder: RunRecorder,
-    purse: SpendingCap,
+    budget: SpendingCap,
     past: Past = "recorded",
-    shelf: SnapshotBackend | None = None,
+    store: SnapshotBackend | None = None,
     max_concurrency: int = 1,
     on_turn: BoughtListener | None = None,
 ) -> None:
     """Run turns under a setting, playing what is recorded and buying the rest.
 
     Args:
-        tape: what is recorded by now.
+        cassette: what is recorded by now.
         settings: from `Recording.settings`.
         turns: which; all of a conversation's earlier ones too, where `past` is `own`.
         past: as in `evaluate`.
-        shelf: from `record_past`; needed for the recorded past.
+        store: from `record_past`; needed for the recorded past.
         max_concurrency: conversations side by side; at least 1.
         on_turn: told each turn bought whole.
 
     Raises:
-        PurseEmpty: when the next call does not fit the purse. What was bought is recorded.
+        SpendingCapReached: when the next call does not fit the budget. What was bought is recorded.
         CallError: a fatal one: a wrong key, an endpoint that is down.
     """
     lanes: dict[tuple[str, str], list[TurnInput]] = {}
     for turn in turns:
         lanes.setdefault(turn.memory_owner, []).append(turn)
     waiting = iter(lanes.values())
-    buyer = Buyer(tape, recorder, purse)
-    book = starting_book(recording, past, shelf)
+    buyer = Buyer(cassette, recorder, budget)
+    memory = starting_memory(recording, past, store)
 
     async def work(session: Session) -> None:
         for lane in waiting:
@@ -220,7 +222,7 @@ async def buy_turns(
 
     with tempfile.TemporaryDirectory(prefix="callwise-") as name, _learned(recording, Path(name)):
         async with recording.app.open(
-            settings, folder=Path(name), recorder=buyer, book=book
+            settings, folder=Path(name), recorder=buyer, memory=memory
         ) as session:
             try:
                 async with asyncio.TaskGroup() as workers:

@@ -278,7 +278,7 @@ def _pieces(record: SourceRecord, *, was_named: bool, depth: int) -> list[_Piece
         return []
     found: list[_Piece] = []
     for each in _children(record):
-        # Deep in a document, what looks alike is more likely to be something else.
+        # Deep in a document, a similar value is more likely to be something else.
         inside = _pieces(each, was_named=False, depth=depth + 1)
         found += inside or ([(None, each)] if isinstance(document, list) else [])
     if not any(known is not None for known, _ in found):

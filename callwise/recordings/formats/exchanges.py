@@ -23,7 +23,7 @@ from callwise.recordings.formats.message_list import (
 )
 from callwise.recordings.formats.messages import (
     convert_messages,
-    instructions_beside,
+    instructions_in,
     known_id,
     note_rejected,
     note_unread,
@@ -92,7 +92,7 @@ def is_plain_exchange(document: Any) -> bool:
 def convert_exchange(record: SourceRecord, reading: Reading) -> Conversation:
     """Return a conversation of one exchange and, where it has one, its history.
 
-    An `input` or `context` next to the user's words belongs to them, on a line of its own.
+    An `input` or `context` next to the user's words belongs to them, on a separate line.
 
     Raises:
         FormatError: when a side is missing.
@@ -127,8 +127,8 @@ def convert_exchange(record: SourceRecord, reading: Reading) -> Conversation:
     ]
     note_rejected(fields, reading)
     note_unread(fields, reading, *_HISTORY_KEYS)
-    beside = {name: value for name, value in fields.items() if name != "context"}
-    instructions = instructions_beside(record, beside) + said
+    others = {name: value for name, value in fields.items() if name != "context"}
+    instructions = instructions_in(record, others) + said
     return pair_conversation(
         record,
         known_id(fields) or reading.default_id(record),

@@ -136,7 +136,7 @@ def unwrap(fields: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def is_message(value: Any, *, needs_speaker: bool = True) -> bool:
-    """Return whether a JSON value looks like one message of a conversation."""
+    """Return whether a JSON value has the form of one message of a conversation."""
     if not isinstance(value, dict):
         return False
     fields = unwrap(value)
@@ -348,12 +348,17 @@ def are_by_speaker(items: Sequence[Any], *, may_be_names: bool = True) -> bool:
     firsts = [item[0] for item in items if isinstance(item, list) and is_exchange(item)]
     if not firsts or len(firsts) < len(items) or not all(isinstance(each, str) for each in firsts):
         return False
-    words = [each.strip().lower() for each in firsts]
-    known = sum(word in ROLE_OF_WORD for word in words)
-    if known * 2 >= len(words):
+    first_words = [each.strip().lower() for each in firsts]
+    known = sum(word in ROLE_OF_WORD for word in first_words)
+    if known * 2 >= len(first_words):
         return True
-    is_short = all(len(word) <= _MAX_NAME for word in words)
-    return may_be_names and is_short and len(words) >= 4 and 2 <= len({*words}) <= len(words) // 2
+    is_short = all(len(word) <= _MAX_NAME for word in first_words)
+    return (
+        may_be_names
+        and is_short
+        and len(first_words) >= 4
+        and 2 <= len({*first_words}) <= len(first_words) // 2
+    )
 
 
 _MARKED = re.compile(r"\s*<\|[\w ]{1,40}\|>:\s*(.*?)\s*<eo[a-z]>\s*", re.DOTALL)

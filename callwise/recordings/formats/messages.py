@@ -54,7 +54,7 @@ from callwise.recordings.source_records import SourceRecord, iso_time
 
 __all__ = [
     "convert_messages",
-    "instructions_beside",
+    "instructions_in",
     "known_id",
     "note_rejected",
     "note_unread",
@@ -207,7 +207,7 @@ def _reply_text(message: SourceRecord, text: str, reading: Reading) -> str:
     return said
 
 
-def instructions_beside(record: SourceRecord, *objects: Mapping[str, Any]) -> list[str]:
+def instructions_in(record: SourceRecord, *objects: Mapping[str, Any]) -> list[str]:
     """Return the instructions to the agent that are apart from the messages."""
     found: list[str] = []
     for fields in objects:
@@ -376,7 +376,7 @@ def _talk_of(record: SourceRecord, spot: Spot, reading: Reading) -> tuple[list[U
     note_unread(spot.around, reading, spot.key)
     if fields is not spot.around:
         note_unread(fields, reading, *spot.outer.split("."))
-    instructions = instructions_beside(record, fields, spot.around) + instructions
+    instructions = instructions_in(record, fields, spot.around) + instructions
     persona = {"background": "\n\n".join(instructions)} if instructions else {}
     if reading.agent is not None and (reading.agent, "agent") in roles:
         persona["name"] = reading.agent

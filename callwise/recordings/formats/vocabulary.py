@@ -40,9 +40,9 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-def _roles(**words: str) -> Mapping[str, Role]:
+def _roles(**role_words: str) -> Mapping[str, Role]:
     names: tuple[Role, ...] = ("user", "agent", "persona", "tool")
-    return MappingProxyType({word: role for role in names for word in words[role].split()})
+    return MappingProxyType({word: role for role in names for word in role_words[role].split()})
 
 
 ROLE_OF_WORD = _roles(

@@ -31,7 +31,7 @@ LONG = "You are the agent, in every word, and write as on a phone. " * 8
 def _document(messages: Iterable[Message], answer: RecordedExchange, scope: str) -> dict[str, Any]:
     call = Call(Role.MAIN, Purpose.PLAN, tuple(messages))
     where = CallOrigin(scope, "a", "0", "plan", Role.MAIN, Purpose.PLAN, "local", "tiny")
-    return exchange_document(CallKey("0f" * 32), call, where, answer, scrub=str)
+    return exchange_document(CallKey("0f" * 32), call, where, answer, redact=str)
 
 
 def _packed(documents: Iterable[dict[str, Any]]) -> list[bytes]:
