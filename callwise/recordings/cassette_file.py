@@ -23,7 +23,7 @@ import contextlib
 import io
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -380,11 +380,12 @@ class CassetteFile:
             RecordingStopped: when it cannot be written whole. The file then ends with
                 the line before.
         """
+        shared: Mapping[bytes, bytes] = {}
         if self.header.is_shared:
-            *lines, line = self._sharing.pack(document)
+            shared, line = self._sharing.pack(document)
         else:
-            lines, line = [], line_of(document)
-        lines.append(seal_line(line) if self.header.is_sealed else line)
+            line = line_of(document)
+        lines = [*shared.values(), seal_line(line) if self.header.is_sealed else line]
         longest = max(map(len, lines))
         if longest > MAX_LINE_BYTES:
             raise ValueError(f"its line has {longest:,} bytes, at most {MAX_LINE_BYTES:,} fit")
@@ -393,8 +394,8 @@ class CassetteFile:
             self._lacks_line_end = False
         end = self._end
         self._append_bytes(b"".join(lines))
-        for each in lines[:-1]:
-            self._shared.add(shared_name(each) or b"", end, len(each))
+        for name, each in shared.items():
+            self._shared.add(name, end, len(each))
             end += len(each)
         self.appended_count += 1
         self._unsynced_count += 1

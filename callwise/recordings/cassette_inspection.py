@@ -35,7 +35,13 @@ from callwise.recordings.cassette_header import (
     require_whole,
     seal_line,
 )
-from callwise.recordings.cassette_sharing import Sharing, restore, shared_name, whole_prompt
+from callwise.recordings.cassette_sharing import (
+    Sharing,
+    common_chars,
+    restore,
+    shared_name,
+    whole_prompt,
+)
 from callwise.recordings.held_files import open_fresh, open_private, try_lock
 from callwise.recordings.normalising import Normaliser
 
@@ -175,12 +181,11 @@ def _sealed_lines(path: Path) -> Iterator[bytes]:
                 document.pop("check", None)
                 check_fields(document)
                 decode_exchange(document)
-                *shared, line = sharing.pack(document)
+                shared, line = sharing.pack(document)
             except (LookupError, ValueError) as error:
                 raise FormatError(path, number, f"is no exchange: {error}") from error
-            for each in shared:
-                new.add(shared_name(each) or b"")
-                yield each
+            new.update(shared)
+            yield from shared.values()
             yield seal_line(line)
 
 
@@ -236,18 +241,6 @@ def _pieces(prompt: Mapping[str, Any]) -> list[_Piece]:
     return pieces
 
 
-def _common_chars(one: str, other: str) -> int:
-    """Return how many characters two texts start with in common."""
-    low, high = 0, min(len(one), len(other))
-    while low < high:
-        middle = (low + high + 1) // 2
-        if one[low:middle] == other[low:middle]:
-            low = middle
-        else:
-            high = middle - 1
-    return low
-
-
 def _likeness(asked: list[_Piece], recorded: list[_Piece]) -> int:
     """Return how many characters two prompts start with in common."""
     total = 0
@@ -255,7 +248,7 @@ def _likeness(asked: list[_Piece], recorded: list[_Piece]) -> int:
         if one == other:
             total += len(one[1]) + 1
         elif one[0] == other[0]:
-            return total + _common_chars(one[1], other[1])
+            return total + common_chars(one[1], other[1])
         else:
             return total
     return total
@@ -272,7 +265,7 @@ def _piece_difference(asked: list[_Piece], recorded: list[_Piece]) -> str | None
         if name != other_name:
             return f"first difference: {name} is asked where {other_name} is recorded"
         if text != other_text:
-            start = _common_chars(text, other_text)
+            start = common_chars(text, other_text)
             return (
                 f"first difference: {name}, character {start + 1}\n"
                 f"  recorded: {_excerpt(other_text, start)!r}\n"

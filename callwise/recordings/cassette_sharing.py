@@ -29,7 +29,7 @@ import hashlib
 import json
 from base64 import urlsafe_b64encode
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from typing import Any
@@ -40,7 +40,7 @@ from callwise.calls.reply import Reply
 from callwise.recordings.cassette_format import COUNT_NAMES
 from callwise.recordings.cassette_header import SEAL_HINT, LineDamaged
 
-__all__ = ["Shared", "Sharing", "line_of", "restore", "shared_name", "whole_prompt"]
+__all__ = ["Shared", "Sharing", "common_chars", "line_of", "restore", "shared_name", "whole_prompt"]
 
 Shared = Callable[[str], Mapping[str, Any]]
 """Gives the fields of a shared line by its name; a `ValueError` when there is none."""
@@ -136,17 +136,44 @@ class _Group:
     chars: int = 0
 
 
+def _comparable(message: Mapping[str, Any]) -> tuple[str, str | bytes]:
+    """Return a message as it is compared: equal ones, and only those, are written alike."""
+    content = message.get("content")
+    if isinstance(content, str) and len(message) == 2:
+        return message["role"], content
+    return message["role"], line_of(message)
+
+
 class _Beginnings:
-    """Finds how much of a text, or of a list of messages, was seen before.
+    """Finds how much of a text was seen before; of a list of messages, see `_ListBeginnings`."""
 
-    Args:
-        chars: how long a part is when it is written.
-    """
-
-    def __init__(self, chars: Callable[[Any], int]) -> None:
-        self._chars = chars
+    def __init__(self) -> None:
         self._groups: OrderedDict[Hashable, _Group] = OrderedDict()
         self._kept_chars = 0
+
+    def _chars(self, part: Any) -> int:
+        """Return about how much memory a part takes."""
+        return len(part)
+
+    def _is_long(self, part: Any) -> bool:
+        """Return whether a part, as it is written, is worth a line."""
+        return len(part) >= MIN_SHARED_CHARS
+
+    def _beginnings(self, whole: Any, known: Iterable[Any]) -> Iterable[Any]:
+        """Return those of `known` that `whole` starts with."""
+        return filter(whole.startswith, known)
+
+    def _longest_common(self, whole: Any, others: Sequence[Any], seen: int) -> int:
+        """Return the length of the longest beginning that `whole` shares with others, or `seen`."""
+        following = whole[seen : seen + 1]
+        for other in reversed(others):  # the newest has often the most in common
+            # The next character first: it rules out most, and copies nothing.
+            if not following:
+                break
+            if other.startswith(following, seen) and other.startswith(whole[:seen]):
+                seen = common_chars(whole, other, seen + 1)
+                following = whole[seen : seen + 1]
+        return seen
 
     def longest(
         self, start: Hashable, whole: Sequence[Any], *, is_new: bool
@@ -159,25 +186,20 @@ class _Beginnings:
             is_new: whether it is remembered for those that follow.
         """
         group = self._groups.get(start) or _Group()
-        named, name = 0, None
-        for beginning, known in group.shared.items():
-            length = len(beginning)
-            if length > named and whole[:length] == beginning:
-                named, name = length, known
+        known = max(self._beginnings(whole, group.shared), key=len, default=None)
+        named, name = (0, None) if known is None else (len(known), group.shared[known])
         if not is_new:
             return named, name, named
-        seen = named
-        for other in group.recent:
-            if seen < len(whole) and whole[: seen + 1] == other[: seen + 1]:
-                seen = _common_length(whole, other, seen + 1)
-        self._remember(start, group, whole)
-        return named, name, seen if self._chars(whole[named:seen]) >= MIN_SHARED_CHARS else named
-
-    def _remember(self, start: Hashable, group: _Group, whole: Sequence[Any]) -> None:
+        seen = self._longest_common(whole, group.recent, named)
         self._groups[start] = group
         self._groups.move_to_end(start)
-        if whole in group.recent:
-            return
+        if seen < len(whole) or whole not in group.recent:
+            self._remember(group, whole)
+        if seen > named and not self._is_long(whole[named:seen]):
+            seen = named
+        return named, name, seen
+
+    def _remember(self, group: _Group, whole: Sequence[Any]) -> None:
         group.recent.append(whole)
         added = self._chars(whole)
         if len(group.recent) > MAX_RECENT:
@@ -195,12 +217,41 @@ class _Beginnings:
             del group.shared[next(iter(group.shared))]
 
 
-def _common_length(one: Sequence[Any], other: Sequence[Any], low: int) -> int:
-    """Return how much two sequences have in common at their start; `low` or more."""
+class _ListBeginnings(_Beginnings):
+    """The same for lists of messages, each as `_comparable` returns it."""
+
+    def _chars(self, part: Any) -> int:
+        return sum(len(text) for _, text in part)
+
+    def _is_long(self, part: Any) -> bool:
+        lines = (
+            text if isinstance(text, bytes) else line_of({"role": role, "content": text})
+            for role, text in part
+        )
+        return sum(map(len, lines)) >= MIN_SHARED_CHARS
+
+    def _beginnings(self, whole: Any, known: Iterable[Any]) -> Iterable[Any]:
+        return [each for each in known if whole[: len(each)] == each]
+
+    def _longest_common(self, whole: Any, others: Sequence[Any], seen: int) -> int:
+        size = len(whole)
+        for other in others:
+            if seen < size and seen < len(other) and whole[seen] == other[seen]:
+                while seen < size and whole[: seen + 1] == other[: seen + 1]:
+                    seen += 1
+        return seen
+
+
+def common_chars(one: str, other: str, low: int = 0) -> int:
+    """Return how many characters two texts start with in common.
+
+    Args:
+        low: so many are known to be equal.
+    """
     high = min(len(one), len(other))
     while low < high:
         middle = (low + high + 1) // 2
-        if one[low:middle] == other[low:middle]:
+        if other.startswith(one[low:middle], low):
             low = middle
         else:
             high = middle - 1
@@ -216,14 +267,14 @@ class Sharing:
 
     def __init__(self, is_written: Callable[[bytes], bool]) -> None:
         self._is_written = is_written
-        self._texts = _Beginnings(len)
-        self._lists = _Beginnings(lambda parts: sum(map(len, parts)))
+        self._texts = _Beginnings()
+        self._lists = _ListBeginnings()
         self._names: OrderedDict[bytes, str] = OrderedDict()
         """Name of each set of common fields that was seen, by how it is written."""
         self._lines: dict[bytes, bytes] = {}
 
-    def pack(self, document: Mapping[str, Any]) -> list[bytes]:
-        """Return an exchange's line, after the shared lines that it is the first to need.
+    def pack(self, document: Mapping[str, Any]) -> tuple[Mapping[bytes, bytes], bytes]:
+        """Return the shared lines, by name, that an exchange is the first to need, and its line.
 
         Args:
             document: an exchange as a JSON object; left as it is.
@@ -242,7 +293,7 @@ class Sharing:
         self._pack_common(short, is_after_fixed=all(each["role"] == "system" for each in fixed))
         if "reply" in short:
             short["reply"] = _ordered(short["reply"], _REPLY_ORDER)
-        return [*self._lines.values(), line_of(_ordered(short, _ORDER))]
+        return self._lines, line_of(_ordered(short, _ORDER))
 
     def _share(self, fields: Mapping[str, Any]) -> str:
         """Return the name of a shared line, which is written if it is new."""
@@ -254,7 +305,7 @@ class Sharing:
 
     def _pack_messages(self, short: dict[str, Any]) -> None:
         messages = short.pop("messages")
-        whole = tuple(line_of(message) for message in messages)
+        whole = tuple(map(_comparable, messages))
         named, name, seen = self._lists.longest(whole[0], whole, is_new=True)
         if seen > named:
             parts = [self._pack_message(each, is_new=False) for each in messages[named:seen]]

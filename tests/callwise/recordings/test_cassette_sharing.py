@@ -39,12 +39,11 @@ def _packed(documents: Iterable[dict[str, Any]]) -> list[bytes]:
     sharing, lines = Sharing(written.__contains__), []
     for document in documents:
         before = json.dumps(document)
-        for line in sharing.pack(document):
-            name = shared_name(line)
-            assert name not in written
-            if name:
-                written[name] = line
-            lines.append(line)
+        shared, line = sharing.pack(document)
+        assert not shared.keys() & written.keys()
+        assert [shared_name(each) for each in shared.values()] == list(shared)
+        written.update(shared)
+        lines += [*shared.values(), line]
         assert json.dumps(document) == before
     return lines
 
