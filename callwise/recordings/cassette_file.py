@@ -50,6 +50,7 @@ from callwise.recordings.cassette_index import CassetteIndex, SharedLines
 from callwise.recordings.cassette_sharing import (
     Sharing,
     line_of,
+    named_shared,
     restore,
     shared_name,
     whole_prompt,
@@ -228,7 +229,7 @@ class CassetteFile:
                     continue
                 key, lane, length = heads(line)
             except ValueError as error:
-                if self._passes_over(line):
+                if self._passes_over(line) or self._sets_aside(line, error):
                     continue
                 if not line.endswith(b"\n") and len(line) <= MAX_LINE_BYTES:
                     break
@@ -274,6 +275,15 @@ class CassetteFile:
                 f"is where another cassette starts, at byte {self.index.end}: it has another "
                 "version or other normalisers, so that the two are not one. Cut the file here",
             )
+        self.index.extend(len(line))
+        return True
+
+    def _sets_aside(self, line: bytes, error: ValueError) -> bool:
+        """Set a damaged shared line aside: only the exchanges that refer to it are damaged."""
+        name = named_shared(line)
+        if name is None or not line.endswith(b"\n") or holds_another(line):
+            return False
+        self._shared.damaged[name] = f"at byte {self.index.end}: {error}"
         self.index.extend(len(line))
         return True
 

@@ -183,6 +183,8 @@ class SharedLines:
 
     def __init__(self, read: Callable[[int, int], bytes]) -> None:
         self._read = read
+        self.damaged: dict[bytes, str] = {}
+        """Problem of each line that is not as it was written, by the name that it has."""
         self._places: dict[bytes, tuple[int, int]] = {}
         self._common: dict[str, dict[str, Any]] = {}
 
@@ -198,18 +200,20 @@ class SharedLines:
         """Return the fields of a line.
 
         Raises:
-            ValueError: when it is not in the file.
+            ValueError: when it is not in the file, or damaged.
         """
-        place = self._places.get(str(name).encode("utf-8", "backslashreplace"))
+        written = str(name).encode("utf-8", "backslashreplace")
+        place = self._places.get(written)
         if place is None:
-            raise ValueError(f"it refers to the shared line {name!r:.40}, which is not in the file")
+            problem = self.damaged.get(written, "which is not in the file")
+            raise ValueError(f"it refers to the shared line {name!r:.40}, {problem}")
         return parse_line(self._read(place[1], place[0]))
 
     def common(self, name: str) -> dict[str, Any]:
         """Return the fields of a line of common fields, their types checked. Do not change them.
 
         Raises:
-            ValueError: when it is not in the file, or a field is unknown or of another type.
+            ValueError: when it is damaged or not there, or a field is unknown or of another type.
         """
         found = self._common.get(name)
         if found is None:

@@ -40,7 +40,16 @@ from callwise.calls.reply import Reply
 from callwise.recordings.cassette_format import COUNT_NAMES
 from callwise.recordings.cassette_header import SEAL_HINT, LineDamaged
 
-__all__ = ["Shared", "Sharing", "common_chars", "line_of", "restore", "shared_name", "whole_prompt"]
+__all__ = [
+    "Shared",
+    "Sharing",
+    "common_chars",
+    "line_of",
+    "named_shared",
+    "restore",
+    "shared_name",
+    "whole_prompt",
+]
 
 Shared = Callable[[str], Mapping[str, Any]]
 """Gives the fields of a shared line by its name; a `ValueError` when there is none."""
@@ -102,16 +111,22 @@ def _name_of(content: bytes) -> bytes:
     return urlsafe_b64encode(hashlib.blake2b(content, digest_size=12).digest())
 
 
+def named_shared(line: bytes) -> bytes | None:
+    """Return the name that a shared line has, whole or damaged; None for another line."""
+    return line[len(_SHARED) : _NAME_END] if line.startswith(_SHARED) else None
+
+
 def shared_name(line: bytes) -> bytes | None:
     """Return the name of a shared line, or None for another line.
 
     Raises:
         LineDamaged: when the line is not as it was written.
     """
-    if not line.startswith(_SHARED):
+    name = named_shared(line)
+    if name is None:
         return None
     content = line.rstrip()
-    name, fields = content[len(_SHARED) : _NAME_END], content[_NAME_END + 2 : -1]
+    fields = content[_NAME_END + 2 : -1]
     if content != b'%b%b",%b}' % (_SHARED, name, fields) or _name_of(fields) != name:
         raise LineDamaged(f"it is not as it was written, its name does not fit it. {SEAL_HINT}")
     return name
