@@ -38,8 +38,6 @@ def nearest_names(wanted: str, known: Iterable[str], *, max_names: int = 3) -> l
     Dotted names are compared whole and by their last part; the better counts.
 
     Args:
-        wanted: the name that is not known.
-        known: names that are.
         max_names: at most how many; at least 0.
     """
     leaf = wanted.rpartition(".")[2]
@@ -274,8 +272,6 @@ def validate(
     """Return settings from plain data.
 
     Args:
-        model_cls: the settings' model.
-        data: the knobs.
         sources: by knobs or groups that were not given by hand, what set them; named in
             errors.
 

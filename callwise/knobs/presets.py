@@ -132,7 +132,6 @@ def parse_yaml(text: str, source: object) -> Any:
 
     Args:
         text: one YAML document. Untrusted: no tags, no objects.
-        source: where it is from, for errors.
 
     Raises:
         FormatError: when it is not YAML, a key is given twice, or its aliases expand to too much;

@@ -62,13 +62,7 @@ def _count_table(title: str, columns: Sequence[tuple[str, Mapping[str, int]]]) -
 def plan_rows(
     plan: TurnPlan, *, latency_seconds: float = 1.0, rpm: float | None = None
 ) -> list[str]:
-    """Return a plan as rows of text, without colour or markup.
-
-    Args:
-        plan: the plan.
-        latency_seconds: of every request; at least 0.
-        rpm: requests a minute; None for no limit.
-    """
+    """Return a plan as rows of text, without colour or markup."""
     scenarios = plan.measured(latency_seconds=latency_seconds, rpm=rpm)
     used = {role for scenario in scenarios for role in scenario.counts.by_role}
     rate = "no rate limit" if rpm is None else f"{rpm:g} requests a minute"

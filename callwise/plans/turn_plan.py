@@ -32,14 +32,9 @@ class PlanCounts:
     may add up to more than `asked`.
 
     Args:
-        asked: all calls.
         speculative: those of them that are asked before they are known to be needed.
-        by_role: calls by role.
         by_node: calls by node, in the order in which nodes first ask.
-        by_purpose: calls by purpose.
         tokens_by_purpose: estimated prompt and answer tokens of each purpose's calls.
-        input_tokens: estimated prompt tokens.
-        output_tokens: estimated answer tokens.
         usd: cost by the price lists; None when a role that is asked has none.
         unpriced_roles: the roles that are asked and have no price list.
     """
@@ -66,7 +61,6 @@ def count_plan(plan: FlatPlan, prices: Mapping[Role, Prices]) -> PlanCounts:
     """Return a plan's sums.
 
     Args:
-        plan: the plan.
         prices: price lists by role; a role without one is not free but unknown.
     """
     calls = [task.call for task in plan.tasks]
@@ -144,7 +138,6 @@ class ScenarioPlan:
     Args:
         name: e.g. `default`, `early_exit`, `worst`.
         meaning: a sentence for people.
-        steps: the calls and how they wait.
         other_ways: the same with other calls in their places, where it is not known which
             will be asked. Each count is then the largest over all ways; rounds and seconds
             are those of `steps`, which no other way exceeds.
@@ -161,10 +154,6 @@ class PlannedScenario:
     """A scenario, measured.
 
     Args:
-        name: see `ScenarioPlan`.
-        meaning: see `ScenarioPlan`.
-        counts: calls, tokens, USD.
-        rounds: longest chains of calls; whole numbers.
         seconds: how long the calls take at the given latency and rate.
         max_requests: requests when every call needs all the attempts that it may have;
             without failures there are as many requests as calls.
@@ -216,7 +205,6 @@ class TurnPlan:
     """What one turn will ask, before it runs.
 
     Args:
-        preset: name of the knobs' preset.
         scenarios: the ways it can go, the usual one first.
         reply_part: the part of the scenarios' networks after which the reply is out.
         prices: price lists by role; a role without one has an unknown price.
@@ -284,12 +272,7 @@ class TurnPlan:
         )
 
     def as_json(self, *, latency_seconds: float = 1.0, rpm: float | None = None) -> dict[str, Any]:
-        """Return the plan as plain JSON.
-
-        Args:
-            latency_seconds: of every request; at least 0.
-            rpm: requests a minute; None for no limit.
-        """
+        """Return the plan as plain JSON."""
         measured = self.measured(latency_seconds=latency_seconds, rpm=rpm)
         return {
             "preset": self.preset,

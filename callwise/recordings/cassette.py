@@ -119,8 +119,6 @@ class Cassette:
 
     Args:
         file: open; owned, and closed with the cassette.
-        redact: takes secrets out of the texts of errors before they are written.
-        normaliser: what the keys of this cassette leave out.
     """
 
     def __init__(
@@ -309,7 +307,6 @@ def open_cassette(
         redact: takes secrets out of the texts of errors before they are written.
         write: how bytes reach the file; for tests of a full disk.
         sync: puts what was written on the disk; see `cassette_file`.
-        clock: returns seconds, for when that is due.
         normalise: what its keys leave out of prompts: names of built-in rules (see
             `callwise.recordings.normalising.BUILT_IN`), regular expressions, or functions from
             text to text, in the order in which they are applied. They are written into a

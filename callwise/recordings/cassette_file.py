@@ -87,9 +87,6 @@ class CassetteFile:
     Args:
         fd: its descriptor; owned, and closed by `close`.
         is_writable: whether lines may be appended; the file is locked then.
-        write: how bytes reach the file.
-        sync: puts what was written on the disk.
-        clock: returns seconds, for when that is due.
         new_header: the first line, where the file is started.
     """
 
@@ -140,7 +137,6 @@ class CassetteFile:
         """Open a cassette to play it and record on; it is made when it is not there.
 
         Args:
-            path: the file.
             options: `write`, `sync`, `clock` and `new_header` of the file.
 
         Raises:
@@ -358,7 +354,6 @@ class CassetteFile:
         """Return an exchange's line as a JSON object, its checksum and its fields checked.
 
         Args:
-            entry: its number.
             is_prompt_whole: whether its messages are put together. Else they may be only
                 what no other exchange has, and what they refer to is not checked.
 

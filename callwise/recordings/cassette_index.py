@@ -175,11 +175,7 @@ class CassetteIndex:
 
 
 class SharedLines:
-    """Shared lines of a file, by name. Texts are read again each time, common fields are kept.
-
-    Args:
-        read: returns so many bytes of the file from an offset.
-    """
+    """Shared lines of a file, by name. Texts are read again each time, common fields are kept."""
 
     def __init__(self, read: Callable[[int, int], bytes]) -> None:
         self._read = read

@@ -62,10 +62,8 @@ class CassetteSurvey:
     """What a cassette contains.
 
     Args:
-        normalise: its normalisers, as its header names them.
         recovered_bytes: length of a broken last line.
         damaged: the errors of lines that cannot be played, the first ones.
-        damaged_count: how many there are.
     """
 
     is_sealed: bool

@@ -68,8 +68,6 @@ class ReadResult:
         format: name of the format; several joined by `+` when files differ.
         ignored: files of a folder without conversations, such as notes
             or labels next to them. A file that is named outright is never ignored.
-        skipped_count: how many bad records were left out in all.
-        left_out: what good records have that no turn shows, and how often.
     """
 
     conversations: tuple[Conversation, ...]
@@ -84,9 +82,7 @@ class ConversationReader:
     """One reading of several files, conversation by conversation.
 
     Attributes:
-        problems: bad records that were set aside, and what was left out.
         formats: how many conversations are in each format, in order of first meeting.
-        ignored: files of a folder without conversations.
     """
 
     def __init__(self, options: ReadOptions) -> None:

@@ -62,11 +62,7 @@ class _Step:
 
 @dataclass(frozen=True, slots=True)
 class Normaliser:
-    """Rules in the order in which they are applied.
-
-    Args:
-        steps: the rules; none leaves every text alone.
-    """
+    """Rules in the order in which they are applied."""
 
     steps: tuple[_Step, ...] = ()
 

@@ -41,7 +41,6 @@ class Recording:
         given: its settings as they were given, defaults left out.
         inputs: what each turn was asked, in the order of the run's file.
         replies: the recorded reply of each turn, by conversation and turn.
-        is_simulated: whether a simulated model answered all of it.
         digest: identifies the run and its turns, in sweeps' manifests.
     """
 
@@ -61,7 +60,6 @@ class Recording:
 
         Args:
             preset: name of a preset, or None for the recorded run's own settings.
-            overrides: `knob=value`, laid over them.
 
         Raises:
             ConfigError: for an unknown preset or knob, or a value out of range.
@@ -168,7 +166,6 @@ def open_recording(folder: Path, *, app: str | None = None, trust: Trust = NOTHI
     """Return a finished run as a recording.
 
     Args:
-        folder: an out folder of `callwise replay`.
         app: import string of the app; None takes the run's own, if that is the shipped one.
         trust: what else the user named; the run's app is imported only if this has it.
 

@@ -171,7 +171,6 @@ async def replay_conversations(
 
     Args:
         conversations: what to replay, in the order in which the files shall list it.
-        folder: where finished turns are and go.
         max_concurrency: most users at once; at least 1.
 
     Raises:
@@ -210,15 +209,11 @@ class RunRequest:
     """What to replay, how, and where to.
 
     Args:
-        app_target: its import string, for the manifest.
-        conversations: what to replay now.
         digest_of: the conversations that identify the run, when `conversations` is
             only their beginning; None when it is all of them.
         cassette: the recording; None is the folder's own.
-        mode: how the recording is used.
         max_concurrency: users side by side; at least 1.
         started: wall time for the manifest, ISO 8601; None leaves it out.
-        normalise: what the recording's keys leave out; see `open_cassette`.
     """
 
     app: App
@@ -239,11 +234,8 @@ class FinishedRun:
     """A run that ended well.
 
     Args:
-        turns: its turns, in the order of the conversations.
-        rows: its ledger rows, in the same order.
         wall_seconds: time that this process spent; turns of earlier ones not included.
         turns_before: turns that stood in the folder already.
-        notices: what the user should know, as sentences.
     """
 
     folder: Path

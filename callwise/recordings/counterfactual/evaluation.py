@@ -52,9 +52,7 @@ class TurnTrace:
     """What one turn of an evaluation has asked so far.
 
     Args:
-        asked_count: calls asked, in any way.
         diverged_at: the first call that is not recorded, counted from 1; None so far.
-        is_reply_out: whether the reply is out.
         is_reply_exact: whether the reply came out before anything diverged.
         missing: calls that are not recorded, in the order asked.
         used: stand-ins used, by kind.
@@ -149,7 +147,6 @@ class CounterfactualTurn:
         diverged_at: the first call that is not recorded, counted from 1; None when all are.
         missing: the calls that are not recorded; where the turn could not be played to
             its end, only those before the one that nothing could stand in for.
-        is_reply_exact: whether every call up to the reply is recorded.
     """
 
     turn: TurnInput
@@ -207,9 +204,6 @@ def starting_memory(
 ) -> ConversationMemory:
     """Return the memory that the turns of a setting start from.
 
-    Args:
-        store: from `record_past`; needed for the recorded past.
-
     Raises:
         ValueError: when it is needed and not there.
     """
@@ -232,9 +226,7 @@ async def evaluate(
     """Return every turn of a recording under other settings. Nothing is sent.
 
     Args:
-        cassette: its cassette, or a larger one.
         past: where each turn starts from; see above.
-        store: from `record_past`; needed for the recorded past.
         turns: which of the recording's turns, in its order; None is all of them.
 
     Raises:

@@ -50,7 +50,6 @@ class SpendingCap:
         max_usd: USD that may be spent; None for any amount.
         calls: sent so far.
         usd: spent so far, as far as known, and reserved.
-        unknown_usd: calls whose cost is not known.
     """
 
     max_calls: int | None = None
@@ -98,11 +97,7 @@ class SpendingCap:
         return None if self.max_usd is None else max(self.max_usd - self.usd, 0.0)
 
     def spend(self, calls: int, usd: float, unknown_usd: int) -> None:
-        """Count calls that were sent under their own limits, which this budget had set.
-
-        Args:
-            unknown_usd: those of them whose cost is not known.
-        """
+        """Count calls that were sent under their own limits, which this budget had set."""
         self.calls += calls
         self.usd += usd
         self.unknown_usd += unknown_usd
@@ -197,13 +192,8 @@ async def buy_turns(
     """Run turns under a setting, playing what is recorded and buying the rest.
 
     Args:
-        cassette: what is recorded by now.
-        settings: from `Recording.settings`.
         turns: which; all of a conversation's earlier ones too, where `past` is `own`.
-        past: as in `evaluate`.
-        store: from `record_past`; needed for the recorded past.
         max_concurrency: conversations side by side; at least 1.
-        on_turn: told each turn bought whole.
 
     Raises:
         SpendingCapReached: when the next call does not fit the budget. What was bought is recorded.

@@ -43,9 +43,7 @@ class TurnLane:
     """Where an exchange was recorded, and of what kind it is.
 
     Args:
-        conversation: its conversation, or None.
         turn: its turn, as the name of the scope.
-        kind: what it could stand in for.
     """
 
     conversation: str | None
@@ -177,7 +175,6 @@ class MissingCall:
 
     Args:
         input_tokens: of its stand-in.
-        output_tokens: the same.
         usd: the same; None when that is not known.
     """
 

@@ -342,7 +342,6 @@ def are_by_speaker(items: Sequence[Any], *, may_be_names: bool = True) -> bool:
     Half of their first texts are words for roles, or a few of them come again and again.
 
     Args:
-        items: the pairs.
         may_be_names: whether the latter counts; not so in a `history`, which has exchanges.
     """
     firsts = [item[0] for item in items if isinstance(item, list) and is_exchange(item)]
