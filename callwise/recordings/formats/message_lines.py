@@ -30,7 +30,13 @@ from callwise.recordings.formats.message_parts import (
     parent_of,
     read_content,
 )
-from callwise.recordings.formats.messages import known_id, roles_in, utterances_of
+from callwise.recordings.formats.messages import (
+    background,
+    known_id,
+    roles_in,
+    said_in,
+    utterances_of,
+)
 from callwise.recordings.formats.speakers import NamedRole, is_speaking, role_word
 from callwise.recordings.formats.vocabulary import NAME_KEYS, THOUGHT_TYPES
 from callwise.recordings.source_records import RecordProblems, SourceRecord
@@ -206,16 +212,13 @@ def _conversation(
 ) -> Conversation:
     if not messages:
         raise record.problem("expected at least one message, there is none")
-    roles, error = roles_in(messages, reading.agent)
-    if error is not None:
-        raise error
-    utterances, instructions = utterances_of(messages, roles, reading, is_chat=is_chat)
+    utterances, instructions = said_in(messages, reading, is_chat=is_chat)
     return pair_conversation(
         record,
         known_id(record.fields, identifiers) or reading.default_id(record),
         utterances,
         user_id=known_id(record.fields, ("user_id",)),
-        persona={"background": "\n\n".join(instructions)} if instructions else None,
+        persona=background(instructions),
     )
 
 

@@ -24,6 +24,7 @@ from callwise.recordings.formats.vocabulary import (
     TOOL_RESULT_TYPES,
     USER_NAMED_KEYS,
     USER_SIDE_KEYS,
+    keys,
 )
 from callwise.recordings.source_records import SourceRecord
 
@@ -42,18 +43,9 @@ __all__ = [
     "unwrap",
 ]
 
-_IDENTIFIERS = (
-    "conversation_id",
-    "dialogue_id",
-    "dialog_id",
-    "conversationId",
-    "id",
-    "uuid",
-    "thread_id",
-    "session_id",
-    "chat_id",
-    "question_id",
-    "prompt_id",
+_IDENTIFIERS = keys(
+    "conversation_id dialogue_id dialog_id conversationId id uuid thread_id session_id "
+    "chat_id question_id prompt_id"
 )
 """Fields that may name a conversation, the most telling first."""
 

@@ -53,12 +53,14 @@ from callwise.recordings.formats.vocabulary import (
 from callwise.recordings.source_records import SourceRecord, iso_time
 
 __all__ = [
+    "background",
     "convert_messages",
     "instructions_in",
     "known_id",
     "note_rejected",
     "note_unread",
     "roles_in",
+    "said_in",
     "time_of",
     "utterances_of",
     "without_thoughts",
@@ -148,6 +150,25 @@ def utterances_of(
         elif said is not None:
             instructions.append(said)
     return utterances, instructions
+
+
+def said_in(
+    messages: Sequence[SourceRecord], reading: Reading, *, is_chat: bool = False
+) -> tuple[list[Utterance], list[str]]:
+    """Return what user and agent said in messages, and the instructions to the agent.
+
+    Raises:
+        FormatError: when a role is not known, or as `utterances_of` does.
+    """
+    roles, error = roles_in(messages, reading.agent)
+    if error is not None:
+        raise error
+    return utterances_of(messages, roles, reading, is_chat=is_chat)
+
+
+def background(instructions: Sequence[str]) -> Persona | None:
+    """Return the agent's persona as its instructions have it; None without any."""
+    return {"background": "\n\n".join(instructions)} if instructions else None
 
 
 def _is_hidden(fields: Mapping[str, Any]) -> bool:
@@ -362,10 +383,7 @@ def _talk_of(record: SourceRecord, spot: Spot, reading: Reading) -> tuple[list[U
     utterances = _with_question(in_order_of_time(utterances, reading.problems), spot)
     final = _final_messages(record, spot, reading)
     if final:
-        final_roles, error = roles_in(final, reading.agent)
-        if error is not None:
-            raise error
-        ending, _ = utterances_of(final, final_roles, reading)
+        ending, _ = said_in(final, reading)
         if _said(ending)[: len(utterances)] == _said(utterances):
             utterances = ending
         elif utterances and not utterances[-1].is_user and utterances[-1].text:
