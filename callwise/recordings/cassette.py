@@ -32,16 +32,15 @@ from callwise.budget.recorder import CallOrigin, RecordedExchange
 from callwise.calls.call import Call, Role
 from callwise.calls.errors import CassetteMiss, FormatError
 from callwise.calls.key import CallKey
-from callwise.recordings.cassette_file import CassetteFile, RecordingStopped, Write
+from callwise.recordings.cassette_file import CassetteFile, RecordingStopped
 from callwise.recordings.cassette_format import (
     Redact,
-    decode_exchange,
     exchange_document,
     lane_digest,
 )
 from callwise.recordings.cassette_header import header_line
 from callwise.recordings.cassette_inspection import explain_miss
-from callwise.recordings.held_files import MAX_UNPACKED_BYTES, write_at
+from callwise.recordings.held_files import MAX_UNPACKED_BYTES, Write, write_at
 from callwise.recordings.normalising import (
     CassetteKeys,
     Normaliser,
@@ -92,7 +91,7 @@ def _backup_path(path: Path) -> Path:
 
 
 class _Ends:
-    """In which order the recorded calls of each turn ended, which is that of their lines."""
+    """The order in which the recorded calls of each turn ended, which is that of their lines."""
 
     def __init__(self, file: CassetteFile) -> None:
         self._file = file
@@ -101,16 +100,12 @@ class _Ends:
     def number(self, entry: int) -> int:
         """Return an entry's number in its turn, from 1. Reads the whole file, once."""
         if self._numbers is None:
-            self._numbers = array("L")
+            self._numbers = array("L", bytes(array("L").itemsize * len(self._file.index)))
             counts: Counter[str] = Counter()
-            for each in range(len(self._file.index)):
-                try:
-                    fields = self._file.fields(each)
-                except ValueError:
-                    fields = {}  # a damaged line, which is an error when it is played
+            for each, fields in self._file.readable():
                 turn = str((fields.get("conversation"), fields.get("turn")))
                 counts[turn] += 1
-                self._numbers.append(counts[turn])
+                self._numbers[each] = counts[turn]
         return self._numbers[entry] if entry < len(self._numbers) else 0
 
 
@@ -188,10 +183,7 @@ class Cassette:
                 raise CassetteMiss(explain_miss(self._file, own, call, where, normaliser))
             return None
         document = self._file.read(entry)
-        try:
-            exchange = decode_exchange(document)
-        except ValueError as error:
-            raise self._file.damaged(entry, str(error)) from error
+        exchange = self._file.decoded(entry, document)
         self._played_count += 1
         if call.origin is None:
             return exchange

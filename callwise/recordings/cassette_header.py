@@ -196,7 +196,7 @@ class CassetteHeader:
         normalise: the rules that its keys were made by. Untrusted.
     """
 
-    version: int
+    version: int = CASSETTE_VERSION
     normalise: tuple[Mapping[str, str], ...] = ()
 
     @property

@@ -35,15 +35,10 @@ from callwise.recordings.cassette_header import (
     require_whole,
     seal_line,
 )
-from callwise.recordings.cassette_sharing import (
-    Sharing,
-    common_chars,
-    restore,
-    shared_name,
-    whole_prompt,
-)
+from callwise.recordings.cassette_sharing import Sharing, common_chars, shared_name
 from callwise.recordings.held_files import open_fresh, open_private, try_lock
 from callwise.recordings.normalising import Normaliser
+from callwise.recordings.shared_lines import restore, whole_prompt
 
 __all__ = [
     "CassetteSurvey",
@@ -86,11 +81,7 @@ def survey_cassette(path: Path) -> CassetteSurvey:
     try:
         for entry in range(len(file.index)):
             try:
-                document = file.read(entry, is_prompt_whole=True)
-                try:
-                    decode_exchange(document)
-                except ValueError as error:
-                    raise file.damaged(entry, str(error)) from error
+                file.decoded(entry, file.read(entry, is_prompt_whole=True))
             except FormatError as error:
                 count += 1
                 if len(damaged) < MAX_SHOWN:
@@ -311,11 +302,7 @@ def _readable(
 def _entries_of_kind(cassette: CassetteFile, where: CallOrigin) -> Iterator[int]:
     """Return the entries of the same node and purpose."""
     kind = (where.node, where.purpose.value)
-    for entry in range(len(cassette.index)):
-        try:
-            fields = cassette.fields(entry)
-        except ValueError:
-            continue  # a damaged line, which is an error when it is played
+    for entry, fields in cassette.readable():
         if (fields.get("node"), fields.get("purpose")) == kind:
             yield entry
 

@@ -21,8 +21,7 @@ A thing is shared when it is seen for the second time, so that a cassette withou
 is not longer for it. Rejected: numbering the shared lines, because cassettes are joined end
 to end; compressing the file, because it is read by people and compared line by line.
 
-Invariant: `restore(pack(document)) == document`. An answer is played without its prompt, so
-texts are only put together where prompts are read.
+Invariant: `restore(pack(document)) == document`; `restore` is in `shared_lines`.
 """
 
 import hashlib
@@ -41,18 +40,15 @@ from callwise.recordings.cassette_format import COUNT_NAMES
 from callwise.recordings.cassette_header import SEAL_HINT, LineDamaged
 
 __all__ = [
-    "Shared",
+    "USED",
     "Sharing",
     "common_chars",
     "line_of",
     "named_shared",
-    "restore",
+    "places_of",
     "shared_name",
-    "whole_prompt",
+    "whole_number",
 ]
-
-Shared = Callable[[str], Mapping[str, Any]]
-"""Gives the fields of a shared line by its name; a `ValueError` when there is none."""
 
 MIN_SHARED_CHARS = 160
 """Shortest beginning that is written once: a shared line and a reference take about 80."""
@@ -65,9 +61,6 @@ MAX_RECENT = 16
 
 MAX_SEEN = 4_096
 """Most sets of common fields that a recorder remembers to have seen once."""
-
-MAX_PROMPT_CHARS = 256 << 20
-"""Longest prompt that is put together: a few lines that refer to each other can mean far more."""
 
 _START_CHARS = 64
 _SHARED = b'{"shared":"'
@@ -85,7 +78,9 @@ _ORDER = (
     *("outcome", *COUNT_NAMES, "reply", "error"),
 )
 _PLACES = {"conv:": "conversation", "turn:": "turn", "node:": "node"}
-_USED = ("input_tokens", "output_tokens", "cached_tokens")
+USED = ("input_tokens", "output_tokens", "cached_tokens")
+"""Tokens of an exchange that its answer reports too."""
+
 _UNKNOWN_CACHED = {"cached_tokens": None}
 
 
@@ -133,7 +128,7 @@ def shared_name(line: bytes) -> bytes | None:
 
 
 @lru_cache(maxsize=256)
-def _places(scope: str) -> Mapping[str, str | None]:
+def places_of(scope: str) -> Mapping[str, str | None]:
     """Return conversation, turn and node as a scope's path names them."""
     places: dict[str, str | None] = dict.fromkeys(_PLACES.values())
     for part in scope.split("/"):
@@ -381,16 +376,17 @@ def _after(name: str | None, fields: dict[str, Any]) -> dict[str, Any]:
     return {"after": name, **fields} if name else fields
 
 
-def _whole(value: Any) -> int:
+def whole_number(value: Any) -> int:
+    """Return a whole number, or 0 for any other value."""
     return value if type(value) is int else 0
 
 
 def _leave_out(short: dict[str, Any]) -> None:
     """Leave out what follows from other fields; write what does not, be it a default."""
-    for name, value in _places(short["scope"]).items():
+    for name, value in places_of(short["scope"]).items():
         if name in short and short[name] == value:
             del short[name]
-    used = _whole(short.get("input_tokens")) + _whole(short.get("output_tokens"))
+    used = whole_number(short.get("input_tokens")) + whole_number(short.get("output_tokens"))
     if short.setdefault("charged_tokens", 0) == used:
         del short["charged_tokens"]
     if "reply" not in short:
@@ -398,108 +394,11 @@ def _leave_out(short: dict[str, Any]) -> None:
     reply = short["reply"] = dict(short["reply"])
     if reply.setdefault("latency_seconds", 0.0) == short.get("latency_seconds", 0.0):
         del reply["latency_seconds"]
-    usage = {**dict.fromkeys(_USED), **reply.pop("usage", {})}
+    usage = {**dict.fromkeys(USED), **reply.pop("usage", {})}
     usage = {
         name: value
         for name, value in usage.items()
-        if name not in _USED or value != short.get(name, 0)
+        if name not in USED or value != short.get(name, 0)
     }
     if usage:
         reply["usage"] = usage
-
-
-def _put_back(document: dict[str, Any]) -> dict[str, Any]:
-    """Return an exchange with what `_leave_out` took from it."""
-    scope = document.get("scope")
-    if isinstance(scope, str):
-        document = {**_places(scope), **document}
-    used = _whole(document.get("input_tokens")) + _whole(document.get("output_tokens"))
-    if document.setdefault("charged_tokens", used) == 0:
-        del document["charged_tokens"]
-    reply = document.get("reply")
-    if not isinstance(reply, dict):
-        return document
-    if reply.setdefault("latency_seconds", document.get("latency_seconds", 0.0)) == 0:
-        del reply["latency_seconds"]
-    usage = reply.get("usage", {})
-    if isinstance(usage, dict):
-        whole = {**{name: document.get(name, 0) for name in _USED}, **usage}
-        reply["usage"] = {name: value for name, value in whole.items() if value is not None}
-        if not reply["usage"]:
-            del reply["usage"]
-    return document
-
-
-def restore(document: dict[str, Any], shared: Shared) -> dict[str, Any]:
-    """Return an exchange with all its fields but its prompt, which `whole_prompt` puts together.
-
-    Args:
-        document: what `Sharing.pack` made its line of; changed.
-
-    Raises:
-        ValueError: when it refers to a line that is not there, or is of another kind.
-    """
-    name = document.pop("common", None)
-    if name is not None:
-        common = shared(name).get("common")
-        if not isinstance(common, dict):
-            raise ValueError(f"its common fields should be in the line {name!r:.40}")
-        of_reply, reply = common.get("reply"), document.get("reply")
-        document = {**common, **document}
-        if isinstance(of_reply, dict):
-            document["reply"] = {**of_reply, **reply} if isinstance(reply, dict) else reply
-    return _put_back(document)
-
-
-class _Prompt:
-    """Puts one prompt together, up to a size."""
-
-    def __init__(self, shared: Shared) -> None:
-        self._shared = shared
-        self._left = MAX_PROMPT_CHARS
-
-    def parts(self, name: Any, kind: str) -> list[Any]:
-        """Return what the shared lines from the first to the named one have of a kind."""
-        found: list[Any] = []
-        while name is not None:
-            fields = self._shared(name)
-            part = fields.get(kind)
-            if not isinstance(part, str if kind == "text" else list):
-                raise ValueError(f"its {kind} should be in the line {name!r:.40}")  # noqa: TRY004
-            self.count(part)
-            found.append(part)
-            name = fields.get("after")
-        return found[::-1]
-
-    def count(self, part: Sequence[Any]) -> None:
-        self._left -= len(part) + 1
-        if self._left < 0:
-            raise ValueError(f"its prompt is longer than {MAX_PROMPT_CHARS:,} characters")
-
-    def message(self, message: Any) -> Any:
-        content = message.get("content") if isinstance(message, dict) else None
-        if not isinstance(content, dict):
-            return message
-        own = content.get("text", "")
-        if not isinstance(own, str):
-            raise ValueError("the text of a message must be a text")  # noqa: TRY004 - one error
-        text = "".join([*self.parts(content.get("after"), "text"), own])
-        return {**message, "content": text}
-
-
-def whole_prompt(document: dict[str, Any], shared: Shared) -> dict[str, Any]:
-    """Return an exchange with the messages of its prompt put together.
-
-    Args:
-        document: as `restore` returns it; changed.
-
-    Raises:
-        ValueError: when it refers to a line that is not there, or is longer than any prompt.
-    """
-    prompt = _Prompt(shared)
-    beginning = prompt.parts(document.pop("after", None), "messages")
-    own = document.get("messages", [])
-    if isinstance(own, list) and (beginning or own):
-        messages = [each for part in (*beginning, own) for each in part]
-        document["messages"] = [prompt.message(each) for each in messages]
-    return document

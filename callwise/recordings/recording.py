@@ -7,27 +7,36 @@ they were given in `manifest.json`, the calls in its cassette.
 import hashlib
 import inspect
 import shlex
-from collections.abc import Mapping
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from pydantic import BaseModel
 
+from callwise.budget.recorder import Recorder
 from callwise.calls.errors import ConfigError, FormatError
 from callwise.calls.trust import NOTHING, Trust, TrustedSettings
 from callwise.knobs import Overrides, apply_overrides, data_problem, validate
 from callwise.recordings.app_protocol import (
     SHIPPED_APP,
     App,
+    Session,
     SnapshotStart,
     TellsTrust,
     TurnInput,
     load_app,
 )
-from callwise.recordings.run_folder import RUN_VERSION
-from callwise.recordings.typed_json import under_this_name
+from callwise.recordings.held_files import open_fresh
+from callwise.recordings.learned_endpoints import ENDPOINTS_FILE
+from callwise.recordings.run_folder import read_manifest
+
+if TYPE_CHECKING:
+    from callwise.memory.conversation_memory import ConversationMemory
 
 __all__ = ["Recording", "finished_turns", "open_recording"]
 
@@ -73,6 +82,39 @@ class Recording:
             return settings
         return settings.trusting(self.trust)
 
+    @asynccontextmanager
+    async def session(
+        self,
+        settings: BaseModel,
+        recorder: Recorder,
+        memory: "ConversationMemory",
+        *,
+        is_offline: bool = True,
+    ) -> AsyncIterator[Session]:
+        """Open a session under other settings. What it writes into its folder is deleted.
+
+        What endpoints have taught the run is known to a session that may send, and is
+        kept with the run when it has learned more.
+        """
+        with tempfile.TemporaryDirectory(prefix="callwise-") as name:
+            folder = Path(name)
+            kept, lent = self.folder / ENDPOINTS_FILE, folder / ENDPOINTS_FILE
+            if kept.exists() and not is_offline:
+                shutil.copyfile(kept, lent)
+            try:
+                async with self.app.open(
+                    settings,
+                    folder=folder,
+                    recorder=recorder,
+                    is_offline=is_offline,
+                    memory=memory,
+                ) as session:
+                    yield session
+            finally:
+                if lent.exists() and not is_offline:
+                    with open_fresh(kept) as file:  # the run's folder may have links in it
+                        file.write(lent.read_bytes())
+
 
 def _manifest(folder: Path) -> dict[str, Any]:
     path = folder / "manifest.json"
@@ -84,13 +126,9 @@ def _manifest(folder: Path) -> dict[str, Any]:
             None,
             "has no manifest.json, so it is no run; make one: callwise replay ... --out DIR",
         )
-    try:
-        manifest = under_this_name(orjson.loads(path.read_bytes()))
-        version, _ = manifest["callwise_run"], manifest["identity"]["app"]
-    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
-        raise FormatError(path, None, "expected a run's manifest") from error
-    if version != RUN_VERSION:
-        raise FormatError(path, None, f"is of format {version}, this Callwise reads {RUN_VERSION}")
+    manifest = read_manifest(path)
+    if "app" not in manifest["identity"]:
+        raise FormatError(path, None, "expected a run's manifest, which names its app")
     if "given" not in manifest:
         raise FormatError(
             path, None, "does not say which settings were given: an older Callwise wrote it; "
@@ -101,7 +139,7 @@ def _manifest(folder: Path) -> dict[str, Any]:
     problem = data_problem(manifest["given"])
     if problem is not None:
         raise FormatError(path, None, f"cannot be used: in `given`, {problem}")
-    return dict(manifest)
+    return manifest
 
 
 def _turn(path: Path, number: int, line: bytes) -> tuple[TurnInput, str]:

@@ -16,7 +16,7 @@ The order within a turn stays.
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,6 +49,7 @@ __all__ = [
     "RunRecorder",
     "RunRequest",
     "TurnListener",
+    "play_in_lanes",
     "replay_conversations",
     "run_replay",
     "turn_order",
@@ -126,16 +127,7 @@ def turn_order(conversations: Sequence[Conversation]) -> list[TurnKey]:
     ]
 
 
-def _lanes(conversations: Sequence[Conversation]) -> list[list[TurnInput]]:
-    """Return the turns that must go one after another: one lane per memory."""
-    lanes: dict[tuple[str, str], list[TurnInput]] = {}
-    for conversation in conversations:
-        for turn in _inputs(conversation):
-            lanes.setdefault(turn.memory_owner, []).append(turn)
-    return list(lanes.values())
-
-
-def _check_users(lanes: Sequence[Sequence[TurnInput]], folder: RunFolder) -> None:
+def _check_users(turns: Sequence[TurnInput], folder: RunFolder) -> None:
     """Refuse to go on with turns that an older version kept for another user.
 
     It gave a conversation without a user the user of the conversation's name, whose memory
@@ -146,7 +138,7 @@ def _check_users(lanes: Sequence[Sequence[TurnInput]], folder: RunFolder) -> Non
         for row in folder.turns
         if row.get("user_id") == row["conversation_id"]
     }
-    for turn in (turn for lane in lanes for turn in lane):
+    for turn in turns:
         if turn.user_id is None and turn.conversation_id in former and not _is_done(turn, folder):
             raise ConfigError(
                 f"{folder.path} was begun by an older version, which kept the memory of "
@@ -157,6 +149,40 @@ def _check_users(lanes: Sequence[Sequence[TurnInput]], folder: RunFolder) -> Non
 
 def _is_done(turn: TurnInput, folder: RunFolder) -> bool:
     return turn.turn is not None and (turn.conversation_id, turn.turn) in folder.finished
+
+
+async def play_in_lanes(
+    turns: Iterable[TurnInput],
+    play: Callable[[TurnInput], Awaitable[None]],
+    *,
+    max_concurrency: int,
+) -> None:
+    """Play the turns of each memory one after another, and memories side by side, in order.
+
+    Args:
+        max_concurrency: most memories at once; at least 1.
+
+    Raises:
+        Exception: whatever a turn raised; the other lanes are cancelled.
+    """
+    if max_concurrency < 1:
+        raise ValueError(f"max_concurrency is at least 1, got {max_concurrency}")
+    lanes: dict[tuple[str, str], list[TurnInput]] = {}
+    for turn in turns:
+        lanes.setdefault(turn.memory_owner, []).append(turn)
+    waiting = iter(lanes.values())
+
+    async def work() -> None:
+        for lane in waiting:
+            for turn in lane:
+                await play(turn)
+
+    try:
+        async with asyncio.TaskGroup() as workers:
+            for _ in range(max_concurrency):
+                workers.create_task(work())
+    except* Exception as group:  # noqa: BLE001 - unwrapped, not handled
+        raise group.exceptions[0] from None
 
 
 async def replay_conversations(
@@ -178,29 +204,17 @@ async def replay_conversations(
         Exception: whatever a turn raised; the other lanes are cancelled, and the turns
             finished so far are in the folder.
     """
-    if max_concurrency < 1:
-        raise ValueError(f"max_concurrency is at least 1, got {max_concurrency}")
-    turns = _lanes(conversations)
+    turns = [turn for conversation in conversations for turn in _inputs(conversation)]
     _check_users(turns, folder)
-    lanes = iter(turns)
 
-    async def work() -> None:
-        # Each worker takes the next lane, so that lanes start in order.
-        for lane in lanes:
-            for turn in lane:
-                if _is_done(turn, folder):
-                    continue
-                result = await session.run_turn(turn)
-                folder.add(result)
-                if on_turn is not None:
-                    on_turn(result)
+    async def play(turn: TurnInput) -> None:
+        if not _is_done(turn, folder):
+            result = await session.run_turn(turn)
+            folder.add(result)
+            if on_turn is not None:
+                on_turn(result)
 
-    try:
-        async with asyncio.TaskGroup() as workers:
-            for _ in range(max_concurrency):
-                workers.create_task(work())
-    except* Exception as group:  # noqa: BLE001 - unwrapped, not handled
-        raise group.exceptions[0] from None
+    await play_in_lanes(turns, play, max_concurrency=max_concurrency)
     folder.finish(turn_order(conversations))
 
 

@@ -12,10 +12,8 @@ A turn whose calls are all in the recording is exact: under the same past, a rea
 the setting asks the same calls, is given the same answers and gives the same reply.
 """
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel
@@ -165,28 +163,19 @@ async def record_past(recording: Recording, cassette: ReusableCassette) -> Snaps
         CallError: what ended the recorded run.
     """
     store = SnapshotBackend()
-    settings = recording.settings(None)
+    memory = ConversationMemory(store, max_users=len(recording.inputs))
     player = CounterfactualRecorder(cassette)
-    with tempfile.TemporaryDirectory(prefix="callwise-") as name:
-        opened = recording.app.open(
-            settings,
-            folder=Path(name),
-            recorder=player,
-            is_offline=True,
-            memory=ConversationMemory(store, max_users=len(recording.inputs)),
-        )
-        async with opened as session:
-            for turn in recording.inputs:
-                try:
-                    result = await session.run_turn(turn)
-                except CassetteMiss as miss:
-                    raise _cannot_replay(recording, str(miss)) from miss
-                said = recording.replies[turn.conversation_id, turn.turn or 0]
-                if result.record["reply"] != said:
-                    raise _cannot_replay(
-                        recording,
-                        f"turn {turn.turn} of {turn.conversation_id} now ends in another reply",
-                    )
+    async with recording.session(recording.settings(None), player, memory) as session:
+        for turn in recording.inputs:
+            try:
+                result = await session.run_turn(turn)
+            except CassetteMiss as miss:
+                raise _cannot_replay(recording, str(miss)) from miss
+            if result.record["reply"] != recording.replies[turn.conversation_id, turn.turn or 0]:
+                raise _cannot_replay(
+                    recording,
+                    f"turn {turn.turn} of {turn.conversation_id} now ends in another reply",
+                )
     return store
 
 
@@ -235,14 +224,10 @@ async def evaluate(
     """
     memory = starting_memory(recording, past, store)
     player = CounterfactualRecorder(cassette, StandInAnswers(cassette))
-    with tempfile.TemporaryDirectory(prefix="callwise-") as name:
-        opened = recording.app.open(
-            settings, folder=Path(name), recorder=player, is_offline=True, memory=memory
-        )
-        async with opened as session:
-            evaluation = _Evaluation(session, player, past, counts_across=_limits_span(settings))
-            chosen = recording.inputs if turns is None else turns
-            return [await evaluation.play(turn) for turn in chosen]
+    async with recording.session(settings, player, memory) as session:
+        evaluation = _Evaluation(session, player, past, counts_across=_limits_span(settings))
+        chosen = recording.inputs if turns is None else turns
+        return [await evaluation.play(turn) for turn in chosen]
 
 
 def _limits_span(settings: BaseModel) -> bool:

@@ -5,13 +5,8 @@ the recording at once, so whatever ends a purchase, nothing is paid for twice. A
 all settings together: it is asked before a call is sent, and settled when it has ended.
 """
 
-import asyncio
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from pydantic import BaseModel
 
@@ -20,18 +15,13 @@ from callwise.calls.call import Call
 from callwise.calls.errors import CassetteMiss
 from callwise.calls.key import CallKey
 from callwise.memory.snapshot_memory import SnapshotBackend
-from callwise.recordings.app_protocol import Session, TurnInput, TurnResult
+from callwise.recordings.app_protocol import TurnInput
 from callwise.recordings.counterfactual.evaluation import Past, starting_memory
 from callwise.recordings.counterfactual.reusable_cassette import ReusableCassette, StandInAnswers
-from callwise.recordings.held_files import open_fresh
-from callwise.recordings.learned_endpoints import ENDPOINTS_FILE
 from callwise.recordings.recording import Recording
-from callwise.recordings.replay_run import RunRecorder
+from callwise.recordings.replay_run import RunRecorder, TurnListener, play_in_lanes
 
 __all__ = ["SpendingCap", "SpendingCapReached", "buy_turns"]
-
-BoughtListener = Callable[[TurnResult], None]
-"""Told each turn that has just been bought whole."""
 
 
 class SpendingCapReached(CassetteMiss):
@@ -152,30 +142,6 @@ class Buyer:
         self._recorder.keep(turn.conversation_id, str(turn.turn))
 
 
-@contextmanager
-def _learned(recording: Recording, folder: Path) -> Iterator[None]:
-    """Let a session in `folder` begin with what the run has learned, and give it back."""
-    kept, lent = recording.folder / ENDPOINTS_FILE, folder / ENDPOINTS_FILE
-    if kept.exists():
-        shutil.copyfile(kept, lent)
-    try:
-        yield
-    finally:
-        if lent.exists():
-            with open_fresh(kept) as file:  # the run's folder may be anybody's, with links in it
-                file.write(lent.read_bytes())
-
-
-async def _buy_lane(
-    lane: Sequence[TurnInput], session: Session, buyer: Buyer, on_turn: BoughtListener | None
-) -> None:
-    for turn in lane:
-        result = await session.run_turn(turn)
-        buyer.keep(turn)
-        if on_turn is not None:
-            on_turn(result)
-
-
 async def buy_turns(
     recording: Recording,
     cassette: ReusableCassette,
@@ -187,7 +153,7 @@ async def buy_turns(
     past: Past = "recorded",
     store: SnapshotBackend | None = None,
     max_concurrency: int = 1,
-    on_turn: BoughtListener | None = None,
+    on_turn: TurnListener | None = None,
 ) -> None:
     """Run turns under a setting, playing what is recorded and buying the rest.
 
@@ -199,24 +165,14 @@ async def buy_turns(
         SpendingCapReached: when the next call does not fit the budget. What was bought is recorded.
         CallError: a fatal one: a wrong key, an endpoint that is down.
     """
-    lanes: dict[tuple[str, str], list[TurnInput]] = {}
-    for turn in turns:
-        lanes.setdefault(turn.memory_owner, []).append(turn)
-    waiting = iter(lanes.values())
     buyer = Buyer(cassette, recorder, budget)
     memory = starting_memory(recording, past, store)
+    async with recording.session(settings, buyer, memory, is_offline=False) as session:
 
-    async def work(session: Session) -> None:
-        for lane in waiting:
-            await _buy_lane(lane, session, buyer, on_turn)
+        async def play(turn: TurnInput) -> None:
+            result = await session.run_turn(turn)
+            buyer.keep(turn)
+            if on_turn is not None:
+                on_turn(result)
 
-    with tempfile.TemporaryDirectory(prefix="callwise-") as name, _learned(recording, Path(name)):
-        async with recording.app.open(
-            settings, folder=Path(name), recorder=buyer, memory=memory
-        ) as session:
-            try:
-                async with asyncio.TaskGroup() as workers:
-                    for _ in range(max(max_concurrency, 1)):
-                        workers.create_task(work(session))
-            except* Exception as group:  # noqa: BLE001 - unwrapped, not handled
-                raise group.exceptions[0] from None
+        await play_in_lanes(turns, play, max_concurrency=max_concurrency)

@@ -26,7 +26,7 @@ from callwise.calls.call import Call, Outcome, Purpose, Role
 from callwise.calls.errors import FormatError
 from callwise.calls.key import CallKey
 from callwise.recordings.cassette_file import CassetteFile
-from callwise.recordings.cassette_format import decode_exchange, lane_digest, prompt_of, split_head
+from callwise.recordings.cassette_format import lane_digest, prompt_of, split_head
 from callwise.recordings.cassette_inspection import explain_miss
 from callwise.recordings.normalising import CassetteKeys, Normaliser, agreed_normaliser
 
@@ -146,11 +146,7 @@ class ReusableCassette:
         """
         found = self._decoded.get(entry)
         if found is None:
-            try:
-                found = decode_exchange(self._file.read(entry))
-            except ValueError as error:
-                raise self._file.damaged(entry, str(error)) from error
-            self._decoded[entry] = found
+            found = self._decoded[entry] = self._file.decoded(entry, self._file.read(entry))
         return found
 
     def explain(self, key: CallKey, call: Call, where: CallOrigin) -> str:

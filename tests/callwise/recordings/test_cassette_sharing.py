@@ -21,7 +21,8 @@ from callwise.recordings.cassette import Cassette, CassetteMode, open_cassette
 from callwise.recordings.cassette_file import CassetteFile
 from callwise.recordings.cassette_format import exchange_document, parse_line
 from callwise.recordings.cassette_inspection import seal_cassette, survey_cassette
-from callwise.recordings.cassette_sharing import Sharing, restore, shared_name, whole_prompt
+from callwise.recordings.cassette_sharing import Sharing, shared_name
+from callwise.recordings.shared_lines import restore, whole_prompt
 
 Ask = Callable[..., tuple[CallKey, Call, CallOrigin]]
 Answer = Callable[..., RecordedExchange]
