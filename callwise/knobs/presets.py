@@ -128,7 +128,7 @@ def data_problem(document: Any) -> str | None:
 
 
 def parse_yaml(text: str, source: object) -> Any:
-    """Return what a YAML text says, as plain data.
+    """Return a YAML text as plain data.
 
     Args:
         text: one YAML document. Untrusted: no tags, no objects.

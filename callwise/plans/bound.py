@@ -191,7 +191,7 @@ class FlatPlan:
 
     Args:
         ends: for each part of a network the places of the calls that its end waits
-            for; empty when it ends at once.
+            for; empty when it ends immediately.
     """
 
     tasks: tuple[BoundTask, ...]

@@ -51,7 +51,7 @@ def _scenario_table(scenarios: Sequence[PlannedScenario], roles: Sequence[Role])
 
 
 def _count_table(title: str, columns: Sequence[tuple[str, Mapping[str, int]]]) -> list[str]:
-    # The scenario with most names says their order.
+    # The order of names is that of the scenario with most of them.
     fullest = sorted(columns, key=lambda column: -len(column[1]))
     names = list(dict.fromkeys(name for _, counts in fullest for name in counts))
     table = [[title, *(head for head, _ in columns)]]

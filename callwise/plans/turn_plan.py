@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from typing import Any, TypeVar
@@ -101,20 +101,20 @@ def largest_counts(ways: Sequence[PlanCounts]) -> PlanCounts:
     if len(ways) == 1:
         return ways[0]
 
-    def most(figure: Callable[[PlanCounts], int]) -> int:
-        return max(map(figure, ways))
+    def most(name: str) -> Any:
+        figures = [getattr(each, name) for each in ways]
+        return _largest(figures) if isinstance(figures[0], Mapping) else max(figures)
 
     costs = [each.usd for each in ways]
     known = [cost for cost in costs if cost is not None]
-    by_role = _largest([each.by_role for each in ways])
-    by_purpose = _largest([each.by_purpose for each in ways])
-    spent = [each.tokens_by_purpose for each in ways]
     unpriced = {role for each in ways for role in each.unpriced_roles}
+    by_role, by_purpose = most("by_role"), most("by_purpose")
+    spent = [each.tokens_by_purpose for each in ways]
     return PlanCounts(
-        asked=most(lambda each: each.asked),
-        speculative=most(lambda each: each.speculative),
+        asked=most("asked"),
+        speculative=most("speculative"),
         by_role={role: by_role[role] for role in Role if role in by_role},
-        by_node=_largest([each.by_node for each in ways]),
+        by_node=most("by_node"),
         by_purpose={purpose: by_purpose[purpose] for purpose in Purpose if purpose in by_purpose},
         tokens_by_purpose={
             purpose: (
@@ -124,8 +124,8 @@ def largest_counts(ways: Sequence[PlanCounts]) -> PlanCounts:
             for purpose in Purpose
             if purpose in by_purpose
         },
-        input_tokens=most(lambda each: each.input_tokens),
-        output_tokens=most(lambda each: each.output_tokens),
+        input_tokens=most("input_tokens"),
+        output_tokens=most("output_tokens"),
         usd=max(known) if len(known) == len(costs) else None,
         unpriced_roles=tuple(role for role in Role if role in unpriced),
     )
@@ -133,7 +133,7 @@ def largest_counts(ways: Sequence[PlanCounts]) -> PlanCounts:
 
 @dataclass(frozen=True, slots=True)
 class ScenarioPlan:
-    """What a turn asks when things go one way.
+    """Calls of a turn when things go one way.
 
     Args:
         name: e.g. `default`, `early_exit`, `worst`.
@@ -202,7 +202,7 @@ class PlannedScenario:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class TurnPlan:
-    """What one turn will ask, before it runs.
+    """Calls of one turn, before it runs.
 
     Args:
         scenarios: the ways it can go, the usual one first.

@@ -6,7 +6,7 @@
 | `new-episodes` | played | sent, and appended | made when missing |
 | `rewrite` | sent, and recorded again | sent, and recorded | started again |
 
-`new-episodes` plays what stood in the file when it was opened, and nothing that it
+`new-episodes` plays the exchanges that were in the file when it was opened, none that it
 recorded since: an equal call later in the same run is then served from the cache or
 sent, as it would be without a recorder, and gets its own exchange.
 
@@ -33,11 +33,7 @@ from callwise.calls.call import Call, Role
 from callwise.calls.errors import CassetteMiss, FormatError
 from callwise.calls.key import CallKey
 from callwise.recordings.cassette_file import CassetteFile, RecordingStopped
-from callwise.recordings.cassette_format import (
-    Redact,
-    exchange_document,
-    lane_digest,
-)
+from callwise.recordings.cassette_format import Redact, exchange_document, lane_digest
 from callwise.recordings.cassette_header import header_line
 from callwise.recordings.cassette_inspection import explain_miss
 from callwise.recordings.held_files import MAX_UNPACKED_BYTES, Write, write_at
@@ -53,7 +49,7 @@ __all__ = ["Cassette", "CassetteMode", "CassetteStatistics", "open_cassette"]
 
 
 class CassetteMode(StrEnum):
-    """What becomes of calls that are recorded, and of those that are not."""
+    """Use of a cassette: which calls are played, sent and recorded."""
 
     STRICT = "strict"
     NEW_EPISODES = "new-episodes"
@@ -62,10 +58,10 @@ class CassetteMode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CassetteStatistics:
-    """What a cassette has done so far.
+    """Counts of a cassette so far.
 
     Args:
-        found_count: exchanges that stood in the cassette when it was opened.
+        found_count: exchanges that were in the cassette when it was opened.
         played_count: how many of them were handed out.
         left_count: how many of them no call has asked for.
         recorded_count: exchanges appended since.
@@ -140,7 +136,7 @@ class Cassette:
 
     @property
     def mode(self) -> CassetteMode:
-        """What may be played and what may be written."""
+        """Its mode; see above."""
         return self._mode
 
     @property

@@ -64,7 +64,7 @@ _SHOWN_CHARS = 512
 """Longest text inside of a content part that a line repeats, in characters."""
 
 _SHOWN_HEAD_CHARS = 32
-"""How much of a longer one it repeats: the type of a `data:` URL."""
+"""Characters of a longer one that it repeats: the type of a `data:` URL."""
 
 
 @lru_cache(maxsize=256)
@@ -318,7 +318,7 @@ COUNT_NAMES = tuple(
     for name in dict.fromkeys((*_FIRST_COUNTS, *JSON_NAMES))
     if name not in {"sent", "work_seconds"}
 )
-"""What an exchange spent, in the order in which a line has it."""
+"""Names of an exchange's counts, in the order in which a line has them."""
 
 _COUNT_READERS = {
     name: json_reader(

@@ -5,7 +5,7 @@ The header names the format's version and what the keys leave out.
 After key and lane a line has 24 hex digits: the length of the line, the CRC-32 of what
 follows them, and the CRC-32 of all before this last number. Opening a cassette checks the
 heads, so that no exchange is filed under another call; what follows is checked when the
-exchange is read. By the length, a line that was cut off by a kill is told from a damaged
+exchange is read. By the length, a line that was cut off by a kill differs from a damaged
 one, and two lines that became one are found.
 
 This is against chance: disks, copies, editors. A line that was changed on purpose can be
@@ -57,7 +57,7 @@ _END = _HEAD_AT + 8
 _START = re.compile(
     rb'\{"key":"[0-9a-f]{64}","lane":"|\{"(?:(?:callwise|turnwise)_cassette":|shared":")'
 )
-"""How a line starts. In a text, its quotation marks have a backslash."""
+"""Start of a line. In a text, its quotation marks have a backslash."""
 
 _HEADER_SEAL = re.compile(rb',"check":"([0-9a-f]{8})"\}\Z')
 
@@ -157,7 +157,7 @@ _SEALED_SINCE, _SHARED_SINCE = 2, 3
 _VERSIONS = range(1, CASSETTE_VERSION + 1)
 
 MAX_HEADER_BYTES = 65_536
-"""How far a first line is looked for."""
+"""Longest first line that is read."""
 
 BOM = b"\xef\xbb\xbf"
 """A byte order mark, as some editors put before the first line. Passed over."""
@@ -190,7 +190,7 @@ _EXCHANGE = b'"key":"'
 
 @dataclass(frozen=True, slots=True)
 class CassetteHeader:
-    """What a cassette's first line has.
+    """First line of a cassette.
 
     Args:
         normalise: the rules that its keys were made by. Untrusted.

@@ -87,7 +87,7 @@ class _Queues:
 
 
 class CassetteIndex:
-    """Where each exchange is in the file, and which one a call gets next."""
+    """Places of exchanges in the file, and the queues that calls take them from."""
 
     def __init__(self) -> None:
         self._ends = array("Q")
@@ -164,5 +164,5 @@ class CassetteIndex:
 
     @property
     def left_count(self) -> int:
-        """How many exchanges are not taken yet."""
+        """Exchanges that are not taken yet."""
         return self._taken.count(0)

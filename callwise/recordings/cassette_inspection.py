@@ -54,7 +54,7 @@ MAX_SHOWN = 20
 
 @dataclass(frozen=True, slots=True)
 class CassetteSurvey:
-    """What a cassette contains.
+    """Survey of a cassette, every line read.
 
     Args:
         recovered_bytes: length of a broken last line.
@@ -208,12 +208,12 @@ def seal_cassette(path: Path) -> int:
 
 
 _SHOWN_CHARS = 60
-"""How much of each text is shown from the first difference on, in characters."""
+"""Characters of each text that are shown from the first difference on."""
 _LEAD_CHARS = 20
-"""How much of what both have in common is shown before it, in characters."""
+"""Characters of the common beginning that are shown before it."""
 
 _Piece = tuple[str, str]
-"""What a part of a prompt is called, and its text."""
+"""Name of a part of a prompt, and its text."""
 
 
 def _pieces(prompt: Mapping[str, Any]) -> list[_Piece]:

@@ -173,7 +173,7 @@ class ProgramSession:
         """Close every scope, and check the ledger's identity.
 
         Raises:
-            LedgerError: when the books do not add up.
+            LedgerError: when the ledger does not add up.
         """
         for conversation in self._conversations.values():
             conversation.scope.close()

@@ -8,7 +8,7 @@ at once. Whatever stops a run (Ctrl-C, an error, a killed process), running it a
 where it stopped, and calls of the interrupted turn that were already paid for come from its
 recording.
 
-A failure that ends a run (a wrong key, an endpoint that is down) is not recorded at once: it
+A failure that ends a run (a wrong key, an endpoint that is down) is not recorded immediately: it
 would be played when the run goes on, which would then break off at the same call for ever. It
 is kept back until its turn goes on after it or ends, which makes it part of what happened.
 The order within a turn stays.
@@ -220,7 +220,7 @@ async def replay_conversations(
 
 @dataclass(frozen=True, slots=True)
 class RunRequest:
-    """What to replay, how, and where to.
+    """Request for one run.
 
     Args:
         digest_of: the conversations that identify the run, when `conversations` is
@@ -249,7 +249,7 @@ class FinishedRun:
 
     Args:
         wall_seconds: time that this process spent; turns of earlier ones not included.
-        turns_before: turns that stood in the folder already.
+        turns_before: turns that were in the folder already.
     """
 
     folder: Path
@@ -275,7 +275,7 @@ def _details(request: RunRequest) -> dict[str, Any]:
     app, is_strict = request.app, request.mode is CassetteMode.STRICT
     plan = app.plan(request.settings)
     return {
-        # Of a recording each turn says itself whether its answers are simulated.
+        # Each turn of a recording has whether its answers are simulated.
         "simulated": not (is_strict and plan is None) and app.is_simulated(request.settings),
         "started": request.started,
         "knobs": request.settings.model_dump(mode="json"),
@@ -295,8 +295,8 @@ async def run_replay(
     """Replay conversations, going on where the folder ends.
 
     Args:
-        on_notice: told at once what a person should know; what is worth keeping is also
-            in the run's `notices`.
+        on_notice: called with each notice for the user; those that are kept are also in
+            the run's `notices`.
 
     Raises:
         ConfigError: when the folder has something else, or a setting cannot work.

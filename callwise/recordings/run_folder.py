@@ -328,7 +328,7 @@ class RunFolder:
         is_numbered = all(row.get("sequence") == number for number, row in enumerate(rows, start=1))
         if not is_numbered:
             rows = [{**row, "sequence": number} for number, row in enumerate(rows, start=1)]
-        # Equal lists of the same objects are told without looking into the objects.
+        # Equal lists of the same objects are compared by identity.
         if turns != turns_before:
             self._replace("turns.jsonl", _lines(turns))
         if rows != rows_before:

@@ -47,7 +47,7 @@ __all__ = [
 
 @dataclass(slots=True)
 class TurnTrace:
-    """What one turn of an evaluation has asked so far.
+    """Calls of one turn of an evaluation so far.
 
     Args:
         diverged_at: the first call that is not recorded, counted from 1; None so far.
@@ -285,7 +285,7 @@ class _Evaluation:
         except CallError as error:
             raise ConfigError(
                 f"turn {turn.turn} of {turn.conversation_id} ends in {type(error).__name__} "
-                f"under this setting, as its recording says: {error}"
+                f"under this setting, as it was recorded: {error}"
             ) from error
         return CounterfactualTurn(
             turn=turn,

@@ -1,4 +1,4 @@
-"""Buying what a recording lacks: the turns of a setting that are not exact, and those only.
+"""Purchase of the calls that a recording lacks, for the turns of a setting that are not exact.
 
 What is recorded is played; what is not is sent by the app's own budgeter and appended to
 the recording at once, so whatever ends a purchase, nothing is paid for twice. A spending cap limits
@@ -30,7 +30,7 @@ class SpendingCapReached(CassetteMiss):
 
 @dataclass(slots=True)
 class SpendingCap:
-    """What all purchases of a sweep may spend together, a referee's judging among them.
+    """Budget of all purchases of a sweep together, a referee's judging among them.
 
     Calls are exact. USD are reserved at what a like call cost when it was recorded and
     settled at what each did cost, so open calls can exceed them by what they cost more.

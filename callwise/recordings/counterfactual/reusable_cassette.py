@@ -40,7 +40,7 @@ _FREE = frozenset({Outcome.CACHED.value, Outcome.COALESCED.value})
 
 @dataclass(frozen=True, slots=True)
 class TurnLane:
-    """Where an exchange was recorded, and of what kind it is.
+    """Place and kind of a recorded exchange.
 
     Args:
         turn: its turn, as the name of the scope.

@@ -346,7 +346,7 @@ class _TextLists:
     """
 
     _MAX_PAIRS = 10_000
-    """So many pairs may be one conversation; a longer file is no such list."""
+    """Most pairs of one conversation; a longer file is no such list."""
 
     def __init__(self, reading: Reading) -> None:
         self._reading = reading

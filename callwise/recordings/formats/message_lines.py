@@ -152,7 +152,7 @@ def convert_mapping(record: SourceRecord, reading: Reading) -> Conversation:
     """Return the branch of a ChatGPT export that was last shown.
 
     Raises:
-        FormatError: when the branch cannot be told, or a message cannot be read.
+        FormatError: when the branch is not known, or a message cannot be read.
     """
     nodes = record.inside(record.fields.get("mapping"), "mapping")
     name = record.fields.get("current_node")
@@ -226,10 +226,10 @@ _NO_CONVERSATION = re.compile(
     r"turn|round|exchange|request|run|trace|span|message|msg|repl|response|prompt|parent|pair|index|"
     r"sender|author|speaker|from|bot|user|tool|event"
 )
-"""What is in the names of ids that tell apart messages, speakers or exchanges."""
+"""Parts of the names of ids that distinguish messages, speakers or exchanges."""
 
 _NO_NAME = "unused"
-"""What newer versions of SillyTavern write for the names in the first line."""
+"""The name in the first line of newer versions of SillyTavern."""
 
 
 def _is_header(document: Any) -> bool:

@@ -53,7 +53,7 @@ _ASIDE = ("metadata", "meta")
 """Objects of a line that may have its conversation's id."""
 
 _MAX_NAME = 40
-"""So many characters has the name of a speaker at most, in a list of pairs."""
+"""Most characters of a speaker's name in a list of pairs."""
 
 _SILENT = ACT_TYPES | TOOL_RESULT_TYPES | THOUGHT_TYPES
 _TABLE_KEYS = frozenset({"data", "items", "log", "logs", "input", "inputs", "prompt", "chosen"})
@@ -62,7 +62,7 @@ _TABLE_KEYS = frozenset({"data", "items", "log", "logs", "input", "inputs", "pro
 
 @dataclass(frozen=True, slots=True)
 class Spot:
-    """Where in a record its messages are.
+    """Place of the messages in a record.
 
     Args:
         key: the field; empty where the record itself is the list.

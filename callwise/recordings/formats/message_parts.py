@@ -41,7 +41,7 @@ _TWO_FOR_ONE = re.compile("[\u00c2-\u00f4][\u0080-\u00bf]")
 
 @dataclass(slots=True)
 class Content:
-    """What a message has in it.
+    """Content of a message.
 
     Args:
         texts: its pieces of text, in order.

@@ -34,12 +34,7 @@ from callwise.recordings.formats.message_parts import (
     shown_branch,
     unfolded,
 )
-from callwise.recordings.formats.speakers import (
-    NamedRole,
-    has_stated_role,
-    is_speaking,
-    roles_of,
-)
+from callwise.recordings.formats.speakers import NamedRole, has_stated_role, is_speaking, roles_of
 from callwise.recordings.formats.vocabulary import (
     ACT_TYPES,
     FINAL_KEYS,
@@ -81,7 +76,7 @@ _THOUGHT_MARKS = (
     "[think]",
     "\u25c1think\u25b7",
 )
-"""How a reply begins whose model wrote its thoughts into the text."""
+"""Beginnings of a reply whose model wrote its thoughts into the text."""
 
 _SAMPLES = ("choices", "candidates", "generations", "responses")
 """Fields whose items are several replies to one message."""
@@ -136,7 +131,7 @@ def utterances_of(
 
     Args:
         is_chat: whether messages without text are usual, as in chats with pictures; so
-            they are where roles are told by names.
+            they are where roles follow from names.
 
     Raises:
         FormatError: when a message of the user has no text.

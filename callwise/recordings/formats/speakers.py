@@ -1,6 +1,6 @@
-"""Who of a conversation's speakers is the user and who the agent.
+"""Roles of a conversation's speakers: user, agent, persona or tool.
 
-Roles are told by the first field that names one in every message. Nothing is guessed: where
+Roles are taken from the first field that names one in every message. Nothing is guessed: where
 no field does, the error lists the speakers, and the user names which of them is the agent.
 """
 
@@ -188,14 +188,14 @@ def _unknown(
             f"{shown}"
         )
     got = "none" if role_words[place] is None else repr((role_words[place] or "")[:40])
-    told = "" if agent is None else f"No speaker is called {agent[:40]!r}. "
+    unknown = "" if agent is None else f"No speaker is called {agent[:40]!r}. "
     return [
         None if role is None else (word or "", role)
         for word, role in zip(role_words, roles, strict=True)
     ], messages[place].problem(
         f"expected `{key}` to be user, assistant, system, tool or a usual word for them; got "
-        f"{got}. {told}The speakers are {_listed(fields, key)}; give --agent NAME to choose which "
-        "one is the agent"
+        f"{got}. {unknown}The speakers are {_listed(fields, key)}; give --agent NAME to choose "
+        "which one is the agent"
     )
 
 

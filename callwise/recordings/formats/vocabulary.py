@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 Role = Literal["user", "agent", "persona", "tool"]
-"""What a message is to the reader. `persona` is instructions to the agent."""
+"""Role of a message. `persona` is instructions to the agent."""
 
 
 def keys(text: str) -> tuple[str, ...]:
