@@ -3,12 +3,7 @@
 Knows no particular settings: every function takes the pydantic model they are for.
 """
 
-from callwise.knobs.environment import (
-    EnvironmentKnob,
-    environment_knobs,
-    own_trust,
-    settings_from,
-)
+from callwise.knobs.environment import EnvironmentKnob, environment_knobs, own_trust, settings_from
 from callwise.knobs.knob_paths import KnobInfo, knob_paths, nearest_names, validate
 from callwise.knobs.presets import (
     Overrides,

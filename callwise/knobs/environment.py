@@ -29,8 +29,6 @@ class EnvironmentKnob:
     """One knob that the environment sets.
 
     Args:
-        variable: the environment variable.
-        path: the knob's whole name.
         text: its value, as YAML.
     """
 
@@ -48,10 +46,6 @@ def environment_knobs(
     environ: Mapping[str, str], model_cls: type[BaseModel]
 ) -> list[EnvironmentKnob]:
     """Return the knobs that environment variables set, groups before what is in them.
-
-    Args:
-        environ: environment variables.
-        model_cls: the settings' model.
 
     Raises:
         ConfigError: for a variable that names no knob, with the nearest ones, or a knob
@@ -96,10 +90,6 @@ def settings_from(
     """Return settings from a preset's data, the environment over it, and overrides over both.
 
     Args:
-        model_cls: the settings' model.
-        data: the preset's.
-        overrides: single knobs, see `apply_overrides`.
-        environ: environment variables.
         is_file: whether the data are of a file that was named by its path, and may be
             anybody's: the settings then know what of them the user named as well.
 
@@ -126,14 +116,7 @@ def own_trust(
     *,
     allows_this_machine: bool = False,
 ) -> Trust:
-    """Return what overrides and the environment name of endpoints and folders.
-
-    Args:
-        model_cls: the settings' model.
-        overrides: single knobs, see `apply_overrides`.
-        environ: environment variables.
-        allows_this_machine: see `Trust`.
-    """
+    """Return what overrides and the environment name of endpoints and folders."""
     taken = [knob.override for knob in environment_knobs(environ, model_cls)]
     own = apply_overrides(apply_overrides({}, taken, model_cls), overrides, model_cls)
     cache = own.get("cache")

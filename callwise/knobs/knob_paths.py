@@ -38,8 +38,6 @@ def nearest_names(wanted: str, known: Iterable[str], *, max_names: int = 3) -> l
     Dotted names are compared whole and by their last part; the better counts.
 
     Args:
-        wanted: the name that is not known.
-        known: names that are.
         max_names: at most how many; at least 0.
     """
     leaf = wanted.rpartition(".")[2]
@@ -62,10 +60,10 @@ class KnobInfo:
 
     Args:
         path: its dotted path, e.g. `search.rollouts`. A part in angle brackets, as in
-            `roles.<role>.max_calls`, stands for a key of your choice.
-        type: what it holds, in words.
+            `roles.<role>.max_calls`, is a key of your choice.
+        type: type of its value, as text.
         default: its default; None also where it must be given.
-        range: allowed values in words, e.g. `0 to 64`; empty when anything goes.
+        range: allowed values, e.g. `0 to 64`; empty for any.
         doc: what it does, in one paragraph.
     """
 
@@ -182,7 +180,7 @@ def field_at(
 
 
 def allowed_values(field: FieldInfo) -> str:
-    """Return which values a field allows, in words; empty when anything of its type."""
+    """Return the values that a field allows as text, such as `0 to 64`; empty for any."""
     choices = [
         choice
         for part in _parts(field.annotation)
@@ -274,8 +272,6 @@ def validate(
     """Return settings from plain data.
 
     Args:
-        model_cls: the settings' model.
-        data: the knobs.
         sources: by knobs or groups that were not given by hand, what set them; named in
             errors.
 
@@ -288,7 +284,7 @@ def validate(
     except ValidationError as error:
         problems = error.errors(include_url=False)
         lines = dict.fromkeys(
-            _in_words(model_cls, problem) + _source(problem, sources or {})
+            _message_of(model_cls, problem) + _source(problem, sources or {})
             for problem in problems[:_MAX_SHOWN_PROBLEMS]
         )
         if len(problems) > _MAX_SHOWN_PROBLEMS:
@@ -306,7 +302,7 @@ def _source(problem: ErrorDetails, sources: Mapping[str, str]) -> str:
     return f" (set by {found[-1]})" if found else ""
 
 
-def _in_words(model_cls: type[BaseModel], problem: ErrorDetails) -> str:
+def _message_of(model_cls: type[BaseModel], problem: ErrorDetails) -> str:
     # A wrong key of a mapping: its own name is the last part but this one.
     location = tuple(part for part in problem["loc"] if part != "[key]")
     path = ".".join(map(str, location))

@@ -1,4 +1,4 @@
-"""Named YAML files of knobs, each standing on another if it says so.
+"""Presets: named YAML files of knobs, each of which may extend another.
 
     extends: classic
     search:
@@ -49,7 +49,7 @@ class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - PyYAML's own form
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
-        """Return a mapping, after looking for keys that are no names or stand twice."""
+        """Return a mapping, after looking for keys that are no names or are given twice."""
         seen: set[str] = set()
         for key_node, _ in node.value:
             key = key_node.value
@@ -84,31 +84,31 @@ MAX_WHOLE = 2**63
 """Above every whole number: a longer one cannot be written into a manifest."""
 
 MAX_VALUES = 100_000
-"""Most values of a document, its aliases written out: nine lines could stand for a billion."""
+"""Most values of a document, its aliases written out: nine lines could mean a billion."""
 
 
 def _size(value: Any, known: dict[int, int], above: set[int]) -> int:
     """Return how many values a value is, its aliases written out.
 
     Raises:
-        ValueError: when they are too many, or a value holds itself.
+        ValueError: when they are too many, or a value contains itself.
     """
     if not isinstance(value, dict | list):
         return 1
     if id(value) in above:
-        raise ValueError("an alias stands for something that holds it")
+        raise ValueError("an alias refers to a value that contains it")
     if id(value) not in known:
         above.add(id(value))
         inner = value.values() if isinstance(value, dict) else value
         known[id(value)] = 1 + sum(_size(each, known, above) for each in inner)
         above.remove(id(value))
     if known[id(value)] > MAX_VALUES:
-        raise ValueError(f"its aliases stand for more than {MAX_VALUES:,} values")
+        raise ValueError(f"its aliases expand to more than {MAX_VALUES:,} values")
     return known[id(value)]
 
 
 def data_problem(document: Any) -> str | None:
-    """Return in words why plain data cannot be settings: its depth or a number; else None.
+    """Return why plain data cannot be settings (its depth, or a number), or None.
 
     Args:
         document: strings, numbers, lists and mappings; aliases at most as many as `MAX_VALUES`.
@@ -128,14 +128,13 @@ def data_problem(document: Any) -> str | None:
 
 
 def parse_yaml(text: str, source: object) -> Any:
-    """Return what a YAML text says, as plain data.
+    """Return a YAML text as plain data.
 
     Args:
         text: one YAML document. Untrusted: no tags, no objects.
-        source: where it is from, for errors.
 
     Raises:
-        FormatError: when it is not YAML, a key is given twice, or its aliases stand for too much;
+        FormatError: when it is not YAML, a key is given twice, or its aliases expand to too much;
             with the line where there is one. Also when it is too long, too deep, or has a whole
             number of more than 64 bits.
     """
@@ -374,7 +373,7 @@ def settings_digest(model: BaseModel) -> str:
     """Return the SHA-256 of all settings, defaults included, in hexadecimal.
 
     Equal settings give equal digests, whatever they were read from. A new knob with
-    a default changes the digest: the settings it stands for have grown.
+    a default changes the digest, because there is one setting more.
     """
     document = model.model_dump(mode="json")
     data = orjson.dumps(document, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)

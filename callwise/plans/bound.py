@@ -46,9 +46,7 @@ class PlannedCall:
     """One call that a turn will ask.
 
     Args:
-        node: the node that asks.
         role: which model serves it.
-        purpose: what for.
         input_tokens: estimated tokens of its prompt.
         output_tokens: estimated tokens of its answer.
         speculative: asked before it is known to be needed.
@@ -170,7 +168,6 @@ def with_repairs(step: Step, max_repairs: int) -> Step:
     """Return the plan with every structured call repaired as often as it may be.
 
     Args:
-        step: the plan.
         max_repairs: repairs of one call; 0 returns the plan as it is.
     """
     if max_repairs <= 0:
@@ -193,9 +190,8 @@ class FlatPlan:
     """A plan's calls in an order in which they could be asked one by one.
 
     Args:
-        tasks: the calls.
         ends: for each part of a network the places of the calls that its end waits
-            for; empty when it ends at once.
+            for; empty when it ends immediately.
     """
 
     tasks: tuple[BoundTask, ...]
@@ -303,7 +299,6 @@ def rounds(plan: FlatPlan, *, reply_part: str) -> BoundTimes:
     """Return the longest chains of calls: whole numbers.
 
     Args:
-        plan: the plan.
         reply_part: the part of its network after which the reply is out; where there
             is none, the reply is out at the end.
     """
@@ -316,8 +311,6 @@ def seconds(
     """Return how long the calls take, without retries and without overhead.
 
     Args:
-        plan: the plan.
-        reply_part: see `rounds`.
         latency_seconds: of every request; at least 0.
         rpm: requests a minute that may start; None for no limit.
 

@@ -62,7 +62,7 @@ class FormClient:
         model: str,
         on_sent: Callable[[int], None] | None = None,  # noqa: ARG002 - nothing is sent
     ) -> Sequence[Reply | CallError]:
-        """Answer at once."""
+        """Answer without waiting."""
         return [self._reply(call, model) for call in calls]
 
     def _reply(self, call: Call, model: str) -> Reply:

@@ -51,7 +51,7 @@ def _scenario_table(scenarios: Sequence[PlannedScenario], roles: Sequence[Role])
 
 
 def _count_table(title: str, columns: Sequence[tuple[str, Mapping[str, int]]]) -> list[str]:
-    # The scenario with most names says their order.
+    # The order of names is that of the scenario with most of them.
     fullest = sorted(columns, key=lambda column: -len(column[1]))
     names = list(dict.fromkeys(name for _, counts in fullest for name in counts))
     table = [[title, *(head for head, _ in columns)]]
@@ -62,13 +62,7 @@ def _count_table(title: str, columns: Sequence[tuple[str, Mapping[str, int]]]) -
 def plan_rows(
     plan: TurnPlan, *, latency_seconds: float = 1.0, rpm: float | None = None
 ) -> list[str]:
-    """Return a plan as rows of text, without colour or markup.
-
-    Args:
-        plan: the plan.
-        latency_seconds: of every request; at least 0.
-        rpm: requests a minute; None for no limit.
-    """
+    """Return a plan as rows of text, without colour or markup."""
     scenarios = plan.measured(latency_seconds=latency_seconds, rpm=rpm)
     used = {role for scenario in scenarios for role in scenario.counts.by_role}
     rate = "no rate limit" if rpm is None else f"{rpm:g} requests a minute"
@@ -88,10 +82,10 @@ def plan_rows(
         "",
         *(f"{scenario.name}: {scenario.meaning}" for scenario in scenarios),
     ]
-    bounds = ", ".join(scenario.name for scenario in plan.scenarios if scenario.other_ways)
-    if bounds:
+    largest = ", ".join(scenario.name for scenario in plan.scenarios if scenario.other_ways)
+    if largest:
         rows.append(
-            f"{bounds}: counts calls, each figure the largest of several ways, so that roles, "
+            f"{largest}: counts calls, each figure the largest of several ways, so that roles, "
             "nodes and purposes may add up to more than asked; attempts are in the requests."
         )
     unpriced = sorted({role.value for s in scenarios for role in s.counts.unpriced_roles})

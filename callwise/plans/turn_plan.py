@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from typing import Any, TypeVar
@@ -32,14 +32,9 @@ class PlanCounts:
     may add up to more than `asked`.
 
     Args:
-        asked: all calls.
         speculative: those of them that are asked before they are known to be needed.
-        by_role: calls by role.
         by_node: calls by node, in the order in which nodes first ask.
-        by_purpose: calls by purpose.
         tokens_by_purpose: estimated prompt and answer tokens of each purpose's calls.
-        input_tokens: estimated prompt tokens.
-        output_tokens: estimated answer tokens.
         usd: cost by the price lists; None when a role that is asked has none.
         unpriced_roles: the roles that are asked and have no price list.
     """
@@ -66,7 +61,6 @@ def count_plan(plan: FlatPlan, prices: Mapping[Role, Prices]) -> PlanCounts:
     """Return a plan's sums.
 
     Args:
-        plan: the plan.
         prices: price lists by role; a role without one is not free but unknown.
     """
     calls = [task.call for task in plan.tasks]
@@ -107,20 +101,20 @@ def largest_counts(ways: Sequence[PlanCounts]) -> PlanCounts:
     if len(ways) == 1:
         return ways[0]
 
-    def most(figure: Callable[[PlanCounts], int]) -> int:
-        return max(map(figure, ways))
+    def most(name: str) -> Any:
+        figures = [getattr(each, name) for each in ways]
+        return _largest(figures) if isinstance(figures[0], Mapping) else max(figures)
 
     costs = [each.usd for each in ways]
     known = [cost for cost in costs if cost is not None]
-    by_role = _largest([each.by_role for each in ways])
-    by_purpose = _largest([each.by_purpose for each in ways])
-    spent = [each.tokens_by_purpose for each in ways]
     unpriced = {role for each in ways for role in each.unpriced_roles}
+    by_role, by_purpose = most("by_role"), most("by_purpose")
+    spent = [each.tokens_by_purpose for each in ways]
     return PlanCounts(
-        asked=most(lambda each: each.asked),
-        speculative=most(lambda each: each.speculative),
+        asked=most("asked"),
+        speculative=most("speculative"),
         by_role={role: by_role[role] for role in Role if role in by_role},
-        by_node=_largest([each.by_node for each in ways]),
+        by_node=most("by_node"),
         by_purpose={purpose: by_purpose[purpose] for purpose in Purpose if purpose in by_purpose},
         tokens_by_purpose={
             purpose: (
@@ -130,8 +124,8 @@ def largest_counts(ways: Sequence[PlanCounts]) -> PlanCounts:
             for purpose in Purpose
             if purpose in by_purpose
         },
-        input_tokens=most(lambda each: each.input_tokens),
-        output_tokens=most(lambda each: each.output_tokens),
+        input_tokens=most("input_tokens"),
+        output_tokens=most("output_tokens"),
         usd=max(known) if len(known) == len(costs) else None,
         unpriced_roles=tuple(role for role in Role if role in unpriced),
     )
@@ -139,12 +133,11 @@ def largest_counts(ways: Sequence[PlanCounts]) -> PlanCounts:
 
 @dataclass(frozen=True, slots=True)
 class ScenarioPlan:
-    """What a turn asks when things go one way.
+    """Calls of a turn when things go one way.
 
     Args:
         name: e.g. `default`, `early_exit`, `worst`.
-        meaning: in words, for people.
-        steps: the calls and how they wait.
+        meaning: a sentence for people.
         other_ways: the same with other calls in their places, where it is not known which
             will be asked. Each count is then the largest over all ways; rounds and seconds
             are those of `steps`, which no other way exceeds.
@@ -161,10 +154,6 @@ class PlannedScenario:
     """A scenario, measured.
 
     Args:
-        name: see `ScenarioPlan`.
-        meaning: see `ScenarioPlan`.
-        counts: calls, tokens, USD.
-        rounds: longest chains of calls; whole numbers.
         seconds: how long the calls take at the given latency and rate.
         max_requests: requests when every call needs all the attempts that it may have;
             without failures there are as many requests as calls.
@@ -213,10 +202,9 @@ class PlannedScenario:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class TurnPlan:
-    """What one turn will ask, before it runs.
+    """Calls of one turn, before it runs.
 
     Args:
-        preset: name of the knobs' preset.
         scenarios: the ways it can go, the usual one first.
         reply_part: the part of the scenarios' networks after which the reply is out.
         prices: price lists by role; a role without one has an unknown price.
@@ -284,12 +272,7 @@ class TurnPlan:
         )
 
     def as_json(self, *, latency_seconds: float = 1.0, rpm: float | None = None) -> dict[str, Any]:
-        """Return the plan as plain JSON.
-
-        Args:
-            latency_seconds: of every request; at least 0.
-            rpm: requests a minute; None for no limit.
-        """
+        """Return the plan as plain JSON."""
         measured = self.measured(latency_seconds=latency_seconds, rpm=rpm)
         return {
             "preset": self.preset,

@@ -1,4 +1,4 @@
-"""What the command line and the replay runner ask of an application.
+"""Interface of an application, for the command line and the replay runner.
 
 Callwise knows no pipeline. An app is loaded by an import string such as
 `graph.app:app`; anything that fits `App` can be planned, run, replayed and reported. A function
@@ -102,7 +102,7 @@ class TurnResult:
 
 
 ReplyListener = Callable[[str, Sequence[Mapping[str, Any]]], Awaitable[None]]
-"""Told the reply and its bubbles as soon as they are out, before the bookkeeping ends."""
+"""Called with the reply and its bubbles once they are out, before the bookkeeping ends."""
 
 
 class Session(Protocol):
@@ -116,11 +116,11 @@ class Session(Protocol):
 
 
 class Notices:
-    """What a person should know of a session, each once, in the order it came up.
+    """Notices of a session for its user, each once, in the order in which they came up.
 
     Attributes:
         texts: all that is worth keeping.
-        listener: told each at once, and what only matters while it lasts.
+        listener: called with each, and with passing ones such as progress.
     """
 
     def __init__(self) -> None:
@@ -128,13 +128,13 @@ class Notices:
         self.listener: Callable[[str], None] | None = None
 
     def add(self, text: str) -> None:
-        """Keep a text and tell it, unless it was told before."""
+        """Keep a text and show it, unless it is kept already."""
         if text not in self.texts:
             self.texts.append(text)
             self.tell(text)
 
     def tell(self, text: str) -> None:
-        """Tell a text that is not kept, such as progress."""
+        """Show a text that is not kept, such as progress."""
         if self.listener is not None:
             self.listener(text)
 
@@ -188,7 +188,7 @@ class App(Protocol):
         is_offline: bool = False,
         keep_checkpoints: bool = False,
     ) -> AbstractAsyncContextManager[Session]:
-        """Open a session whose memory lives in `folder`.
+        """Open a session whose memory is in `folder`.
 
         Args:
             is_offline: never build a client that could reach the network.
@@ -226,7 +226,7 @@ class TellsTrust(Protocol):
 
 @runtime_checkable
 class SnapshotStart(App, Protocol):
-    """An app whose memory can be a book, so that other settings can start from one past."""
+    """An app that can be given a memory, so that other settings can start from one past."""
 
     def open(
         self,
@@ -236,9 +236,9 @@ class SnapshotStart(App, Protocol):
         recorder: Recorder | None = None,
         is_offline: bool = False,
         keep_checkpoints: bool = False,
-        book: "ConversationMemory | None" = None,
+        memory: "ConversationMemory | None" = None,
     ) -> AbstractAsyncContextManager[Session]:
-        """Open a session whose memory is `book`, or lives in `folder`."""
+        """Open a session on `memory`, or on a memory in `folder`."""
         ...
 
 

@@ -6,7 +6,7 @@
 | `new-episodes` | played | sent, and appended | made when missing |
 | `rewrite` | sent, and recorded again | sent, and recorded | started again |
 
-`new-episodes` plays what stood in the file when it was opened, and nothing that it
+`new-episodes` plays the exchanges that were in the file when it was opened, none that it
 recorded since: an equal call later in the same run is then served from the cache or
 sent, as it would be without a recorder, and gets its own exchange.
 
@@ -32,16 +32,11 @@ from callwise.budget.recorder import CallOrigin, RecordedExchange
 from callwise.calls.call import Call, Role
 from callwise.calls.errors import CassetteMiss, FormatError
 from callwise.calls.key import CallKey
-from callwise.recordings.cassette_file import CassetteFile, RecordingStopped, Write
-from callwise.recordings.cassette_format import (
-    Scrub,
-    decode_exchange,
-    exchange_document,
-    lane_digest,
-)
+from callwise.recordings.cassette_file import CassetteFile, RecordingStopped
+from callwise.recordings.cassette_format import Redact, exchange_document, lane_digest
 from callwise.recordings.cassette_header import header_line
 from callwise.recordings.cassette_inspection import explain_miss
-from callwise.recordings.held_files import MAX_UNPACKED_BYTES, write_at
+from callwise.recordings.held_files import MAX_UNPACKED_BYTES, Write, write_at
 from callwise.recordings.normalising import (
     CassetteKeys,
     Normaliser,
@@ -54,7 +49,7 @@ __all__ = ["Cassette", "CassetteMode", "CassetteStatistics", "open_cassette"]
 
 
 class CassetteMode(StrEnum):
-    """What becomes of calls that are recorded, and of those that are not."""
+    """Use of a cassette: which calls are played, sent and recorded."""
 
     STRICT = "strict"
     NEW_EPISODES = "new-episodes"
@@ -63,10 +58,10 @@ class CassetteMode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CassetteStatistics:
-    """What a cassette has done so far.
+    """Counts of a cassette so far.
 
     Args:
-        found_count: exchanges that stood in the cassette when it was opened.
+        found_count: exchanges that were in the cassette when it was opened.
         played_count: how many of them were handed out.
         left_count: how many of them no call has asked for.
         recorded_count: exchanges appended since.
@@ -92,7 +87,7 @@ def _backup_path(path: Path) -> Path:
 
 
 class _Ends:
-    """In which order the recorded calls of each turn ended, which is that of their lines."""
+    """The order in which the recorded calls of each turn ended, which is that of their lines."""
 
     def __init__(self, file: CassetteFile) -> None:
         self._file = file
@@ -101,16 +96,12 @@ class _Ends:
     def number(self, entry: int) -> int:
         """Return an entry's number in its turn, from 1. Reads the whole file, once."""
         if self._numbers is None:
-            self._numbers = array("L")
+            self._numbers = array("L", bytes(array("L").itemsize * len(self._file.index)))
             counts: Counter[str] = Counter()
-            for each in range(len(self._file.index)):
-                try:
-                    fields = self._file.fields(each)
-                except ValueError:
-                    fields = {}  # a damaged line, which is an error when it is played
+            for each, fields in self._file.readable():
                 turn = str((fields.get("conversation"), fields.get("turn")))
                 counts[turn] += 1
-                self._numbers.append(counts[turn])
+                self._numbers[each] = counts[turn]
         return self._numbers[entry] if entry < len(self._numbers) else 0
 
 
@@ -119,8 +110,6 @@ class Cassette:
 
     Args:
         file: open; owned, and closed with the cassette.
-        scrub: takes secrets out of the texts of errors before they are written.
-        normaliser: what the keys of this cassette leave out.
     """
 
     def __init__(
@@ -128,14 +117,14 @@ class Cassette:
         file: CassetteFile,
         mode: CassetteMode,
         *,
-        scrub: Scrub = _unchanged,
+        redact: Redact = _unchanged,
         normaliser: Normaliser | None = None,
     ) -> None:
         self._file = file
         self._ends = _Ends(file)
         self._keys = CassetteKeys(file, normaliser or Normaliser())
         self._mode = mode
-        self._scrub = scrub
+        self._redact = redact
         self._played_count = 0
         self._unrecorded_count = 0
         self._failure: RecordingStopped | None = None
@@ -147,7 +136,7 @@ class Cassette:
 
     @property
     def mode(self) -> CassetteMode:
-        """What may be played and what may be written."""
+        """Its mode; see above."""
         return self._mode
 
     @property
@@ -190,10 +179,7 @@ class Cassette:
                 raise CassetteMiss(explain_miss(self._file, own, call, where, normaliser))
             return None
         document = self._file.read(entry)
-        try:
-            exchange = decode_exchange(document)
-        except ValueError as error:
-            raise self._file.damaged(entry, str(error)) from error
+        exchange = self._file.decoded(entry, document)
         self._played_count += 1
         if call.origin is None:
             return exchange
@@ -215,7 +201,7 @@ class Cassette:
         try:
             own = self._keys.own(key, call, where)
             document = exchange_document(
-                own, call, where, exchange, scrub=self._scrub, session=len(self._file.index)
+                own, call, where, exchange, redact=self._redact, session=len(self._file.index)
             )
             self._file.append(document)
         except RecordingStopped as stopped:
@@ -295,7 +281,7 @@ def open_cassette(
     path: str | Path,
     mode: CassetteMode = CassetteMode.STRICT,
     *,
-    scrub: Scrub = _unchanged,
+    redact: Redact = _unchanged,
     write: Write = write_at,
     sync: Callable[[int], None] = os.fsync,
     clock: Callable[[], float] = time.monotonic,
@@ -306,10 +292,9 @@ def open_cassette(
 
     Args:
         mode: reads only, unless said otherwise.
-        scrub: takes secrets out of the texts of errors before they are written.
+        redact: takes secrets out of the texts of errors before they are written.
         write: how bytes reach the file; for tests of a full disk.
         sync: puts what was written on the disk; see `cassette_file`.
-        clock: returns seconds, for when that is due.
         normalise: what its keys leave out of prompts: names of built-in rules (see
             `callwise.recordings.normalising.BUILT_IN`), regular expressions, or functions from
             text to text, in the order in which they are applied. They are written into a
@@ -344,4 +329,4 @@ def open_cassette(
     except ValueError as error:
         file.close()
         raise FormatError(where, 1, str(error)) from error
-    return Cassette(file, mode, scrub=scrub, normaliser=normaliser)
+    return Cassette(file, mode, redact=redact, normaliser=normaliser)

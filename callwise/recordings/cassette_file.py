@@ -23,15 +23,21 @@ import contextlib
 import io
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from callwise.budget.recorder import RecordedExchange
 from callwise.calls.errors import CallwiseError, FormatError
-from callwise.recordings.cassette_format import asked_of, check_needed, check_types, parse_line
+from callwise.recordings.cassette_format import (
+    asked_of,
+    check_needed,
+    check_types,
+    decode_exchange,
+    parse_line,
+)
 from callwise.recordings.cassette_header import (
     BOM,
-    CASSETTE_VERSION,
     HEADER,
     MAX_HEADER_BYTES,
     CassetteHeader,
@@ -46,27 +52,20 @@ from callwise.recordings.cassette_header import (
     split_plain_head,
     split_sealed_head,
 )
-from callwise.recordings.cassette_index import CassetteIndex, SharedLines
-from callwise.recordings.cassette_sharing import (
-    Sharing,
-    line_of,
-    restore,
-    shared_name,
-    whole_prompt,
-)
+from callwise.recordings.cassette_index import CassetteIndex
+from callwise.recordings.cassette_sharing import Sharing, line_of, named_shared, shared_name
 from callwise.recordings.held_files import (
     MAX_UNPACKED_BYTES,
+    Write,
     lock_file,
     open_file,
     read_at,
     unpacked,
     write_at,
 )
+from callwise.recordings.shared_lines import SharedLines, restore, whole_prompt
 
-__all__ = ["MAX_LINE_BYTES", "CassetteFile", "RecordingStopped", "Write"]
-
-Write = Callable[[int, bytes, int], int]
-"""Writes bytes to a descriptor at an offset, and returns how many: `os.pwrite`."""
+__all__ = ["MAX_LINE_BYTES", "CassetteFile", "RecordingStopped"]
 
 MAX_LINE_BYTES = 256 << 20
 """Longest line that is written or read."""
@@ -83,13 +82,7 @@ class RecordingStopped(CallwiseError):
 class CassetteFile:
     """An open cassette file. Use `open_reading`, `open_appending` or `start_anew`.
 
-    Args:
-        fd: its descriptor; owned, and closed by `close`.
-        is_writable: whether lines may be appended; the file is locked then.
-        write: how bytes reach the file.
-        sync: puts what was written on the disk.
-        clock: returns seconds, for when that is due.
-        new_header: the first line, where the file is started.
+    Its descriptor is owned, and closed by `close`; a file that is writable is locked.
     """
 
     def __init__(
@@ -104,17 +97,15 @@ class CassetteFile:
         new_header: bytes = HEADER,
     ) -> None:
         self.path = path
-        self.header = CassetteHeader(CASSETTE_VERSION)
-        """What its first line has."""
+        self.header = CassetteHeader()
         self.index = CassetteIndex()
-        """What was in the file when it was opened. Appended lines do not join it."""
+        """Exchanges that were in the file when it was opened. Appended lines do not join it."""
         self.recovered_bytes = 0
         """Length of a last line that was broken off and is not played; 0 when all is whole."""
         self.appended_count = 0
         self._shared = SharedLines(lambda length, offset: read_at(self._fd, length, offset))
         self._sharing = Sharing(self._shared.__contains__)
-        self._fd = fd
-        self._is_writable = is_writable
+        self._fd, self._is_writable = fd, is_writable
         self._write, self._sync, self._clock = write, sync, clock
         self._synced_at, self._unsynced_count = clock(), 0
         self._new_header = new_header
@@ -138,10 +129,6 @@ class CassetteFile:
     def open_appending(cls, path: Path, **options: Any) -> "CassetteFile":
         """Open a cassette to play it and record on; it is made when it is not there.
 
-        Args:
-            path: the file.
-            options: `write`, `sync`, `clock` and `new_header` of the file.
-
         Raises:
             FormatError: when the file is something else, or of another version.
             ConfigError: when another process records to it.
@@ -154,8 +141,8 @@ class CassetteFile:
     def start_anew(cls, path: Path, *, backup: Path, **options: Any) -> "CassetteFile":
         """Start an empty cassette; what is there is renamed to `backup`.
 
-        A backup that is already there stays, and the file is dropped instead: it is
-        what an earlier rewrite left when it broke off. See `open_appending`.
+        A backup that is there already, from a rewrite that broke off, stays; the file is
+        dropped instead.
 
         Raises:
             FormatError: when what is there is not a cassette. It is left alone.
@@ -183,8 +170,7 @@ class CassetteFile:
         return self
 
     def _put_aside(self, backup: Path) -> None:
-        first = read_at(self._fd, MAX_HEADER_BYTES, 0)
-        if not is_unstarted(first):
+        if not is_unstarted(first := read_at(self._fd, MAX_HEADER_BYTES, 0)):
             check_is_cassette(self.path, first)
         if backup.exists() or os.fstat(self._fd).st_size <= len(HEADER):
             self.path.unlink()
@@ -208,9 +194,8 @@ class CassetteFile:
         Raises:
             FormatError: when a line, except for a broken last one, is no exchange.
         """
-        raw = io.FileIO(self._fd, closefd=False)
-        raw.seek(0)
-        lines = io.BufferedReader(raw, _SCAN_BUFFER_BYTES)
+        lines = io.BufferedReader(io.FileIO(self._fd, closefd=False), _SCAN_BUFFER_BYTES)
+        lines.seek(0)
         first = lines.readline(MAX_HEADER_BYTES)
         if is_unstarted(first):
             raise FormatError(self.path, None, "is empty: nothing was recorded in it")
@@ -228,32 +213,19 @@ class CassetteFile:
                     continue
                 key, lane, length = heads(line)
             except ValueError as error:
-                if self._passes_over(line):
+                if self._passes_over(line) or self._sets_aside(line, error):
                     continue
                 if not line.endswith(b"\n") and len(line) <= MAX_LINE_BYTES:
                     break
-                raise self._misread(len(self.index), line, error) from error
+                raise self._misread(line, error) from error
             is_plain = len(line) == length + 1 and line[-1:] == b"\n"
             if not is_plain and not self._is_whole(line, length):
                 break
             add(key, lane, len(line))
         self._end = self.index.end
         self.recovered_bytes = len(line)
-        self.index.order(self._asked)
-
-    def _asked(self, entry: int) -> tuple[int, int]:
-        """Return an entry's place among equal calls.
-
-        Raises:
-            FormatError: when its line is damaged: the order of the others is not known then.
-        """
-        line = self.line(entry)
-        try:
-            if self.header.is_sealed:
-                require_whole(line)
-        except ValueError as error:
-            raise self.damaged(entry, str(error)) from error
-        return asked_of(line)
+        # A damaged line is an error here: the order of equal calls is not known then.
+        self.index.order(lambda entry: asked_of(self._whole_line(entry)))
 
     def _passes_over(self, line: bytes) -> bool:
         """Pass over a line that is no exchange and no damage: a blank one, or a joined header.
@@ -277,11 +249,17 @@ class CassetteFile:
         self.index.extend(len(line))
         return True
 
-    def _is_whole(self, line: bytes, length: int) -> bool:
-        """Return whether a line that does not end as it was written is whole all the same.
+    def _sets_aside(self, line: bytes, error: ValueError) -> bool:
+        """Set a damaged shared line aside: only the exchanges that refer to it are damaged."""
+        name = named_shared(line)
+        if name is None or not line.endswith(b"\n") or holds_another(line):
+            return False
+        self._shared.damaged[name] = f"at byte {self.index.end}: {error}"
+        self.index.extend(len(line))
+        return True
 
-        Returns:
-            False when it is the last one and was cut off.
+    def _is_whole(self, line: bytes, length: int) -> bool:
+        """Return whether a line is whole although its end has changed; no if it was cut off.
 
         Raises:
             FormatError: when it is damaged.
@@ -298,22 +276,21 @@ class CassetteFile:
             return False
         if line.endswith(b"\n") and not holds_another(line):
             return True  # changed, as reading it will tell; the others are not affected
-        problem = LineDamaged("it is not as long as it was written")
-        raise self._misread(len(self.index), line, problem)
+        raise self._misread(line, LineDamaged("it is not as long as it was written"))
 
-    def _misread(self, entry: int, line: bytes, error: ValueError) -> FormatError:
+    def _misread(self, line: bytes, error: ValueError) -> FormatError:
+        entry = len(self.index)
         if len(line) > MAX_LINE_BYTES:
             return self.damaged(entry, f"it is longer than {MAX_LINE_BYTES:,} bytes")
-        known = isinstance(error, LineDamaged)
-        return self.damaged(entry, str(error) if known else "it does not start as one does")
+        if isinstance(error, LineDamaged):
+            return self.damaged(entry, str(error))
+        return self.damaged(entry, "it does not start as one does")
 
     def _line_number(self, offset: int) -> int:
         """Return the 1-based number of the line that starts at an offset."""
-        ends = 0
-        for start in range(0, offset, _SCAN_BUFFER_BYTES):
-            size = min(_SCAN_BUFFER_BYTES, offset - start)
-            ends += read_at(self._fd, size, start).count(b"\n")
-        return ends + 1
+        starts, size = range(0, offset, _SCAN_BUFFER_BYTES), _SCAN_BUFFER_BYTES
+        pieces = (read_at(self._fd, min(size, offset - start), start) for start in starts)
+        return 1 + sum(piece.count(b"\n") for piece in pieces)
 
     def number(self, entry: int) -> int:
         """Return the 1-based number of an exchange's line. Reads the file up to it."""
@@ -331,7 +308,7 @@ class CassetteFile:
 
     def line(self, entry: int) -> bytes:
         """Return an exchange's line as it is in the file."""
-        offset, length = self.index.place(entry)
+        offset, length = self.index.place(entry)  # with what was passed over after it
         line, end, _ = read_at(self._fd, length, offset).partition(b"\n")
         return line + end
 
@@ -344,21 +321,47 @@ class CassetteFile:
         document = parse_line(self.line(entry))
         return restore(document, self._shared.common) if self.header.is_shared else document
 
+    def _whole_line(self, entry: int) -> bytes:
+        line = self.line(entry)
+        try:
+            if self.header.is_sealed:
+                require_whole(line)
+        except ValueError as error:
+            raise self.damaged(entry, str(error)) from error
+        return line
+
+    def readable(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Give each exchange's number and fields, its prompt left out, nothing checked.
+
+        Damaged lines are left out: they are errors when they are played.
+        """
+        for entry in range(len(self.index)):
+            with contextlib.suppress(ValueError):
+                yield entry, self.fields(entry)
+
+    def decoded(self, entry: int, document: Mapping[str, Any]) -> RecordedExchange:
+        """Return how a call ended, from its line as `read` returns it.
+
+        Raises:
+            FormatError: when a field is missing, unknown or of another type.
+        """
+        try:
+            return decode_exchange(document)
+        except ValueError as error:
+            raise self.damaged(entry, str(error)) from error
+
     def read(self, entry: int, *, is_prompt_whole: bool = False) -> dict[str, Any]:
         """Return an exchange's line as a JSON object, its checksum and its fields checked.
 
         Args:
-            entry: its number.
             is_prompt_whole: whether its messages are put together. Else they may be only
                 what no other exchange has, and what they refer to is not checked.
 
         Raises:
             FormatError: when the line is damaged; names line and offset.
         """
-        line = self.line(entry)
+        line = self._whole_line(entry)
         try:
-            if self.header.is_sealed:
-                require_whole(line)
             document = parse_line(line)
             check_types(document)
             if self.header.is_shared:
@@ -380,11 +383,9 @@ class CassetteFile:
             RecordingStopped: when it cannot be written whole. The file then ends with
                 the line before.
         """
-        if self.header.is_shared:
-            *lines, line = self._sharing.pack(document)
-        else:
-            lines, line = [], line_of(document)
-        lines.append(seal_line(line) if self.header.is_sealed else line)
+        is_shared = self.header.is_shared
+        shared, line = self._sharing.pack(document) if is_shared else ({}, line_of(document))
+        lines = [*shared.values(), seal_line(line) if self.header.is_sealed else line]
         longest = max(map(len, lines))
         if longest > MAX_LINE_BYTES:
             raise ValueError(f"its line has {longest:,} bytes, at most {MAX_LINE_BYTES:,} fit")
@@ -393,13 +394,13 @@ class CassetteFile:
             self._lacks_line_end = False
         end = self._end
         self._append_bytes(b"".join(lines))
-        for each in lines[:-1]:
-            self._shared.add(shared_name(each) or b"", end, len(each))
+        for name, each in shared.items():
+            self._shared.add(name, end, len(each))
             end += len(each)
         self.appended_count += 1
         self._unsynced_count += 1
-        is_late = self._clock() - self._synced_at >= SYNC_SECONDS
-        if is_late or self._unsynced_count >= SYNC_EXCHANGES:
+        late_by = self._clock() - self._synced_at - SYNC_SECONDS
+        if late_by >= 0 or self._unsynced_count >= SYNC_EXCHANGES:
             self._put_on_disk(self._fd)
 
     def _put_on_disk(self, fd: int) -> None:

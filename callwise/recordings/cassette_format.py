@@ -10,7 +10,7 @@ damaged; see `cassette_check`. After them come who asked, the prompt (so that a
 miss can be explained), and how the call ended. Fields at their default are left out.
 Only what a call, its place and its end are made of is ever written: no header, no URL,
 no environment, so the only place for a secret is the text of an error,
-and that passes the recorder's scrubber first.
+and that passes the recorder's redaction first.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ from callwise.recordings.typed_json import json_reader, read_dataclass
 __all__ = [
     "COUNT_NAMES",
     "HEAD_BYTES",
-    "Scrub",
+    "Redact",
     "asked_of",
     "check_fields",
     "check_needed",
@@ -47,7 +47,7 @@ __all__ = [
     "split_head",
 ]
 
-Scrub = Callable[[str], str]
+Redact = Callable[[str], str]
 """Takes secrets out of a text."""
 
 _HEAD = b'{"key":"'
@@ -64,7 +64,7 @@ _SHOWN_CHARS = 512
 """Longest text inside of a content part that a line repeats, in characters."""
 
 _SHOWN_HEAD_CHARS = 32
-"""How much of a longer one it repeats: the type of a `data:` URL."""
+"""Characters of a longer one that it repeats: the type of a `data:` URL."""
 
 
 @lru_cache(maxsize=256)
@@ -228,13 +228,13 @@ def prompt_of(call: Call) -> dict[str, Any]:
     return prompt
 
 
-def _redacted(value: Any, scrub: Scrub) -> Any:
+def _redacted(value: Any, redact: Redact) -> Any:
     if isinstance(value, str):
-        return scrub(value)
+        return redact(value)
     if isinstance(value, Mapping):
-        return {name: _redacted(item, scrub) for name, item in value.items()}
+        return {name: _redacted(item, redact) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_redacted(item, scrub) for item in value]
+        return [_redacted(item, redact) for item in value]
     return value
 
 
@@ -250,11 +250,11 @@ def _reply(reply: Reply) -> dict[str, Any]:
     return document
 
 
-def _error(error: RecordedError, scrub: Scrub) -> dict[str, Any]:
+def _error(error: RecordedError, redact: Redact) -> dict[str, Any]:
     document = _non_default(error, "detail")
-    document["message"] = scrub(error.message)
+    document["message"] = redact(error.message)
     if error.detail:
-        document["detail"] = _redacted(error.detail, scrub)
+        document["detail"] = _redacted(error.detail, redact)
     return document
 
 
@@ -264,7 +264,7 @@ def exchange_document(
     where: CallOrigin,
     exchange: RecordedExchange,
     *,
-    scrub: Scrub,
+    redact: Redact,
     session: int = 0,
 ) -> dict[str, Any]:
     """Return an exchange as a JSON object.
@@ -291,7 +291,7 @@ def exchange_document(
     if exchange.reply is not None:
         document["reply"] = _reply(exchange.reply)
     if exchange.error is not None:
-        document["error"] = _error(exchange.error, scrub)
+        document["error"] = _error(exchange.error, redact)
     return document
 
 
@@ -318,7 +318,7 @@ COUNT_NAMES = tuple(
     for name in dict.fromkeys((*_FIRST_COUNTS, *JSON_NAMES))
     if name not in {"sent", "work_seconds"}
 )
-"""What an exchange spent, in the order in which a line has it."""
+"""Names of an exchange's counts, in the order in which a line has them."""
 
 _COUNT_READERS = {
     name: json_reader(

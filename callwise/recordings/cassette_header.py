@@ -5,7 +5,7 @@ The header names the format's version and what the keys leave out.
 After key and lane a line has 24 hex digits: the length of the line, the CRC-32 of what
 follows them, and the CRC-32 of all before this last number. Opening a cassette checks the
 heads, so that no exchange is filed under another call; what follows is checked when the
-exchange is read. By the length, a line that was cut off by a kill is told from a damaged
+exchange is read. By the length, a line that was cut off by a kill differs from a damaged
 one, and two lines that became one are found.
 
 This is against chance: disks, copies, editors. A line that was changed on purpose can be
@@ -30,7 +30,7 @@ __all__ = [
     "CASSETTE_VERSION",
     "HEADER",
     "MAX_HEADER_BYTES",
-    "SEAL_ADVICE",
+    "SEAL_HINT",
     "CassetteHeader",
     "LineDamaged",
     "check_is_cassette",
@@ -57,12 +57,12 @@ _END = _HEAD_AT + 8
 _START = re.compile(
     rb'\{"key":"[0-9a-f]{64}","lane":"|\{"(?:(?:callwise|turnwise)_cassette":|shared":")'
 )
-"""How a line starts. In a text, its quotation marks have a backslash."""
+"""Start of a line. In a text, its quotation marks have a backslash."""
 
 _HEADER_SEAL = re.compile(rb',"check":"([0-9a-f]{8})"\}\Z')
 
 
-SEAL_ADVICE = "After a change on purpose, seal it again: callwise cassette FILE --seal"
+SEAL_HINT = "After a change on purpose, seal it again: callwise cassette FILE --seal"
 
 
 class LineDamaged(ValueError):
@@ -104,7 +104,7 @@ def split_sealed_head(line: bytes) -> tuple[bytes, bytes, int]:
     except ValueError:
         raise LineDamaged("its checksum is not readable") from None
     if not is_sealed(line) or found != crc32(line[:_HEAD_AT]):
-        raise LineDamaged(f"its checksum does not fit its key and lane. {SEAL_ADVICE}")
+        raise LineDamaged(f"its checksum does not fit its key and lane. {SEAL_HINT}")
     return key, lane, length
 
 
@@ -128,7 +128,7 @@ def require_whole(line: bytes) -> None:
         or line[length:].strip()
         or crc32(line[_END:length]) != int(line[_BODY_AT:_HEAD_AT], 16)
     ):
-        raise LineDamaged(f"it is not as it was written, its checksum differs. {SEAL_ADVICE}")
+        raise LineDamaged(f"it is not as it was written, its checksum differs. {SEAL_HINT}")
 
 
 def seal_header(header: bytes) -> bytes:
@@ -157,7 +157,7 @@ _SEALED_SINCE, _SHARED_SINCE = 2, 3
 _VERSIONS = range(1, CASSETTE_VERSION + 1)
 
 MAX_HEADER_BYTES = 65_536
-"""How far a first line is looked for."""
+"""Longest first line that is read."""
 
 BOM = b"\xef\xbb\xbf"
 """A byte order mark, as some editors put before the first line. Passed over."""
@@ -190,13 +190,13 @@ _EXCHANGE = b'"key":"'
 
 @dataclass(frozen=True, slots=True)
 class CassetteHeader:
-    """What a cassette's first line has.
+    """First line of a cassette.
 
     Args:
         normalise: the rules that its keys were made by. Untrusted.
     """
 
-    version: int
+    version: int = CASSETTE_VERSION
     normalise: tuple[Mapping[str, str], ...] = ()
 
     @property
@@ -210,7 +210,7 @@ class CassetteHeader:
         return self.version >= _SHARED_SINCE
 
 
-def _looks_like(first: bytes) -> str:
+def _kind_of(first: bytes) -> str:
     text = first.lstrip(b"\xef\xbb\xbf \t\r\n")
     if text.startswith(b"\x1f\x8b"):
         return "a gzip file: it can be played, and must be unpacked to be recorded on"
@@ -238,14 +238,14 @@ def check_is_cassette(path: Path, first: bytes) -> None:
     """Check a file's start against what every version of this format starts with.
 
     Raises:
-        FormatError: when it is something else; names what it looks like.
+        FormatError: when it is something else; names what it may be.
     """
     if not is_header(first.removeprefix(BOM)):
         raise FormatError(
             path,
             1,
             f"is not a cassette: expected a first line like {HEADER.decode().strip()}, "
-            f"found {_looks_like(first)}",
+            f"found {_kind_of(first)}",
         )
 
 
@@ -280,7 +280,7 @@ def read_header(
         raise FormatError(
             path, line, f"expected a whole cassette header at byte 0: {error}"
         ) from error
-    advice = "record it again (--mode rewrite), or replay it with the Callwise that wrote it"
+    hint = "record it again (--mode rewrite), or replay it with the Callwise that wrote it"
     header = under_this_name(header)
     version, key_version = header.pop("callwise_cassette"), header.pop("key_version", None)
     if version not in _VERSIONS or type(version) is not int:
@@ -288,7 +288,7 @@ def read_header(
             path,
             line,
             f"is a cassette of format version {version!r:.40}, this Callwise reads versions "
-            f"{_VERSIONS[0]} to {CASSETTE_VERSION}: {advice}",
+            f"{_VERSIONS[0]} to {CASSETTE_VERSION}: {hint}",
         )
     if (version >= _SEALED_SINCE or "check" in header) and not (
         is_changed or is_header_whole(first)
@@ -306,7 +306,7 @@ def read_header(
             path,
             line,
             f"was recorded with key version {key_version!r:.40}, this Callwise makes keys of "
-            f"version {KEY_VERSION} and would find nothing in it: {advice}",
+            f"version {KEY_VERSION} and would find nothing in it: {hint}",
         )
     try:
         rules = _rules(header.pop("normalise", []))
@@ -317,6 +317,6 @@ def read_header(
             path,
             line,
             f"has the field {min(header)[:40]!r} in its header, which this Callwise does not "
-            f"know: a newer one wrote it; {advice}",
+            f"know: a newer one wrote it; {hint}",
         )
     return CassetteHeader(version, rules)

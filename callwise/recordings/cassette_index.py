@@ -1,4 +1,4 @@
-"""Index of a cassette: which exchange answers a call, and where the shared lines are.
+"""Index of a cassette: which exchange answers a call.
 
 Problem: the same call is asked more than once in a run, and a replay under another
 concurrency asks in another order. A list that is played from top to bottom then
@@ -26,16 +26,10 @@ its two entries in the dictionaries; about 400 bytes in all. No line is kept.
 
 from array import array
 from collections.abc import Callable, Iterator
-from typing import Any
 
-from callwise.recordings.cassette_format import check_types, parse_line
-
-__all__ = ["CassetteIndex", "SharedLines"]
+__all__ = ["CassetteIndex"]
 
 _LANE_BYTES = 8
-
-MAX_COMMON = 4_096
-"""Most sets of common fields that are kept in memory as they were parsed."""
 
 
 class _Queues:
@@ -93,7 +87,7 @@ class _Queues:
 
 
 class CassetteIndex:
-    """Where each exchange is in the file, and which one a call gets next."""
+    """Places of exchanges in the file, and the queues that calls take them from."""
 
     def __init__(self) -> None:
         self._ends = array("Q")
@@ -170,53 +164,5 @@ class CassetteIndex:
 
     @property
     def left_count(self) -> int:
-        """How many exchanges are not taken yet."""
+        """Exchanges that are not taken yet."""
         return self._taken.count(0)
-
-
-class SharedLines:
-    """Shared lines of a file, by name. Texts are read again each time, common fields are kept.
-
-    Args:
-        read: returns so many bytes of the file from an offset.
-    """
-
-    def __init__(self, read: Callable[[int, int], bytes]) -> None:
-        self._read = read
-        self._places: dict[bytes, tuple[int, int]] = {}
-        self._common: dict[str, dict[str, Any]] = {}
-
-    def __contains__(self, name: bytes) -> bool:
-        """Return whether there is a line of this name."""
-        return name in self._places
-
-    def add(self, name: bytes, offset: int, length: int) -> None:
-        """Add a line of the file."""
-        self._places[name] = offset, length
-
-    def fields(self, name: str) -> dict[str, Any]:
-        """Return the fields of a line.
-
-        Raises:
-            ValueError: when it is not in the file.
-        """
-        place = self._places.get(str(name).encode("utf-8", "backslashreplace"))
-        if place is None:
-            raise ValueError(f"it refers to the shared line {name!r:.40}, which is not in the file")
-        return parse_line(self._read(place[1], place[0]))
-
-    def common(self, name: str) -> dict[str, Any]:
-        """Return the fields of a line of common fields, their types checked. Do not change them.
-
-        Raises:
-            ValueError: when it is not in the file, or a field is unknown or of another type.
-        """
-        found = self._common.get(name)
-        if found is None:
-            if len(self._common) >= MAX_COMMON:
-                self._common.clear()
-            found = self.fields(name)
-            if isinstance(found.get("common"), dict):
-                check_types(found["common"])
-            self._common[name] = found
-        return found

@@ -35,9 +35,10 @@ from callwise.recordings.cassette_header import (
     require_whole,
     seal_line,
 )
-from callwise.recordings.cassette_sharing import Sharing, restore, shared_name, whole_prompt
+from callwise.recordings.cassette_sharing import Sharing, common_chars, shared_name
 from callwise.recordings.held_files import open_fresh, open_private, try_lock
 from callwise.recordings.normalising import Normaliser
+from callwise.recordings.shared_lines import restore, whole_prompt
 
 __all__ = [
     "CassetteSurvey",
@@ -53,13 +54,11 @@ MAX_SHOWN = 20
 
 @dataclass(frozen=True, slots=True)
 class CassetteSurvey:
-    """What a cassette contains.
+    """Survey of a cassette, every line read.
 
     Args:
-        normalise: its normalisers, as its header names them.
         recovered_bytes: length of a broken last line.
         damaged: the errors of lines that cannot be played, the first ones.
-        damaged_count: how many there are.
     """
 
     is_sealed: bool
@@ -82,11 +81,7 @@ def survey_cassette(path: Path) -> CassetteSurvey:
     try:
         for entry in range(len(file.index)):
             try:
-                document = file.read(entry, is_prompt_whole=True)
-                try:
-                    decode_exchange(document)
-                except ValueError as error:
-                    raise file.damaged(entry, str(error)) from error
+                file.decoded(entry, file.read(entry, is_prompt_whole=True))
             except FormatError as error:
                 count += 1
                 if len(damaged) < MAX_SHOWN:
@@ -175,12 +170,11 @@ def _sealed_lines(path: Path) -> Iterator[bytes]:
                 document.pop("check", None)
                 check_fields(document)
                 decode_exchange(document)
-                *shared, line = sharing.pack(document)
+                shared, line = sharing.pack(document)
             except (LookupError, ValueError) as error:
                 raise FormatError(path, number, f"is no exchange: {error}") from error
-            for each in shared:
-                new.add(shared_name(each) or b"")
-                yield each
+            new.update(shared)
+            yield from shared.values()
             yield seal_line(line)
 
 
@@ -214,12 +208,12 @@ def seal_cassette(path: Path) -> int:
 
 
 _SHOWN_CHARS = 60
-"""How much of each text is shown from the first difference on, in characters."""
+"""Characters of each text that are shown from the first difference on."""
 _LEAD_CHARS = 20
-"""How much of what both have in common is shown before it, in characters."""
+"""Characters of the common beginning that are shown before it."""
 
 _Piece = tuple[str, str]
-"""What a part of a prompt is called, and its text."""
+"""Name of a part of a prompt, and its text."""
 
 
 def _pieces(prompt: Mapping[str, Any]) -> list[_Piece]:
@@ -236,18 +230,6 @@ def _pieces(prompt: Mapping[str, Any]) -> list[_Piece]:
     return pieces
 
 
-def _common_chars(one: str, other: str) -> int:
-    """Return how many characters two texts start with in common."""
-    low, high = 0, min(len(one), len(other))
-    while low < high:
-        middle = (low + high + 1) // 2
-        if one[low:middle] == other[low:middle]:
-            low = middle
-        else:
-            high = middle - 1
-    return low
-
-
 def _likeness(asked: list[_Piece], recorded: list[_Piece]) -> int:
     """Return how many characters two prompts start with in common."""
     total = 0
@@ -255,7 +237,7 @@ def _likeness(asked: list[_Piece], recorded: list[_Piece]) -> int:
         if one == other:
             total += len(one[1]) + 1
         elif one[0] == other[0]:
-            return total + _common_chars(one[1], other[1])
+            return total + common_chars(one[1], other[1])
         else:
             return total
     return total
@@ -272,7 +254,7 @@ def _piece_difference(asked: list[_Piece], recorded: list[_Piece]) -> str | None
         if name != other_name:
             return f"first difference: {name} is asked where {other_name} is recorded"
         if text != other_text:
-            start = _common_chars(text, other_text)
+            start = common_chars(text, other_text)
             return (
                 f"first difference: {name}, character {start + 1}\n"
                 f"  recorded: {_excerpt(other_text, start)!r}\n"
@@ -320,11 +302,7 @@ def _readable(
 def _entries_of_kind(cassette: CassetteFile, where: CallOrigin) -> Iterator[int]:
     """Return the entries of the same node and purpose."""
     kind = (where.node, where.purpose.value)
-    for entry in range(len(cassette.index)):
-        try:
-            fields = cassette.fields(entry)
-        except ValueError:
-            continue  # a damaged line, which is an error when it is played
+    for entry, fields in cassette.readable():
         if (fields.get("node"), fields.get("purpose")) == kind:
             yield entry
 
@@ -360,22 +338,22 @@ def explain_miss(
         f"turn {where.turn}, node {where.node}, role {where.role.value}, "
         f"purpose {where.purpose.value} (scope {where.scope})"
     )
-    advice = (
+    hint = (
         "To ask the model for what is missing, replay with --mode new-episodes "
         "(in pytest: --callwise-record)."
     )
     if cassette.index.knows(bytes.fromhex(key)):
         again = "This very call is recorded, but all its recordings have been played already."
-        return f"{head}\n{again}\n{advice}"
+        return f"{head}\n{again}\n{hint}"
     prompt = prompt_of(normaliser.call(call))
     found = _nearest(cassette, _pieces(prompt), where)
     if found is None:
-        return f"{head}\nNothing of this node and purpose is recorded.\n{advice}"
+        return f"{head}\nNothing of this node and purpose is recorded.\n{hint}"
     entry, line = found[0], normaliser.value(found[1])
     difference = _piece_difference(_pieces(prompt), _pieces(line)) or _settings_difference(
         prompt, line, where, line
     )
     return (
         f"{head}\nnearest recording: line {cassette.number(entry)}, scope {found[1].get('scope')}\n"
-        f"{difference}\n{advice}"
+        f"{difference}\n{hint}"
     )

@@ -21,15 +21,14 @@ A thing is shared when it is seen for the second time, so that a cassette withou
 is not longer for it. Rejected: numbering the shared lines, because cassettes are joined end
 to end; compressing the file, because it is read by people and compared line by line.
 
-Invariant: `restore(pack(document)) == document`. An answer is played without its prompt, so
-texts are only put together where prompts are read.
+Invariant: `restore(pack(document)) == document`; `restore` is in `shared_lines`.
 """
 
 import hashlib
 import json
 from base64 import urlsafe_b64encode
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from typing import Any
@@ -38,12 +37,18 @@ import orjson
 
 from callwise.calls.reply import Reply
 from callwise.recordings.cassette_format import COUNT_NAMES
-from callwise.recordings.cassette_header import SEAL_ADVICE, LineDamaged
+from callwise.recordings.cassette_header import SEAL_HINT, LineDamaged
 
-__all__ = ["Shared", "Sharing", "line_of", "restore", "shared_name", "whole_prompt"]
-
-Shared = Callable[[str], Mapping[str, Any]]
-"""Gives the fields of a shared line by its name; a `ValueError` when there is none."""
+__all__ = [
+    "USED",
+    "Sharing",
+    "common_chars",
+    "line_of",
+    "named_shared",
+    "places_of",
+    "shared_name",
+    "whole_number",
+]
 
 MIN_SHARED_CHARS = 160
 """Shortest beginning that is written once: a shared line and a reference take about 80."""
@@ -56,9 +61,6 @@ MAX_RECENT = 16
 
 MAX_SEEN = 4_096
 """Most sets of common fields that a recorder remembers to have seen once."""
-
-MAX_PROMPT_CHARS = 256 << 20
-"""Longest prompt that is put together: a few lines that refer to each other can mean far more."""
 
 _START_CHARS = 64
 _SHARED = b'{"shared":"'
@@ -76,7 +78,9 @@ _ORDER = (
     *("outcome", *COUNT_NAMES, "reply", "error"),
 )
 _PLACES = {"conv:": "conversation", "turn:": "turn", "node:": "node"}
-_USED = ("input_tokens", "output_tokens", "cached_tokens")
+USED = ("input_tokens", "output_tokens", "cached_tokens")
+"""Tokens of an exchange that its answer reports too."""
+
 _UNKNOWN_CACHED = {"cached_tokens": None}
 
 
@@ -102,23 +106,29 @@ def _name_of(content: bytes) -> bytes:
     return urlsafe_b64encode(hashlib.blake2b(content, digest_size=12).digest())
 
 
+def named_shared(line: bytes) -> bytes | None:
+    """Return the name that a shared line has, whole or damaged; None for another line."""
+    return line[len(_SHARED) : _NAME_END] if line.startswith(_SHARED) else None
+
+
 def shared_name(line: bytes) -> bytes | None:
     """Return the name of a shared line, or None for another line.
 
     Raises:
         LineDamaged: when the line is not as it was written.
     """
-    if not line.startswith(_SHARED):
+    name = named_shared(line)
+    if name is None:
         return None
     content = line.rstrip()
-    name, fields = content[len(_SHARED) : _NAME_END], content[_NAME_END + 2 : -1]
+    fields = content[_NAME_END + 2 : -1]
     if content != b'%b%b",%b}' % (_SHARED, name, fields) or _name_of(fields) != name:
-        raise LineDamaged(f"it is not as it was written, its name does not fit it. {SEAL_ADVICE}")
+        raise LineDamaged(f"it is not as it was written, its name does not fit it. {SEAL_HINT}")
     return name
 
 
 @lru_cache(maxsize=256)
-def _places(scope: str) -> Mapping[str, str | None]:
+def places_of(scope: str) -> Mapping[str, str | None]:
     """Return conversation, turn and node as a scope's path names them."""
     places: dict[str, str | None] = dict.fromkeys(_PLACES.values())
     for part in scope.split("/"):
@@ -136,17 +146,44 @@ class _Group:
     chars: int = 0
 
 
+def _comparable(message: Mapping[str, Any]) -> tuple[str, str | bytes]:
+    """Return a message as it is compared: equal ones, and only those, are written alike."""
+    content = message.get("content")
+    if isinstance(content, str) and len(message) == 2:
+        return message["role"], content
+    return message["role"], line_of(message)
+
+
 class _Beginnings:
-    """Finds how much of a text, or of a list of messages, was seen before.
+    """Finds how much of a text was seen before; of a list of messages, see `_ListBeginnings`."""
 
-    Args:
-        chars: how long a part is when it is written.
-    """
-
-    def __init__(self, chars: Callable[[Any], int]) -> None:
-        self._chars = chars
+    def __init__(self) -> None:
         self._groups: OrderedDict[Hashable, _Group] = OrderedDict()
         self._kept_chars = 0
+
+    def _chars(self, part: Any) -> int:
+        """Return about how much memory a part takes."""
+        return len(part)
+
+    def _is_long(self, part: Any) -> bool:
+        """Return whether a part, as it is written, is worth a line."""
+        return len(part) >= MIN_SHARED_CHARS
+
+    def _beginnings(self, whole: Any, known: Iterable[Any]) -> Iterable[Any]:
+        """Return those of `known` that `whole` starts with."""
+        return filter(whole.startswith, known)
+
+    def _longest_common(self, whole: Any, others: Sequence[Any], seen: int) -> int:
+        """Return the length of the longest beginning that `whole` shares with others, or `seen`."""
+        following = whole[seen : seen + 1]
+        for other in reversed(others):  # the newest has often the most in common
+            # The next character first: it rules out most, and copies nothing.
+            if not following:
+                break
+            if other.startswith(following, seen) and other.startswith(whole[:seen]):
+                seen = common_chars(whole, other, seen + 1)
+                following = whole[seen : seen + 1]
+        return seen
 
     def longest(
         self, start: Hashable, whole: Sequence[Any], *, is_new: bool
@@ -159,25 +196,20 @@ class _Beginnings:
             is_new: whether it is remembered for those that follow.
         """
         group = self._groups.get(start) or _Group()
-        named, name = 0, None
-        for beginning, known in group.shared.items():
-            length = len(beginning)
-            if length > named and whole[:length] == beginning:
-                named, name = length, known
+        known = max(self._beginnings(whole, group.shared), key=len, default=None)
+        named, name = (0, None) if known is None else (len(known), group.shared[known])
         if not is_new:
             return named, name, named
-        seen = named
-        for other in group.recent:
-            if seen < len(whole) and whole[: seen + 1] == other[: seen + 1]:
-                seen = _common_length(whole, other, seen + 1)
-        self._remember(start, group, whole)
-        return named, name, seen if self._chars(whole[named:seen]) >= MIN_SHARED_CHARS else named
-
-    def _remember(self, start: Hashable, group: _Group, whole: Sequence[Any]) -> None:
+        seen = self._longest_common(whole, group.recent, named)
         self._groups[start] = group
         self._groups.move_to_end(start)
-        if whole in group.recent:
-            return
+        if seen < len(whole) or whole not in group.recent:
+            self._remember(group, whole)
+        if seen > named and not self._is_long(whole[named:seen]):
+            seen = named
+        return named, name, seen
+
+    def _remember(self, group: _Group, whole: Sequence[Any]) -> None:
         group.recent.append(whole)
         added = self._chars(whole)
         if len(group.recent) > MAX_RECENT:
@@ -195,12 +227,41 @@ class _Beginnings:
             del group.shared[next(iter(group.shared))]
 
 
-def _common_length(one: Sequence[Any], other: Sequence[Any], low: int) -> int:
-    """Return how much two sequences have in common at their start; `low` or more."""
+class _ListBeginnings(_Beginnings):
+    """The same for lists of messages, each as `_comparable` returns it."""
+
+    def _chars(self, part: Any) -> int:
+        return sum(len(text) for _, text in part)
+
+    def _is_long(self, part: Any) -> bool:
+        lines = (
+            text if isinstance(text, bytes) else line_of({"role": role, "content": text})
+            for role, text in part
+        )
+        return sum(map(len, lines)) >= MIN_SHARED_CHARS
+
+    def _beginnings(self, whole: Any, known: Iterable[Any]) -> Iterable[Any]:
+        return [each for each in known if whole[: len(each)] == each]
+
+    def _longest_common(self, whole: Any, others: Sequence[Any], seen: int) -> int:
+        size = len(whole)
+        for other in others:
+            if seen < size and seen < len(other) and whole[seen] == other[seen]:
+                while seen < size and whole[: seen + 1] == other[: seen + 1]:
+                    seen += 1
+        return seen
+
+
+def common_chars(one: str, other: str, low: int = 0) -> int:
+    """Return how many characters two texts start with in common.
+
+    Args:
+        low: so many are known to be equal.
+    """
     high = min(len(one), len(other))
     while low < high:
         middle = (low + high + 1) // 2
-        if one[low:middle] == other[low:middle]:
+        if other.startswith(one[low:middle], low):
             low = middle
         else:
             high = middle - 1
@@ -216,14 +277,14 @@ class Sharing:
 
     def __init__(self, is_written: Callable[[bytes], bool]) -> None:
         self._is_written = is_written
-        self._texts = _Beginnings(len)
-        self._lists = _Beginnings(lambda parts: sum(map(len, parts)))
+        self._texts = _Beginnings()
+        self._lists = _ListBeginnings()
         self._names: OrderedDict[bytes, str] = OrderedDict()
         """Name of each set of common fields that was seen, by how it is written."""
         self._lines: dict[bytes, bytes] = {}
 
-    def pack(self, document: Mapping[str, Any]) -> list[bytes]:
-        """Return an exchange's line, after the shared lines that it is the first to need.
+    def pack(self, document: Mapping[str, Any]) -> tuple[Mapping[bytes, bytes], bytes]:
+        """Return the shared lines, by name, that an exchange is the first to need, and its line.
 
         Args:
             document: an exchange as a JSON object; left as it is.
@@ -242,7 +303,7 @@ class Sharing:
         self._pack_common(short, is_after_fixed=all(each["role"] == "system" for each in fixed))
         if "reply" in short:
             short["reply"] = _ordered(short["reply"], _REPLY_ORDER)
-        return [*self._lines.values(), line_of(_ordered(short, _ORDER))]
+        return self._lines, line_of(_ordered(short, _ORDER))
 
     def _share(self, fields: Mapping[str, Any]) -> str:
         """Return the name of a shared line, which is written if it is new."""
@@ -254,7 +315,7 @@ class Sharing:
 
     def _pack_messages(self, short: dict[str, Any]) -> None:
         messages = short.pop("messages")
-        whole = tuple(line_of(message) for message in messages)
+        whole = tuple(map(_comparable, messages))
         named, name, seen = self._lists.longest(whole[0], whole, is_new=True)
         if seen > named:
             parts = [self._pack_message(each, is_new=False) for each in messages[named:seen]]
@@ -315,16 +376,17 @@ def _after(name: str | None, fields: dict[str, Any]) -> dict[str, Any]:
     return {"after": name, **fields} if name else fields
 
 
-def _whole(value: Any) -> int:
+def whole_number(value: Any) -> int:
+    """Return a whole number, or 0 for any other value."""
     return value if type(value) is int else 0
 
 
 def _leave_out(short: dict[str, Any]) -> None:
     """Leave out what follows from other fields; write what does not, be it a default."""
-    for name, value in _places(short["scope"]).items():
+    for name, value in places_of(short["scope"]).items():
         if name in short and short[name] == value:
             del short[name]
-    used = _whole(short.get("input_tokens")) + _whole(short.get("output_tokens"))
+    used = whole_number(short.get("input_tokens")) + whole_number(short.get("output_tokens"))
     if short.setdefault("charged_tokens", 0) == used:
         del short["charged_tokens"]
     if "reply" not in short:
@@ -332,108 +394,11 @@ def _leave_out(short: dict[str, Any]) -> None:
     reply = short["reply"] = dict(short["reply"])
     if reply.setdefault("latency_seconds", 0.0) == short.get("latency_seconds", 0.0):
         del reply["latency_seconds"]
-    usage = {**dict.fromkeys(_USED), **reply.pop("usage", {})}
+    usage = {**dict.fromkeys(USED), **reply.pop("usage", {})}
     usage = {
         name: value
         for name, value in usage.items()
-        if name not in _USED or value != short.get(name, 0)
+        if name not in USED or value != short.get(name, 0)
     }
     if usage:
         reply["usage"] = usage
-
-
-def _put_back(document: dict[str, Any]) -> dict[str, Any]:
-    """Return an exchange with what `_leave_out` took from it."""
-    scope = document.get("scope")
-    if isinstance(scope, str):
-        document = {**_places(scope), **document}
-    used = _whole(document.get("input_tokens")) + _whole(document.get("output_tokens"))
-    if document.setdefault("charged_tokens", used) == 0:
-        del document["charged_tokens"]
-    reply = document.get("reply")
-    if not isinstance(reply, dict):
-        return document
-    if reply.setdefault("latency_seconds", document.get("latency_seconds", 0.0)) == 0:
-        del reply["latency_seconds"]
-    usage = reply.get("usage", {})
-    if isinstance(usage, dict):
-        whole = {**{name: document.get(name, 0) for name in _USED}, **usage}
-        reply["usage"] = {name: value for name, value in whole.items() if value is not None}
-        if not reply["usage"]:
-            del reply["usage"]
-    return document
-
-
-def restore(document: dict[str, Any], shared: Shared) -> dict[str, Any]:
-    """Return an exchange with all its fields but its prompt, which `whole_prompt` puts together.
-
-    Args:
-        document: what `Sharing.pack` made its line of; changed.
-
-    Raises:
-        ValueError: when it refers to a line that is not there, or is of another kind.
-    """
-    name = document.pop("common", None)
-    if name is not None:
-        common = shared(name).get("common")
-        if not isinstance(common, dict):
-            raise ValueError(f"its common fields should be in the line {name!r:.40}")
-        of_reply, reply = common.get("reply"), document.get("reply")
-        document = {**common, **document}
-        if isinstance(of_reply, dict):
-            document["reply"] = {**of_reply, **reply} if isinstance(reply, dict) else reply
-    return _put_back(document)
-
-
-class _Prompt:
-    """Puts one prompt together, up to a size."""
-
-    def __init__(self, shared: Shared) -> None:
-        self._shared = shared
-        self._left = MAX_PROMPT_CHARS
-
-    def parts(self, name: Any, kind: str) -> list[Any]:
-        """Return what the shared lines from the first to the named one have of a kind."""
-        found: list[Any] = []
-        while name is not None:
-            fields = self._shared(name)
-            part = fields.get(kind)
-            if not isinstance(part, str if kind == "text" else list):
-                raise ValueError(f"its {kind} should be in the line {name!r:.40}")  # noqa: TRY004
-            self.count(part)
-            found.append(part)
-            name = fields.get("after")
-        return found[::-1]
-
-    def count(self, part: Sequence[Any]) -> None:
-        self._left -= len(part) + 1
-        if self._left < 0:
-            raise ValueError(f"its prompt is longer than {MAX_PROMPT_CHARS:,} characters")
-
-    def message(self, message: Any) -> Any:
-        content = message.get("content") if isinstance(message, dict) else None
-        if not isinstance(content, dict):
-            return message
-        own = content.get("text", "")
-        if not isinstance(own, str):
-            raise ValueError("the text of a message must be a text")  # noqa: TRY004 - one error
-        text = "".join([*self.parts(content.get("after"), "text"), own])
-        return {**message, "content": text}
-
-
-def whole_prompt(document: dict[str, Any], shared: Shared) -> dict[str, Any]:
-    """Return an exchange with the messages of its prompt put together.
-
-    Args:
-        document: as `restore` returns it; changed.
-
-    Raises:
-        ValueError: when it refers to a line that is not there, or is longer than any prompt.
-    """
-    prompt = _Prompt(shared)
-    beginning = prompt.parts(document.pop("after", None), "messages")
-    own = document.get("messages", [])
-    if isinstance(own, list) and (beginning or own):
-        messages = [each for part in (*beginning, own) for each in part]
-        document["messages"] = [prompt.message(each) for each in messages]
-    return document

@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 Persona = Mapping[str, str]
-"""Who a speaker is, in free text: any of the fields of `PERSONA_FIELDS`, none blank.
+"""Description of a speaker, in free text: any of the fields of `PERSONA_FIELDS`, none blank.
 
 Untrusted: it may say anything.
 """
@@ -69,7 +69,7 @@ class Conversation:
         user_id: whose memory it belongs to, or None.
         persona: the agent's, as first stated; None when nothing states it.
         turns: in order of their numbers; at least one.
-        user_persona: the user's, where a format has it. The agent must not be told.
+        user_persona: the user's, where a format has it. It is kept from the agent.
         opening: what the agent said before the first user message, or None. It is
             history, not a turn: no user asked for it.
     """
@@ -201,7 +201,7 @@ def pair_conversation(
     """Return a conversation whose turns are numbered from 0.
 
     Several messages in a row by one side are one, joined by line ends. What the agent
-    says before the first user message becomes the opening; what it says first in a later
+    says before the first user message becomes the opening; its first words in a later
     session is left out, since no turn asked for it. An agent that acts without words
     answers the turn, with no reply.
 

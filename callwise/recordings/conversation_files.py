@@ -31,14 +31,14 @@ _MAX_UNKNOWN = 1000
 
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
-    """What a user states about the files.
+    """Options of reading, as a user states them.
 
     Args:
         skip_bad: set bad records aside and go on, instead of stopping at the first.
-        agent: the name of the speaker who is the agent, where roles cannot be told.
+        agent: the name of the speaker who is the agent, where roles are not known.
         side: `a` or `b`: which side of a comparison is read.
         limits: how much of a file is read; None takes them from the environment.
-        progress: told how far the reading of a long file is.
+        progress: called while a long file is read.
 
     Raises:
         ConfigError: when `side` is neither, or a limit of the environment is no number.
@@ -59,7 +59,7 @@ class ReadOptions:
 
 @dataclass(frozen=True, slots=True)
 class ReadResult:
-    """What was read.
+    """Result of reading files.
 
     Args:
         conversations: in order of files, and within a file in order of first lines; those
@@ -68,8 +68,6 @@ class ReadResult:
         format: name of the format; several joined by `+` when files differ.
         ignored: files of a folder without conversations, such as notes
             or labels next to them. A file that is named outright is never ignored.
-        skipped_count: how many bad records were left out in all.
-        left_out: what good records have that no turn shows, and how often.
     """
 
     conversations: tuple[Conversation, ...]
@@ -84,9 +82,7 @@ class ConversationReader:
     """One reading of several files, conversation by conversation.
 
     Attributes:
-        problems: bad records that were set aside, and what was left out.
         formats: how many conversations are in each format, in order of first meeting.
-        ignored: files of a folder without conversations.
     """
 
     def __init__(self, options: ReadOptions) -> None:
@@ -242,7 +238,7 @@ def read_conversations(
 ) -> ReadResult:
     """Return the conversations in files, folders and glob patterns.
 
-    The format is told record by record, so that files of several formats may be read
+    The format is recognised record by record, so that files of several formats may be read
     together.
 
     Args:

@@ -1,7 +1,7 @@
-"""What is understood of conversation files, counted without keeping the conversations."""
+"""Survey of conversation files: sums over them, without keeping the conversations."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,11 @@ _SHOWN_CHARACTERS = 200
 _SHOWN_WORDS = 12
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Survey:
-    """What is understood of files.
+    """Sums over the conversations of files, each of which is forgotten once it is counted.
 
     Args:
-        formats: conversations in each format.
-        conversations: how many there are.
-        turns: user turns of all of them.
         replies: turns with a recorded reply.
         times: turns with a time.
         users: conversations that name their user.
@@ -32,37 +29,28 @@ class Survey:
         openings: conversations that the agent opens.
         roles: by role, how often each word for a speaker was read as it.
         first: the first conversation, with its first turn only.
-        left_out: what good records have that no turn shows, and how often.
+        left_out: content of good records that no turn shows, and how often.
         skipped: the first bad records.
-        skipped_count: how many there are.
         ignored: files of a folder without conversations.
     """
 
-    formats: Mapping[str, int]
-    conversations: int
-    turns: int
-    replies: int
-    times: int
-    users: int
-    personas: int
-    openings: int
-    roles: Mapping[str, Mapping[str, int]]
-    first: Conversation
-    left_out: Mapping[str, int]
-    skipped: Sequence[FormatError]
-    skipped_count: int
-    ignored: Sequence[Path]
-
-
-class _Counts:
-    """The sums over conversations, each of which is forgotten once it is counted."""
-
-    def __init__(self) -> None:
-        self.conversations = self.turns = self.replies = self.times = 0
-        self.users = self.personas = self.openings = 0
-        self.first: Conversation | None = None
+    formats: Mapping[str, int] = field(default_factory=dict)
+    conversations: int = 0
+    turns: int = 0
+    replies: int = 0
+    times: int = 0
+    users: int = 0
+    personas: int = 0
+    openings: int = 0
+    roles: dict[str, dict[str, int]] = field(default_factory=dict)
+    first: Conversation | None = None
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    skipped: Sequence[FormatError] = ()
+    skipped_count: int = 0
+    ignored: Sequence[Path] = ()
 
     def add(self, conversation: Conversation) -> None:
+        """Count a conversation."""
         self.first = self.first or conversation.first_turns(1)
         self.conversations += 1
         self.turns += len(conversation.turns)
@@ -74,55 +62,33 @@ class _Counts:
 
 
 def survey_conversations(paths: Sequence[str | Path], options: ReadOptions) -> Survey:
-    """Return what is understood of files, folders and patterns.
+    """Return the sums over files, folders and patterns.
 
     Raises:
         FormatError: as `read_conversations` does.
     """
-    reader = ConversationReader(options)
-    counts = _Counts()
+    reader, survey = ConversationReader(options), Survey()
     for file in find_files(paths):
         for conversation in reader.read(file):
-            counts.add(conversation)
-    if counts.first is None:
+            survey.add(conversation)
+    if survey.first is None:
         raise nothing_read(paths, reader)
-    roles: dict[str, dict[str, int]] = {}
-    for (word, role), count in reader.problems.roles.most_common():
-        roles.setdefault(role, {})[word] = count
-    return Survey(
-        formats={name: count for name, count in reader.formats.items() if count},
-        conversations=counts.conversations,
-        turns=counts.turns,
-        replies=counts.replies,
-        times=counts.times,
-        users=counts.users,
-        personas=counts.personas,
-        openings=counts.openings,
-        roles=roles,
-        first=counts.first,
-        left_out=dict(reader.problems.notes.most_common()),
-        skipped=tuple(reader.problems.skipped),
-        skipped_count=reader.problems.skipped_count,
-        ignored=tuple(reader.ignored),
-    )
+    problems = reader.problems
+    survey.formats = {name: count for name, count in reader.formats.items() if count}
+    for (word, role), count in problems.roles.most_common():
+        survey.roles.setdefault(role, {})[word] = count
+    survey.left_out = dict(problems.notes.most_common())
+    survey.skipped, survey.skipped_count = problems.skipped, problems.skipped_count
+    survey.ignored = reader.ignored
+    return survey
 
 
 def survey_json(survey: Survey) -> dict[str, Any]:
     """Return a survey as one JSON object."""
     return {
-        "formats": survey.formats,
-        "conversations": survey.conversations,
-        "turns": survey.turns,
-        "replies": survey.replies,
-        "times": survey.times,
-        "users": survey.users,
-        "personas": survey.personas,
-        "openings": survey.openings,
-        "roles": survey.roles,
-        "first": asdict(survey.first),
-        "left_out": survey.left_out,
+        **{each.name: getattr(survey, each.name) for each in fields(survey)},
+        "first": survey.first and asdict(survey.first),
         "skipped": [str(error) for error in survey.skipped],
-        "skipped_count": survey.skipped_count,
         "ignored": [str(path) for path in survey.ignored],
     }
 
@@ -140,7 +106,16 @@ def survey_text(survey: Survey) -> Iterator[str]:
     )
     for role, words in survey.roles.items():
         yield f"{role:<14} {_listed(words)}"
-    first = survey.first
+    if survey.first is not None:
+        yield from _first_text(survey.first)
+    if survey.left_out:
+        yield f"not in turns   {_listed(survey.left_out)}"
+    if survey.ignored:
+        names = ", ".join(str(path) for path in survey.ignored[:_SHOWN_WORDS])
+        yield f"other files    {len(survey.ignored)}: {names}"
+
+
+def _first_text(first: Conversation) -> Iterator[str]:
     turn = first.turns[0]
     yield f"first          conversation {_short(first.conversation_id)}, turn {turn.turn}"
     if first.persona:
@@ -149,11 +124,6 @@ def survey_text(survey: Survey) -> Iterator[str]:
         yield f"  time         {turn.time}"
     yield f"  user         {_short(turn.user_text)}"
     yield f"  agent        {_short(turn.reply) if turn.reply is not None else '(no reply)'}"
-    if survey.left_out:
-        yield f"not in turns   {_listed(survey.left_out)}"
-    if survey.ignored:
-        names = ", ".join(str(path) for path in survey.ignored[:_SHOWN_WORDS])
-        yield f"other files    {len(survey.ignored)}: {names}"
 
 
 def _listed(counts: Mapping[str, int]) -> str:

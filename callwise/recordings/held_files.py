@@ -13,6 +13,7 @@ import os
 import sys
 import tempfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,6 +24,7 @@ from callwise.calls.errors import ConfigError, FormatError
 __all__ = [
     "LOCK",
     "MAX_UNPACKED_BYTES",
+    "Write",
     "hold_folder",
     "lock_file",
     "open_file",
@@ -57,6 +59,10 @@ if sys.platform == "win32":
 else:
     read_at = os.pread
     write_at = os.pwrite
+
+
+Write = Callable[[int, bytes, int], int]
+"""Writes bytes to a descriptor at an offset, and returns how many: `os.pwrite`."""
 
 
 def open_private(path: str | Path, flags: int) -> int:

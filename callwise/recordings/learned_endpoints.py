@@ -1,4 +1,4 @@
-"""What endpoints have taught a session, kept in its folder.
+"""Facts that a session has learned of endpoints, kept in its folder.
 
 A refused request field costs one request, once for an endpoint and model. A session that
 goes on in the same folder, or buys what a run there lacks, begins with what was learned;

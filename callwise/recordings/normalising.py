@@ -62,11 +62,7 @@ class _Step:
 
 @dataclass(frozen=True, slots=True)
 class Normaliser:
-    """Rules in the order in which they are applied.
-
-    Args:
-        steps: the rules; none leaves every text alone.
-    """
+    """Rules in the order in which they are applied."""
 
     steps: tuple[_Step, ...] = ()
 
@@ -267,14 +263,9 @@ class CassetteKeys:
         return list(dict.fromkeys([*same_role, *(endpoint for _, endpoint, _ in of_model)]))
 
     def _read_served(self) -> tuple[_Served, ...]:
-        """Return who served the recorded calls, by name. Reads the whole file, once."""
-        found: dict[_Served, None] = {}
-        for entry in range(len(self._file.index)):
-            try:
-                fields = self._file.fields(entry)
-            except ValueError:
-                continue  # a damaged line, which is an error when it is played
-            found[
-                str(fields.get("role")), str(fields.get("endpoint")), str(fields.get("model"))
-            ] = None
+        """Return which endpoint and model answered each role. Reads the whole file, once."""
+        found = {
+            (str(fields.get("role")), str(fields.get("endpoint")), str(fields.get("model")))
+            for _, fields in self._file.readable()
+        }
         return tuple(sorted(found))

@@ -78,7 +78,7 @@ class ProgramSettings(TrustedSettings):
     seed: int = Field(default=0, ge=0)
     """Seeds the retries' jitter."""
     endpoints: dict[Role, EndpointSettings] = Field(default_factory=dict)
-    """Who answers each role, as for the reply pipeline."""
+    """Endpoint of each role, as for the reply pipeline."""
 
 
 Build = Callable[[Any], Any]

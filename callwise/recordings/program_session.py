@@ -56,9 +56,6 @@ class Replaying:
 
     Args:
         recorder: where exchanges are looked up and kept. Not owned.
-
-    Attributes:
-        turns: the turns that are run again now.
     """
 
     def __init__(self, recorder: Recorder) -> None:
@@ -107,7 +104,6 @@ class ProgramSession:
         past: what the finished turns of an earlier process were asked, and their replies.
 
     Attributes:
-        notices: see above.
         owner: the loop that the budgeter works on, where it has its own.
     """
 
@@ -177,7 +173,7 @@ class ProgramSession:
         """Close every scope, and check the ledger's identity.
 
         Raises:
-            LedgerError: when the books do not add up.
+            LedgerError: when the ledger does not add up.
         """
         for conversation in self._conversations.values():
             conversation.scope.close()

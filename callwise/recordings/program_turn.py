@@ -43,12 +43,7 @@ MAX_REST_SECONDS = 600.0
 
 
 class OpenTurn:
-    """A turn that a program runs, and its calls in flight, which may be asked in any thread.
-
-    Attributes:
-        prompts: what was asked in it.
-        is_over: whether the program has ended it, and asks no more in it.
-    """
+    """A turn that a program runs, and its calls in flight, which may be asked in any thread."""
 
     def __init__(self, scope: Scope) -> None:
         self.scope = scope

@@ -7,27 +7,36 @@ they were given in `manifest.json`, the calls in its cassette.
 import hashlib
 import inspect
 import shlex
-from collections.abc import Mapping
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from pydantic import BaseModel
 
+from callwise.budget.recorder import Recorder
 from callwise.calls.errors import ConfigError, FormatError
 from callwise.calls.trust import NOTHING, Trust, TrustedSettings
 from callwise.knobs import Overrides, apply_overrides, data_problem, validate
 from callwise.recordings.app_protocol import (
     SHIPPED_APP,
     App,
+    Session,
     SnapshotStart,
     TellsTrust,
     TurnInput,
     load_app,
 )
-from callwise.recordings.run_folder import RUN_VERSION
-from callwise.recordings.typed_json import under_this_name
+from callwise.recordings.held_files import open_fresh
+from callwise.recordings.learned_endpoints import ENDPOINTS_FILE
+from callwise.recordings.run_folder import read_manifest
+
+if TYPE_CHECKING:
+    from callwise.memory.conversation_memory import ConversationMemory
 
 __all__ = ["Recording", "finished_turns", "open_recording"]
 
@@ -41,7 +50,6 @@ class Recording:
         given: its settings as they were given, defaults left out.
         inputs: what each turn was asked, in the order of the run's file.
         replies: the recorded reply of each turn, by conversation and turn.
-        is_simulated: whether a simulated model answered all of it.
         digest: identifies the run and its turns, in sweeps' manifests.
     """
 
@@ -61,7 +69,6 @@ class Recording:
 
         Args:
             preset: name of a preset, or None for the recorded run's own settings.
-            overrides: `knob=value`, laid over them.
 
         Raises:
             ConfigError: for an unknown preset or knob, or a value out of range.
@@ -75,6 +82,39 @@ class Recording:
             return settings
         return settings.trusting(self.trust)
 
+    @asynccontextmanager
+    async def session(
+        self,
+        settings: BaseModel,
+        recorder: Recorder,
+        memory: "ConversationMemory",
+        *,
+        is_offline: bool = True,
+    ) -> AsyncIterator[Session]:
+        """Open a session under other settings. What it writes into its folder is deleted.
+
+        What endpoints have taught the run is known to a session that may send, and is
+        kept with the run when it has learned more.
+        """
+        with tempfile.TemporaryDirectory(prefix="callwise-") as name:
+            folder = Path(name)
+            kept, lent = self.folder / ENDPOINTS_FILE, folder / ENDPOINTS_FILE
+            if kept.exists() and not is_offline:
+                shutil.copyfile(kept, lent)
+            try:
+                async with self.app.open(
+                    settings,
+                    folder=folder,
+                    recorder=recorder,
+                    is_offline=is_offline,
+                    memory=memory,
+                ) as session:
+                    yield session
+            finally:
+                if lent.exists() and not is_offline:
+                    with open_fresh(kept) as file:  # the run's folder may have links in it
+                        file.write(lent.read_bytes())
+
 
 def _manifest(folder: Path) -> dict[str, Any]:
     path = folder / "manifest.json"
@@ -86,13 +126,9 @@ def _manifest(folder: Path) -> dict[str, Any]:
             None,
             "has no manifest.json, so it is no run; make one: callwise replay ... --out DIR",
         )
-    try:
-        manifest = under_this_name(orjson.loads(path.read_bytes()))
-        version, _ = manifest["callwise_run"], manifest["identity"]["app"]
-    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
-        raise FormatError(path, None, "expected a run's manifest") from error
-    if version != RUN_VERSION:
-        raise FormatError(path, None, f"is of format {version}, this Callwise reads {RUN_VERSION}")
+    manifest = read_manifest(path)
+    if "app" not in manifest["identity"]:
+        raise FormatError(path, None, "expected a run's manifest, which names its app")
     if "given" not in manifest:
         raise FormatError(
             path, None, "does not say which settings were given: an older Callwise wrote it; "
@@ -103,7 +139,7 @@ def _manifest(folder: Path) -> dict[str, Any]:
     problem = data_problem(manifest["given"])
     if problem is not None:
         raise FormatError(path, None, f"cannot be used: in `given`, {problem}")
-    return dict(manifest)
+    return manifest
 
 
 def _turn(path: Path, number: int, line: bytes) -> tuple[TurnInput, str]:
@@ -156,10 +192,10 @@ def _app(folder: Path, target: str, trust: Trust, given: str | None) -> Snapshot
             f"if you know that app, add --app {shlex.quote(target)}"
         )
     app: App = load_app(target)
-    if not isinstance(app, SnapshotStart) or "book" not in inspect.signature(app.open).parameters:
+    if not isinstance(app, SnapshotStart) or "memory" not in inspect.signature(app.open).parameters:
         raise ConfigError(
-            f"{target!r} cannot start a turn from a recorded past: its `open` takes no `book` "
-            "(see callwise.recordings.app_protocol.StartsFromPast)"
+            f"{target!r} cannot start a turn from a recorded past: its `open` takes no `memory` "
+            "(see callwise.recordings.app_protocol.SnapshotStart)"
         )
     return app
 
@@ -168,7 +204,6 @@ def open_recording(folder: Path, *, app: str | None = None, trust: Trust = NOTHI
     """Return a finished run as a recording.
 
     Args:
-        folder: an out folder of `callwise replay`.
         app: import string of the app; None takes the run's own, if that is the shipped one.
         trust: what else the user named; the run's app is imported only if this has it.
 

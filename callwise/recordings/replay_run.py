@@ -8,7 +8,7 @@ at once. Whatever stops a run (Ctrl-C, an error, a killed process), running it a
 where it stopped, and calls of the interrupted turn that were already paid for come from its
 recording.
 
-A failure that ends a run (a wrong key, an endpoint that is down) is not recorded at once: it
+A failure that ends a run (a wrong key, an endpoint that is down) is not recorded immediately: it
 would be played when the run goes on, which would then break off at the same call for ever. It
 is kept back until its turn goes on after it or ends, which makes it part of what happened.
 The order within a turn stays.
@@ -16,7 +16,7 @@ The order within a turn stays.
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,6 +49,7 @@ __all__ = [
     "RunRecorder",
     "RunRequest",
     "TurnListener",
+    "play_in_lanes",
     "replay_conversations",
     "run_replay",
     "turn_order",
@@ -126,16 +127,7 @@ def turn_order(conversations: Sequence[Conversation]) -> list[TurnKey]:
     ]
 
 
-def _lanes(conversations: Sequence[Conversation]) -> list[list[TurnInput]]:
-    """Return the turns that must go one after another: one lane per memory."""
-    lanes: dict[tuple[str, str], list[TurnInput]] = {}
-    for conversation in conversations:
-        for turn in _inputs(conversation):
-            lanes.setdefault(turn.memory_owner, []).append(turn)
-    return list(lanes.values())
-
-
-def _check_users(lanes: Sequence[Sequence[TurnInput]], folder: RunFolder) -> None:
+def _check_users(turns: Sequence[TurnInput], folder: RunFolder) -> None:
     """Refuse to go on with turns that an older version kept for another user.
 
     It gave a conversation without a user the user of the conversation's name, whose memory
@@ -146,7 +138,7 @@ def _check_users(lanes: Sequence[Sequence[TurnInput]], folder: RunFolder) -> Non
         for row in folder.turns
         if row.get("user_id") == row["conversation_id"]
     }
-    for turn in (turn for lane in lanes for turn in lane):
+    for turn in turns:
         if turn.user_id is None and turn.conversation_id in former and not _is_done(turn, folder):
             raise ConfigError(
                 f"{folder.path} was begun by an older version, which kept the memory of "
@@ -157,6 +149,40 @@ def _check_users(lanes: Sequence[Sequence[TurnInput]], folder: RunFolder) -> Non
 
 def _is_done(turn: TurnInput, folder: RunFolder) -> bool:
     return turn.turn is not None and (turn.conversation_id, turn.turn) in folder.finished
+
+
+async def play_in_lanes(
+    turns: Iterable[TurnInput],
+    play: Callable[[TurnInput], Awaitable[None]],
+    *,
+    max_concurrency: int,
+) -> None:
+    """Play the turns of each memory one after another, and memories side by side, in order.
+
+    Args:
+        max_concurrency: most memories at once; at least 1.
+
+    Raises:
+        Exception: whatever a turn raised; the other lanes are cancelled.
+    """
+    if max_concurrency < 1:
+        raise ValueError(f"max_concurrency is at least 1, got {max_concurrency}")
+    lanes: dict[tuple[str, str], list[TurnInput]] = {}
+    for turn in turns:
+        lanes.setdefault(turn.memory_owner, []).append(turn)
+    waiting = iter(lanes.values())
+
+    async def work() -> None:
+        for lane in waiting:
+            for turn in lane:
+                await play(turn)
+
+    try:
+        async with asyncio.TaskGroup() as workers:
+            for _ in range(max_concurrency):
+                workers.create_task(work())
+    except* Exception as group:  # noqa: BLE001 - unwrapped, not handled
+        raise group.exceptions[0] from None
 
 
 async def replay_conversations(
@@ -171,7 +197,6 @@ async def replay_conversations(
 
     Args:
         conversations: what to replay, in the order in which the files shall list it.
-        folder: where finished turns are and go.
         max_concurrency: most users at once; at least 1.
 
     Raises:
@@ -179,46 +204,30 @@ async def replay_conversations(
         Exception: whatever a turn raised; the other lanes are cancelled, and the turns
             finished so far are in the folder.
     """
-    if max_concurrency < 1:
-        raise ValueError(f"max_concurrency is at least 1, got {max_concurrency}")
-    turns = _lanes(conversations)
+    turns = [turn for conversation in conversations for turn in _inputs(conversation)]
     _check_users(turns, folder)
-    lanes = iter(turns)
 
-    async def work() -> None:
-        # Each worker takes the next lane, so that lanes start in order.
-        for lane in lanes:
-            for turn in lane:
-                if _is_done(turn, folder):
-                    continue
-                result = await session.run_turn(turn)
-                folder.add(result)
-                if on_turn is not None:
-                    on_turn(result)
+    async def play(turn: TurnInput) -> None:
+        if not _is_done(turn, folder):
+            result = await session.run_turn(turn)
+            folder.add(result)
+            if on_turn is not None:
+                on_turn(result)
 
-    try:
-        async with asyncio.TaskGroup() as workers:
-            for _ in range(max_concurrency):
-                workers.create_task(work())
-    except* Exception as group:  # noqa: BLE001 - unwrapped, not handled
-        raise group.exceptions[0] from None
+    await play_in_lanes(turns, play, max_concurrency=max_concurrency)
     folder.finish(turn_order(conversations))
 
 
 @dataclass(frozen=True, slots=True)
 class RunRequest:
-    """What to replay, how, and where to.
+    """Request for one run.
 
     Args:
-        app_target: its import string, for the manifest.
-        conversations: what to replay now.
         digest_of: the conversations that identify the run, when `conversations` is
             only their beginning; None when it is all of them.
         cassette: the recording; None is the folder's own.
-        mode: how the recording is used.
         max_concurrency: users side by side; at least 1.
         started: wall time for the manifest, ISO 8601; None leaves it out.
-        normalise: what the recording's keys leave out; see `open_cassette`.
     """
 
     app: App
@@ -239,11 +248,8 @@ class FinishedRun:
     """A run that ended well.
 
     Args:
-        turns: its turns, in the order of the conversations.
-        rows: its ledger rows, in the same order.
         wall_seconds: time that this process spent; turns of earlier ones not included.
-        turns_before: turns that stood in the folder already.
-        notices: what the user should know, as sentences.
+        turns_before: turns that were in the folder already.
     """
 
     folder: Path
@@ -269,7 +275,7 @@ def _details(request: RunRequest) -> dict[str, Any]:
     app, is_strict = request.app, request.mode is CassetteMode.STRICT
     plan = app.plan(request.settings)
     return {
-        # Of a recording each turn says itself whether its answers are simulated.
+        # Each turn of a recording has whether its answers are simulated.
         "simulated": not (is_strict and plan is None) and app.is_simulated(request.settings),
         "started": request.started,
         "knobs": request.settings.model_dump(mode="json"),
@@ -289,8 +295,8 @@ async def run_replay(
     """Replay conversations, going on where the folder ends.
 
     Args:
-        on_notice: told at once what a person should know; what is worth keeping is also
-            in the run's `notices`.
+        on_notice: called with each notice for the user; those that are kept are also in
+            the run's `notices`.
 
     Raises:
         ConfigError: when the folder has something else, or a setting cannot work.
@@ -308,7 +314,7 @@ async def run_replay(
         cassette_path = request.cassette or request.folder / "cassette.jsonl"
         cassette = stack.enter_context(
             open_cassette(
-                cassette_path, request.mode, scrub=redacted_line, normalise=request.normalise
+                cassette_path, request.mode, redact=redacted_line, normalise=request.normalise
             )
         )
         recorder = RunRecorder(cassette)

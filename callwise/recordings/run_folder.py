@@ -35,7 +35,7 @@ from callwise.recordings.held_files import (
 )
 from callwise.recordings.typed_json import under_this_name
 
-__all__ = ["RUN_VERSION", "DiskFull", "RunFolder", "RunFolderGone", "TurnKey"]
+__all__ = ["RUN_VERSION", "DiskFull", "RunFolder", "RunFolderGone", "TurnKey", "read_manifest"]
 
 RUN_VERSION = 1
 
@@ -89,6 +89,24 @@ def _read_lines(path: Path) -> tuple[list[dict[str, Any]], int]:
             ) from None
         rows.append(row)
     return rows, whole
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """Return a run's manifest, with its `identity`.
+
+    Raises:
+        FormatError: when it is none of this version.
+    """
+    try:
+        manifest = under_this_name(orjson.loads(path.read_bytes()))
+        version, identity = manifest["callwise_run"], manifest["identity"]
+    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+        raise FormatError(path, None, "expected a run's manifest") from error
+    if version != RUN_VERSION:
+        raise FormatError(path, None, f"is of format {version}, this Callwise reads {RUN_VERSION}")
+    if not isinstance(identity, dict):
+        raise FormatError(path, None, "expected a run's manifest")
+    return dict(manifest)
 
 
 def _lines(rows: Iterable[Mapping[str, Any]]) -> bytes:
@@ -196,19 +214,9 @@ class RunFolder:
                 )
             self._write_manifest()
             return False
-        try:
-            manifest = under_this_name(orjson.loads(manifest_path.read_bytes()))
-            version, identity = manifest["callwise_run"], manifest["identity"]
-        except (orjson.JSONDecodeError, KeyError, TypeError) as error:
-            raise FormatError(manifest_path, None, "expected a run manifest") from error
-        if version != RUN_VERSION:
-            raise FormatError(
-                manifest_path, None, f"is of format {version}, this Callwise reads {RUN_VERSION}"
-            )
-        if not isinstance(identity, Mapping):
-            raise FormatError(manifest_path, None, "expected a run manifest")
+        manifest = read_manifest(manifest_path)
         self._app_files = manifest.get("app_files")
-        differing = self._differences(identity, manifest.get("knobs"))
+        differing = self._differences(manifest["identity"], manifest.get("knobs"))
         if differing:
             raise ConfigError(
                 f"{self.path} is another run: {'; '.join(differing)}. "
@@ -320,7 +328,7 @@ class RunFolder:
         is_numbered = all(row.get("sequence") == number for number, row in enumerate(rows, start=1))
         if not is_numbered:
             rows = [{**row, "sequence": number} for number, row in enumerate(rows, start=1)]
-        # Equal lists of the same objects are told without looking into the objects.
+        # Equal lists of the same objects are compared by identity.
         if turns != turns_before:
             self._replace("turns.jsonl", _lines(turns))
         if rows != rows_before:

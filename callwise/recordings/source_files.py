@@ -110,12 +110,12 @@ def _fields_of(names: Sequence[str], row: Sequence[str]) -> dict[str, Any]:
 
 _PLAIN_SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv")
 SUFFIXES = (*_PLAIN_SUFFIXES, *(f"{suffix}.gz" for suffix in _PLAIN_SUFFIXES))
-"""What a conversation file's name may end with. A file that is named outright may differ."""
+"""Endings of a conversation file's name. A file that is named outright may differ."""
 
 _MAX_DEPTH = 400
 
 _SAMPLE_LINES = 64
-"""So many lines are looked at to tell JSON Lines from one document."""
+"""Lines that are read to distinguish JSON Lines from one document."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -383,8 +383,8 @@ def read_records(
 ) -> Iterator[SourceRecord]:
     """Read a file's JSON records in order: as lines, as one document, or as a table.
 
-    Which of them is told from the content, since each is met under each name; only
-    tables are told by their name as well. Lines and rows are read one at a time; a
+    Which of them it is follows from the content, since each occurs under each name; only
+    tables are recognised by their name as well. Lines and rows are read one at a time; a
     document is read as a whole.
 
     Raises:

@@ -1,7 +1,7 @@
 """The lines of a file, read one at a time: any size, packed or not, and only ever UTF-8.
 
 What cannot be decoded is an error that names the byte, because a replaced character would
-be a different conversation. How much is held at once is limited, whatever a file contains.
+be a different conversation. Memory use is limited, whatever a file contains.
 """
 
 import gzip
@@ -16,20 +16,12 @@ from typing import BinaryIO
 
 from callwise.calls.errors import ConfigError, FormatError
 
-__all__ = [
-    "MEGABYTE",
-    "Line",
-    "Progress",
-    "ReadLimits",
-    "decode",
-    "open_lines",
-    "too_long",
-]
+__all__ = ["MEGABYTE", "Line", "Progress", "ReadLimits", "decode", "open_lines", "too_long"]
 
 MEGABYTE = 1_000_000
 
 Progress = Callable[[int, int], None]
-"""Told how many bytes of a file were read, and how many it has on disk."""
+"""Called with the bytes of a file that were read, and its bytes on disk."""
 
 _BOMS = (
     (b"\xef\xbb\xbf", "UTF-8"),
@@ -59,7 +51,7 @@ _PROGRESS_STEP = 4 * MEGABYTE
 
 @dataclass(frozen=True, slots=True)
 class ReadLimits:
-    """How much of a file is read.
+    """Limits of reading a file.
 
     Args:
         max_document_bytes: the longest line, and the largest JSON document that is not
@@ -131,23 +123,23 @@ def open_lines(
             raise FormatError(path, None, f"is {kind}; copy its content to a regular file")
         is_packed = raw.peek(2)[:2] == b"\x1f\x8b"
         stream: BinaryIO = gzip.GzipFile(fileobj=raw) if is_packed else raw  # type: ignore[assignment]
-        yield _lines(path, stream, limits, _teller(raw, status.st_size, progress))
+        yield _lines(path, stream, limits, _reporter(raw, status.st_size, progress))
 
 
-def _teller(raw: BinaryIO, size: int, progress: Progress | None) -> Callable[[int], None]:
-    told = 0
+def _reporter(raw: BinaryIO, size: int, progress: Progress | None) -> Callable[[int], None]:
+    reported = 0
 
-    def tell(offset: int) -> None:
-        nonlocal told
-        if progress is not None and offset - told >= _PROGRESS_STEP:
-            told = offset
+    def report(offset: int) -> None:
+        nonlocal reported
+        if progress is not None and offset - reported >= _PROGRESS_STEP:
+            reported = offset
             progress(raw.tell(), size)
 
-    return tell
+    return report
 
 
 def _lines(
-    path: Path, stream: BinaryIO, limits: ReadLimits, tell: Callable[[int], None]
+    path: Path, stream: BinaryIO, limits: ReadLimits, report: Callable[[int], None]
 ) -> Iterator[Line]:
     number, offset = 0, 0
     longest = limits.max_document_bytes
@@ -166,7 +158,7 @@ def _lines(
             data = _without_mark(path, data)
         yield Line(number, data, offset, is_cut)
         offset += length
-        tell(offset)
+        report(offset)
 
 
 def _check_size(path: Path, size: int, limits: ReadLimits) -> None:

@@ -39,7 +39,7 @@ _SECONDS, _MILLISECONDS, _MICROSECONDS = 1e8, 1e11, 1e14
 
 
 def _of_number(value: float) -> str | None:
-    """Return a unix time in seconds, milliseconds or microseconds, told by its size."""
+    """Return a unix time in seconds, milliseconds or microseconds, by its size."""
     if not _SECONDS <= value < _MICROSECONDS * 1000:
         return None
     divisor = 1 if value < _MILLISECONDS else 1000 if value < _MICROSECONDS else 1_000_000
@@ -109,7 +109,7 @@ _FORMS: tuple[Callable[[str], str | None], ...] = (
 
 
 def iso_time(value: Any) -> str | None:
-    """Return a time as ISO 8601; None when it cannot be told for sure.
+    """Return a time as ISO 8601; None when it is not sure.
 
     An ISO 8601 text comes back as it is. A unix time, in seconds, milliseconds or
     microseconds, is in UTC. 2024/05/01 10:00, May 1, 2024 10:00 AM and the dates of mail
@@ -146,7 +146,7 @@ MAX_KEPT_PROBLEMS = 1000
 
 
 class RecordProblems:
-    """What is done about a bad record (stop at it, or set it aside), and what was left out.
+    """Handling of bad records (stop, or set aside), and counts of what was left out.
 
     Attributes:
         skipped: the first bad records that were set aside.

@@ -278,7 +278,7 @@ class CallwiseFixture:
         is_recording = self._choices.is_recording
         mode = CassetteMode.NEW_EPISODES if is_recording else CassetteMode.STRICT
         path = self._find_cassette(name)
-        cassette = open_cassette(path, mode, scrub=redacted_line, normalise=normalise)
+        cassette = open_cassette(path, mode, redact=redacted_line, normalise=normalise)
         try:
             self._endpoints.record(None if is_recording else cassette.answered_by())
             self._recorder = RunRecorder(cassette)

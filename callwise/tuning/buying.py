@@ -82,7 +82,7 @@ class _Purchase:
     async def buy_all(self, settings: Sequence[Setting]) -> str:
         """Buy setting by setting; return why that stopped early, or nothing."""
         path = self.known.recording.cassette
-        with open_cassette(path, CassetteMode.NEW_EPISODES, scrub=redacted_line) as cassette:
+        with open_cassette(path, CassetteMode.NEW_EPISODES, redact=redacted_line) as cassette:
             for setting in settings:
                 try:
                     await self.buy(setting, RunRecorder(cassette))
@@ -101,7 +101,7 @@ class _Purchase:
                 cassette,
                 knobs,
                 past=past,
-                shelf=self.known.store,
+                store=self.known.store,
                 turns=self.turns_meant,
             )
             turns = [each.turn for each in evaluated if each.diverged_at is not None]
@@ -115,9 +115,9 @@ class _Purchase:
                     knobs,
                     turns,
                     recorder=recorder,
-                    purse=self.budget,
+                    budget=self.budget,
                     past=past,
-                    shelf=self.known.store,
+                    store=self.known.store,
                     max_concurrency=self.max_concurrency,
                     on_turn=lambda _: self._count(setting),
                 )

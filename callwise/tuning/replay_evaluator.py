@@ -126,7 +126,7 @@ class CounterfactualEvaluator:
                     known.cassette,
                     knobs,
                     past=self.past,
-                    shelf=known.store,
+                    store=known.store,
                     turns=recording.inputs[: self.max_turns],
                 )
             )

@@ -51,24 +51,24 @@ def _record(folder: Path, preset: str, *overrides: str, turns: int = 4) -> Recor
 
 
 def _opened(recording: Recording) -> tuple[ReusableCassette, SnapshotBackend]:
-    tape = ReusableCassette(recording.cassette)
-    return tape, asyncio.run(record_past(recording, tape))
+    reusable = ReusableCassette(recording.cassette)
+    return reusable, asyncio.run(record_past(recording, reusable))
 
 
 def _evaluated(
     recording: Recording, settings: Any, **options: Any
 ) -> tuple[list[CounterfactualTurn], SnapshotBackend]:
-    tape, shelf = _opened(recording)
-    turns = asyncio.run(evaluate(recording, tape, settings, shelf=shelf, **options))
-    tape.close()
-    return turns, shelf
+    reusable, store = _opened(recording)
+    turns = asyncio.run(evaluate(recording, reusable, settings, store=store, **options))
+    reusable.close()
+    return turns, store
 
 
 async def _run(
-    recording: Recording, shelf: SnapshotBackend, settings: Any, folder: Path
+    recording: Recording, store: SnapshotBackend, settings: Any, folder: Path
 ) -> list[Any]:
     """Return each turn as a real run of a setting does it, from the recorded past."""
-    async with recording.app.open(settings, folder=folder, book=SnapshotMemory(shelf)) as session:
+    async with recording.app.open(settings, folder=folder, memory=SnapshotMemory(store)) as session:
         return [await session.run_turn(turn) for turn in recording.inputs]
 
 
@@ -79,9 +79,9 @@ def _calls(rows: Sequence[Any]) -> list[list[Any]]:
 def _assert_exact_ones_are_real(
     recording: Recording, settings: Any, folder: Path
 ) -> list[CounterfactualTurn]:
-    turns, shelf = _evaluated(recording, settings)
+    turns, store = _evaluated(recording, settings)
     folder.mkdir(exist_ok=True)
-    real = asyncio.run(_run(recording, shelf, settings, folder))
+    real = asyncio.run(_run(recording, store, settings, folder))
     for played, ran in zip(turns, real, strict=True):
         if played.is_reply_exact and played.record is not None:
             assert played.record["reply"] == ran.record["reply"]
@@ -97,22 +97,22 @@ def _assert_exact_ones_are_real(
     return turns
 
 
-def _buy(recording: Recording, settings: Any, purse: SpendingCap, **options: Any) -> None:
-    tape, shelf = _opened(recording)
+def _buy(recording: Recording, settings: Any, budget: SpendingCap, **options: Any) -> None:
+    reusable, store = _opened(recording)
     with open_cassette(recording.cassette, CassetteMode.NEW_EPISODES) as cassette:
         asyncio.run(
             buy_turns(
                 recording,
-                tape,
+                reusable,
                 settings,
                 recording.inputs,
                 recorder=RunRecorder(cassette),
-                purse=purse,
-                shelf=shelf,
+                budget=budget,
+                store=store,
                 **options,
             )
         )
-    tape.close()
+    reusable.close()
 
 
 def test_the_recorded_setting_is_exact(tmp_path: Path) -> None:
@@ -191,10 +191,10 @@ def test_a_purse_stops_before_the_call_that_does_not_fit(tmp_path: Path) -> None
     """What was bought until then is recorded, and is not bought again."""
     recording = _record(tmp_path / "run", "balanced", turns=2)
     settings = recording.settings("frugal", ["search.max_calls=5"])
-    purse = SpendingCap(max_calls=3)
+    budget = SpendingCap(max_calls=3)
     with pytest.raises(SpendingCapReached, match="3 calls were bought"):
-        _buy(recording, settings, purse)
-    assert purse.calls == 3
+        _buy(recording, settings, budget)
+    assert budget.calls == 3
     again = SpendingCap()
     _buy(recording, settings, again)
     turns, _ = _evaluated(recording, settings)
@@ -202,7 +202,7 @@ def test_a_purse_stops_before_the_call_that_does_not_fit(tmp_path: Path) -> None
     fresh = _record(tmp_path / "fresh", "balanced", turns=2)
     whole = SpendingCap()
     _buy(fresh, settings, whole)
-    assert purse.calls + again.calls == whole.calls
+    assert budget.calls + again.calls == whole.calls
 
 
 def test_conversations_side_by_side_buy_the_same(tmp_path: Path) -> None:
@@ -239,8 +239,8 @@ def test_what_stands_on_an_estimate_is_one_though_all_its_calls_are_recorded(
     lines[at] = lines[at].replace(key, "0" * 64, 1)
     recording.cassette.write_text("".join(lines), encoding="utf-8")
     seal_cassette(recording.cassette)
-    tape = ReusableCassette(recording.cassette)
-    turns = asyncio.run(evaluate(recording, tape, recording.settings(None), past="own"))
+    reusable = ReusableCassette(recording.cassette)
+    turns = asyncio.run(evaluate(recording, reusable, recording.settings(None), past="own"))
     user = turns[0].turn.user_id
     own = [turn for turn in turns if turn.turn.user_id == user]
     assert own[0].is_reply_exact

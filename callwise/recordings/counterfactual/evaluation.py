@@ -12,10 +12,8 @@ A turn whose calls are all in the recording is exact: under the same past, a rea
 the setting asks the same calls, is given the same answers and gives the same reply.
 """
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel
@@ -43,22 +41,20 @@ __all__ = [
     "TurnTrace",
     "evaluate",
     "record_past",
-    "starting_book",
+    "starting_memory",
 ]
 
 
 @dataclass(slots=True)
 class TurnTrace:
-    """What one turn of an evaluation has asked so far.
+    """Calls of one turn of an evaluation so far.
 
     Args:
-        asked_count: calls asked, in any way.
         diverged_at: the first call that is not recorded, counted from 1; None so far.
-        is_reply_out: whether the reply is out.
         is_reply_exact: whether the reply came out before anything diverged.
         missing: calls that are not recorded, in the order asked.
         used: stand-ins used, by kind.
-        taken: exchanges of the tape that it was handed, each once.
+        taken: exchanges of the cassette that it was handed, each once.
     """
 
     asked_count: int = 0
@@ -76,7 +72,7 @@ class TurnTrace:
 
 
 class CounterfactualRecorder:
-    """Plays a tape under one setting. A `callwise.budget.recorder.Recorder`; writes nothing.
+    """Plays a cassette under one setting. A `callwise.budget.recorder.Recorder`; writes nothing.
 
     Turns of one conversation must be played one after another.
 
@@ -85,8 +81,8 @@ class CounterfactualRecorder:
             turn, as in a strict replay.
     """
 
-    def __init__(self, tape: ReusableCassette, stand_ins: StandInAnswers | None = None) -> None:
-        self._tape = tape
+    def __init__(self, cassette: ReusableCassette, stand_ins: StandInAnswers | None = None) -> None:
+        self._cassette = cassette
         self._stand_ins = stand_ins
         self._traces: dict[tuple[str | None, str | None], TurnTrace] = {}
 
@@ -96,25 +92,25 @@ class CounterfactualRecorder:
         return trace
 
     def lookup(self, key: CallKey, call: Call, where: CallOrigin) -> RecordedExchange:
-        """Return what was recorded for a call, or what stands in for it.
+        """Return the recorded exchange of a call, or its stand-in.
 
         Raises:
-            CassetteMiss: when it is not recorded, and nothing stands in.
+            CassetteMiss: when it is not recorded, and there is no stand-in.
             FormatError: when the exchange's line is damaged.
         """
         trace = self._traces.setdefault((where.conversation, where.turn), TurnTrace())
         trace.asked_count += 1
-        exchange = self._tape.take(key, call, where, trace.taken)
+        exchange = self._cassette.take(key, call, where, trace.taken)
         if exchange is not None:
             return exchange
         if trace.diverged_at is None:
             trace.diverged_at = trace.asked_count
         if self._stand_ins is None:
-            raise CassetteMiss(self._tape.explain(key, call, where))
+            raise CassetteMiss(self._cassette.explain(key, call, where))
         stand_in = self._stand_ins.find(call, where, trace.used)
         if stand_in is None:
             raise CassetteMiss(
-                f"{self._tape.path} has no recording of call {trace.asked_count} of turn "
+                f"{self._cassette.path} has no recording of call {trace.asked_count} of turn "
                 f"{where.turn} of {where.conversation}: node {where.node}, purpose "
                 f"{where.purpose.value}"
             )
@@ -149,7 +145,6 @@ class CounterfactualTurn:
         diverged_at: the first call that is not recorded, counted from 1; None when all are.
         missing: the calls that are not recorded; where the turn could not be played to
             its end, only those before the one that nothing could stand in for.
-        is_reply_exact: whether every call up to the reply is recorded.
     """
 
     turn: TurnInput
@@ -160,37 +155,28 @@ class CounterfactualTurn:
     is_reply_exact: bool
 
 
-async def record_past(recording: Recording, tape: ReusableCassette) -> SnapshotBackend:
+async def record_past(recording: Recording, cassette: ReusableCassette) -> SnapshotBackend:
     """Return what the recorded run remembered, by replaying it strictly.
 
     Raises:
         ConfigError: when it cannot be replayed: its prompts or its app have changed.
         CallError: what ended the recorded run.
     """
-    shelf = SnapshotBackend()
-    settings = recording.settings(None)
-    player = CounterfactualRecorder(tape)
-    with tempfile.TemporaryDirectory(prefix="callwise-") as name:
-        opened = recording.app.open(
-            settings,
-            folder=Path(name),
-            recorder=player,
-            is_offline=True,
-            book=ConversationMemory(shelf, max_users=len(recording.inputs)),
-        )
-        async with opened as session:
-            for turn in recording.inputs:
-                try:
-                    result = await session.run_turn(turn)
-                except CassetteMiss as miss:
-                    raise _cannot_replay(recording, str(miss)) from miss
-                said = recording.replies[turn.conversation_id, turn.turn or 0]
-                if result.record["reply"] != said:
-                    raise _cannot_replay(
-                        recording,
-                        f"turn {turn.turn} of {turn.conversation_id} now ends in another reply",
-                    )
-    return shelf
+    store = SnapshotBackend()
+    memory = ConversationMemory(store, max_users=len(recording.inputs))
+    player = CounterfactualRecorder(cassette)
+    async with recording.session(recording.settings(None), player, memory) as session:
+        for turn in recording.inputs:
+            try:
+                result = await session.run_turn(turn)
+            except CassetteMiss as miss:
+                raise _cannot_replay(recording, str(miss)) from miss
+            if result.record["reply"] != recording.replies[turn.conversation_id, turn.turn or 0]:
+                raise _cannot_replay(
+                    recording,
+                    f"turn {turn.turn} of {turn.conversation_id} now ends in another reply",
+                )
+    return store
 
 
 def _cannot_replay(recording: Recording, problem: str) -> ConfigError:
@@ -202,55 +188,46 @@ def _cannot_replay(recording: Recording, problem: str) -> ConfigError:
     )
 
 
-def starting_book(
-    recording: Recording, past: Past, shelf: SnapshotBackend | None
+def starting_memory(
+    recording: Recording, past: Past, store: SnapshotBackend | None
 ) -> ConversationMemory:
     """Return the memory that the turns of a setting start from.
-
-    Args:
-        shelf: from `record_past`; needed for the recorded past.
 
     Raises:
         ValueError: when it is needed and not there.
     """
     if past == "own":
         return ConversationMemory(SnapshotBackend(), max_users=len(recording.inputs))
-    if shelf is None:
-        raise ValueError("the recorded past needs the shelf of `record_past`")
-    return SnapshotMemory(shelf)
+    if store is None:
+        raise ValueError("the recorded past needs the store of `record_past`")
+    return SnapshotMemory(store)
 
 
 async def evaluate(
     recording: Recording,
-    tape: ReusableCassette,
+    cassette: ReusableCassette,
     settings: BaseModel,
     *,
     past: Past = "recorded",
-    shelf: SnapshotBackend | None = None,
+    store: SnapshotBackend | None = None,
     turns: Sequence[TurnInput] | None = None,
 ) -> list[CounterfactualTurn]:
     """Return every turn of a recording under other settings. Nothing is sent.
 
     Args:
-        tape: its cassette, or a larger one.
         past: where each turn starts from; see above.
-        shelf: from `record_past`; needed for the recorded past.
         turns: which of the recording's turns, in its order; None is all of them.
 
     Raises:
         ConfigError: when the settings cannot work.
         CallError: a fatal one other than a call that is not recorded.
     """
-    book = starting_book(recording, past, shelf)
-    player = CounterfactualRecorder(tape, StandInAnswers(tape))
-    with tempfile.TemporaryDirectory(prefix="callwise-") as name:
-        opened = recording.app.open(
-            settings, folder=Path(name), recorder=player, is_offline=True, book=book
-        )
-        async with opened as session:
-            evaluation = _Evaluation(session, player, past, counts_across=_limits_span(settings))
-            chosen = recording.inputs if turns is None else turns
-            return [await evaluation.play(turn) for turn in chosen]
+    memory = starting_memory(recording, past, store)
+    player = CounterfactualRecorder(cassette, StandInAnswers(cassette))
+    async with recording.session(settings, player, memory) as session:
+        evaluation = _Evaluation(session, player, past, counts_across=_limits_span(settings))
+        chosen = recording.inputs if turns is None else turns
+        return [await evaluation.play(turn) for turn in chosen]
 
 
 def _limits_span(settings: BaseModel) -> bool:
@@ -282,8 +259,8 @@ class _Evaluation:
     async def play(self, turn: TurnInput) -> CounterfactualTurn:
         """Return the next turn, as far as it is recorded."""
         trace = self.player.open_turn(turn.conversation_id, turn.turn or 0)
-        stands_on_estimate = self.past == "own" and turn.memory_owner in self.inexact_users
-        if stands_on_estimate or (self.counts_across and self.is_inexact):
+        is_past_estimated = self.past == "own" and turn.memory_owner in self.inexact_users
+        if is_past_estimated or (self.counts_across and self.is_inexact):
             trace.diverged_at = 1
         if turn.memory_owner in self.lost_users:
             return _lost(turn, trace)
@@ -291,7 +268,7 @@ class _Evaluation:
         if played.diverged_at is not None:
             self.is_inexact = True
             self.inexact_users.add(turn.memory_owner)
-            # On the recorded past the next turn stands on its own; on the setting's own
+            # On the recorded past the next turn does not need this one; on the setting's own
             # past it would have to know what this one said.
             if played.record is None and self.past == "own":
                 self.lost_users.add(turn.memory_owner)
@@ -308,7 +285,7 @@ class _Evaluation:
         except CallError as error:
             raise ConfigError(
                 f"turn {turn.turn} of {turn.conversation_id} ends in {type(error).__name__} "
-                f"under this setting, as its recording says: {error}"
+                f"under this setting, as it was recorded: {error}"
             ) from error
         return CounterfactualTurn(
             turn=turn,

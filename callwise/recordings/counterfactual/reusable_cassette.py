@@ -26,7 +26,7 @@ from callwise.calls.call import Call, Outcome, Purpose, Role
 from callwise.calls.errors import FormatError
 from callwise.calls.key import CallKey
 from callwise.recordings.cassette_file import CassetteFile
-from callwise.recordings.cassette_format import decode_exchange, lane_digest, prompt_of, split_head
+from callwise.recordings.cassette_format import lane_digest, prompt_of, split_head
 from callwise.recordings.cassette_inspection import explain_miss
 from callwise.recordings.normalising import CassetteKeys, Normaliser, agreed_normaliser
 
@@ -40,12 +40,10 @@ _FREE = frozenset({Outcome.CACHED.value, Outcome.COALESCED.value})
 
 @dataclass(frozen=True, slots=True)
 class TurnLane:
-    """Where an exchange was recorded, and of what kind it is.
+    """Place and kind of a recorded exchange.
 
     Args:
-        conversation: its conversation, or None.
         turn: its turn, as the name of the scope.
-        kind: what it could stand in for.
     """
 
     conversation: str | None
@@ -66,7 +64,7 @@ class ReusableCassette:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file = CassetteFile.open_reading(path)
-        # Tapes are cached by those who evaluate; one that is forgotten gives its file back.
+        # Cassettes are cached by those who evaluate; one that is forgotten gives its file back.
         weakref.finalize(self, self._file.close)
         self._by_scope: dict[bytes, list[int]] = {}
         self._by_key: dict[bytes, list[int]] = {}
@@ -148,11 +146,7 @@ class ReusableCassette:
         """
         found = self._decoded.get(entry)
         if found is None:
-            try:
-                found = decode_exchange(self._file.read(entry))
-            except ValueError as error:
-                raise self._file.damaged(entry, str(error)) from error
-            self._decoded[entry] = found
+            found = self._decoded[entry] = self._file.decoded(entry, self._file.read(entry))
         return found
 
     def explain(self, key: CallKey, call: Call, where: CallOrigin) -> str:
@@ -176,8 +170,7 @@ class MissingCall:
     """A call that a real run would have to buy, and what it would cost, about.
 
     Args:
-        input_tokens: of the call that stands in for it.
-        output_tokens: the same.
+        input_tokens: of its stand-in.
         usd: the same; None when that is not known.
     """
 
@@ -192,12 +185,12 @@ class MissingCall:
 class StandInAnswers:
     """Finds answers of other calls."""
 
-    def __init__(self, tape: ReusableCassette) -> None:
-        self._tape = tape
+    def __init__(self, cassette: ReusableCassette) -> None:
+        self._cassette = cassette
         self._found: dict[tuple[Kind, str | None, str | None], list[int]] = {}
 
     def find(self, call: Call, where: CallOrigin, used: dict[Kind, int]) -> RecordedExchange | None:
-        """Return an exchange that stands in for a call; None when there is none of its kind.
+        """Return the stand-in of a call; None when there is none of its kind.
 
         Args:
             used: how many of each kind this turn has used; counted on.
@@ -209,7 +202,7 @@ class StandInAnswers:
             return None
         number = used.get(kind, 0)
         used[kind] = number + 1
-        exchange = self._tape.exchange(entries[number % len(entries)])
+        exchange = self._cassette.exchange(entries[number % len(entries)])
         # What it would cost if it were sent: its failures and its luck are not copied.
         usage = exchange.usage._replace(requests=1, attempts=1)
         return replace(exchange, outcome=Outcome.SERVED, error=None, usage=usage)
@@ -221,9 +214,11 @@ class StandInAnswers:
         return self._found[request]
 
     def _search(self, kind: Kind, conversation: str | None, turn: str | None) -> list[int]:
-        entries = self._tape.of_kind(kind)
-        own = [entry for entry in entries if self._tape.place(entry).conversation == conversation]
-        here = [entry for entry in own if self._tape.place(entry).turn == turn]
+        entries = self._cassette.of_kind(kind)
+        own = [
+            entry for entry in entries if self._cassette.place(entry).conversation == conversation
+        ]
+        here = [entry for entry in own if self._cassette.place(entry).turn == turn]
         if here:
             return here
         if own:
@@ -232,7 +227,7 @@ class StandInAnswers:
         return list(entries[:1])
 
     def _distance(self, entry: int, turn: str | None) -> int:
-        other = self._tape.place(entry).turn
+        other = self._cassette.place(entry).turn
         return abs(_number(other) - _number(turn))
 
 

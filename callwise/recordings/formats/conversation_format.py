@@ -1,4 +1,4 @@
-"""What one conversation format is: a name, how it is recognised, and its reader."""
+"""Conversation format: its name, how it is recognised, and its reader."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

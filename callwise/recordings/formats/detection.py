@@ -1,6 +1,7 @@
 """Every format that conversations are read from, and which one a record is in.
 
-A format is told from a record's content alone; file names lie. To add one, add an entry.
+A format is recognised by a record's content alone, since file names are unreliable. To add one,
+add an entry.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -11,11 +12,7 @@ from callwise.recordings.formats import exchanges, message_lines
 from callwise.recordings.formats.conversation_format import ConversationFormat, read_each
 from callwise.recordings.formats.locomo import LOCOMO
 from callwise.recordings.formats.memorybank import MEMORYBANK, MEMORYBANK_HISTORY
-from callwise.recordings.formats.message_lines import (
-    is_line,
-    is_named_line,
-    open_lines_of_messages,
-)
+from callwise.recordings.formats.message_lines import is_line, is_named_line, open_lines_of_messages
 from callwise.recordings.formats.message_list import Spot, find_list, is_exchange
 from callwise.recordings.formats.messages import convert_messages
 from callwise.recordings.formats.native import NATIVE
@@ -26,12 +23,12 @@ from callwise.recordings.typed_json import under_this_name
 __all__ = ["FORMATS", "detect_format", "is_foreign", "pieces_of"]
 
 _MAX_DEPTH = 3
-"""So deep are conversations looked for in a document that is none itself."""
+"""Levels of a document that are searched for conversations when it is none itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Dialect(ConversationFormat):
-    """A format of the general reader, told by where in a record the messages are."""
+    """A format of the general reader, recognised by the place of the messages in a record."""
 
     fits: Callable[[Spot], bool] = bool
 
@@ -278,7 +275,7 @@ def _pieces(record: SourceRecord, *, was_named: bool, depth: int) -> list[_Piece
         return []
     found: list[_Piece] = []
     for each in _children(record):
-        # Deep in a document, what looks alike is more likely to be something else.
+        # Deep in a document, a similar value is more likely to be something else.
         inside = _pieces(each, was_named=False, depth=depth + 1)
         found += inside or ([(None, each)] if isinstance(document, list) else [])
     if not any(known is not None for known, _ in found):

@@ -22,14 +22,14 @@ from callwise.recordings.formats.message_list import (
     sides_of,
 )
 from callwise.recordings.formats.messages import (
+    background,
     convert_messages,
-    instructions_beside,
+    instructions_in,
     known_id,
     note_rejected,
     note_unread,
-    roles_in,
+    said_in,
     time_of,
-    utterances_of,
     without_thoughts,
 )
 from callwise.recordings.formats.vocabulary import AGENT_SIDE_KEYS, USER_SIDE_KEYS
@@ -92,7 +92,7 @@ def is_plain_exchange(document: Any) -> bool:
 def convert_exchange(record: SourceRecord, reading: Reading) -> Conversation:
     """Return a conversation of one exchange and, where it has one, its history.
 
-    An `input` or `context` next to the user's words belongs to them, on a line of its own.
+    An `input` or `context` next to the user's words belongs to them, on a separate line.
 
     Raises:
         FormatError: when a side is missing.
@@ -115,10 +115,7 @@ def convert_exchange(record: SourceRecord, reading: Reading) -> Conversation:
     if not isinstance(history, list):
         raise record.problem("expected `history` to be a list")
     messages = messages_of(whole, history, is_history=True) if history else []
-    roles, error = roles_in(messages, reading.agent)
-    if error is not None:
-        raise error
-    utterances, said = utterances_of(messages, roles, reading)
+    utterances, said = said_in(messages, reading)
     reply = without_thoughts(agent, reading)
     time = time_of(record, reading)
     utterances += [
@@ -127,14 +124,14 @@ def convert_exchange(record: SourceRecord, reading: Reading) -> Conversation:
     ]
     note_rejected(fields, reading)
     note_unread(fields, reading, *_HISTORY_KEYS)
-    beside = {name: value for name, value in fields.items() if name != "context"}
-    instructions = instructions_beside(record, beside) + said
+    others = {name: value for name, value in fields.items() if name != "context"}
+    instructions = instructions_in(record, others) + said
     return pair_conversation(
         record,
         known_id(fields) or reading.default_id(record),
         utterances,
         user_id=known_id(fields, ("user_id",)),
-        persona={"background": "\n\n".join(instructions)} if instructions else None,
+        persona=background(instructions),
     )
 
 
@@ -243,16 +240,13 @@ def convert_transcript(record: SourceRecord, reading: Reading) -> Conversation:
         record.inside({"role": word, "content": text}, f"message {number}")
         for number, (word, text) in enumerate(_pieces(found), start=1)
     ]
-    roles, error = roles_in(messages, None)
-    if error is not None:
-        raise error
-    utterances, instructions = utterances_of(messages, roles, reading)
+    utterances, instructions = said_in(messages, replace(reading, agent=None))
     note_rejected(record.fields, reading)
     return pair_conversation(
         record,
         known_id(record.fields) or reading.default_id(record),
         utterances,
-        persona={"background": "\n\n".join(instructions)} if instructions else None,
+        persona=background(instructions),
     )
 
 
@@ -341,10 +335,7 @@ def convert_texts(record: SourceRecord, reading: Reading) -> Conversation:
     if not is_text_list(record.document):
         raise record.problem("expected a list of texts")
     messages = messages_of(record, record.document)
-    roles, error = roles_in(messages, None)
-    if error is not None:
-        raise error
-    utterances, _ = utterances_of(messages, roles, reading)
+    utterances, _ = said_in(messages, replace(reading, agent=None))
     return pair_conversation(record, reading.default_id(record), utterances)
 
 
@@ -355,7 +346,7 @@ class _TextLists:
     """
 
     _MAX_PAIRS = 10_000
-    """So many pairs may be one conversation; a longer file is no such list."""
+    """Most pairs of one conversation; a longer file is no such list."""
 
     def __init__(self, reading: Reading) -> None:
         self._reading = reading

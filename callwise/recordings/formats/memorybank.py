@@ -61,20 +61,22 @@ def _persona(record: SourceRecord) -> Persona:
     return {name: text for name, text in persona.items() if text}
 
 
-def _personas_beside(path: Path) -> Mapping[str, Persona]:
+def _read_personas(path: Path) -> Mapping[str, Persona]:
     """Return the users' personas by user id; empty when there is no such file.
 
     Raises:
         FormatError: when the file is there and cannot be read.
     """
-    beside = path.with_name("personas.json")
-    if not beside.is_file():
+    described = path.with_name("personas.json")
+    if not described.is_file():
         return {}
     try:
-        document = orjson.loads(beside.read_bytes())
+        document = orjson.loads(described.read_bytes())
     except (OSError, orjson.JSONDecodeError) as error:
-        raise FormatError(beside, None, f"expected a JSON object of personas: {error}") from error
-    record = SourceRecord(beside, None, "", document)
+        raise FormatError(
+            described, None, f"expected a JSON object of personas: {error}"
+        ) from error
+    record = SourceRecord(described, None, "", document)
     return {
         user_id: _persona(record.inside(persona, f"persona {user_id}"))
         for user_id, persona in record.fields.items()
@@ -83,7 +85,7 @@ def _personas_beside(path: Path) -> Mapping[str, Persona]:
 
 def _personas(path: Path, problems: RecordProblems) -> Mapping[str, Persona]:
     try:
-        return _personas_beside(path)
+        return _read_personas(path)
     except FormatError as error:
         problems.meet(error)
         return {}

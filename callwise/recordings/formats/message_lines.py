@@ -30,7 +30,13 @@ from callwise.recordings.formats.message_parts import (
     parent_of,
     read_content,
 )
-from callwise.recordings.formats.messages import known_id, roles_in, utterances_of
+from callwise.recordings.formats.messages import (
+    background,
+    known_id,
+    roles_in,
+    said_in,
+    utterances_of,
+)
 from callwise.recordings.formats.speakers import NamedRole, is_speaking, role_word
 from callwise.recordings.formats.vocabulary import NAME_KEYS, THOUGHT_TYPES
 from callwise.recordings.source_records import RecordProblems, SourceRecord
@@ -146,7 +152,7 @@ def convert_mapping(record: SourceRecord, reading: Reading) -> Conversation:
     """Return the branch of a ChatGPT export that was last shown.
 
     Raises:
-        FormatError: when the branch cannot be told, or a message cannot be read.
+        FormatError: when the branch is not known, or a message cannot be read.
     """
     nodes = record.inside(record.fields.get("mapping"), "mapping")
     name = record.fields.get("current_node")
@@ -206,16 +212,13 @@ def _conversation(
 ) -> Conversation:
     if not messages:
         raise record.problem("expected at least one message, there is none")
-    roles, error = roles_in(messages, reading.agent)
-    if error is not None:
-        raise error
-    utterances, instructions = utterances_of(messages, roles, reading, is_chat=is_chat)
+    utterances, instructions = said_in(messages, reading, is_chat=is_chat)
     return pair_conversation(
         record,
         known_id(record.fields, identifiers) or reading.default_id(record),
         utterances,
         user_id=known_id(record.fields, ("user_id",)),
-        persona={"background": "\n\n".join(instructions)} if instructions else None,
+        persona=background(instructions),
     )
 
 
@@ -223,10 +226,10 @@ _NO_CONVERSATION = re.compile(
     r"turn|round|exchange|request|run|trace|span|message|msg|repl|response|prompt|parent|pair|index|"
     r"sender|author|speaker|from|bot|user|tool|event"
 )
-"""What is in the names of ids that tell apart messages, speakers or exchanges."""
+"""Parts of the names of ids that distinguish messages, speakers or exchanges."""
 
 _NO_NAME = "unused"
-"""What newer versions of SillyTavern write for the names in the first line."""
+"""The name in the first line of newer versions of SillyTavern."""
 
 
 def _is_header(document: Any) -> bool:

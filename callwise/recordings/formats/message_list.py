@@ -24,6 +24,7 @@ from callwise.recordings.formats.vocabulary import (
     TOOL_RESULT_TYPES,
     USER_NAMED_KEYS,
     USER_SIDE_KEYS,
+    keys,
 )
 from callwise.recordings.source_records import SourceRecord
 
@@ -42,18 +43,9 @@ __all__ = [
     "unwrap",
 ]
 
-_IDENTIFIERS = (
-    "conversation_id",
-    "dialogue_id",
-    "dialog_id",
-    "conversationId",
-    "id",
-    "uuid",
-    "thread_id",
-    "session_id",
-    "chat_id",
-    "question_id",
-    "prompt_id",
+_IDENTIFIERS = keys(
+    "conversation_id dialogue_id dialog_id conversationId id uuid thread_id session_id "
+    "chat_id question_id prompt_id"
 )
 """Fields that may name a conversation, the most telling first."""
 
@@ -61,7 +53,7 @@ _ASIDE = ("metadata", "meta")
 """Objects of a line that may have its conversation's id."""
 
 _MAX_NAME = 40
-"""So many characters has the name of a speaker at most, in a list of pairs."""
+"""Most characters of a speaker's name in a list of pairs."""
 
 _SILENT = ACT_TYPES | TOOL_RESULT_TYPES | THOUGHT_TYPES
 _TABLE_KEYS = frozenset({"data", "items", "log", "logs", "input", "inputs", "prompt", "chosen"})
@@ -70,7 +62,7 @@ _TABLE_KEYS = frozenset({"data", "items", "log", "logs", "input", "inputs", "pro
 
 @dataclass(frozen=True, slots=True)
 class Spot:
-    """Where in a record its messages are.
+    """Place of the messages in a record.
 
     Args:
         key: the field; empty where the record itself is the list.
@@ -136,7 +128,7 @@ def unwrap(fields: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def is_message(value: Any, *, needs_speaker: bool = True) -> bool:
-    """Return whether a JSON value looks like one message of a conversation."""
+    """Return whether a JSON value has the form of one message of a conversation."""
     if not isinstance(value, dict):
         return False
     fields = unwrap(value)
@@ -342,18 +334,22 @@ def are_by_speaker(items: Sequence[Any], *, may_be_names: bool = True) -> bool:
     Half of their first texts are words for roles, or a few of them come again and again.
 
     Args:
-        items: the pairs.
         may_be_names: whether the latter counts; not so in a `history`, which has exchanges.
     """
     firsts = [item[0] for item in items if isinstance(item, list) and is_exchange(item)]
     if not firsts or len(firsts) < len(items) or not all(isinstance(each, str) for each in firsts):
         return False
-    words = [each.strip().lower() for each in firsts]
-    known = sum(word in ROLE_OF_WORD for word in words)
-    if known * 2 >= len(words):
+    first_words = [each.strip().lower() for each in firsts]
+    known = sum(word in ROLE_OF_WORD for word in first_words)
+    if known * 2 >= len(first_words):
         return True
-    is_short = all(len(word) <= _MAX_NAME for word in words)
-    return may_be_names and is_short and len(words) >= 4 and 2 <= len({*words}) <= len(words) // 2
+    is_short = all(len(word) <= _MAX_NAME for word in first_words)
+    return (
+        may_be_names
+        and is_short
+        and len(first_words) >= 4
+        and 2 <= len({*first_words}) <= len(first_words) // 2
+    )
 
 
 _MARKED = re.compile(r"\s*<\|[\w ]{1,40}\|>:\s*(.*?)\s*<eo[a-z]>\s*", re.DOTALL)

@@ -20,6 +20,7 @@ from callwise.recordings.formats.vocabulary import (
     TEXT_KEYS,
     THOUGHT_TYPES,
     TOOL_RESULT_TYPES,
+    keys,
 )
 from callwise.recordings.source_records import RecordProblems, SourceRecord, named_type
 
@@ -40,7 +41,7 @@ _TWO_FOR_ONE = re.compile("[\u00c2-\u00f4][\u0080-\u00bf]")
 
 @dataclass(slots=True)
 class Content:
-    """What a message has in it.
+    """Content of a message.
 
     Args:
         texts: its pieces of text, in order.
@@ -158,23 +159,12 @@ def _read_text(part: Mapping[str, Any], content: Content, depth: int) -> bool:
 
 
 MESSAGE_IDS = ("message_id", "messageId", "uuid", "id", "user_message_id")
-_PARENT_IDS = (
-    "parent_id",
-    "parentId",
-    "parentUuid",
-    "parent_uuid",
-    "parent_message_uuid",
-    "parent_message_id",
-    "parentMessageId",
-    "parent",
+_PARENT_IDS = keys(
+    "parent_id parentId parentUuid parent_uuid parent_message_uuid parent_message_id "
+    "parentMessageId parent"
 )
-LEAF_KEYS = (
-    "current_leaf_message_uuid",
-    "current_leaf",
-    "currentId",
-    "current_id",
-    "current_node",
-    "currentMessageId",
+LEAF_KEYS = keys(
+    "current_leaf_message_uuid current_leaf currentId current_id current_node currentMessageId"
 )
 """Fields of a record that name the last message of the branch that was shown."""
 

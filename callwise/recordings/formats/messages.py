@@ -34,12 +34,7 @@ from callwise.recordings.formats.message_parts import (
     shown_branch,
     unfolded,
 )
-from callwise.recordings.formats.speakers import (
-    NamedRole,
-    has_stated_role,
-    is_speaking,
-    roles_of,
-)
+from callwise.recordings.formats.speakers import NamedRole, has_stated_role, is_speaking, roles_of
 from callwise.recordings.formats.vocabulary import (
     ACT_TYPES,
     FINAL_KEYS,
@@ -53,12 +48,14 @@ from callwise.recordings.formats.vocabulary import (
 from callwise.recordings.source_records import SourceRecord, iso_time
 
 __all__ = [
+    "background",
     "convert_messages",
-    "instructions_beside",
+    "instructions_in",
     "known_id",
     "note_rejected",
     "note_unread",
     "roles_in",
+    "said_in",
     "time_of",
     "utterances_of",
     "without_thoughts",
@@ -79,7 +76,7 @@ _THOUGHT_MARKS = (
     "[think]",
     "\u25c1think\u25b7",
 )
-"""How a reply begins whose model wrote its thoughts into the text."""
+"""Beginnings of a reply whose model wrote its thoughts into the text."""
 
 _SAMPLES = ("choices", "candidates", "generations", "responses")
 """Fields whose items are several replies to one message."""
@@ -134,7 +131,7 @@ def utterances_of(
 
     Args:
         is_chat: whether messages without text are usual, as in chats with pictures; so
-            they are where roles are told by names.
+            they are where roles follow from names.
 
     Raises:
         FormatError: when a message of the user has no text.
@@ -148,6 +145,25 @@ def utterances_of(
         elif said is not None:
             instructions.append(said)
     return utterances, instructions
+
+
+def said_in(
+    messages: Sequence[SourceRecord], reading: Reading, *, is_chat: bool = False
+) -> tuple[list[Utterance], list[str]]:
+    """Return what user and agent said in messages, and the instructions to the agent.
+
+    Raises:
+        FormatError: when a role is not known, or as `utterances_of` does.
+    """
+    roles, error = roles_in(messages, reading.agent)
+    if error is not None:
+        raise error
+    return utterances_of(messages, roles, reading, is_chat=is_chat)
+
+
+def background(instructions: Sequence[str]) -> Persona | None:
+    """Return the agent's persona as its instructions have it; None without any."""
+    return {"background": "\n\n".join(instructions)} if instructions else None
 
 
 def _is_hidden(fields: Mapping[str, Any]) -> bool:
@@ -207,7 +223,7 @@ def _reply_text(message: SourceRecord, text: str, reading: Reading) -> str:
     return said
 
 
-def instructions_beside(record: SourceRecord, *objects: Mapping[str, Any]) -> list[str]:
+def instructions_in(record: SourceRecord, *objects: Mapping[str, Any]) -> list[str]:
     """Return the instructions to the agent that are apart from the messages."""
     found: list[str] = []
     for fields in objects:
@@ -362,10 +378,7 @@ def _talk_of(record: SourceRecord, spot: Spot, reading: Reading) -> tuple[list[U
     utterances = _with_question(in_order_of_time(utterances, reading.problems), spot)
     final = _final_messages(record, spot, reading)
     if final:
-        final_roles, error = roles_in(final, reading.agent)
-        if error is not None:
-            raise error
-        ending, _ = utterances_of(final, final_roles, reading)
+        ending, _ = said_in(final, reading)
         if _said(ending)[: len(utterances)] == _said(utterances):
             utterances = ending
         elif utterances and not utterances[-1].is_user and utterances[-1].text:
@@ -376,7 +389,7 @@ def _talk_of(record: SourceRecord, spot: Spot, reading: Reading) -> tuple[list[U
     note_unread(spot.around, reading, spot.key)
     if fields is not spot.around:
         note_unread(fields, reading, *spot.outer.split("."))
-    instructions = instructions_beside(record, fields, spot.around) + instructions
+    instructions = instructions_in(record, fields, spot.around) + instructions
     persona = {"background": "\n\n".join(instructions)} if instructions else {}
     if reading.agent is not None and (reading.agent, "agent") in roles:
         persona["name"] = reading.agent

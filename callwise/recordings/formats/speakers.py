@@ -1,6 +1,6 @@
-"""Who of a conversation's speakers is the user and who the agent.
+"""Roles of a conversation's speakers: user, agent, persona or tool.
 
-Roles are told by the first field that names one in every message. Nothing is guessed: where
+Roles are taken from the first field that names one in every message. Nothing is guessed: where
 no field does, the error lists the speakers, and the user names which of them is the agent.
 """
 
@@ -103,12 +103,12 @@ def roles_of(
             ]
             return [_as_chosen(name, agent) for name in names], None
     for key in ROLE_KEYS:
-        words = [role_word(each, key) for each in fields]
-        roles = [_role(word) for word in words]
+        role_words = [role_word(each, key) for each in fields]
+        roles = [_role(word) for word in role_words]
         if all(role is not None for role in roles):
-            if key in _BOT_KEYS and not _is_one_bot(fields, words):
+            if key in _BOT_KEYS and not _is_one_bot(fields, role_words):
                 break
-            return _with_dialog_system(key, words, roles), None
+            return _with_dialog_system(key, role_words, roles), None
     if agent is not None:
         return _unknown(messages, agent)
     if all(_ALTERNATING_FIELDS.issuperset(each) for each in fields):
@@ -122,8 +122,8 @@ def roles_of(
 
 def _name(fields: Mapping[str, Any], key: str) -> str | None:
     """Return a speaker's name in a field, or another name where it has none there."""
-    words = (role_word(fields, each) for each in (key, *NAME_KEYS))
-    return next((word for word in words if word is not None), None)
+    role_words = (role_word(fields, each) for each in (key, *NAME_KEYS))
+    return next((word for word in role_words if word is not None), None)
 
 
 def _as_chosen(word: str | None, agent: str) -> NamedRole | None:
@@ -135,18 +135,18 @@ def _as_chosen(word: str | None, agent: str) -> NamedRole | None:
     return word, role if role in {"persona", "tool"} else "user"
 
 
-def _is_one_bot(fields: Sequence[Mapping[str, Any]], words: Sequence[str | None]) -> bool:
+def _is_one_bot(fields: Sequence[Mapping[str, Any]], role_words: Sequence[str | None]) -> bool:
     """Return whether a chat has people and one bot: with several, a person has to choose."""
     bots = {
         next((name for key in NAME_KEYS if (name := role_word(each, key))), None)
-        for each, word in zip(fields, words, strict=True)
+        for each, word in zip(fields, role_words, strict=True)
         if word == "bot"
     }
-    return len(bots) == 1 and "user" in words
+    return len(bots) == 1 and "user" in role_words
 
 
 def _with_dialog_system(
-    key: str, words: Sequence[str | None], roles: Sequence[Role | None]
+    key: str, role_words: Sequence[str | None], roles: Sequence[Role | None]
 ) -> list[NamedRole | None]:
     """Return the roles; in a dialog of user and system, the system is the agent.
 
@@ -156,16 +156,16 @@ def _with_dialog_system(
         roles = ["agent" if role == "persona" else role for role in roles]
     return [
         (word or "", role) if role is not None else None
-        for word, role in zip(words, roles, strict=True)
+        for word, role in zip(role_words, roles, strict=True)
     ]
 
 
 def _as_lettered(fields: Sequence[Mapping[str, Any]]) -> list[NamedRole | None] | None:
     """Return the roles of speakers A and B, who are user and agent by convention."""
-    words = [role_word(each, "speaker") for each in fields]
-    if not all(word in {"A", "B"} for word in words):
+    role_words = [role_word(each, "speaker") for each in fields]
+    if not all(word in {"A", "B"} for word in role_words):
         return None
-    return [(word or "", "user" if word == "A" else "agent") for word in words]
+    return [(word or "", "user" if word == "A" else "agent") for word in role_words]
 
 
 def _unknown(
@@ -178,24 +178,24 @@ def _unknown(
         return any(role_word(each, key) is not None for each in fields)
 
     key = next(filter(is_used, (*STATED_ROLE_KEYS, *NAME_KEYS)), "role")
-    words = [role_word(each, key) for each in fields]
-    roles = [_role(word) for word in words]
+    role_words = [role_word(each, key) for each in fields]
+    roles = [_role(word) for word in role_words]
     place = roles.index(None) if None in roles else 0
-    if not any(words):
+    if not any(role_words):
         shown = ", ".join(map(str, list(fields[0])[:8]))
         return [None] * len(fields), messages[0].problem(
             "expected a field that names the speaker, such as `role`; there is none, keys are: "
             f"{shown}"
         )
-    got = "none" if words[place] is None else repr((words[place] or "")[:40])
-    told = "" if agent is None else f"No speaker is called {agent[:40]!r}. "
+    got = "none" if role_words[place] is None else repr((role_words[place] or "")[:40])
+    unknown = "" if agent is None else f"No speaker is called {agent[:40]!r}. "
     return [
         None if role is None else (word or "", role)
-        for word, role in zip(words, roles, strict=True)
+        for word, role in zip(role_words, roles, strict=True)
     ], messages[place].problem(
         f"expected `{key}` to be user, assistant, system, tool or a usual word for them; got "
-        f"{got}. {told}The speakers are {_listed(fields, key)}; give --agent NAME to choose which "
-        "one is the agent"
+        f"{got}. {unknown}The speakers are {_listed(fields, key)}; give --agent NAME to choose "
+        "which one is the agent"
     )
 
 

@@ -30,19 +30,25 @@ __all__ = [
     "USER_NAMED_KEYS",
     "USER_SIDE_KEYS",
     "Role",
+    "keys",
 ]
 
 Role = Literal["user", "agent", "persona", "tool"]
-"""What a message is to the reader. `persona` is instructions to the agent."""
+"""Role of a message. `persona` is instructions to the agent."""
+
+
+def keys(text: str) -> tuple[str, ...]:
+    """Return the names of fields in a text, in its order."""
+    return tuple(text.split())
 
 
 def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-def _roles(**words: str) -> Mapping[str, Role]:
+def _roles(**role_words: str) -> Mapping[str, Role]:
     names: tuple[Role, ...] = ("user", "agent", "persona", "tool")
-    return MappingProxyType({word: role for role in names for word in words[role].split()})
+    return MappingProxyType({word: role for role in names for word in role_words[role].split()})
 
 
 ROLE_OF_WORD = _roles(
@@ -65,94 +71,27 @@ ROLE_OF_WORD = _roles(
 )
 """Role by the word that names it, in lower case."""
 
-ROLE_KEYS = (
-    "role",
-    "author.role",
-    "message.role",
-    "is_user",
-    "isUser",
-    "is_bot",
-    "isBot",
-    "author.isBot",
-    "author.is_bot",
-    "author.bot",
-    "from.is_bot",
-    "sender.is_bot",
-    "sender.role",
-    "sender.type",
-    "from",
-    "speaker",
-    "sender",
-    "sender_type",
-    "senderType",
-    "author_type",
-    "author.type",
-    "author",
-    "type",
-    "message_type",
-    "participant",
-    "party",
-    "who",
-    "source",
-    "side",
-    "user_type",
-    "name",
-    "author.name",
-    "from.name",
-    "user",
-    "username",
-    "nick",
+ROLE_KEYS = keys(
+    "role author.role message.role is_user isUser is_bot isBot author.isBot author.is_bot "
+    "author.bot from.is_bot sender.is_bot sender.role sender.type from speaker sender "
+    "sender_type senderType author_type author.type author type message_type participant "
+    "party who source side user_type name author.name from.name user username nick"
 )
 """Fields that may name a message's role, as dotted paths, the most telling first."""
 
 STATED_ROLE_KEYS = ("role", "author.role", "sender_type", "from", "speaker", "sender")
 """Those in which an unknown word is an unknown role, not some other fact."""
 
-NAME_KEYS = (
-    "speaker",
-    "from",
-    "sender",
-    "sender_name",
-    "author",
-    "author.name",
-    "sender.name",
-    "from.name",
-    "name",
-    "user.name",
-    "username",
-    "nick",
-    "nickname",
-    "user",
-    "user_name",
-    "display_name",
-    "participant",
-    "who",
-    "agent",
-    "from_id",
-    "author.id",
-    "author.type",
-    "speaker_id",
-    "user_id",
-    "role",
+NAME_KEYS = keys(
+    "speaker from sender sender_name author author.name sender.name from.name name user.name "
+    "username nick nickname user user_name display_name participant who agent from_id "
+    "author.id author.type speaker_id user_id role"
 )
 """Fields that may name a message's speaker: what `--agent` is compared with."""
 
-TEXT_KEYS = (
-    "content",
-    "value",
-    "text",
-    "parts",
-    "message",
-    "mes",
-    "body",
-    "utterance",
-    "msg",
-    "response_text",
-    "markdown",
-    "transcript",
-    "sentence",
-    "refusal",
-    "blocks",
+TEXT_KEYS = keys(
+    "content value text parts message mes body utterance msg response_text markdown "
+    "transcript sentence refusal blocks"
 )
 """Fields that may have a message's text, the usual ones first."""
 
@@ -161,191 +100,62 @@ MADE_OF_MESSAGES = ("messages", "conversations", "conversation", "contents", "di
 
 LIST_KEYS = (
     *MADE_OF_MESSAGES,
-    "items",
-    "turns",
-    "chat",
-    "chat_history",
-    "chat_messages",
-    "history",
-    "log",
-    "logs",
-    "utterances",
-    "thread",
-    "transcript",
-    "visible",
-    "internal",
-    "data",
-    "input",
-    "inputs",
-    "prompt",
-    "chosen",
-    "chosen_messages",
-    "chosen_conversations",
+    *keys(
+        "items turns chat chat_history chat_messages history log logs utterances thread "
+        "transcript visible internal data input inputs prompt chosen chosen_messages "
+        "chosen_conversations"
+    ),
 )
 """Fields that may have a conversation's messages, the usual ones first."""
 
-ALTERNATING_KEYS = (
-    "data",
-    "dialog",
-    "dialogue",
-    "dialogs",
-    "utterances",
-    "conversation",
-    "conversations",
-    "chat",
-    "history",
+ALTERNATING_KEYS = keys(
+    "data dialog dialogue dialogs utterances conversation conversations chat history"
 )
 """Fields in which bare texts alternate between user and agent, the user first."""
 
-NESTING_KEYS = (
-    "inputs",
-    "input",
-    "request",
-    "body",
-    "data",
-    "conversation",
-    "chat",
-    "dialogue",
-    "session",
-    "thread",
-    "state",
-    "values",
-    "kwargs",
-    "request.body",
+NESTING_KEYS = keys(
+    "inputs input request body data conversation chat dialogue session thread state values "
+    "kwargs request.body"
 )
 """Fields in which a conversation may be one level down, as dotted paths."""
 
-FINAL_KEYS = (
-    "completion",
-    "chosen",
-    "output",
-    "outputs",
-    "response",
-    "responses",
-    "ideal",
-    "answer",
-    "reply",
-    "target",
-    "expected",
-    "expected_output",
-    "reference_output",
-    "reference_outputs",
-    "generation",
-    "choices",
-    "candidates",
+FINAL_KEYS = keys(
+    "completion chosen output outputs response responses ideal answer reply target expected "
+    "expected_output reference_output reference_outputs generation choices candidates"
 )
 """Fields that may have a last reply apart from the messages."""
 
-SYSTEM_KEYS = (
-    "system",
-    "system_prompt",
-    "systemPrompt",
-    "system_message",
-    "system_instruction",
-    "systemInstruction",
-    "instructions",
-    "context",
+SYSTEM_KEYS = keys(
+    "system system_prompt systemPrompt system_message system_instruction systemInstruction "
+    "instructions context"
 )
 """Fields next to the messages that are instructions to the agent."""
 
-CONVERSATION_ID_KEYS = (
-    "conversationid",
-    "convoid",
-    "dialogueid",
-    "dialogid",
-    "threadid",
-    "sessionid",
-    "chatid",
-    "convid",
-    "messagetreeid",
-    "conversationhash",
-    "conversationuuid",
-    "conversation",
-    "convo",
-    "dialogue",
-    "ticketid",
-    "caseid",
-    "interactionid",
-    "roomid",
-    "callid",
-    "channelid",
-    "channel",
-    "session",
-    "thread",
-    "sid",
+CONVERSATION_ID_KEYS = keys(
+    "conversationid convoid dialogueid dialogid threadid sessionid chatid convid "
+    "messagetreeid conversationhash conversationuuid conversation convo dialogue ticketid "
+    "caseid interactionid roomid callid channelid channel session thread sid"
 )
 """Fields that tell apart the conversations of a file with one message a line, the most telling
 first; in lower case, without `_`, `-` and blanks."""
 
-TIME_KEYS = (
-    "timestamp",
-    "time",
-    "created_at",
-    "create_time",
-    "createdAt",
-    "created",
-    "created_date",
-    "date",
-    "datetime",
-    "send_date",
-    "sent_at",
-    "ts",
-    "date_unixtime",
-    "timestamp_ms",
-    "timestampMs",
-    "sentAt",
-    "sent",
-    "createTime",
-    "creation_time",
-    "createdDateTime",
-    "created_time",
-    "datetime_utc",
-    "message_time",
-    "send_time",
-    "sendTime",
+TIME_KEYS = keys(
+    "timestamp time created_at create_time createdAt created created_date date datetime "
+    "send_date sent_at ts date_unixtime timestamp_ms timestampMs sentAt sent createTime "
+    "creation_time createdDateTime created_time datetime_utc message_time send_time sendTime"
 )
 """Fields that may have a message's time."""
 
-USER_SIDE_KEYS = (
-    "prompt",
-    "query",
-    "question",
-    "instruction",
-    "input",
-    "user_text",
-    "text_input",
-    "input_text",
-    "user_message",
-    "user_input",
-    "user_query",
-    "human",
-    "usr",
-    "q",
+USER_SIDE_KEYS = keys(
+    "prompt query question instruction input user_text text_input input_text user_message "
+    "user_input user_query human usr q"
 )
 """Fields of one exchange that are the user's words."""
 
-AGENT_SIDE_KEYS = (
-    "response",
-    "answer",
-    "output",
-    "completion",
-    "chosen",
-    "reply",
-    "ideal",
-    "bot_text",
-    "output_text",
-    "assistant_message",
-    "assistant_response",
-    "agent_response",
-    "model_response",
-    "bot_message",
-    "bot_response",
-    "bot_reply",
-    "assistant",
-    "gpt",
-    "bot",
-    "moss",
-    "a",
+AGENT_SIDE_KEYS = keys(
+    "response answer output completion chosen reply ideal bot_text output_text "
+    "assistant_message assistant_response agent_response model_response bot_message "
+    "bot_response bot_reply assistant gpt bot moss a"
 )
 """Fields of one exchange that are the agent's words."""
 
@@ -354,17 +164,9 @@ AGENT_NAMED_KEYS = ("assistant", "gpt", "bot", "agent", "model", "ai", "moss", "
 """Fields of one exchange that are named for its speakers. Apart from each other they may be
 something else: `user` an id, and `model` a model's name."""
 
-MEDIA_KEYS = (
-    "attachments",
-    "embeds",
-    "stickers",
-    "photo",
-    "file",
-    "files",
-    "media_type",
-    "location_information",
-    "poll",
-    "contact_information",
+MEDIA_KEYS = keys(
+    "attachments embeds stickers photo file files media_type location_information poll "
+    "contact_information"
 )
 """Fields of a message that carry something other than text."""
 

@@ -216,7 +216,7 @@ def test_a_cassette_holds_an_images_digest_and_not_its_data():
     key = call_key(call, endpoint="e", model="m")
     where = CallOrigin("run", None, None, None, Role.MAIN, Purpose.OTHER, "e", "m")
     exchange = RecordedExchange(outcome=Outcome.SERVED, reply=Reply("a cat"), error=None)
-    document = exchange_document(key, call, where, exchange, scrub=lambda text: text)
+    document = exchange_document(key, call, where, exchange, redact=lambda text: text)
     assert len(json.dumps(document)) < 1500
     assert decode_exchange(document) == exchange
     shown = json.dumps(document["messages"][0]["parts"])
@@ -224,7 +224,7 @@ def test_a_cassette_holds_an_images_digest_and_not_its_data():
     assert f"{len(DATA_URL)} characters" in shown
     other = from_langchain(HumanMessage([QUESTION, {**IMAGE, "image_url": {"url": DATA_URL[:-1]}}]))
     again = exchange_document(
-        key, Call(Role.MAIN, Purpose.OTHER, (other,)), where, exchange, scrub=lambda text: text
+        key, Call(Role.MAIN, Purpose.OTHER, (other,)), where, exchange, redact=lambda text: text
     )
     assert again["messages"] != document["messages"]
 

@@ -137,10 +137,10 @@ def test_a_misspelt_preset_in_a_file_names_the_nearest(folder: Path) -> None:
         (
             "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n"
             + "".join(f"a{at}: &a{at} [{', '.join([f'*a{at - 1}'] * 10)}]\n" for at in range(1, 9)),
-            "stand for more than",
+            "expand to more than",
         ),
-        ("a: &a {b: *a}\n", "holds it"),
-        ("a: &a [[*a]]\n", "holds it"),
+        ("a: &a {b: *a}\n", "contains it"),
+        ("a: &a [[*a]]\n", "contains it"),
         ("a: !!python/object/apply:os.abort []\n", "tag"),
         ("a: !!python/name:os.abort\n", "tag"),
     ],

@@ -100,9 +100,9 @@ CALL = Call(Role.MAIN, Purpose.PLAN, (Message("user", "Hi."),))
 
 def encode(exchange: RecordedExchange, **changes: Any) -> bytes:
     """Return an exchange's line, without redaction."""
-    asked = {"key": KEY, "call": CALL, "where": WHERE, "scrub": str, **changes}
-    scrub = asked.pop("scrub")
-    return line_of(exchange_document(*asked.values(), exchange, scrub=scrub))
+    asked = {"key": KEY, "call": CALL, "where": WHERE, "redact": str, **changes}
+    redact = asked.pop("redact")
+    return line_of(exchange_document(*asked.values(), exchange, redact=redact))
 
 
 @given(exchange=EXCHANGE, scope=TEXT, prompt=TEXT.filter(bool))
@@ -182,13 +182,13 @@ def test_logprobs_stand_in_a_line_only_where_there_are_some() -> None:
     assert b'"token_logprobs":[["7",-0.5,[["7",-0.5],["8",-1.0]]]]' in line
 
 
-def test_errors_are_scrubbed() -> None:
+def test_errors_are_redacted() -> None:
     """A secret in an error's text, or deep in its detail, does not reach the line."""
     error = RecordedError("AuthFailed", "bad key sk-123", detail={"body": ["sk-123 again"]})
 
     line = encode(
         RecordedExchange(Outcome.FAILED, error=error),
-        scrub=lambda text: text.replace("sk-123", "***"),
+        redact=lambda text: text.replace("sk-123", "***"),
     )
 
     assert b"sk-123" not in line

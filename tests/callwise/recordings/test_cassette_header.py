@@ -91,10 +91,11 @@ def test_no_single_flipped_bit_is_read_silently(
             assert path.read_bytes() == data
             continue
         good = sum(one == other for one, other in zip(found, expected, strict=True))
-        errors = sum(isinstance(each, FormatError) for each in found)
-        assert good + errors == len(TEXTS), f"bit {place % 8} of byte {place // 8}"
-        assert errors <= 1  # the others are not affected
-        detected += errors
+        errors = [each for each in found if isinstance(each, FormatError)]
+        assert good + len(errors) == len(TEXTS), f"bit {place % 8} of byte {place // 8}"
+        # The others are not affected.
+        assert len(errors) <= 1 or all("refers to the shared line" in str(each) for each in errors)
+        detected += bool(errors)
     assert detected > 950
 
 

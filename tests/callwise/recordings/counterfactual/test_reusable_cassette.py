@@ -23,7 +23,7 @@ def _scope(turn: int, conversation: str = "a") -> str:
     return f"run/conv:{conversation}/turn:{turn}/node:detection"
 
 
-def _tape(
+def _reusable(
     path: Path, *exchanges: tuple[tuple[CallKey, Call, CallOrigin], RecordedExchange]
 ) -> ReusableCassette:
     with open_cassette(path, CassetteMode.REWRITE) as cassette:
@@ -41,22 +41,22 @@ def test_own_scope_first_then_any_other_paid_one_first(
 ) -> None:
     """That an equal call was shared elsewhere says nothing of this one."""
     shared = replace(answer("shared"), outcome=Outcome.COALESCED, usage=NO_USAGE)
-    tape = _tape(
+    reusable = _reusable(
         tmp_path / "c.jsonl",
         (ask("hello", scope=_scope(0)), shared),
         (ask("hello", scope=_scope(1)), answer("elsewhere")),
         (ask("hello", scope=_scope(2)), answer("here")),
     )
     taken: set[int] = set()
-    found = [_text(tape.take(*ask("hello", scope=_scope(2)), taken)) for _ in range(4)]
+    found = [_text(reusable.take(*ask("hello", scope=_scope(2)), taken)) for _ in range(4)]
     assert found == ["here", "elsewhere", "shared", None]
 
 
 def test_each_turn_is_handed_everything_anew(tmp_path: Path, ask: Ask, answer: Answer) -> None:
-    """A tape does not wear out."""
-    tape = _tape(tmp_path / "c.jsonl", (ask("hello", scope=_scope(0)), answer("hi")))
+    """A reusable does not wear out."""
+    reusable = _reusable(tmp_path / "c.jsonl", (ask("hello", scope=_scope(0)), answer("hi")))
     for _ in range(2):
-        player = CounterfactualRecorder(tape)
+        player = CounterfactualRecorder(reusable)
         for turn in (0, 1):
             player.open_turn("a", turn)
             assert _text(player.lookup(*ask("hello", scope=_scope(turn)))) == "hi"
@@ -66,8 +66,8 @@ def test_each_turn_is_handed_everything_anew(tmp_path: Path, ask: Ask, answer: A
 
 def test_a_trace_says_where_a_turn_diverged(tmp_path: Path, ask: Ask, answer: Answer) -> None:
     """From which call on, with what it would cost, and whether the reply was out."""
-    tape = _tape(tmp_path / "c.jsonl", (ask("hello", scope=_scope(0)), answer("hi")))
-    player = CounterfactualRecorder(tape, StandInAnswers(tape))
+    reusable = _reusable(tmp_path / "c.jsonl", (ask("hello", scope=_scope(0)), answer("hi")))
+    player = CounterfactualRecorder(reusable, StandInAnswers(reusable))
     trace = player.open_turn("a", 0)
     player.lookup(*ask("hello", scope=_scope(0)))
     trace.reply_is_out()
@@ -82,7 +82,7 @@ def test_a_trace_says_where_a_turn_diverged(tmp_path: Path, ask: Ask, answer: An
 def test_stand_ins_are_the_nearest_of_their_kind(tmp_path: Path, ask: Ask, answer: Answer) -> None:
     """Of the same turn in turn, else of the nearest turn, else the oldest; failures never."""
     failed = replace(answer(), outcome=Outcome.FAILED, reply=None)
-    tape = _tape(
+    reusable = _reusable(
         tmp_path / "c.jsonl",
         (ask("z", scope=_scope(0, "b")), answer("oldest")),
         (ask("a", scope=_scope(3)), answer("first of 3")),
@@ -90,7 +90,7 @@ def test_stand_ins_are_the_nearest_of_their_kind(tmp_path: Path, ask: Ask, answe
         (ask("c", scope=_scope(3)), failed),
         (ask("d", scope=_scope(8)), answer("of 8")),
     )
-    stand_ins = StandInAnswers(tape)
+    stand_ins = StandInAnswers(reusable)
 
     def found(turn: int, conversation: str = "a") -> list[str | None]:
         _, call, where = ask("unheard", scope=_scope(turn, conversation))
@@ -104,15 +104,15 @@ def test_stand_ins_are_the_nearest_of_their_kind(tmp_path: Path, ask: Ask, answe
 
 def test_another_kind_stands_in_for_nothing(tmp_path: Path, ask: Ask, answer: Answer) -> None:
     """An answer of another node is no answer here."""
-    tape = _tape(tmp_path / "c.jsonl", (ask("hello", scope=_scope(0)), answer("hi")))
+    reusable = _reusable(tmp_path / "c.jsonl", (ask("hello", scope=_scope(0)), answer("hi")))
     _, call, where = ask("hello", scope="run/conv:a/turn:0/node:evolver")
-    assert StandInAnswers(tape).find(call, where, {}) is None
+    assert StandInAnswers(reusable).find(call, where, {}) is None
 
 
 def test_a_damaged_line_is_named(tmp_path: Path, ask: Ask, answer: Answer) -> None:
-    """With its number, when the tape is opened."""
+    """With its number, when the reusable is opened."""
     path = tmp_path / "c.jsonl"
-    _tape(path, (ask("hello"), answer("hi")), (ask("there"), answer("ho"))).close()
+    _reusable(path, (ask("hello"), answer("hi")), (ask("there"), answer("ho"))).close()
     lines = path.read_bytes().splitlines(keepends=True)
     lines[2] = lines[2][:200] + b"\n"
     path.write_bytes(b"".join(lines))
@@ -122,10 +122,10 @@ def test_a_damaged_line_is_named(tmp_path: Path, ask: Ask, answer: Answer) -> No
 
 def test_a_purse_reserves_what_a_like_call_cost() -> None:
     """And is settled with what it did cost; what is not known is counted, not free."""
-    purse = SpendingCap(max_usd=0.01)
-    reserved = purse.reserve(0.006)
+    budget = SpendingCap(max_usd=0.01)
+    reserved = budget.reserve(0.006)
     with pytest.raises(SpendingCapReached, match=r"0\.006000 of 0\.010000 are spent"):
-        purse.reserve(0.006)
-    purse.settle(reserved, 0.002)
-    purse.settle(purse.reserve(0.006), None)
-    assert (purse.calls, round(purse.usd, 6), purse.unknown_usd) == (2, 0.008, 1)
+        budget.reserve(0.006)
+    budget.settle(reserved, 0.002)
+    budget.settle(budget.reserve(0.006), None)
+    assert (budget.calls, round(budget.usd, 6), budget.unknown_usd) == (2, 0.008, 1)
