@@ -113,9 +113,9 @@ class ReplyPipeline:
         recorder: Recorder | None = None,
         is_offline: bool = False,
         keep_checkpoints: bool = False,
-        book: "ConversationMemory | None" = None,
+        memory: "ConversationMemory | None" = None,
     ) -> AsyncIterator["ReplySession"]:
-        """Open a session whose memory is `book`, or lives in `folder`; see `App.open`."""
+        """Open a session whose memory is `memory`, or lives in `folder`; see `App.open`."""
         from graph.session import open_session  # noqa: PLC0415 - loads LangGraph
 
         async with AsyncExitStack() as stack:
@@ -126,7 +126,7 @@ class ReplyPipeline:
                 recorder=recorder,
                 is_offline=is_offline,
                 keep_checkpoints=keep_checkpoints,
-                book=book,
+                memory=memory,
             )
 
 

@@ -86,10 +86,10 @@ def _note(left_out: str) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _PipelineAsker:
+class _PipelineLLM:
     """The budgeter with what the knobs and the wiring add to a node's calls."""
 
-    asker: LLM
+    llm: LLM
     max_repairs: int
     sampling: Mapping[str, SamplingKnobs]
     lease: str | None
@@ -112,7 +112,7 @@ class _PipelineAsker:
         asked = self._completed(call)
         while True:
             try:
-                return await self.asker.ask(asked)
+                return await self.llm.ask(asked)
             except ContextTooLong as error:
                 clipped = _clipped(asked, error)
                 if clipped is None:
@@ -124,7 +124,7 @@ class _PipelineAsker:
         self, calls: Sequence[Call], *, max_concurrency: int | None = None
     ) -> list[Reply | CallError]:
         asked = [self._completed(call) for call in calls]
-        answers = await self.asker.ask_all(asked, max_concurrency=max_concurrency)
+        answers = await self.llm.ask_all(asked, max_concurrency=max_concurrency)
         while True:
             again: dict[int, Call] = {}
             for place, answer in enumerate(answers):
@@ -136,12 +136,12 @@ class _PipelineAsker:
                     _note(clipped[1])
             if not again:
                 return answers
-            later = await self.asker.ask_all(list(again.values()), max_concurrency=max_concurrency)
+            later = await self.llm.ask_all(list(again.values()), max_concurrency=max_concurrency)
             for place, answer in zip(again, later, strict=True):
                 answers[place] = answer
 
     def advisory(self) -> Remaining:
-        return self.asker.advisory()
+        return self.llm.advisory()
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,11 +157,11 @@ class TurnContext:
     on_reply: ReplyListener | None = None
 
     @property
-    def asker(self) -> LLM:
+    def llm(self) -> LLM:
         """Who answers the nodes' calls."""
-        return self.asker_with()
+        return self.llm_with()
 
-    def asker_with(self, lease: str | None = None, *, keeps_repairs: bool = False) -> LLM:
+    def llm_with(self, lease: str | None = None, *, keeps_repairs: bool = False) -> LLM:
         """Return who answers the nodes' calls.
 
         Args:
@@ -169,7 +169,7 @@ class TurnContext:
             keeps_repairs: leave a call that allows fewer repairs than the knobs as it is.
         """
         settings = self.engine.settings
-        return _PipelineAsker(
+        return _PipelineLLM(
             self.engine.budgeter,
             max_repairs=settings.repair.max_repairs,
             sampling=settings.sampling,

@@ -46,7 +46,7 @@ class Engine:
         settings: the knobs.
         budgeter: who answers calls, and counts them.
         endpoints: who serves each role, for names and prices.
-        book: what agents remember.
+        memory: what agents remember.
         patience_seconds: how long a graph server's turn waits for another one of the same
             memory, which may have been interrupted for good: a server does not tell.
     """
@@ -54,7 +54,7 @@ class Engine:
     settings: PipelineSettings
     budgeter: Budgeter
     endpoints: Mapping[Role, Endpoint]
-    book: ConversationMemory
+    memory: ConversationMemory
     patience_seconds: float = 300.0
     _conversations: dict[Identity, Scope] = field(default_factory=dict)
     _names: set[str] = field(default_factory=set)
@@ -140,14 +140,14 @@ class Engine:
         """
         conversation_id = identity.conversation_id
         loaded = await load_turn(
-            self.book,
+            self.memory,
             identity.agent_user,
             conversation_id=conversation_id,
             turn=None,
             user_text="",
         )
         if loaded.turn == 0 and identity.user_id is None:
-            former = await self.book.load(
+            former = await self.memory.load(
                 AgentUser(identity.agent_id, _FORMER_NAME), max_turns=ALL_TURNS
             )
             if former.names_anonymous and any(
@@ -243,7 +243,7 @@ def cache_of(settings: PipelineSettings, *, is_offline: bool) -> ReplyCache | No
 def make_engine(
     settings: PipelineSettings,
     endpoints: Mapping[Role, Endpoint],
-    book: ConversationMemory,
+    memory: ConversationMemory,
     *,
     recorder: Recorder | None,
     cache: ReplyCache | None,
@@ -251,7 +251,7 @@ def make_engine(
     notify: Callable[[str], None] | None = None,
     is_offline: bool = False,
 ) -> Engine:
-    """Return an engine over endpoints and a memory book; `sinks` are told its ledger rows."""
+    """Return an engine over endpoints and a memory memory; `sinks` are told its ledger rows."""
     needs_no_waiting = all(endpoint.client.is_simulated for endpoint in endpoints.values())
     budgeter = Budgeter(
         endpoints,
@@ -267,4 +267,4 @@ def make_engine(
         advises_by_path=True,
         notify=notify,
     )
-    return Engine(settings, budgeter, endpoints, book)
+    return Engine(settings, budgeter, endpoints, memory)

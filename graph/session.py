@@ -241,9 +241,9 @@ async def open_session(
     recorder: Recorder | None,
     is_offline: bool,
     keep_checkpoints: bool,
-    book: ConversationMemory | None = None,
+    memory: ConversationMemory | None = None,
 ) -> ReplySession:
-    """Return an open session; `stack` closes it. Memory is `book`, or stands in `folder`.
+    """Return an open session; `stack` closes it. Memory is `memory`, or stands in `folder`.
 
     Raises:
         ConfigError: when a setting cannot work; nothing was sent.
@@ -253,13 +253,13 @@ async def open_session(
     notices = Notices()
     if not is_offline:
         LearnedEndpoints(folder, notices).follow(endpoints)
-    if book is None:
-        book = ConversationMemory(stack.enter_context(SqliteBackend(folder / "memory.sqlite")))
+    if memory is None:
+        memory = ConversationMemory(stack.enter_context(SqliteBackend(folder / "memory.sqlite")))
     cache = cache_of(settings, is_offline=is_offline)
     engine = make_engine(
         settings,
         endpoints,
-        book,
+        memory,
         recorder=recorder,
         cache=cache,
         sinks=(),

@@ -36,9 +36,9 @@ from nodes.fused_calls import (
     FUSED_BOOKKEEPING,
     FUSED_REPLY,
     FUSED_THINKING,
-    keep_books_at_once,
-    reply_at_once,
-    think_at_once,
+    ask_bookkeeping,
+    ask_reply,
+    ask_thinking,
 )
 from nodes.inner_monologue import MONOLOGUE
 from nodes.lats_search import search_bounds, search_reply
@@ -78,7 +78,7 @@ async def _loader(state: TurnState, context: TurnContext) -> Mapping[str, Any]:
     settings = context.engine.settings
     scope = context.engine.turn(state.identity)
     loaded = await load_turn(
-        context.engine.book,
+        context.engine.memory,
         state.identity.agent_user,
         conversation_id=state.conversation_id,
         turn=int(scope.turn) if scope is not None and scope.turn else state.requested_turn,
@@ -94,10 +94,10 @@ async def _loader(state: TurnState, context: TurnContext) -> Mapping[str, Any]:
         "language": loaded.language,
         "history": loaded.history or _latest(state.earlier_lines, settings.memory.history_turns),
         "summary": loaded.summary,
-        "relationship": loaded.standing.relationship,
-        "mood": loaded.standing.mood,
-        "mode": loaded.standing.mode,
-        "guidance": loaded.standing.guidance,
+        "relationship": loaded.relation.relationship,
+        "mood": loaded.relation.mood,
+        "mode": loaded.relation.mode,
+        "guidance": loaded.relation.guidance,
         "persona": persona,
         "fusing": fusing,
         # What an earlier turn of the same thread left behind.
@@ -129,8 +129,8 @@ def _latest(lines: Sequence[DialogueLine], turns: int) -> Sequence[DialogueLine]
 
 async def _ask_at_once(state: TurnState, context: TurnContext) -> dict[str, Any]:
     """Return what a fused call brought of detection, monologue, plan and reply."""
-    ask = reply_at_once if state.fusing.reply else think_at_once
-    thoughts = await ask(context.asker, state)
+    ask = ask_reply if state.fusing.reply else ask_thinking
+    thoughts = await ask(context.llm, state)
     if state.fusing.reply and thoughts.reply is None:
         scope = context.engine.turn(state.identity)
         if scope is not None:
@@ -155,7 +155,7 @@ async def _detection(state: TurnState, context: TurnContext) -> Mapping[str, Any
         fused = await _ask_at_once(state, context)
         if "detection" in fused:
             return fused
-    found, degradation = await DETECTION.ask(context.asker, state)
+    found, degradation = await DETECTION.ask(context.llm, state)
     return {**fused, "detection": found, **degraded_by(degradation, fused.get("degraded", ()))}
 
 
@@ -166,7 +166,7 @@ async def _mode_manager(state: TurnState, _context: TurnContext) -> Mapping[str,
 async def _inner_monologue(state: TurnState, context: TurnContext) -> Mapping[str, Any]:
     if "inner_monologue" in state.answered:
         return {}
-    monologue, degradation = await MONOLOGUE.ask(context.asker, state)
+    monologue, degradation = await MONOLOGUE.ask(context.llm, state)
     return {"monologue": monologue, **degraded_by(degradation)}
 
 
@@ -177,20 +177,20 @@ async def _emotion_update(state: TurnState, _context: TurnContext) -> Mapping[st
 async def _reasoner(state: TurnState, context: TurnContext) -> Mapping[str, Any]:
     if "reasoner" in state.answered:
         return {}
-    plan, degradation = await REASONING.ask(context.asker, state)
+    plan, degradation = await REASONING.ask(context.llm, state)
     return {"plan": plan, **degraded_by(degradation)}
 
 
 async def _memory_retriever(state: TurnState, context: TurnContext) -> Mapping[str, Any]:
     knobs = context.engine.settings.memory
     memories, degradation = await retrieve_memories(
-        context.engine.book,
+        context.engine.memory,
         state.identity.agent_user,
         version=state.version,
         user_text=state.user_text,
         max_lines=knobs.retrieve_k,
         shown_turns=state.shown_turns,
-        embed_asker=context.asker if knobs.dense else None,
+        embedder=context.llm if knobs.dense else None,
     )
     return {"memories": memories, **degraded_by(degradation)}
 
@@ -245,7 +245,7 @@ async def _lats_search(state: TurnState, context: TurnContext) -> Mapping[str, A
         limits = limits.model_copy(update=caps)
     with node.open(ScopeKind.SEARCH, limits=limits):
         outcome = await search_reply(
-            context.asker_with(keeps_repairs=True),
+            context.llm_with(keeps_repairs=True),
             knobs=knobs,
             material=material,
             max_repairs=settings.repair.max_repairs,
@@ -297,8 +297,8 @@ def _guidance(guidelines: Iterable[Guideline]) -> list[Guidance]:
 async def _processor(state: TurnState, context: TurnContext) -> Mapping[str, Any]:
     if not state.draft:
         return {"bubbles": []}  # there is nothing to cut; the final validation finds a line
-    llm = context.engine.settings.processor.llm
-    processed, degradation = await humanize(context.asker, state, llm=llm)
+    asks = context.engine.settings.processor.llm
+    processed, degradation = await humanize(context.llm, state, asks=asks)
     return {"draft": processed.text, "bubbles": processed.bubbles, **degraded_by(degradation)}
 
 
@@ -334,13 +334,13 @@ async def _evolver(state: TurnState, context: TurnContext) -> Mapping[str, Any]:
     update: dict[str, Any] = {}
     delta = None
     if state.fusing.bookkeeping:
-        books = await keep_books_at_once(context.asker, state)
+        books = await ask_bookkeeping(context.llm, state)
         delta, update["degraded"] = books.delta, list(books.degradations)
         if books.memory is not None:
             update |= _of_memory(books.memory)
             update["answered"] = [*state.answered, "memory_manager"]
     if delta is None:
-        delta, degradation = await EVOLVING.ask(context.asker, state)
+        delta, degradation = await EVOLVING.ask(context.llm, state)
         update |= degraded_by(degradation, update.get("degraded", ()))
     return {**update, "relationship": apply_delta(state.relationship, delta)}
 
@@ -352,21 +352,21 @@ async def _stage_manager(state: TurnState, _context: TurnContext) -> Mapping[str
 async def _memory_manager(state: TurnState, context: TurnContext) -> Mapping[str, Any]:
     if "memory_manager" in state.answered:
         return {}
-    update, degradation = await REMEMBERING.ask(context.asker, state)
+    update, degradation = await REMEMBERING.ask(context.llm, state)
     return {**_of_memory(update), **degraded_by(degradation)}
 
 
 async def _memory_writer(state: TurnState, context: TurnContext) -> Mapping[str, Any]:
     knobs = context.engine.settings.memory
     written, degradation = await write_turn(
-        context.engine.book,
+        context.engine.memory,
         state.identity.agent_user,
         conversation_id=state.conversation_id,
         turn=state.turn,
         version=state.version,
         user_text=state.user_text,
         reply=state.reply,
-        standing=RelationState(
+        relation=RelationState(
             relationship=state.relationship,
             mood=state.mood,
             mode=state.mode,
@@ -375,7 +375,7 @@ async def _memory_writer(state: TurnState, context: TurnContext) -> Mapping[str,
         time=state.time,
         notes=state.notes,
         new_summary=state.new_summary,
-        embed_asker=context.asker if knobs.dense else None,
+        embedder=context.llm if knobs.dense else None,
     )
     return {
         "dropped_notes": state.dropped_notes + written.dropped_notes,

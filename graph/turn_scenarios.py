@@ -140,9 +140,15 @@ async def _asked(settings: PipelineSettings, *, is_readable: bool) -> _Asked:
     client = FormClient(_tokens_of, is_readable=is_readable)
     endpoints = {role: Endpoint(name="plan", model="plan", client=client) for role in Role}
     rows: list[LedgerRow] = []
-    book = ConversationMemory(SnapshotBackend())
+    memory = ConversationMemory(SnapshotBackend())
     engine = make_engine(
-        settings, endpoints, book, recorder=None, cache=None, sinks=(rows.append,), is_offline=True
+        settings,
+        endpoints,
+        memory,
+        recorder=None,
+        cache=None,
+        sinks=(rows.append,),
+        is_offline=True,
     )
     context = TurnContext(engine)
     state = TurnState(requested_turn=0, user_text="text")

@@ -68,10 +68,10 @@ __all__ = [
     "ThinkingAnswer",
     "UnusablePart",
     "ask_fused",
-    "keep_books_at_once",
+    "ask_bookkeeping",
     "part",
-    "reply_at_once",
-    "think_at_once",
+    "ask_reply",
+    "ask_thinking",
     "unusable_parts",
     "usable",
 ]
@@ -147,7 +147,7 @@ def usable(value: PartT | UnusablePart) -> PartT | None:
 
 
 async def ask_fused(
-    asker: LLM, question: Question[FormT, FormT | None], view: TurnView
+    llm: LLM, question: Question[FormT, FormT | None], view: TurnView
 ) -> tuple[FormT | None, Sequence[Degradation]]:
     """Return the answer to a fused question, or None, and what has to be asked apart.
 
@@ -158,7 +158,7 @@ async def ask_fused(
     Raises:
         CallError: a fatal one.
     """
-    fused, whole = await question.ask(asker, view)
+    fused, whole = await question.ask(llm, view)
     if fused is None:
         return None, [] if whole is None else [_apart(whole, "no fused answer")]
     if not isinstance(fused, FusedAnswer):
@@ -260,13 +260,13 @@ FUSED_REPLY: Question[ReplyingAnswer, ReplyingAnswer | None] = Question(
 )
 
 
-async def think_at_once(asker: LLM, view: TurnView) -> Thinking:
+async def ask_thinking(llm: LLM, view: TurnView) -> Thinking:
     """Return what one fused call found, thought and planned.
 
     Raises:
         CallError: a fatal one.
     """
-    fused, degradations = await ask_fused(asker, FUSED_THINKING, view)
+    fused, degradations = await ask_fused(llm, FUSED_THINKING, view)
     if fused is None:
         return Thinking(degradations=degradations)
     found, monologue = usable(fused.detection), usable(fused.monologue)
@@ -286,13 +286,13 @@ async def think_at_once(asker: LLM, view: TurnView) -> Thinking:
     )
 
 
-async def reply_at_once(asker: LLM, view: TurnView) -> Thinking:
+async def ask_reply(llm: LLM, view: TurnView) -> Thinking:
     """Return the reply that one call wrote, and what rules find, feel and plan around it.
 
     Raises:
         CallError: a fatal one.
     """
-    answer, degradations = await ask_fused(asker, FUSED_REPLY, view)
+    answer, degradations = await ask_fused(llm, FUSED_REPLY, view)
     if answer is None:
         return Thinking(degradations=degradations)
     detection = detect_by_rules(view.user_text, view.language)
@@ -343,13 +343,13 @@ FUSED_BOOKKEEPING: Question[BookkeepingAnswer, BookkeepingAnswer | None] = Quest
 )
 
 
-async def keep_books_at_once(asker: LLM, view: TurnView) -> Bookkeeping:
+async def ask_bookkeeping(llm: LLM, view: TurnView) -> Bookkeeping:
     """Return how one fused call judged the turn and what it noted of it.
 
     Raises:
         CallError: a fatal one.
     """
-    fused, degradations = await ask_fused(asker, FUSED_BOOKKEEPING, view)
+    fused, degradations = await ask_fused(llm, FUSED_BOOKKEEPING, view)
     if fused is None:
         return Bookkeeping(degradations=degradations)
     movement, memory = usable(fused.movement), usable(fused.memory)

@@ -327,7 +327,7 @@ def _no_reply(result: SearchResult, errors: Sequence[tuple[ActionKind, CallError
 
 
 async def search_reply(
-    asker: LLM,
+    llm: LLM,
     *,
     knobs: SearchKnobs,
     material: SearchMaterial,
@@ -342,13 +342,13 @@ async def search_reply(
     the best so far.
 
     Args:
-        asker: answers calls, and knows what the budget has left.
+        llm: answers calls, and knows what the budget has left.
         knobs: of the search, before the stage has its say.
         material: of this turn.
         explicit: names of the knobs that the stage must leave alone; see `with_stage`.
         max_repairs: times that an answer of the wrong form is asked again.
         guidelines: what the search of the turn before left (`SearchOutcome.guidelines`).
-        bounds: what of the search's limits the asker's advisory does not have.
+        bounds: what of the search's limits the llm's advisory does not have.
 
     Raises:
         CallError: only one after which no other call can work (`is_fatal`).
@@ -361,7 +361,7 @@ async def search_reply(
     policy = start_search(staged, context, guidelines=guidelines)
     errors = await run_search(
         policy,
-        asker,
+        llm,
         material,
         max_repairs=max_repairs,
         judge_logprobs=knobs.judge_logprobs,
@@ -372,7 +372,7 @@ async def search_reply(
 
 async def run_search(
     policy: SearchPolicy,
-    asker: LLM,
+    llm: LLM,
     material: SearchMaterial,
     *,
     max_repairs: int = 1,
@@ -385,12 +385,12 @@ async def run_search(
 
     Args:
         policy: the search.
-        asker: answers calls, and knows what the budget has left.
+        llm: answers calls, and knows what the budget has left.
         material: of this turn.
         max_repairs: times that an answer of the wrong form is asked again, as far as there is
             room for it.
         judge_logprobs: see `SearchKnobs.judge_logprobs`.
-        bounds: what of the search's limits the asker's advisory does not have.
+        bounds: what of the search's limits the llm's advisory does not have.
 
     Raises:
         CallError: only one after which no other call can work (`is_fatal`).
@@ -402,7 +402,7 @@ async def run_search(
 
     def remaining() -> RemainingCalls:
         nonlocal left
-        left = remaining_calls(asker.advisory(), bounds, is_first=not has_asked)
+        left = remaining_calls(llm.advisory(), bounds, is_first=not has_asked)
         return left
 
     async def answer_round(actions: Sequence[Action]) -> list[ActionAnswer]:
@@ -414,7 +414,7 @@ async def run_search(
             call_for(each, policy.tree, material, max_repairs=count, judge_logprobs=judge_logprobs)
             for each, count in zip(actions, repairs, strict=True)
         ]
-        answers = await asker.ask_all(calls, max_concurrency=len(calls))
+        answers = await llm.ask_all(calls, max_concurrency=len(calls))
         pairs = list(zip(actions, answers, strict=True))
         errors.extend(
             (action.label, answer) for action, answer in pairs if isinstance(answer, CallError)

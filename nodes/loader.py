@@ -43,10 +43,10 @@ class LoadedTurn(FrozenRecord):
     shown_turns: int = Field(ge=0)
     """How many of the memory's last turns stand in `history`; retrieval leaves them out."""
     summary: str
-    standing: RelationState
+    relation: RelationState
 
 
-def _standing(stored: Mapping[str, Any], agent_user: AgentUser) -> RelationState:
+def _relation(stored: Mapping[str, Any], agent_user: AgentUser) -> RelationState:
     try:
         return RelationState.model_validate(stored)
     except ValidationError as error:
@@ -99,7 +99,7 @@ def _own_turns(
 
 
 async def load_turn(
-    book: ConversationMemory,
+    memory: ConversationMemory,
     agent_user: AgentUser,
     *,
     conversation_id: str,
@@ -113,7 +113,7 @@ async def load_turn(
     what it started from the first time.
 
     Args:
-        book: the memory.
+        memory: the memory.
         agent_user: whose memory, about whom.
         conversation_id: the conversation.
         turn: its number there; None goes on after the conversation's last one.
@@ -122,11 +122,11 @@ async def load_turn(
             See `turns_left_out`.
 
     Raises:
-        StoreFailed: when memory cannot be read, or holds what is no standing.
+        StoreFailed: when memory cannot be read, or holds what is no relation.
     """
     before = None if turn is None else (conversation_id, turn)
     # To count a conversation's turns among those of others, all must be looked at.
-    snapshot = await book.load(agent_user, max_turns=ALL_TURNS, max_notes=0, before_turn=before)
+    snapshot = await memory.load(agent_user, max_turns=ALL_TURNS, max_notes=0, before_turn=before)
     own = _own_turns(snapshot, conversation_id, history_turns)
     if turn is None:
         numbers = [e.turn for e in snapshot.transcript if e.conversation_id == conversation_id]
@@ -140,5 +140,5 @@ async def load_turn(
         history=_lines(own),
         shown_turns=min(len(own), _trailing(snapshot.transcript, conversation_id)),
         summary=snapshot.summary.text if snapshot.summary else "",
-        standing=_standing(snapshot.relationship, agent_user),
+        relation=_relation(snapshot.relationship, agent_user),
     )

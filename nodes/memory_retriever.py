@@ -1,7 +1,7 @@
 """What the agent remembers that bears on the user's words. No language model is asked.
 
 An adapter over memory's ranking: by words always, and by vectors as well where an
-asker for embeddings is given.
+llm for embeddings is given.
 """
 
 from callwise.calls import LLM, Call, CallError, Purpose, Role
@@ -23,12 +23,12 @@ MAX_EMBEDDED_CHARS = 4000
 
 
 async def embed_text(
-    asker: LLM, text: str, *, node: str
+    llm: LLM, text: str, *, node: str
 ) -> tuple[Embedding | None, Degradation | None]:
     """Return a text's vector, or why there is none.
 
     Args:
-        asker: who reaches the embedding model.
+        llm: who reaches the embedding model.
         text: what to embed; a blank one needs no call and has no vector.
         node: the asking node.
 
@@ -39,7 +39,7 @@ async def embed_text(
         return None, None
     call = Call(Role.EMBED, Purpose.EMBED, inputs=(clip(text, MAX_EMBEDDED_CHARS),))
     try:
-        reply = await asker.ask(call)
+        reply = await llm.ask(call)
     except CallError as error:
         return None, degradation_of(error, node=node)
     if not reply.vectors:
@@ -70,25 +70,25 @@ def _line(recalled: RecalledTurn) -> MemoryLine:
 
 
 async def retrieve_memories(
-    book: ConversationMemory,
+    memory: ConversationMemory,
     agent_user: AgentUser,
     *,
     version: int,
     user_text: str,
     max_lines: int = 5,
     shown_turns: int = 0,
-    embed_asker: LLM | None = None,
+    embedder: LLM | None = None,
 ) -> tuple[tuple[MemoryLine, ...], Degradation | None]:
     """Return the memories that bear on the user's words, most relevant first.
 
     Args:
-        book: the memory.
+        memory: the memory.
         agent_user: whose memory, about whom.
         version: the memory's version that the turn stands on; later turns have no part.
         user_text: what the user said.
         max_lines: how many at most; 0 retrieves nothing and asks nothing.
         shown_turns: how many of the last turns stand in the prompt already.
-        embed_asker: asks one embedding call to rank by vectors too; None asks none.
+        embedder: asks one embedding call to rank by vectors too; None asks none.
 
     Returns:
         The lines, and why vectors took no part where they should have.
@@ -100,9 +100,9 @@ async def retrieve_memories(
     if max_lines == 0 or version <= shown_turns:
         return (), None
     embedding, degradation = None, None
-    if embed_asker is not None:
-        embedding, degradation = await embed_text(embed_asker, user_text, node=NODE)
-    recalled = await book.retrieve(
+    if embedder is not None:
+        embedding, degradation = await embed_text(embedder, user_text, node=NODE)
+    recalled = await memory.retrieve(
         MemorySnapshot(agent_user, version=version),
         user_text,
         max_lines,

@@ -40,7 +40,7 @@ def _new_notes(
 
 
 async def write_turn(
-    book: ConversationMemory,
+    memory: ConversationMemory,
     agent_user: AgentUser,
     *,
     conversation_id: str,
@@ -48,27 +48,27 @@ async def write_turn(
     version: int,
     user_text: str,
     reply: str,
-    standing: RelationState,
+    relation: RelationState,
     time: str | None = None,
     notes: Sequence[NoteDraft] = (),
     new_summary: str = "",
-    embed_asker: LLM | None = None,
+    embedder: LLM | None = None,
 ) -> tuple[WrittenTurn, Degradation | None]:
     """Keep a finished turn. Nothing may be changed after it.
 
     Args:
-        book: the memory.
+        memory: the memory.
         agent_user: whose memory, about whom.
         conversation_id: the conversation.
         turn: its number there. Starts at 0.
         version: the memory's version that the turn stood on.
         user_text: what the user said.
         reply: what the user was shown.
-        standing: how the two stand after the turn.
+        relation: how the two stand after the turn.
         time: when the user wrote, ISO 8601; None when not known.
         notes: what was learnt; those that quote what was not said are left out.
         new_summary: of everything so far; empty keeps the old one.
-        embed_asker: asks one embedding call, so that vectors find the turn later.
+        embedder: asks one embedding call, so that vectors find the turn later.
 
     Returns:
         What was done, and why the turn has no vector where it should have one.
@@ -79,10 +79,10 @@ async def write_turn(
         CallError: a fatal one.
     """
     embedding, degradation = None, None
-    if embed_asker is not None:
-        embedding, degradation = await embed_text(embed_asker, f"{user_text}\n{reply}", node=NODE)
+    if embedder is not None:
+        embedding, degradation = await embed_text(embedder, f"{user_text}\n{reply}", node=NODE)
     kept, dropped = _new_notes(notes, user_text, reply)
-    result = await book.commit(
+    result = await memory.commit(
         TurnCommit(
             agent_user=agent_user,
             conversation_id=conversation_id,
@@ -93,7 +93,7 @@ async def write_turn(
             time=time,
             notes=kept,
             summary=new_summary or None,
-            relationship=standing.model_dump(mode="json"),
+            relationship=relation.model_dump(mode="json"),
             embedding=embedding,
         )
     )

@@ -179,7 +179,7 @@ def _without_call(problem: str) -> Degradation:
 
 
 async def humanize(
-    asker: LLM, view: TurnView, *, llm: ProcessorLLM = "auto"
+    llm: LLM, view: TurnView, *, asks: ProcessorLLM = "auto"
 ) -> tuple[ProcessedReply, Degradation | None]:
     """Return the reply in bubbles, and why rules cut it if they had to.
 
@@ -187,19 +187,19 @@ async def humanize(
     plan never buys a call that was not planned. A blank draft has no bubbles.
 
     Args:
-        asker: who reaches the model.
+        llm: who reaches the model.
         view: of the turn, with its draft.
-        llm: whether to call; see the table at the head of this file.
+        asks: whether to call; see the table at the head of this file.
 
     Raises:
         CallError: a fatal one.
     """
     draft, planned = view.draft, view.planned_bubbles
-    if not draft.strip() or llm == "never" or (llm == "auto" and planned):
+    if not draft.strip() or asks == "never" or (asks == "auto" and planned):
         is_bad = bool(planned) and _of_plan(planned, draft, MAX_BUBBLES) is None
         problem = "the search's bubbles are too many or not the reply"
         return _by_rules(view), _without_call(problem) if is_bad else None
     if len(draft) > MAX_CHARS["reply"]:
         problem = f"the reply has {len(draft)} characters, more than a prompt holds"
         return _by_rules(view), _without_call(problem)
-    return await HUMANIZING.ask(asker, view)
+    return await HUMANIZING.ask(llm, view)

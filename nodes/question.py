@@ -50,7 +50,7 @@ def degradation_of(error: CallError, *, node: str) -> Degradation:
 
 
 async def ask_or(
-    asker: LLM,
+    llm: LLM,
     call: Call,
     *,
     node: str,
@@ -61,7 +61,7 @@ async def ask_or(
     """Return what the model answered, or what the rules say and why.
 
     Args:
-        asker: who reaches the model.
+        llm: who reaches the model.
         call: what to ask; its `response_model` is `answer`.
         node: name of the asking node.
         answer: what the model answers with.
@@ -71,13 +71,13 @@ async def ask_or(
 
     Raises:
         CallError: a fatal one.
-        TypeError: when the asker breaks its contract and leaves the answer unparsed.
+        TypeError: when the llm breaks its contract and leaves the answer unparsed.
     """
     try:
-        parsed = (await asker.ask(call)).parsed
+        parsed = (await llm.ask(call)).parsed
         if not isinstance(parsed, answer):
             raise TypeError(
-                f"{node}: the asker returned {type(parsed).__name__} for {answer.__name__}"
+                f"{node}: the llm returned {type(parsed).__name__} for {answer.__name__}"
             )
         return convert(parsed), None
     except CallError as error:
@@ -153,14 +153,14 @@ class Question(Generic[AnswerT, ResultT]):
             lease=self.lease,
         )
 
-    async def ask(self, asker: LLM, view: TurnView) -> tuple[ResultT, Degradation | None]:
+    async def ask(self, llm: LLM, view: TurnView) -> tuple[ResultT, Degradation | None]:
         """Return what the model answered about a turn, or what the rules say and why.
 
         Raises:
             CallError: a fatal one.
         """
         return await ask_or(
-            asker,
+            llm,
             self.call(view),
             node=self.node,
             answer=self.answer,

@@ -226,7 +226,7 @@ class TellsTrust(Protocol):
 
 @runtime_checkable
 class SnapshotStart(App, Protocol):
-    """An app whose memory can be a book, so that other settings can start from one past."""
+    """An app whose memory is given, so that other settings can start from one past."""
 
     def open(
         self,
@@ -236,9 +236,9 @@ class SnapshotStart(App, Protocol):
         recorder: Recorder | None = None,
         is_offline: bool = False,
         keep_checkpoints: bool = False,
-        book: "ConversationMemory | None" = None,
+        memory: "ConversationMemory | None" = None,
     ) -> AbstractAsyncContextManager[Session]:
-        """Open a session whose memory is `book`, or lives in `folder`."""
+        """Open a session whose memory is `memory`, or lives in `folder`."""
         ...
 
 

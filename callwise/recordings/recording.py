@@ -156,9 +156,9 @@ def _app(folder: Path, target: str, trust: Trust, given: str | None) -> Snapshot
             f"if you know that app, add --app {shlex.quote(target)}"
         )
     app: App = load_app(target)
-    if not isinstance(app, SnapshotStart) or "book" not in inspect.signature(app.open).parameters:
+    if not isinstance(app, SnapshotStart) or "memory" not in inspect.signature(app.open).parameters:
         raise ConfigError(
-            f"{target!r} cannot start a turn from a recorded past: its `open` takes no `book` "
+            f"{target!r} cannot start a turn from a recorded past: its `open` takes no `memory` "
             "(see callwise.recordings.app_protocol.StartsFromPast)"
         )
     return app

@@ -68,7 +68,7 @@ async def _run(
     recording: Recording, shelf: SnapshotBackend, settings: Any, folder: Path
 ) -> list[Any]:
     """Return each turn as a real run of a setting does it, from the recorded past."""
-    async with recording.app.open(settings, folder=folder, book=SnapshotMemory(shelf)) as session:
+    async with recording.app.open(settings, folder=folder, memory=SnapshotMemory(shelf)) as session:
         return [await session.run_turn(turn) for turn in recording.inputs]
 
 

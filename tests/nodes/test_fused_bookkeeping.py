@@ -9,7 +9,7 @@ from callwise.calls import Purpose, Role
 from callwise.calls.errors import ServerFailed
 from callwise.testing.fakes import ScriptedLLM
 from nodes.evolver import EvolverAnswer
-from nodes.fused_calls import BookkeepingAnswer, keep_books_at_once
+from nodes.fused_calls import BookkeepingAnswer, ask_bookkeeping
 from nodes.memory_manager import MemoryAnswer, NoteAnswer
 from nodes.prompt import prompt
 from nodes.records import Detection, Persona, Relationship
@@ -25,7 +25,7 @@ MEMORY = {"summary": "They met.", "notes": NOTES}
 
 async def run(answer):
     """Keep the books of one turn."""
-    asker = ScriptedLLM({Purpose.FUSE: answer})
+    llm = ScriptedLLM({Purpose.FUSE: answer})
     view = TurnView(
         language="en",
         user_text="I am Lu Lin.",
@@ -35,18 +35,18 @@ async def run(answer):
         detection=Detection(context="An introduction."),
         summary="Nothing yet.",
     )
-    books = await keep_books_at_once(asker, view)
-    return books, asker
+    books = await ask_bookkeeping(llm, view)
+    return books, llm
 
 
 async def test_one_fast_call_keeps_both_books():
     """The delta and the notes with proof come of one answer; a note without is counted."""
-    books, asker = await run({"movement": MOVEMENT, "memory": MEMORY})
+    books, llm = await run({"movement": MOVEMENT, "memory": MEMORY})
     assert books.delta.trust == 0.3
     assert [note.text for note in books.memory.notes] == ["Her name is Lu Lin."]
     assert (books.memory.dropped_notes, books.memory.dropped_reasons) == (1, ("not_verbatim",))
     assert not books.degradations
-    (call,) = asker.calls
+    (call,) = llm.calls
     assert (call.role, call.purpose) == (Role.FAST, Purpose.FUSE)
     fields = json.loads(call.messages[-1].content)
     assert fields["detection"]["context"] == "An introduction."

@@ -19,8 +19,8 @@ from nodes.fused_calls import (
     FUSED_THINKING,
     ReplyingAnswer,
     ThinkingAnswer,
-    reply_at_once,
-    think_at_once,
+    ask_reply,
+    ask_thinking,
 )
 from nodes.inner_monologue import MonologueAnswer
 from nodes.phrases import style_phrase
@@ -61,14 +61,14 @@ REPLY = {"thought": "Again?", "reply": "Not far. Ten minutes."}
 
 async def test_one_main_call_thinks_for_three():
     """The parts become the records of the three nodes; the call has no lease."""
-    asker = ScriptedLLM({Purpose.FUSE: WHOLE})
-    thoughts = await think_at_once(asker, VIEW)
+    llm = ScriptedLLM({Purpose.FUSE: WHOLE})
+    thoughts = await ask_thinking(llm, VIEW)
     assert thoughts.detection.signals == (Signal.QUESTION,)
     assert thoughts.monologue.thought == "Again?"
     assert thoughts.plan == ResponsePlan(goals=("Say how far it is",))
     assert thoughts.reply is None
     assert not thoughts.degradations
-    (call,) = asker.calls
+    (call,) = llm.calls
     assert (call.role, call.purpose, call.lease) == (Role.MAIN, Purpose.FUSE, None)
     fields = json.loads(call.messages[-1].content)
     assert (fields["mode"], fields["mood"]) == ("guarded", "busy")
@@ -77,10 +77,10 @@ async def test_one_main_call_thinks_for_three():
 
 async def test_the_call_that_replies_sees_memories_and_style_and_draws_on_the_lease():
     """It is the call that the reply must have."""
-    asker = ScriptedLLM({Purpose.FUSE: REPLY})
-    thoughts = await reply_at_once(asker, VIEW)
+    llm = ScriptedLLM({Purpose.FUSE: REPLY})
+    thoughts = await ask_reply(llm, VIEW)
     assert thoughts.reply == "Not far. Ten minutes."
-    (call,) = asker.calls
+    (call,) = llm.calls
     assert (call.role, call.purpose, call.lease) == (Role.MAIN, Purpose.FUSE, REPLY_LEASE)
     fields = json.loads(call.messages[-1].content)
     assert fields["memories"] == [{"user": "She walks a lot."}]
@@ -90,7 +90,7 @@ async def test_the_call_that_replies_sees_memories_and_style_and_draws_on_the_le
 
 async def test_a_reply_asks_for_nothing_that_rules_can_find():
     """Detection and feeling come by rule, the thought from the model, and there is no plan."""
-    thoughts = await reply_at_once(ScriptedLLM({Purpose.FUSE: REPLY}), VIEW)
+    thoughts = await ask_reply(ScriptedLLM({Purpose.FUSE: REPLY}), VIEW)
     assert thoughts.detection == detect_by_rules(VIEW.user_text, "en")
     assert thoughts.monologue.thought == "Again?"
     assert thoughts.monologue.feeling
@@ -100,7 +100,7 @@ async def test_a_reply_asks_for_nothing_that_rules_can_find():
 
 async def test_without_a_usable_reply_all_is_asked_apart():
     """A blank reply is no answer: every node asks for itself and the search runs."""
-    thoughts = await reply_at_once(ScriptedLLM({Purpose.FUSE: {"reply": " "}}), VIEW)
+    thoughts = await ask_reply(ScriptedLLM({Purpose.FUSE: {"reply": " "}}), VIEW)
     assert (thoughts.detection, thoughts.reply) == (None, None)
     (row,) = thoughts.degradations
     assert (row.node, row.reason) == ("detection", "invalid")
@@ -109,8 +109,8 @@ async def test_without_a_usable_reply_all_is_asked_apart():
 @pytest.mark.parametrize("gone", ["detection", "monologue", "plan"])
 async def test_a_part_without_use_is_left_to_its_node(gone):
     """The others stand, and the degradation names who will ask."""
-    asker = ScriptedLLM({Purpose.FUSE: {**WHOLE, gone: {"thought": 7, "tone": "dry"}}})
-    thoughts = await think_at_once(asker, VIEW)
+    llm = ScriptedLLM({Purpose.FUSE: {**WHOLE, gone: {"thought": 7, "tone": "dry"}}})
+    thoughts = await ask_thinking(llm, VIEW)
     parts = (thoughts.detection, thoughts.monologue, thoughts.plan)
     assert sum(found is None for found in parts) == 1
     (row,) = thoughts.degradations

@@ -241,11 +241,11 @@ async def evaluate(
         ConfigError: when the settings cannot work.
         CallError: a fatal one other than a call that is not recorded.
     """
-    book = starting_book(recording, past, shelf)
+    memory = starting_book(recording, past, shelf)
     player = CounterfactualRecorder(tape, StandInAnswers(tape))
     with tempfile.TemporaryDirectory(prefix="callwise-") as name:
         opened = recording.app.open(
-            settings, folder=Path(name), recorder=player, is_offline=True, book=book
+            settings, folder=Path(name), recorder=player, is_offline=True, memory=memory
         )
         async with opened as session:
             evaluation = _Evaluation(session, player, past, counts_across=_limits_span(settings))

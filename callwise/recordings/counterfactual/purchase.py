@@ -212,7 +212,7 @@ async def buy_turns(
         lanes.setdefault(turn.memory_owner, []).append(turn)
     waiting = iter(lanes.values())
     buyer = Buyer(tape, recorder, purse)
-    book = starting_book(recording, past, shelf)
+    memory = starting_book(recording, past, shelf)
 
     async def work(session: Session) -> None:
         for lane in waiting:
@@ -220,7 +220,7 @@ async def buy_turns(
 
     with tempfile.TemporaryDirectory(prefix="callwise-") as name, _learned(recording, Path(name)):
         async with recording.app.open(
-            settings, folder=Path(name), recorder=buyer, book=book
+            settings, folder=Path(name), recorder=buyer, memory=memory
         ) as session:
             try:
                 async with asyncio.TaskGroup() as workers:
