@@ -1,7 +1,7 @@
-"""What one turn asks in each scenario: the pipeline run on answers by form, and the search's plan.
+"""Scenarios of one turn: the pipeline run on answers by form, and the search's plan.
 
 The plain loop runs every node but the search against a client that answers by form, and once
-more against one whose answers cannot be read, for the worst case; what was asked is read from the
+more against one whose answers cannot be read, for the worst case; the calls are read from the
 ledger. The calls of the search are those of `lats.plan`, which runs the search alone, and its
 worst case is a written bound.
 
@@ -9,9 +9,9 @@ Where calls are fused, every scenario has the fused ones, and `worst` also has t
 that follow when they fail. Where a turn may be wound down, the scenarios are of a turn that finds
 the whole budget, and `worst` bounds every form of it.
 
-Under a cap a failure moves calls of the search from one kind to another: a judge that is not asked
-leaves room for a candidate, a repair takes the place of a later call. So the worst case of a capped
-search is several ways of spending the cap (`worst_ways`), of which each bounds something.
+Under a cap a failure shifts calls of the search from one kind to another: a judge that is not
+asked leaves a call for a candidate, a repair takes the place of a later call. So the worst case of a
+capped search is several ways of spending the cap (`worst_ways`), of which each bounds something.
 """
 
 import asyncio
@@ -39,11 +39,9 @@ from callwise.plans.bound import (
 )
 from callwise.plans.dry_run import FormClient, steps_by_node
 from callwise.plans.turn_plan import ScenarioPlan, TurnPlan
-from graph.context import TurnContext
-from graph.drivers import run_step
-from graph.engine import make_engine
-from graph.fusing import Fusion, fusing_for, is_limited, room_at_start
-from graph.order import predecessors
+from graph.drivers import predecessors, run_step
+from graph.engine import TurnContext, make_engine
+from graph.fusing import Fusion, calls_at_start, fusing_for, is_limited
 from graph.settings import BudgetKnobs, FuseKnobs, PipelineSettings, SamplingKnobs, sampling_of
 from graph.state import TurnState
 from graph.steps import QUESTIONS, STEPS
@@ -108,8 +106,8 @@ def _tokens_of(call: Call) -> tuple[int, int]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
-    """What a turn asked in a dry run.
+class _DryRun:
+    """Calls of a turn in a dry run.
 
     Args:
         steps: of each node but the search.
@@ -120,36 +118,25 @@ class _Asked:
     searched: bool
 
 
-async def _found(_state: TurnState, _context: TurnContext) -> Mapping[str, Any]:
-    """Stand in for the search, whose calls are planned apart."""
-    return {"draft": "text", "planned_bubbles": [Bubble(text="text", delay_seconds=1.0)]}
-
-
-async def _found_without_bubbles(_state: TurnState, _context: TurnContext) -> Mapping[str, Any]:
-    return {"draft": "text"}
-
-
-async def _asked(settings: PipelineSettings, *, is_readable: bool) -> _Asked:
-    """Return what a turn without limits asks, run by a plain loop.
+async def _dry_run(settings: PipelineSettings, *, is_readable: bool) -> _DryRun:
+    """Return the calls of a turn without limits, run by a plain loop.
 
     Args:
-        settings: the knobs; their `fuse` says which nodes ask together.
+        settings: the knobs; their `fuse` decides which nodes ask together.
         is_readable: whether answers have the form asked for. Where they have not, the search
             leaves no bubbles either.
     """
+    planned = [Bubble(text="text", delay_seconds=1.0)] if is_readable else []
+
+    async def found(_state: TurnState, _context: TurnContext) -> Mapping[str, Any]:
+        """Return a search's result; its calls are planned apart."""
+        return {"draft": "text", "planned_bubbles": planned}
+
     client = FormClient(_tokens_of, is_readable=is_readable)
     endpoints = {role: Endpoint(name="plan", model="plan", client=client) for role in Role}
     rows: list[LedgerRow] = []
     memory = ConversationMemory(SnapshotBackend())
-    engine = make_engine(
-        settings,
-        endpoints,
-        memory,
-        recorder=None,
-        cache=None,
-        sinks=(rows.append,),
-        is_offline=True,
-    )
+    engine = make_engine(settings, endpoints, memory, sinks=(rows.append,), is_offline=True)
     context = TurnContext(engine)
     state = TurnState(requested_turn=0, user_text="text")
     engine.open_turn(state.identity, 0)
@@ -157,21 +144,21 @@ async def _asked(settings: PipelineSettings, *, is_readable: bool) -> _Asked:
     for name, waits_for in predecessors(overlap=settings.overlap, fuse=settings.fuse).items():
         step, seen = STEPS[name], state
         if name == _NODE and _NODE not in state.answered:
-            searched, step = True, _found if is_readable else _found_without_bubbles
+            searched, step = True, found
         if name == "memory_retriever":  # a memory that reaches further back than what is shown
             seen = state.model_copy(update={"version": state.shown_turns + 1})
         state = state.model_copy(update=await run_step(name, step, waits_for, seen, context))
     engine.close()
     await engine.budgeter.aclose()
-    return _Asked(steps_by_node(rows), searched)
+    return _DryRun(steps_by_node(rows), searched)
 
 
-def _run(settings: PipelineSettings, fusing: Fusion, *, is_readable: bool) -> _Asked:
-    """Return what a turn asks under some fusing; also where a loop is running already."""
+def _run(settings: PipelineSettings, fusing: Fusion, *, is_readable: bool) -> _DryRun:
+    """Return a turn's calls under some fusing; also where a loop is running already."""
     fuse = settings.fuse.model_dump() | fusing.model_dump(exclude={"wound_down"})
     free = settings.model_copy(update={"budget": BudgetKnobs(), "fuse": FuseKnobs(**fuse)})
     with ThreadPoolExecutor(1) as pool:
-        return pool.submit(asyncio.run, _asked(free, is_readable=is_readable)).result()
+        return pool.submit(asyncio.run, _dry_run(free, is_readable=is_readable)).result()
 
 
 def _prices(endpoints: Mapping[Role, EndpointSettings]) -> dict[Role, Prices]:
@@ -196,31 +183,29 @@ def _limited(call: PlannedCall, sampling: Mapping[str, SamplingKnobs]) -> Planne
 
 
 def _turn_steps(
-    settings: PipelineSettings, asked: _Asked, search: Step, *, max_repairs: int = 0
+    settings: PipelineSettings, dry_run: _DryRun, search: Step, *, max_repairs: int = 0
 ) -> Step:
-    """Return a turn's steps: those that were asked, and a search in its place."""
+    """Return a turn's steps: those of the dry run, and a search in its place."""
     waits = predecessors(overlap=settings.overlap, fuse=settings.fuse)
-    parts = {name: asked.steps.get(name, InSequence()) for name in waits}
-    if asked.searched:
+    parts = {name: dry_run.steps.get(name, InSequence()) for name in waits}
+    if dry_run.searched:
         limited = with_calls(search, lambda call: _limited(call, settings.sampling))
         parts[_NODE] = with_repairs(limited, max_repairs)
     return Network(parts, waits)
 
 
 def plan_turn(settings: PipelineSettings, *, explicit: Collection[str] | None = None) -> TurnPlan:
-    """Return what one turn will ask.
+    """Return the calls of one turn, by scenario.
 
-    Scenarios: the four of the search, and how the default differs where the stage of
-    the relationship sets the search's knobs. `worst` bounds them all.
+    Scenarios: the four of the search, and the default's differences where the stage of
+    the relationship sets the search's knobs. `worst` is a bound on them all.
 
     Args:
-        settings: the knobs.
-        explicit: names of the search's knobs that a stage must leave alone; see
-            `lats.stage.with_stage`.
+        explicit: names of the search's knobs that a stage must leave alone; see `with_stage`.
     """
     knobs = settings.search
     staged = staged_knobs(knobs, explicit)
-    fusing = fusing_for(settings, room_at_start(settings))
+    fusing = fusing_for(settings, calls_at_start(settings))
     answered = _run(settings, fusing, is_readable=True)
     scenarios = []
     for scenario in Scenario:
@@ -272,7 +257,7 @@ _CALLS: Mapping[ActionKind, tuple[Role, Purpose]] = MappingProxyType(
         ActionKind.JUDGE_LIST: (Role.JUDGE, Purpose.JUDGE),
     }
 )
-"""Who answers each kind, and what for. The first generation is a plan: see `_calls`."""
+"""Role and purpose of each kind of action. The first generation is a plan: see `_calls`."""
 
 _WITHIN_CAP = frozenset({ActionKind.GENERATE, ActionKind.REFINE, ActionKind.JUDGE_LIST})
 """Kinds whose repairs come out of the search's own cap."""
@@ -308,7 +293,7 @@ def _calls(planned: PlannedCalls, knobs: SearchKnobs, *, is_first: bool) -> list
     )
     calls = [call] * planned.count_calls
     if is_first and planned.kind is ActionKind.GENERATE:
-        # The call that the reply must have; those beside it could be done without.
+        # The call that the reply must have; the others of its round could be done without.
         calls[0] = replace(
             call,
             purpose=Purpose.PLAN,
@@ -338,12 +323,10 @@ def worst_ways(
 ) -> tuple[Step, ...]:
     """Return ways in which a search may spend most, the one of most calls and rounds first.
 
-    Whatever a model answers, each node, role and purpose asks at most as much as in one of
-    them.
+    For any answers, each node, role and purpose asks at most as much as in one of them.
 
     Args:
-        knobs: of the search.
-        staged: the same as each stage sets them; see `staged_knobs`.
+        staged: the knobs as each stage sets them; see `staged_knobs`.
         max_repairs: times that a wrong answer is asked again. Those of kinds within the cap
             are in the result; `with_repairs` adds the others.
     """
@@ -385,11 +368,10 @@ def _within(knobs: SearchKnobs, max_repairs: int) -> list[Step]:
 
 
 def staged_knobs(knobs: SearchKnobs, explicit: Collection[str] | None) -> dict[str, SearchKnobs]:
-    """Return the knobs as each stage sets them; none when stages have no say.
+    """Return the knobs as each stage sets them; none where stages may set none.
 
     Args:
-        knobs: of the search.
-        explicit: names that a stage must leave alone; see `lats.stage.with_stage`.
+        explicit: names that a stage must leave alone; see `with_stage`.
     """
     if knobs.stage_presets == "off":
         return {}

@@ -1,4 +1,4 @@
-"""How the agent's mood moves in one turn: pleasure, arousal, dominance, busyness.
+"""Update of the agent's mood in one turn: pleasure, arousal, dominance, busyness.
 
 One turn is three steps, for each dimension alone:
 
@@ -13,7 +13,7 @@ a general framework (1996). The places of the feelings are rounded readings of h
 octants (exuberant, docile, hostile, ...); the rates are ours.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from nodes.records import Detection, Monologue, Mood, Relationship, Signal
 
@@ -26,14 +26,13 @@ PULL = 0.5
 """How much of the way to its target a mood goes in one turn, before the cap."""
 
 MAX_STEP = 0.3
-"""Most that one dimension moves in one turn."""
+"""Largest change of one dimension in one turn."""
 
 REST_BUSYNESS = 0.2
 
 
-@dataclass(frozen=True, slots=True)
-class _Feeling:
-    """Where a feeling lies, and the words that name it in either language."""
+class _Feeling(NamedTuple):
+    """The place of a feeling, and the words that name it in either language."""
 
     pleasure: float
     arousal: float
@@ -42,16 +41,13 @@ class _Feeling:
 
 
 # More specific words first: the first feeling with a word in the text is taken.
+# fmt: off
 _FEELINGS: tuple[_Feeling, ...] = (
     _Feeling(-0.5, 0.6, 0.3, ("angry", "annoyed", "irritat", "furious", "生气", "恼火", "愤怒")),
     _Feeling(-0.6, 0.6, -0.5, ("afraid", "anxious", "nervous", "worried", "害怕", "担心", "紧张")),
     _Feeling(-0.6, 0.1, -0.4, ("hurt", "offended", "insulted", "受伤", "委屈", "难堪")),
-    _Feeling(
-        -0.6,
-        -0.3,
-        -0.3,
-        ("sad", "unhappy", "lonely", "disappoint", "难过", "伤心", "不开心", "失落"),
-    ),
+    _Feeling(-0.6, -0.3, -0.3,
+             ("sad", "unhappy", "lonely", "disappoint", "难过", "伤心", "不开心", "失落")),
     _Feeling(-0.3, -0.4, -0.1, ("bored", "tired", "weary", "无聊", "疲惫", "累")),
     _Feeling(0.1, 0.3, -0.4, ("embarrass", "shy", "flustered", "害羞", "尴尬", "不好意思")),
     _Feeling(0.7, 0.6, 0.3, ("excited", "delighted", "thrilled", "激动", "兴奋", "惊喜")),
@@ -61,26 +57,21 @@ _FEELINGS: tuple[_Feeling, ...] = (
     _Feeling(0.1, 0.2, -0.3, ("confused", "puzzled", "unsure", "困惑", "疑惑", "不确定")),
     _Feeling(0.3, -0.4, 0.2, ("calm", "relaxed", "content", "at ease", "平静", "放松", "安心")),
 )
+# fmt: on
 
 
 def _felt(feeling: str) -> tuple[float, float, float]:
     """Return the place of the feeling that a text names; the origin when it names none."""
     lowered = feeling.casefold()
-    for known in _FEELINGS:
-        if any(word in lowered for word in known.words):
-            return known.pleasure, known.arousal, known.dominance
-    return 0.0, 0.0, 0.0
+    named = (known for known in _FEELINGS if any(word in lowered for word in known.words))
+    return next(named, _Feeling(0.0, 0.0, 0.0, ()))[:3]
 
 
-def _moved(before: float, rest: float, target: float, elapsed_turns: int) -> float:
+def _moved(before: float, rest: float, drawn_to: float, elapsed_turns: int) -> float:
     settled = rest + (before - rest) * DECAY**elapsed_turns
-    wanted = settled + PULL * (target - settled)
+    wanted = settled + PULL * (max(-1.0, min(1.0, drawn_to)) - settled)
     step = max(-MAX_STEP, min(MAX_STEP, wanted - before))
     return round(before + step, 4)
-
-
-def _signed(value: float) -> float:
-    return max(-1.0, min(1.0, value))
 
 
 def update_mood(
@@ -95,9 +86,7 @@ def update_mood(
 
     Args:
         mood: the mood before.
-        detection: what was found in the user's message.
-        monologue: what the agent thinks; its `feeling` names where it is drawn to.
-        relationship: how the agent stands to the user.
+        monologue: its `feeling` names the place that the mood is drawn to.
         elapsed_turns: turns since `mood` was set; 0 does not decay.
 
     Raises:
@@ -113,29 +102,19 @@ def update_mood(
     rest_dominance = 0.3 * relationship.power
     urgency = 0.5 if Signal.URGENCY in detection.signals else 0.0
     leaving = 0.3 if Signal.FAREWELL in detection.signals else 0.0
-    return Mood(
-        pleasure=_moved(
-            mood.pleasure,
+    # The resting point of each dimension, and where this turn draws it.
+    pulls = {
+        "pleasure": (
             rest_pleasure,
-            _signed(rest_pleasure + shared * detection.sentiment + pleasure - 0.8 * hostility),
-            elapsed_turns,
+            rest_pleasure + shared * detection.sentiment + pleasure - 0.8 * hostility,
         ),
-        arousal=_moved(
-            mood.arousal,
-            0.0,
-            _signed(shared * detection.arousal + arousal + 0.5 * hostility),
-            elapsed_turns,
-        ),
-        dominance=_moved(
-            mood.dominance,
-            rest_dominance,
-            _signed(rest_dominance + dominance - 0.3 * hostility),
-            elapsed_turns,
-        ),
-        busyness=_moved(
-            mood.busyness,
-            REST_BUSYNESS,
-            min(1.0, REST_BUSYNESS + urgency + leaving),
-            elapsed_turns,
-        ),
+        "arousal": (0.0, shared * detection.arousal + arousal + 0.5 * hostility),
+        "dominance": (rest_dominance, rest_dominance + dominance - 0.3 * hostility),
+        "busyness": (REST_BUSYNESS, REST_BUSYNESS + urgency + leaving),
+    }
+    return Mood(
+        **{
+            name: _moved(getattr(mood, name), rest, drawn_to, elapsed_turns)
+            for name, (rest, drawn_to) in pulls.items()
+        }
     )

@@ -1,7 +1,7 @@
-"""What the agent remembers that bears on the user's words. No language model is asked.
+"""Memory retriever: memories that are relevant to the user's words. No language model is asked.
 
-An adapter over memory's ranking: by words always, and by vectors as well where an
-llm for embeddings is given.
+An adapter over memory's ranking: by words always, and by vectors as well where an LLM for
+embeddings is given.
 """
 
 from callwise.calls import LLM, Call, CallError, Purpose, Role
@@ -11,12 +11,7 @@ from nodes.prompt import clip
 from nodes.question import degradation_of
 from nodes.records import Degradation, MemoryLine
 
-__all__ = [
-    "MAX_EMBEDDED_CHARS",
-    "MAX_SAID_CHARS",
-    "embed_text",
-    "retrieve_memories",
-]
+__all__ = ["MAX_EMBEDDED_CHARS", "MAX_SAID_CHARS", "embed_text", "retrieve_memories"]
 
 MAX_EMBEDDED_CHARS = 4000
 """Longest text that is embedded, in characters; common models read little more."""
@@ -25,12 +20,7 @@ MAX_EMBEDDED_CHARS = 4000
 async def embed_text(
     llm: LLM, text: str, *, node: str
 ) -> tuple[Embedding | None, Degradation | None]:
-    """Return a text's vector, or why there is none.
-
-    Args:
-        llm: who reaches the embedding model.
-        text: what to embed; a blank one needs no call and has no vector.
-        node: the asking node.
+    """Return a text's vector, or why there is none. A blank text needs no call and has none.
 
     Raises:
         CallError: a fatal one.
@@ -58,7 +48,6 @@ MAX_NOTES = 2
 
 
 def _line(recalled: RecalledTurn) -> MemoryLine:
-    """Return one remembered turn: when, who said what, and what was noted."""
     entry = recalled.entry
     return MemoryLine(
         turn=entry.turn,
@@ -79,19 +68,16 @@ async def retrieve_memories(
     shown_turns: int = 0,
     embedder: LLM | None = None,
 ) -> tuple[tuple[MemoryLine, ...], Degradation | None]:
-    """Return the memories that bear on the user's words, most relevant first.
+    """Return the memories that are relevant to the user's words, most relevant first.
 
     Args:
-        memory: the memory.
-        agent_user: whose memory, about whom.
-        version: the memory's version that the turn stands on; later turns have no part.
-        user_text: what the user said.
+        version: the memory's version at the turn's start; later turns are left out.
         max_lines: how many at most; 0 retrieves nothing and asks nothing.
-        shown_turns: how many of the last turns stand in the prompt already.
+        shown_turns: how many of the last turns the prompt shows already.
         embedder: asks one embedding call to rank by vectors too; None asks none.
 
     Returns:
-        The lines, and why vectors took no part where they should have.
+        The lines, and why vectors were not used where they should have been.
 
     Raises:
         StoreFailed: when memory cannot be read.

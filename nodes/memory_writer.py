@@ -1,7 +1,7 @@
-"""The turn's last step: everything that it changed is kept, all of it or nothing.
+"""Memory writer: the turn's last step, which keeps all of its changes or none.
 
 An adapter over memory's commit, which keeps the same turn once however often it is
-told. So a run that was cut off can simply run its last turn again.
+committed. So a run that was cut off can simply run its last turn again.
 """
 
 from collections.abc import Sequence
@@ -21,22 +21,14 @@ NODE = "memory_writer"
 
 
 class WrittenTurn(FrozenRecord):
-    """What a commit did."""
+    """The result of a commit."""
 
     version: int = Field(ge=1)
     """The memory's version that the turn made."""
     was_new: bool
     """False when the turn had been kept before; then nothing changed."""
     dropped_notes: int = Field(ge=0)
-    """Notes left out since their evidence does not stand verbatim in the turn."""
-
-
-def _new_notes(
-    notes: Sequence[NoteDraft], user_text: str, reply: str
-) -> tuple[tuple[NewNote, ...], int]:
-    drafted = [NewNote(note.text, note.evidence, note.kind) for note in notes]
-    kept = tuple(note for note in drafted if note.is_quoted_from(user_text, reply))
-    return kept, len(drafted) - len(kept)
+    """Notes left out since their evidence is not verbatim in the turn."""
 
 
 async def write_turn(
@@ -57,21 +49,16 @@ async def write_turn(
     """Keep a finished turn. Nothing may be changed after it.
 
     Args:
-        memory: the memory.
-        agent_user: whose memory, about whom.
-        conversation_id: the conversation.
-        turn: its number there. Starts at 0.
-        version: the memory's version that the turn stood on.
-        user_text: what the user said.
-        reply: what the user was shown.
-        relation: how the two stand after the turn.
+        turn: its number in the conversation. Starts at 0.
+        version: the memory's version at the turn's start.
+        relation: after the turn.
         time: when the user wrote, ISO 8601; None when not known.
-        notes: what was learnt; those that quote what was not said are left out.
+        notes: those that quote what was not said are left out.
         new_summary: of everything so far; empty keeps the old one.
         embedder: asks one embedding call, so that vectors find the turn later.
 
     Returns:
-        What was done, and why the turn has no vector where it should have one.
+        The result, and why the turn has no vector where it should have one.
 
     Raises:
         MemoryConflict: when another turn was kept since this one was loaded.
@@ -81,7 +68,8 @@ async def write_turn(
     embedding, degradation = None, None
     if embedder is not None:
         embedding, degradation = await embed_text(embedder, f"{user_text}\n{reply}", node=NODE)
-    kept, dropped = _new_notes(notes, user_text, reply)
+    drafted = [NewNote(note.text, note.evidence, note.kind) for note in notes]
+    kept = tuple(note for note in drafted if note.is_quoted_from(user_text, reply))
     result = await memory.commit(
         TurnCommit(
             agent_user=agent_user,
@@ -97,5 +85,6 @@ async def write_turn(
             embedding=embedding,
         )
     )
+    dropped = len(drafted) - len(kept)
     written = WrittenTurn(version=result.version, was_new=result.was_new, dropped_notes=dropped)
     return written, degradation

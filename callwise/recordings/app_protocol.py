@@ -226,7 +226,7 @@ class TellsTrust(Protocol):
 
 @runtime_checkable
 class SnapshotStart(App, Protocol):
-    """An app whose memory is given, so that other settings can start from one past."""
+    """An app that can be given a memory, so that other settings can start from one past."""
 
     def open(
         self,
@@ -238,7 +238,7 @@ class SnapshotStart(App, Protocol):
         keep_checkpoints: bool = False,
         memory: "ConversationMemory | None" = None,
     ) -> AbstractAsyncContextManager[Session]:
-        """Open a session whose memory is `memory`, or lives in `folder`."""
+        """Open a session on `memory`, or on a memory in `folder`."""
         ...
 
 

@@ -13,11 +13,11 @@ from callwise.calls.errors import ConfigError
 from graph.app import app
 from graph.fusing import (
     Fusion,
+    calls_at_start,
     fusing_as_set,
     fusing_for,
     is_limited,
     needed_calls,
-    room_at_start,
     steps_down,
 )
 from graph.settings import BudgetKnobs, FuseKnobs, MemoryKnobs, PipelineSettings, ProcessorKnobs
@@ -171,8 +171,8 @@ def test_the_room_at_the_start_is_the_tightest_limit() -> None:
     budget = BudgetKnobs(
         run=Limits(max_calls=50), conversation=Limits(max_requests=9), turn=Limits(max_calls=12)
     )
-    assert room_at_start(PipelineSettings(budget=budget)) == 9
-    assert room_at_start(PipelineSettings(budget=BudgetKnobs(turn=Limits(max_tokens=9)))) is None
+    assert calls_at_start(PipelineSettings(budget=budget)) == 9
+    assert calls_at_start(PipelineSettings(budget=BudgetKnobs(turn=Limits(max_tokens=9)))) is None
 
 
 @pytest.mark.parametrize("knobs", [{"reply": True}, {"reply": True, "bookkeeping": True}])

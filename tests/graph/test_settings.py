@@ -22,8 +22,9 @@ from callwise.shipped import configs_folder
 from graph.app import app
 from graph.drivers import build_graph
 from graph.engine import endpoints_of, make_engine
+from graph.pipeline_llm import sampled
 from graph.session import ReplySession
-from graph.settings import SAMPLING_PURPOSES, PipelineSettings, SamplingKnobs, sampled
+from graph.settings import SAMPLING_PURPOSES, PipelineSettings, SamplingKnobs
 
 
 def _knobs(*overrides: str) -> PipelineSettings:
@@ -72,7 +73,7 @@ def test_reasoning_effort_may_be_the_word_none() -> None:
     assert sampled(asked, nothing).sampling.reasoning_effort is None
 
 
-def test_resamples_have_seeds_of_their_own() -> None:
+def test_resamples_have_different_seeds() -> None:
     """Otherwise an endpoint that honours them would answer each alike."""
     knobs = {"default": SamplingKnobs(seed=5)}
     seeds = [

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from callwise.calls import Purpose, Role
 from callwise.testing.fakes import ScriptedLLM
-from nodes.evolver import DELTA_NAMES, EVOLVING, RelationshipDelta, evolve_by_rules
+from nodes.evolver import EVOLVING, MAX_RISES, RelationshipDelta, evolve_by_rules
 from nodes.records import Detection, Persona, Relationship, Signal
 from nodes.turn import TurnView
 
@@ -54,7 +54,7 @@ def test_the_rules_know_good_from_bad():
     assert confided.closeness > 0.0 < confided.trust
     assert attacked.liking < -0.5 > attacked.warmth
     assert tricked.trust == -0.5
-    assert all(getattr(ordinary, name) == 0.0 for name in DELTA_NAMES)
+    assert all(getattr(ordinary, name) == 0.0 for name in MAX_RISES)
     assert ordinary.reason
 
 

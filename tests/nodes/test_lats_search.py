@@ -29,8 +29,7 @@ from nodes.records import (
     Stage,
 )
 from nodes.search.action_answers import AssistantCheck, Judgement, RootPlan, Variant, Variants
-from nodes.search.action_calls import REPLY_LEASE
-from nodes.search_material import SearchMaterial
+from nodes.search.action_calls import REPLY_LEASE, SearchMaterial, goal_of
 from nodes.turn import TurnView
 
 MATERIAL = SearchMaterial(
@@ -126,9 +125,9 @@ async def test_the_default_search_asks_five_of_main_and_six_of_the_judge():
     roles = [call.role for call in llm.calls]
     assert (roles.count(Role.MAIN), roles.count(Role.JUDGE), len(llm.rounds)) == (5, 6, 11)
     assert not any(call.speculative for call in llm.calls)
-    assert outcome.stop_reason is StopReason.ROLLOUTS_DONE
+    assert outcome.result.stop_reason is StopReason.ROLLOUTS_DONE
     assert outcome.reply is not None
-    assert outcome.goal == "make peace"
+    assert goal_of(outcome.result.tree, outcome.result.best.node_id) == "make peace"
     assert outcome.degradation is None
 
 
@@ -146,19 +145,19 @@ async def test_a_prefetch_travels_with_the_roots_judgement_and_is_marked():
     purposes = [[call.purpose for call in together] for together in llm.rounds]
     assert purposes == [[Purpose.PLAN], [Purpose.JUDGE, Purpose.EXPAND]]
     assert [call.speculative for call in llm.calls] == [False, False, True]
-    assert outcome.stop_reason is StopReason.EARLY_EXIT
+    assert outcome.result.stop_reason is StopReason.EARLY_EXIT
     assert outcome.reply == "Nice try. Tea?"
 
 
-async def test_untrusted_text_stands_only_in_the_one_json_object():
+async def test_untrusted_text_is_only_in_the_one_json_object():
     """The instructions are the same for every turn, so that a prompt cache serves them."""
     llm = ScriptedSearchLLM()
     await _search(llm, assistant_check_top_n=1)
     for call in llm.calls:
         system, user = call.messages
         assert (system.role, user.role) == ("system", "user")
-        assert MATERIAL.user_text not in system.content
-        assert json.loads(user.content)["chat"][-1] == {"user": MATERIAL.user_text}
+        assert MATERIAL.view.user_text not in system.content
+        assert json.loads(user.content)["chat"][-1] == {"user": MATERIAL.view.user_text}
     systems = {call.messages[0].content for call in llm.calls}
     assert len(systems) == 4
 
@@ -216,7 +215,9 @@ async def test_it_winds_down_and_is_never_refused(max_calls):
     assert llm.spent <= max_calls
     assert outcome.result.failed == {}
     is_enough = max_calls >= 10
-    assert outcome.stop_reason is (StopReason.ROLLOUTS_DONE if is_enough else StopReason.BUDGET)
+    assert outcome.result.stop_reason is (
+        StopReason.ROLLOUTS_DONE if is_enough else StopReason.BUDGET
+    )
 
 
 @pytest.mark.parametrize(
@@ -235,7 +236,7 @@ async def test_any_limit_that_is_used_up_winds_it_down(advisory):
     llm.advisory = lambda: advisory
     outcome = await _search(llm)
     assert len(llm.calls) == 1
-    assert (outcome.reply, outcome.stop_reason) == ("Nice try. Tea?", StopReason.BUDGET)
+    assert (outcome.reply, outcome.result.stop_reason) == ("Nice try. Tea?", StopReason.BUDGET)
 
 
 @pytest.mark.parametrize(
@@ -268,7 +269,7 @@ async def test_a_cap_of_nothing_leaves_no_reply_and_asks_nothing():
     llm = ScriptedSearchLLM()
     outcome = await _search(llm, max_calls=0)
     assert llm.calls == []
-    assert outcome.stop_reason is StopReason.CAP
+    assert outcome.result.stop_reason is StopReason.CAP
     assert "max_calls" in outcome.degradation.detail
 
 
@@ -348,4 +349,4 @@ async def test_gates_are_the_knobs_ones():
     """A lower bar stops a middling root."""
     gates = EarlyExitKnobs(min_root_score=0.5)
     outcome = await _search(ScriptedSearchLLM(), early_exit=gates)
-    assert outcome.stop_reason is StopReason.EARLY_EXIT
+    assert outcome.result.stop_reason is StopReason.EARLY_EXIT

@@ -13,8 +13,7 @@ from lats.reflection import Guideline
 from lats.result import StopReason
 from lats.search_knobs import ReflectionKnobs, SearchKnobs
 from nodes.lats_search import SearchLimits, search_reply
-from nodes.search.action_calls import REPLY_LEASE
-from nodes.search_material import SearchMaterial
+from nodes.search.action_calls import REPLY_LEASE, SearchMaterial, goal_of
 from nodes.turn import TurnView
 
 POLICIES = ["best_of_n", "listwise", "halving", "posterior_uct", "auto"]
@@ -90,9 +89,9 @@ def _llm(write=_candidates, judge=_scores, **fields):
     return ScriptedLLM(answers, **fields)
 
 
-def _search(llm, *, guidelines=(), bounds=None, **knobs):
+def _search(llm, *, guidelines=(), limits=None, **knobs):
     given = SearchKnobs(**{"policy": "auto", "max_calls": CAP, **knobs})
-    more = {} if bounds is None else {"bounds": bounds}
+    more = {} if limits is None else {"limits": limits}
     return search_reply(llm, knobs=given, material=MATERIAL, guidelines=guidelines, **more)
 
 
@@ -121,10 +120,10 @@ async def test_whatever_a_judge_says_the_search_ends_with_a_reply_that_was_propo
     llm = _llm(judge=judge)
     outcome = await _search(llm, policy=policy)
     assert len(llm.calls) <= CAP
-    assert outcome.stop_reason is not None
+    assert outcome.result.stop_reason is not None
     records = outcome.summary()["candidates"]
     assert outcome.reply in {record["reply"] for record in records}
-    assert outcome.goal == "make peace"
+    assert goal_of(outcome.result.tree, outcome.result.best.node_id) == "make peace"
     assert all(record["mean_score"] is None or 0 <= record["mean_score"] <= 1 for record in records)
 
 
@@ -135,7 +134,7 @@ async def test_a_judge_that_says_nothing_leaves_the_choice_to_the_rules(judge):
     """It is not asked for ever, nothing is built on its silence, and nobody is called sure."""
     llm = _llm(judge=judge)
     outcome = await _search(llm, policy="listwise")
-    assert outcome.stop_reason in {StopReason.UNJUDGED, StopReason.PLAN_DONE}
+    assert outcome.result.stop_reason in {StopReason.UNJUDGED, StopReason.PLAN_DONE}
     assert outcome.result.confidence is None
     assert "refine" not in outcome.summary()["asked"]
     assert len(llm.calls_for(Purpose.JUDGE)) <= 4
@@ -190,7 +189,7 @@ async def test_whatever_a_proposer_brings_the_search_ends(policy, write, reply):
     assert len(llm.calls) <= CAP
     assert outcome.reply == reply
     if reply is None:
-        assert outcome.stop_reason is StopReason.FAILED
+        assert outcome.result.stop_reason is StopReason.FAILED
         assert outcome.degradation.reason in {"invalid", "failed"}
         assert not llm.calls_for(Purpose.JUDGE)
     else:
@@ -202,7 +201,7 @@ async def test_a_cap_of_nothing_asks_nothing(policy):
     """And names the knob."""
     llm = _llm()
     outcome = await _search(llm, policy=policy, max_calls=0)
-    assert (llm.calls, outcome.reply, outcome.stop_reason) == ([], None, StopReason.CAP)
+    assert (llm.calls, outcome.reply, outcome.result.stop_reason) == ([], None, StopReason.CAP)
     assert "search.max_calls" in outcome.degradation.detail
 
 
@@ -303,7 +302,7 @@ async def test_a_limit_that_is_used_up_leaves_the_replys_own_call(advisory):
     llm = _llm(advisory=advisory)
     outcome = await _search(llm, policy="listwise")
     assert [call.lease for call in llm.calls] == [REPLY_LEASE]
-    assert outcome.stop_reason is StopReason.BUDGET
+    assert outcome.result.stop_reason is StopReason.BUDGET
     assert outcome.reply is not None
 
 
@@ -311,14 +310,14 @@ async def test_when_time_is_over_it_stops_with_what_it_has():
     """And says that it was the deadline."""
     llm = _llm(advisory=Remaining(seconds_left=0.0))
     outcome = await _search(llm)
-    assert (len(llm.calls), outcome.stop_reason) == (1, StopReason.DEADLINE)
+    assert (len(llm.calls), outcome.result.stop_reason) == (1, StopReason.DEADLINE)
     assert outcome.reply is not None
 
 
 async def test_what_is_held_for_the_reply_counts_in_the_plan():
     """Five calls left and one held are six, so nothing is wound down."""
     llm = _llm(advisory=Remaining(calls_left=5))
-    outcome = await _search(llm, policy="listwise", bounds=SearchLimits(CAP, 1))
+    outcome = await _search(llm, policy="listwise", limits=SearchLimits(CAP, 1))
     assert outcome.wound_down is None
     outcome = await _search(_llm(advisory=Remaining(calls_left=5)), policy="listwise")
     assert outcome.wound_down == {"planned": 5, "knobs": CAP}

@@ -138,8 +138,8 @@ async def test_the_draft_stays_where_only_white_space_changed():
     assert len(processed.bubbles) == 2
 
 
-@pytest.mark.parametrize("llm", ["auto", "always", "never"])
-async def test_a_blank_draft_has_no_bubbles_and_needs_no_call(llm):
+@pytest.mark.parametrize("asks", ["auto", "always", "never"])
+async def test_a_blank_draft_has_no_bubbles_and_needs_no_call(asks):
     """What stands in for an empty reply is the validator's business."""
     processed, degradation = await run(ScriptedLLM(), draft=" \n", asks=asks)
     assert (processed.bubbles, degradation) == ((), None)

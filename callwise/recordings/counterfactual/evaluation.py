@@ -176,7 +176,7 @@ async def record_past(recording: Recording, tape: ReusableCassette) -> SnapshotB
             folder=Path(name),
             recorder=player,
             is_offline=True,
-            book=ConversationMemory(shelf, max_users=len(recording.inputs)),
+            memory=ConversationMemory(shelf, max_users=len(recording.inputs)),
         )
         async with opened as session:
             for turn in recording.inputs:
