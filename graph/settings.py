@@ -1,7 +1,7 @@
 """Every knob of the reply pipeline, in one model. A preset is a YAML file of these."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     AfterValidator,
@@ -205,6 +205,20 @@ class ReplyKnobs(KnobGroup):
 
 class PipelineSettings(KnobGroup, TrustedSettings):
     """Every knob of the reply pipeline."""
+
+    cut_knobs: ClassVar[Mapping[str, str]] = {
+        "search.assistant_check_max_concurrency": "4 assistant checks are asked together; "
+        "search.assistant_check_top_n sets their number",
+        "search.top_up_similarity": "strategies count as the same from a similarity of 0.6 on; "
+        "search.max_top_ups=0 asks for no more of them",
+        "search.reflection.bar": "a sub-score below 0.3 is a failure; search.reflection.enabled=false "
+        "makes no guidelines",
+        "search.reflection.min_failures": "3 candidates must fail in the same way; "
+        "search.reflection.enabled=false makes no guidelines",
+        "search.reflection.max_guidelines": "the 3 latest guidelines are kept; "
+        "search.reflection.ttl_turns sets how long",
+    }
+    """Knobs of earlier versions, each with its replacement; named when a preset has one."""
 
     preset: str = "classic"
     """Name of the preset that these knobs are of: a shipped one's, or that of its file. Chosen

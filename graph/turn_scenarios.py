@@ -10,8 +10,8 @@ that follow when they fail. Where a turn may be wound down, the scenarios are of
 the whole budget, and `worst` bounds every form of it.
 
 Under a cap a failure shifts calls of the search from one kind to another: a judge that is not
-asked leaves a call for a candidate, a repair takes the place of a later call. So the worst case of a
-capped search is several ways of spending the cap (`worst_ways`), of which each bounds something.
+asked leaves a call for a candidate, a repair takes the place of a later call. So the worst case
+of a capped search is several ways of spending the cap (`worst_ways`), each a bound on something.
 """
 
 import asyncio

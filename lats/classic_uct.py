@@ -39,7 +39,13 @@ from lats.search_knobs import ClassicKnobs
 from lats.search_tree import Candidate, SearchTree
 from lats.similarity import missing_strategies, text_key
 
-__all__ = ["ASSISTANT_CHECK", "MAX_STRATEGIES_USED", "SINGLE", "ClassicUct"]
+__all__ = ["ASSISTANT_CHECK", "CHECKS_PER_ROUND", "MAX_STRATEGIES_USED", "SINGLE", "ClassicUct"]
+
+CHECKS_PER_ROUND = 4
+"""Assistant checks that are asked together."""
+
+TOP_UP_SIMILARITY = 0.6
+"""Similarity from which two strategy tags count as the same strategy."""
 
 MAX_STRATEGIES_USED = 32
 """Most tags that an action carries, the latest ones."""
@@ -180,7 +186,7 @@ def _note_drafts(
         usable = [draft for draft in offered if draft.reply.strip()][: action.k]
         progress.missing = missing_strategies(
             [draft.strategy_tag.strip() for draft in usable],
-            similarity=state.knobs.top_up_similarity,
+            similarity=TOP_UP_SIMILARITY,
         )
 
 
@@ -379,7 +385,7 @@ def _judge(state: ClassicState, remaining: RemainingCalls) -> list[Action]:
 def _check(state: ClassicState, remaining: RemainingCalls) -> list[Action]:
     """Ask for as many assistant checks as may travel together, the last judge call kept."""
     progress = state.progress
-    chunk = progress.to_check[: state.knobs.assistant_check_max_concurrency]
+    chunk = progress.to_check[:CHECKS_PER_ROUND]
     while chunk and short_of(state, remaining, judge=len(chunk) + state.knobs.final_calls):
         chunk.pop()
     if not chunk:

@@ -13,6 +13,7 @@ from enum import StrEnum
 
 from lats.actions import Action, ActionKind, Generate, JudgeList, Refine, Side, side_of
 from lats.answers import Draft, Drafts, Verdict, Verdicts
+from lats.classic_uct import CHECKS_PER_ROUND
 from lats.search import PosteriorSearch
 from lats.search_knobs import ClassicKnobs, SearchKnobs
 from lats.search_state import DEFAULT_CAP
@@ -202,7 +203,7 @@ class _ClassicWalk:
         while checks and not self._fits(checks + knobs.final_calls):
             checks -= 1
         self._ask_in_turns(
-            ActionKind.CHECK_ASSISTANT, checks, knobs.assistant_check_max_concurrency
+            ActionKind.CHECK_ASSISTANT, checks, CHECKS_PER_ROUND
         )
         if knobs.rejudge_final and self._fits(1):
             self._ask(PlannedCalls(ActionKind.FINAL_JUDGE, 1))

@@ -48,9 +48,11 @@ class Persona(FrozenRecord):
     """The agent's persona. Free text; never empty in a prompt."""
 
     name: str = ""
+    """The agent's name."""
     background: str = ""
-    """Work, home, knowledge and likes."""
+    """The agent's work, home, knowledge and likes."""
     speaking_style: str = ""
+    """The agent's way of talking."""
 
 
 class DialogueLine(FrozenRecord):

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -249,3 +250,17 @@ def test_the_environment_sets_knobs_of_a_run(
         ConfigError, match=r"expand\.temperature was 0\.8 and is now not set\. Choose"
     ):
         _replay(tmp_path / "run", "search.rollouts=0")
+
+
+@pytest.mark.parametrize("name", PipelineSettings.cut_knobs)
+def test_a_cut_knob_is_refused_with_its_replacement(name: str) -> None:
+    """As an override, by its end, and in a preset's data."""
+    replacement = re.escape(PipelineSettings.cut_knobs[name])
+    with pytest.raises(ConfigError, match=f"{name}' was removed: {replacement}"):
+        app.settings("classic", {name: 1})
+    *groups, leaf = name.split(".")
+    data: Any = {leaf: 1}
+    for group in reversed(groups):
+        data = {group: data}
+    with pytest.raises(ConfigError, match=f"{name}' was removed: {replacement}"):
+        validate(PipelineSettings, data)
