@@ -25,7 +25,7 @@ from graph.settings import PipelineSettings
 from graph.state import TurnState
 from nodes.loader import ALL_TURNS, load_turn
 
-__all__ = ["Engine", "TurnContext", "cache_of", "endpoints_of", "make_engine", "secret_values"]
+__all__ = ["Engine", "TurnContext", "cache_of", "endpoints_of", "make_engine"]
 
 _DEFAULT_KEY_VARIABLE = "CALLWISE_API_KEY"
 
@@ -227,7 +227,7 @@ def _seeded(endpoint: EndpointSettings, seed: int) -> EndpointSettings:
     return endpoint.model_copy(update={"simulated": {**endpoint.simulated, "seed": seed}})
 
 
-def secret_values(settings: PipelineSettings) -> list[str]:
+def _secret_values(settings: PipelineSettings) -> list[str]:
     """Return the keys that are in use, so that they can be kept out of every error."""
     names = {_DEFAULT_KEY_VARIABLE, OPENAI_KEY_VARIABLE}
     names |= {each.api_key_env for each in settings.endpoints.values()}
@@ -276,7 +276,7 @@ def make_engine(
         limits=settings.budget.run,
         retry=settings.retry,
         seed=settings.seed,
-        secrets=() if is_offline else secret_values(settings),
+        secrets=() if is_offline else _secret_values(settings),
         sinks=sinks,
         max_kept_rows=0,
         advises_by_path=True,

@@ -29,17 +29,14 @@ __all__ = [
     "MIN_FUSED_SEARCH_CALLS",
     "MIN_SEARCH_CALLS",
     "THINKING_CALLS",
-    "Form",
     "Fusion",
     "Reduction",
-    "bookkeeping_calls",
     "calls_at_start",
     "fusing_as_set",
     "fusing_for",
     "is_limited",
     "needed_calls",
     "steps_down",
-    "thinking_calls",
 ]
 
 MIN_SEARCH_CALLS = 4
@@ -51,10 +48,6 @@ MIN_FUSED_SEARCH_CALLS = 2
 
 THINKING_CALLS = 3
 """Detection, inner monologue and reasoner, asked apart."""
-
-Form = Literal["separate", "fused", "instant"]
-"""Nodes before the search ask apart; in one call; not at all, since one call replies."""
-
 
 GivenUp = Literal[
     "fewer_judge_calls",
@@ -96,21 +89,14 @@ class Fusion(FrozenRecord):
     """Fused beyond the knobs; empty when nothing was."""
 
     @property
-    def form(self) -> Form:
-        """The form of the turn's calls before the reply."""
-        if self.reply:
-            return "instant"
-        return "fused" if self.thinking else "separate"
+    def thinking_calls(self) -> int:
+        """The calls before the search; a reply among them is not counted extra."""
+        return 1 if self.thinking else THINKING_CALLS
 
-
-def thinking_calls(fusing: Fusion) -> int:
-    """Return the calls before the search; a reply among them is not counted extra."""
-    return 1 if fusing.thinking else THINKING_CALLS
-
-
-def bookkeeping_calls(fusing: Fusion) -> int:
-    """Return the calls after the reply."""
-    return 1 if fusing.bookkeeping else 2
+    @property
+    def bookkeeping_calls(self) -> int:
+        """The calls after the reply."""
+        return 1 if self.bookkeeping else 2
 
 
 def needed_calls(settings: PipelineSettings, fusing: Fusion, *, search_calls: int) -> int:
@@ -128,7 +114,7 @@ def needed_calls(settings: PipelineSettings, fusing: Fusion, *, search_calls: in
     others = int(settings.processor.llm == "always")
     if settings.memory.dense:
         others += 1 + int(settings.memory.retrieve_k > 0)
-    asked = thinking_calls(fusing) + bookkeeping_calls(fusing) + others
+    asked = fusing.thinking_calls + fusing.bookkeeping_calls + others
     return asked if fusing.reply else asked + search
 
 
@@ -158,7 +144,7 @@ def fusing_for(settings: PipelineSettings, calls_left: int | None) -> Fusion:
     if calls_left >= needed_calls(settings, fused, search_calls=MIN_FUSED_SEARCH_CALLS):
         return _explained(fused, as_set, reason)
     instant = fused.model_copy(update={"reply": True})
-    if calls_left < thinking_calls(instant) + bookkeeping_calls(instant):
+    if calls_left < instant.thinking_calls + instant.bookkeeping_calls:
         # There will be no bookkeeping but by rule, and nothing to fuse.
         instant = instant.model_copy(update={"bookkeeping": as_set.bookkeeping})
     return _explained(instant, as_set, reason)

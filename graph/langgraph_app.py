@@ -48,10 +48,8 @@ __all__ = [
     "GraphServerContext",
     "ThreadInput",
     "ThreadState",
-    "asked",
     "given_by",
     "graph",
-    "shown",
     "thread_graph",
     "turn_of",
 ]
@@ -240,19 +238,6 @@ def turn_of(state: ThreadState, given: Given) -> TurnState:
 _OF_A_TURN = ("user_text", "time", "persona", "requested_turn", "earlier_lines")
 
 
-def shown(given: Given) -> dict[str, Any]:
-    """Return the update after which the thread's values show its turn's input."""
-    update = {"user_text": given.user_text, "time": given.time, "persona": given.persona}
-    return {**update, **given.identity._asdict()}
-
-
-def asked(state: ThreadState, given: Given) -> list[BaseMessage]:
-    """Return the message to add where the user's text came without one."""
-    if any(message.id == given.message_id for message in state.messages):
-        return []
-    return [HumanMessage(given.user_text, id=given.message_id)]
-
-
 ContextMaker = Callable[[], Awaitable[TurnContext]]
 """Returns the context of nodes that a graph server runs."""
 
@@ -316,9 +301,12 @@ def _node(name: str, waits_for: tuple[str, ...], make_context: ContextMaker) -> 
         if is_first:
             given = given.model_copy(update={"persona": update.pop("persona")})
             update["given"] = given
-            messages = asked(state, given)
+            if not any(message.id == given.message_id for message in state.messages):
+                messages = [HumanMessage(given.user_text, id=given.message_id)]
         elif is_last:
-            update |= shown(given)
+            # The thread's values show the input of its turn.
+            update |= given.identity._asdict()
+            update |= {"user_text": given.user_text, "time": given.time, "persona": given.persona}
             engine.close_turn(given.identity)
             engine.leave(owner, given.run)
             if info is not None and info.thread_id is None:

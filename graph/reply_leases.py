@@ -20,7 +20,7 @@ from callwise.budget.scope import Scope
 from callwise.budget.usage import PICODOLLARS
 from callwise.calls.call import Role
 from graph.engine import Engine
-from graph.fusing import Fusion, bookkeeping_calls, thinking_calls
+from graph.fusing import Fusion
 from graph.state import TurnState
 from nodes.fused_calls import FUSED_REPLY
 from nodes.question import BOOKKEEPING_LEASE
@@ -71,8 +71,8 @@ def hold_leases(engine: Engine, scope: Scope, state: TurnState, fusing: Fusion) 
         role=Role.MAIN,
     )
     # The calls before the search, and the root's judge; a fused reply is all of them.
-    before = 0 if fusing.reply else thinking_calls(fusing) + 1
-    left, calls = calls_left(scope), bookkeeping_calls(fusing)
+    before = 0 if fusing.reply else fusing.thinking_calls + 1
+    left, calls = calls_left(scope), fusing.bookkeeping_calls
     if left is not None and left >= before + calls:
         scope.hold(BOOKKEEPING_LEASE, calls=calls)
 

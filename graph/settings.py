@@ -211,10 +211,10 @@ class PipelineSettings(KnobGroup, TrustedSettings):
         "search.assistant_check_top_n sets their number",
         "search.top_up_similarity": "strategies count as the same from a similarity of 0.6 on; "
         "search.max_top_ups=0 asks for no more of them",
-        "search.reflection.bar": "a sub-score below 0.3 is a failure; search.reflection.enabled=false "
-        "makes no guidelines",
+        "search.reflection.bar": "a sub-score below 0.3 is a failure; search.reflection.enabled "
+        "turns guidelines off",
         "search.reflection.min_failures": "3 candidates must fail in the same way; "
-        "search.reflection.enabled=false makes no guidelines",
+        "search.reflection.enabled turns guidelines off",
         "search.reflection.max_guidelines": "the 3 latest guidelines are kept; "
         "search.reflection.ttl_turns sets how long",
     }

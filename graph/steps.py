@@ -316,7 +316,7 @@ async def _memory_manager(state: TurnState, context: TurnContext) -> Mapping[str
 
 async def _memory_writer(state: TurnState, context: TurnContext) -> Mapping[str, Any]:
     knobs = context.engine.settings.memory
-    written, degradation = await write_turn(
+    dropped_notes, degradation = await write_turn(
         context.engine.memory,
         state.identity.agent_user,
         conversation_id=state.conversation_id,
@@ -336,7 +336,7 @@ async def _memory_writer(state: TurnState, context: TurnContext) -> Mapping[str,
         embedder=context.engine.llm if knobs.dense else None,
     )
     return {
-        "dropped_notes": state.dropped_notes + written.dropped_notes,
+        "dropped_notes": state.dropped_notes + dropped_notes,
         "requested_turn": None,  # the thread's next input goes on after this turn
         **degraded_by(degradation),
     }

@@ -7,7 +7,7 @@ worst case is a written bound.
 
 Where calls are fused, every scenario has the fused ones, and `worst` also has the separate calls
 that follow when they fail. Where a turn may be wound down, the scenarios are of a turn that finds
-the whole budget, and `worst` bounds every form of it.
+the whole budget, and `worst` is a bound on every form of it.
 
 Under a cap a failure shifts calls of the search from one kind to another: a judge that is not
 asked leaves a call for a candidate, a repair takes the place of a later call. So the worst case
@@ -15,9 +15,10 @@ of a capped search is several ways of spending the cap (`worst_ways`), each a bo
 """
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import chain
 from types import MappingProxyType
 from typing import Any
 
@@ -107,7 +108,7 @@ def _tokens_of(call: Call) -> tuple[int, int]:
 
 @dataclass(frozen=True, slots=True)
 class _DryRun:
-    """Calls of a turn in a dry run.
+    """Calls of a turn that runs on answers by form.
 
     Args:
         steps: of each node but the search.
@@ -185,7 +186,7 @@ def _limited(call: PlannedCall, sampling: Mapping[str, SamplingKnobs]) -> Planne
 def _turn_steps(
     settings: PipelineSettings, dry_run: _DryRun, search: Step, *, max_repairs: int = 0
 ) -> Step:
-    """Return a turn's steps: those of the dry run, and a search in its place."""
+    """Return a turn's steps: those that were run, and a search in its place."""
     waits = predecessors(overlap=settings.overlap, fuse=settings.fuse)
     parts = {name: dry_run.steps.get(name, InSequence()) for name in waits}
     if dry_run.searched:
@@ -194,17 +195,14 @@ def _turn_steps(
     return Network(parts, waits)
 
 
-def plan_turn(settings: PipelineSettings, *, explicit: Collection[str] | None = None) -> TurnPlan:
+def plan_turn(settings: PipelineSettings) -> TurnPlan:
     """Return the calls of one turn, by scenario.
 
     Scenarios: the four of the search, and the default's differences where the stage of
     the relationship sets the search's knobs. `worst` is a bound on them all.
-
-    Args:
-        explicit: names of the search's knobs that a stage must leave alone; see `with_stage`.
     """
     knobs = settings.search
-    staged = staged_knobs(knobs, explicit)
+    staged = staged_knobs(knobs)
     fusing = fusing_for(settings, calls_at_start(settings))
     answered = _run(settings, fusing, is_readable=True)
     scenarios = []
@@ -304,18 +302,16 @@ def _calls(planned: PlannedCalls, knobs: SearchKnobs, *, is_first: bool) -> list
     return calls
 
 
+def _rounds(plan: SearchPlan, knobs: SearchKnobs) -> list[list[PlannedCall]]:
+    return [
+        [call for part in together for call in _calls(part, knobs, is_first=place == 0)]
+        for place, together in enumerate(plan.rounds)
+    ]
+
+
 def search_steps(plan: SearchPlan, knobs: SearchKnobs) -> Step:
     """Return a search's calls, round by round."""
-    return InSequence(
-        tuple(
-            InParallel(
-                tuple(
-                    call for part in together for call in _calls(part, knobs, is_first=place == 0)
-                )
-            )
-            for place, together in enumerate(plan.rounds)
-        )
-    )
+    return InSequence(tuple(InParallel(tuple(calls)) for calls in _rounds(plan, knobs)))
 
 
 def worst_ways(
@@ -342,13 +338,7 @@ def worst_ways(
 def _uncapped_kinds(knobs: SearchKnobs) -> list[Step]:
     """Return a classic search's calls of one purpose or role at a time, as far as its cap goes."""
     free = knobs.model_copy(update={"max_calls": None})
-    rounds = plan_search(free, Scenario.WORST).rounds
-    calls = [
-        call
-        for place, together in enumerate(rounds)
-        for part in together
-        for call in _calls(part, knobs, is_first=place == 0)
-    ]
+    calls = list(chain.from_iterable(_rounds(plan_search(free, Scenario.WORST), knobs)))
     ways = [[call for call in calls if call.purpose is purpose] for purpose in Purpose]
     ways += [[call for call in calls if call.role is role] for role in Role]
     return [InSequence(tuple(way[: knobs.max_calls])) for way in ways if way]
@@ -367,15 +357,11 @@ def _within(knobs: SearchKnobs, max_repairs: int) -> list[Step]:
     return [InSequence(tuple(way[:cap])) for way in ways]
 
 
-def staged_knobs(knobs: SearchKnobs, explicit: Collection[str] | None) -> dict[str, SearchKnobs]:
-    """Return the knobs as each stage sets them; none where stages may set none.
-
-    Args:
-        explicit: names that a stage must leave alone; see `with_stage`.
-    """
+def staged_knobs(knobs: SearchKnobs) -> dict[str, SearchKnobs]:
+    """Return the knobs as each stage sets them; none where stages may set none."""
     if knobs.stage_presets == "off":
         return {}
-    return {stage: with_stage(knobs, stage, explicit=explicit) for stage in _STAGES}
+    return {stage: with_stage(knobs, stage) for stage in _STAGES}
 
 
 def costliest_knobs(knobs: SearchKnobs, staged: Mapping[str, SearchKnobs]) -> SearchKnobs:

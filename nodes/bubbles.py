@@ -58,11 +58,9 @@ _PLAIN_STYLE = StyleVector()
 
 def letters(text: str) -> float:
     """Return the length of a text to type, in Latin letters; white space runs count once."""
-    words = text.split()
-    wide = sum(
-        1 for word in words for mark in word if unicodedata.east_asian_width(mark) in {"W", "F"}
-    )
-    return sum(map(len, words)) + max(len(words) - 1, 0) + wide * (WIDE_LETTERS - 1.0)
+    typed = " ".join(text.split())
+    wide = sum(unicodedata.east_asian_width(mark) in {"W", "F"} for mark in typed)
+    return len(typed) + wide * (WIDE_LETTERS - 1.0)
 
 
 def _pieces(text: str) -> list[str]:

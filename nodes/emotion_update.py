@@ -2,7 +2,7 @@
 
 One turn is three steps, for each dimension alone:
 
-1. decay: `rest + (mood - rest) * DECAY ** elapsed_turns`, where the resting point
+1. decay: `rest + (mood - rest) * DECAY`, where the resting point
    rises with liking (pleasure) and with who leads (dominance);
 2. pull: half of the way to what the user's affect and the agent's own feeling ask
    for; the closer the two are, the more the user's affect is shared;
@@ -67,33 +67,22 @@ def _felt(feeling: str) -> tuple[float, float, float]:
     return next(named, _Feeling(0.0, 0.0, 0.0, ()))[:3]
 
 
-def _moved(before: float, rest: float, drawn_to: float, elapsed_turns: int) -> float:
-    settled = rest + (before - rest) * DECAY**elapsed_turns
+def _moved(before: float, rest: float, drawn_to: float) -> float:
+    settled = rest + (before - rest) * DECAY
     wanted = settled + PULL * (max(-1.0, min(1.0, drawn_to)) - settled)
     step = max(-MAX_STEP, min(MAX_STEP, wanted - before))
     return round(before + step, 4)
 
 
 def update_mood(
-    mood: Mood,
-    detection: Detection,
-    monologue: Monologue,
-    relationship: Relationship,
-    *,
-    elapsed_turns: int = 1,
+    mood: Mood, detection: Detection, monologue: Monologue, relationship: Relationship
 ) -> Mood:
     """Return the mood after reading the user's message and thinking about it.
 
     Args:
         mood: the mood before.
         monologue: its `feeling` names the place that the mood is drawn to.
-        elapsed_turns: turns since `mood` was set; 0 does not decay.
-
-    Raises:
-        ValueError: when `elapsed_turns` is negative.
     """
-    if elapsed_turns < 0:
-        raise ValueError(f"elapsed_turns is at least 0, got {elapsed_turns}")
     shared = 0.4 + 0.4 * relationship.closeness
     hostility = detection.hostility
     pleasure, arousal, dominance = _felt(monologue.feeling)
@@ -114,7 +103,7 @@ def update_mood(
     }
     return Mood(
         **{
-            name: _moved(getattr(mood, name), rest, drawn_to, elapsed_turns)
+            name: _moved(getattr(mood, name), rest, drawn_to)
             for name, (rest, drawn_to) in pulls.items()
         }
     )

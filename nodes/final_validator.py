@@ -59,7 +59,7 @@ _CODE = re.compile(r"(```.*?(?:```|\Z))", re.DOTALL)
 
 _PROMPT_TALK = re.compile(
     r"\bmy system prompt|\b(?:here is|here's|according to|as per) (?:the|this) system prompt"
-    r"|\b(?:the|this) system prompt (?:says|tells|asks|requires|instructs)"
+    r"|\b(?:the|this) system prompt (?:say|tell|ask|require|instruct)s"
     r"|\bmy (?:instructions|prompt) (?:say|tell|are)|\bmy guidelines (?:say|tell)"
     r"|(?:answer|respond|reply) with (?:one|a single|only) (?:valid )?json"
     r"|系统提示词|我的系统提示(?:说|里|中|是|要求)|系统指令|我的(?:指令|提示词)(?:是|要求)"
@@ -304,9 +304,8 @@ class ValidatedReply(FrozenRecord):
 
 def _neutral_line(language: Language, seed: str, max_chars: int) -> str:
     """Return a neutral line that fits, always the same for the same seed text."""
-    lines: list[str] = [
-        line for line in words("rules")["neutral_lines"][language] if len(line) <= max_chars
-    ]
+    known = words("rules")["neutral_lines"][language]
+    lines: list[str] = [line for line in known if len(line) <= max_chars]
     digest = hashlib.sha256(seed.encode("utf-8", "surrogatepass")).digest()
     return lines[digest[0] % len(lines)]
 

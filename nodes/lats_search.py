@@ -1,7 +1,7 @@
 """Search node: drives a tree search, a round of calls at a time.
 
 The search itself (`lats`) knows no model. This node turns its actions into calls, asks a
-whole round together, and tells the search the answers. How many calls of a round are asked
+whole round together, and gives the search their answers. How many calls of a round are asked
 together is the search's knob, so the round's size is the limit on concurrency.
 
 The search counts actions. A scope counts more: repairs are calls, and retries are requests.
@@ -10,7 +10,7 @@ search reads how much of it remains and winds down rather than be refused. The r
 round come out of what its own calls leave of that.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ from callwise.calls.errors import CallError
 from lats.actions import Action, ActionKind, Side, side_of
 from lats.answers import MAX_REPLY_CHARS, ActionAnswer, Draft, clean_text
 from lats.policies import start_search
-from lats.policy import RemainingCalls, SearchPolicy, drive
+from lats.policy import RemainingCalls, drive
 from lats.ranking import is_judged
 from lats.reflection import Guideline, aged_guidelines
 from lats.result import SearchResult, StopReason
@@ -43,7 +43,6 @@ __all__ = [
     "planned_bubbles",
     "remaining_calls",
     "repairs_within",
-    "run_search",
     "search_limits",
     "search_reply",
 ]
@@ -294,7 +293,6 @@ async def search_reply(
     *,
     knobs: SearchKnobs,
     material: SearchMaterial,
-    explicit: Collection[str] | None = None,
     max_repairs: int = 1,
     guidelines: Iterable[Guideline] = (),
     limits: SearchLimits | None = None,
@@ -306,8 +304,8 @@ async def search_reply(
 
     Args:
         knobs: of the search, before the stage of the relationship sets some of them.
-        explicit: names of the knobs that the stage must leave alone; see `with_stage`.
-        max_repairs: times that an answer of the wrong form is asked again.
+        max_repairs: times that an answer of the wrong form is asked again, as far as the calls
+            that remain allow.
         guidelines: what the search of the turn before left (`SearchOutcome.guidelines`).
         limits: those that the LLM's `Remaining` does not contain.
 
@@ -318,36 +316,11 @@ async def search_reply(
     """
     check_judging(knobs)
     view = material.view
-    staged = with_stage(knobs, view.relationship.stage.value, explicit=explicit)
+    staged = with_stage(knobs, view.relationship.stage.value)
     context = ReplyContext(user_text=view.user_text, language=view.language)
     policy = start_search(staged, context, guidelines=guidelines)
-    errors = await run_search(
-        policy,
-        llm,
-        material,
-        max_repairs=max_repairs,
-        judge_logprobs=knobs.judge_logprobs,
-        limits=limits,
-    )
-    return outcome_of(policy.result(), errors, knobs=knobs, style=view.style)
-
-
-async def run_search(
-    policy: SearchPolicy,
-    llm: LLM,
-    material: SearchMaterial,
-    *,
-    max_repairs: int = 1,
-    judge_logprobs: int = 0,
-    limits: SearchLimits | None = None,
-) -> list[tuple[ActionKind, CallError]]:
-    """Drive a search, new or restored, to its end, and return the errors on the way.
-
-    Each error has the kind of the action whose call it ended. Arguments and errors are those of
-    `search_reply`; repairs are asked as far as the calls that remain allow.
-    """
     errors: list[tuple[ActionKind, CallError]] = []
-    has_asked = bool(policy.result().asked)
+    has_asked = False
     left = RemainingCalls()
 
     def remaining() -> RemainingCalls:
@@ -360,8 +333,9 @@ async def run_search(
         has_asked = True
         kinds = [each.label for each in actions]
         repairs = repairs_within(left, kinds, max_repairs=max_repairs)
+        logprobs = knobs.judge_logprobs
         calls = [
-            call_for(each, policy.tree, material, max_repairs=count, judge_logprobs=judge_logprobs)
+            call_for(each, policy.tree, material, max_repairs=count, judge_logprobs=logprobs)
             for each, count in zip(actions, repairs, strict=True)
         ]
         answers = await llm.ask_all(calls, max_concurrency=len(calls))
@@ -369,8 +343,7 @@ async def run_search(
         errors.extend(
             (action.label, answer) for action, answer in pairs if isinstance(answer, CallError)
         )
-        user_text = material.view.user_text
-        return [answer_to(action, answer, policy.tree, user_text) for action, answer in pairs]
+        return [answer_to(action, answer, policy.tree, view.user_text) for action, answer in pairs]
 
     await drive(policy, answer_round, remaining=remaining)
-    return errors
+    return outcome_of(policy.result(), errors, knobs=knobs, style=view.style)

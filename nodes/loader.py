@@ -52,8 +52,8 @@ def _relation(stored: Mapping[str, Any], agent_user: AgentUser) -> RelationState
         return RelationState.model_validate(stored)
     except ValidationError as error:
         raise StoreDamaged(
-            f"what agent {agent_user.agent_id!r} remembers of where it stands with user "
-            f"{agent_user.user_id!r} cannot be read: {error.errors(include_url=False)[0]}"
+            f"the relation of agent {agent_user.agent_id!r} to user {agent_user.user_id!r} in "
+            f"memory cannot be read: {error.errors(include_url=False)[0]}"
         ) from error
 
 

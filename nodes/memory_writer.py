@@ -6,29 +6,16 @@ committed. So a run that was cut off can simply run its last turn again.
 
 from collections.abc import Sequence
 
-from pydantic import Field
-
 from callwise.calls import LLM
 from callwise.memory import AgentUser, NewNote, TurnCommit
 from callwise.memory.conversation_memory import ConversationMemory
 from nodes.loader import RelationState
 from nodes.memory_retriever import embed_text
-from nodes.records import Degradation, FrozenRecord, NoteDraft
+from nodes.records import Degradation, NoteDraft
 
-__all__ = ["WrittenTurn", "write_turn"]
+__all__ = ["write_turn"]
 
 NODE = "memory_writer"
-
-
-class WrittenTurn(FrozenRecord):
-    """The result of a commit."""
-
-    version: int = Field(ge=1)
-    """The memory's version that the turn made."""
-    was_new: bool
-    """False when the turn had been kept before; then nothing changed."""
-    dropped_notes: int = Field(ge=0)
-    """Notes left out since their evidence is not verbatim in the turn."""
 
 
 async def write_turn(
@@ -45,7 +32,7 @@ async def write_turn(
     notes: Sequence[NoteDraft] = (),
     new_summary: str = "",
     embedder: LLM | None = None,
-) -> tuple[WrittenTurn, Degradation | None]:
+) -> tuple[int, Degradation | None]:
     """Keep a finished turn. Nothing may be changed after it.
 
     Args:
@@ -58,7 +45,7 @@ async def write_turn(
         embedder: asks one embedding call, so that vectors find the turn later.
 
     Returns:
-        The result, and why the turn has no vector where it should have one.
+        The number of notes left out, and why the turn has no vector where it should have one.
 
     Raises:
         MemoryConflict: when another turn was kept since this one was loaded.
@@ -70,7 +57,7 @@ async def write_turn(
         embedding, degradation = await embed_text(embedder, f"{user_text}\n{reply}", node=NODE)
     drafted = [NewNote(note.text, note.evidence, note.kind) for note in notes]
     kept = tuple(note for note in drafted if note.is_quoted_from(user_text, reply))
-    result = await memory.commit(
+    await memory.commit(
         TurnCommit(
             agent_user=agent_user,
             conversation_id=conversation_id,
@@ -85,6 +72,4 @@ async def write_turn(
             embedding=embedding,
         )
     )
-    dropped = len(drafted) - len(kept)
-    written = WrittenTurn(version=result.version, was_new=result.was_new, dropped_notes=dropped)
-    return written, degradation
+    return len(drafted) - len(kept), degradation

@@ -83,25 +83,18 @@ def _pointed_to(stage: Stage, bond_now: float) -> Stage | None:
     return ways.down if bond_now < ways.down_below else None
 
 
-def next_stage(
-    relationship: Relationship, stage_hint: Stage | None = None, *, hold_turns: int = HOLD_TURNS
-) -> Relationship:
+def next_stage(relationship: Relationship, stage_hint: Stage | None = None) -> Relationship:
     """Return the relationship with its stage moved by at most one step. Once a turn.
 
     Args:
         relationship: after this turn's deltas.
         stage_hint: the stage that the user's message sounds like. It can hasten a
             step that the numbers point to, and never makes one.
-
-    Raises:
-        ValueError: when `hold_turns` is less than 1.
     """
-    if hold_turns < 1:
-        raise ValueError(f"hold_turns is at least 1, got {hold_turns}")
     target = _pointed_to(relationship.stage, bond(relationship))
     held = relationship.pending_turns if relationship.pending_stage is target else 0
     held = 0 if target is None else held + 1
-    needed = max(1, hold_turns - 1) if stage_hint is target else hold_turns
+    needed = HOLD_TURNS - 1 if stage_hint is target else HOLD_TURNS
     update: dict[str, Any] = {"stage_turns": relationship.stage_turns + 1}
     if target is not None and held >= needed:
         update = {"stage": target, "stage_turns": 0}

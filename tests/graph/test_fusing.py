@@ -44,6 +44,13 @@ SETTINGS = st.builds(
     ),
 )
 
+def _form(fusing: Fusion) -> str:
+    """Return how the calls before the search are asked: by what is fused of them."""
+    if fusing.reply:
+        return "instant"
+    return "fused" if fusing.thinking else "separate"
+
+
 RANKS = {"separate": 0, "fused": 1, "instant": 2}
 
 WINDING = PipelineSettings(fuse=FuseKnobs(wind_down=True))
@@ -67,9 +74,9 @@ def _what(fusing: Fusion) -> list[str]:
     ],
 )
 def test_it_gives_way_step_by_step(calls_left: int | None, form: str, what: list[str]) -> None:
-    """Nine calls hold everything and the least search, four a fused turn, two an instant one."""
+    """Nine calls suffice for the least search unfused, four for a fused turn, two for an instant one."""
     fusing = fusing_for(WINDING, calls_left)
-    assert (fusing.form, _what(fusing)) == (form, what)
+    assert (_form(fusing), _what(fusing)) == (form, what)
 
 
 def test_it_says_why() -> None:
@@ -148,12 +155,12 @@ def test_winding_down_only_ever_fuses(settings: PipelineSettings, calls_left: in
 
 @given(SETTINGS)
 def test_fewer_calls_never_fuse_less(settings: PipelineSettings) -> None:
-    """As the room shrinks the form only goes one way, and it is the least that fits."""
+    """As fewer calls are left, no less is fused, and no more than needed."""
     forms = [fusing_for(settings, left) for left in range(30, -1, -1)]
     for more, less in pairwise(forms):
-        assert RANKS[less.form] >= RANKS[more.form]
+        assert RANKS[_form(less)] >= RANKS[_form(more)]
     for left, fusing in zip(range(30, -1, -1), forms, strict=True):
-        if fusing.form != "instant" and settings.fuse.wind_down:
+        if not fusing.reply and settings.fuse.wind_down:
             assert needed_calls(settings, fusing, search_calls=2) <= left
 
 
