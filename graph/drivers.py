@@ -12,11 +12,10 @@ wound down to such calls, both are so in every turn: the graph is compiled once.
 """
 
 from collections.abc import Callable, Mapping
-from enum import Enum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from pydantic import BaseModel
+from pydantic_core import to_jsonable_python
 
 from callwise.budget.scope import ScopeKind
 from graph.engine import TurnContext
@@ -108,7 +107,6 @@ async def run_directly(given: Mapping[str, Any], context: TurnContext) -> TurnSt
     """Return the state at the end of a turn whose scope is open, run by a plain loop.
 
     Args:
-        given: the input of the graph.
         context: its knobs decide which nodes wait for which, and so the rounds.
 
     Raises:
@@ -128,15 +126,8 @@ async def run_directly(given: Mapping[str, Any], context: TurnContext) -> TurnSt
 
 def plain_values(update: Mapping[str, Any]) -> dict[str, Any]:
     """Return a node's output as plain JSON values, the only values of kept channels."""
-    return {field: _plain(value) for field, value in update.items()}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, BaseModel):
-        return value.model_dump(mode="json")
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value.value if isinstance(value, Enum) else value
+    plain: dict[str, Any] = to_jsonable_python(update)
+    return plain
 
 
 def _node(name: str, step: Step, waits_for: tuple[str, ...], *, is_kept: bool) -> Any:

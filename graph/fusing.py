@@ -120,8 +120,7 @@ def needed_calls(settings: PipelineSettings, fusing: Fusion, *, search_calls: in
 
 def fusing_as_set(settings: PipelineSettings) -> Fusion:
     """Return which nodes ask together when nothing is short."""
-    knobs = settings.fuse
-    return Fusion(thinking=knobs.thinking, bookkeeping=knobs.bookkeeping, reply=knobs.reply)
+    return Fusion(**settings.fuse.model_dump(exclude={"wind_down"}))
 
 
 def fusing_for(settings: PipelineSettings, calls_left: int | None) -> Fusion:

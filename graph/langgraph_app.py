@@ -95,7 +95,6 @@ class Given(BaseModel):
     Args:
         run: id of the thread, which has one turn at a time, or of the one run.
         named_conversation: the conversation's id where a client gave it.
-        requested_turn: which turn it is to be, where a client gives it.
         earlier_lines: the lines of `messages` before the user's.
         takes_lines: whether all of the thread's turns had this identity, so that its earlier
             messages are lines of this conversation and not of another one.
@@ -184,7 +183,6 @@ def given_by(state: ThreadState, info: ExecutionInfo | None, *, agent_id: str) -
     """Return the checked input of a turn.
 
     Args:
-        state: of the thread, right after the input.
         info: of the run; a run without a thread is a conversation of one turn.
         agent_id: the agent where the thread names none.
 

@@ -53,7 +53,6 @@ def hold_leases(engine: Engine, scope: Scope, state: TurnState, fusing: Fusion) 
     its tokens are few compared with the search's.
 
     Args:
-        scope: the turn's scope.
         state: of the turn, the loader's part at least.
         fusing: which call brings the reply, and how many calls the bookkeeping is.
     """

@@ -37,16 +37,6 @@ _DOWN = frozenset(kind.__name__ for kind in (AuthFailed, ConnectionFailed, Endpo
 """Errors after which an endpoint is down: it was not reached, or refused the key."""
 
 
-def _note_unfinished(error: CallError, rows: Sequence[LedgerRow]) -> None:
-    """Add to an error what its turn has spent: an unfinished turn is in no total."""
-    sent = sum(row.usage.requests for row in rows)
-    if sent:
-        error.add_note(
-            f"unfinished turn: {len(rows)} calls asked, {sent} requests sent; those that failed "
-            "will be in no total"
-        )
-
-
 def _persona(given: Mapping[str, str] | None) -> dict[str, str]:
     known = Persona.model_fields
     return {name: text for name, text in (given or {}).items() if name in known}
@@ -87,9 +77,7 @@ class ReplySession:
 
     Args:
         graph: the compiled graph; None runs its steps by a plain loop.
-        is_simulated: whether every answer is simulated.
         is_checkpointed: whether the graph keeps checkpoints, one thread per identity.
-        notices: messages to the user.
     """
 
     engine: Engine
@@ -139,8 +127,12 @@ class ReplySession:
         finally:
             engine.close_turn(identity)
             rows = self._take_rows(scope)
-            if stopped_by is not None:
-                _note_unfinished(stopped_by, rows)
+            sent = sum(row.usage.requests for row in rows)
+            if stopped_by is not None and sent:  # an unfinished turn is in no total
+                stopped_by.add_note(
+                    f"unfinished turn: {len(rows)} calls asked, {sent} requests sent; those that "
+                    "failed will be in no total"
+                )
         degraded = collect_degraded(state.degraded, _roles_down(rows))
         record = self._record(turn, state, scope, degraded)
         record["simulated"] = self.is_simulated or any(row.is_simulated for row in rows)

@@ -46,7 +46,7 @@ from graph.fusing import Fusion, calls_at_start, fusing_for, is_limited
 from graph.settings import BudgetKnobs, FuseKnobs, PipelineSettings, SamplingKnobs, sampling_of
 from graph.state import TurnState
 from graph.steps import QUESTIONS, STEPS
-from lats.actions import ActionKind
+from lats.actions import ActionKind, Side, side_of
 from lats.search_knobs import SearchKnobs, with_stage
 from lats.search_plan import PlannedCalls, Scenario, SearchPlan, plan_search
 from lats.search_state import DEFAULT_CAP
@@ -108,12 +108,7 @@ def _tokens_of(call: Call) -> tuple[int, int]:
 
 @dataclass(frozen=True, slots=True)
 class _DryRun:
-    """Calls of a turn that runs on answers by form.
-
-    Args:
-        steps: of each node but the search.
-        searched: whether the search would have run.
-    """
+    """Calls of a turn that runs on answers by form."""
 
     steps: Mapping[str, Step]
     searched: bool
@@ -242,20 +237,14 @@ def plan_turn(settings: PipelineSettings) -> TurnPlan:
 
 _NODE = "lats_search"
 
-_CALLS: Mapping[ActionKind, tuple[Role, Purpose]] = MappingProxyType(
-    {
-        ActionKind.PLAN_ROOT: (Role.MAIN, Purpose.PLAN),
-        ActionKind.EXPAND: (Role.MAIN, Purpose.EXPAND),
-        ActionKind.TOP_UP: (Role.MAIN, Purpose.EXPAND),
-        ActionKind.JUDGE: (Role.JUDGE, Purpose.JUDGE),
-        ActionKind.FINAL_JUDGE: (Role.JUDGE, Purpose.JUDGE),
-        ActionKind.CHECK_ASSISTANT: (Role.JUDGE, Purpose.CHECK),
-        ActionKind.GENERATE: (Role.MAIN, Purpose.EXPAND),
-        ActionKind.REFINE: (Role.MAIN, Purpose.EXPAND),
-        ActionKind.JUDGE_LIST: (Role.JUDGE, Purpose.JUDGE),
-    }
-)
-"""Role and purpose of each kind of action. The first generation is a plan: see `_calls`."""
+_CALLS = {
+    Side.PROPOSER: (Role.MAIN, Purpose.EXPAND),
+    Side.JUDGE: (Role.JUDGE, Purpose.JUDGE),
+}
+"""Role and purpose of the calls of each side."""
+
+_PURPOSES = {ActionKind.PLAN_ROOT: Purpose.PLAN, ActionKind.CHECK_ASSISTANT: Purpose.CHECK}
+"""Kinds of another purpose. The first generation is a plan, too: see `_calls`."""
 
 _WITHIN_CAP = frozenset({ActionKind.GENERATE, ActionKind.REFINE, ActionKind.JUDGE_LIST})
 """Kinds whose repairs come out of the search's own cap."""
@@ -267,19 +256,17 @@ _STAGES = ("initiating", "intensifying", "differentiating")
 """One stage for each preset that a stage of the relationship can set."""
 
 
-def _candidates(kind: ActionKind, knobs: SearchKnobs) -> int:
-    """Return how many candidates a call of a kind writes."""
-    if kind in {ActionKind.EXPAND, ActionKind.TOP_UP}:
-        return knobs.expand_k
-    if kind is ActionKind.GENERATE:
-        return knobs.generate_k
-    return knobs.refine_k if kind is ActionKind.REFINE else 0
-
-
 def _calls(planned: PlannedCalls, knobs: SearchKnobs, *, is_first: bool) -> list[PlannedCall]:
-    role, purpose = _CALLS[planned.kind]
+    role, purpose = _CALLS[side_of(planned.kind)]
+    purpose = _PURPOSES.get(planned.kind, purpose)
     tokens = LIST_TOKENS if planned.kind is ActionKind.JUDGE_LIST else SEARCH_TOKENS[purpose]
-    written = _candidates(planned.kind, knobs) * CANDIDATE_TOKENS
+    candidates = {
+        ActionKind.EXPAND: knobs.expand_k,
+        ActionKind.TOP_UP: knobs.expand_k,
+        ActionKind.GENERATE: knobs.generate_k,
+        ActionKind.REFINE: knobs.refine_k,
+    }
+    written = candidates.get(planned.kind, 0) * CANDIDATE_TOKENS
     call = PlannedCall(
         node=_NODE,
         role=role,

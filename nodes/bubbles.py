@@ -24,11 +24,10 @@ there are none only when the text is blank. Equal input gives equal bubbles.
 """
 
 import re
-import unicodedata
 from collections.abc import Sequence
 
 from nodes.records import Bubble, Mood, StyleVector
-from nodes.text import split_sentences
+from nodes.text import is_wide, split_sentences
 
 __all__ = [
     "MAX_BUBBLES",
@@ -59,7 +58,7 @@ _PLAIN_STYLE = StyleVector()
 def letters(text: str) -> float:
     """Return the length of a text to type, in Latin letters; white space runs count once."""
     typed = " ".join(text.split())
-    wide = sum(unicodedata.east_asian_width(mark) in {"W", "F"} for mark in typed)
+    wide = sum(map(is_wide, typed))
     return len(typed) + wide * (WIDE_LETTERS - 1.0)
 
 
@@ -105,7 +104,6 @@ def timed_bubbles(
     """Return texts as bubbles with delays, in order. Blank ones are left out.
 
     Args:
-        texts: one per bubble.
         style: a formal writer types more slowly.
         mood: the agent's mood; a busy one starts later, a stirred one types faster.
     """
@@ -130,7 +128,6 @@ def split_bubbles(
     """Return a reply as chat bubbles with typing delays.
 
     Args:
-        text: the reply; any length.
         max_bubbles: most bubbles; at least 1.
 
     Raises:

@@ -130,9 +130,6 @@ def detect_by_rules(user_text: str, language: Language) -> Detection:
     """Return what follows from a message's words, marks and length.
 
     Only as much of it is read as a prompt would show.
-
-    Args:
-        language: language of the description.
     """
     text = clip(user_text, MAX_CHARS["user_text"]).strip()
     signals = {signal for signal, pattern in SIGNAL_PATTERNS.items() if pattern.search(text)}

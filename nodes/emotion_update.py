@@ -13,8 +13,7 @@ a general framework (1996). The places of the feelings are rounded readings of h
 octants (exuberant, docile, hostile, ...); the rates are ours.
 """
 
-from typing import NamedTuple
-
+from nodes.prompt import words
 from nodes.records import Detection, Monologue, Mood, Relationship, Signal
 
 __all__ = ["MAX_STEP", "update_mood"]
@@ -31,40 +30,13 @@ MAX_STEP = 0.3
 REST_BUSYNESS = 0.2
 
 
-class _Feeling(NamedTuple):
-    """The place of a feeling, and the words that name it in either language."""
-
-    pleasure: float
-    arousal: float
-    dominance: float
-    words: tuple[str, ...]
-
-
-# More specific words first: the first feeling with a word in the text is taken.
-# fmt: off
-_FEELINGS: tuple[_Feeling, ...] = (
-    _Feeling(-0.5, 0.6, 0.3, ("angry", "annoyed", "irritat", "furious", "生气", "恼火", "愤怒")),
-    _Feeling(-0.6, 0.6, -0.5, ("afraid", "anxious", "nervous", "worried", "害怕", "担心", "紧张")),
-    _Feeling(-0.6, 0.1, -0.4, ("hurt", "offended", "insulted", "受伤", "委屈", "难堪")),
-    _Feeling(-0.6, -0.3, -0.3,
-             ("sad", "unhappy", "lonely", "disappoint", "难过", "伤心", "不开心", "失落")),
-    _Feeling(-0.3, -0.4, -0.1, ("bored", "tired", "weary", "无聊", "疲惫", "累")),
-    _Feeling(0.1, 0.3, -0.4, ("embarrass", "shy", "flustered", "害羞", "尴尬", "不好意思")),
-    _Feeling(0.7, 0.6, 0.3, ("excited", "delighted", "thrilled", "激动", "兴奋", "惊喜")),
-    _Feeling(0.6, 0.2, 0.3, ("happy", "glad", "amused", "pleased", "开心", "高兴", "快乐")),
-    _Feeling(0.5, 0.1, 0.1, ("touched", "fond", "warm", "grateful", "感动", "温暖", "感激")),
-    _Feeling(0.3, 0.4, 0.2, ("curious", "intrigued", "interested", "好奇", "感兴趣")),
-    _Feeling(0.1, 0.2, -0.3, ("confused", "puzzled", "unsure", "困惑", "疑惑", "不确定")),
-    _Feeling(0.3, -0.4, 0.2, ("calm", "relaxed", "content", "at ease", "平静", "放松", "安心")),
-)
-# fmt: on
-
-
 def _felt(feeling: str) -> tuple[float, float, float]:
     """Return the place of the feeling that a text names; the origin when it names none."""
     lowered = feeling.casefold()
-    named = (known for known in _FEELINGS if any(word in lowered for word in known.words))
-    return next(named, _Feeling(0.0, 0.0, 0.0, ()))[:3]
+    for pleasure, arousal, dominance, names in words("feelings"):
+        if any(name in lowered for name in names):
+            return pleasure, arousal, dominance
+    return 0.0, 0.0, 0.0
 
 
 def _moved(before: float, rest: float, drawn_to: float) -> float:
@@ -80,7 +52,6 @@ def update_mood(
     """Return the mood after reading the user's message and thinking about it.
 
     Args:
-        mood: the mood before.
         monologue: its `feeling` names the place that the mood is drawn to.
     """
     shared = 0.4 + 0.4 * relationship.closeness

@@ -20,7 +20,7 @@ from nodes.bubbles import split_bubbles
 from nodes.prompt import words
 from nodes.records import Bubble, FrozenRecord, Language, Persona
 from nodes.reply_json import unwrap_json
-from nodes.text import cut_at_sentence, split_sentences
+from nodes.text import cut_at_sentence, is_wide, split_sentences, text_size
 
 __all__ = [
     "MIN_MAX_CHARS",
@@ -188,15 +188,6 @@ def _compact(text: str) -> str:
     return "".join(char for char in unified if char.isalnum())
 
 
-def _size(compact: str) -> int:
-    """Return how much letters say: one of a wide script says as much as two."""
-    return len(compact) + (0 if compact.isascii() else sum(map(_is_wide, compact)))
-
-
-def _is_wide(char: str) -> bool:
-    return unicodedata.east_asian_width(char) in "WF"
-
-
 def _runs(compact: str) -> Iterator[str]:
     """Yield the runs of letters that are too long to be the same by chance."""
     for start in range(len(compact) - LEAKED_RUN_CHARS + 1):
@@ -206,7 +197,7 @@ def _runs(compact: str) -> Iterator[str]:
     chars = LEAKED_RUN_CHARS // 2
     wide = 0
     for end, char in enumerate(compact, start=1):
-        wide = wide + 1 if _is_wide(char) else 0
+        wide = wide + 1 if is_wide(char) else 0
         if wide >= chars:
             yield compact[end - chars : end]
 
@@ -222,7 +213,9 @@ class _Secret(NamedTuple):
 @lru_cache(maxsize=64)
 def _secret(prompt: str) -> _Secret:
     parts = (part for line in prompt.splitlines() for part in split_sentences(line))
-    sentences = {compact for part in parts if _size(compact := _compact(part)) >= MIN_LEAKED_CHARS}
+    sentences = {
+        compact for part in parts if text_size(compact := _compact(part)) >= MIN_LEAKED_CHARS
+    }
     compact = _compact(prompt)
     return _Secret(compact, frozenset(sentences), frozenset(_runs(compact)))
 
@@ -242,7 +235,7 @@ def drop_prompt_leaks(text: str, instructions: Sequence[str] = ()) -> tuple[str,
         if _PROMPT_TALK.search(_plain(sentence)):
             return True
         compact = _compact(sentence)
-        if _size(compact) < MIN_LEAKED_CHARS:
+        if text_size(compact) < MIN_LEAKED_CHARS:
             return False
         return any(
             compact in secret.compact
@@ -360,7 +353,6 @@ def validate_reply(
         text: the reply; where it is blank, the bubbles' texts are taken.
         bubbles: its bubbles so far; kept when the text passes unchanged, cut again
             when it does not.
-        language: of a neutral line.
         instructions: texts that the reply must not quote, such as the prompt files.
         max_chars: longest reply, in characters; at least `MIN_MAX_CHARS`.
 

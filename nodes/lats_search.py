@@ -16,7 +16,7 @@ from typing import Any
 
 from callwise.calls.call import Role
 from callwise.calls.client import LLM, Remaining
-from callwise.calls.errors import CallError
+from callwise.calls.errors import CallError, ConfigError
 from lats.actions import Action, ActionKind, Side, side_of
 from lats.answers import MAX_REPLY_CHARS, ActionAnswer, Draft, clean_text
 from lats.policies import start_search
@@ -31,14 +31,14 @@ from lats.similarity import text_key
 from nodes.bubbles import timed_bubbles
 from nodes.question import degradation_of
 from nodes.records import Bubble, Degradation, StyleVector
-from nodes.search.action_answers import answer_to
+from nodes.search.action_answers import RUBRICS, answer_to, rubric_called
 from nodes.search.action_calls import SearchMaterial, call_for
-from nodes.search.judge_rubrics import check_judging
 
 __all__ = [
     "MAX_PLANNED_BUBBLES",
     "SearchLimits",
     "SearchOutcome",
+    "check_judging",
     "outcome_of",
     "planned_bubbles",
     "remaining_calls",
@@ -63,10 +63,6 @@ def planned_bubbles(draft: Draft, style: StyleVector) -> tuple[Bubble, ...] | No
 
     They must be few, and the reply's own words in order. Marks may differ: a bubble often ends
     without the full stop that a reply has.
-
-    Args:
-        draft: the reply; its payload has what came with it.
-        style: sets their delays.
     """
     raw = draft.payload.get("bubbles")
     if not isinstance(raw, list):
@@ -111,11 +107,6 @@ def search_limits(
 
     The scope is to be opened with `max_calls` of the result both as its `max_calls` and as
     its `max_requests`, where it is not None.
-
-    Args:
-        max_calls: limit that the search's scope has anyway; None is no limit.
-        max_requests: likewise.
-        held_calls: see `SearchLimits`.
     """
     cap = _cap(knobs)
     if cap is not None:
@@ -129,7 +120,6 @@ def remaining_calls(
     """Return what remains of the budget as the search reads it: in calls.
 
     Args:
-        budget: of the search's scope.
         is_first: whether the search has asked nothing yet. Then at least one call fits:
             the reply must come, and the budget refuses it where it may not.
     """
@@ -157,11 +147,6 @@ def repairs_within(
     """Return how many repairs each call of a round may have, so that all of them fit.
 
     Every call is given its first repair before any is given its second.
-
-    Args:
-        remaining: before the round.
-        kinds: of its actions, each one call.
-        max_repairs: most of one call; at least 0.
     """
     sides = [side_of(kind) for kind in kinds]
     repairs = [0] * len(kinds)
@@ -180,7 +165,6 @@ class SearchOutcome:
     """A search that is over, for the nodes after it.
 
     Args:
-        result: the whole search.
         reply: the chosen reply; None when not even a first draft came, and the graph has to
             fall back.
         processor_plan: the reply as bubbles with typing delays, when the model cut it
@@ -233,7 +217,6 @@ def outcome_of(
     Args:
         errors: in the order in which the search was told, each with the kind of the action
             whose call it ended.
-        style: sets the delays of bubbles that came without.
 
     Raises:
         ValueError: when the search is still under way.
@@ -286,6 +269,42 @@ def _no_reply(result: SearchResult, errors: Sequence[tuple[ActionKind, CallError
         case _:
             reason, detail = "invalid", "the root plan has no reply"
     return Degradation(node=NODE, reason=reason, detail=detail)
+
+
+def _named(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names))
+
+
+def check_judging(knobs: SearchKnobs) -> None:
+    """Refuse knobs that a judge of replies cannot follow.
+
+    Raises:
+        ConfigError: for an unknown rubric, for weights of which a rubric asks for none, and for
+            judging by agreement, which needs answers that can be checked.
+    """
+    rubrics = [rubric_called(name) for name in knobs.rubrics]
+    if knobs.policy == "classic_uct":
+        return
+    if knobs.judging == "agreement":
+        raise ConfigError(
+            "search.judging: 'agreement' needs answers that can be checked, and a chat reply "
+            "cannot; use 'listwise', 'pointwise' or 'pairwise'"
+        )
+    known = {"score", *RUBRICS["overall"].attributes}
+    unknown = sorted(set(knobs.attribute_weights) - known)
+    if unknown:
+        raise ConfigError(
+            f"search.attribute_weights: no judge is asked for {unknown[0]!r}; there are "
+            f"{_named(known)}"
+        )
+    weighted = {name for name, weight in knobs.attribute_weights.items() if weight}
+    for rubric in rubrics:
+        if knobs.attribute_weights and not weighted & {"score", *rubric.attributes}:
+            raise ConfigError(
+                f"search.attribute_weights: the rubric {rubric.name!r} asks for none of "
+                f"{_named(knobs.attribute_weights)}, so its passes would count for nothing; weigh "
+                f"'score' or one of {_named(rubric.attributes)}"
+            )
 
 
 async def search_reply(

@@ -62,10 +62,6 @@ def turns_left_out(turns: int, history_turns: int) -> int:
 
     The window advances in steps of half its length, so that for several turns the prompt
     begins as the one before did, and a provider's prefix cache serves it.
-
-    Args:
-        turns: of the conversation so far.
-        history_turns: most turns that are shown; at least 0.
     """
     if history_turns == 0:
         return turns
@@ -89,7 +85,6 @@ async def load_turn(
 
     Args:
         turn: its number in the conversation; None goes on after the last one.
-        user_text: its language decides the prompts'.
         history_turns: most of the conversation's last turns that are shown; at least 0.
             See `turns_left_out`.
 

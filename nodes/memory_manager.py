@@ -13,8 +13,7 @@ matching quotes are removed first. Notes that are not kept are counted, with the
 import math
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import Field
@@ -22,10 +21,10 @@ from pydantic import Field
 from callwise.calls import Purpose, Role, Sampling
 from callwise.calls.payload import well_formed
 from callwise.memory.lexical_index import query_weights
-from nodes.prompt import MAX_CHARS, clip
+from nodes.prompt import MAX_CHARS, clip, words
 from nodes.question import BOOKKEEPING_LEASE, AnswerForm, Question, Text, Tokens
 from nodes.records import FrozenRecord, Language, NoteDraft, NoteKind
-from nodes.text import split_sentences
+from nodes.text import split_sentences, text_size
 from nodes.turn import TurnView
 
 __all__ = [
@@ -55,22 +54,6 @@ MAX_RULE_NOTES = 3
 MAX_RULE_NOTE_CHARS = 160
 """Longest sentence that becomes a note; a longer one says too much at once."""
 
-_STATEMENTS: Mapping[NoteKind, str] = MappingProxyType(
-    {
-        "boundary": r"\b(?:please )?(?:don't|do not|never) (?:call|ask|text|mention)\b"
-        r"|(?:请)?(?:别|不要)再?(?:叫我|问我|提起?)",
-        "fact": r"\bmy name is\b|\bi (?:work|live|study)\b"
-        r"|\bi(?:'m| am) (?:a|an|from)\b|\bi have (?:a|an|two|three)\b"
-        r"|我叫|我的名字|我(?:住在?|来自|是一[个名位])|我在[^，。！？]{1,12}(?:工作|上班|上学|读书)"
-        r"|我(?:今年)?\d+岁",
-        "preference": r"\bi (?:really )?(?:like|love|enjoy|prefer|hate|dislike|can't stand)\b"
-        r"|\bmy favou?rite\b|我(?:很|最|特别|非常|比较)?(?:不)?(?:喜欢|讨厌|爱吃|爱看|偏爱)",
-        "event": r"\b(?:yesterday|tomorrow|last week|next week|tonight)\b"
-        r"|(?:昨天|明天|昨晚|今晚|上周|下周|后天)[^，。！？]{0,4}我|我(?:昨天|明天|昨晚|今晚|上周|下周|后天)",
-    }
-)
-"""Patterns of statements worth keeping, in any letter case; the first that matches is the kind."""
-
 
 def _notes(user_text: str) -> tuple[NoteDraft, ...]:
     notes: dict[str, NoteDraft] = {}
@@ -80,7 +63,8 @@ def _notes(user_text: str) -> tuple[NoteDraft, ...]:
             continue
         if said != well_formed(said):
             continue  # such a note could not be written to disk
-        found = (kind for kind, form in _STATEMENTS.items() if re.search(form, said, re.IGNORECASE))
+        known = words("statements").items()
+        found = (kind for kind, form in known if re.search(form, said, re.IGNORECASE))
         kind = next(found, None)
         if kind is not None:
             notes.setdefault(said, NoteDraft(text=said, kind=kind, evidence=said))
@@ -108,7 +92,6 @@ def remember_by_rules(
 
     Args:
         summary: so far; the result has at most `MAX_SUMMARY_CHARS`.
-        language: language of the line's labels.
     """
     lines = [*summary.splitlines(), _line(user_text, reply, language)]
     carried = "\n".join(line for line in lines if line.strip())
@@ -196,15 +179,6 @@ def _proved(evidence: str, sources: Sequence[str]) -> str | None:
     return next((form for form in found if form), None)
 
 
-def _size(evidence: str) -> int:
-    """Return a text's size in letters and digits; see `MIN_EVIDENCE_SIZE`."""
-    return sum(
-        2 if unicodedata.east_asian_width(mark) in "WF" else 1
-        for mark in evidence
-        if mark.isalnum()
-    )
-
-
 def _scripts(text: str) -> set[str]:
     """Return the scripts of a text's letters, as Unicode names them, and `0` for digits."""
     marks = {mark for mark in text if mark.isalnum()}
@@ -218,7 +192,7 @@ def _supports(evidence: str, text: str) -> bool:
     its evidence can have none; there the evidence has to be twice as long.
     """
     if not _scripts(evidence) & _scripts(text):
-        return _size(evidence) >= 2 * MIN_EVIDENCE_SIZE
+        return text_size(evidence) >= 2 * MIN_EVIDENCE_SIZE
     proof, note = query_weights(evidence), query_weights(text)
     common = math.fsum(weight for term, weight in note.items() if term in proof)
     least = MIN_SUPPORT * min(math.fsum(proof.values()), math.fsum(note.values()))
@@ -228,12 +202,7 @@ def _supports(evidence: str, text: str) -> bool:
 def check_notes(
     notes: Sequence[NoteAnswer], *, user_text: str, reply: str
 ) -> tuple[tuple[NoteDraft, ...], tuple[DropReason, ...]]:
-    """Return the notes that their evidence proves, and why each of the others was dropped.
-
-    Args:
-        user_text: the turn's message, whole.
-        reply: the turn's reply, whole.
-    """
+    """Return the notes that their evidence proves, and why each of the others was dropped."""
     kept: dict[str, NoteDraft] = {}
     dropped: list[DropReason] = []
     for note in notes:
@@ -242,7 +211,7 @@ def check_notes(
             dropped.append("blank")
         elif len(note.text) > MAX_NOTE_CHARS:
             dropped.append("too_long")
-        elif _size(note.evidence if evidence is None else evidence) < MIN_EVIDENCE_SIZE:
+        elif text_size(note.evidence if evidence is None else evidence) < MIN_EVIDENCE_SIZE:
             dropped.append("too_short")
         elif evidence is None:
             dropped.append("not_verbatim")

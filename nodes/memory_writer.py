@@ -36,9 +36,6 @@ async def write_turn(
     """Keep a finished turn. Nothing may be changed after it.
 
     Args:
-        turn: its number in the conversation. Starts at 0.
-        version: the memory's version at the turn's start.
-        relation: after the turn.
         time: when the user wrote, ISO 8601; None when not known.
         notes: those that quote what was not said are left out.
         new_summary: of everything so far; empty keeps the old one.

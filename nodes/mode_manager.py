@@ -30,12 +30,7 @@ def choose_mode(
     relationship: Relationship,
     previous_mode: Mode | None = None,
 ) -> Mode:
-    """Return the mode of this turn: the first row of the table that applies.
-
-    Args:
-        mood: the agent's mood before this turn.
-        previous_mode: mode of the turn before; None on the first.
-    """
+    """Return the mode of this turn: the first row of the table that applies."""
 
     def least(mode: Mode, entered_at: float, kept_at: float) -> float:
         return kept_at if previous_mode is mode else entered_at

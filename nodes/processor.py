@@ -176,7 +176,6 @@ async def humanize(
     plan never buys a call that was not planned. A blank draft has no bubbles.
 
     Args:
-        view: of the turn, with its draft.
         asks: the knob `processor.llm`; see the table at the head of this file.
 
     Raises:

@@ -139,10 +139,6 @@ def degradation_of(error: CallError, *, node: str) -> Degradation:
     return Degradation.model_validate({"node": node, "reason": reason, "detail": detail})
 
 
-def _nothing(_view: TurnView) -> Mapping[str, Any]:
-    return {}
-
-
 @dataclass(frozen=True, slots=True)
 class Question(Generic[AnswerT, ResultT]):
     """One structured call of a node, without the material of a turn.
@@ -171,7 +167,7 @@ class Question(Generic[AnswerT, ResultT]):
     tokens: Tokens
     convert: Callable[[AnswerT, TurnView], ResultT]
     fallback: Callable[[TurnView], ResultT]
-    asked: Callable[[TurnView], Mapping[str, Any]] = _nothing
+    asked: Callable[[TurnView], Mapping[str, Any]] = lambda _view: {}
     lease: str | None = None
     speaks_for: tuple[str, ...] = ()
 

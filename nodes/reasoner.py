@@ -42,7 +42,6 @@ def reason_by_rules(
 
     Args:
         user_text: the message; its last question goes into the goal that answers it.
-        language: language of the plan.
     """
     texts = words("rules")
     goals: dict[str, str] = dict(texts["goals"][language])

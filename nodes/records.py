@@ -80,8 +80,7 @@ class MemoryLine(FrozenRecord):
 
     def shown(self) -> dict[str, Any]:
         """Return it as a prompt shows it: each text in a separate field."""
-        fields = {"day": self.day, "user": self.user, "agent": self.agent, "noted": self.noted}
-        return {name: value for name, value in fields.items() if value}
+        return self.model_dump(exclude={"turn"}, exclude_defaults=True)
 
 
 class Signal(StrEnum):

@@ -6,7 +6,14 @@ from collections.abc import Iterable, Sequence
 
 from nodes.records import Language
 
-__all__ = ["cut_at_sentence", "detect_language", "han_share", "split_sentences"]
+__all__ = [
+    "cut_at_sentence",
+    "detect_language",
+    "han_share",
+    "is_wide",
+    "split_sentences",
+    "text_size",
+]
 
 _END = re.compile(r"[.!?。！？…]+[”’\"')\]」』）*_`~]*|\n+")
 
@@ -38,6 +45,18 @@ def split_sentences(text: str) -> list[str]:
     if start < len(text):
         sentences.append(text[start:])
     return sentences
+
+
+def is_wide(char: str) -> bool:
+    """Return whether a character is of a wide script, such as Chinese."""
+    return unicodedata.east_asian_width(char) in "WF"
+
+
+def text_size(text: str) -> int:
+    """Return the letters and digits of a text, of which one of a wide script counts as two."""
+    if text.isascii():
+        return sum(map(str.isalnum, text))
+    return sum(2 if is_wide(char) else 1 for char in text if char.isalnum())
 
 
 def _whole_characters(text: str, max_chars: int) -> int:
@@ -113,9 +132,6 @@ def detect_language(text: str, history_texts: Sequence[str] = ()) -> Language:
 
     Sticky: once a conversation has a language, a message must be clearly in the
     other one, and long enough to tell, to switch it.
-
-    Args:
-        history_texts: the conversation's earlier texts, oldest first.
     """
     share = han_share((text,))
     before = han_share(history_texts[-MAX_HISTORY_TEXTS:])

@@ -214,9 +214,6 @@ def material(**fields: Any) -> str:
 def chat(name: str, language: Language, /, **fields: Any) -> tuple[Message, Message]:
     """Return the two messages of a node's call: its instructions and its material.
 
-    Args:
-        fields: see `material`.
-
     Raises:
         ConfigError: when there is no such prompt.
     """

@@ -15,13 +15,15 @@ in a candidate or by a user, which would then pass for a verdict.
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Annotated, Any, ClassVar
 
 import orjson
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
-from callwise.calls.errors import CallError, CallRefused
+from callwise.calls.errors import CallError, CallRefused, ConfigError
 from callwise.calls.payload import well_formed
 from callwise.calls.reply import Reply
 from lats.actions import Action, JudgeList
@@ -37,18 +39,22 @@ from lats.answers import (
 )
 from lats.logprob_scores import JsonPath, expected_scores, numbers_at
 from lats.search_tree import SearchTree
+from nodes.prompt import words
 from nodes.question import AnswerForm, FilledText
+from nodes.records import Language
 
 __all__ = [
     "MAX_DETAIL_CHARS",
     "MAX_GOAL_CHARS",
     "MAX_REASON_CHARS",
+    "RUBRICS",
     "AssistantCheck",
     "CandidateSet",
     "CharacterEntry",
     "CharacterVerdicts",
     "FitEntry",
     "FitVerdicts",
+    "JudgeRubric",
     "Judgement",
     "ListEntry",
     "ListVerdicts",
@@ -61,6 +67,7 @@ __all__ = [
     "answer_to",
     "candidate_labels",
     "labels_shown",
+    "rubric_called",
     "verdicts_of",
 ]
 
@@ -226,6 +233,56 @@ class FitVerdicts(ListVerdicts):
     verdicts: Annotated[tuple[FitEntry, ...], BeforeValidator(_entries)]
 
 
+@dataclass(frozen=True, slots=True)
+class JudgeRubric:
+    """One way to judge candidates; its texts are in `words/rubrics.yaml`."""
+
+    name: str
+    answer: type[ListVerdicts]
+
+    @property
+    def attributes(self) -> tuple[str, ...]:
+        """Names of the sub-scores, in the order in which they are asked for."""
+        asked = self.answer.entry.model_fields
+        return tuple(name for name in asked if name not in ListEntry.model_fields)
+
+    def text(self, language: Language) -> str:
+        """Return the instructions of this rubric."""
+        space, stop = ("", "。") if language == "zh" else (" ", ".")
+        emphasis = words("rubrics")["emphasis"][language][self.name]
+        return f"{emphasis}{space}{self.sub_scores(language)}{stop}"
+
+    def sub_scores(self, language: Language) -> str:
+        """Return the sub-scores that are asked for, and the meaning of each."""
+        opening, closing, joint = ("（", "）", "、") if language == "zh" else (" (", ")", ", ")
+        meanings = words("rubrics")["meanings"][language]
+        return joint.join(f"{name}{opening}{meanings[name]}{closing}" for name in self.attributes)
+
+
+RUBRICS: Mapping[str, JudgeRubric] = MappingProxyType(
+    {
+        "overall": JudgeRubric("overall", OverallVerdicts),
+        "character": JudgeRubric("character", CharacterVerdicts),
+        "fit": JudgeRubric("fit", FitVerdicts),
+    }
+)
+"""All rubrics by name. Passes that alternate between rubrics have different biases rather than the
+same one again; so each rubric has its own instructions. `overall` asks for every attribute."""
+
+
+def rubric_called(name: str) -> JudgeRubric:
+    """Return a rubric.
+
+    Raises:
+        ConfigError: when there is none of this name.
+    """
+    if name not in RUBRICS:
+        raise ConfigError(
+            f"search.rubrics: there is no rubric {name!r}; there are {', '.join(sorted(RUBRICS))}"
+        )
+    return RUBRICS[name]
+
+
 _LETTERS, _DIGITS = "bcdfghjkmnpqrstvwxyz", "23456789"
 """The characters of labels. No vowels, so that none is a word, and no two of them alike."""
 
@@ -267,7 +324,6 @@ def verdicts_of(
 
     Args:
         node_ids: the candidates in the order in which they were shown.
-        labels: of each of them.
         reply: the same answer as text. Where it has log-probabilities, a score becomes
             its mean over what might have been written in its place.
     """
@@ -352,10 +408,6 @@ def answer_to(
     action: Action, answer: Reply | CallError, tree: SearchTree, user_text: str
 ) -> ActionAnswer:
     """Return the end of a call as the search reads it.
-
-    Args:
-        tree: the search's tree, as for `call_for`.
-        user_text: this turn's message.
 
     Raises:
         CallError: when going on makes no sense (`is_fatal`).

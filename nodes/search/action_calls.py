@@ -31,8 +31,8 @@ from nodes.search.action_answers import (
     RootPlan,
     Variants,
     labels_shown,
+    rubric_called,
 )
-from nodes.search.judge_rubrics import rubric_called
 from nodes.turn import PROMPT_FIELDS, TurnView, chat, lines_shown, phrase_of
 
 __all__ = [
@@ -133,7 +133,6 @@ def call_for(
     """Return the call that answers an action.
 
     Args:
-        tree: the search's tree, which has the action's nodes.
         max_repairs: times that an answer of the wrong form is asked again.
         judge_logprobs: likeliest tokens that the judge of a list is to report; 0 asks for none.
 
@@ -159,9 +158,6 @@ def reply_call(knobs: SearchKnobs, view: TurnView) -> Call:
 
     It is the one that draws on the reply's lease. A search that may ask nothing is taken
     for one that may ask a single call.
-
-    Args:
-        view: of this turn, as far as it is known.
     """
     context = ReplyContext(user_text=view.user_text, language=view.language)
     able = knobs if knobs.max_calls != 0 else knobs.model_copy(update={"max_calls": 1})

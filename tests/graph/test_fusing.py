@@ -44,6 +44,7 @@ SETTINGS = st.builds(
     ),
 )
 
+
 def _form(fusing: Fusion) -> str:
     """Return how the calls before the search are asked: by what is fused of them."""
     if fusing.reply:
@@ -74,7 +75,7 @@ def _what(fusing: Fusion) -> list[str]:
     ],
 )
 def test_it_gives_way_step_by_step(calls_left: int | None, form: str, what: list[str]) -> None:
-    """Nine calls suffice for the least search unfused, four for a fused turn, two for an instant one."""
+    """Nine calls suffice for a turn with the least search, four where fused, two where instant."""
     fusing = fusing_for(WINDING, calls_left)
     assert (_form(fusing), _what(fusing)) == (form, what)
 

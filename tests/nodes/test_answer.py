@@ -29,8 +29,14 @@ from nodes.question import (
 )
 from nodes.reasoner import ReasonerAnswer
 from nodes.records import Signal
-from nodes.search.action_answers import AssistantCheck, CandidateSet, Judgement, RootPlan, Variants
-from nodes.search.judge_rubrics import RUBRICS
+from nodes.search.action_answers import (
+    RUBRICS,
+    AssistantCheck,
+    CandidateSet,
+    Judgement,
+    RootPlan,
+    Variants,
+)
 
 FORMS = (
     DetectionAnswer,
