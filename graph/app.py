@@ -58,8 +58,8 @@ class ReplyPipeline:
         """Return the knobs of a preset, the environment's over them, and overrides over both.
 
         Without a preset they are those of `classic`. A preset that is named by its file's path
-        may be anybody's: the settings know what of them overrides and the environment name as
-        well.
+        is not trusted: the settings know which of its values overrides and the environment name
+        as well.
 
         Raises:
             ConfigError: for an unknown preset or knob, or a value out of range.
@@ -77,7 +77,7 @@ class ReplyPipeline:
         )
 
     def own_trust(self) -> Trust:
-        """Return what the environment names of endpoints and folders."""
+        """Return the endpoints and folders that the environment names."""
         return own_trust(PipelineSettings, (), os.environ)
 
     def environment_knobs(self) -> Sequence[EnvironmentKnob]:
@@ -85,13 +85,13 @@ class ReplyPipeline:
         return environment_knobs(os.environ, PipelineSettings)
 
     def plan(self, settings: BaseModel) -> TurnPlan:
-        """Return what one turn will cost under these knobs; see `graph.turn_scenarios`."""
+        """Return the plan of one turn under these knobs; see `graph.turn_scenarios`."""
         from graph.turn_scenarios import plan_turn  # noqa: PLC0415 - loads the nodes
 
         return plan_turn(_settings(settings))
 
     def prompt_digests(self) -> Mapping[str, str]:
-        """Return what each prompt file holds, as 16 hexadecimal digits by name and language."""
+        """Return the digest of each prompt, as 16 hexadecimal digits by name and language."""
         from nodes.prompt import prompt_digests  # noqa: PLC0415 - reads files
 
         return prompt_digests()
@@ -126,7 +126,7 @@ class ReplyPipeline:
                 recorder=recorder,
                 is_offline=is_offline,
                 keep_checkpoints=keep_checkpoints,
-                book=memory,
+                memory=memory,
             )
 
 

@@ -1,20 +1,25 @@
-"""One step of a turn, and the two drivers of all of them: LangGraph and a plain loop.
+"""One step of a turn, the order of all steps, and their drivers: LangGraph and a plain loop.
 
 Live runs, checkpoints and graph servers need LangGraph. A strict replay waits for nothing, keeps
 no checkpoint and is cut nowhere, so a loop runs the same steps in the same order; a test checks
 that both give the same bytes. LangGraph's own retries are off: a retried node would ask all of
 its calls again, and the budgeter retries, and counts, each call.
+
+Fused calls move two nodes. A call that replies has to see the memories, so retrieval comes
+before detection. A call that does all the bookkeeping leaves the memory manager its part, so the
+memory manager waits for the evolver where they would else run side by side. Where a turn may be
+wound down to such calls, both are so in every turn: the graph is compiled once.
 """
 
 from collections.abc import Callable, Mapping
-from enum import Enum
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from pydantic import BaseModel
+from pydantic_core import to_jsonable_python
 
 from callwise.budget.scope import ScopeKind
-from graph.context import TurnContext, clips_noted
-from graph.order import NODES, predecessors
+from graph.engine import TurnContext
+from graph.pipeline_llm import clips_noted
 from graph.settings import FuseKnobs
 from graph.state import TurnState, collect_degraded
 from graph.steps import STEPS, Step
@@ -24,34 +29,75 @@ if TYPE_CHECKING:
     from langgraph.graph import StateGraph
     from langgraph.graph.state import CompiledStateGraph
 
-__all__ = ["ReplyGraph", "build_graph", "compiled", "plain_values", "run_directly", "run_step"]
+__all__ = [
+    "NODES",
+    "ReplyGraph",
+    "build_graph",
+    "compiled",
+    "plain_values",
+    "predecessors",
+    "run_directly",
+    "run_step",
+]
 
 ReplyGraph: TypeAlias = "CompiledStateGraph[TurnState, TurnContext, TurnState, TurnState]"
 
 _FIELDS = frozenset(TurnState.model_fields)
 
+NODES: tuple[str, ...] = tuple(STEPS)
+"""All nodes in the order in which they run when nothing overlaps or is fused."""
+
+_OVERLAPPED: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        # Retrieval needs the user's words only, so it runs side by side with detection.
+        "memory_retriever": ("loader",),
+        "style": ("reasoner",),
+        "lats_search": ("style", "memory_retriever"),
+        # Both read the finished turn and neither reads the other.
+        "memory_manager": ("final_validator",),
+        "memory_writer": ("stage_manager", "memory_manager"),
+    }
+)
+
+
+def predecessors(*, overlap: bool, fuse: FuseKnobs | None = None) -> dict[str, tuple[str, ...]]:
+    """Return for each node the nodes that it waits for, in an order to run them one by one.
+
+    The graph's edges, the budgeter's rounds and the docs' picture are made from it.
+
+    Args:
+        overlap: whether nodes run side by side where the data allow.
+        fuse: which nodes ask together, or may have to; None for none.
+    """
+    fuse = fuse or FuseKnobs()
+    nodes, retrieves_first = list(NODES), fuse.reply or fuse.wind_down
+    if retrieves_first:
+        nodes.remove("memory_retriever")
+        nodes.insert(nodes.index("detection"), "memory_retriever")
+    waits = {nodes[0]: (), **dict(zip(nodes[1:], ((name,) for name in nodes), strict=False))}
+    if overlap:
+        waits |= _OVERLAPPED
+        if retrieves_first:
+            waits["lats_search"] = ("style",)
+        if fuse.bookkeeping or fuse.wind_down:
+            waits["memory_manager"] = ("evolver",)
+    return waits
+
 
 async def run_step(
     name: str, step: Step, waits_for: tuple[str, ...], state: TurnState, context: TurnContext
 ) -> dict[str, Any]:
-    """Return a node's update of the state, asked for in the node's scope.
-
-    Args:
-        name: the node.
-        step: what it does.
-        waits_for: the nodes before it.
-        state: of the turn.
-        context: of the turn.
+    """Return a node's update of the state, made in the node's scope.
 
     Raises:
         KeyError: when the step returns a field that the state lacks.
     """
-    turn = await context.turn_scope(state, name)
+    turn = await context.engine.turn_scope(state, name)
     with turn.open(ScopeKind.NODE, name, after=waits_for), clips_noted(name) as clips:
         update = dict(await step(state, context))
-    if clips:  # what its prompts had to leave out
+    if clips:  # parts that its prompts had to leave out
         update["degraded"] = [*(update.get("degraded") or ()), *clips]
-    if not update.keys() <= _FIELDS:  # LangGraph would drop these without a word
+    if not update.keys() <= _FIELDS:  # LangGraph would drop these silently
         unknown = sorted(update.keys() - _FIELDS)
         raise KeyError(f"node {name!r} returned {unknown}, which the state lacks")
     return update
@@ -61,8 +107,7 @@ async def run_directly(given: Mapping[str, Any], context: TurnContext) -> TurnSt
     """Return the state at the end of a turn whose scope is open, run by a plain loop.
 
     Args:
-        given: what a caller of the graph gives.
-        context: the turn's. Its knobs decide who waits for whom, and so the rounds.
+        context: its knobs decide which nodes wait for which, and so the rounds.
 
     Raises:
         LookupError: when the turn's scope is not open.
@@ -80,20 +125,13 @@ async def run_directly(given: Mapping[str, Any], context: TurnContext) -> TurnSt
 
 
 def plain_values(update: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a node's output as plain JSON values, the only thing that kept channels hold."""
-    return {field: _plain(value) for field, value in update.items()}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, BaseModel):
-        return value.model_dump(mode="json")
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value.value if isinstance(value, Enum) else value
+    """Return a node's output as plain JSON values, the only values of kept channels."""
+    plain: dict[str, Any] = to_jsonable_python(update)
+    return plain
 
 
 def _node(name: str, step: Step, waits_for: tuple[str, ...], *, is_kept: bool) -> Any:
-    """Return a step as LangGraph runs it; its type there is LangGraph's own affair."""
+    """Return a step as LangGraph runs it; its type there is internal to LangGraph."""
     from langgraph.runtime import Runtime  # noqa: PLC0415 - heavy
 
     async def run(state: TurnState, runtime: Runtime[TurnContext]) -> dict[str, Any]:
@@ -111,18 +149,16 @@ def compiled(
     fuse: FuseKnobs | None = None,
     checkpointer: "BaseCheckpointSaver[str] | None" = None,
 ) -> "CompiledStateGraph[Any, Any, Any, Any]":
-    """Return a graph with all nodes, each waiting for those before it.
+    """Return a graph with all nodes, each waiting for those before it; see `predecessors`.
 
     Args:
         graph: has the schema of the state, and nothing else yet.
         node: returns a node of LangGraph by its name and the nodes that it waits for.
-        overlap: run nodes side by side where the data allow.
-        fuse: which nodes ask together; None for none.
         checkpointer: keeps the state of a conversation between processes, if wanted.
     """
     from langgraph.graph import END, START  # noqa: PLC0415 - heavy
 
-    for name, waits_for in predecessors(overlap=overlap, fuse=fuse or FuseKnobs()).items():
+    for name, waits_for in predecessors(overlap=overlap, fuse=fuse).items():
         run = node(name, waits_for)
         run.__name__ = name
         graph.add_node(name, run)
@@ -142,7 +178,7 @@ def build_graph(
     from langgraph.graph import StateGraph  # noqa: PLC0415 - heavy
 
     def node(name: str, waits_for: tuple[str, ...]) -> Any:
-        # What no checkpointer will ever write may stay the records that it is.
+        # Values that no checkpointer will ever write may remain records.
         return _node(name, STEPS[name], waits_for, is_kept=checkpointer is not None)
 
     graph = StateGraph(TurnState, context_schema=TurnContext)

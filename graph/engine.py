@@ -1,4 +1,4 @@
-"""What all turns share: the knobs, the budgeter, the memory, and the scopes that are open."""
+"""Engine that all turns share: the knobs, the budgeter, the memory, and the open scopes."""
 
 import asyncio
 import hashlib
@@ -13,26 +13,32 @@ from callwise.budget.layers.cache import MemoryCache, ReplyCache
 from callwise.budget.layers.ledger import RowSink
 from callwise.budget.recorder import Recorder
 from callwise.budget.scope import Scope, ScopeKind
-from callwise.calls import Endpoint, Role
+from callwise.calls import LLM, Endpoint, Role
 from callwise.calls.endpoint_settings import OPENAI_KEY_VARIABLE
-from callwise.calls.role_endpoints import EndpointSettings, endpoints_from_settings
 from callwise.calls.errors import ConfigError
+from callwise.calls.role_endpoints import EndpointSettings, endpoints_from_settings
 from callwise.memory import AgentUser, Identity
 from callwise.memory.conversation_memory import ConversationMemory
+from callwise.recordings.app_protocol import ReplyListener
+from graph.pipeline_llm import PipelineLLM
 from graph.settings import PipelineSettings
+from graph.state import TurnState
 from nodes.loader import ALL_TURNS, load_turn
 
-__all__ = ["Engine", "cache_of", "endpoints_of", "make_engine", "secret_values"]
+__all__ = ["Engine", "TurnContext", "cache_of", "endpoints_of", "make_engine"]
 
 _DEFAULT_KEY_VARIABLE = "CALLWISE_API_KEY"
 
 _FORMER_NAME = "user"
-"""The user that memory was kept of before, where none was given."""
+"""The user of memory that older versions kept where none was given."""
+
+FIRST_NODE = "loader"
+"""The node that opens a turn."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Running:
-    """A run that has a turn of a memory, and when it has it no longer."""
+    """A run that has a turn of a memory, and the event of its end."""
 
     run: Hashable
     has_left: asyncio.Event = field(default_factory=asyncio.Event)
@@ -43,18 +49,18 @@ class Engine:
     """The parts behind every turn of a session. One event loop.
 
     Args:
-        settings: the knobs.
-        budgeter: who answers calls, and counts them.
-        endpoints: who serves each role, for names and prices.
-        book: what agents remember.
+        llm: answers the nodes' calls, by way of the budgeter.
+        search_llm: likewise, those of the search, whose calls may allow fewer repairs.
         patience_seconds: how long a graph server's turn waits for another one of the same
-            memory, which may have been interrupted for good: a server does not tell.
+            memory, which may have been interrupted for good: a server does not report that.
     """
 
     settings: PipelineSettings
     budgeter: Budgeter
     endpoints: Mapping[Role, Endpoint]
-    book: ConversationMemory
+    memory: ConversationMemory
+    llm: LLM
+    search_llm: LLM
     patience_seconds: float = 300.0
     _conversations: dict[Identity, Scope] = field(default_factory=dict)
     _names: set[str] = field(default_factory=set)
@@ -64,8 +70,8 @@ class Engine:
     def conversation(self, identity: Identity) -> Scope:
         """Return the scope of a conversation, which stays open.
 
-        Its name is the conversation's id, which is what reports show; of two conversations
-        with one id, the one that comes later has a digest of its identity behind it.
+        Its name is the conversation's id, which reports show; of two conversations with one
+        id, the later one's name ends with a digest of its identity.
         """
         scope = self._conversations.get(identity)
         if scope is None:
@@ -85,9 +91,8 @@ class Engine:
         """Wait until no other run has a turn of this memory, so that turns follow each other.
 
         Args:
-            agent_user: the owner of the memory.
-            run: what runs the turn. One that enters again gave up its turn before.
-            patience_seconds: after so much a run that has not left is taken for given up;
+            run: the run of the turn. One that enters again gave up its turn before.
+            patience_seconds: after so long a run that has not left is taken to have given up;
                 None waits for it.
         """
         while (other := self._running.get(agent_user)) is not None and other.run != run:
@@ -117,6 +122,23 @@ class Engine:
         """Return the open turn of a conversation, or None."""
         return self._turns.get(identity)
 
+    async def turn_scope(self, state: TurnState, node: str) -> Scope:
+        """Return the turn's scope for a node; the first node opens it where it is not open.
+
+        `graph.session` opens it before the turn; a graph server runs each node in a separate
+        context.
+        """
+        scope = self._turns.get(state.identity)
+        is_first = node == FIRST_NODE
+        if scope is not None and (not is_first or scope.turn == str(state.requested_turn)):
+            return scope
+        turn = state.requested_turn
+        if not is_first:
+            turn = state.turn  # a turn that is resumed in another process, past its beginning
+        elif turn is None:
+            turn = await self.next_turn(state.identity)
+        return self.open_turn(state.identity, turn)
+
     def close_turn(self, identity: Identity) -> None:
         """Close the open turn of a conversation, if there is one."""
         scope = self._turns.pop(identity, None)
@@ -135,24 +157,18 @@ class Engine:
         """Return the number of the turn that comes after a conversation's last one.
 
         Raises:
-            ConfigError: when an older version kept this conversation under a name that
-                stood for no name.
+            ConfigError: when an older version kept this conversation under a name in place of
+                no name.
         """
-        conversation_id = identity.conversation_id
+        conversation_id, user = identity.conversation_id, identity.agent_user
         loaded = await load_turn(
-            self.book,
-            identity.agent_user,
-            conversation_id=conversation_id,
-            turn=None,
-            user_text="",
+            self.memory, user, conversation_id=conversation_id, turn=None, user_text=""
         )
         if loaded.turn == 0 and identity.user_id is None:
-            former = await self.book.load(
-                AgentUser(identity.agent_id, _FORMER_NAME), max_turns=ALL_TURNS
-            )
-            if former.names_anonymous and any(
-                entry.conversation_id == conversation_id for entry in former.transcript
-            ):
+            anonymous = AgentUser(identity.agent_id, _FORMER_NAME)
+            former = await self.memory.load(anonymous, max_turns=ALL_TURNS)
+            known = (entry.conversation_id for entry in former.transcript)
+            if former.names_anonymous and conversation_id in known:
                 raise ConfigError(
                     f"an older version kept conversation {conversation_id!r} as one of the user "
                     f"{_FORMER_NAME!r}, and no user is given. Give the user {_FORMER_NAME!r} to "
@@ -161,10 +177,10 @@ class Engine:
         return loaded.turn
 
     def close(self) -> None:
-        """Close every scope, and hold the ledger's identity one last time.
+        """Close every scope, and check that the ledger adds up.
 
         Raises:
-            LedgerError: when the books do not add up.
+            LedgerError: when it does not.
         """
         for identity in list(self._conversations):
             self.close_conversation(identity)
@@ -177,15 +193,14 @@ def endpoints_of(
     environ: Mapping[str, str] | None = None,
     is_offline: bool = False,
 ) -> dict[Role, Endpoint]:
-    """Return who answers each role.
+    """Return the endpoint of each role.
 
     Args:
-        settings: the knobs.
         environ: environment variables; None takes the process's own.
-        is_offline: nobody answers; no client is made, no code imported and no key read.
+        is_offline: no endpoint answers; no client is made, no code imported and no key read.
 
     Raises:
-        ConfigError: when an endpoint is not whole, or only a file names it; names the variable
+        ConfigError: when an endpoint is incomplete, or only a file names it; names the variable
             or option to set.
     """
     variables = dict(os.environ if environ is None else environ)
@@ -212,7 +227,7 @@ def _seeded(endpoint: EndpointSettings, seed: int) -> EndpointSettings:
     return endpoint.model_copy(update={"simulated": {**endpoint.simulated, "seed": seed}})
 
 
-def secret_values(settings: PipelineSettings) -> list[str]:
+def _secret_values(settings: PipelineSettings) -> list[str]:
     """Return the keys that are in use, so that they can be kept out of every error."""
     names = {_DEFAULT_KEY_VARIABLE, OPENAI_KEY_VARIABLE}
     names |= {each.api_key_env for each in settings.endpoints.values()}
@@ -223,11 +238,11 @@ def cache_of(settings: PipelineSettings, *, is_offline: bool) -> ReplyCache | No
     """Return the cache of settings.
 
     Raises:
-        ConfigError: when only a file names its folder, and that is somewhere else.
+        ConfigError: when only a file names its folder, which is not below the working directory.
     """
     knobs = settings.cache
     memory = MemoryCache(knobs.memory_entries) if knobs.memory_entries else None
-    # A replay has every answer, and what a folder holds may change none of it.
+    # A replay has every answer, and no folder's contents may change any.
     if knobs.disk is not None and not is_offline:
         if not settings.trust.writes_to(knobs.disk):
             raise ConfigError(
@@ -243,15 +258,15 @@ def cache_of(settings: PipelineSettings, *, is_offline: bool) -> ReplyCache | No
 def make_engine(
     settings: PipelineSettings,
     endpoints: Mapping[Role, Endpoint],
-    book: ConversationMemory,
+    memory: ConversationMemory,
     *,
-    recorder: Recorder | None,
-    cache: ReplyCache | None,
-    sinks: Sequence[RowSink],
+    recorder: Recorder | None = None,
+    cache: ReplyCache | None = None,
+    sinks: Sequence[RowSink] = (),
     notify: Callable[[str], None] | None = None,
     is_offline: bool = False,
 ) -> Engine:
-    """Return an engine over endpoints and a memory book; `sinks` are told its ledger rows."""
+    """Return an engine over endpoints and a memory; its ledger rows go to `sinks`."""
     needs_no_waiting = all(endpoint.client.is_simulated for endpoint in endpoints.values())
     budgeter = Budgeter(
         endpoints,
@@ -261,10 +276,30 @@ def make_engine(
         limits=settings.budget.run,
         retry=settings.retry,
         seed=settings.seed,
-        secrets=() if is_offline else secret_values(settings),
+        secrets=() if is_offline else _secret_values(settings),
         sinks=sinks,
         max_kept_rows=0,
         advises_by_path=True,
         notify=notify,
     )
-    return Engine(settings, budgeter, endpoints, book)
+    max_repairs, sampling = settings.repair.max_repairs, settings.sampling
+    return Engine(
+        settings,
+        budgeter,
+        endpoints,
+        memory,
+        llm=PipelineLLM(budgeter, max_repairs, sampling),
+        search_llm=PipelineLLM(budgeter, max_repairs, sampling, keeps_repairs=True),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class TurnContext:
+    """One turn's context.
+
+    Args:
+        on_reply: given the reply as soon as it is out, before the bookkeeping.
+    """
+
+    engine: Engine
+    on_reply: ReplyListener | None = None

@@ -1,25 +1,24 @@
-"""Which nodes ask together in a turn, and how a small budget fuses more of them.
+"""Fusing of nodes that ask together in a turn, and more of it under a small budget.
 
-A turn gives up in this order, and each step says so:
+A turn gives up in this order, and its record lists each step:
 
 1. *fewer judge calls, fewer refinements, fewer candidates*: the search plans within the
-   room that it is told (`lats`), and stops with the best so far;
-2. *fused calls*: where what is left does not hold the turn as it was set with a search of
+   calls that remain (`lats`), and stops with the best so far;
+2. *fused calls*: where the calls left do not suffice for the turn as it was set with a search of
    `MIN_SEARCH_CALLS`, the nodes before the search become one call, and the bookkeeping
    another;
 3. *instant*: where not even that and a search of `MIN_FUSED_SEARCH_CALLS` fit, one call
    replies, and the search asks nothing.
 
-Decided once a turn, when it begins, from the knobs and the calls that are left; nothing
-else, so a replay decides as the run did. Time, tokens and money do not count here: what
-they leave is the leases' business (`graph.reply_leases`).
+Decided once per turn, when it begins, from the knobs and the calls that are left; nothing
+else, so a replay decides as the run did. Time, tokens and money do not count here: they are
+held back by leases (`graph.reply_leases`).
 """
 
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Literal
 
-from callwise.budget.limits import Limits
 from graph.settings import PipelineSettings
 from lats.actions import ActionKind
 from lats.search_knobs import SearchKnobs
@@ -30,17 +29,14 @@ __all__ = [
     "MIN_FUSED_SEARCH_CALLS",
     "MIN_SEARCH_CALLS",
     "THINKING_CALLS",
-    "Form",
     "Fusion",
     "Reduction",
-    "bookkeeping_calls",
+    "calls_at_start",
     "fusing_as_set",
     "fusing_for",
     "is_limited",
     "needed_calls",
-    "room_at_start",
     "steps_down",
-    "thinking_calls",
 ]
 
 MIN_SEARCH_CALLS = 4
@@ -48,14 +44,10 @@ MIN_SEARCH_CALLS = 4
 saves buy more in the search than thinking apart does before it."""
 
 MIN_FUSED_SEARCH_CALLS = 2
-"""Calls of the least search worth having: candidates, and one look at them."""
+"""Calls of the least useful search: candidates, and one judge call."""
 
 THINKING_CALLS = 3
 """Detection, inner monologue and reasoner, asked apart."""
-
-Form = Literal["separate", "fused", "instant"]
-"""Nodes before the search ask apart; in one call; not at all, since one call replies."""
-
 
 GivenUp = Literal[
     "fewer_judge_calls",
@@ -65,7 +57,7 @@ GivenUp = Literal[
     "fused_bookkeeping",
     "fused_reply",
 ]
-"""What a turn gives up, in this order."""
+"""Reductions of a turn, in the order in which they are made."""
 
 _SHRINKS: Mapping[ActionKind, GivenUp] = MappingProxyType(
     {
@@ -77,7 +69,7 @@ _SHRINKS: Mapping[ActionKind, GivenUp] = MappingProxyType(
 
 
 class Reduction(FrozenRecord):
-    """One thing that a turn gave up for want of calls."""
+    """One reduction of a turn that is short of calls."""
 
     what: GivenUp
     reason: str
@@ -94,24 +86,17 @@ class Fusion(FrozenRecord):
     reply: bool = False
     """One call replies in place of the thinking call. Never without `thinking`."""
     wound_down: tuple[Reduction, ...] = ()
-    """What was fused beyond the knobs; empty when nothing was."""
+    """Fused beyond the knobs; empty when nothing was."""
 
     @property
-    def form(self) -> Form:
-        """How the reply comes about."""
-        if self.reply:
-            return "instant"
-        return "fused" if self.thinking else "separate"
+    def thinking_calls(self) -> int:
+        """The calls before the search; a reply among them is not counted extra."""
+        return 1 if self.thinking else THINKING_CALLS
 
-
-def thinking_calls(fusing: Fusion) -> int:
-    """Return the calls before the search; a reply among them is not counted extra."""
-    return 1 if fusing.thinking else THINKING_CALLS
-
-
-def bookkeeping_calls(fusing: Fusion) -> int:
-    """Return the calls after the reply."""
-    return 1 if fusing.bookkeeping else 2
+    @property
+    def bookkeeping_calls(self) -> int:
+        """The calls after the reply."""
+        return 1 if self.bookkeeping else 2
 
 
 def needed_calls(settings: PipelineSettings, fusing: Fusion, *, search_calls: int) -> int:
@@ -121,8 +106,6 @@ def needed_calls(settings: PipelineSettings, fusing: Fusion, *, search_calls: in
     processor that may or may not ask does not.
 
     Args:
-        settings: the knobs.
-        fusing: which nodes ask together.
         search_calls: of the search, where there is one; its own caps bind too.
     """
     limits = settings.budget.search
@@ -131,23 +114,23 @@ def needed_calls(settings: PipelineSettings, fusing: Fusion, *, search_calls: in
     others = int(settings.processor.llm == "always")
     if settings.memory.dense:
         others += 1 + int(settings.memory.retrieve_k > 0)
-    asked = thinking_calls(fusing) + bookkeeping_calls(fusing) + others
+    asked = fusing.thinking_calls + fusing.bookkeeping_calls + others
     return asked if fusing.reply else asked + search
 
 
 def fusing_as_set(settings: PipelineSettings) -> Fusion:
     """Return which nodes ask together when nothing is short."""
-    knobs = settings.fuse
-    return Fusion(thinking=knobs.thinking, bookkeeping=knobs.bookkeeping, reply=knobs.reply)
+    return Fusion(**settings.fuse.model_dump(exclude={"wind_down"}))
 
 
 def fusing_for(settings: PipelineSettings, calls_left: int | None) -> Fusion:
     """Return which nodes ask together in a turn with so many calls left.
 
+    Without `fuse.wind_down` the knobs alone decide.
+
     Args:
-        settings: the knobs. Without `fuse.wind_down` they alone decide.
-        calls_left: calls, or requests if those are fewer, that the turn may still ask, all
-            of its own included; None where nothing limits them.
+        calls_left: calls, or requests if those are fewer, that the whole turn may ask; None
+            where nothing limits them.
     """
     as_set = fusing_as_set(settings)
     if not settings.fuse.wind_down or calls_left is None:
@@ -160,37 +143,31 @@ def fusing_for(settings: PipelineSettings, calls_left: int | None) -> Fusion:
     if calls_left >= needed_calls(settings, fused, search_calls=MIN_FUSED_SEARCH_CALLS):
         return _explained(fused, as_set, reason)
     instant = fused.model_copy(update={"reply": True})
-    if calls_left < thinking_calls(instant) + bookkeeping_calls(instant):
+    if calls_left < instant.thinking_calls + instant.bookkeeping_calls:
         # There will be no bookkeeping but by rule, and nothing to fuse.
         instant = instant.model_copy(update={"bookkeeping": as_set.bookkeeping})
     return _explained(instant, as_set, reason)
 
 
 def _explained(fusing: Fusion, as_set: Fusion, reason: str) -> Fusion:
-    """Return it with what it fuses beyond the knobs, and why."""
-    steps = tuple(
-        what
-        for what, is_fused, was_fused in (
-            ("fused_thinking", fusing.thinking, as_set.thinking),
-            ("fused_bookkeeping", fusing.bookkeeping, as_set.bookkeeping),
-            ("fused_reply", fusing.reply, as_set.reply),
-        )
-        if is_fused and not was_fused
-    )
-    rows = tuple(Reduction.model_validate({"what": what, "reason": reason}) for what in steps)
-    return fusing.model_copy(update={"wound_down": rows})
+    """Return a fusion with the rows of what it fuses beyond the knobs."""
+    more = [
+        name
+        for name in ("thinking", "bookkeeping", "reply")
+        if getattr(fusing, name) and not getattr(as_set, name)
+    ]
+    rows = [Reduction.model_validate({"what": f"fused_{name}", "reason": reason}) for name in more]
+    return fusing.model_copy(update={"wound_down": tuple(rows)})
 
 
 def steps_down(
     fusing: Fusion, search: Mapping[str, Any], knobs: SearchKnobs
 ) -> tuple[Reduction, ...]:
-    """Return all that a turn gave up for want of calls, in the order of giving up.
+    """Return all reductions of a turn that was short of calls, in their order.
 
     Args:
-        fusing: which of its nodes asked together.
-        search: what its search says of itself; one that planned fewer calls than its knobs
-            allow has `wound_down` with both.
-        knobs: of the search.
+        search: its search's record; of one that planned fewer calls than its knobs
+            allow, `wound_down` has both.
     """
     smaller = search.get("wound_down")
     if not smaller:
@@ -199,7 +176,7 @@ def steps_down(
 
 
 def _given_up(knobs: SearchKnobs, planned: int, cap: int) -> Iterator[Reduction]:
-    """Yield what a search does less of when it plans for fewer calls, by its own plan."""
+    """Yield the reductions of a search that plans for fewer calls, by its own plan."""
     whole = plan_search(knobs).calls_by_kind()
     smaller = plan_search(knobs.model_copy(update={"max_calls": planned})).calls_by_kind()
     for kind, what in _SHRINKS.items():
@@ -209,16 +186,14 @@ def _given_up(knobs: SearchKnobs, planned: int, cap: int) -> Iterator[Reduction]
             yield Reduction(what=what, reason=reason)
 
 
-def _limits(settings: PipelineSettings) -> tuple[Limits, ...]:
-    return (settings.budget.run, settings.budget.conversation, settings.budget.turn)
-
-
-def room_at_start(settings: PipelineSettings) -> int | None:
+def calls_at_start(settings: PipelineSettings) -> int | None:
     """Return the calls that the first turn of a run may ask; None where nothing limits them."""
-    caps = (cap for each in _limits(settings) for cap in (each.max_calls, each.max_requests))
+    budget = settings.budget
+    limits = (budget.run, budget.conversation, budget.turn)
+    caps = (cap for each in limits for cap in (each.max_calls, each.max_requests))
     return min((cap for cap in caps if cap is not None), default=None)
 
 
 def is_limited(settings: PipelineSettings) -> bool:
     """Return whether a turn may ever be short of calls, and so be wound down."""
-    return settings.fuse.wind_down and room_at_start(settings) is not None
+    return settings.fuse.wind_down and calls_at_start(settings) is not None

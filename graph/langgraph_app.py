@@ -1,8 +1,8 @@
-"""The graph as `langgraph dev` and other graph servers load it: `graph/langgraph_app.py:graph`.
+"""Graph for `langgraph dev` and other graph servers: `graph/langgraph_app.py:graph`.
 
 A server runs nodes with no session around them and refuses blocking calls in them. So
 the engine is made in a thread when the process's first node needs it, and kept. The
-preset is CALLWISE_PRESET (default `classic`); memory lives in the folder CALLWISE_HOME
+preset is CALLWISE_PRESET (default `classic`); memory is in the folder CALLWISE_HOME
 (default `callwise-runs/served`). The server brings the checkpointer.
 """
 
@@ -35,10 +35,8 @@ from callwise.memory.conversation_memory import ConversationMemory
 from callwise.memory.sqlite_backend import SqliteBackend
 from callwise.recordings.source_records import iso_time
 from graph.app import app
-from graph.context import TurnContext
-from graph.drivers import compiled, plain_values, run_step
-from graph.engine import endpoints_of, make_engine
-from graph.order import NODES
+from graph.drivers import NODES, compiled, plain_values, run_step
+from graph.engine import TurnContext, endpoints_of, make_engine
 from graph.settings import FuseKnobs
 from graph.state import TurnState
 from graph.steps import STEPS
@@ -50,11 +48,8 @@ __all__ = [
     "GraphServerContext",
     "ThreadInput",
     "ThreadState",
-    "answered",
-    "asked",
     "given_by",
     "graph",
-    "shown",
     "thread_graph",
     "turn_of",
 ]
@@ -71,9 +66,9 @@ class ThreadInput(BaseModel):
     messages: list[AnyMessage] = []
     """The chat, or what is new of it; the user's last message is answered."""
     user_text: str = ""
-    """What the user wrote, in place of `messages`."""
+    """The user's message, in place of `messages`."""
     user_id: str | None = None
-    """Whose memory is used, trusted as it comes; null or blank is anonymous. The thread keeps
+    """The user whose memory is used, not verified; null or blank is anonymous. The thread keeps
     it, but shows a new user no message of the one before."""
     conversation_id: str | None = None
     """The thread keeps it; without one, the thread is the conversation."""
@@ -83,7 +78,7 @@ class ThreadInput(BaseModel):
     time: str | None = None
     """When the user wrote, as ISO 8601."""
     persona: Persona | None = None
-    """Who answers. The thread keeps it for the same user; None is the settings' own."""
+    """The thread keeps it for the same user; None is the settings' own."""
 
     @field_validator("time")
     @classmethod
@@ -95,16 +90,11 @@ class ThreadInput(BaseModel):
 
 
 class Given(BaseModel):
-    """What a turn of a thread is run with.
+    """The checked input of a turn of a thread.
 
     Args:
-        run: what runs it: the thread, which has one turn at a time, or the one run.
-        identity: who talks with whom, and in which conversation.
+        run: id of the thread, which has one turn at a time, or of the one run.
         named_conversation: the conversation's id where a client gave it.
-        user_text: what the user wrote.
-        time: when, where known.
-        persona: who answers.
-        requested_turn: which turn it is to be, where a client says so.
         earlier_lines: the lines of `messages` before the user's.
         takes_lines: whether all of the thread's turns had this identity, so that its earlier
             messages are lines of this conversation and not of another one.
@@ -124,7 +114,7 @@ class Given(BaseModel):
 
 
 class ThreadState(TurnState):
-    """The state of a thread. What an input gives is checked by `given_by`."""
+    """The state of a thread. `given_by` checks an input's values."""
 
     messages: Annotated[list[AnyMessage], add_messages] = Field(default=[])
     given: Given | None = None
@@ -139,7 +129,7 @@ class ThreadState(TurnState):
     @model_validator(mode="before")
     @classmethod
     def _without_blanks(cls, data: Any) -> Any:
-        """Take null and a form's empty field for what was not given; a blank user is none."""
+        """Treat null and a form's empty field as not given; a blank user is none."""
         if not isinstance(data, dict):
             return data
         given = {name: value for name, value in data.items() if not _is_blank(value)}
@@ -151,10 +141,10 @@ def _is_blank(value: Any) -> bool:
 
 
 def _checked(state: ThreadState) -> ThreadInput:
-    """Return what an input gave, beside `messages`.
+    """Return an input without its `messages`.
 
     Raises:
-        ValueError: when a value does not fit; graph servers show its words.
+        ValueError: when a value does not fit; graph servers show its text.
     """
     names = (ThreadInput.model_fields.keys() & state.model_fields_set) - {"messages"}
     try:
@@ -168,7 +158,7 @@ def _checked(state: ThreadState) -> ThreadInput:
 def _words(messages: Sequence[BaseMessage]) -> tuple[BaseMessage | None, Sequence[BaseMessage]]:
     """Return the user's last message, and the messages before it.
 
-    Messages that were answered are not looked at: there is none then.
+    A message that was answered already is none.
     """
     for place in range(len(messages) - 1, -1, -1):
         kind = messages[place].type
@@ -180,7 +170,7 @@ def _words(messages: Sequence[BaseMessage]) -> tuple[BaseMessage | None, Sequenc
 
 
 def _lines(messages: Sequence[BaseMessage]) -> list[DialogueLine]:
-    """Return the lines of a chat; messages of systems and tools are none."""
+    """Return the lines of a chat, without messages of systems and tools."""
     roles = {"human": "user", "ai": "agent"}
     return [
         DialogueLine.model_validate({"role": roles[message.type], "text": well_formed(text)})
@@ -190,16 +180,15 @@ def _lines(messages: Sequence[BaseMessage]) -> list[DialogueLine]:
 
 
 def given_by(state: ThreadState, info: ExecutionInfo | None, *, agent_id: str) -> Given:
-    """Return what a turn is run with.
+    """Return the checked input of a turn.
 
     Args:
-        state: of the thread, right after the input.
         info: of the run; a run without a thread is a conversation of one turn.
         agent_id: the agent where the thread names none.
 
     Raises:
         ValueError: when there is no text of the user's, or a value that does not fit; graph
-            servers show its words.
+            servers show its text.
     """
     before, given = state.given, _checked(state)
     named = given.conversation_id or (before.named_conversation if before else None)
@@ -247,24 +236,6 @@ def turn_of(state: ThreadState, given: Given) -> TurnState:
 _OF_A_TURN = ("user_text", "time", "persona", "requested_turn", "earlier_lines")
 
 
-def shown(given: Given) -> dict[str, Any]:
-    """Return the update after which the thread's values show what its turn was run with."""
-    update = {"user_text": given.user_text, "time": given.time, "persona": given.persona}
-    return {**update, **given.identity._asdict()}
-
-
-def asked(state: ThreadState, given: Given) -> list[BaseMessage]:
-    """Return the message to add where the user's words came without one."""
-    if any(message.id == given.message_id for message in state.messages):
-        return []
-    return [HumanMessage(given.user_text, id=given.message_id)]
-
-
-def answered(reply: str) -> list[BaseMessage]:
-    """Return a reply as the message that answers the thread's."""
-    return [AIMessage(reply)]
-
-
 ContextMaker = Callable[[], Awaitable[TurnContext]]
 """Returns the context of nodes that a graph server runs."""
 
@@ -273,37 +244,19 @@ class GraphServerContext:
     """Gives every node of this process the same engine, made on first use."""
 
     def __init__(self, preset: str, home: Path) -> None:
-        self._settings = app.settings(preset)
+        self.settings = app.settings(preset)
         self._home = home
         self._lock = asyncio.Lock()
         self._context: TurnContext | None = None
         self._store: SqliteBackend | None = None
 
-    @property
-    def overlap(self) -> bool:
-        """Whether nodes run side by side."""
-        return self._settings.overlap
-
-    @property
-    def fuse(self) -> FuseKnobs:
-        """Which nodes ask together."""
-        return self._settings.fuse
-
     def _make(self) -> TurnContext:
         """Open everything that reads files or loads libraries. Blocks."""
         load_prompts()
         self._home.mkdir(parents=True, exist_ok=True)
-        endpoints = endpoints_of(self._settings)
         store = self._store = SqliteBackend(self._home / "memory.sqlite")
-        # A server runs for weeks: rows go to no list. Its counts stand in the scopes.
-        engine = make_engine(
-            self._settings,
-            endpoints,
-            ConversationMemory(store),
-            recorder=None,
-            cache=None,
-            sinks=(),
-        )
+        # A server runs for weeks: rows go to no list. Its counts are in the scopes.
+        engine = make_engine(self.settings, endpoints_of(self.settings), ConversationMemory(store))
         return TurnContext(engine)
 
     async def __call__(self) -> TurnContext:
@@ -346,15 +299,18 @@ def _node(name: str, waits_for: tuple[str, ...], make_context: ContextMaker) -> 
         if is_first:
             given = given.model_copy(update={"persona": update.pop("persona")})
             update["given"] = given
-            messages = asked(state, given)
+            if not any(message.id == given.message_id for message in state.messages):
+                messages = [HumanMessage(given.user_text, id=given.message_id)]
         elif is_last:
-            update |= shown(given)
+            # The thread's values show the input of its turn.
+            update |= given.identity._asdict()
+            update |= {"user_text": given.user_text, "time": given.time, "persona": given.persona}
             engine.close_turn(given.identity)
             engine.leave(owner, given.run)
             if info is not None and info.thread_id is None:
                 engine.close_conversation(given.identity)
         if update.get("reply"):
-            messages = answered(update["reply"])
+            messages = [AIMessage(update["reply"])]
         return {**plain_values(update), **({"messages": messages} if messages else {})}
 
     return run
@@ -381,4 +337,4 @@ _served = GraphServerContext(
     os.environ.get("CALLWISE_PRESET", "classic"),
     Path(os.environ.get("CALLWISE_HOME", "callwise-runs/served")),
 )
-graph = thread_graph(_served, overlap=_served.overlap, fuse=_served.fuse)
+graph = thread_graph(_served, overlap=_served.settings.overlap, fuse=_served.settings.fuse)

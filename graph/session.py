@@ -1,4 +1,4 @@
-"""One session: turns run one after another or side by side, on one engine."""
+"""Session of the reply pipeline: turns run one after another or side by side, on one engine."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -17,11 +17,9 @@ from callwise.memory.conversation_memory import ConversationMemory
 from callwise.memory.sqlite_backend import SqliteBackend
 from callwise.recordings.app_protocol import Notices, ReplyListener, TurnInput, TurnResult
 from callwise.recordings.learned_endpoints import LearnedEndpoints
-from graph.context import TurnContext
-from graph.drivers import ReplyGraph, build_graph, run_directly
-from graph.engine import Engine, cache_of, endpoints_of, make_engine
+from graph.drivers import ReplyGraph, build_graph, predecessors, run_directly
+from graph.engine import Engine, TurnContext, cache_of, endpoints_of, make_engine
 from graph.fusing import steps_down
-from graph.order import predecessors
 from graph.settings import PipelineSettings
 from graph.state import TurnState, collect_degraded
 from nodes.prompt import clip, load_prompts
@@ -39,16 +37,6 @@ _DOWN = frozenset(kind.__name__ for kind in (AuthFailed, ConnectionFailed, Endpo
 """Errors after which an endpoint is down: it was not reached, or refused the key."""
 
 
-def _note_unfinished(error: CallError, rows: Sequence[LedgerRow]) -> None:
-    """Say with an error what its turn has spent: an unfinished turn is in no total."""
-    sent = sum(row.usage.requests for row in rows)
-    if sent:
-        error.add_note(
-            f"unfinished turn: {len(rows)} calls asked, {sent} requests sent; those that failed "
-            "will be in no total"
-        )
-
-
 def _persona(given: Mapping[str, str] | None) -> dict[str, str]:
     known = Persona.model_fields
     return {name: text for name, text in (given or {}).items() if name in known}
@@ -57,8 +45,7 @@ def _persona(given: Mapping[str, str] | None) -> dict[str, str]:
 def _roles_down(rows: Sequence[LedgerRow]) -> list[Degradation]:
     """Return each role of a turn whose endpoint is down at the turn's end.
 
-    A role that was answered after its last failure is not: that failure is its node's to
-    report.
+    A role that was answered after its last failure is not down; its node reports that failure.
 
     Args:
         rows: the turn's, in the order of its nodes.
@@ -89,11 +76,8 @@ class ReplySession:
     """An open reply pipeline.
 
     Args:
-        engine: what all turns share.
         graph: the compiled graph; None runs its steps by a plain loop.
-        is_simulated: whether every answer is simulated.
         is_checkpointed: whether the graph keeps checkpoints, one thread per identity.
-        notices: what a person should know of it.
     """
 
     engine: Engine
@@ -117,12 +101,12 @@ class ReplySession:
         run = object()
         await engine.enter(identity.agent_user, run)
         try:
-            return await self._run_turn(turn, identity, on_reply)
+            return await self._run_turn(turn, identity, TurnContext(engine, on_reply))
         finally:
             engine.leave(identity.agent_user, run)
 
     async def _run_turn(
-        self, turn: TurnInput, identity: Identity, on_reply: ReplyListener | None
+        self, turn: TurnInput, identity: Identity, context: TurnContext
     ) -> TurnResult:
         engine = self.engine
         number = await engine.next_turn(identity) if turn.turn is None else turn.turn
@@ -136,15 +120,19 @@ class ReplySession:
                 "time": turn.time,
                 "persona": _persona(turn.persona),
             }
-            state = await self._run(identity, given, TurnContext(engine, on_reply))
+            state = await self._run(identity, given, context)
         except CallError as error:
             stopped_by = error
             raise
         finally:
             engine.close_turn(identity)
             rows = self._take_rows(scope)
-            if stopped_by is not None:
-                _note_unfinished(stopped_by, rows)
+            sent = sum(row.usage.requests for row in rows)
+            if stopped_by is not None and sent:  # an unfinished turn is in no total
+                stopped_by.add_note(
+                    f"unfinished turn: {len(rows)} calls asked, {sent} requests sent; those that "
+                    "failed will be in no total"
+                )
         degraded = collect_degraded(state.degraded, _roles_down(rows))
         record = self._record(turn, state, scope, degraded)
         record["simulated"] = self.is_simulated or any(row.is_simulated for row in rows)
@@ -168,18 +156,17 @@ class ReplySession:
     def _take_rows(self, turn: Scope) -> list[LedgerRow]:
         """Take this turn's rows out, in the order of the nodes, and in a node as asked.
 
-        Nodes that run side by side ask in an order that depends on who was answered
-        first; the ledger of a turn should not.
+        Nodes that run side by side ask in an order that depends on the speed of answers; the
+        ledger of a turn should not.
         """
-        mine = turn.take_rows()
+        rows = turn.take_rows()
         settings = self.engine.settings
-        order = list(predecessors(overlap=settings.overlap, fuse=settings.fuse))
+        order = predecessors(overlap=settings.overlap, fuse=settings.fuse)
         places = {name: place for place, name in enumerate(order)}
-        sequences = sorted(row.sequence for row in mine)
-        mine.sort(key=lambda row: (places.get(row.node or "", 0), row.sequence))
-        return [
-            row._replace(sequence=sequence) for row, sequence in zip(mine, sequences, strict=True)
-        ]
+        sequences = sorted(row.sequence for row in rows)
+        rows.sort(key=lambda row: (places.get(row.node or "", 0), row.sequence))
+        pairs = zip(rows, sequences, strict=True)
+        return [row._replace(sequence=sequence) for row, sequence in pairs]
 
     def _record(
         self, turn: TurnInput, state: TurnState, scope: Scope, degraded: Sequence[Degradation]
@@ -221,9 +208,9 @@ class ReplySession:
 
 
 async def _checkpoints(path: Path, stack: AsyncExitStack) -> "AsyncSqliteSaver":
-    """Return the checkpoints of a file, which may be anybody's: plain data is read, no code.
+    """Return the checkpoints of an untrusted file: plain data is read, no code.
 
-    LangGraph's default would import and call whatever a checkpoint names.
+    LangGraph's default would import and call everything that a checkpoint names.
     """
     import aiosqlite  # noqa: PLC0415 - optional
     from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer  # noqa: PLC0415 - optional
@@ -241,9 +228,9 @@ async def open_session(
     recorder: Recorder | None,
     is_offline: bool,
     keep_checkpoints: bool,
-    book: ConversationMemory | None = None,
+    memory: ConversationMemory | None = None,
 ) -> ReplySession:
-    """Return an open session; `stack` closes it. Memory is `book`, or stands in `folder`.
+    """Return an open session on `memory`, or on a memory in `folder`; `stack` closes it.
 
     Raises:
         ConfigError: when a setting cannot work; nothing was sent.
@@ -253,16 +240,14 @@ async def open_session(
     notices = Notices()
     if not is_offline:
         LearnedEndpoints(folder, notices).follow(endpoints)
-    if book is None:
-        book = ConversationMemory(stack.enter_context(SqliteBackend(folder / "memory.sqlite")))
-    cache = cache_of(settings, is_offline=is_offline)
+    if memory is None:
+        memory = ConversationMemory(stack.enter_context(SqliteBackend(folder / "memory.sqlite")))
     engine = make_engine(
         settings,
         endpoints,
-        book,
+        memory,
         recorder=recorder,
-        cache=cache,
-        sinks=(),
+        cache=cache_of(settings, is_offline=is_offline),
         notify=notices.tell,
         is_offline=is_offline,
     )

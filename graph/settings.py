@@ -1,8 +1,7 @@
 """Every knob of the reply pipeline, in one model. A preset is a YAML file of these."""
 
 from collections.abc import Mapping
-from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     AfterValidator,
@@ -17,10 +16,10 @@ from pydantic import (
 )
 
 from callwise.budget.limits import Limits
-from callwise.calls.call import Call, Purpose, Role
+from callwise.calls.call import Purpose, Role
 from callwise.calls.endpoint_settings import checked_extra_body
-from callwise.calls.role_endpoints import EndpointSettings
 from callwise.calls.retry import RetryPolicy
+from callwise.calls.role_endpoints import EndpointSettings
 from callwise.calls.trust import TrustedSettings
 from callwise.knobs.knob_paths import nearest_names
 from lats.search_knobs import SearchKnobs
@@ -36,7 +35,6 @@ __all__ = [
     "RepairKnobs",
     "ReplyKnobs",
     "SamplingKnobs",
-    "sampled",
     "sampling_of",
 ]
 
@@ -55,16 +53,16 @@ class ProcessorKnobs(KnobGroup):
 
 
 class MemoryKnobs(KnobGroup):
-    """What of the past a turn sees."""
+    """The part of the past that a turn sees."""
 
     history_turns: int = Field(default=8, ge=0, le=100)
-    """Most of the latest turns shown word for word. When there are more, the older half goes
-    at once, so that for several turns a prompt begins as the one before did and a provider's
-    prefix cache serves it: 8 shows 5 to 8."""
+    """Most of the latest turns shown word for word. When there are more, the older half is
+    dropped in one step, so that for several turns a prompt begins as the one before did and a
+    provider's prefix cache serves it: 8 shows 5 to 8."""
     retrieve_k: int = Field(default=5, ge=0, le=50)
     """Older memories shown, at most."""
     dense: bool = False
-    """Also retrieve by embeddings: one embed call a turn for the query, and one for
+    """Also retrieve by embeddings: one embed call per turn for the query, and one for
     what is written. Needs an endpoint for the role `embed`."""
 
 
@@ -76,33 +74,33 @@ class FuseKnobs(KnobGroup):
     """
 
     thinking: bool = False
-    """Detection, inner monologue and reasoner ask one call: 2 calls and 2 rounds less a
+    """Detection, inner monologue and reasoner ask one call: 2 calls and 2 rounds less per
     turn. It sees mode and mood as they were before the turn."""
     bookkeeping: bool = False
-    """Evolver and memory manager ask one call: 1 call less a turn."""
+    """Evolver and memory manager ask one call: 1 call less per turn."""
     reply: bool = False
     """In place of the call of `thinking`, which this needs, one call writes a thought and the
     reply, and the search asks nothing. Detection is by rule, and there is no plan. Memories
     are retrieved before it."""
     wind_down: bool = False
     """Fuse more than the above in a turn that is short of calls: first thinking and
-    bookkeeping, then the reply. The turn's record says so in `wound_down`."""
+    bookkeeping, then the reply. The turn's record lists it in `wound_down`."""
 
     @model_validator(mode="after")
     def _replies_with_thoughts(self) -> "FuseKnobs":
         if self.reply and not self.thinking:
             raise ValueError(
-                "fuse.reply=true needs fuse.thinking=true: a call that replies stands for "
+                "fuse.reply=true needs fuse.thinking=true: a call that replies takes the place of "
                 "those that think; set both, or leave fuse.reply false"
             )
         return self
 
 
 class SamplingKnobs(KnobGroup):
-    """What shapes the answers of one purpose.
+    """Sampling of the answers of one purpose.
 
-    A knob that is not set leaves what the node asks for; one that is set to none sends
-    nothing, so that the endpoint's default applies. Written out are only those that are set,
+    A knob that is not set leaves the node's own value; one that is set to none sends
+    nothing, so that the endpoint's default applies. Only those that are set are written out,
     so that the two are never confused.
     """
 
@@ -121,7 +119,7 @@ class SamplingKnobs(KnobGroup):
     seed: int | None = Field(default=None, ge=0)
     """The endpoint's own sampling seed. A resample adds its number, so that it differs."""
     extra_body: dict[str, Any] | None = None
-    """Further fields of the request's body, for what an endpoint has of its own."""
+    """Further fields of the request's body, which only this endpoint knows."""
     timeout_seconds: float | None = Field(default=None, gt=0, le=86_400)
     """Longest time for one attempt. Not part of a call's identity, as all others are."""
 
@@ -145,7 +143,7 @@ SAMPLING_PURPOSES = (
     "default",
     *(str(each) for each in Purpose if each not in {Purpose.REFEREE, Purpose.OTHER}),
 )
-"""What sampling can be set for: the purposes of a turn's calls, and `default` for all."""
+"""Keys of `sampling`: the purposes of a turn's calls, and `default` for all."""
 
 
 def _sampling_purpose(name: str) -> str:
@@ -160,34 +158,20 @@ SamplingPurpose = Annotated[str, AfterValidator(_sampling_purpose), Field(title=
 
 
 def sampling_of(purpose: Purpose, sampling: Mapping[str, SamplingKnobs]) -> dict[str, Any]:
-    """Return what is set for a purpose: its own knobs, then those of `default`."""
+    """Return the sampling knobs that are set for a purpose, before those of `default`."""
     groups = (sampling[name] for name in ("default", str(purpose)) if name in sampling)
     return {name: getattr(each, name) for each in groups for name in each.model_fields_set}
 
 
-def sampled(call: Call, sampling: Mapping[str, SamplingKnobs]) -> Call:
-    """Return a call with the knobs of its purpose before what its node asks for."""
-    given = sampling_of(call.purpose, sampling) if sampling else {}
-    if "timeout_seconds" in given:
-        call = replace(call, timeout_seconds=given.pop("timeout_seconds"))
-    if not given or call.is_embedding:
-        return call
-    if given.get("seed") is not None:
-        given["seed"] += call.sample
-    if "extra_body" in given:
-        given["extra_body"] = given["extra_body"] or {}
-    return replace(call, sampling=replace(call.sampling, **given))
-
-
 class RepairKnobs(KnobGroup):
-    """What happens to an answer that does not have the form asked for."""
+    """Repair of answers that do not have the form asked for."""
 
     max_repairs: int = Field(default=1, ge=0, le=5)
     """Times it is asked again. Each is a counted call."""
 
 
 class BudgetKnobs(KnobGroup):
-    """Hard limits a scope. What does not fit is refused before it is sent."""
+    """Hard limits of each scope. A call that does not fit is refused before it is sent."""
 
     run: Limits = Limits()
     conversation: Limits = Limits()
@@ -205,7 +189,7 @@ class CacheKnobs(KnobGroup):
 
 
 class ReplyKnobs(KnobGroup):
-    """What may be shown to the user."""
+    """The reply that is shown to the user."""
 
     max_chars: int = Field(default=1200, ge=20, le=20_000)
     """Longer replies are cut at the end of a sentence."""
@@ -215,19 +199,33 @@ class ReplyKnobs(KnobGroup):
     budget refused or cut, or an answer of no use, is no outage: those always fall back."""
     held_seconds: float = Field(default=15.0, ge=0.0)
     """Time that is held back for the reply's own call where time is limited: the nodes
-    before it see that much less. An answer of some 600 tokens at 40 tokens a second, half of
-    a usual speed; with less of it the search writes fewer candidates at once."""
+    before it have that much less. An answer of some 600 tokens at 40 tokens a second, half of
+    a usual speed; with less time the search writes fewer candidates per call."""
 
 
 class PipelineSettings(KnobGroup, TrustedSettings):
     """Every knob of the reply pipeline."""
 
+    cut_knobs: ClassVar[Mapping[str, str]] = {
+        "search.assistant_check_max_concurrency": "4 assistant checks are asked together; "
+        "search.assistant_check_top_n sets their number",
+        "search.top_up_similarity": "strategies count as the same from a similarity of 0.6 on; "
+        "search.max_top_ups=0 asks for no more of them",
+        "search.reflection.bar": "a sub-score below 0.3 is a failure; search.reflection.enabled "
+        "turns guidelines off",
+        "search.reflection.min_failures": "3 candidates must fail in the same way; "
+        "search.reflection.enabled turns guidelines off",
+        "search.reflection.max_guidelines": "the 3 latest guidelines are kept; "
+        "search.reflection.ttl_turns sets how long",
+    }
+    """Knobs of earlier versions, each with its replacement; named when a preset has one."""
+
     preset: str = "classic"
     """Name of the preset that these knobs are of: a shipped one's, or that of its file. Chosen
     by --preset; in a file of knobs `preset` means the same as `extends`."""
     overlap: bool = False
-    """Run nodes side by side where the data allow: retrieval beside detection, the
-    evolver beside the memory manager. `fuse` may put them in line again."""
+    """Run nodes side by side where the data allow: retrieval with detection, the
+    evolver with the memory manager. `fuse` may put them in sequence again."""
     fuse: FuseKnobs = FuseKnobs()
     search: SearchKnobs = SearchKnobs()
     processor: ProcessorKnobs = ProcessorKnobs()
@@ -246,13 +244,13 @@ class PipelineSettings(KnobGroup, TrustedSettings):
         background="Runs a small second-hand bookshop and has lived in the same town for years.",
         speaking_style="plain, warm, a little dry; asks more than tells",
     )
-    """Who answers when a conversation names nobody."""
+    """The agent of a conversation that names no persona."""
     seed: int = Field(default=0, ge=0)
     """Seeds the search, the retries' jitter and the simulated model."""
     endpoints: dict[Role, EndpointSettings] = {}
-    """Who answers each role. What another role leaves out is as for `main`, and what `main`
-    leaves out as CALLWISE_BASE_URL, CALLWISE_MODEL and CALLWISE_API_KEY say; the embedded
-    simulated model where nothing is set."""
+    """The endpoint of each role. A role without one has that of `main`; settings that `main`
+    leaves out come from CALLWISE_BASE_URL, CALLWISE_MODEL and CALLWISE_API_KEY; where nothing
+    is set, the embedded simulated model answers."""
 
     @field_validator("sampling")
     @classmethod

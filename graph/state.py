@@ -1,8 +1,8 @@
 """The state of the reply graph: one typed record, and nothing counted in it.
 
-Channels hold plain JSON, so that a checkpoint can be read by any version and any
-checkpointer; each node receives them as the records below. What calls cost is the
-budgeter's ledger's business and never stands here.
+Channels contain plain JSON, so that a checkpoint can be read by any version and any
+checkpointer; each node receives them as the records below. The cost of calls is only in the
+budgeter's ledger.
 """
 
 from collections.abc import Sequence
@@ -18,10 +18,6 @@ from nodes.turn import TurnView
 __all__ = ["TurnState", "collect_degraded", "degraded_by"]
 
 
-def _node_of(row: Degradation | dict[str, Any]) -> str:
-    return row.node if isinstance(row, Degradation) else str(row["node"])
-
-
 def collect_degraded(old: list[Any] | None, new: list[Any] | None) -> list[Any]:
     """Return the old rows and the new; `None` empties them, at the start of a turn.
 
@@ -30,7 +26,8 @@ def collect_degraded(old: list[Any] | None, new: list[Any] | None) -> list[Any]:
     """
     if new is None:
         return []
-    return sorted([*(old or []), *new], key=_node_of)
+    rows = [*(old or []), *new]
+    return sorted(rows, key=lambda row: row["node"] if isinstance(row, dict) else row.node)
 
 
 def degraded_by(
@@ -42,10 +39,10 @@ def degraded_by(
 
 
 class TurnState(TurnView):
-    """Everything that one turn knows: what nodes read, and what only the graph keeps."""
+    """The whole state of one turn: the view that nodes read, and fields of the graph alone."""
 
     agent_id: str = Field(default="agent", min_length=1)
-    """Whose memory is used, together with `user_id`."""
+    """The owner of the memory, together with `user_id`."""
     user_id: str | None = Field(default=None, min_length=1)
     """The user; None is anonymous, with a memory of this conversation alone."""
     conversation_id: str = Field(default="conversation", min_length=1)
@@ -64,19 +61,19 @@ class TurnState(TurnView):
     """Nodes whose part of this turn came in a fused call, so that they need not ask."""
 
     guidance: list[Guidance] = Field(default=[])
-    """What replies kept getting wrong: for this turn's search, and after it for the next's."""
+    """Repeated faults of replies: for this turn's search, and after it for the next's."""
     search: dict[str, Any] = Field(default={})
-    """What the search did: why it stopped, its rollouts, its tree. Plain JSON."""
+    """The search's record: why it stopped, its rollouts, its tree. Plain JSON."""
     violations: list[str] = Field(default=[])
-    """What the final validation had to mend."""
+    """Rules that the final validation found broken, and mended."""
 
     notes: list[NoteDraft] = Field(default=[])
     new_summary: str = ""
     dropped_notes: int = Field(default=0, ge=0)
-    """Notes whose evidence does not stand verbatim in the turn."""
+    """Notes whose evidence is not verbatim in the turn."""
     degraded: Annotated[list[Degradation], collect_degraded] = Field(default=[])
 
     @property
     def identity(self) -> Identity:
-        """Who talks with whom, and in which conversation."""
+        """The agent, the user and the conversation."""
         return Identity(self.agent_id, self.user_id, self.conversation_id)

@@ -1,26 +1,21 @@
 """The fifteen nodes as steps of the graph: what each reads of the state, and what it writes.
 
 A node knows neither LangGraph nor the state. A step is the few lines between them, so
-this file, with `thinking_steps` and `bookkeeping_steps`, is the pipeline's table of data
-flow. Where nodes ask together, one of them asks and the steps of the others find their
-part done (`TurnState.answered`).
+this file is the pipeline's table of data flow. Where nodes ask together, one of them asks and the
+steps of the others find their part done (`TurnState.answered`).
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import asdict
 from types import MappingProxyType
 from typing import Any
 
 from callwise.budget.scope import ScopeKind, current_scope
 from callwise.calls.errors import ContextTooLong, EndpointError
-from graph.context import TurnContext
+from callwise.memory import Identity
+from graph.engine import TurnContext
 from graph.fusing import fusing_for
-from graph.reply_leases import (
-    calls_left,
-    held_reply_calls,
-    hold_again,
-    hold_bookkeeping,
-    hold_reply,
-)
+from graph.reply_leases import calls_left, held_reply_calls, hold_again, hold_leases
 from graph.state import TurnState, degraded_by
 from lats.reflection import Guideline, aged_guidelines
 from lats.result import SearchResult
@@ -32,16 +27,9 @@ from nodes.detection import DETECTION
 from nodes.emotion_update import update_mood
 from nodes.evolver import EVOLVING, apply_delta
 from nodes.final_validator import validate_reply
-from nodes.fused_calls import (
-    FUSED_BOOKKEEPING,
-    FUSED_REPLY,
-    FUSED_THINKING,
-    keep_books_at_once,
-    reply_at_once,
-    think_at_once,
-)
+from nodes.fused_calls import FUSED_BOOKKEEPING, FUSED_REPLY, FUSED_THINKING, ask_fused
 from nodes.inner_monologue import MONOLOGUE
-from nodes.lats_search import search_bounds, search_reply
+from nodes.lats_search import search_limits, search_reply
 from nodes.loader import RelationState, load_turn
 from nodes.memory_manager import REMEMBERING, MemoryUpdate
 from nodes.memory_retriever import retrieve_memories
@@ -51,18 +39,16 @@ from nodes.processor import HUMANIZING, humanize
 from nodes.prompt import prompt
 from nodes.question import CANDIDATE_TOKENS, Question
 from nodes.reasoner import REASONING
-from nodes.records import Detection, DialogueLine, Guidance, Monologue, ResponsePlan, StyleVector
-from nodes.search_material import SearchMaterial
+from nodes.records import Guidance
+from nodes.search.action_calls import SearchMaterial
 from nodes.stage_manager import next_stage
 from nodes.style import choose_style
 
 __all__ = ["NO_SEARCH", "QUESTIONS", "STEPS", "Step"]
 
 _REPLY_PROMPTS = ("lats_plan", "lats_expand", "lats_generate", "processor")
-"""Prompts whose answers reach the user, and which a reply must not quote."""
-
-_FUSED_REPLY_PROMPT = "fused_reply"
-"""The same, where one call replies without a search."""
+"""Prompts of answers that reach the user, which a reply must not quote; where one call replies,
+that one's as well."""
 
 NO_SEARCH = "fused_reply"
 """Why a search asked nothing."""
@@ -73,12 +59,18 @@ since an answer may be longer than estimated, and a server slower than it usuall
 
 Step = Callable[[TurnState, TurnContext], Awaitable[Mapping[str, Any]]]
 
+_GIVEN = {
+    *Identity._fields,
+    *["requested_turn", "time", "user_text", "persona", "earlier_lines", "degraded"],
+}
+"""Fields that a turn is given; the loader sets all others, or resets them."""
+
 
 async def _loader(state: TurnState, context: TurnContext) -> Mapping[str, Any]:
     settings = context.engine.settings
     scope = context.engine.turn(state.identity)
     loaded = await load_turn(
-        context.engine.book,
+        context.engine.memory,
         state.identity.agent_user,
         conversation_id=state.conversation_id,
         turn=int(scope.turn) if scope is not None and scope.turn else state.requested_turn,
@@ -87,75 +79,48 @@ async def _loader(state: TurnState, context: TurnContext) -> Mapping[str, Any]:
     )
     persona = state.persona if state.persona.name or state.persona.background else settings.persona
     fusing = fusing_for(settings, None if scope is None else calls_left(scope))
+    lines = state.earlier_lines
     update: dict[str, Any] = {
-        "turn": loaded.turn,
-        "version": loaded.version,
-        "shown_turns": loaded.shown_turns,
-        "language": loaded.language,
-        "history": loaded.history or _latest(state.earlier_lines, settings.memory.history_turns),
-        "summary": loaded.summary,
-        "relationship": loaded.standing.relationship,
-        "mood": loaded.standing.mood,
-        "mode": loaded.standing.mode,
-        "guidance": loaded.standing.guidance,
+        # An earlier turn of the same thread left other values.
+        **{name: value for name, value in TurnState() if name not in _GIVEN},
+        **{name: value for name, value in (*loaded, *loaded.relation) if name != "relation"},
+        "history": loaded.history
+        or lines[max(len(lines) - 2 * settings.memory.history_turns, 0) :],
         "persona": persona,
         "fusing": fusing,
-        # What an earlier turn of the same thread left behind.
-        "answered": [],
-        "detection": Detection(),
-        "monologue": Monologue(),
-        "plan": ResponsePlan(),
-        "memories": [],
-        "style": StyleVector(),
-        "draft": "",
-        "search": {},
-        "planned_bubbles": [],
-        "bubbles": [],
-        "reply": "",
-        "violations": [],
-        "notes": [],
-        "new_summary": "",
-        "dropped_notes": 0,
     }
     if scope is not None:
-        hold_reply(context.engine, scope, state.model_copy(update=update), fusing)
-        hold_bookkeeping(scope, fusing)
+        hold_leases(context.engine, scope, state.model_copy(update=update), fusing)
     return {**update, "degraded": None}
 
 
-def _latest(lines: Sequence[DialogueLine], turns: int) -> Sequence[DialogueLine]:
-    return lines[max(len(lines) - 2 * turns, 0) :]
+_RESULTS = {
+    "detection": "detection",
+    "inner_monologue": "monologue",
+    "reasoner": "plan",
+    "lats_search": "draft",
+}
+"""Fields of the state with the result of nodes that may be asked together."""
 
 
-async def _ask_at_once(state: TurnState, context: TurnContext) -> dict[str, Any]:
-    """Return what a fused call brought of detection, monologue, plan and reply."""
-    ask = reply_at_once if state.fusing.reply else think_at_once
-    thoughts = await ask(context.asker, state)
-    if state.fusing.reply and thoughts.reply is None:
-        scope = context.engine.turn(state.identity)
-        if scope is not None:
-            hold_again(context.engine, scope, state)
-    found = {
-        "detection": ("detection", thoughts.detection),
-        "inner_monologue": ("monologue", thoughts.monologue),
-        "reasoner": ("plan", thoughts.plan),
-        "lats_search": ("draft", thoughts.reply),
-    }
-    parts = {node: part for node, part in found.items() if part[1] is not None}
-    return {
-        **dict(parts.values()),
-        "answered": list(parts),
-        "degraded": list(thoughts.degradations),
-    }
+async def _ask_fused(state: TurnState, context: TurnContext) -> dict[str, Any]:
+    """Return the usable parts of a fused call: of detection, monologue, plan and reply."""
+    question: Question[Any, Any] = FUSED_REPLY if state.fusing.reply else FUSED_THINKING
+    records, degradations = await ask_fused(context.engine.llm, question, state)
+    scope = context.engine.turn(state.identity)
+    if state.fusing.reply and "lats_search" not in records and scope is not None:
+        hold_again(context.engine, scope, state)
+    results = {_RESULTS[node]: record for node, record in records.items()}
+    return {**results, "answered": list(records), "degraded": list(degradations)}
 
 
 async def _detection(state: TurnState, context: TurnContext) -> Mapping[str, Any]:
     fused: dict[str, Any] = {}
     if state.fusing.thinking:
-        fused = await _ask_at_once(state, context)
+        fused = await _ask_fused(state, context)
         if "detection" in fused:
             return fused
-    found, degradation = await DETECTION.ask(context.asker, state)
+    found, degradation = await DETECTION.ask(context.engine.llm, state)
     return {**fused, "detection": found, **degraded_by(degradation, fused.get("degraded", ()))}
 
 
@@ -166,7 +131,7 @@ async def _mode_manager(state: TurnState, _context: TurnContext) -> Mapping[str,
 async def _inner_monologue(state: TurnState, context: TurnContext) -> Mapping[str, Any]:
     if "inner_monologue" in state.answered:
         return {}
-    monologue, degradation = await MONOLOGUE.ask(context.asker, state)
+    monologue, degradation = await MONOLOGUE.ask(context.engine.llm, state)
     return {"monologue": monologue, **degraded_by(degradation)}
 
 
@@ -177,20 +142,20 @@ async def _emotion_update(state: TurnState, _context: TurnContext) -> Mapping[st
 async def _reasoner(state: TurnState, context: TurnContext) -> Mapping[str, Any]:
     if "reasoner" in state.answered:
         return {}
-    plan, degradation = await REASONING.ask(context.asker, state)
+    plan, degradation = await REASONING.ask(context.engine.llm, state)
     return {"plan": plan, **degraded_by(degradation)}
 
 
 async def _memory_retriever(state: TurnState, context: TurnContext) -> Mapping[str, Any]:
     knobs = context.engine.settings.memory
     memories, degradation = await retrieve_memories(
-        context.engine.book,
+        context.engine.memory,
         state.identity.agent_user,
         version=state.version,
         user_text=state.user_text,
         max_lines=knobs.retrieve_k,
         shown_turns=state.shown_turns,
-        embed_asker=context.asker if knobs.dense else None,
+        embedder=context.engine.llm if knobs.dense else None,
     )
     return {"memories": memories, **degraded_by(degradation)}
 
@@ -201,14 +166,14 @@ async def _style(state: TurnState, _context: TurnContext) -> Mapping[str, Any]:
 
 
 def _seeded(knobs: SearchKnobs, seed: int) -> SearchKnobs:
-    """Return the search's knobs with the pipeline's seed, unless they have one of their own."""
+    """Return the search's knobs with the pipeline's seed, unless they have a seed."""
     if seed == 0 or "seed" in knobs.model_fields_set:
         return knobs
     return knobs.model_copy(update={"seed": seed})
 
 
 def _in_time(knobs: SearchKnobs, held_seconds: float) -> SearchKnobs:
-    """Return the search's knobs with a first call that the time held back for it can hold.
+    """Return the search's knobs with a first call that fits the time held back for it.
 
     Its answer has `generate_k` candidates, and half as many more where it is the only one.
     """
@@ -226,30 +191,29 @@ async def _lats_search(state: TurnState, context: TurnContext) -> Mapping[str, A
             "guidance": _guidance(aged_guidelines(_guidelines(state))),
         }
     settings = context.engine.settings
-    material = SearchMaterial(state)
     node = current_scope()
     if node is None:
         raise RuntimeError("the search runs inside its node's scope")
-    knobs, limits = _seeded(settings.search, settings.seed), settings.budget.search
+    knobs, scope_limits = _seeded(settings.search, settings.seed), settings.budget.search
     if node.scope_limits.is_timed:
         knobs = _in_time(knobs, settings.reply.held_seconds)
     turn = context.engine.turn(state.identity)
-    bounds = search_bounds(
+    limits = search_limits(
         knobs,
-        max_calls=limits.max_calls,
-        max_requests=limits.max_requests,
+        max_calls=scope_limits.max_calls,
+        max_requests=scope_limits.max_requests,
         held_calls=0 if turn is None else held_reply_calls(turn),
     )
-    if bounds.max_calls is not None:
-        caps = {"max_calls": bounds.max_calls, "max_requests": bounds.max_calls}
-        limits = limits.model_copy(update=caps)
-    with node.open(ScopeKind.SEARCH, limits=limits):
+    if limits.max_calls is not None:
+        caps = {"max_calls": limits.max_calls, "max_requests": limits.max_calls}
+        scope_limits = scope_limits.model_copy(update=caps)
+    with node.open(ScopeKind.SEARCH, limits=scope_limits):
         outcome = await search_reply(
-            context.asker_with(keeps_repairs=True),
+            context.engine.search_llm,
             knobs=knobs,
-            material=material,
+            material=SearchMaterial(state),
             max_repairs=settings.repair.max_repairs,
-            bounds=bounds,
+            limits=limits,
             guidelines=_guidelines(state),
         )
     may_fall_back = settings.reply.on_outage == "fallback" or node.scope_limits.is_timed
@@ -282,28 +246,25 @@ def _summary_of_no_search() -> dict[str, Any]:
 
 
 def _guidelines(state: TurnState) -> list[Guideline]:
-    """Return what earlier turns learned, as the search reads it."""
-    return [Guideline(each.attribute, each.text, each.ttl_turns) for each in state.guidance]
+    """Return the guidelines of earlier turns, as the search reads them."""
+    return [Guideline(**dict(each)) for each in state.guidance]
 
 
 def _guidance(guidelines: Iterable[Guideline]) -> list[Guidance]:
-    """Return what a search learned, as state and memory keep it."""
-    return [
-        Guidance(attribute=each.attribute, text=each.text, ttl_turns=each.ttl_turns)
-        for each in guidelines
-    ]
+    """Return a search's guidelines, as state and memory keep them."""
+    return [Guidance(**asdict(each)) for each in guidelines]
 
 
 async def _processor(state: TurnState, context: TurnContext) -> Mapping[str, Any]:
     if not state.draft:
         return {"bubbles": []}  # there is nothing to cut; the final validation finds a line
-    llm = context.engine.settings.processor.llm
-    processed, degradation = await humanize(context.asker, state, llm=llm)
+    asks = context.engine.settings.processor.llm
+    processed, degradation = await humanize(context.engine.llm, state, asks=asks)
     return {"draft": processed.text, "bubbles": processed.bubbles, **degraded_by(degradation)}
 
 
 async def _final_validator(state: TurnState, context: TurnContext) -> Mapping[str, Any]:
-    prompts = (*_REPLY_PROMPTS, *((_FUSED_REPLY_PROMPT,) if state.fusing.reply else ()))
+    prompts = (*_REPLY_PROMPTS, *(("fused_reply",) if state.fusing.reply else ()))
     validated = validate_reply(
         state.draft,
         state.bubbles,
@@ -315,11 +276,8 @@ async def _final_validator(state: TurnState, context: TurnContext) -> Mapping[st
     if context.on_reply is not None:
         shown = [bubble.model_dump() for bubble in validated.bubbles]
         await context.on_reply(validated.text, shown)
-    return {
-        "reply": validated.text,
-        "bubbles": validated.bubbles,
-        "violations": list(validated.violations),
-    }
+    violations = list(validated.violations)
+    return {"reply": validated.text, "bubbles": validated.bubbles, "violations": violations}
 
 
 def _of_memory(update: MemoryUpdate) -> dict[str, Any]:
@@ -334,13 +292,13 @@ async def _evolver(state: TurnState, context: TurnContext) -> Mapping[str, Any]:
     update: dict[str, Any] = {}
     delta = None
     if state.fusing.bookkeeping:
-        books = await keep_books_at_once(context.asker, state)
-        delta, update["degraded"] = books.delta, list(books.degradations)
-        if books.memory is not None:
-            update |= _of_memory(books.memory)
+        records, degradations = await ask_fused(context.engine.llm, FUSED_BOOKKEEPING, state)
+        delta, update["degraded"] = records.get("evolver"), list(degradations)
+        if "memory_manager" in records:
+            update |= _of_memory(records["memory_manager"])
             update["answered"] = [*state.answered, "memory_manager"]
     if delta is None:
-        delta, degradation = await EVOLVING.ask(context.asker, state)
+        delta, degradation = await EVOLVING.ask(context.engine.llm, state)
         update |= degraded_by(degradation, update.get("degraded", ()))
     return {**update, "relationship": apply_delta(state.relationship, delta)}
 
@@ -352,21 +310,21 @@ async def _stage_manager(state: TurnState, _context: TurnContext) -> Mapping[str
 async def _memory_manager(state: TurnState, context: TurnContext) -> Mapping[str, Any]:
     if "memory_manager" in state.answered:
         return {}
-    update, degradation = await REMEMBERING.ask(context.asker, state)
+    update, degradation = await REMEMBERING.ask(context.engine.llm, state)
     return {**_of_memory(update), **degraded_by(degradation)}
 
 
 async def _memory_writer(state: TurnState, context: TurnContext) -> Mapping[str, Any]:
     knobs = context.engine.settings.memory
-    written, degradation = await write_turn(
-        context.engine.book,
+    dropped_notes, degradation = await write_turn(
+        context.engine.memory,
         state.identity.agent_user,
         conversation_id=state.conversation_id,
         turn=state.turn,
         version=state.version,
         user_text=state.user_text,
         reply=state.reply,
-        standing=RelationState(
+        relation=RelationState(
             relationship=state.relationship,
             mood=state.mood,
             mode=state.mode,
@@ -375,10 +333,10 @@ async def _memory_writer(state: TurnState, context: TurnContext) -> Mapping[str,
         time=state.time,
         notes=state.notes,
         new_summary=state.new_summary,
-        embed_asker=context.asker if knobs.dense else None,
+        embedder=context.engine.llm if knobs.dense else None,
     )
     return {
-        "dropped_notes": state.dropped_notes + written.dropped_notes,
+        "dropped_notes": state.dropped_notes + dropped_notes,
         "requested_turn": None,  # the thread's next input goes on after this turn
         **degraded_by(degradation),
     }
@@ -417,4 +375,4 @@ QUESTIONS: tuple[Question[Any, Any], ...] = (
     FUSED_REPLY,
     FUSED_BOOKKEEPING,
 )
-"""What nodes ask, the search's calls and embeddings apart."""
+"""Questions of all nodes, without the search's calls and embeddings."""

@@ -1,23 +1,24 @@
-"""What one turn asks in each scenario: the pipeline run on answers by form, and the search's plan.
+"""Scenarios of one turn: the pipeline run on answers by form, and the search's plan.
 
 The plain loop runs every node but the search against a client that answers by form, and once
-more against one whose answers cannot be read, for the worst case; what was asked is read from the
+more against one whose answers cannot be read, for the worst case; the calls are read from the
 ledger. The calls of the search are those of `lats.plan`, which runs the search alone, and its
 worst case is a written bound.
 
 Where calls are fused, every scenario has the fused ones, and `worst` also has the separate calls
 that follow when they fail. Where a turn may be wound down, the scenarios are of a turn that finds
-the whole budget, and `worst` bounds every form of it.
+the whole budget, and `worst` is a bound on every form of it.
 
-Under a cap a failure moves calls of the search from one kind to another: a judge that is not asked
-leaves room for a candidate, a repair takes the place of a later call. So the worst case of a capped
-search is several ways of spending the cap (`worst_ways`), of which each bounds something.
+Under a cap a failure shifts calls of the search from one kind to another: a judge that is not
+asked leaves a call for a candidate, a repair takes the place of a later call. So the worst case
+of a capped search is several ways of spending the cap (`worst_ways`), each a bound on something.
 """
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import chain
 from types import MappingProxyType
 from typing import Any
 
@@ -39,15 +40,13 @@ from callwise.plans.bound import (
 )
 from callwise.plans.dry_run import FormClient, steps_by_node
 from callwise.plans.turn_plan import ScenarioPlan, TurnPlan
-from graph.context import TurnContext
-from graph.drivers import run_step
-from graph.engine import make_engine
-from graph.fusing import Fusion, fusing_for, is_limited, room_at_start
-from graph.order import predecessors
+from graph.drivers import predecessors, run_step
+from graph.engine import TurnContext, make_engine
+from graph.fusing import Fusion, calls_at_start, fusing_for, is_limited
 from graph.settings import BudgetKnobs, FuseKnobs, PipelineSettings, SamplingKnobs, sampling_of
 from graph.state import TurnState
 from graph.steps import QUESTIONS, STEPS
-from lats.actions import ActionKind
+from lats.actions import ActionKind, Side, side_of
 from lats.search_knobs import SearchKnobs, with_stage
 from lats.search_plan import PlannedCalls, Scenario, SearchPlan, plan_search
 from lats.search_state import DEFAULT_CAP
@@ -108,42 +107,32 @@ def _tokens_of(call: Call) -> tuple[int, int]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
-    """What a turn asked in a dry run.
-
-    Args:
-        steps: of each node but the search.
-        searched: whether the search would have run.
-    """
+class _DryRun:
+    """Calls of a turn that runs on answers by form."""
 
     steps: Mapping[str, Step]
     searched: bool
 
 
-async def _found(_state: TurnState, _context: TurnContext) -> Mapping[str, Any]:
-    """Stand in for the search, whose calls are planned apart."""
-    return {"draft": "text", "planned_bubbles": [Bubble(text="text", delay_seconds=1.0)]}
-
-
-async def _found_without_bubbles(_state: TurnState, _context: TurnContext) -> Mapping[str, Any]:
-    return {"draft": "text"}
-
-
-async def _asked(settings: PipelineSettings, *, is_readable: bool) -> _Asked:
-    """Return what a turn without limits asks, run by a plain loop.
+async def _dry_run(settings: PipelineSettings, *, is_readable: bool) -> _DryRun:
+    """Return the calls of a turn without limits, run by a plain loop.
 
     Args:
-        settings: the knobs; their `fuse` says which nodes ask together.
+        settings: the knobs; their `fuse` decides which nodes ask together.
         is_readable: whether answers have the form asked for. Where they have not, the search
             leaves no bubbles either.
     """
+    planned = [Bubble(text="text", delay_seconds=1.0)] if is_readable else []
+
+    async def found(_state: TurnState, _context: TurnContext) -> Mapping[str, Any]:
+        """Return a search's result; its calls are planned apart."""
+        return {"draft": "text", "planned_bubbles": planned}
+
     client = FormClient(_tokens_of, is_readable=is_readable)
     endpoints = {role: Endpoint(name="plan", model="plan", client=client) for role in Role}
     rows: list[LedgerRow] = []
-    book = ConversationMemory(SnapshotBackend())
-    engine = make_engine(
-        settings, endpoints, book, recorder=None, cache=None, sinks=(rows.append,), is_offline=True
-    )
+    memory = ConversationMemory(SnapshotBackend())
+    engine = make_engine(settings, endpoints, memory, sinks=(rows.append,), is_offline=True)
     context = TurnContext(engine)
     state = TurnState(requested_turn=0, user_text="text")
     engine.open_turn(state.identity, 0)
@@ -151,21 +140,21 @@ async def _asked(settings: PipelineSettings, *, is_readable: bool) -> _Asked:
     for name, waits_for in predecessors(overlap=settings.overlap, fuse=settings.fuse).items():
         step, seen = STEPS[name], state
         if name == _NODE and _NODE not in state.answered:
-            searched, step = True, _found if is_readable else _found_without_bubbles
+            searched, step = True, found
         if name == "memory_retriever":  # a memory that reaches further back than what is shown
             seen = state.model_copy(update={"version": state.shown_turns + 1})
         state = state.model_copy(update=await run_step(name, step, waits_for, seen, context))
     engine.close()
     await engine.budgeter.aclose()
-    return _Asked(steps_by_node(rows), searched)
+    return _DryRun(steps_by_node(rows), searched)
 
 
-def _run(settings: PipelineSettings, fusing: Fusion, *, is_readable: bool) -> _Asked:
-    """Return what a turn asks under some fusing; also where a loop is running already."""
+def _run(settings: PipelineSettings, fusing: Fusion, *, is_readable: bool) -> _DryRun:
+    """Return a turn's calls under some fusing; also where a loop is running already."""
     fuse = settings.fuse.model_dump() | fusing.model_dump(exclude={"wound_down"})
     free = settings.model_copy(update={"budget": BudgetKnobs(), "fuse": FuseKnobs(**fuse)})
     with ThreadPoolExecutor(1) as pool:
-        return pool.submit(asyncio.run, _asked(free, is_readable=is_readable)).result()
+        return pool.submit(asyncio.run, _dry_run(free, is_readable=is_readable)).result()
 
 
 def _prices(endpoints: Mapping[Role, EndpointSettings]) -> dict[Role, Prices]:
@@ -190,31 +179,26 @@ def _limited(call: PlannedCall, sampling: Mapping[str, SamplingKnobs]) -> Planne
 
 
 def _turn_steps(
-    settings: PipelineSettings, asked: _Asked, search: Step, *, max_repairs: int = 0
+    settings: PipelineSettings, dry_run: _DryRun, search: Step, *, max_repairs: int = 0
 ) -> Step:
-    """Return a turn's steps: those that were asked, and a search in its place."""
+    """Return a turn's steps: those that were run, and a search in its place."""
     waits = predecessors(overlap=settings.overlap, fuse=settings.fuse)
-    parts = {name: asked.steps.get(name, InSequence()) for name in waits}
-    if asked.searched:
+    parts = {name: dry_run.steps.get(name, InSequence()) for name in waits}
+    if dry_run.searched:
         limited = with_calls(search, lambda call: _limited(call, settings.sampling))
         parts[_NODE] = with_repairs(limited, max_repairs)
     return Network(parts, waits)
 
 
-def plan_turn(settings: PipelineSettings, *, explicit: Collection[str] | None = None) -> TurnPlan:
-    """Return what one turn will ask.
+def plan_turn(settings: PipelineSettings) -> TurnPlan:
+    """Return the calls of one turn, by scenario.
 
-    Scenarios: the four of the search, and how the default differs where the stage of
-    the relationship sets the search's knobs. `worst` bounds them all.
-
-    Args:
-        settings: the knobs.
-        explicit: names of the search's knobs that a stage must leave alone; see
-            `lats.stage.with_stage`.
+    Scenarios: the four of the search, and the default's differences where the stage of
+    the relationship sets the search's knobs. `worst` is a bound on them all.
     """
     knobs = settings.search
-    staged = staged_knobs(knobs, explicit)
-    fusing = fusing_for(settings, room_at_start(settings))
+    staged = staged_knobs(knobs)
+    fusing = fusing_for(settings, calls_at_start(settings))
     answered = _run(settings, fusing, is_readable=True)
     scenarios = []
     for scenario in Scenario:
@@ -253,20 +237,14 @@ def plan_turn(settings: PipelineSettings, *, explicit: Collection[str] | None = 
 
 _NODE = "lats_search"
 
-_CALLS: Mapping[ActionKind, tuple[Role, Purpose]] = MappingProxyType(
-    {
-        ActionKind.PLAN_ROOT: (Role.MAIN, Purpose.PLAN),
-        ActionKind.EXPAND: (Role.MAIN, Purpose.EXPAND),
-        ActionKind.TOP_UP: (Role.MAIN, Purpose.EXPAND),
-        ActionKind.JUDGE: (Role.JUDGE, Purpose.JUDGE),
-        ActionKind.FINAL_JUDGE: (Role.JUDGE, Purpose.JUDGE),
-        ActionKind.CHECK_ASSISTANT: (Role.JUDGE, Purpose.CHECK),
-        ActionKind.GENERATE: (Role.MAIN, Purpose.EXPAND),
-        ActionKind.REFINE: (Role.MAIN, Purpose.EXPAND),
-        ActionKind.JUDGE_LIST: (Role.JUDGE, Purpose.JUDGE),
-    }
-)
-"""Who answers each kind, and what for. The first generation is a plan: see `_calls`."""
+_CALLS = {
+    Side.PROPOSER: (Role.MAIN, Purpose.EXPAND),
+    Side.JUDGE: (Role.JUDGE, Purpose.JUDGE),
+}
+"""Role and purpose of the calls of each side."""
+
+_PURPOSES = {ActionKind.PLAN_ROOT: Purpose.PLAN, ActionKind.CHECK_ASSISTANT: Purpose.CHECK}
+"""Kinds of another purpose. The first generation is a plan, too: see `_calls`."""
 
 _WITHIN_CAP = frozenset({ActionKind.GENERATE, ActionKind.REFINE, ActionKind.JUDGE_LIST})
 """Kinds whose repairs come out of the search's own cap."""
@@ -278,19 +256,17 @@ _STAGES = ("initiating", "intensifying", "differentiating")
 """One stage for each preset that a stage of the relationship can set."""
 
 
-def _candidates(kind: ActionKind, knobs: SearchKnobs) -> int:
-    """Return how many candidates a call of a kind writes."""
-    if kind in {ActionKind.EXPAND, ActionKind.TOP_UP}:
-        return knobs.expand_k
-    if kind is ActionKind.GENERATE:
-        return knobs.generate_k
-    return knobs.refine_k if kind is ActionKind.REFINE else 0
-
-
 def _calls(planned: PlannedCalls, knobs: SearchKnobs, *, is_first: bool) -> list[PlannedCall]:
-    role, purpose = _CALLS[planned.kind]
+    role, purpose = _CALLS[side_of(planned.kind)]
+    purpose = _PURPOSES.get(planned.kind, purpose)
     tokens = LIST_TOKENS if planned.kind is ActionKind.JUDGE_LIST else SEARCH_TOKENS[purpose]
-    written = _candidates(planned.kind, knobs) * CANDIDATE_TOKENS
+    candidates = {
+        ActionKind.EXPAND: knobs.expand_k,
+        ActionKind.TOP_UP: knobs.expand_k,
+        ActionKind.GENERATE: knobs.generate_k,
+        ActionKind.REFINE: knobs.refine_k,
+    }
+    written = candidates.get(planned.kind, 0) * CANDIDATE_TOKENS
     call = PlannedCall(
         node=_NODE,
         role=role,
@@ -302,7 +278,7 @@ def _calls(planned: PlannedCalls, knobs: SearchKnobs, *, is_first: bool) -> list
     )
     calls = [call] * planned.count_calls
     if is_first and planned.kind is ActionKind.GENERATE:
-        # The call that the reply must have; those beside it could be done without.
+        # The call that the reply must have; the others of its round could be done without.
         calls[0] = replace(
             call,
             purpose=Purpose.PLAN,
@@ -313,18 +289,16 @@ def _calls(planned: PlannedCalls, knobs: SearchKnobs, *, is_first: bool) -> list
     return calls
 
 
+def _rounds(plan: SearchPlan, knobs: SearchKnobs) -> list[list[PlannedCall]]:
+    return [
+        [call for part in together for call in _calls(part, knobs, is_first=place == 0)]
+        for place, together in enumerate(plan.rounds)
+    ]
+
+
 def search_steps(plan: SearchPlan, knobs: SearchKnobs) -> Step:
     """Return a search's calls, round by round."""
-    return InSequence(
-        tuple(
-            InParallel(
-                tuple(
-                    call for part in together for call in _calls(part, knobs, is_first=place == 0)
-                )
-            )
-            for place, together in enumerate(plan.rounds)
-        )
-    )
+    return InSequence(tuple(InParallel(tuple(calls)) for calls in _rounds(plan, knobs)))
 
 
 def worst_ways(
@@ -332,12 +306,10 @@ def worst_ways(
 ) -> tuple[Step, ...]:
     """Return ways in which a search may spend most, the one of most calls and rounds first.
 
-    Whatever a model answers, each node, role and purpose asks at most as much as in one of
-    them.
+    For any answers, each node, role and purpose asks at most as much as in one of them.
 
     Args:
-        knobs: of the search.
-        staged: the same as each stage sets them; see `staged_knobs`.
+        staged: the knobs as each stage sets them; see `staged_knobs`.
         max_repairs: times that a wrong answer is asked again. Those of kinds within the cap
             are in the result; `with_repairs` adds the others.
     """
@@ -353,13 +325,7 @@ def worst_ways(
 def _uncapped_kinds(knobs: SearchKnobs) -> list[Step]:
     """Return a classic search's calls of one purpose or role at a time, as far as its cap goes."""
     free = knobs.model_copy(update={"max_calls": None})
-    rounds = plan_search(free, Scenario.WORST).rounds
-    calls = [
-        call
-        for place, together in enumerate(rounds)
-        for part in together
-        for call in _calls(part, knobs, is_first=place == 0)
-    ]
+    calls = list(chain.from_iterable(_rounds(plan_search(free, Scenario.WORST), knobs)))
     ways = [[call for call in calls if call.purpose is purpose] for purpose in Purpose]
     ways += [[call for call in calls if call.role is role] for role in Role]
     return [InSequence(tuple(way[: knobs.max_calls])) for way in ways if way]
@@ -378,16 +344,11 @@ def _within(knobs: SearchKnobs, max_repairs: int) -> list[Step]:
     return [InSequence(tuple(way[:cap])) for way in ways]
 
 
-def staged_knobs(knobs: SearchKnobs, explicit: Collection[str] | None) -> dict[str, SearchKnobs]:
-    """Return the knobs as each stage sets them; none when stages have no say.
-
-    Args:
-        knobs: of the search.
-        explicit: names that a stage must leave alone; see `lats.stage.with_stage`.
-    """
+def staged_knobs(knobs: SearchKnobs) -> dict[str, SearchKnobs]:
+    """Return the knobs as each stage sets them; none where stages may set none."""
     if knobs.stage_presets == "off":
         return {}
-    return {stage: with_stage(knobs, stage, explicit=explicit) for stage in _STAGES}
+    return {stage: with_stage(knobs, stage) for stage in _STAGES}
 
 
 def costliest_knobs(knobs: SearchKnobs, staged: Mapping[str, SearchKnobs]) -> SearchKnobs:

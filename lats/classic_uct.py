@@ -38,7 +38,13 @@ from lats.search_knobs import ClassicKnobs
 from lats.search_tree import Candidate
 from lats.similarity import missing_strategies
 
-__all__ = ["ASSISTANT_CHECK", "MAX_STRATEGIES_USED", "SINGLE", "ClassicUct"]
+__all__ = ["ASSISTANT_CHECK", "CHECKS_PER_ROUND", "MAX_STRATEGIES_USED", "SINGLE", "ClassicUct"]
+
+CHECKS_PER_ROUND = 4
+"""Assistant checks that are asked together."""
+
+TOP_UP_SIMILARITY = 0.6
+"""Similarity from which two strategy tags count as the same strategy."""
 
 MAX_STRATEGIES_USED = 32
 """Most tags that an action carries, the latest ones."""
@@ -140,7 +146,7 @@ def _note_drafts(
     progress.drafts = list(new.values())
     if action.label is ActionKind.EXPAND:
         tags = [draft.strategy_tag for draft in offered[: action.k]]
-        progress.missing = missing_strategies(tags, similarity=state.knobs.top_up_similarity)
+        progress.missing = missing_strategies(tags, similarity=TOP_UP_SIMILARITY)
 
 
 def _note_verdict(state: ClassicState, action: JudgeList, answer: Verdicts) -> None:
@@ -309,7 +315,7 @@ def _judge(state: ClassicState, remaining: RemainingCalls) -> list[Action]:
 def _check(state: ClassicState, remaining: RemainingCalls) -> list[Action]:
     """Ask for as many assistant checks as may travel together, the last judge call kept."""
     progress = state.progress
-    chunk = progress.to_check[: state.knobs.assistant_check_max_concurrency]
+    chunk = progress.to_check[:CHECKS_PER_ROUND]
     while chunk and short_of(state, remaining, judge=len(chunk) + state.knobs.final_calls):
         chunk.pop()
     if not chunk:

@@ -17,6 +17,15 @@ __all__ = ["MAX_GUIDELINE_CHARS", "Guideline", "aged_guidelines", "reflect"]
 MAX_GUIDELINE_CHARS = 200
 """Longest guideline, in characters."""
 
+BAR = 0.3
+"""A sub-score below this is a failure; for one where less is better, above 1 minus this."""
+
+MIN_FAILURES = 3
+"""Candidates that must fail in the same way first."""
+
+MAX_GUIDELINES = 3
+"""Most guidelines alive; the oldest give way."""
+
 
 @dataclass(frozen=True, slots=True)
 class Guideline:
@@ -38,7 +47,7 @@ def aged_guidelines(guidelines: Iterable[Guideline]) -> tuple[Guideline, ...]:
 
 
 def _failures(
-    nodes: Iterable[Candidate], weights: Mapping[str, float], bar: float
+    nodes: Iterable[Candidate], weights: Mapping[str, float]
 ) -> dict[str, list[tuple[float, Candidate]]]:
     """Return the failing candidates by attribute, each with its goodness."""
     failures: dict[str, list[tuple[float, Candidate]]] = {}
@@ -47,7 +56,7 @@ def _failures(
             continue
         for name, value in node.verdict.attributes.items():
             goodness = 1 - value if weights.get(name, 1) < 0 else value
-            if goodness < bar:
+            if goodness < BAR:
                 failures.setdefault(name, []).append((goodness, node))
     return failures
 
@@ -79,8 +88,8 @@ def reflect(
     if not knobs.enabled:
         return tuple(alive)
     kept = {each.attribute: each for each in alive}
-    for name, failing in sorted(_failures(nodes, weights, knobs.bar).items()):
-        if len(failing) >= knobs.min_failures:
+    for name, failing in sorted(_failures(nodes, weights).items()):
+        if len(failing) >= MIN_FAILURES:
             kept.pop(name, None)
             kept[name] = Guideline(name, _words(name, failing), knobs.ttl_turns)
-    return tuple(kept.values())[-knobs.max_guidelines :]
+    return tuple(kept.values())[-MAX_GUIDELINES:]

@@ -65,17 +65,8 @@ class ReflectionKnobs(BaseModel):
     enabled: bool = False
     """Whether guidelines are made and carried."""
 
-    bar: float = Field(default=0.3, ge=0, le=1)
-    """A sub-score below this is a failure; for one where less is better, above 1 minus this."""
-
-    min_failures: int = Field(default=3, ge=1, le=64)
-    """Candidates that must fail in the same way first."""
-
     ttl_turns: int = Field(default=3, ge=1, le=100)
     """Turns that a guideline lives, the one that made it included."""
-
-    max_guidelines: int = Field(default=3, ge=1, le=16)
-    """Most guidelines alive; the oldest give way."""
 
 
 class ClassicKnobs(BaseModel):
@@ -119,14 +110,8 @@ class ClassicKnobs(BaseModel):
     assistant_check_top_n: int = Field(default=0, ge=0, le=64)
     """Leading replies that are checked for sounding like an assistant, once, at the end."""
 
-    assistant_check_max_concurrency: int = Field(default=4, ge=1, le=4)
-    """Assistant checks that travel together."""
-
     max_top_ups: int = Field(default=1, ge=0, le=1)
     """Extra expansions in a search, asked when an expansion's strategies are too alike."""
-
-    top_up_similarity: float = Field(default=0.6, ge=0, le=1)
-    """Similarity from which two strategy tags count as the same strategy."""
 
     max_calls: int | None = Field(default=None, ge=0)
     """Cap on the search's calls; None leaves it to the other knobs (`classic_uct`), or to

@@ -1,4 +1,4 @@
-"""Cutting a reply into chat bubbles, and how long each seems to be typed. No model.
+"""Chat bubbles of a reply, cut by rule, with typing delays. No model.
 
 **Cutting.** Sentences are packed into bubbles of about `target` Latin letters each (a
 wide character counts as `WIDE_LETTERS`), and a line break starts a new bubble:
@@ -16,7 +16,7 @@ grows by a quarter until it does not. A sentence is never cut.
     speed = 12 letters a second * (1 + .25 arousal) * (1 + .3 (.5 - formality))
 
 People type 36 words a minute on a phone, 3 letters a second (K. Palin et al., How do
-People Type on Mobile Devices?, MobileHCI 2019). Nobody likes to wait that long for a
+People Type on Mobile Devices?, MobileHCI 2019). That is too long to wait for a
 machine, so ours types four times as fast.
 
 Invariants, for any text: the bubbles join to it, white space aside; none is blank;
@@ -24,11 +24,10 @@ there are none only when the text is blank. Equal input gives equal bubbles.
 """
 
 import re
-import unicodedata
 from collections.abc import Sequence
 
 from nodes.records import Bubble, Mood, StyleVector
-from nodes.text import split_sentences
+from nodes.text import is_wide, split_sentences
 
 __all__ = [
     "MAX_BUBBLES",
@@ -50,26 +49,24 @@ TARGET_LETTERS = 60.0
 LETTERS_PER_SECOND = 12.0
 
 _JOINS_NEXT = re.compile(r"(?<!\S)(?:\d{1,2}|[A-Za-z]|Mrs?|Ms|Dr|Prof|St|vs|e\.g|i\.e)\.\s*$")
-"""What ends with a full stop and is no sentence: a list number, an initial, a title."""
+"""Endings with a full stop that end no sentence: a list number, an initial, a title."""
 
 _STRANGER_MOOD = Mood()
 _PLAIN_STYLE = StyleVector()
 
 
 def letters(text: str) -> float:
-    """Return how long a text is to type, in Latin letters; white space runs count once."""
-    words = text.split()
-    wide = sum(
-        1 for word in words for mark in word if unicodedata.east_asian_width(mark) in {"W", "F"}
-    )
-    return sum(map(len, words)) + max(len(words) - 1, 0) + wide * (WIDE_LETTERS - 1.0)
+    """Return the length of a text to type, in Latin letters; white space runs count once."""
+    typed = " ".join(text.split())
+    wide = sum(map(is_wide, typed))
+    return len(typed) + wide * (WIDE_LETTERS - 1.0)
 
 
 def _pieces(text: str) -> list[str]:
-    """Return sentences that can stand alone; they join to the text.
+    """Return sentences that can be bubbles by themselves; they join to the text.
 
     Joined to the one before: marks and white space without a word. Joined to the one
-    after: what only looks like a sentence, and marks at the very beginning.
+    after: false sentence ends (`_JOINS_NEXT`), and marks at the very beginning.
     """
     groups: list[list[str]] = []
     is_open = False
@@ -87,16 +84,16 @@ def _pieces(text: str) -> list[str]:
 def _packed(pieces: Sequence[str], target: float, *, breaks_lines: bool) -> list[str]:
     """Return the pieces packed in order, each bubble at most `target` if a piece allows."""
     groups: list[list[str]] = []
-    room = 0.0
+    left = 0.0
     ends_line = False
     for piece in pieces:
         size = letters(piece)
-        if not groups or size > room or (ends_line and breaks_lines):
+        if not groups or size > left or (ends_line and breaks_lines):
             groups.append([piece])
-            room = target - size
+            left = target - size
         else:
             groups[-1].append(piece)
-            room -= size
+            left -= size
         ends_line = "\n" in piece[len(piece.rstrip()) :]
     return ["".join(group) for group in groups]
 
@@ -107,8 +104,7 @@ def timed_bubbles(
     """Return texts as bubbles with delays, in order. Blank ones are left out.
 
     Args:
-        texts: one text a bubble.
-        style: how the reply sounds; a formal writer types more slowly.
+        style: a formal writer types more slowly.
         mood: the agent's mood; a busy one starts later, a stirred one types faster.
     """
     speed = LETTERS_PER_SECOND * (1.0 + 0.25 * mood.arousal) * (1.0 + 0.3 * (0.5 - style.formality))
@@ -132,9 +128,6 @@ def split_bubbles(
     """Return a reply as chat bubbles with typing delays.
 
     Args:
-        text: the reply; any length.
-        style: how it sounds; see the head of this file.
-        mood: the agent's mood.
         max_bubbles: most bubbles; at least 1.
 
     Raises:
@@ -151,7 +144,7 @@ def split_bubbles(
     )
     packed = _packed(pieces, target, breaks_lines=True)
     if len(packed) > max_bubbles:
-        # No bubble need be longer than the whole, so this ends.
+        # No bubble is longer than the whole, so this ends.
         target = max(target, letters(text) / max_bubbles)
         packed = _packed(pieces, target, breaks_lines=False)
     while len(packed) > max_bubbles:

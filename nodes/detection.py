@@ -1,4 +1,4 @@
-"""Detection: what is going on in the user's message. One call, or rules.
+"""Detection of what the user's message carries: signals, mood, hostility. One call, or rules.
 
 | role | purpose | temperature | max_tokens |
 |---|---|---|---|
@@ -19,101 +19,54 @@ knows a word does not know what was meant by it.
 
 import re
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
-from typing import Annotated, Any
+from typing import Annotated
 
-import yaml
 from pydantic import AfterValidator, Field
 
 from callwise.calls import Purpose, Role, Sampling
-from nodes.answer import AnswerForm, SignedScore, Text, UnitScore, each_once
-from nodes.prompt import MAX_CHARS, clip
-from nodes.question import Question, Tokens
+from nodes.prompt import MAX_CHARS, clip, words
+from nodes.question import AnswerForm, Question, SignedScore, Text, Tokens, UnitScore, each_once
 from nodes.records import Detection, Language, Signal, Stage
 
-__all__ = [
-    "DETECTION",
-    "DetectionAnswer",
-    "detect_by_rules",
-]
+__all__ = ["DETECTION", "DetectionAnswer", "detect_by_rules"]
 
 
-def _compiled(words: Mapping[str, Sequence[str]]) -> re.Pattern[str]:
+def _compiled(listed: Mapping[str, Sequence[str]]) -> re.Pattern[str]:
     """Return a pattern for any of the words, in any letter case; English ones are whole."""
-    if "pattern" in words:
-        return re.compile("|".join(words["pattern"]), re.IGNORECASE)
-    english, chinese = "|".join(words["en"]), "|".join(words["zh"])
+    if "pattern" in listed:
+        return re.compile("|".join(listed["pattern"]), re.IGNORECASE)
+    english, chinese = "|".join(listed["en"]), "|".join(listed["zh"])
     return re.compile(rf"(?<![A-Za-z])(?:{english})(?![A-Za-z])|{chinese}", re.IGNORECASE)
 
 
-def _filler(words: Mapping[str, Sequence[str]]) -> re.Pattern[str]:
+def _filler(listed: Mapping[str, Sequence[str]]) -> re.Pattern[str]:
     """Return a pattern for a text of nothing but these words and marks.
 
     Every quantifier is possessive: `嗯嗯嗯…` must not be tried in every partition.
     """
-    latin, han = ("|".join(sorted(words[each], key=len, reverse=True)) for each in ("en", "zh"))
+    latin, han = ("|".join(sorted(listed[each], key=len, reverse=True)) for each in ("en", "zh"))
     return re.compile(rf"\W*+(?:(?>(?:{latin})(?![A-Za-z])|{han})\W*+)++", re.IGNORECASE)
 
 
-def _word_lists() -> Any:
-    text = (files("nodes") / "words" / "detection.yaml").read_text(encoding="utf-8")
-    return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - safe
-
-
-_WORDS = _word_lists()
+_WORDS = words("detection")
 PLEASANT, UNPLEASANT = _compiled(_WORDS["pleasant"]), _compiled(_WORDS["unpleasant"])
 NEGATION, TIRED = _compiled(_WORDS["negation"]), _compiled(_WORDS["tired"])
 ATTACK, FILLER = _compiled(_WORDS["attack"]), _filler(_WORDS["filler"])
-SIGNAL_PATTERNS = {Signal(name): _compiled(words) for name, words in _WORDS["signals"].items()}
+SIGNAL_PATTERNS = {Signal(name): _compiled(listed) for name, listed in _WORDS["signals"].items()}
 SIGNAL_PATTERNS[Signal.HOSTILITY] = ATTACK
-STAGE_PATTERNS = {Stage(name): _compiled(words) for name, words in _WORDS["stages"].items()}
+STAGE_PATTERNS = {Stage(name): _compiled(listed) for name, listed in _WORDS["stages"].items()}
 
 _HAN_OR_WORD = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff]|[^\W_\u3400-\u4dbf\u4e00-\u9fff]+")
 _SHOUTED = re.compile(r"\b[A-Z]{3,}\b")
 
 NEGATION_REACH_CHARS = 12
-"""How far before a feeling a negation still turns it round, in characters."""
+"""Distance before a feeling at which a negation still reverses it, in characters."""
 
 _STRONG = frozenset({Signal.VULNERABILITY, Signal.FLIRTATION, Signal.MANIPULATION})
 
-_PHRASES_EN = {
-    Signal.GREETING: "greets",
-    Signal.FAREWELL: "says goodbye",
-    Signal.QUESTION: "asks a question",
-    Signal.SELF_DISCLOSURE: "tells something of their own life",
-    Signal.VULNERABILITY: "shows that they are having a hard time",
-    Signal.HUMOR: "jokes",
-    Signal.FLIRTATION: "flirts",
-    Signal.GRATITUDE: "says thank you",
-    Signal.APOLOGY: "apologises",
-    Signal.CRITICISM: "criticises the agent",
-    Signal.HOSTILITY: "attacks the agent",
-    Signal.BOUNDARY: "draws a boundary",
-    Signal.VAGUENESS: "leaves little to answer",
-    Signal.URGENCY: "presses for time",
-    Signal.MANIPULATION: "tries to make the agent drop its role",
-}
-_PHRASES_ZH = {
-    Signal.GREETING: "打招呼",
-    Signal.FAREWELL: "道别",
-    Signal.QUESTION: "提问",
-    Signal.SELF_DISCLOSURE: "讲自己的事",
-    Signal.VULNERABILITY: "流露出难受",
-    Signal.HUMOR: "开玩笑",
-    Signal.FLIRTATION: "示好",
-    Signal.GRATITUDE: "道谢",
-    Signal.APOLOGY: "道歉",
-    Signal.CRITICISM: "提出不满",
-    Signal.HOSTILITY: "出言攻击",
-    Signal.BOUNDARY: "划清界限",
-    Signal.VAGUENESS: "说得很含糊",
-    Signal.URGENCY: "着急",
-    Signal.MANIPULATION: "想让对方脱离角色",
-}
-
 
 def _feelings(text: str) -> tuple[int, int]:
-    """Return how many pleasant and unpleasant feelings a text names, negations turned."""
+    """Return how many pleasant and unpleasant feelings a text names, negations reversed."""
     pleasant = unpleasant = 0
     for pattern, is_pleasant in ((PLEASANT, True), (UNPLEASANT, False)):
         for found in pattern.finditer(text):
@@ -164,20 +117,19 @@ def _stage_hint(text: str) -> Stage | None:
 
 
 def _context(signals: tuple[Signal, ...], language: Language) -> str:
+    known = words("rules")["detection"][language]
+    phrases = [known[signal] for signal in signals]
     if language == "zh":
-        said = "、".join(_PHRASES_ZH[signal] for signal in signals) or "说了一句话"
-        return f"对方{said}。"
-    phrases = [_PHRASES_EN[signal] for signal in signals] or ["says something"]
+        return f"对方{'、'.join(phrases) or '说了一句话'}。"
+    phrases = phrases or ["says something"]
     listed = " and ".join([", ".join(phrases[:-1]), phrases[-1]] if phrases[1:] else phrases)
     return f"The user {listed}."
 
 
 def detect_by_rules(user_text: str, language: Language) -> Detection:
-    """Return what word lists, marks and length say about a message.
+    """Return what follows from a message's words, marks and length.
 
-    Args:
-        user_text: the message; only as much of it is read as a prompt would hold.
-        language: language of the description.
+    Only as much of it is read as a prompt would show.
     """
     text = clip(user_text, MAX_CHARS["user_text"]).strip()
     signals = {signal for signal, pattern in SIGNAL_PATTERNS.items() if pattern.search(text)}
@@ -204,7 +156,7 @@ def detect_by_rules(user_text: str, language: Language) -> Detection:
 
 
 class DetectionAnswer(AnswerForm):
-    """What the model answers. `signals`, `sentiment` and `hostility` must be there."""
+    """The model's answer. `signals`, `sentiment` and `hostility` are required."""
 
     context: Text = ""
     signals: Annotated[list[Signal], Field(max_length=len(Signal)), AfterValidator(each_once)]
@@ -216,15 +168,7 @@ class DetectionAnswer(AnswerForm):
 
     def record(self) -> Detection:
         """Return the answer as the record that the other nodes read."""
-        return Detection(
-            context=self.context,
-            signals=tuple(self.signals),
-            sentiment=self.sentiment,
-            arousal=self.arousal,
-            hostility=self.hostility,
-            vagueness=self.vagueness,
-            stage_hint=self.stage_hint,
-        )
+        return Detection(**dict(self) | {"signals": tuple(self.signals)})
 
 
 DETECTION = Question(

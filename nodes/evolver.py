@@ -1,6 +1,6 @@
-"""Evolver: how this turn moved the relationship. One call, or rules.
+"""Evolver: the relationship's changes by this turn. One call, or rules.
 
-It says which way and how strongly; damping, caps and stages are rules elsewhere.
+It finds their direction and strength; damping and caps are in `apply_delta`.
 
 | role | purpose | temperature | max_tokens |
 |---|---|---|---|
@@ -11,16 +11,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from callwise.calls import Purpose, Role, Sampling
-from nodes.answer import AnswerForm, SignedScore, Text
-from nodes.question import BOOKKEEPING_LEASE, Question, Tokens
-from nodes.records import (
-    Detection,
-    FrozenRecord,
-    Language,
-    Relationship,
-    Signal,
-    Signed,
-)
+from nodes.question import BOOKKEEPING_LEASE, AnswerForm, Question, SignedScore, Text, Tokens
+from nodes.records import Detection, FrozenRecord, Language, Relationship, Signal, Signed
 
 __all__ = [
     "EVOLVING",
@@ -32,11 +24,9 @@ __all__ = [
     "evolve_by_rules",
 ]
 
-DELTA_NAMES = ("closeness", "trust", "liking", "respect", "warmth", "power")
-
 
 class RelationshipDelta(FrozenRecord):
-    """How one turn moved the relationship, as the model or the rules see it.
+    """Changes of the relationship by one turn, as the model or the rules see them.
 
     Each quantity in [-1, 1]: 0 for an ordinary turn, 1 for the most that a single
     message can do. Not a step in the relationship's own units.
@@ -50,11 +40,10 @@ class RelationshipDelta(FrozenRecord):
     power: Signed = 0.0
     """Towards the user -1, towards the agent 1."""
     reason: str = ""
-    """Why, in a sentence."""
 
 
 class EvolverAnswer(AnswerForm):
-    """What the model answers. `reason` must be there; a delta left out is 0."""
+    """The model's answer. `reason` is required; a delta left out is 0."""
 
     reason: Text
     closeness_delta: SignedScore = 0.0
@@ -66,15 +55,7 @@ class EvolverAnswer(AnswerForm):
 
     def record(self) -> RelationshipDelta:
         """Return the answer as the record that the other nodes read."""
-        return RelationshipDelta(
-            closeness=self.closeness_delta,
-            trust=self.trust_delta,
-            liking=self.liking_delta,
-            respect=self.respect_delta,
-            warmth=self.warmth_delta,
-            power=self.power_delta,
-            reason=self.reason,
-        )
+        return RelationshipDelta(**{name.removesuffix("_delta"): value for name, value in self})
 
 
 # fmt: off
@@ -96,30 +77,25 @@ _EFFECTS: Mapping[Signal, Mapping[str, float]] = MappingProxyType({
 _HOSTILITY: Mapping[str, float] = MappingProxyType(
     {"closeness": -0.5, "trust": -0.6, "liking": -0.7, "respect": -0.4, "warmth": -0.7}
 )
-"""Effect of hostility 1; what there is of it scales it."""
+"""Effect of a hostility of 1; it scales with the hostility."""
 
 
 def evolve_by_rules(detection: Detection, language: Language) -> RelationshipDelta:
-    """Return the summed effects of what was detected, each clamped to [-1, 1].
-
-    Args:
-        detection: what was found in the user's message.
-        language: language of the reason.
-    """
-    moves = dict.fromkeys(DELTA_NAMES, 0.0)
+    """Return the summed effects of what was detected, each clamped to [-1, 1]."""
+    deltas = dict.fromkeys(MAX_RISES, 0.0)
     for signal in detection.signals:
         for name, effect in _EFFECTS.get(signal, {}).items():
-            moves[name] += effect
+            deltas[name] += effect
     for name, effect in _HOSTILITY.items():
-        moves[name] += effect * detection.hostility
+        deltas[name] += effect * detection.hostility
     for name in ("liking", "warmth"):
-        moves[name] += 0.2 * detection.sentiment
+        deltas[name] += 0.2 * detection.sentiment
     names = ", ".join(signal.value for signal in detection.signals)
     if language == "zh":
         reason = f"按规则判断，依据：{names}。" if names else "按规则判断，没有明显信号。"
     else:
         reason = f"By rules, from: {names}." if names else "By rules: no clear signal."
-    clamped = {name: round(max(-1.0, min(1.0, move)), 4) for name, move in moves.items()}
+    clamped = {name: round(max(-1.0, min(1.0, delta)), 4) for name, delta in deltas.items()}
     return RelationshipDelta(**clamped, reason=reason)
 
 
@@ -138,48 +114,31 @@ EVOLVING = Question(
 )
 
 
-MAX_RISES: Mapping[str, float] = MappingProxyType(
-    {
-        "closeness": 0.03,
-        "trust": 0.02,
-        "liking": 0.03,
-        "respect": 0.025,
-        "warmth": 0.04,
-        "power": 0.03,
-    }
-)
+# fmt: off
+MAX_RISES: Mapping[str, float] = MappingProxyType({
+    "closeness": 0.03, "trust": 0.02, "liking": 0.03, "respect": 0.025, "warmth": 0.04,
+    "power": 0.03,
+})
 """Most that one turn adds to a quantity."""
 
-MAX_FALLS: Mapping[str, float] = MappingProxyType(
-    {
-        "closeness": 0.06,
-        "trust": 0.12,
-        "liking": 0.08,
-        "respect": 0.08,
-        "warmth": 0.08,
-        "power": 0.03,
-    }
-)
+MAX_FALLS: Mapping[str, float] = MappingProxyType({
+    "closeness": 0.06, "trust": 0.12, "liking": 0.08, "respect": 0.08, "warmth": 0.08,
+    "power": 0.03,
+})
 """Most that one turn takes from a quantity. Power has no good side, so both are equal."""
-
-_LOWEST: Mapping[str, float] = MappingProxyType({"power": -1.0})
+# fmt: on
 
 
 def _moved(name: str, before: float, delta: float) -> float:
-    lowest = _LOWEST.get(name, 0.0)
-    room = ((1.0 - before) if delta > 0 else (before - lowest)) / (1.0 - lowest)
+    lowest = -1.0 if name == "power" else 0.0
+    remaining = ((1.0 - before) if delta > 0 else (before - lowest)) / (1.0 - lowest)
     max_step = MAX_RISES[name] if delta > 0 else MAX_FALLS[name]
-    after = before + delta * max_step * min(1.0, 2.0 * room)
+    after = before + delta * max_step * min(1.0, 2.0 * remaining)
     return round(max(lowest, min(1.0, after)), 6)
 
 
 def apply_delta(relationship: Relationship, delta: RelationshipDelta) -> Relationship:
-    """Return the relationship after one turn. Its stage is the stage manager's business.
-
-    Args:
-        relationship: as it was before the turn.
-        delta: how the turn changed it, each quantity in [-1, 1].
-    """
+    """Return the relationship after one turn. Its stage is left to the stage manager."""
     moved = {
         name: _moved(name, getattr(relationship, name), getattr(delta, name)) for name in MAX_RISES
     }

@@ -1,9 +1,10 @@
-"""Fused thinking: detection, inner monologue and reasoner in one call; or one call that replies.
+"""Fused calls: the answers of several nodes in one call, or one call that replies.
 
-| what | role | purpose | temperature | max_tokens | asked by |
+| question | role | purpose | temperature | max_tokens | asked by |
 |---|---|---|---|---|---|
-| think | main | fuse | 0.6 | 1300 | detection |
-| reply | main | fuse | 0.6 | 1000 | detection |
+| `FUSED_THINKING` | main | fuse | 0.6 | 1300 | detection |
+| `FUSED_REPLY` | main | fuse | 0.6 | 1000 | detection |
+| `FUSED_BOOKKEEPING` | fast | fuse | 0 | 1200 | evolver |
 
 Departure from the serial pipeline: mode and mood follow by rule from what detection and
 monologue find, so a fused prompt cannot see this turn's. It sees both as they were
@@ -11,16 +12,14 @@ before the turn; the one that replies sees the style that follows from them. The
 run after it, on the parts of its answer, as they always do.
 
 The call that replies asks for nothing that the reply does not need: a thought and the
-reply. What the message carries is found by rules, there is no plan, and bubbles are cut by
-rule.
+reply. The message is detected by rules, there is no plan, and bubbles are cut by rule.
 
 A part that cannot be used is left to its own node, which asks its own question; so are
 all of them when there is no answer at all. Without a usable reply the search runs.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -36,57 +35,48 @@ from pydantic import (
 from callwise.calls import LLM, Purpose, Role, Sampling
 from callwise.calls.structured import fitted, notes_of
 from lats.answers import MAX_REPLY_CHARS, clean_text
-from nodes.answer import AnswerForm, Text
 from nodes.detection import DetectionAnswer, detect_by_rules
-from nodes.evolver import EvolverAnswer, RelationshipDelta
+from nodes.evolver import EvolverAnswer
 from nodes.inner_monologue import MonologueAnswer, think_by_rules
-from nodes.memory_manager import MemoryAnswer, MemoryUpdate
-from nodes.phrases import style_phrase
+from nodes.memory_manager import MemoryAnswer
 from nodes.prompt import clip
-from nodes.question import BOOKKEEPING_LEASE, MAX_DETAIL_CHARS, Question, Tokens
-from nodes.reasoner import ReasonerAnswer, reason_by_rules
-from nodes.records import (
-    Degradation,
-    Detection,
-    Monologue,
-    ResponsePlan,
+from nodes.question import (
+    BOOKKEEPING_LEASE,
+    MAX_DETAIL_CHARS,
+    AnswerForm,
+    AnswerT,
+    Question,
+    Text,
+    Tokens,
 )
+from nodes.reasoner import ReasonerAnswer, reason_by_rules
+from nodes.records import Degradation, Detection, ResponsePlan
 from nodes.search.action_calls import REPLY_LEASE
 from nodes.style import choose_style
-from nodes.turn import TurnView
+from nodes.turn import TurnView, phrase_of
 
 __all__ = [
     "FUSED_BOOKKEEPING",
     "FUSED_REPLY",
     "FUSED_THINKING",
-    "Bookkeeping",
     "BookkeepingAnswer",
+    "Fused",
     "FusedAnswer",
     "Missing",
     "ReplyingAnswer",
-    "Thinking",
     "ThinkingAnswer",
     "UnusablePart",
     "ask_fused",
-    "keep_books_at_once",
     "part",
-    "reply_at_once",
-    "think_at_once",
     "unusable_parts",
     "usable",
 ]
 
-FormT = TypeVar("FormT", bound=BaseModel)
 PartT = TypeVar("PartT", bound=BaseModel)
 
 
-@dataclass(frozen=True, slots=True)
-class UnusablePart:
-    """What stands where a part should.
-
-    Args:
-        problem: why it cannot be used, in words.
-    """
+class UnusablePart(NamedTuple):
+    """The value of a part that cannot be used."""
 
     problem: str
 
@@ -96,10 +86,10 @@ Missing = Field(default_factory=lambda: UnusablePart("it is missing"))
 
 
 def part(model: type[BaseModel]) -> PlainValidator:
-    """Return what reads a part as its node's answer model, or says why it cannot be used.
+    """Return a validator that reads a part as its node's answer, or as an `UnusablePart`.
 
     Args:
-        model: the node's own answer model; the schema of the fused answer names it.
+        model: the node's own answer form; the schema of the fused answer names it.
     """
 
     def read(value: Any, info: ValidationInfo) -> BaseModel | UnusablePart:
@@ -136,7 +126,7 @@ class FusedAnswer(AnswerForm):
         return self
 
 
-def unusable_parts(answer: FusedAnswer) -> dict[str, str]:
+def unusable_parts(answer: AnswerForm) -> dict[str, str]:
     """Return the parts that cannot be used, and why; empty when all can."""
     return {name: value.problem for name, value in answer if isinstance(value, UnusablePart)}
 
@@ -146,33 +136,82 @@ def usable(value: PartT | UnusablePart) -> PartT | None:
     return None if isinstance(value, UnusablePart) else value
 
 
+class Fused(NamedTuple):
+    """A fused answer as the nodes read it: records by node, and problems by part."""
+
+    records: Mapping[str, Any]
+    problems: Mapping[str, str]
+
+
+def _fused(answer: AnswerForm, **records: Any) -> Fused:
+    kept = {node: record for node, record in records.items() if record is not None}
+    return Fused(kept, unusable_parts(answer))
+
+
 async def ask_fused(
-    asker: LLM, question: Question[FormT, FormT | None], view: TurnView
-) -> tuple[FormT | None, Sequence[Degradation]]:
-    """Return the answer to a fused question, or None, and what has to be asked apart.
+    llm: LLM, question: Question[AnswerT, Fused | None], view: TurnView
+) -> tuple[Mapping[str, Any], Sequence[Degradation]]:
+    """Return the answers to a fused question by node, and why the others are asked apart.
 
     Returns:
-        The answer and one degradation for each part that cannot be used; or None and one
-        for the whole, under the node that asked.
+        The usable answers, as the records of their nodes; and one degradation for each part that
+        cannot be used, or one for the whole, under the node that asked.
 
     Raises:
         CallError: a fatal one.
     """
-    fused, whole = await question.ask(asker, view)
+    fused, whole = await question.ask(llm, view)
     if fused is None:
-        return None, [] if whole is None else [_apart(whole, "no fused answer")]
-    if not isinstance(fused, FusedAnswer):
-        return fused, []
-    nodes = dict(zip(type(fused).model_fields, question.speaks_for, strict=True))
-    return fused, [
+        return {}, [] if whole is None else [_apart(whole, "no fused answer")]
+    nodes = dict(zip(question.answer.model_fields, question.speaks_for, strict=False))
+    return fused.records, [
         _apart(Degradation(node=nodes[name], reason="invalid", detail=why), f"fused part {name!r}")
-        for name, why in unusable_parts(fused).items()
+        for name, why in fused.problems.items()
     ]
 
 
-def _apart(degradation: Degradation, what: str) -> Degradation:
-    detail = clip(f"{what}, asked apart: {degradation.detail}", MAX_DETAIL_CHARS)
+def _apart(degradation: Degradation, subject: str) -> Degradation:
+    detail = clip(f"{subject}, asked apart: {degradation.detail}", MAX_DETAIL_CHARS)
     return degradation.model_copy(update={"detail": detail})
+
+
+class ThinkingAnswer(FusedAnswer):
+    """The model's answer: the answers of three nodes."""
+
+    detection: Annotated[DetectionAnswer | UnusablePart, part(DetectionAnswer)] = Missing
+    monologue: Annotated[MonologueAnswer | UnusablePart, part(MonologueAnswer)] = Missing
+    plan: Annotated[ReasonerAnswer | UnusablePart, part(ReasonerAnswer)] = Missing
+
+
+def _thoughts(answer: ThinkingAnswer, view: TurnView) -> Fused:
+    found, monologue = usable(answer.detection), usable(answer.monologue)
+    plan = usable(answer.plan)
+    detection = found.record() if found else None
+    seen = detection or detect_by_rules(view.user_text, view.language)
+    by_rules = reason_by_rules(view.user_text, seen, view.mode, view.language)
+    return _fused(
+        answer,
+        detection=detection,
+        inner_monologue=monologue.record() if monologue else None,
+        reasoner=plan.record(by_rules) if plan else None,
+    )
+
+
+_FIELDS = ("persona", "chat", "summary", "stage", "relationship", "mood", "mode")
+
+FUSED_THINKING: Question[ThinkingAnswer, Fused | None] = Question(
+    node="detection",
+    role=Role.MAIN,
+    purpose=Purpose.FUSE,
+    prompt="fused_thinking",
+    answer=ThinkingAnswer,
+    fields=_FIELDS,
+    sampling=Sampling(temperature=0.6, max_tokens=1300),
+    tokens=Tokens(1550, 370),
+    convert=_thoughts,
+    fallback=lambda _view: None,
+    speaks_for=("detection", "inner_monologue", "reasoner"),
+)
 
 
 def _reply_text(text: str) -> str:
@@ -182,77 +221,48 @@ def _reply_text(text: str) -> str:
     return cleaned
 
 
-class ThinkingAnswer(FusedAnswer):
-    """What the model answers: the answers of three nodes."""
-
-    detection: Annotated[DetectionAnswer | UnusablePart, part(DetectionAnswer)] = Missing
-    monologue: Annotated[MonologueAnswer | UnusablePart, part(MonologueAnswer)] = Missing
-    plan: Annotated[ReasonerAnswer | UnusablePart, part(ReasonerAnswer)] = Missing
-
-
 class ReplyingAnswer(AnswerForm):
-    """What the model answers when it replies at once. `reply` must say something."""
+    """The answer of the call that replies."""
 
     thought: Text = ""
     reply: Annotated[str, Field(min_length=1), AfterValidator(_reply_text)]
 
 
-@dataclass(frozen=True, slots=True)
-class Thinking:
-    """What came of a fused call. None is what has to be asked apart.
-
-    Args:
-        detection: what was found in the message.
-        monologue: what the agent thinks.
-        plan: what the reply should reach; empty where the call replied.
-        reply: the reply, where one was wanted.
-        degradations: why parts, or all of them, have to be asked apart.
-    """
-
-    detection: Detection | None = None
-    monologue: Monologue | None = None
-    plan: ResponsePlan | None = None
-    reply: str | None = None
-    degradations: Sequence[Degradation] = ()
-
-
-_FIELDS = ("persona", "chat", "summary", "stage", "relationship", "mood", "mode")
-
-FUSED_THINKING: Question[ThinkingAnswer, ThinkingAnswer | None] = Question(
-    node="detection",
-    role=Role.MAIN,
-    purpose=Purpose.FUSE,
-    prompt="fused_thinking",
-    answer=ThinkingAnswer,
-    fields=_FIELDS,
-    sampling=Sampling(temperature=0.6, max_tokens=1300),
-    tokens=Tokens(1550, 370),
-    convert=lambda answer, _view: answer,
-    fallback=lambda _view: None,
-    speaks_for=("detection", "inner_monologue", "reasoner"),
-)
+def _replied(answer: ReplyingAnswer, view: TurnView) -> Fused:
+    """Return the reply, and what rules find, feel and plan around it."""
+    detection = detect_by_rules(view.user_text, view.language)
+    monologue = think_by_rules(detection, view.mode, view.language)
+    if answer.thought:
+        monologue = monologue.model_copy(update={"thought": answer.thought})
+    return _fused(
+        answer,
+        detection=detection,
+        inner_monologue=monologue,
+        reasoner=ResponsePlan(),
+        lats_search=answer.reply,
+    )
 
 
 def _style_before(view: TurnView) -> str:
-    """Return the style that follows from mood and mode before the turn, in words.
+    """Return the style that follows from mood and mode before the turn, as a phrase.
 
     What would change them is found by this call only.
     """
     style = choose_style(view.relationship, view.mood, view.mode, Detection())
-    return style_phrase(style, view.language)
+    return phrase_of("style", style, view.language)
 
 
-FUSED_REPLY: Question[ReplyingAnswer, ReplyingAnswer | None] = Question(
+FUSED_REPLY: Question[ReplyingAnswer, Fused | None] = Question(
     node="detection",
     role=Role.MAIN,
     purpose=Purpose.FUSE,
     prompt="fused_reply",
     answer=ReplyingAnswer,
-    # Memories are retrieved before this call; beside the other one they may not be there yet.
+    # Memories are retrieved before this call; they may not be there yet for the other one.
     fields=(*_FIELDS, "memories"),
     sampling=Sampling(temperature=0.6, max_tokens=1000),
     tokens=Tokens(800, 200),
-    convert=lambda answer, _view: answer,
+    convert=_replied,
     fallback=lambda _view: None,
     asked=lambda view: {"task": {"style": _style_before(view)}},
     lease=REPLY_LEASE,
@@ -260,73 +270,23 @@ FUSED_REPLY: Question[ReplyingAnswer, ReplyingAnswer | None] = Question(
 )
 
 
-async def think_at_once(asker: LLM, view: TurnView) -> Thinking:
-    """Return what one fused call found, thought and planned.
-
-    Raises:
-        CallError: a fatal one.
-    """
-    fused, degradations = await ask_fused(asker, FUSED_THINKING, view)
-    if fused is None:
-        return Thinking(degradations=degradations)
-    found, monologue = usable(fused.detection), usable(fused.monologue)
-    plan = usable(fused.plan)
-    detection = found.record() if found else None
-    by_rules = reason_by_rules(
-        view.user_text,
-        detection or detect_by_rules(view.user_text, view.language),
-        view.mode,
-        view.language,
-    )
-    return Thinking(
-        detection=detection,
-        monologue=monologue.record() if monologue else None,
-        plan=plan.record(by_rules) if plan else None,
-        degradations=degradations,
-    )
-
-
-async def reply_at_once(asker: LLM, view: TurnView) -> Thinking:
-    """Return the reply that one call wrote, and what rules find, feel and plan around it.
-
-    Raises:
-        CallError: a fatal one.
-    """
-    answer, degradations = await ask_fused(asker, FUSED_REPLY, view)
-    if answer is None:
-        return Thinking(degradations=degradations)
-    detection = detect_by_rules(view.user_text, view.language)
-    monologue = think_by_rules(detection, view.mode, view.language)
-    if answer.thought:
-        monologue = monologue.model_copy(update={"thought": answer.thought})
-    return Thinking(
-        detection=detection, monologue=monologue, plan=ResponsePlan(), reply=answer.reply
-    )
-
-
 class BookkeepingAnswer(FusedAnswer):
-    """What the model answers: the answers of two nodes."""
+    """The model's answer: the answers of two nodes."""
 
     movement: Annotated[EvolverAnswer | UnusablePart, part(EvolverAnswer)] = Missing
     memory: Annotated[MemoryAnswer | UnusablePart, part(MemoryAnswer)] = Missing
 
 
-@dataclass(frozen=True, slots=True)
-class Bookkeeping:
-    """What came of a fused call. None is what has to be asked apart.
-
-    Args:
-        delta: how the turn moved the relationship.
-        memory: what memory gains from it.
-        degradations: why a part, or both, have to be asked apart.
-    """
-
-    delta: RelationshipDelta | None = None
-    memory: MemoryUpdate | None = None
-    degradations: Sequence[Degradation] = ()
+def _kept(answer: BookkeepingAnswer, view: TurnView) -> Fused:
+    movement, memory = usable(answer.movement), usable(answer.memory)
+    return _fused(
+        answer,
+        evolver=movement.record() if movement else None,
+        memory_manager=memory.update(view) if memory else None,
+    )
 
 
-FUSED_BOOKKEEPING: Question[BookkeepingAnswer, BookkeepingAnswer | None] = Question(
+FUSED_BOOKKEEPING: Question[BookkeepingAnswer, Fused | None] = Question(
     node="evolver",
     role=Role.FAST,
     purpose=Purpose.FUSE,
@@ -335,26 +295,9 @@ FUSED_BOOKKEEPING: Question[BookkeepingAnswer, BookkeepingAnswer | None] = Quest
     fields=("persona", "chat", "stage", "relationship", "detection"),
     sampling=Sampling(temperature=0.0, max_tokens=1200),
     tokens=Tokens(1300, 280),
-    convert=lambda answer, _view: answer,
+    convert=_kept,
     fallback=lambda _view: None,
     asked=lambda view: {"summary": view.summary},
     lease=BOOKKEEPING_LEASE,
     speaks_for=("evolver", "memory_manager"),
 )
-
-
-async def keep_books_at_once(asker: LLM, view: TurnView) -> Bookkeeping:
-    """Return how one fused call judged the turn and what it noted of it.
-
-    Raises:
-        CallError: a fatal one.
-    """
-    fused, degradations = await ask_fused(asker, FUSED_BOOKKEEPING, view)
-    if fused is None:
-        return Bookkeeping(degradations=degradations)
-    movement, memory = usable(fused.movement), usable(fused.memory)
-    return Bookkeeping(
-        delta=movement.record() if movement else None,
-        memory=memory.update(view) if memory else None,
-        degradations=degradations,
-    )

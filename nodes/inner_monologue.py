@@ -1,28 +1,20 @@
-"""Inner monologue: what the agent thinks before it answers. One call, or rules.
+"""Inner monologue: the agent's thought before it answers. One call, or rules.
 
 | role | purpose | temperature | max_tokens |
 |---|---|---|---|
 | main | monologue | 0.9 | 400 |
 """
 
-from collections.abc import Mapping
-from types import MappingProxyType
-
 from callwise.calls import Purpose, Role, Sampling
-from nodes.answer import AnswerForm, Text
-from nodes.question import Question, Tokens
-from nodes.records import (
-    Detection,
-    Language,
-    Mode,
-    Monologue,
-)
+from nodes.prompt import words
+from nodes.question import AnswerForm, Question, Text, Tokens
+from nodes.records import Detection, Language, Mode, Monologue
 
 __all__ = ["MONOLOGUE", "MonologueAnswer", "think_by_rules"]
 
 
 class MonologueAnswer(AnswerForm):
-    """What the model answers. `thought` must be there."""
+    """The model's answer. `thought` is required."""
 
     thought: Text
     feeling: Text = ""
@@ -30,60 +22,25 @@ class MonologueAnswer(AnswerForm):
 
     def record(self) -> Monologue:
         """Return the answer as the record that the other nodes read."""
-        return Monologue(thought=self.thought, feeling=self.feeling, impulse=self.impulse)
-
-
-_IMPULSES: Mapping[Language, Mapping[Mode, str]] = MappingProxyType(
-    {
-        "en": {
-            Mode.NORMAL: "Answer what was said.",
-            Mode.PLAYFUL: "Tease back a little.",
-            Mode.SUPPORTIVE: "Be there and listen first.",
-            Mode.CURIOUS: "Find out more.",
-            Mode.GUARDED: "Keep calm and keep some distance.",
-            Mode.BRIEF: "Keep it short.",
-        },
-        "zh": {
-            Mode.NORMAL: "就着这句话回。",
-            Mode.PLAYFUL: "逗回去一句。",
-            Mode.SUPPORTIVE: "先陪着，听对方说。",
-            Mode.CURIOUS: "想多了解一点。",
-            Mode.GUARDED: "稳住，保持一点距离。",
-            Mode.BRIEF: "简短地回。",
-        },
-    }
-)
-
-_FEELINGS: Mapping[Language, tuple[str, str, str, str, str]] = MappingProxyType(
-    {
-        "en": ("hurt", "concerned", "calm", "pleased", "puzzled"),
-        "zh": ("有点受伤", "有些担心", "平静", "挺高兴", "有点摸不着头脑"),
-    }
-)
-"""Feelings when attacked, when the user is unhappy, otherwise, when the user is happy,
-and when there is little to go by."""
+        return Monologue(**dict(self))
 
 
 def think_by_rules(detection: Detection, mode: Mode, language: Language) -> Monologue:
-    """Return the thought that follows from what was detected.
-
-    Args:
-        detection: what was found in the user's message.
-        mode: how the agent takes this turn.
-        language: language of the texts.
-    """
-    hurt, concerned, calm, pleased, puzzled = _FEELINGS[language]
+    """Return the thought that follows from what was detected."""
     if detection.hostility >= 0.5:
-        feeling = hurt
+        feeling = "hurt"
     elif detection.sentiment <= -0.25:
-        feeling = concerned
+        feeling = "concerned"
     elif detection.sentiment >= 0.25:
-        feeling = pleased
+        feeling = "pleased"
     else:
-        feeling = puzzled if detection.vagueness >= 0.6 else calm
+        feeling = "puzzled" if detection.vagueness >= 0.6 else "calm"
     unknown = "对方说了一句话。" if language == "zh" else "The user says something."
+    texts = words("rules")
     return Monologue(
-        thought=detection.context or unknown, feeling=feeling, impulse=_IMPULSES[language][mode]
+        thought=detection.context or unknown,
+        feeling=texts["feelings"][language][feeling],
+        impulse=texts["impulses"][language][mode],
     )
 
 

@@ -1,7 +1,7 @@
-"""The search node: drives a tree search, a round of calls at a time.
+"""Search node: drives a tree search, a round of calls at a time.
 
 The search itself (`lats`) knows no model. This node turns its actions into calls, asks a
-whole round at once, and tells the search what came. How many calls of a round travel
+whole round together, and gives the search their answers. How many calls of a round are asked
 together is the search's knob, so the round's size is the limit on concurrency.
 
 The search counts actions. A scope counts more: repairs are calls, and retries are requests.
@@ -10,17 +10,17 @@ search reads how much of it remains and winds down rather than be refused. The r
 round come out of what its own calls leave of that.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from callwise.calls.call import Role
 from callwise.calls.client import LLM, Remaining
-from callwise.calls.errors import CallError
+from callwise.calls.errors import CallError, ConfigError
 from lats.actions import Action, ActionKind, Side, side_of
 from lats.answers import MAX_REPLY_CHARS, ActionAnswer, Draft, clean_text
 from lats.policies import start_search
-from lats.policy import RemainingCalls, SearchPolicy, drive
+from lats.policy import RemainingCalls, drive
 from lats.ranking import is_judged
 from lats.reflection import Guideline, aged_guidelines
 from lats.result import SearchResult, StopReason
@@ -31,63 +31,57 @@ from lats.similarity import text_key
 from nodes.bubbles import timed_bubbles
 from nodes.question import degradation_of
 from nodes.records import Bubble, Degradation, StyleVector
-from nodes.search.action_answers import answer_to
-from nodes.search.action_calls import call_for, goal_of
-from nodes.search.judge_rubrics import check_judging
-from nodes.search_material import SearchMaterial
+from nodes.search.action_answers import RUBRICS, answer_to, rubric_called
+from nodes.search.action_calls import SearchMaterial, call_for
 
 __all__ = [
     "MAX_PLANNED_BUBBLES",
-    "UNBOUNDED",
     "SearchLimits",
     "SearchOutcome",
+    "check_judging",
     "outcome_of",
     "planned_bubbles",
     "remaining_calls",
     "repairs_within",
-    "run_search",
-    "search_bounds",
+    "search_limits",
     "search_reply",
 ]
 
+NODE = "lats_search"
 
 MAX_PLANNED_BUBBLES = 12
 """A reply that was cut into more bubbles is cut by rule."""
+
+_JUDGING = frozenset(kind for kind in ActionKind if side_of(kind) is Side.JUDGE) - {
+    ActionKind.CHECK_ASSISTANT
+}
+"""Kinds of action that are answered by a judgement of a whole reply."""
 
 
 def planned_bubbles(draft: Draft, style: StyleVector) -> tuple[Bubble, ...] | None:
     """Return the bubbles that a model cut its reply into, or None where they cannot be used.
 
-    Args:
-        draft: the reply; its payload has what came with it.
-        style: sets their delays.
+    They must be few, and the reply's own words in order. Marks may differ: a bubble often ends
+    without the full stop that a reply has.
     """
     raw = draft.payload.get("bubbles")
     if not isinstance(raw, list):
         return None
     texts = [text for text in (clean_text(each, MAX_REPLY_CHARS) for each in raw) if text]
-    if not _says_the_reply(texts, draft.reply):
+    is_few = 0 < len(texts) <= MAX_PLANNED_BUBBLES
+    if not is_few or text_key("".join(texts)) != text_key(draft.reply):
         return None
     return timed_bubbles(texts, style=style)
 
 
-def _says_the_reply(texts: Sequence[str], reply: str) -> bool:
-    """Return whether bubbles are few enough and say the reply's own words, in order.
-
-    Marks may differ: a bubble often ends without the full stop that a reply has.
-    """
-    is_few = 0 < len(texts) <= MAX_PLANNED_BUBBLES
-    return is_few and text_key("".join(texts)) == text_key(reply)
-
-
 @dataclass(frozen=True, slots=True)
 class SearchLimits:
-    """What of a search's limits the advisory does not tell.
+    """Limits of a search that `Remaining` does not contain.
 
     Args:
         max_calls: most calls, and most requests, of the search's scope, repairs and retries
             included; None where only other limits apply.
-        held_calls: calls held back for the reply that the advisory leaves out and the
+        held_calls: calls held back for the reply, which `Remaining` leaves out and the
             search's first call draws on; 0 or 1.
     """
 
@@ -95,60 +89,55 @@ class SearchLimits:
     held_calls: int = 0
 
 
-UNBOUNDED = SearchLimits()
-"""A search whose only limits are its knobs and what the advisory has."""
+def _cap(knobs: SearchKnobs) -> int | None:
+    """Return the calls that the knobs allow; None for `classic_uct`, whose cap counts actions."""
+    if knobs.policy == "classic_uct":
+        return None
+    return DEFAULT_CAP if knobs.max_calls is None else knobs.max_calls
 
 
-def search_bounds(
+def search_limits(
     knobs: SearchKnobs,
     *,
     max_calls: int | None = None,
     max_requests: int | None = None,
     held_calls: int = 0,
 ) -> SearchLimits:
-    """Return what is to bound a search.
+    """Return the limits of a search.
 
     The scope is to be opened with `max_calls` of the result both as its `max_calls` and as
-    its `max_requests`, where it is not None. `classic_uct` is left to the limits as they
-    are: its cap counts actions.
-
-    Args:
-        knobs: of the search.
-        max_calls: limit that the search's scope has anyway; None is no limit.
-        max_requests: likewise.
-        held_calls: see `SearchLimits`.
+    its `max_requests`, where it is not None.
     """
-    if knobs.policy == "classic_uct":
-        return SearchLimits(held_calls=held_calls)
-    cap = DEFAULT_CAP if knobs.max_calls is None else knobs.max_calls
-    caps = (cap, max_calls, max_requests)
-    return SearchLimits(min(each for each in caps if each is not None), held_calls)
+    cap = _cap(knobs)
+    if cap is not None:
+        cap = min(each for each in (cap, max_calls, max_requests) if each is not None)
+    return SearchLimits(cap, held_calls)
 
 
 def remaining_calls(
-    advisory: Remaining, bounds: SearchLimits = UNBOUNDED, *, is_first: bool = False
+    budget: Remaining, limits: SearchLimits | None = None, *, is_first: bool = False
 ) -> RemainingCalls:
-    """Return the budget's advisory as the search reads it: in calls.
+    """Return what remains of the budget as the search reads it: in calls.
 
     Args:
-        advisory: of the search's scope.
-        bounds: what it does not have.
         is_first: whether the search has asked nothing yet. Then at least one call fits:
-            the reply must come, and whether it may is for the budget to say.
+            the reply must come, and the budget refuses it where it may not.
     """
-    is_late = advisory.seconds_left is not None and advisory.seconds_left <= 0
-    limits = [advisory.calls_left, advisory.requests_left]
-    if is_late or _is_spent(advisory.tokens_left) or _is_spent(advisory.usd_left):
-        limits.append(0)
-    calls = min((left for left in limits if left is not None), default=None)
-    by_role = dict(advisory.calls_left_by_role)
+    limits = limits or SearchLimits()
+    is_late = budget.seconds_left is not None and budget.seconds_left <= 0
+    left = [each for each in (budget.calls_left, budget.requests_left) if each is not None]
+    spendable = (budget.tokens_left, budget.usd_left)
+    if is_late or any(each is not None and each <= 0 for each in spendable):
+        left.append(0)
+    calls = min(left, default=None)
+    by_role = dict(budget.calls_left_by_role)
     proposer, judge = by_role.get(Role.MAIN), by_role.get(Role.JUDGE)
     if not is_first:
         return RemainingCalls(calls, proposer, judge, is_late=is_late)
-    calls = None if calls is None else max(calls + bounds.held_calls, 1)
-    if calls is not None and bounds.max_calls is not None:
-        calls = min(calls, bounds.max_calls)
-    proposer = None if proposer is None else max(proposer + bounds.held_calls, 1)
+    if calls is not None:
+        calls = max(calls + limits.held_calls, 1)
+        calls = calls if limits.max_calls is None else min(calls, limits.max_calls)
+    proposer = None if proposer is None else max(proposer + limits.held_calls, 1)
     return RemainingCalls(calls, proposer, judge)
 
 
@@ -158,11 +147,6 @@ def repairs_within(
     """Return how many repairs each call of a round may have, so that all of them fit.
 
     Every call is given its first repair before any is given its second.
-
-    Args:
-        remaining: before the round.
-        kinds: of its actions, each one call.
-        max_repairs: most of one call; at least 0.
     """
     sides = [side_of(kind) for kind in kinds]
     repairs = [0] * len(kinds)
@@ -176,49 +160,28 @@ def repairs_within(
     return repairs
 
 
-def _is_spent(left: float | None) -> bool:
-    return left is not None and left <= 0
-
-
-NODE = "lats_search"
-
-_JUDGING = frozenset(kind for kind in ActionKind if side_of(kind) is Side.JUDGE) - {
-    ActionKind.CHECK_ASSISTANT
-}
-"""Kinds whose answer is a judgement of a reply as a whole."""
-
-
 @dataclass(frozen=True, slots=True)
 class SearchOutcome:
-    """What the search leaves to the nodes after it.
+    """A search that is over, for the nodes after it.
 
     Args:
         reply: the chosen reply; None when not even a first draft came, and the graph has to
             fall back.
-        goal: what the reply is to reach; blank when there is none.
-        strategy_tag: what the chosen reply tries; blank when unsaid.
         processor_plan: the reply as bubbles with typing delays, when the model cut it
             so; delays that it left out are set by rule. None leaves it to the processor.
-        stop_reason: why the search stopped.
         degradation: why there is no reply, or why no judgement could be used though a judge
             was asked; None when there is a reply and nothing to report.
-        result: the whole search.
-        error: what ended the first call when there is no reply; None where nothing did, or
-            where the answer was of no use.
-        policy: which search ran.
+        error: the error that ended the first call when there is no reply; None where there was
+            none, or where the answer was of no use.
         max_calls: calls that its knobs allow; None for `classic_uct`.
-        guidelines: what the next turn's search is to be given, a turn older than this one.
+        guidelines: those to give to the next turn's search, a turn older than this one.
     """
 
-    reply: str | None
-    goal: str
-    strategy_tag: str
-    processor_plan: tuple[Bubble, ...] | None
-    stop_reason: StopReason
-    degradation: Degradation | None
     result: SearchResult
+    reply: str | None
+    processor_plan: tuple[Bubble, ...] | None
+    degradation: Degradation | None
     error: CallError | None = None
-    policy: str = "classic_uct"
     max_calls: int | None = None
     guidelines: tuple[Guideline, ...] = ()
 
@@ -231,10 +194,9 @@ class SearchOutcome:
         return {"planned": planned, "knobs": self.max_calls}
 
     def summary(self) -> dict[str, Any]:
-        """Return what the search did, as plain JSON for the graph's state.
+        """Return the search's record as plain JSON for the graph's state.
 
-        It is the search's record (`SearchResult.record`) with the guidelines as the next turn
-        is given them.
+        It is `SearchResult.record` with the guidelines as the next turn is given them.
         """
         return {
             **self.result.record(),
@@ -250,14 +212,11 @@ def outcome_of(
     knobs: SearchKnobs,
     style: StyleVector,
 ) -> SearchOutcome:
-    """Return what a search that is over leaves.
+    """Return the outcome of a search that is over.
 
     Args:
-        result: of the search.
-        errors: what went wrong on the way, in the order in which it was told, each with
-            the kind of the action whose call it ended.
-        knobs: of the search.
-        style: sets the delays of bubbles that came without.
+        errors: in the order in which the search was told, each with the kind of the action
+            whose call it ended.
 
     Raises:
         ValueError: when the search is still under way.
@@ -265,37 +224,24 @@ def outcome_of(
     if result.stop_reason is None:
         raise ValueError("the search is still under way")
     best = result.best
-    cap = None
-    if knobs.policy != "classic_uct":
-        cap = DEFAULT_CAP if knobs.max_calls is None else knobs.max_calls
+    judging_errors = [error for kind, error in errors if kind in _JUDGING]
+    no_judgement = _no_judgement(result, judging_errors) if best is not None else None
     return SearchOutcome(
-        reply=None if best is None else best.draft.reply,
-        goal="" if best is None else goal_of(result.tree, best.node_id),
-        strategy_tag="" if best is None else best.draft.strategy_tag,
-        processor_plan=None if best is None else planned_bubbles(best.draft, style),
-        stop_reason=result.stop_reason,
-        degradation=_degradation(result, errors),
         result=result,
+        reply=None if best is None else best.draft.reply,
+        processor_plan=None if best is None else planned_bubbles(best.draft, style),
+        degradation=_no_reply(result, errors) if best is None else no_judgement,
         error=errors[0][1] if errors and best is None else None,
-        policy=knobs.policy,
-        max_calls=cap,
+        max_calls=_cap(knobs),
         guidelines=aged_guidelines(result.guidelines),
     )
-
-
-def _degradation(
-    result: SearchResult, errors: Sequence[tuple[ActionKind, CallError]]
-) -> Degradation | None:
-    if result.best is None:
-        return _no_reply(result, errors)
-    return _no_judgement(result, [error for kind, error in errors if kind in _JUDGING])
 
 
 def _no_judgement(result: SearchResult, errors: Sequence[CallError]) -> Degradation | None:
     """Return why no judgement could be used; None where one could, or none was asked for."""
     asked = sum(count for kind, count in result.asked.items() if kind in _JUDGING)
     failed = sum(count for kind, count in result.failed.items() if kind in _JUDGING)
-    # An answer to a list may be read, and say nothing of any candidate that was shown.
+    # The answer to a list may be readable, and score no candidate that was shown.
     is_classic = result.policy == "classic_uct"
     is_unjudged = not is_classic and not any(map(is_judged, result.tree.candidates))
     if not asked or (failed < asked and not is_unjudged):
@@ -311,7 +257,6 @@ def _no_judgement(result: SearchResult, errors: Sequence[CallError]) -> Degradat
 
 
 def _no_reply(result: SearchResult, errors: Sequence[tuple[ActionKind, CallError]]) -> Degradation:
-    """Return why there is no reply."""
     if errors:
         return degradation_of(errors[0][1], node=NODE)
     match result.stop_reason:
@@ -326,15 +271,50 @@ def _no_reply(result: SearchResult, errors: Sequence[tuple[ActionKind, CallError
     return Degradation(node=NODE, reason=reason, detail=detail)
 
 
+def _named(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names))
+
+
+def check_judging(knobs: SearchKnobs) -> None:
+    """Refuse knobs that a judge of replies cannot follow.
+
+    Raises:
+        ConfigError: for an unknown rubric, for weights of which a rubric asks for none, and for
+            judging by agreement, which needs answers that can be checked.
+    """
+    rubrics = [rubric_called(name) for name in knobs.rubrics]
+    if knobs.policy == "classic_uct":
+        return
+    if knobs.judging == "agreement":
+        raise ConfigError(
+            "search.judging: 'agreement' needs answers that can be checked, and a chat reply "
+            "cannot; use 'listwise', 'pointwise' or 'pairwise'"
+        )
+    known = {"score", *RUBRICS["overall"].attributes}
+    unknown = sorted(set(knobs.attribute_weights) - known)
+    if unknown:
+        raise ConfigError(
+            f"search.attribute_weights: no judge is asked for {unknown[0]!r}; there are "
+            f"{_named(known)}"
+        )
+    weighted = {name for name, weight in knobs.attribute_weights.items() if weight}
+    for rubric in rubrics:
+        if knobs.attribute_weights and not weighted & {"score", *rubric.attributes}:
+            raise ConfigError(
+                f"search.attribute_weights: the rubric {rubric.name!r} asks for none of "
+                f"{_named(knobs.attribute_weights)}, so its passes would count for nothing; weigh "
+                f"'score' or one of {_named(rubric.attributes)}"
+            )
+
+
 async def search_reply(
-    asker: LLM,
+    llm: LLM,
     *,
     knobs: SearchKnobs,
     material: SearchMaterial,
-    explicit: Collection[str] | None = None,
     max_repairs: int = 1,
     guidelines: Iterable[Guideline] = (),
-    bounds: SearchLimits = UNBOUNDED,
+    limits: SearchLimits | None = None,
 ) -> SearchOutcome:
     """Return the best reply that a search under these knobs finds.
 
@@ -342,67 +322,29 @@ async def search_reply(
     the best so far.
 
     Args:
-        asker: answers calls, and knows what the budget has left.
-        knobs: of the search, before the stage has its say.
-        material: of this turn.
-        explicit: names of the knobs that the stage must leave alone; see `with_stage`.
-        max_repairs: times that an answer of the wrong form is asked again.
+        knobs: of the search, before the stage of the relationship sets some of them.
+        max_repairs: times that an answer of the wrong form is asked again, as far as the calls
+            that remain allow.
         guidelines: what the search of the turn before left (`SearchOutcome.guidelines`).
-        bounds: what of the search's limits the asker's advisory does not have.
+        limits: those that the LLM's `Remaining` does not contain.
 
     Raises:
         CallError: only one after which no other call can work (`is_fatal`).
-        ConfigError: when the knobs name a rubric that there is not, or weigh or judge by
-            what no judge of replies can say.
+        ConfigError: for an unknown rubric, or for weights or a judging that no judge of
+            replies can follow.
     """
     check_judging(knobs)
-    staged = with_stage(knobs, material.stage.value, explicit=explicit)
-    context = ReplyContext(user_text=material.user_text, language=material.language)
+    view = material.view
+    staged = with_stage(knobs, view.relationship.stage.value)
+    context = ReplyContext(user_text=view.user_text, language=view.language)
     policy = start_search(staged, context, guidelines=guidelines)
-    errors = await run_search(
-        policy,
-        asker,
-        material,
-        max_repairs=max_repairs,
-        judge_logprobs=knobs.judge_logprobs,
-        bounds=bounds,
-    )
-    return outcome_of(policy.result(), errors, knobs=knobs, style=material.style)
-
-
-async def run_search(
-    policy: SearchPolicy,
-    asker: LLM,
-    material: SearchMaterial,
-    *,
-    max_repairs: int = 1,
-    judge_logprobs: int = 0,
-    bounds: SearchLimits = UNBOUNDED,
-) -> list[tuple[ActionKind, CallError]]:
-    """Drive a search, new or restored, to its end, and return what went wrong on the way.
-
-    Each error has the kind of the action whose call it ended.
-
-    Args:
-        policy: the search.
-        asker: answers calls, and knows what the budget has left.
-        material: of this turn.
-        max_repairs: times that an answer of the wrong form is asked again, as far as there is
-            room for it.
-        judge_logprobs: see `SearchKnobs.judge_logprobs`.
-        bounds: what of the search's limits the asker's advisory does not have.
-
-    Raises:
-        CallError: only one after which no other call can work (`is_fatal`).
-        ConfigError: when the search names a rubric that there is not.
-    """
     errors: list[tuple[ActionKind, CallError]] = []
-    has_asked = bool(policy.result().asked)
+    has_asked = False
     left = RemainingCalls()
 
     def remaining() -> RemainingCalls:
         nonlocal left
-        left = remaining_calls(asker.advisory(), bounds, is_first=not has_asked)
+        left = remaining_calls(llm.advisory(), limits, is_first=not has_asked)
         return left
 
     async def answer_round(actions: Sequence[Action]) -> list[ActionAnswer]:
@@ -410,16 +352,17 @@ async def run_search(
         has_asked = True
         kinds = [each.label for each in actions]
         repairs = repairs_within(left, kinds, max_repairs=max_repairs)
+        logprobs = knobs.judge_logprobs
         calls = [
-            call_for(each, policy.tree, material, max_repairs=count, judge_logprobs=judge_logprobs)
+            call_for(each, policy.tree, material, max_repairs=count, judge_logprobs=logprobs)
             for each, count in zip(actions, repairs, strict=True)
         ]
-        answers = await asker.ask_all(calls, max_concurrency=len(calls))
+        answers = await llm.ask_all(calls, max_concurrency=len(calls))
         pairs = list(zip(actions, answers, strict=True))
         errors.extend(
             (action.label, answer) for action, answer in pairs if isinstance(answer, CallError)
         )
-        return [answer_to(action, answer, policy.tree, material) for action, answer in pairs]
+        return [answer_to(action, answer, policy.tree, view.user_text) for action, answer in pairs]
 
     await drive(policy, answer_round, remaining=remaining)
-    return errors
+    return outcome_of(policy.result(), errors, knobs=knobs, style=view.style)

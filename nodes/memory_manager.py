@@ -1,13 +1,13 @@
-"""Memory manager: the summary carried on, and notes with proof. One call, or rules.
+"""Memory manager: the continued summary, and notes with proof. One call, or rules.
 
 | role | purpose | temperature | max_tokens |
 |---|---|---|---|
 | fast | remember | 0 | 900 |
 
-A note is kept only with its proof: `evidence` must stand, character for character, in
-this turn's message or reply, be long enough to be no chance, and have words of the note in
-it: words of the user's that say something else prove nothing. All that is taken off it first
-is white space around it and one pair of matching quotes. What is not kept is counted, and why.
+A note is kept only with its proof: `evidence` must be, character for character, in
+this turn's message or reply, be too long for a chance match, and share words with the note:
+words of the user about something else prove nothing. White space around it and one pair of
+matching quotes are removed first. Notes that are not kept are counted, with the reason.
 """
 
 import math
@@ -21,15 +21,10 @@ from pydantic import Field
 from callwise.calls import Purpose, Role, Sampling
 from callwise.calls.payload import well_formed
 from callwise.memory.lexical_index import query_weights
-from nodes.answer import AnswerForm, Text
-from nodes.prompt import MAX_CHARS, clip
-from nodes.question import BOOKKEEPING_LEASE, Question, Tokens
-from nodes.records import (
-    FrozenRecord,
-    Language,
-    NoteDraft,
-)
-from nodes.text import split_sentences
+from nodes.prompt import MAX_CHARS, clip, words
+from nodes.question import BOOKKEEPING_LEASE, AnswerForm, Question, Text, Tokens
+from nodes.records import FrozenRecord, Language, NoteDraft, NoteKind
+from nodes.text import split_sentences, text_size
 from nodes.turn import TurnView
 
 __all__ = [
@@ -51,54 +46,13 @@ MAX_SUMMARY_CHARS = 1200
 """Longest summary that rules write, in characters; its oldest lines go first."""
 
 MAX_LINE_CHARS = 80
-"""How much of a message and of a reply a line of the summary holds, in characters."""
+"""Longest part of a message and of a reply in a line of the summary, in characters."""
 
 MAX_RULE_NOTES = 3
 """Most notes of one message."""
 
 MAX_RULE_NOTE_CHARS = 160
 """Longest sentence that becomes a note; a longer one says too much at once."""
-
-_Kind = Literal["fact", "preference", "event", "promise", "boundary"]
-
-_STATEMENTS: tuple[tuple[_Kind, re.Pattern[str]], ...] = (
-    (
-        "boundary",
-        re.compile(
-            r"\b(?:please )?(?:don't|do not|never) (?:call|ask|text|mention)\b"
-            r"|(?:请)?(?:别|不要)再?(?:叫我|问我|提起?)",
-            re.IGNORECASE,
-        ),
-    ),
-    (
-        "fact",
-        re.compile(
-            r"\bmy name is\b|\bi (?:work|live|study)\b"
-            r"|\bi(?:'m| am) (?:a|an|from)\b|\bi have (?:a|an|two|three)\b"
-            r"|我叫|我的名字|我(?:住在?|来自|是一[个名位])|我在[^，。！？]{1,12}(?:工作|上班|上学|读书)"
-            r"|我(?:今年)?\d+岁",
-            re.IGNORECASE,
-        ),
-    ),
-    (
-        "preference",
-        re.compile(
-            r"\bi (?:really )?(?:like|love|enjoy|prefer|hate|dislike|can't stand)\b"
-            r"|\bmy favou?rite\b"
-            r"|我(?:很|最|特别|非常|比较)?(?:不)?(?:喜欢|讨厌|爱吃|爱看|偏爱)",
-            re.IGNORECASE,
-        ),
-    ),
-    (
-        "event",
-        re.compile(
-            r"\b(?:yesterday|tomorrow|last week|next week|tonight)\b"
-            r"|(?:昨天|明天|昨晚|今晚|上周|下周|后天)[^，。！？]{0,4}我|我(?:昨天|明天|昨晚|今晚|上周|下周|后天)",
-            re.IGNORECASE,
-        ),
-    ),
-)
-"""What a statement worth keeping looks like; the first kind that fits is its kind."""
 
 
 def _notes(user_text: str) -> tuple[NoteDraft, ...]:
@@ -109,7 +63,9 @@ def _notes(user_text: str) -> tuple[NoteDraft, ...]:
             continue
         if said != well_formed(said):
             continue  # such a note could not be written to disk
-        kind = next((kind for kind, pattern in _STATEMENTS if pattern.search(said)), None)
+        known = words("statements").items()
+        found = (kind for kind, form in known if re.search(form, said, re.IGNORECASE))
+        kind = next(found, None)
         if kind is not None:
             notes.setdefault(said, NoteDraft(text=said, kind=kind, evidence=said))
     return tuple(notes.values())[:MAX_RULE_NOTES]
@@ -125,7 +81,7 @@ def _line(user_text: str, reply: str, language: Language) -> str:
 
 
 def _unquoted(text: str, marks: str) -> str:
-    """Return a text that no mark in it can end, where it stands between such marks."""
+    """Return a text for between quotation marks, which no mark in it can end."""
     return "".join("'" if char in marks else char for char in text)
 
 
@@ -135,13 +91,7 @@ def remember_by_rules(
     """Return the summary with this turn's line added, and the notes of plain statements.
 
     Args:
-        user_text: the turn's message.
-        reply: the turn's reply.
-        summary: the summary so far.
-        language: language of the line's labels.
-
-    Returns:
-        A summary of at most `MAX_SUMMARY_CHARS`, and notes that quote the message.
+        summary: so far; the result has at most `MAX_SUMMARY_CHARS`.
     """
     lines = [*summary.splitlines(), _line(user_text, reply, language)]
     carried = "\n".join(line for line in lines if line.strip())
@@ -158,7 +108,7 @@ MAX_NOTE_CHARS = 300
 
 MIN_EVIDENCE_SIZE = 6
 """Shortest evidence, in letters and digits, of which one of a wide script counts as two:
-two short words, or three Chinese characters. Less stands nearly everywhere."""
+two short words, or three Chinese characters. Less is found nearly everywhere."""
 
 MIN_SUPPORT = 0.25
 """Least share of the words of a note, or of its evidence where it has fewer, that both have."""
@@ -166,13 +116,12 @@ MIN_SUPPORT = 0.25
 DropReason = Literal[
     "blank", "too_long", "too_short", "not_verbatim", "unsupported", "duplicate", "too_many"
 ]
-NoteKind = Literal["fact", "preference", "event", "promise", "boundary"]
 
 _QUOTES = (("“", "”"), ("‘", "’"), ("「", "」"), ("『", "』"), ('"', '"'), ("'", "'"), ("«", "»"))
 
 
 class MemoryUpdate(FrozenRecord):
-    """What memory gains from one turn."""
+    """The additions of one turn to memory."""
 
     summary: str = ""
     """The whole conversation so far, this turn included."""
@@ -180,7 +129,7 @@ class MemoryUpdate(FrozenRecord):
     dropped_notes: int = Field(default=0, ge=0)
     """Notes that the model wrote and that were not kept."""
     dropped_reasons: tuple[DropReason, ...] = ()
-    """Why, one a dropped note, in the order of the answer."""
+    """A reason per dropped note, in the order of the answer."""
 
 
 class NoteAnswer(AnswerForm):
@@ -192,13 +141,13 @@ class NoteAnswer(AnswerForm):
 
 
 class MemoryAnswer(AnswerForm):
-    """What the model answers. `summary` must be there; notes may be none."""
+    """The model's answer. `summary` is required; there may be no notes."""
 
     summary: Text
     notes: list[NoteAnswer] = Field(default_factory=list)
 
     def update(self, view: TurnView) -> MemoryUpdate:
-        """Return what memory gains: the answer's summary, and those of its notes with proof.
+        """Return the additions to memory: the answer's summary, and those of its notes with proof.
 
         A blank summary does not replace the one by rules.
         """
@@ -219,7 +168,7 @@ def _by_rules(view: TurnView) -> MemoryUpdate:
 
 
 def _proved(evidence: str, sources: Sequence[str]) -> str | None:
-    """Return the evidence as it stands in a source, or None when it does not."""
+    """Return the evidence as it is found in a source, or None when it is in none."""
     bare = evidence.strip()
     forms = [bare]
     for opening, closing in _QUOTES:
@@ -228,15 +177,6 @@ def _proved(evidence: str, sources: Sequence[str]) -> str | None:
             break
     found = (form for form in forms if any(form in source for source in sources))
     return next((form for form in found if form), None)
-
-
-def _size(evidence: str) -> int:
-    """Return how much a text says, in letters and digits; see `MIN_EVIDENCE_SIZE`."""
-    return sum(
-        2 if unicodedata.east_asian_width(mark) in "WF" else 1
-        for mark in evidence
-        if mark.isalnum()
-    )
 
 
 def _scripts(text: str) -> set[str]:
@@ -252,7 +192,7 @@ def _supports(evidence: str, text: str) -> bool:
     its evidence can have none; there the evidence has to be twice as long.
     """
     if not _scripts(evidence) & _scripts(text):
-        return _size(evidence) >= 2 * MIN_EVIDENCE_SIZE
+        return text_size(evidence) >= 2 * MIN_EVIDENCE_SIZE
     proof, note = query_weights(evidence), query_weights(text)
     common = math.fsum(weight for term, weight in note.items() if term in proof)
     least = MIN_SUPPORT * min(math.fsum(proof.values()), math.fsum(note.values()))
@@ -262,13 +202,7 @@ def _supports(evidence: str, text: str) -> bool:
 def check_notes(
     notes: Sequence[NoteAnswer], *, user_text: str, reply: str
 ) -> tuple[tuple[NoteDraft, ...], tuple[DropReason, ...]]:
-    """Return the notes that their evidence proves, and why each of the others fell.
-
-    Args:
-        notes: as the model wrote them.
-        user_text: the turn's message, whole.
-        reply: the turn's reply, whole.
-    """
+    """Return the notes that their evidence proves, and why each of the others was dropped."""
     kept: dict[str, NoteDraft] = {}
     dropped: list[DropReason] = []
     for note in notes:
@@ -277,7 +211,7 @@ def check_notes(
             dropped.append("blank")
         elif len(note.text) > MAX_NOTE_CHARS:
             dropped.append("too_long")
-        elif _size(note.evidence if evidence is None else evidence) < MIN_EVIDENCE_SIZE:
+        elif text_size(note.evidence if evidence is None else evidence) < MIN_EVIDENCE_SIZE:
             dropped.append("too_short")
         elif evidence is None:
             dropped.append("not_verbatim")
@@ -305,7 +239,7 @@ REMEMBERING = Question(
     tokens=Tokens(850, 200),
     convert=lambda answer, view: answer.update(view),
     fallback=_by_rules,
-    # The whole of it, which it carries on, where others see what `chat` does not show.
+    # The whole summary, which it continues; others see what `chat` does not show.
     asked=lambda view: {"summary": view.summary},
     lease=BOOKKEEPING_LEASE,
 )

@@ -1,7 +1,7 @@
-"""What the agent remembers that bears on the user's words. No language model is asked.
+"""Memory retriever: memories that are relevant to the user's words. No language model is asked.
 
-An adapter over memory's ranking: by words always, and by vectors as well where an
-asker for embeddings is given.
+An adapter over memory's ranking: by words always, and by vectors as well where an LLM for
+embeddings is given.
 """
 
 from callwise.calls import LLM, Call, CallError, Purpose, Role
@@ -11,26 +11,16 @@ from nodes.prompt import clip
 from nodes.question import degradation_of
 from nodes.records import Degradation, MemoryLine
 
-__all__ = [
-    "MAX_EMBEDDED_CHARS",
-    "MAX_SAID_CHARS",
-    "embed_text",
-    "retrieve_memories",
-]
+__all__ = ["MAX_EMBEDDED_CHARS", "MAX_SAID_CHARS", "embed_text", "retrieve_memories"]
 
 MAX_EMBEDDED_CHARS = 4000
 """Longest text that is embedded, in characters; common models read little more."""
 
 
 async def embed_text(
-    asker: LLM, text: str, *, node: str
+    llm: LLM, text: str, *, node: str
 ) -> tuple[Embedding | None, Degradation | None]:
-    """Return a text's vector, or why there is none.
-
-    Args:
-        asker: who reaches the embedding model.
-        text: what to embed; a blank one needs no call and has no vector.
-        node: the asking node.
+    """Return a text's vector, or why there is none. A blank text needs no call and has none.
 
     Raises:
         CallError: a fatal one.
@@ -39,7 +29,7 @@ async def embed_text(
         return None, None
     call = Call(Role.EMBED, Purpose.EMBED, inputs=(clip(text, MAX_EMBEDDED_CHARS),))
     try:
-        reply = await asker.ask(call)
+        reply = await llm.ask(call)
     except CallError as error:
         return None, degradation_of(error, node=node)
     if not reply.vectors:
@@ -58,7 +48,6 @@ MAX_NOTES = 2
 
 
 def _line(recalled: RecalledTurn) -> MemoryLine:
-    """Return one remembered turn: when, who said what, and what was noted."""
     entry = recalled.entry
     return MemoryLine(
         turn=entry.turn,
@@ -70,28 +59,25 @@ def _line(recalled: RecalledTurn) -> MemoryLine:
 
 
 async def retrieve_memories(
-    book: ConversationMemory,
+    memory: ConversationMemory,
     agent_user: AgentUser,
     *,
     version: int,
     user_text: str,
     max_lines: int = 5,
     shown_turns: int = 0,
-    embed_asker: LLM | None = None,
+    embedder: LLM | None = None,
 ) -> tuple[tuple[MemoryLine, ...], Degradation | None]:
-    """Return the memories that bear on the user's words, most relevant first.
+    """Return the memories that are relevant to the user's words, most relevant first.
 
     Args:
-        book: the memory.
-        agent_user: whose memory, about whom.
-        version: the memory's version that the turn stands on; later turns have no part.
-        user_text: what the user said.
+        version: the memory's version at the turn's start; later turns are left out.
         max_lines: how many at most; 0 retrieves nothing and asks nothing.
-        shown_turns: how many of the last turns stand in the prompt already.
-        embed_asker: asks one embedding call to rank by vectors too; None asks none.
+        shown_turns: how many of the last turns the prompt shows already.
+        embedder: asks one embedding call to rank by vectors too; None asks none.
 
     Returns:
-        The lines, and why vectors took no part where they should have.
+        The lines, and why vectors were not used where they should have been.
 
     Raises:
         StoreFailed: when memory cannot be read.
@@ -100,9 +86,9 @@ async def retrieve_memories(
     if max_lines == 0 or version <= shown_turns:
         return (), None
     embedding, degradation = None, None
-    if embed_asker is not None:
-        embedding, degradation = await embed_text(embed_asker, user_text, node=NODE)
-    recalled = await book.retrieve(
+    if embedder is not None:
+        embedding, degradation = await embed_text(embedder, user_text, node=NODE)
+    recalled = await memory.retrieve(
         MemorySnapshot(agent_user, version=version),
         user_text,
         max_lines,

@@ -1,46 +1,25 @@
-"""The turn's last step: everything that it changed is kept, all of it or nothing.
+"""Memory writer: the turn's last step, which keeps all of its changes or none.
 
 An adapter over memory's commit, which keeps the same turn once however often it is
-told. So a run that was cut off can simply run its last turn again.
+committed. So a run that was cut off can simply run its last turn again.
 """
 
 from collections.abc import Sequence
-
-from pydantic import Field
 
 from callwise.calls import LLM
 from callwise.memory import AgentUser, NewNote, TurnCommit
 from callwise.memory.conversation_memory import ConversationMemory
 from nodes.loader import RelationState
 from nodes.memory_retriever import embed_text
-from nodes.records import Degradation, FrozenRecord, NoteDraft
+from nodes.records import Degradation, NoteDraft
 
-__all__ = ["WrittenTurn", "write_turn"]
+__all__ = ["write_turn"]
 
 NODE = "memory_writer"
 
 
-class WrittenTurn(FrozenRecord):
-    """What a commit did."""
-
-    version: int = Field(ge=1)
-    """The memory's version that the turn made."""
-    was_new: bool
-    """False when the turn had been kept before; then nothing changed."""
-    dropped_notes: int = Field(ge=0)
-    """Notes left out since their evidence does not stand verbatim in the turn."""
-
-
-def _new_notes(
-    notes: Sequence[NoteDraft], user_text: str, reply: str
-) -> tuple[tuple[NewNote, ...], int]:
-    drafted = [NewNote(note.text, note.evidence, note.kind) for note in notes]
-    kept = tuple(note for note in drafted if note.is_quoted_from(user_text, reply))
-    return kept, len(drafted) - len(kept)
-
-
 async def write_turn(
-    book: ConversationMemory,
+    memory: ConversationMemory,
     agent_user: AgentUser,
     *,
     conversation_id: str,
@@ -48,30 +27,22 @@ async def write_turn(
     version: int,
     user_text: str,
     reply: str,
-    standing: RelationState,
+    relation: RelationState,
     time: str | None = None,
     notes: Sequence[NoteDraft] = (),
     new_summary: str = "",
-    embed_asker: LLM | None = None,
-) -> tuple[WrittenTurn, Degradation | None]:
+    embedder: LLM | None = None,
+) -> tuple[int, Degradation | None]:
     """Keep a finished turn. Nothing may be changed after it.
 
     Args:
-        book: the memory.
-        agent_user: whose memory, about whom.
-        conversation_id: the conversation.
-        turn: its number there. Starts at 0.
-        version: the memory's version that the turn stood on.
-        user_text: what the user said.
-        reply: what the user was shown.
-        standing: how the two stand after the turn.
         time: when the user wrote, ISO 8601; None when not known.
-        notes: what was learnt; those that quote what was not said are left out.
+        notes: those that quote what was not said are left out.
         new_summary: of everything so far; empty keeps the old one.
-        embed_asker: asks one embedding call, so that vectors find the turn later.
+        embedder: asks one embedding call, so that vectors find the turn later.
 
     Returns:
-        What was done, and why the turn has no vector where it should have one.
+        The number of notes left out, and why the turn has no vector where it should have one.
 
     Raises:
         MemoryConflict: when another turn was kept since this one was loaded.
@@ -79,10 +50,11 @@ async def write_turn(
         CallError: a fatal one.
     """
     embedding, degradation = None, None
-    if embed_asker is not None:
-        embedding, degradation = await embed_text(embed_asker, f"{user_text}\n{reply}", node=NODE)
-    kept, dropped = _new_notes(notes, user_text, reply)
-    result = await book.commit(
+    if embedder is not None:
+        embedding, degradation = await embed_text(embedder, f"{user_text}\n{reply}", node=NODE)
+    drafted = [NewNote(note.text, note.evidence, note.kind) for note in notes]
+    kept = tuple(note for note in drafted if note.is_quoted_from(user_text, reply))
+    await memory.commit(
         TurnCommit(
             agent_user=agent_user,
             conversation_id=conversation_id,
@@ -93,9 +65,8 @@ async def write_turn(
             time=time,
             notes=kept,
             summary=new_summary or None,
-            relationship=standing.model_dump(mode="json"),
+            relationship=relation.model_dump(mode="json"),
             embedding=embedding,
         )
     )
-    written = WrittenTurn(version=result.version, was_new=result.was_new, dropped_notes=dropped)
-    return written, degradation
+    return len(drafted) - len(kept), degradation

@@ -1,4 +1,4 @@
-"""Processor: the reply as it is sent, in chat bubbles. At most one call, or rules.
+"""Processor: the reply in chat bubbles. At most one call, or rules.
 
 | knob `llm` | a plan from the search | no plan |
 |---|---|---|
@@ -10,7 +10,7 @@
 |---|---|---|---|
 | main | humanize | 0.7 | 1600 |
 
-The model may loosen the wording and must keep what is said. Its bubbles are used when
+The model may loosen the wording and must keep the content. Its bubbles are used when
 there are 1 to `max_bubbles`, no number of the draft is lost or new, and their overlap
 with the draft is at least `MIN_OVERLAP`. Delays are always by rule, see `bubbles`.
 """
@@ -24,7 +24,6 @@ from pydantic import Field
 
 from callwise.calls import LLM, Purpose, Role, Sampling
 from callwise.calls.errors import InvalidAnswer
-from nodes.answer import AnswerForm, BubbleText
 from nodes.bubbles import (
     MAX_BUBBLES,
     MAX_DELAY_SECONDS,
@@ -32,15 +31,10 @@ from nodes.bubbles import (
     split_bubbles,
     timed_bubbles,
 )
-from nodes.phrases import style_phrase
 from nodes.prompt import MAX_CHARS
-from nodes.question import Question, Tokens
-from nodes.records import (
-    Bubble,
-    Degradation,
-    FrozenRecord,
-)
-from nodes.turn import TurnView
+from nodes.question import AnswerForm, FilledText, Question, Tokens
+from nodes.records import Bubble, Degradation, FrozenRecord
+from nodes.turn import TurnView, phrase_of
 
 __all__ = [
     "HUMANIZING",
@@ -72,9 +66,9 @@ class ProcessedReply(FrozenRecord):
 
 
 class HumanizeAnswer(AnswerForm):
-    """What the model answers: the reply as chat bubbles, in order."""
+    """The model's answer: the reply as chat bubbles, in order."""
 
-    bubbles: Annotated[list[BubbleText], Field(min_length=1)]
+    bubbles: Annotated[list[FilledText], Field(min_length=1)]
 
 
 def _compact(text: str) -> str:
@@ -87,7 +81,7 @@ def _bigrams(text: str) -> Counter[str]:
 
 
 def overlap(text: str, other: str) -> float:
-    """Return how alike two texts are: Dice's coefficient of their character bigrams.
+    """Return the similarity of two texts: Dice's coefficient of their character bigrams.
 
     Letters, digits and Han characters count, repetitions too; case, marks and white
     space do not. Where neither has a bigram, it is 1 for equal texts and 0 otherwise.
@@ -102,12 +96,12 @@ def overlap(text: str, other: str) -> float:
     return 2.0 * (ours & theirs).total() / total
 
 
-def _problem(texts: Sequence[str], draft: str, max_bubbles: int) -> str | None:
-    """Return what is wrong with the model's bubbles, or None."""
+def _problem(texts: Sequence[str], draft: str) -> str | None:
+    """Return the reason why the model's bubbles cannot be used, or None."""
     if not texts:
         return "there are no bubbles"
-    if len(texts) > max_bubbles:
-        return f"{len(texts)} bubbles, at most {max_bubbles} are wanted"
+    if len(texts) > MAX_BUBBLES:
+        return f"{len(texts)} bubbles, at most {MAX_BUBBLES} are wanted"
     joined = "\n".join(texts)
     alike = overlap(joined, draft)
     if alike < MIN_OVERLAP:
@@ -117,7 +111,7 @@ def _problem(texts: Sequence[str], draft: str, max_bubbles: int) -> str | None:
     return None
 
 
-def _of_plan(planned: Sequence[Bubble], draft: str, max_bubbles: int) -> ProcessedReply | None:
+def _of_plan(planned: Sequence[Bubble], draft: str) -> ProcessedReply | None:
     """Return the search's plan with its delays clamped, or None when it is not the draft."""
     bubbles = tuple(
         Bubble(
@@ -128,7 +122,7 @@ def _of_plan(planned: Sequence[Bubble], draft: str, max_bubbles: int) -> Process
         if bubble.text.strip()
     )
     joined = _compact("".join(bubble.text for bubble in bubbles))
-    if joined != _compact(draft) or len(bubbles) > max_bubbles:
+    if joined != _compact(draft) or len(bubbles) > MAX_BUBBLES:
         return None
     return ProcessedReply(text=draft, bubbles=bubbles)
 
@@ -137,12 +131,13 @@ def _of_answer(answer: HumanizeAnswer, view: TurnView) -> ProcessedReply:
     """Return the model's bubbles as the reply.
 
     Raises:
-        InvalidAnswer: when they do not say what the draft says.
+        InvalidAnswer: when their content is not the draft's.
     """
-    problem = _problem(answer.bubbles, view.draft, MAX_BUBBLES)
+    texts = [text.strip() for text in answer.bubbles]
+    problem = _problem(texts, view.draft)
     if problem is not None:
-        raise InvalidAnswer(problem, "\n".join(answer.bubbles))
-    bubbles = timed_bubbles(answer.bubbles, style=view.style, mood=view.mood)
+        raise InvalidAnswer(problem, "\n".join(texts))
+    bubbles = timed_bubbles(texts, style=view.style, mood=view.mood)
     joined = "\n".join(bubble.text for bubble in bubbles)
     is_same = _compact(joined) == _compact(view.draft)
     return ProcessedReply(text=view.draft if is_same else joined, bubbles=bubbles)
@@ -150,11 +145,9 @@ def _of_answer(answer: HumanizeAnswer, view: TurnView) -> ProcessedReply:
 
 def _by_rules(view: TurnView) -> ProcessedReply:
     """Return the search's plan, or the draft cut by rules where there is none of use."""
-    plan = _of_plan(view.planned_bubbles, view.draft, MAX_BUBBLES)
-    if plan is not None:
-        return plan
     cut = split_bubbles(view.draft, style=view.style, mood=view.mood)
-    return ProcessedReply(text=view.draft, bubbles=cut)
+    plan = _of_plan(view.planned_bubbles, view.draft)
+    return plan or ProcessedReply(text=view.draft, bubbles=cut)
 
 
 HUMANIZING = Question(
@@ -169,17 +162,13 @@ HUMANIZING = Question(
     convert=_of_answer,
     fallback=_by_rules,
     asked=lambda view: {
-        "task": {"style": style_phrase(view.style, view.language), "count": MAX_BUBBLES}
+        "task": {"style": phrase_of("style", view.style, view.language), "count": MAX_BUBBLES}
     },
 )
 
 
-def _without_call(problem: str) -> Degradation:
-    return Degradation(node="processor", reason="invalid", detail=problem)
-
-
 async def humanize(
-    asker: LLM, view: TurnView, *, llm: ProcessorLLM = "auto"
+    llm: LLM, view: TurnView, *, asks: ProcessorLLM = "auto"
 ) -> tuple[ProcessedReply, Degradation | None]:
     """Return the reply in bubbles, and why rules cut it if they had to.
 
@@ -187,19 +176,18 @@ async def humanize(
     plan never buys a call that was not planned. A blank draft has no bubbles.
 
     Args:
-        asker: who reaches the model.
-        view: of the turn, with its draft.
-        llm: whether to call; see the table at the head of this file.
+        asks: the knob `processor.llm`; see the table at the head of this file.
 
     Raises:
         CallError: a fatal one.
     """
-    draft, planned = view.draft, view.planned_bubbles
-    if not draft.strip() or llm == "never" or (llm == "auto" and planned):
-        is_bad = bool(planned) and _of_plan(planned, draft, MAX_BUBBLES) is None
-        problem = "the search's bubbles are too many or not the reply"
-        return _by_rules(view), _without_call(problem) if is_bad else None
-    if len(draft) > MAX_CHARS["reply"]:
+    draft, planned, problem = view.draft, view.planned_bubbles, ""
+    if not draft.strip() or asks == "never" or (asks == "auto" and planned):
+        if planned and _of_plan(planned, draft) is None:
+            problem = "the search's bubbles are too many or not the reply"
+    elif len(draft) > MAX_CHARS["reply"]:
         problem = f"the reply has {len(draft)} characters, more than a prompt holds"
-        return _by_rules(view), _without_call(problem)
-    return await HUMANIZING.ask(asker, view)
+    else:
+        return await HUMANIZING.ask(llm, view)
+    degradation = Degradation(node="processor", reason="invalid", detail=problem)
+    return _by_rules(view), degradation if problem else None

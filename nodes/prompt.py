@@ -1,4 +1,4 @@
-"""How a node speaks to a model: static instructions, then one JSON object of material.
+"""Prompts: static instructions, then one JSON object of material; and the nodes' word lists.
 
 The system message is a file, `prompts/<name>.<language>.md`. It never changes within a
 language, and every one begins with the same part. The user message is one JSON object
@@ -7,20 +7,19 @@ conversation, then the chat, which only grows, then what changes each turn, then
 each call. So calls of one node share all but the end with the turn before, and calls of one turn
 all but their last fields: a provider's prefix cache serves the rest.
 
-Text that a user or a model wrote stands inside that JSON and nowhere else, so it cannot
+Text that a user or a model wrote is inside that JSON and nowhere else, so it cannot
 pass for an instruction by its place. Signs that begin a mark of a chat template are escaped
 in it, so that no server takes one in a text for the end of the message. What a call is to
 follow (how many candidates, the plan) is in the one field `task`; everything else is material.
 
 Long text is clipped here, for the prompt only: its head and its tail stay, and the
-mark between them says how long it was. The maxima are in `MAX_CHARS`. Where a prompt as
+mark between them gives its length. The maxima are in `MAX_CHARS`. Where a prompt as
 a whole does not fit a model's context, `shortening` leaves out the oldest first.
 """
 
 import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
 from importlib.resources import files
@@ -28,6 +27,7 @@ from types import MappingProxyType
 from typing import Any
 
 import orjson
+import yaml
 from pydantic import BaseModel
 
 from callwise.calls import ConfigError
@@ -37,7 +37,6 @@ from nodes.records import Language
 __all__ = [
     "DEFAULT_MAX_CHARS",
     "MAX_CHARS",
-    "PreparedMaterial",
     "clip",
     "dumped",
     "load_prompts",
@@ -45,6 +44,7 @@ __all__ = [
     "prepared",
     "prompt",
     "prompt_digests",
+    "words",
 ]
 
 MAX_CHARS: Mapping[str, int] = MappingProxyType(
@@ -65,7 +65,7 @@ DEFAULT_MAX_CHARS = 2000
 """Longest text sent in a field that `MAX_CHARS` does not name, in characters."""
 
 _HEAD_SHARE = 0.7
-"""Share of a clipped text's room that its beginning gets; the rest is its end's."""
+"""Share of a clipped text that is its beginning; the rest is its end."""
 
 _FLOAT_DIGITS = 2
 """Digits after the point: a model reads no more, and rounding noise stays out of keys."""
@@ -90,10 +90,7 @@ def _prompts() -> Iterator[tuple[str, Language]]:
 def prompt(name: str, language: Language) -> str:
     """Return the static instructions of a prompt, its parts put in. Each file is read once.
 
-    Args:
-        name: the file's name before the language, e.g. `detection`. `{{name}}` in a
-            prompt stands for the file of that name; those of parts begin with `_`.
-        language: language of the instructions.
+    `{{name}}` in a prompt is replaced by the file of that name; names of parts begin with `_`.
 
     Raises:
         ConfigError: when there is no such prompt in that language.
@@ -108,10 +105,19 @@ def prompt(name: str, language: Language) -> str:
     return _PART.sub(lambda part: prompt(part[1], language), text)
 
 
+@lru_cache(maxsize=8)
+def words(name: str) -> Any:
+    """Return the word lists and phrases of `words/<name>.yaml`. Each file is read once."""
+    text = (files("nodes") / "words" / f"{name}.yaml").read_text(encoding="utf-8")
+    return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - safe
+
+
 def load_prompts() -> None:
-    """Read every prompt now, so that no node reads a file inside an event loop."""
+    """Read every prompt and word list now, so that no node reads a file inside an event loop."""
     for name, language in _prompts():
         prompt(name, language)
+    for entry in (files("nodes") / "words").iterdir():
+        words(entry.name.removesuffix(".yaml"))
 
 
 def prompt_digests() -> dict[str, str]:
@@ -133,11 +139,11 @@ def clip(text: str, max_chars: int) -> str:
     if len(text) <= max_chars:
         return text
     mark = f" […{len(text)}…] "
-    room = max_chars - len(mark)
-    if room < 2:
+    kept = max_chars - len(mark)
+    if kept < 2:
         raise ValueError(f"max_chars is at least {len(mark) + 2} for this text, got {max_chars}")
-    head = max(1, int(room * _HEAD_SHARE))
-    return f"{text[:head]}{mark}{text[len(text) - (room - head) :]}"
+    head = max(1, int(kept * _HEAD_SHARE))
+    return f"{text[:head]}{mark}{text[len(text) - (kept - head) :]}"
 
 
 def _is_empty(value: Any) -> bool:
@@ -148,10 +154,9 @@ def _is_empty(value: Any) -> bool:
 def _plain(value: Any, max_chars: int | None) -> Any:
     """Return a value as plain JSON data: clipped, rounded, and without empty fields.
 
-    Asked some hundred times a call, so the commonest types are told by identity.
+    Called some hundred times per call, so the commonest types are compared by identity.
 
     Args:
-        value: what `material` was given.
         max_chars: longest text; None for texts that are clipped already.
     """
     kind = type(value)
@@ -163,8 +168,8 @@ def _plain(value: Any, max_chars: int | None) -> Any:
         return value
     if kind is list or kind is tuple:
         return [_plain(item, max_chars) for item in value]
-    if kind is PreparedMaterial:
-        return orjson.Fragment(value.json_bytes)
+    if kind is orjson.Fragment:
+        return value
     if isinstance(value, BaseModel):
         value = {key: item for key, item in value if not _is_empty(item)}
     elif isinstance(value, Enum):
@@ -180,27 +185,15 @@ def _plain(value: Any, max_chars: int | None) -> Any:
     return value
 
 
-@dataclass(frozen=True, slots=True)
-class PreparedMaterial:
-    """A field of the material that is made once and stands in several prompts.
-
-    Args:
-        json_bytes: its JSON, as `prepared` makes it.
-    """
-
-    json_bytes: bytes
-
-
 def _max_chars(name: str) -> int | None:
     return None if name == "chat" else MAX_CHARS.get(name, DEFAULT_MAX_CHARS)
 
 
-def prepared(name: str, value: Any) -> PreparedMaterial | None:
+def prepared(name: str, value: Any) -> orjson.Fragment | None:
     """Return a field of the material, clipped and dumped once for several prompts.
 
     Args:
         name: the field; it decides how long its texts may be.
-        value: what `material` would be given.
 
     Returns:
         The field; None where it is empty, so that it is left out.
@@ -209,7 +202,7 @@ def prepared(name: str, value: Any) -> PreparedMaterial | None:
         TypeError: when it is nothing that JSON knows.
     """
     plain = _plain(value, _max_chars(name))
-    return None if _is_empty(plain) else PreparedMaterial(dumped(plain))
+    return None if _is_empty(plain) else orjson.Fragment(dumped(plain))
 
 
 def dumped(data: Any) -> bytes:

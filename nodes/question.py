@@ -1,10 +1,20 @@
-"""A node's question to a model, declared once: who asks, plans or holds back reads it here."""
+"""A node's question to a model, declared once, and the types of its answer's fields.
 
-from collections.abc import Callable, Mapping
+The reader of answers brings values to the types and ranges of the schema (see
+`callwise.calls.structured`); the types below add what is particular to nodes:
+
+- null is neutral (0) where a score is required.
+- A text is stripped, and clipped to its maximum. It may be blank, since no strict schema
+  can forbid that; only a reply, a goal and a bubble may not.
+- Of a list of texts, blank entries and repetitions are dropped.
+- Fields that were not asked for are ignored.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 
-from pydantic import BaseModel
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from callwise.calls import LLM, Call, CallError, CallRefused, Purpose, Role, Sampling
 from callwise.calls.errors import ContentRefused, EmptyAnswer, InvalidAnswer
@@ -16,81 +26,96 @@ __all__ = [
     "BOOKKEEPING_LEASE",
     "CANDIDATE_TOKENS",
     "MAX_DETAIL_CHARS",
+    "MAX_TEXTS",
+    "MAX_TEXT_CHARS",
+    "AnswerForm",
+    "FilledText",
+    "FilledTexts",
     "Question",
+    "SignedScore",
+    "Text",
+    "Texts",
     "Tokens",
-    "ask_or",
+    "UnitScore",
     "degradation_of",
+    "each_once",
 ]
 
+ItemT = TypeVar("ItemT")
 AnswerT = TypeVar("AnswerT", bound=BaseModel)
 ResultT = TypeVar("ResultT")
 
-MAX_DETAIL_CHARS = 300
-"""Longest explanation that a degradation carries, in characters."""
+MAX_TEXT_CHARS = 1200
+"""Longest text taken from an answer, in characters; longer ones keep head and tail."""
+
+MAX_TEXTS = 8
+"""Most entries taken from a list of texts; the first ones are kept."""
 
 
-def degradation_of(error: CallError, *, node: str) -> Degradation:
-    """Return what a node says about going on without its call.
+class AnswerForm(BaseModel):
+    """Base of the answers: frozen, open to unknown fields."""
 
-    Args:
-        error: what ended the call.
-        node: the node that asked.
-
-    Raises:
-        CallError: the error itself, when it is fatal.
-    """
-    if error.is_fatal:
-        raise error
-    detail = clip(f"{type(error).__name__}: {error}", MAX_DETAIL_CHARS)
-    if isinstance(error, CallRefused):
-        return Degradation(node=node, reason="refused", detail=detail)
-    if isinstance(error, InvalidAnswer | EmptyAnswer | ContentRefused):
-        return Degradation(node=node, reason="invalid", detail=detail)
-    return Degradation(node=node, reason="failed", detail=detail)
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-async def ask_or(
-    asker: LLM,
-    call: Call,
-    *,
-    node: str,
-    answer: type[AnswerT],
-    convert: Callable[[AnswerT], ResultT],
-    fallback: Callable[[], ResultT],
-) -> tuple[ResultT, Degradation | None]:
-    """Return what the model answered, or what the rules say and why.
+def _neutral(value: Any) -> Any:
+    return 0.0 if value is None else value
 
-    Args:
-        asker: who reaches the model.
-        call: what to ask; its `response_model` is `answer`.
-        node: name of the asking node.
-        answer: what the model answers with.
-        convert: makes the node's result of the answer. It raises InvalidAnswer when
-            the answer fits its model and still cannot be used.
-        fallback: the rules. Called only when there is no usable answer.
 
-    Raises:
-        CallError: a fatal one.
-        TypeError: when the asker breaks its contract and leaves the answer unparsed.
-    """
-    try:
-        parsed = (await asker.ask(call)).parsed
-        if not isinstance(parsed, answer):
-            raise TypeError(
-                f"{node}: the asker returned {type(parsed).__name__} for {answer.__name__}"
-            )
-        return convert(parsed), None
-    except CallError as error:
-        degradation = degradation_of(error, node=node)
-    return fallback(), degradation
+def _as_text(text: str) -> str:
+    text = text.strip()
+    return text if len(text) <= MAX_TEXT_CHARS else clip(text, MAX_TEXT_CHARS)
 
+
+def _filled(text: str) -> str:
+    if not text.strip():
+        raise ValueError("must not be blank")
+    return text
+
+
+def each_once(items: Iterable[ItemT]) -> list[ItemT]:
+    """Return a list without repetitions, in its order."""
+    return list(dict.fromkeys(items))
+
+
+def _filled_once(texts: list[str]) -> list[str]:
+    return each_once(filter(None, texts))
+
+
+# The schema names the ranges: the reader clamps to them.
+UnitScore = Annotated[float, Field(ge=0.0, le=1.0), BeforeValidator(_neutral)]
+"""A score in [0, 1]."""
+
+SignedScore = Annotated[float, Field(ge=-1.0, le=1.0), BeforeValidator(_neutral)]
+"""A signed score in [-1, 1]."""
+
+Text = Annotated[str, AfterValidator(_as_text)]
+"""A text that may be blank."""
+
+Texts = Annotated[list[Text], Field(max_length=MAX_TEXTS), AfterValidator(_filled_once)]
+"""Short texts in the order of the answer."""
+
+
+def _asks_for_one(schema: dict[str, Any]) -> None:
+    schema["minItems"] = 1
+    schema["items"]["minLength"] = 1
+
+
+FilledTexts = Annotated[Texts, Field(json_schema_extra=_asks_for_one)]
+"""Short texts, of which one is asked for. An answer with none is read all the same: small
+models write blank ones, and asking again costs more than the rules that fill in."""
+
+FilledText = Annotated[str, Field(min_length=1), AfterValidator(_filled)]
+"""A text that may not be blank, whole: a clipped one would lose words of the reply."""
 
 BOOKKEEPING_LEASE = "bookkeeping"
 """The lease of a turn that the questions after the reply draw on."""
 
-
 CANDIDATE_TOKENS = 150
 """Expected answer tokens of each candidate that a call of the search writes."""
+
+MAX_DETAIL_CHARS = 300
+"""Longest explanation that a degradation carries, in characters."""
 
 
 class Tokens(NamedTuple):
@@ -100,8 +125,18 @@ class Tokens(NamedTuple):
     output: int
 
 
-def _nothing(_view: TurnView) -> Mapping[str, Any]:
-    return {}
+def degradation_of(error: CallError, *, node: str) -> Degradation:
+    """Return the record of a node that goes on without its call.
+
+    Raises:
+        CallError: the error itself, when it is fatal.
+    """
+    if error.is_fatal:
+        raise error
+    detail = clip(f"{type(error).__name__}: {error}", MAX_DETAIL_CHARS)
+    is_unusable = isinstance(error, InvalidAnswer | EmptyAnswer | ContentRefused)
+    reason = "refused" if isinstance(error, CallRefused) else "invalid" if is_unusable else "failed"
+    return Degradation.model_validate({"node": node, "reason": reason, "detail": detail})
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,13 +144,8 @@ class Question(Generic[AnswerT, ResultT]):
     """One structured call of a node, without the material of a turn.
 
     Args:
-        node: the node that asks.
-        role: which model answers.
-        purpose: what for.
         prompt: name of its file in `nodes/prompts`, before the language.
-        answer: the form that is asked for.
         fields: names of `nodes.turn.PROMPT_FIELDS` that the prompt shows.
-        sampling: temperature and longest answer.
         tokens: expected of one call. Prompts: rounded means over the shipped conversations;
             answers: guesses at a real model's length. `report --table plan` shows both
             against the actual.
@@ -137,7 +167,7 @@ class Question(Generic[AnswerT, ResultT]):
     tokens: Tokens
     convert: Callable[[AnswerT, TurnView], ResultT]
     fallback: Callable[[TurnView], ResultT]
-    asked: Callable[[TurnView], Mapping[str, Any]] = _nothing
+    asked: Callable[[TurnView], Mapping[str, Any]] = lambda _view: {}
     lease: str | None = None
     speaks_for: tuple[str, ...] = ()
 
@@ -153,17 +183,19 @@ class Question(Generic[AnswerT, ResultT]):
             lease=self.lease,
         )
 
-    async def ask(self, asker: LLM, view: TurnView) -> tuple[ResultT, Degradation | None]:
-        """Return what the model answered about a turn, or what the rules say and why.
+    async def ask(self, llm: LLM, view: TurnView) -> tuple[ResultT, Degradation | None]:
+        """Return what the model answered about a turn, or what follows by rule and why.
 
         Raises:
             CallError: a fatal one.
+            TypeError: when the LLM breaks its contract and leaves the answer unparsed.
         """
-        return await ask_or(
-            asker,
-            self.call(view),
-            node=self.node,
-            answer=self.answer,
-            convert=lambda answer: self.convert(answer, view),
-            fallback=lambda: self.fallback(view),
-        )
+        try:
+            parsed = (await llm.ask(self.call(view))).parsed
+            if not isinstance(parsed, self.answer):
+                got, wanted = type(parsed).__name__, self.answer.__name__
+                raise TypeError(f"{self.node}: the LLM returned {got} for {wanted}")
+            return self.convert(parsed, view), None
+        except CallError as error:
+            degradation = degradation_of(error, node=self.node)
+        return self.fallback(view), degradation

@@ -1,4 +1,4 @@
-"""The records that pass between nodes. Frozen; plain JSON when dumped.
+"""Records that pass between nodes. Frozen; plain JSON when dumped.
 
 Scales: a signed quantity is in [-1, 1] with 0 neutral; an unsigned one is in [0, 1].
 Defaults are those of two strangers in a neutral mood.
@@ -21,6 +21,7 @@ __all__ = [
     "Monologue",
     "Mood",
     "NoteDraft",
+    "NoteKind",
     "Persona",
     "Relationship",
     "ResponsePlan",
@@ -34,6 +35,7 @@ __all__ = [
 Language = Literal["en", "zh"]
 Unit = Annotated[float, Field(ge=0.0, le=1.0)]
 Signed = Annotated[float, Field(ge=-1.0, le=1.0)]
+NoteKind = Literal["fact", "preference", "event", "promise", "boundary"]
 
 
 class FrozenRecord(BaseModel):
@@ -43,14 +45,14 @@ class FrozenRecord(BaseModel):
 
 
 class Persona(FrozenRecord):
-    """Who the agent is. Free text; never empty in a prompt."""
+    """The agent's persona. Free text; never empty in a prompt."""
 
     name: str = ""
-    """What the agent is called."""
+    """The agent's name."""
     background: str = ""
-    """Who it is: work, home, what it knows and likes."""
+    """The agent's work, home, knowledge and likes."""
     speaking_style: str = ""
-    """How it talks."""
+    """The agent's way of talking."""
 
 
 class DialogueLine(FrozenRecord):
@@ -71,20 +73,18 @@ class MemoryLine(FrozenRecord):
     day: str = ""
     """When it was, as ISO 8601; blank where it is not known."""
     user: str = ""
-    """What the user said. Untrusted, as are the other two."""
+    """The user's words. Untrusted, as are the other two."""
     agent: str = ""
-    """What the agent answered."""
     noted: tuple[str, ...] = ()
-    """What was noted of it."""
+    """Notes on the turn."""
 
     def shown(self) -> dict[str, Any]:
-        """Return it as a prompt shows it: each text in a field of its own."""
-        fields = {"day": self.day, "user": self.user, "agent": self.agent, "noted": self.noted}
-        return {name: value for name, value in fields.items() if value}
+        """Return it as a prompt shows it: each text in a separate field."""
+        return self.model_dump(exclude={"turn"}, exclude_defaults=True)
 
 
 class Signal(StrEnum):
-    """What detection may notice in a user's message."""
+    """Signals that detection may find in a user's message."""
 
     GREETING = "greeting"
     FAREWELL = "farewell"
@@ -123,7 +123,7 @@ class Stage(StrEnum):
 
 
 class Mode(StrEnum):
-    """How the agent takes this turn as a whole."""
+    """The mode in which the agent takes a turn."""
 
     NORMAL = "normal"
     PLAYFUL = "playful"
@@ -134,30 +134,30 @@ class Mode(StrEnum):
 
 
 class Detection(FrozenRecord):
-    """What detection found in the user's message."""
+    """A detection in the user's message."""
 
     context: str = ""
-    """What is going on, in one sentence."""
+    """A description in one sentence."""
     signals: tuple[Signal, ...] = ()
     sentiment: Signed = 0.0
-    """How the user feels: -1 miserable or furious, 1 delighted."""
+    """The user's feeling: -1 miserable or furious, 1 delighted."""
     arousal: Signed = 0.0
-    """How stirred up the user is: -1 drowsy, 1 agitated."""
+    """The user's arousal: -1 drowsy, 1 agitated."""
     hostility: Unit = 0.0
     """Aimed at the agent."""
     vagueness: Unit = 0.0
-    """How little there is to answer."""
+    """1 where there is nothing to answer."""
     stage_hint: Stage | None = None
-    """The stage this message sounds like; None when it tells nothing."""
+    """The stage this message sounds like; None when it sounds like none."""
 
 
 class Monologue(FrozenRecord):
-    """What the agent thinks before it answers. Never shown to the user."""
+    """The agent's thought before it answers. Never shown to the user."""
 
     thought: str = ""
     feeling: str = ""
     impulse: str = ""
-    """What it would like to do, wise or not."""
+    """A wish, wise or not."""
 
 
 class Mood(FrozenRecord):
@@ -170,7 +170,7 @@ class Mood(FrozenRecord):
 
 
 class ResponsePlan(FrozenRecord):
-    """What the reply should reach, before any words are chosen."""
+    """The plan of a reply, before any words are chosen."""
 
     goals: tuple[str, ...] = ()
     """At least one once the reasoner has run."""
@@ -180,18 +180,18 @@ class ResponsePlan(FrozenRecord):
 
 
 class Guidance(FrozenRecord):
-    """What replies kept getting wrong, for the next ones to mind."""
+    """A repeated fault of replies, for the next ones to avoid."""
 
     attribute: str
     """Name of the judge's sub-score that failed."""
     text: str
-    """In words. Untrusted."""
+    """Untrusted."""
     ttl_turns: int = Field(ge=1)
-    """Turns that it still lives, the next one included."""
+    """Turns that it is still used, the next one included."""
 
 
 class Relationship(FrozenRecord):
-    """How the agent stands to this user."""
+    """The agent's relationship to this user."""
 
     closeness: Unit = 0.1
     trust: Unit = 0.3
@@ -204,13 +204,13 @@ class Relationship(FrozenRecord):
     stage_turns: int = Field(default=0, ge=0)
     """Turns since the stage was entered."""
     pending_stage: Stage | None = None
-    """A stage that the numbers point to and that has not yet held long enough."""
+    """A stage that the numbers point to, and have not pointed to for long enough."""
     pending_turns: int = Field(default=0, ge=0)
     """Turns in a row that `pending_stage` has been pointed to."""
 
 
 class StyleVector(FrozenRecord):
-    """Twelve dimensions of how the reply should sound, each in [0, 1]."""
+    """Twelve dimensions of the reply's style, each in [0, 1]."""
 
     formality: Unit = 0.5
     warmth: Unit = 0.5
@@ -227,7 +227,7 @@ class StyleVector(FrozenRecord):
 
 
 class Bubble(FrozenRecord):
-    """One chat bubble, and how long the agent seems to type before it."""
+    """One chat bubble, and the typing delay before it."""
 
     text: str
     delay_seconds: float = Field(ge=0.0)
@@ -237,9 +237,9 @@ class NoteDraft(FrozenRecord):
     """A note about the user with the words that prove it."""
 
     text: str
-    kind: Literal["fact", "preference", "event", "promise", "boundary"]
+    kind: NoteKind
     evidence: str
-    """Words that stand verbatim in the turn it was taken from."""
+    """A verbatim quotation of the turn it was taken from."""
 
 
 class Degradation(FrozenRecord):
@@ -247,10 +247,10 @@ class Degradation(FrozenRecord):
 
     node: str
     reason: Literal["refused", "failed", "invalid", "down", "clipped"]
-    """`down` names an endpoint that could not be reached, once a turn and role; `clipped`
-    says what was left out of a prompt that did not fit its context."""
+    """`down` names an endpoint that could not be reached, once per turn and role; `clipped`
+    names the parts left out of a prompt that did not fit its context."""
     detail: str
     role: str | None = None
-    """Whose endpoint is down; None for any other reason."""
+    """The role that is down; None for any other reason."""
     endpoint: str | None = None
-    """Name of that endpoint, likewise."""
+    """Name of its endpoint, likewise."""

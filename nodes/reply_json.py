@@ -1,10 +1,10 @@
-"""A reply that came as a document: JSON, Python's spelling of it, or a list of keys.
+"""Replies that came as a document: JSON, Python's spelling of it, or a list of keys.
 
-What was asked for as JSON may come with words before it, in a fence, cut off, or as lines of
+An answer asked for as JSON may come with words before it, in a fence, cut off, or as lines of
 `key: value`. Where such a document is of one of our own forms, the reply in it is taken out,
-and what has none is dropped. Documents of other forms, as in a talk about programs, stay
-where they are part of a reply, fenced or not; a reply that is nothing but JSON, or JSON that
-is announced, never stays.
+and a document without one is dropped. Documents of other forms, as in a talk about programs, are
+kept where they are part of a reply, fenced or not; a reply that is nothing but JSON, or JSON that
+is announced, is never kept.
 """
 
 import json
@@ -61,10 +61,10 @@ _KEYS = frozenset(name for form in _FORMS for name in form.model_fields)
 """Keys of our forms."""
 
 _OWN_KEYS = frozenset(name for name in _KEYS if "_" in name) | {"bubbles", "verdicts", "reply"}
-"""Those that hardly anything else has, so that one of them tells a form of ours."""
+"""Keys that hardly anything else has, so that one of them identifies a form of ours."""
 
 _REPLY_FIELDS = ("reply", "text", "content", "message", "response", "answer")
-"""Fields of a document that may hold the reply, best first."""
+"""Fields of a document that may be the reply, best first."""
 
 MIN_PROSE_CHARS = 16
 """Letters before a fenced document that make it part of a reply; one of a wide script is two."""
@@ -205,7 +205,7 @@ def _documents(text: str) -> Iterator[tuple[int, int, Any]]:
 def _is_form(value: Any, *, is_most: bool) -> bool:
     """Return whether a document is one of ours, or a list of such, or wrapped around one.
 
-    Two keys of our forms tell one only where it is most of the text.
+    Two keys of our forms identify one only where it is most of the text.
     """
     if isinstance(value, list):
         return bool(value) and all(_is_form(each, is_most=is_most) for each in value)
@@ -277,7 +277,7 @@ def _reply_in(document: Any) -> str:
 def _of_key_lines(text: str) -> tuple[str, bool]:
     """Return the reply in a list of `key: value` lines of our forms, if a text has one.
 
-    Two keys tell such a list, one of which hardly anything else has.
+    Two keys identify such a list, one of which hardly anything else has.
     """
     lines = [line for line in _KEY_LINE.finditer(text) if line[1] in _KEYS]
     names = {line[1] for line in lines}

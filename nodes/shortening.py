@@ -1,11 +1,11 @@
-"""A prompt with less in it, for a model whose context the whole does not fit.
+"""Shorter prompts, for a model whose context the whole prompt does not fit.
 
 It works on the material as `nodes.prompt` wrote it, so it is a pure function of a call's
 messages, and a replay leaves out what the run did.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import accumulate
 from math import ceil
 from typing import Any
@@ -15,36 +15,28 @@ import orjson
 from callwise.calls import Message
 from nodes.prompt import clip, dumped
 
-__all__ = ["MIN_BACKGROUND_CHARS", "Shortened", "shortened"]
+__all__ = ["MIN_BACKGROUND_CHARS", "shortened"]
 
 MIN_BACKGROUND_CHARS = 100
 """A persona's background is never shortened to less, in characters."""
 
 
-@dataclass(frozen=True, slots=True)
-class Shortened:
-    """A prompt with less in it.
+def shortened(
+    messages: Sequence[Message], *, share: float | None = None
+) -> tuple[tuple[Message, ...], str] | None:
+    """Return a call's messages with less in them, and the description of the parts left out.
 
-    Args:
-        messages: the messages of the call.
-        left_out: what was left out, e.g. `10 of 16 lines of chat`.
-    """
-
-    messages: tuple[Message, ...]
-    left_out: str
-
-
-def shortened(messages: Sequence[Message], *, share: float | None = None) -> Shortened | None:
-    """Return a call's messages with the least needed left out, or None where that cannot do.
-
-    In this order: the oldest lines of the chat, the memories, the summary, the persona's
+    Left out, in this order: the oldest lines of the chat, the memories, the summary, the persona's
     background. Never this turn's lines, the instructions, or what is to be judged or
     improved on; nor a summary that is to be carried on, which would be lost.
 
     Args:
         messages: as `chat` returns them.
         share: the share of the prompt that fits, where it is known; None leaves out half
-            of the first that there is. Tokens are taken to be as long everywhere.
+            of the first part that there is. Tokens are taken to be as long everywhere.
+
+    Returns:
+        Messages, and e.g. `10 of 16 lines of chat`; None where leaving out cannot suffice.
     """
     system, user = messages
     fields: dict[str, Any] = orjson.loads(user.content)
@@ -52,10 +44,10 @@ def shortened(messages: Sequence[Message], *, share: float | None = None) -> Sho
     left_out: list[str] = []
     for leave_out in (_fewer_lines, _fewer_memories, _no_summary, _less_background):
         length = len(user.content)
-        words = leave_out(fields, wanted)
-        if words is None:
+        part = leave_out(fields, wanted)
+        if part is None:
             continue
-        left_out.append(words)
+        left_out.append(part)
         user = replace(user, content=dumped(fields).decode())
         if wanted is None:
             break
@@ -64,11 +56,11 @@ def shortened(messages: Sequence[Message], *, share: float | None = None) -> Sho
             break
     if not left_out or (wanted is not None and wanted > 0):
         return None
-    return Shortened((system, user), ", ".join(left_out))
+    return (system, user), ", ".join(left_out)
 
 
 def _has_reply(fields: Mapping[str, Any]) -> bool:
-    """Return whether this turn's reply stands in the chat, as it does for the bookkeeping."""
+    """Return whether the chat has this turn's reply, as it does for the bookkeeping."""
     return "agent" in fields["chat"][-1]
 
 
@@ -114,7 +106,6 @@ def _less_background(fields: dict[str, Any], wanted: int | None) -> str | None:
     background = fields.get("persona", {}).get("background", "")
     if len(background) < 2 * MIN_BACKGROUND_CHARS:
         return None
-    room = len(background) // 2 if wanted is None else len(background) - wanted
-    persona = fields["persona"]
-    persona["background"] = clip(background, max(room, MIN_BACKGROUND_CHARS))
+    kept = len(background) // 2 if wanted is None else len(background) - wanted
+    fields["persona"]["background"] = clip(background, max(kept, MIN_BACKGROUND_CHARS))
     return "part of the persona's background"

@@ -1,4 +1,4 @@
-"""Which of Knapp's stages a relationship is in, with hysteresis.
+"""Stage manager: the relationship's stage, of Knapp's ten, with hysteresis.
 
 One number decides, the bond:
 `.35 closeness + .25 trust + .2 liking + .2 warmth`, in [0, 1], .27 for strangers.
@@ -27,8 +27,8 @@ Social Intercourse (1978). The bond and its thresholds are ours.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from nodes.records import Relationship, Stage
 
@@ -41,9 +41,8 @@ MIN_SWING = 0.08
 """Smallest change of the bond, there and back, that can leave a stage and re-enter it."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Ways:
-    """Where a stage leads: up at or above one bond, down below another."""
+class _Ways(NamedTuple):
+    """The stages next to one: up at or above one bond, down below another."""
 
     up: Stage | None
     up_at: float
@@ -84,42 +83,22 @@ def _pointed_to(stage: Stage, bond_now: float) -> Stage | None:
     return ways.down if bond_now < ways.down_below else None
 
 
-def next_stage(
-    relationship: Relationship, stage_hint: Stage | None = None, *, hold_turns: int = HOLD_TURNS
-) -> Relationship:
+def next_stage(relationship: Relationship, stage_hint: Stage | None = None) -> Relationship:
     """Return the relationship with its stage moved by at most one step. Once a turn.
 
     Args:
         relationship: after this turn's deltas.
         stage_hint: the stage that the user's message sounds like. It can hasten a
             step that the numbers point to, and never makes one.
-        hold_turns: see `HOLD_TURNS`.
-
-    Raises:
-        ValueError: when `hold_turns` is less than 1.
     """
-    if hold_turns < 1:
-        raise ValueError(f"hold_turns is at least 1, got {hold_turns}")
     target = _pointed_to(relationship.stage, bond(relationship))
-    if target is None:
-        return relationship.model_copy(
-            update={
-                "stage_turns": relationship.stage_turns + 1,
-                "pending_stage": None,
-                "pending_turns": 0,
-            }
-        )
     held = relationship.pending_turns if relationship.pending_stage is target else 0
-    held += 1
-    needed = max(1, hold_turns - 1) if stage_hint is target else hold_turns
-    if held < needed:
-        return relationship.model_copy(
-            update={
-                "stage_turns": relationship.stage_turns + 1,
-                "pending_stage": target,
-                "pending_turns": held,
-            }
-        )
+    held = 0 if target is None else held + 1
+    needed = HOLD_TURNS - 1 if stage_hint is target else HOLD_TURNS
+    update: dict[str, Any] = {"stage_turns": relationship.stage_turns + 1}
+    if target is not None and held >= needed:
+        update = {"stage": target, "stage_turns": 0}
+        target, held = None, 0
     return relationship.model_copy(
-        update={"stage": target, "stage_turns": 0, "pending_stage": None, "pending_turns": 0}
+        update={**update, "pending_stage": target, "pending_turns": held}
     )

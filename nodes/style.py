@@ -1,8 +1,8 @@
-"""How the reply should sound: twelve dimensions from relationship, mood, stage and mode.
+"""Style of the reply: twelve dimensions from relationship, mood, stage and mode.
 
 One table, one formula: `clip(base + sum(weight * feature))`. A feature is 0 for two
-strangers in a neutral mood in mode `normal`, so `base` is how they talk; a mode or
-a stage is a feature that is 1 when it holds.
+strangers in a neutral mood in mode `normal`, so `base` is their style; a mode is a feature that
+is 1 in a turn of that mode.
 """
 
 import math
@@ -15,29 +15,18 @@ __all__ = ["choose_style"]
 
 _STRANGER = Relationship()
 
-_INTIMACY: Mapping[Stage, float] = MappingProxyType(
-    {
-        Stage.INITIATING: 0.0,
-        Stage.EXPERIMENTING: 0.25,
-        Stage.INTENSIFYING: 0.5,
-        Stage.INTEGRATING: 0.75,
-        Stage.BONDING: 1.0,
-    }
-)
-"""How far the two have come together; 0 in the stages of coming apart."""
-
-_DISTANCE: Mapping[Stage, float] = MappingProxyType(
-    {
-        Stage.DIFFERENTIATING: 0.2,
-        Stage.CIRCUMSCRIBING: 0.4,
-        Stage.STAGNATING: 0.6,
-        Stage.AVOIDING: 0.8,
-        Stage.TERMINATING: 1.0,
-    }
-)
-"""How far the two have come apart; 0 in the stages of coming together."""
-
 # fmt: off
+_INTIMACY: Mapping[Stage, float] = MappingProxyType({
+    Stage.EXPERIMENTING: 0.25, Stage.INTENSIFYING: 0.5, Stage.INTEGRATING: 0.75, Stage.BONDING: 1.0,
+})
+"""Progress in the stages of coming together; 0 at the first, and in those of coming apart."""
+
+_DISTANCE: Mapping[Stage, float] = MappingProxyType({
+    Stage.DIFFERENTIATING: 0.2, Stage.CIRCUMSCRIBING: 0.4, Stage.STAGNATING: 0.6,
+    Stage.AVOIDING: 0.8, Stage.TERMINATING: 1.0,
+})
+"""Progress in the stages of coming apart; 0 in those of coming together."""
+
 _WEIGHTS: Mapping[str, Mapping[str, float]] = MappingProxyType({
     "formality": {
         "base": 0.50, "closeness": -0.30, "intimacy": -0.20, "distance": 0.20, "respect": 0.10,
@@ -83,14 +72,13 @@ _WEIGHTS: Mapping[str, Mapping[str, float]] = MappingProxyType({
 def _features(
     relationship: Relationship, mood: Mood, mode: Mode, detection: Detection
 ) -> dict[str, float]:
-    """Return the features, each in [-1, 1] and 0 where nothing speaks either way."""
+    """Return the features, each in [-1, 1] and 0 where nothing points either way."""
     return {
         "base": 1.0,
-        "closeness": relationship.closeness - _STRANGER.closeness,
-        "trust": relationship.trust - _STRANGER.trust,
-        "liking": relationship.liking - _STRANGER.liking,
-        "respect": relationship.respect - _STRANGER.respect,
-        "warmth": relationship.warmth - _STRANGER.warmth,
+        **{
+            name: getattr(relationship, name) - getattr(_STRANGER, name)
+            for name in ("closeness", "trust", "liking", "respect", "warmth")
+        },
         "power": relationship.power,
         "intimacy": _INTIMACY.get(relationship.stage, 0.0),
         "distance": _DISTANCE.get(relationship.stage, 0.0),
@@ -108,14 +96,7 @@ def _features(
 def choose_style(
     relationship: Relationship, mood: Mood, mode: Mode, detection: Detection
 ) -> StyleVector:
-    """Return how the reply should sound, each dimension in [0, 1].
-
-    Args:
-        relationship: how the agent stands to the user, stage included.
-        mood: the agent's mood in this turn.
-        mode: how it takes this turn.
-        detection: what was found in the user's message.
-    """
+    """Return the style of the reply, each dimension in [0, 1]."""
     features = _features(relationship, mood, mode, detection)
     values = {
         dimension: math.fsum(weight * features.get(name, 0.0) for name, weight in weights.items())

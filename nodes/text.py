@@ -1,4 +1,4 @@
-"""Cutting text into sentences, English and Chinese, without losing a character."""
+"""Sentences and language of a text, English and Chinese, without losing a character."""
 
 import re
 import unicodedata
@@ -10,13 +10,15 @@ __all__ = [
     "cut_at_sentence",
     "detect_language",
     "han_share",
+    "is_wide",
     "split_sentences",
+    "text_size",
 ]
 
 _END = re.compile(r"[.!?。！？…]+[”’\"')\]」』）*_`~]*|\n+")
 
 _WIDE_ENDS = frozenset("。！？…\n")
-"""Marks that end a sentence whatever follows."""
+"""Marks that always end a sentence."""
 
 _JOINERS = frozenset("\u200d\ufe0e\ufe0f")
 """Characters that belong to the one before them: the parts of a composed emoji."""
@@ -45,6 +47,18 @@ def split_sentences(text: str) -> list[str]:
     return sentences
 
 
+def is_wide(char: str) -> bool:
+    """Return whether a character is of a wide script, such as Chinese."""
+    return unicodedata.east_asian_width(char) in "WF"
+
+
+def text_size(text: str) -> int:
+    """Return the letters and digits of a text, of which one of a wide script counts as two."""
+    if text.isascii():
+        return sum(map(str.isalnum, text))
+    return sum(2 if is_wide(char) else 1 for char in text if char.isalnum())
+
+
 def _whole_characters(text: str, max_chars: int) -> int:
     """Return the last place up to `max_chars` that does not cut a composed character."""
     for place in range(max_chars, 0, -1):
@@ -61,7 +75,7 @@ def _whole_characters(text: str, max_chars: int) -> int:
 def cut_at_sentence(text: str, max_chars: int) -> str:
     """Return the text's beginning, at most `max_chars` long, ending with a sentence.
 
-    Where no sentence ends in the second half of the room, it ends with a word; where
+    Where no sentence ends in the second half of those characters, it ends with a word; where
     no word does either, with a whole character.
     """
     if len(text) <= max_chars:
@@ -93,7 +107,7 @@ MIN_SWITCH_UNITS = 3
 """Fewer words and characters than this ("ok", "haha", a name) never switch."""
 
 MAX_HISTORY_TEXTS = 6
-"""How many of the latest texts say which language the conversation is in."""
+"""Latest texts that decide which language the conversation is in."""
 
 
 def _units(text: str) -> tuple[int, int]:
@@ -104,10 +118,8 @@ def _units(text: str) -> tuple[int, int]:
 def han_share(texts: Iterable[str]) -> float | None:
     """Return the share of Han characters among Han characters and Latin words.
 
-    A Han character carries about as much as a short word, so a word counts as one.
-
-    Returns:
-        A share in [0, 1]; None when there is neither.
+    A Han character carries about as much as a short word, so a word counts as one. None when
+    there is neither.
     """
     counts = [_units(text) for text in texts]
     han = sum(count for count, _ in counts)
@@ -120,10 +132,6 @@ def detect_language(text: str, history_texts: Sequence[str] = ()) -> Language:
 
     Sticky: once a conversation has a language, a message must be clearly in the
     other one, and long enough to tell, to switch it.
-
-    Args:
-        text: the user's message.
-        history_texts: the conversation's earlier texts, oldest first.
     """
     share = han_share((text,))
     before = han_share(history_texts[-MAX_HISTORY_TEXTS:])

@@ -1,6 +1,10 @@
-"""`TurnView`, which every node is handed whole, and how a prompt shows each of its fields.
+"""`TurnView`, which every node is given whole, and how a prompt shows each of its fields.
 
 A prompt field is declared here and named in a node's `Question`; nothing between them lists it.
+The numbers of the state are shown as short phrases (`words/phrases.yaml`), since a model knows what
+"rather formal, few jokes" asks of it, and guesses at .6323. A scale has phrases for its four outer
+ranges and none for its middle: what is ordinary takes no tokens, and a number that changes a
+little leaves the prompt as it is.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -8,11 +12,11 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
+import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
 from callwise.calls import Message
-from nodes.phrases import detection_shown, mood_phrase, relationship_phrase
-from nodes.prompt import MAX_CHARS, PreparedMaterial, clip, material_json, prepared, prompt
+from nodes.prompt import MAX_CHARS, clip, material_json, prepared, prompt, words
 from nodes.records import (
     Bubble,
     Detection,
@@ -28,18 +32,25 @@ from nodes.records import (
     StyleVector,
 )
 
-__all__ = ["PROMPT_FIELDS", "TurnView", "chat", "lines_shown", "material"]
+__all__ = [
+    "PROMPT_FIELDS",
+    "TurnView",
+    "chat",
+    "detection_shown",
+    "lines_shown",
+    "material",
+    "phrase_of",
+]
 
 
 class TurnView(BaseModel):
-    """What nodes read of a turn. Defaults are those of two strangers' first turn."""
+    """A turn as nodes read it. Defaults are those of two strangers' first turn."""
 
     model_config = ConfigDict(extra="forbid")
 
     user_text: str = ""
-    """What the user wrote. Untrusted; any length, clipped in prompts."""
+    """The user's message. Untrusted; any length, clipped in prompts."""
     persona: Persona = Persona()
-    """Who answers."""
     language: Language = "en"
     """Of the prompts, and so of the answers and of the reply."""
     history: list[DialogueLine] = []
@@ -69,7 +80,7 @@ class TurnView(BaseModel):
     """The bubbles that the search left, so that the processor need not ask."""
     bubbles: list[Bubble] = []
     reply: str = ""
-    """What the user is shown: `bubbles` joined. Empty until the final validation."""
+    """The reply as the user sees it: `bubbles` joined. Empty until the final validation."""
 
     @property
     def earlier(self) -> str:
@@ -90,7 +101,7 @@ def lines_shown(
     Args:
         history: the lines before, oldest first.
         user_text: this turn's message. Always the last line of `user`.
-        reply: what the agent answered; None before it has.
+        reply: the agent's answer; None before there is one.
     """
     shown: list[dict[str, str]] = [
         {line.role: clip(line.text, MAX_CHARS["line"])} for line in history
@@ -104,48 +115,77 @@ def lines_shown(
 @lru_cache(maxsize=32)
 def _chat_json(
     history: tuple[tuple[str, str], ...], user_text: str, reply: str | None
-) -> PreparedMaterial | None:
+) -> orjson.Fragment | None:
     shown = [{role: clip(text, MAX_CHARS["line"])} for role, text in history]
     return prepared("chat", [*shown, *lines_shown((), user_text, reply)])
 
 
-def _chat(view: TurnView) -> PreparedMaterial | None:
+def _chat(view: TurnView) -> orjson.Fragment | None:
     """Return the chat, made once for all calls that show the same."""
     history = tuple((line.role, line.text) for line in view.history)
     return _chat_json(history, view.user_text, view.reply or None)
 
 
 @lru_cache(maxsize=32)
-def _persona_json(persona: tuple[tuple[str, str], ...]) -> PreparedMaterial | None:
+def _persona_json(persona: tuple[tuple[str, str], ...]) -> orjson.Fragment | None:
     return prepared("persona", dict(persona))
 
 
-def _persona(view: TurnView) -> PreparedMaterial | None:
-    return _persona_json(tuple((name, text) for name, text in view.persona if text))
+_SIGNED = frozenset({"pleasure", "arousal", "dominance", "power", "sentiment"})
+"""Scales from -1 to 1; the others are from 0 to 1."""
 
 
-def _asked(_view: TurnView) -> None:
-    """Return nothing: the field is of a call and not of a turn, and given with the call."""
+def _phrase(name: str, value: float, phrases: Sequence[str]) -> str:
+    lowest, low, high, highest = (
+        (-0.6, -0.25, 0.25, 0.6) if name in _SIGNED else (0.15, 0.35, 0.65, 0.85)
+    )
+    if low <= value <= high:
+        return ""
+    if value < low:
+        return phrases[0] if value < lowest else phrases[1]
+    return phrases[3] if value > highest else phrases[2]
+
+
+def phrase_of(kind: str, record: BaseModel, language: Language) -> str:
+    """Return a record's numbers as phrases; empty when all of them are middling.
+
+    Args:
+        kind: `style`, `relationship` (without its stage), `mood`, or `user`, of a detection.
+    """
+    scales = words("phrases")[kind][language]
+    found = (_phrase(name, getattr(record, name), phrases) for name, phrases in scales.items())
+    return ("、" if language == "zh" else ", ").join(phrase for phrase in found if phrase)
+
+
+def detection_shown(detection: Detection, language: Language) -> dict[str, object]:
+    """Return a detection as a prompt shows it, without the hint, which is for the stage manager."""
+    user = phrase_of("user", detection, language)
+    fields = {"context": detection.context, "signals": detection.signals, "user": user}
+    return {name: value for name, value in fields.items() if value}
+
+
+def _given_with_the_call(_view: TurnView) -> None:
+    """Return nothing: the field is of a call and not of a turn."""
 
 
 PROMPT_FIELDS: Mapping[str, Callable[[TurnView], Any]] = MappingProxyType(
     {
-        "persona": _persona,
+        "persona": lambda view: _persona_json(tuple(each for each in view.persona if each[1])),
         "chat": _chat,
         # What changes each turn.
         "summary": lambda view: view.earlier,
         "memories": lambda view: [memory.shown() for memory in view.memories],
         "stage": lambda view: view.relationship.stage,
-        "relationship": lambda view: relationship_phrase(view.relationship, view.language),
-        "mood": lambda view: mood_phrase(view.mood, view.language),
+        "relationship": lambda view: phrase_of("relationship", view.relationship, view.language),
+        "mood": lambda view: phrase_of("mood", view.mood, view.language),
         "mode": lambda view: view.mode,
         "detection": lambda view: detection_shown(view.detection, view.language),
         "monologue": lambda view: view.monologue,
-        "task": _asked,
+        "task": _given_with_the_call,
         # What changes each call.
-        "parent": _asked,
-        "parents": _asked,
-        "candidates": _asked,
+        "parent": _given_with_the_call,
+        "parents": _given_with_the_call,
+        "candidates": _given_with_the_call,
         "reply": lambda view: view.draft,
     }
 )
@@ -173,11 +213,6 @@ def material(**fields: Any) -> str:
 
 def chat(name: str, language: Language, /, **fields: Any) -> tuple[Message, Message]:
     """Return the two messages of a node's call: its instructions and its material.
-
-    Args:
-        name: name of the prompt.
-        language: language of the prompt, and so of the answer.
-        fields: the material, see `material`.
 
     Raises:
         ConfigError: when there is no such prompt.

@@ -3,7 +3,7 @@
 import ast
 import inspect
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from enum import Enum
@@ -26,6 +26,7 @@ __all__ = [
     "knob_paths",
     "known_names",
     "nearest_names",
+    "unknown_knob",
     "validate",
 ]
 
@@ -302,15 +303,29 @@ def _source(problem: ErrorDetails, sources: Mapping[str, str]) -> str:
     return f" (set by {found[-1]})" if found else ""
 
 
+def unknown_knob(name: str, model_cls: type[BaseModel], more: Sequence[str] = ()) -> str:
+    """Return the refusal of a knob that does not exist, with its replacement or the nearest names.
+
+    Args:
+        model_cls: its `cut_knobs`, where it has any, maps knobs of earlier versions to what
+            replaces them.
+        more: further names that may be meant.
+    """
+    cut: Mapping[str, str] = getattr(model_cls, "cut_knobs", {})
+    for path, replacement in cut.items():
+        if f".{path}".endswith(f".{name}"):
+            return f"the knob {path!r} was removed: {replacement}"
+    nearest = nearest_names(name, [*known_names(model_cls), *more])
+    hint = f"; did you mean {' or '.join(nearest)}?" if nearest else ""
+    return f"unknown knob {name!r}{hint}"
+
+
 def _message_of(model_cls: type[BaseModel], problem: ErrorDetails) -> str:
     # A wrong key of a mapping: its own name is the last part but this one.
     location = tuple(part for part in problem["loc"] if part != "[key]")
     path = ".".join(map(str, location))
     if problem["type"] == "extra_forbidden":
-        known = known_names(model_cls)
-        nearest = nearest_names(path, [*known, "extends"] if len(location) == 1 else known)
-        hint = f"; did you mean {' or '.join(nearest)}?" if nearest else ""
-        return f"unknown knob {path!r}{hint}"
+        return unknown_knob(path, model_cls, ["extends"] if len(location) == 1 else [])
     if problem["type"] == "missing":
         return f"{path} must be given"
     words = problem["msg"].removeprefix("Value error, ")

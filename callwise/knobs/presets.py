@@ -21,7 +21,7 @@ import yaml
 from pydantic import BaseModel
 
 from callwise.calls.errors import ConfigError, FormatError
-from callwise.knobs.knob_paths import KnobInfo, knob_paths, known_names, nearest_names
+from callwise.knobs.knob_paths import KnobInfo, knob_paths, nearest_names, unknown_knob
 
 __all__ = [
     "MAX_CHARS",
@@ -353,9 +353,7 @@ def whole_path(name: str, model_cls: type[BaseModel]) -> str:
     if candidates:
         meant = "could mean several knobs" if len(candidates) > 1 else "is the end of a knob's name"
         raise ConfigError(f"{name} {meant}: {', '.join(candidates)}")
-    nearest = nearest_names(name, known_names(model_cls))
-    hint = f"; did you mean {' or '.join(nearest)}?" if nearest else ""
-    raise ConfigError(f"unknown knob {name!r}{hint} (`callwise knobs` lists all)")
+    raise ConfigError(f"{unknown_knob(name, model_cls)} (`callwise knobs` lists all)")
 
 
 def _set(data: dict[str, Any], path: str, value: Any) -> None:

@@ -1,4 +1,4 @@
-"""Answer forms of the search's calls, and what the search is told of them.
+"""Answer forms of the search's calls, and their reading as the search's answers.
 
 A bad candidate is left out by the reader of answers and costs none of the others. An answer
 without any usable candidate is asked again. A score that cannot be read is missing, and is
@@ -8,20 +8,22 @@ with neither `verdicts` nor `ranking`. `ranking` is not asked for, and so is in 
 Some models rank all the same, and then it is read.
 
 A judge sees candidates under labels that are a digest of the call: an id or a strategy tag
-could show the judge who wrote what, and when, and a label that can be guessed could be named
-by a candidate or a user, who would then write a verdict of their own.
+could show the judge a candidate's origin and age, and a label that can be guessed could be named
+in a candidate or by a user, which would then pass for a verdict.
 """
 
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Annotated, Any, ClassVar
 
 import orjson
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
-from callwise.calls.errors import CallError, CallRefused
+from callwise.calls.errors import CallError, CallRefused, ConfigError
 from callwise.calls.payload import well_formed
 from callwise.calls.reply import Reply
 from lats.actions import Action, JudgeList
@@ -37,19 +39,22 @@ from lats.answers import (
 )
 from lats.logprob_scores import JsonPath, expected_scores, numbers_at
 from lats.search_tree import SearchTree
-from nodes.answer import AnswerForm
-from nodes.search_material import SearchMaterial
+from nodes.prompt import words
+from nodes.question import AnswerForm, FilledText
+from nodes.records import Language
 
 __all__ = [
     "MAX_DETAIL_CHARS",
     "MAX_GOAL_CHARS",
     "MAX_REASON_CHARS",
+    "RUBRICS",
     "AssistantCheck",
     "CandidateSet",
     "CharacterEntry",
     "CharacterVerdicts",
     "FitEntry",
     "FitVerdicts",
+    "JudgeRubric",
     "Judgement",
     "ListEntry",
     "ListVerdicts",
@@ -62,6 +67,7 @@ __all__ = [
     "answer_to",
     "candidate_labels",
     "labels_shown",
+    "rubric_called",
     "verdicts_of",
 ]
 
@@ -70,35 +76,22 @@ Score = Annotated[float | None, Field(ge=0.0, le=1.0)]
 """In [0, 1], or null where the judge cannot say. Missing is missing: never 0, never average."""
 
 
-def _not_blank(text: str) -> str:
-    if not text.strip():
-        raise ValueError("must not be blank")
-    return text
-
-
-_WholeReply = Annotated[str, Field(min_length=1), AfterValidator(_not_blank)]
-
-
-class RootPlan(AnswerForm):
-    """The answer to the root plan: what the reply is to reach, and a first reply."""
-
-    goal: str = ""
-    """What the reply is to reach, in one sentence."""
+class Variant(AnswerForm):
+    """One variant of a reply."""
 
     strategy_tag: str = ""
-    """A few words for what the reply tries."""
-
-    reply: _WholeReply
-
+    """A few words for the reply's strategy."""
+    reply: FilledText
     bubbles: list[str] = Field(default_factory=list)
     """The same reply cut into chat bubbles; empty where the model left that to the rules."""
 
 
-class Variant(AnswerForm):
-    """One variant of a reply; its fields are those of `RootPlan`."""
+class RootPlan(AnswerForm):
+    """The answer to the root plan: a goal and a first reply; see `Variant`."""
 
+    goal: str = ""
     strategy_tag: str = ""
-    reply: _WholeReply
+    reply: FilledText
     bubbles: list[str] = Field(default_factory=list)
 
 
@@ -109,20 +102,18 @@ class Variants(AnswerForm):
 
 
 class CandidateSet(AnswerForm):
-    """The answer to a generation: what the reply is to reach, and ways to reach it."""
+    """The answer to a generation: one goal, and replies to reach it."""
 
     goal: str = ""
-    """What every one of them is to reach, in one sentence."""
-
     candidates: Annotated[tuple[Variant, ...], Field(min_length=1)]
 
 
 class Judgement(AnswerForm):
-    """The answer of a judge: what it thinks, then scores of one reply."""
+    """The answer of a judge: its reason, then scores of one reply."""
 
     reason: str = ""
     score: Score
-    """How good it is, all in all. An answer that leaves it out is asked again."""
+    """The overall score. An answer that leaves it out is asked again."""
     plan_alignment: Score = None
     persona: Score = None
     relationship_fit: Score = None
@@ -132,7 +123,7 @@ class Judgement(AnswerForm):
 
 
 class AssistantCheck(AnswerForm):
-    """The answer of an assistant check: how much a reply sounds like an assistant."""
+    """The answer of an assistant check: a score of how much a reply sounds like an assistant."""
 
     reason: str = ""
     assistantness: Score
@@ -147,7 +138,7 @@ def _reason(text: str) -> str:
 
 
 def _entries(raw: Any) -> Any:
-    """Return a list with an empty entry for what is none.
+    """Return a list with an empty entry in place of every value that is none.
 
     Entries keep their places, so that a path into the answer's text finds them again.
     """
@@ -157,7 +148,7 @@ def _entries(raw: Any) -> Any:
 
 
 def _labels(raw: Any) -> Any:
-    """Return the texts of a ranking; what is no text names no candidate."""
+    """Return the texts of a ranking; other values become blank."""
     labels = raw if isinstance(raw, list | tuple) else ()
     return [label if isinstance(label, str) else "" for label in labels]
 
@@ -168,16 +159,14 @@ def _id(raw: Any) -> Any:
 
 
 class ListEntry(AnswerForm):
-    """What a judge said of one candidate of a list."""
+    """A judge's entry on one candidate of a list."""
 
     id: Annotated[str, BeforeValidator(_id)] = ""
     """The candidate's label, as it was shown."""
-
     reason: Annotated[str, AfterValidator(_reason)] = ""
-    """What decides, in a few words. It stands before the scores, so that they follow from it."""
-
+    """It comes before the scores, so that they follow from it."""
     score: Score = None
-    """How good it is, all in all."""
+    """The overall score."""
 
 
 class OverallEntry(ListEntry):
@@ -211,11 +200,7 @@ class ListVerdicts(AnswerForm):
     """Base of the answers: entries in any order, more or fewer than candidates were shown."""
 
     entry: ClassVar[type[ListEntry]] = ListEntry
-    """The form of an entry."""
-
     verdicts: Annotated[tuple[ListEntry, ...], BeforeValidator(_entries)]
-    """An entry a candidate."""
-
     ranking: SkipJsonSchema[Annotated[tuple[str, ...], BeforeValidator(_labels)]] = ()
     """Labels from best to worst, where the judge ranked."""
 
@@ -248,8 +233,58 @@ class FitVerdicts(ListVerdicts):
     verdicts: Annotated[tuple[FitEntry, ...], BeforeValidator(_entries)]
 
 
+@dataclass(frozen=True, slots=True)
+class JudgeRubric:
+    """One way to judge candidates; its texts are in `words/rubrics.yaml`."""
+
+    name: str
+    answer: type[ListVerdicts]
+
+    @property
+    def attributes(self) -> tuple[str, ...]:
+        """Names of the sub-scores, in the order in which they are asked for."""
+        asked = self.answer.entry.model_fields
+        return tuple(name for name in asked if name not in ListEntry.model_fields)
+
+    def text(self, language: Language) -> str:
+        """Return the instructions of this rubric."""
+        space, stop = ("", "。") if language == "zh" else (" ", ".")
+        emphasis = words("rubrics")["emphasis"][language][self.name]
+        return f"{emphasis}{space}{self.sub_scores(language)}{stop}"
+
+    def sub_scores(self, language: Language) -> str:
+        """Return the sub-scores that are asked for, and the meaning of each."""
+        opening, closing, joint = ("（", "）", "、") if language == "zh" else (" (", ")", ", ")
+        meanings = words("rubrics")["meanings"][language]
+        return joint.join(f"{name}{opening}{meanings[name]}{closing}" for name in self.attributes)
+
+
+RUBRICS: Mapping[str, JudgeRubric] = MappingProxyType(
+    {
+        "overall": JudgeRubric("overall", OverallVerdicts),
+        "character": JudgeRubric("character", CharacterVerdicts),
+        "fit": JudgeRubric("fit", FitVerdicts),
+    }
+)
+"""All rubrics by name. Passes that alternate between rubrics have different biases rather than the
+same one again; so each rubric has its own instructions. `overall` asks for every attribute."""
+
+
+def rubric_called(name: str) -> JudgeRubric:
+    """Return a rubric.
+
+    Raises:
+        ConfigError: when there is none of this name.
+    """
+    if name not in RUBRICS:
+        raise ConfigError(
+            f"search.rubrics: there is no rubric {name!r}; there are {', '.join(sorted(RUBRICS))}"
+        )
+    return RUBRICS[name]
+
+
 _LETTERS, _DIGITS = "bcdfghjkmnpqrstvwxyz", "23456789"
-"""What labels are made of. No vowels, so that none is a word, and no two of them alike."""
+"""The characters of labels. No vowels, so that none is a word, and no two of them alike."""
 
 MAX_LABELS = 10_000
 """Labels that are tried before one may be in a text: more than there are different ones."""
@@ -262,7 +297,7 @@ def candidate_labels(replies: Sequence[str], *call: str) -> tuple[str, ...]:
 
     Args:
         replies: the candidates, in the order in which a judge sees them.
-        call: what distinguishes this call from others; the same gives the same labels.
+        call: texts that distinguish this call from others; equal ones give equal labels.
     """
     texts = [well_formed(text) for text in (*replies, *call)]
     seed = orjson.dumps([len(replies), *texts])
@@ -281,15 +316,14 @@ def candidate_labels(replies: Sequence[str], *call: str) -> tuple[str, ...]:
 def verdicts_of(
     node_ids: Sequence[NodeId], labels: Sequence[str], answer: ListVerdicts, reply: Reply
 ) -> Verdicts:
-    """Return what a judge said of a list.
+    """Return a judge's answer to a list as verdicts by candidate.
 
-    Entries are told by their labels, never by their places. A label that was not shown is
-    ignored; of several entries with one label the first counts; what has no entry is missing.
+    Entries are matched by their labels, never by their places. A label that was not shown is
+    ignored; of several entries with one label the first counts; a candidate without an entry
+    has no verdict.
 
     Args:
         node_ids: the candidates in the order in which they were shown.
-        labels: of each of them.
-        answer: what the judge answered.
         reply: the same answer as text. Where it has log-probabilities, a score becomes
             its mean over what might have been written in its place.
     """
@@ -311,7 +345,7 @@ def _label(raw: str) -> str:
 
 
 def _means(reply: Reply) -> Mapping[JsonPath, tuple[float, float]]:
-    """Return by path the number that was written and the mean of what it might have been."""
+    """Return by path the number that was written and its mean by the log-probabilities."""
     if not any(token.alternatives for token in reply.token_logprobs):
         return {}
     tokens = [(token.token, token.alternatives) for token in reply.token_logprobs]
@@ -346,16 +380,16 @@ MAX_GOAL_CHARS = 300
 """Longest goal of a set that is kept with its candidates, in characters. Longer ones are cut."""
 
 MAX_DETAIL_CHARS = 200
-"""Longest account of a failure that a search keeps, in characters."""
+"""Longest description of a failure that a search keeps, in characters."""
 
 
-def labels_shown(action: JudgeList, tree: SearchTree, material: SearchMaterial) -> tuple[str, ...]:
+def labels_shown(action: JudgeList, tree: SearchTree, user_text: str) -> tuple[str, ...]:
     """Return the labels under which a judge sees the candidates of a list, in their order.
 
     Two calls with one order have the same, so that they are one prompt.
     """
     replies = [tree.nodes[node_id].draft.reply for node_id in action.node_ids]
-    return candidate_labels(replies, material.user_text, action.rubric)
+    return candidate_labels(replies, user_text, action.rubric)
 
 
 def _draft(answer: RootPlan | Variant, *, goal: str | None = None) -> Draft:
@@ -371,18 +405,9 @@ def _verdict_of(answer: Judgement | AssistantCheck) -> Verdict:
 
 
 def answer_to(
-    action: Action,
-    answer: Reply | CallError,
-    tree: SearchTree,
-    material: SearchMaterial,
+    action: Action, answer: Reply | CallError, tree: SearchTree, user_text: str
 ) -> ActionAnswer:
-    """Return what the search is told of a call's end.
-
-    Args:
-        action: what the search wanted.
-        answer: what became of its call.
-        tree: the search's tree, as for `call_for`.
-        material: of this turn.
+    """Return the end of a call as the search reads it.
 
     Raises:
         CallError: when going on makes no sense (`is_fatal`).
@@ -404,7 +429,7 @@ def answer_to(
         case Judgement() | AssistantCheck() as said if isinstance(action, JudgeList):
             return Verdicts({action.node_ids[0]: _verdict_of(said)})
         case ListVerdicts() as verdicts if isinstance(action, JudgeList):
-            labels = labels_shown(action, tree, material)
+            labels = labels_shown(action, tree, user_text)
             return verdicts_of(action.node_ids, labels, verdicts, answer)
         case other:
             raise TypeError(f"expected a parsed answer of the search, got {type(other).__name__}")

@@ -95,7 +95,7 @@ async def test_the_stage_sets_the_search_as_planned(
     stage: str, asked: int, answer: Any, gates_shut: Any, tmp_path: Path
 ) -> None:
     """Once two people know each other, or drift apart, the plan's staged default holds."""
-    standing = RelationState(relationship=Relationship(stage=stage))
+    relation = RelationState(relationship=Relationship(stage=stage))
     with SqliteBackend(tmp_path / "memory.sqlite") as store:
         await ConversationMemory(store).commit(
             TurnCommit(
@@ -105,7 +105,7 @@ async def test_the_stage_sets_the_search_as_planned(
                 user_text="Hi.",
                 reply="Hi.",
                 expected_version=0,
-                relationship=standing.model_dump(mode="json"),
+                relationship=relation.model_dump(mode="json"),
             )
         )
     # Of seed 0 the model repeats itself, and the search is exhausted a rollout early.

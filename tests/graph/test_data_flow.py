@@ -8,8 +8,8 @@ import pytest
 
 from callwise.budget.scope import ScopeKind
 from graph.app import app
-from graph.context import TurnContext
-from graph.order import NODES, predecessors
+from graph.drivers import NODES, predecessors
+from graph.engine import TurnContext
 from graph.settings import FuseKnobs
 from graph.state import TurnState
 from graph.steps import STEPS

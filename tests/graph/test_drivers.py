@@ -12,8 +12,8 @@ from callwise.budget.budgeter import Budgeter
 from callwise.memory import Identity
 from callwise.recordings.app_protocol import TurnInput
 from graph.app import app
-from graph.context import TurnContext
 from graph.drivers import _node, build_graph
+from graph.engine import TurnContext
 from graph.state import TurnState, collect_degraded
 from nodes.records import Mode, Persona
 

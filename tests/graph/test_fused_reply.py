@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from graph.app import app
-from graph.context import TurnContext
+from graph.engine import TurnContext
 from graph.state import TurnState
 from graph.steps import NO_SEARCH, STEPS, _summary_of_no_search
 from nodes.bubbles import split_bubbles

@@ -13,11 +13,11 @@ from callwise.calls.errors import ConfigError
 from graph.app import app
 from graph.fusing import (
     Fusion,
+    calls_at_start,
     fusing_as_set,
     fusing_for,
     is_limited,
     needed_calls,
-    room_at_start,
     steps_down,
 )
 from graph.settings import BudgetKnobs, FuseKnobs, MemoryKnobs, PipelineSettings, ProcessorKnobs
@@ -44,6 +44,14 @@ SETTINGS = st.builds(
     ),
 )
 
+
+def _form(fusing: Fusion) -> str:
+    """Return how the calls before the search are asked: by what is fused of them."""
+    if fusing.reply:
+        return "instant"
+    return "fused" if fusing.thinking else "separate"
+
+
 RANKS = {"separate": 0, "fused": 1, "instant": 2}
 
 WINDING = PipelineSettings(fuse=FuseKnobs(wind_down=True))
@@ -67,9 +75,9 @@ def _what(fusing: Fusion) -> list[str]:
     ],
 )
 def test_it_gives_way_step_by_step(calls_left: int | None, form: str, what: list[str]) -> None:
-    """Nine calls hold everything and the least search, four a fused turn, two an instant one."""
+    """Nine calls suffice for a turn with the least search, four where fused, two where instant."""
     fusing = fusing_for(WINDING, calls_left)
-    assert (fusing.form, _what(fusing)) == (form, what)
+    assert (_form(fusing), _what(fusing)) == (form, what)
 
 
 def test_it_says_why() -> None:
@@ -148,12 +156,12 @@ def test_winding_down_only_ever_fuses(settings: PipelineSettings, calls_left: in
 
 @given(SETTINGS)
 def test_fewer_calls_never_fuse_less(settings: PipelineSettings) -> None:
-    """As the room shrinks the form only goes one way, and it is the least that fits."""
+    """As fewer calls are left, no less is fused, and no more than needed."""
     forms = [fusing_for(settings, left) for left in range(30, -1, -1)]
     for more, less in pairwise(forms):
-        assert RANKS[less.form] >= RANKS[more.form]
+        assert RANKS[_form(less)] >= RANKS[_form(more)]
     for left, fusing in zip(range(30, -1, -1), forms, strict=True):
-        if fusing.form != "instant" and settings.fuse.wind_down:
+        if not fusing.reply and settings.fuse.wind_down:
             assert needed_calls(settings, fusing, search_calls=2) <= left
 
 
@@ -171,8 +179,8 @@ def test_the_room_at_the_start_is_the_tightest_limit() -> None:
     budget = BudgetKnobs(
         run=Limits(max_calls=50), conversation=Limits(max_requests=9), turn=Limits(max_calls=12)
     )
-    assert room_at_start(PipelineSettings(budget=budget)) == 9
-    assert room_at_start(PipelineSettings(budget=BudgetKnobs(turn=Limits(max_tokens=9)))) is None
+    assert calls_at_start(PipelineSettings(budget=budget)) == 9
+    assert calls_at_start(PipelineSettings(budget=BudgetKnobs(turn=Limits(max_tokens=9)))) is None
 
 
 @pytest.mark.parametrize("knobs", [{"reply": True}, {"reply": True, "bookkeeping": True}])

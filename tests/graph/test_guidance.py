@@ -1,4 +1,4 @@
-"""What one turn's search learned to mind reaches the next turn, and is forgotten in time."""
+"""Guidelines of one turn's search reach the next turn, and expire."""
 
 import asyncio
 from collections.abc import Sequence
@@ -9,8 +9,7 @@ from callwise.recordings.app_protocol import TurnInput
 from graph.app import app
 
 HARD_TO_PLEASE = (
-    "search.reflection.bar=0.95",
-    "search.reflection.min_failures=1",
+    "search.attribute_weights={score: 1, assistantness: 1}",  # no candidate sounds like one
     "search.early_exit.enabled=false",
 )
 LEARNS_NOTHING = ("search.reflection.enabled=false", "search.early_exit.enabled=false")
@@ -30,7 +29,7 @@ def _minded(folder: Path, overrides: Sequence[str], preset: str = "balanced") ->
 
 
 def test_a_guideline_outlives_the_session_that_made_it(tmp_path: Path) -> None:
-    """It stands in memory, a turn older each time, and is gone when its time is over."""
+    """Memory keeps it, a turn older each time, until its time is over."""
     made = _minded(tmp_path, HARD_TO_PLEASE)
     assert made
     assert {each["ttl_turns"] for each in made} == {2}
@@ -40,7 +39,7 @@ def test_a_guideline_outlives_the_session_that_made_it(tmp_path: Path) -> None:
 
 
 def test_a_turn_without_a_search_lets_them_age_all_the_same(tmp_path: Path) -> None:
-    """A fused reply asks no search; what it should mind is a turn older after it."""
+    """A fused reply asks no search; guidelines are a turn older after it."""
     made = _minded(tmp_path, HARD_TO_PLEASE)
     assert _minded(tmp_path, (), preset="instant") == []  # it says nothing of a search
     assert _minded(tmp_path, LEARNS_NOTHING) == []

@@ -23,9 +23,8 @@ from callwise.recordings.app_protocol import TurnInput, TurnResult
 from callwise.recordings.replay_run import replay_conversations
 from callwise.recordings.run_folder import RunFolder
 from graph.app import app
-from graph.context import TurnContext
 from graph.drivers import build_graph
-from graph.engine import endpoints_of, make_engine
+from graph.engine import TurnContext, endpoints_of, make_engine
 from graph.langgraph_app import thread_graph
 from graph.session import ReplySession
 

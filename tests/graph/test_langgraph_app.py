@@ -38,7 +38,10 @@ async def test_a_thread_goes_on_without_a_session(
 ) -> None:
     """A server that only runs nodes gets a turn 0, then a turn 1, on one thread."""
     graph = thread_graph(
-        served, overlap=served.overlap, fuse=served.fuse, checkpointer=InMemorySaver()
+        served,
+        overlap=served.settings.overlap,
+        fuse=served.settings.fuse,
+        checkpointer=InMemorySaver(),
     )
     config: Any = {"configurable": {"thread_id": "t"}}
     first = await graph.ainvoke({"user_text": "I lost my job.", "user_id": "ann"}, config)
@@ -58,7 +61,10 @@ async def test_a_thread_goes_on_without_a_session(
 async def test_threads_side_by_side_do_not_meet(served: GraphServerContext) -> None:
     """Threads that name neither conversation nor user are each their own."""
     graph = thread_graph(
-        served, overlap=served.overlap, fuse=served.fuse, checkpointer=InMemorySaver()
+        served,
+        overlap=served.settings.overlap,
+        fuse=served.settings.fuse,
+        checkpointer=InMemorySaver(),
     )
 
     async def two_turns(number: int) -> list[dict[str, Any]]:
@@ -75,7 +81,7 @@ async def test_threads_side_by_side_do_not_meet(served: GraphServerContext) -> N
 
 async def test_runs_without_a_thread_are_each_their_own(served: GraphServerContext) -> None:
     """A stateless run is a conversation of one turn, whoever ran before."""
-    graph = thread_graph(served, overlap=served.overlap, fuse=served.fuse)
+    graph = thread_graph(served, overlap=served.settings.overlap, fuse=served.settings.fuse)
     states = await asyncio.gather(
         *(graph.ainvoke({"user_text": "Hello."}, {"run_id": uuid4()}) for _ in range(3))
     )
@@ -98,7 +104,10 @@ async def served_graph(tmp_path: Path) -> AsyncIterator[Any]:
     """Give the graph as a server runs it, with checkpoints in memory."""
     async with aclosing(GraphServerContext("instant", tmp_path)) as served:
         yield thread_graph(
-            served, overlap=served.overlap, fuse=served.fuse, checkpointer=InMemorySaver()
+            served,
+            overlap=served.settings.overlap,
+            fuse=served.settings.fuse,
+            checkpointer=InMemorySaver(),
         )
 
 

@@ -1,14 +1,15 @@
-"""What the calls that can bring a reply see of the state."""
+"""Material of the calls that can bring a reply."""
 
 import json
 
+import orjson
+
 from graph.state import TurnState
 from nodes.fused_calls import FUSED_REPLY, FUSED_THINKING
-from nodes.phrases import mood_phrase, style_phrase
 from nodes.records import Detection, MemoryLine, Mode, Mood, Relationship, ResponsePlan, Stage
-from nodes.search.action_calls import writing_fields
-from nodes.search_material import SearchMaterial
+from nodes.search.action_calls import SearchMaterial, writing_fields
 from nodes.style import choose_style
+from nodes.turn import phrase_of
 
 STATE = TurnState(
     user_text="Is it far?",
@@ -24,22 +25,22 @@ STATE = TurnState(
 def test_the_search_sees_plan_memories_and_stage() -> None:
     """All that is in the state before it."""
     fields = writing_fields(SearchMaterial(STATE))
-    assert json.loads(fields["task"]["plan"].json_bytes)["goals"] == ["Say how far it is"]
+    assert orjson.loads(orjson.dumps(fields["task"]["plan"]))["goals"] == ["Say how far it is"]
     assert (fields["stage"], fields["mode"]) == (Stage.BONDING, Mode.GUARDED)
-    assert json.loads(fields["memories"].json_bytes) == [{"user": "She walks a lot."}]
+    assert orjson.loads(orjson.dumps(fields["memories"])) == [{"user": "She walks a lot."}]
 
 
 def test_fused_calls_see_mood_and_mode_as_they_were() -> None:
     """And the one that replies the style that follows from them, before anything is detected."""
     for question in (FUSED_THINKING, FUSED_REPLY):
         shown = json.loads(question.call(STATE).messages[1].content)
-        assert (shown["mood"], shown["mode"]) == (mood_phrase(STATE.mood, "en"), "guarded")
+        assert (shown["mood"], shown["mode"]) == (phrase_of("mood", STATE.mood, "en"), "guarded")
     style = choose_style(STATE.relationship, STATE.mood, Mode.GUARDED, Detection())
-    assert shown["task"]["style"] == style_phrase(style, "en")
+    assert shown["task"]["style"] == phrase_of("style", style, "en")
 
 
 def test_memories_are_for_the_reply() -> None:
-    """Without a reply to write they are retrieved beside the call, and may not be there yet."""
+    """Without a reply to write they are retrieved during the call, and may not be there yet."""
     assert "memories" not in FUSED_THINKING.fields
     shown = json.loads(FUSED_REPLY.call(STATE).messages[1].content)
     assert shown["memories"] == [{"user": "She walks a lot."}]

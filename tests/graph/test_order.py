@@ -4,8 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from graph.drivers import build_graph
-from graph.order import NODES, predecessors
+from graph.drivers import NODES, build_graph, predecessors
 from graph.settings import FuseKnobs
 from graph.steps import STEPS
 

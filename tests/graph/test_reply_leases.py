@@ -1,4 +1,4 @@
-"""What a turn holds back: the reply's call, then the bookkeeping's."""
+"""Leases of a turn: the reply's call, then the bookkeeping's."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -13,13 +13,7 @@ from callwise.memory import Identity
 from graph.app import app
 from graph.engine import Engine
 from graph.fusing import Fusion
-from graph.reply_leases import (
-    calls_left,
-    held_reply_calls,
-    hold_again,
-    hold_bookkeeping,
-    hold_reply,
-)
+from graph.reply_leases import calls_left, held_reply_calls, hold_again, hold_leases
 from graph.state import TurnState
 from nodes.question import BOOKKEEPING_LEASE
 from nodes.search.action_calls import REPLY_LEASE
@@ -82,8 +76,7 @@ async def test_a_turn_holds_what_its_form_needs(
 ) -> None:
     """The reply first; the bookkeeping's calls where the notes and a judge still fit."""
     async with open_turn(f"budget.turn.max_calls={max_calls}") as (engine, scope):
-        hold_reply(engine, scope, STATE, fusing)
-        hold_bookkeeping(scope, fusing)
+        hold_leases(engine, scope, STATE, fusing)
         assert _held(scope) == held
         assert held_reply_calls(scope) == held.get(REPLY_LEASE, 0)
         assert calls_left(scope) == max_calls - sum(held.values())
@@ -92,8 +85,7 @@ async def test_a_turn_holds_what_its_form_needs(
 async def test_nothing_is_held_where_nothing_is_limited(open_turn: OpenTurn) -> None:
     """There would be nothing to hold it back from."""
     async with open_turn() as (engine, scope):
-        hold_reply(engine, scope, STATE, INSTANT)
-        hold_bookkeeping(scope, INSTANT)
+        hold_leases(engine, scope, STATE, INSTANT)
         assert scope.scope_limits.leases() == ()
 
 
@@ -103,18 +95,17 @@ async def test_the_call_that_replies_holds_its_own_size(open_turn: OpenTurn) -> 
     for fusing in (APART, INSTANT):
         knobs = ("budget.turn.max_tokens=50000", "search.policy=listwise")
         async with open_turn(*knobs) as (engine, scope):
-            hold_reply(engine, scope, STATE, fusing)
+            hold_leases(engine, scope, STATE, fusing)
             (lease,) = scope.scope_limits.leases()
             held.append(lease.tokens)
     assert held[0] > held[1]
 
 
-async def test_the_search_gets_its_call_before_the_books(open_turn: OpenTurn) -> None:
+async def test_the_search_gets_its_call_before_the_bookkeeping(open_turn: OpenTurn) -> None:
     """After a fused call without a reply: what is left goes to the first draft."""
     state = STATE.model_copy(update={"fusing": INSTANT})
     async with open_turn("budget.turn.max_calls=2") as (engine, scope):
-        hold_reply(engine, scope, state, INSTANT)
-        hold_bookkeeping(scope, INSTANT)
+        hold_leases(engine, scope, state, INSTANT)
         fused_call = Reservation(scope.scope_limits.quotas(Role.MAIN))
         scope.scope_limits.draw(REPLY_LEASE, fused_call)
         fused_call.take(Amounts(calls=1, requests=1))

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,8 +23,9 @@ from callwise.shipped import configs_folder
 from graph.app import app
 from graph.drivers import build_graph
 from graph.engine import endpoints_of, make_engine
+from graph.pipeline_llm import sampled
 from graph.session import ReplySession
-from graph.settings import SAMPLING_PURPOSES, PipelineSettings, SamplingKnobs, sampled
+from graph.settings import SAMPLING_PURPOSES, PipelineSettings, SamplingKnobs
 
 
 def _knobs(*overrides: str) -> PipelineSettings:
@@ -72,7 +74,7 @@ def test_reasoning_effort_may_be_the_word_none() -> None:
     assert sampled(asked, nothing).sampling.reasoning_effort is None
 
 
-def test_resamples_have_seeds_of_their_own() -> None:
+def test_resamples_have_different_seeds() -> None:
     """Otherwise an endpoint that honours them would answer each alike."""
     knobs = {"default": SamplingKnobs(seed=5)}
     seeds = [
@@ -248,3 +250,17 @@ def test_the_environment_sets_knobs_of_a_run(
         ConfigError, match=r"expand\.temperature was 0\.8 and is now not set\. Choose"
     ):
         _replay(tmp_path / "run", "search.rollouts=0")
+
+
+@pytest.mark.parametrize("name", PipelineSettings.cut_knobs)
+def test_a_cut_knob_is_refused_with_its_replacement(name: str) -> None:
+    """As an override, by its end, and in a preset's data."""
+    replacement = re.escape(PipelineSettings.cut_knobs[name])
+    with pytest.raises(ConfigError, match=f"{name}' was removed: {replacement}"):
+        app.settings("classic", {name: 1})
+    *groups, leaf = name.split(".")
+    data: Any = {leaf: 1}
+    for group in reversed(groups):
+        data = {group: data}
+    with pytest.raises(ConfigError, match=f"{name}' was removed: {replacement}"):
+        validate(PipelineSettings, data)

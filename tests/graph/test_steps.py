@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from graph.app import app
-from graph.context import TurnContext
+from graph.engine import TurnContext
 from graph.state import TurnState
 from graph.steps import STEPS
 from nodes.prompt import prompt

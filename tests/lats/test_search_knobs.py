@@ -19,7 +19,6 @@ from lats.search_plan import plan_search
         {"early_exit": {"min_score": 0.5}},
         {"rollouts": -1},
         {"expand_k": 0},
-        {"assistant_check_max_concurrency": 5},
         {"max_top_ups": 2},
         {"exploration": float("nan")},
         {"policy": "greedy"},

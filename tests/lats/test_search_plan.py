@@ -27,7 +27,6 @@ KNOBS = st.builds(
     prefetch=st.booleans(),
     rejudge_final=st.booleans(),
     assistant_check_top_n=st.integers(0, 6),
-    assistant_check_max_concurrency=st.integers(1, 4),
     max_top_ups=st.integers(0, 1),
     max_calls=st.none() | st.integers(0, 25),
     seed=st.integers(0, 9),

@@ -11,7 +11,13 @@ from callwise.calls.errors import InvalidAnswer
 from callwise.calls.schema import MAX_LEVELS, response_schema, schema_format, schema_prompt
 from callwise.calls.structured import parse_answer, read_answer
 from callwise.simulator import SimulatedModel, SimulatedSettings
-from nodes.answer import (
+from nodes.detection import DetectionAnswer
+from nodes.evolver import EvolverAnswer
+from nodes.fused_calls import BookkeepingAnswer, ReplyingAnswer, ThinkingAnswer
+from nodes.inner_monologue import MonologueAnswer
+from nodes.memory_manager import MemoryAnswer
+from nodes.processor import HumanizeAnswer
+from nodes.question import (
     MAX_TEXT_CHARS,
     MAX_TEXTS,
     AnswerForm,
@@ -21,16 +27,16 @@ from nodes.answer import (
     Texts,
     UnitScore,
 )
-from nodes.detection import DetectionAnswer
-from nodes.evolver import EvolverAnswer
-from nodes.fused_calls import BookkeepingAnswer, ReplyingAnswer, ThinkingAnswer
-from nodes.inner_monologue import MonologueAnswer
-from nodes.memory_manager import MemoryAnswer
-from nodes.processor import HumanizeAnswer
 from nodes.reasoner import ReasonerAnswer
 from nodes.records import Signal
-from nodes.search.action_answers import AssistantCheck, CandidateSet, Judgement, RootPlan, Variants
-from nodes.search.judge_rubrics import RUBRICS
+from nodes.search.action_answers import (
+    RUBRICS,
+    AssistantCheck,
+    CandidateSet,
+    Judgement,
+    RootPlan,
+    Variants,
+)
 
 FORMS = (
     DetectionAnswer,

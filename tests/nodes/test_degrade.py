@@ -1,8 +1,10 @@
 """Going on without a model."""
 
+from dataclasses import replace
+
 import pytest
 
-from callwise.calls import Call, CallRefused, Message, Purpose, Reply, Role
+from callwise.calls import CallRefused, Purpose, Reply
 from callwise.calls.errors import (
     AuthFailed,
     CallTimeout,
@@ -15,22 +17,21 @@ from callwise.calls.errors import (
     ServerFailed,
 )
 from callwise.testing.fakes import ScriptedLLM
-from nodes.inner_monologue import MonologueAnswer
-from nodes.question import MAX_DETAIL_CHARS, ask_or, degradation_of
+from nodes.inner_monologue import MONOLOGUE
+from nodes.question import MAX_DETAIL_CHARS, degradation_of
+from nodes.turn import TurnView
 
-CALL = Call(Role.MAIN, Purpose.MONOLOGUE, (Message("user", "{}"),), response_model=MonologueAnswer)
+QUESTION = replace(
+    MONOLOGUE,
+    node="n",
+    convert=lambda answer, _view: answer.thought,
+    fallback=lambda _view: "rules",
+)
 
 
 async def ask(answer, **options):
-    """Ask the one call with a script, the rules saying "rules"."""
-    return await ask_or(
-        ScriptedLLM({Purpose.MONOLOGUE: answer}, **options),
-        CALL,
-        node="n",
-        answer=MonologueAnswer,
-        convert=lambda parsed: parsed.thought,
-        fallback=lambda: "rules",
-    )
+    """Ask with a script, and with "rules" as the fallback."""
+    return await QUESTION.ask(ScriptedLLM({Purpose.MONOLOGUE: answer}, **options), TurnView())
 
 
 async def test_an_answer_is_converted():
@@ -50,8 +51,8 @@ async def test_an_answer_is_converted():
         (ServerFailed("y" * 9999, status=500), "failed"),
     ],
 )
-async def test_the_rules_stand_in_and_say_why(error, reason):
-    """Each error that is not fatal names its reason, in bounded words."""
+async def test_the_rules_answer_and_the_reason_is_kept(error, reason):
+    """Each error that is not fatal names its reason, in bounded length."""
     result, degradation = await ask(error)
     assert result == "rules"
     assert (degradation.node, degradation.reason) == ("n", reason)
@@ -77,7 +78,7 @@ async def test_a_budget_that_has_run_out_is_survived():
     assert "max_calls=0" in degradation.detail
 
 
-async def test_an_asker_that_does_not_parse_is_a_programming_error():
+async def test_an_llm_that_does_not_parse_is_a_programming_error():
     """A broken contract is not taken for a bad answer."""
     with pytest.raises(TypeError, match="NoneType for MonologueAnswer"):
         await ask(Reply('{"thought": "hm"}'))
@@ -86,15 +87,10 @@ async def test_an_asker_that_does_not_parse_is_a_programming_error():
 async def test_a_converter_may_reject_an_answer():
     """An answer that fits its schema and cannot be used counts as invalid."""
 
-    def reject(parsed):
+    def reject(parsed, _view):
         raise InvalidAnswer("of no use", parsed.thought)
 
-    result, degradation = await ask_or(
-        ScriptedLLM({Purpose.MONOLOGUE: {"thought": "hm"}}),
-        CALL,
-        node="n",
-        answer=MonologueAnswer,
-        convert=reject,
-        fallback=lambda: 7,
-    )
+    question = replace(QUESTION, convert=reject, fallback=lambda _view: 7)
+    llm = ScriptedLLM({Purpose.MONOLOGUE: {"thought": "hm"}})
+    result, degradation = await question.ask(llm, TurnView())
     assert (result, degradation.reason) == (7, "invalid")

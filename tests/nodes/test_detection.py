@@ -21,7 +21,7 @@ ANSWER = {
 }
 
 
-async def run(asker, **changes):
+async def run(llm, **changes):
     """Detect in one turn, with the given fields of it changed."""
     fields = {
         "language": "en",
@@ -32,14 +32,14 @@ async def run(asker, **changes):
         "summary": "They met.",
         "version": 1,
     }
-    return await DETECTION.ask(asker, TurnView(**(fields | changes)))
+    return await DETECTION.ask(llm, TurnView(**(fields | changes)))
 
 
 async def test_it_asks_one_fast_call_with_the_material():
     """Role, purpose, response model and material are those of the design."""
-    asker = ScriptedLLM({Purpose.DETECT: ANSWER})
-    await run(asker)
-    (call,) = asker.calls
+    llm = ScriptedLLM({Purpose.DETECT: ANSWER})
+    await run(llm)
+    (call,) = llm.calls
     assert (call.role, call.purpose) == (Role.FAST, Purpose.DETECT)
     assert call.response_model is DetectionAnswer
     assert call.sampling.max_tokens is not None
@@ -85,6 +85,6 @@ async def test_rules_detect_when_the_budget_refuses():
 
 async def test_a_very_long_message_fits_the_prompt():
     """100,000 characters are clipped in the prompt."""
-    asker = ScriptedLLM({Purpose.DETECT: ANSWER})
-    await run(asker, user_text="长" * 100_000 + "\ud800")
-    assert len(asker.calls[0].messages[-1].content) < 20_000
+    llm = ScriptedLLM({Purpose.DETECT: ANSWER})
+    await run(llm, user_text="长" * 100_000 + "\ud800")
+    assert len(llm.calls[0].messages[-1].content) < 20_000

@@ -27,16 +27,15 @@ def _after(mood: Mood, detection: Detection = NOTHING, feeling: str = "") -> Moo
     return update_mood(mood, detection, Monologue(feeling=feeling), Relationship())
 
 
-@given(moods, detections, monologues, relationships, st.integers(0, 5))
+@given(moods, detections, monologues, relationships)
 def test_no_dimension_leaps(
     mood: Mood,
     detection: Detection,
     monologue: Monologue,
     relationship: Relationship,
-    elapsed_turns: int,
 ) -> None:
     """One turn never moves a dimension by more than the cap, and never out of its range."""
-    after = update_mood(mood, detection, monologue, relationship, elapsed_turns=elapsed_turns)
+    after = update_mood(mood, detection, monologue, relationship)
     for name in DIMENSIONS:
         assert abs(getattr(after, name) - getattr(mood, name)) <= MAX_STEP + 1e-4
     assert Mood.model_validate(after.model_dump()) == after
@@ -91,9 +90,3 @@ def test_the_monologue_names_a_feeling(feeling: str, sign: int) -> None:
 def test_urgency_makes_busy() -> None:
     """Busyness rises when the user is in a hurry."""
     assert _after(Mood(), Detection(signals=(Signal.URGENCY,))).busyness > 0.2
-
-
-def test_time_does_not_run_backwards() -> None:
-    """A negative number of turns is refused."""
-    with pytest.raises(ValueError, match="at least 0"):
-        update_mood(Mood(), Detection(), Monologue(), Relationship(), elapsed_turns=-1)

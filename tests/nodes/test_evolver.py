@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 
 from callwise.calls import Purpose, Role
 from callwise.testing.fakes import ScriptedLLM
-from nodes.evolver import DELTA_NAMES, EVOLVING, RelationshipDelta, evolve_by_rules
+from nodes.evolver import EVOLVING, MAX_RISES, RelationshipDelta, evolve_by_rules
 from nodes.records import Detection, Persona, Relationship, Signal
 from nodes.turn import TurnView
 
 
-async def run(asker, detection=Detection(signals=(Signal.GRATITUDE,))):  # noqa: B008 - frozen
+async def run(llm, detection=Detection(signals=(Signal.GRATITUDE,))):  # noqa: B008 - frozen
     """Judge one turn."""
     view = TurnView(
         language="en",
@@ -22,16 +22,16 @@ async def run(asker, detection=Detection(signals=(Signal.GRATITUDE,))):  # noqa:
         relationship=Relationship(trust=0.7),
         detection=detection,
     )
-    return await EVOLVING.ask(asker, view)
+    return await EVOLVING.ask(llm, view)
 
 
 async def test_it_asks_one_fast_call_about_the_whole_turn():
     """The model sees message and reply, and its deltas are clamped to [-1, 1]."""
-    asker = ScriptedLLM(
+    llm = ScriptedLLM(
         {Purpose.EVOLVE: {"reason": "Thanks.", "warmth_delta": 4, "trust_delta": -0.1}}
     )
-    assert await run(asker) == (RelationshipDelta(reason="Thanks.", warmth=1.0, trust=-0.1), None)
-    (call,) = asker.calls
+    assert await run(llm) == (RelationshipDelta(reason="Thanks.", warmth=1.0, trust=-0.1), None)
+    (call,) = llm.calls
     assert (call.role, call.purpose) == (Role.FAST, Purpose.EVOLVE)
     fields = json.loads(call.messages[-1].content)
     assert fields["chat"][-2:] == [{"user": "thanks!"}, {"agent": "any time"}]
@@ -54,7 +54,7 @@ def test_the_rules_know_good_from_bad():
     assert confided.closeness > 0.0 < confided.trust
     assert attacked.liking < -0.5 > attacked.warmth
     assert tricked.trust == -0.5
-    assert all(getattr(ordinary, name) == 0.0 for name in DELTA_NAMES)
+    assert all(getattr(ordinary, name) == 0.0 for name in MAX_RISES)
     assert ordinary.reason
 
 

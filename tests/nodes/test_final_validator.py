@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nodes.final_validator import _NEUTRAL_LINES, MIN_MAX_CHARS, ValidatedReply, validate_reply
+from nodes.final_validator import MIN_MAX_CHARS, ValidatedReply, validate_reply
+from nodes.prompt import words
 from nodes.records import Bubble, Persona
 
 LIN = Persona(name="Lin", background="runs a bookshop")
@@ -41,7 +42,7 @@ def test_bubbles_are_cut_anew_when_the_reply_changes() -> None:
 def test_nothing_left_is_a_neutral_line(text: str) -> None:
     """An empty reply is replaced, always by the same line, and said to be empty."""
     reply = _validated(text)
-    assert reply.text in _NEUTRAL_LINES["en"]
+    assert reply.text in words("rules")["neutral_lines"]["en"]
     assert reply.violations[-1] == "empty"
     assert reply == _validated(text)
 
@@ -49,7 +50,7 @@ def test_nothing_left_is_a_neutral_line(text: str) -> None:
 def test_the_neutral_line_is_in_the_conversations_language() -> None:
     """A Chinese conversation gets a Chinese line."""
     reply = validate_reply("", language="zh", persona=LIN)
-    assert reply.text in _NEUTRAL_LINES["zh"]
+    assert reply.text in words("rules")["neutral_lines"]["zh"]
 
 
 def test_blank_text_takes_the_bubbles() -> None:
@@ -77,7 +78,7 @@ def test_too_little_room_is_refused() -> None:
     """A limit that no neutral line fits in is a mistake of the caller's."""
     with pytest.raises(ValueError, match="at least 20"):
         _validated("Hello.", max_chars=MIN_MAX_CHARS - 1)
-    for lines in _NEUTRAL_LINES.values():
+    for lines in words("rules")["neutral_lines"].values():
         assert min(map(len, lines)) <= MIN_MAX_CHARS
 
 

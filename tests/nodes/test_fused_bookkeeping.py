@@ -9,7 +9,7 @@ from callwise.calls import Purpose, Role
 from callwise.calls.errors import ServerFailed
 from callwise.testing.fakes import ScriptedLLM
 from nodes.evolver import EvolverAnswer
-from nodes.fused_calls import BookkeepingAnswer, keep_books_at_once
+from nodes.fused_calls import FUSED_BOOKKEEPING, BookkeepingAnswer, ask_fused
 from nodes.memory_manager import MemoryAnswer, NoteAnswer
 from nodes.prompt import prompt
 from nodes.records import Detection, Persona, Relationship
@@ -24,8 +24,8 @@ MEMORY = {"summary": "They met.", "notes": NOTES}
 
 
 async def run(answer):
-    """Keep the books of one turn."""
-    asker = ScriptedLLM({Purpose.FUSE: answer})
+    """Do the bookkeeping of one turn."""
+    llm = ScriptedLLM({Purpose.FUSE: answer})
     view = TurnView(
         language="en",
         user_text="I am Lu Lin.",
@@ -35,18 +35,19 @@ async def run(answer):
         detection=Detection(context="An introduction."),
         summary="Nothing yet.",
     )
-    books = await keep_books_at_once(asker, view)
-    return books, asker
+    found, degradations = await ask_fused(llm, FUSED_BOOKKEEPING, view)
+    return found, degradations, llm
 
 
-async def test_one_fast_call_keeps_both_books():
+async def test_one_fast_call_does_all_the_bookkeeping():
     """The delta and the notes with proof come of one answer; a note without is counted."""
-    books, asker = await run({"movement": MOVEMENT, "memory": MEMORY})
-    assert books.delta.trust == 0.3
-    assert [note.text for note in books.memory.notes] == ["Her name is Lu Lin."]
-    assert (books.memory.dropped_notes, books.memory.dropped_reasons) == (1, ("not_verbatim",))
-    assert not books.degradations
-    (call,) = asker.calls
+    found, degradations, llm = await run({"movement": MOVEMENT, "memory": MEMORY})
+    assert found["evolver"].trust == 0.3
+    memory = found["memory_manager"]
+    assert [note.text for note in memory.notes] == ["Her name is Lu Lin."]
+    assert (memory.dropped_notes, memory.dropped_reasons) == (1, ("not_verbatim",))
+    assert not degradations
+    (call,) = llm.calls
     assert (call.role, call.purpose) == (Role.FAST, Purpose.FUSE)
     fields = json.loads(call.messages[-1].content)
     assert fields["detection"]["context"] == "An introduction."
@@ -59,20 +60,17 @@ async def test_one_fast_call_keeps_both_books():
     [({"movement": MOVEMENT}, "memory_manager"), ({"memory": MEMORY}, "evolver")],
 )
 async def test_a_part_without_use_is_left_to_its_node(answer, node):
-    """The other one stands."""
-    books, _ = await run(answer)
-    assert (books.delta is None, books.memory is None) == (
-        node == "evolver",
-        node == "memory_manager",
-    )
-    assert [row.node for row in books.degradations] == [node]
+    """The other one is used."""
+    found, degradations, _ = await run(answer)
+    assert {*found, node} == {"evolver", "memory_manager"}
+    assert [row.node for row in degradations] == [node]
 
 
 async def test_without_an_answer_both_are_left():
-    """And it is said once, of the node that asked."""
-    books, _ = await run(ServerFailed("down"))
-    assert (books.delta, books.memory) == (None, None)
-    assert [(row.node, row.reason) for row in books.degradations] == [("evolver", "failed")]
+    """And one degradation names the node that asked."""
+    found, degradations, _ = await run(ServerFailed("down"))
+    assert found == {}
+    assert [(row.node, row.reason) for row in degradations] == [("evolver", "failed")]
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])

@@ -10,6 +10,7 @@ from callwise.calls.errors import AuthFailed, CallRefused, ServerFailed
 from callwise.calls.schema import response_schema, schema_format
 from callwise.testing.fakes import ScriptedLLM
 from nodes.fused_calls import (
+    Fused,
     FusedAnswer,
     Missing,
     UnusablePart,
@@ -50,7 +51,7 @@ QUESTION = Question(
     fields=("chat",),
     sampling=Sampling(),
     tokens=Tokens(1, 1),
-    convert=lambda answer, _view: answer,
+    convert=lambda answer, _view: Fused({"answer": answer}, unusable_parts(answer)),
     fallback=lambda _view: None,
     speaks_for=("left_node", "right_node"),
 )
@@ -98,7 +99,8 @@ def test_the_schema_asks_for_every_part_and_allows_no_null():
 
 async def test_a_whole_answer_says_nothing_else():
     """No degradation where every part is usable."""
-    answer, rows = await ask({"left": {"name": "a"}, "right": {"size": 2}})
+    found, rows = await ask({"left": {"name": "a"}, "right": {"size": 2}})
+    answer = found["answer"]
     assert (usable(answer.left), usable(answer.right), list(rows)) == (
         Left(name="a"),
         Right(size=2),
@@ -108,8 +110,8 @@ async def test_a_whole_answer_says_nothing_else():
 
 async def test_a_part_to_be_asked_apart_is_said_of_its_node():
     """Under the node that will ask, and with what was wrong."""
-    answer, (row,) = await ask({"left": {"name": "a"}})
-    assert usable(answer.left) is not None
+    found, (row,) = await ask({"left": {"name": "a"}})
+    assert usable(found["answer"].left) is not None
     assert (row.node, row.reason) == ("right_node", "invalid")
     assert row.detail == "fused part 'right', asked apart: it is missing"
 
@@ -125,7 +127,7 @@ async def test_a_part_to_be_asked_apart_is_said_of_its_node():
 async def test_no_answer_is_said_once_of_the_node_that_asked(answer, reason):
     """Whatever ended the call, there is one degradation with its reason."""
     fused, (row,) = await ask(answer)
-    assert fused is None
+    assert fused == {}
     assert (row.node, row.reason) == ("left_node", reason)
     assert row.detail.startswith("no fused answer, asked apart: ")
 

@@ -19,11 +19,9 @@ from nodes.fused_calls import (
     FUSED_THINKING,
     ReplyingAnswer,
     ThinkingAnswer,
-    reply_at_once,
-    think_at_once,
+    ask_fused,
 )
 from nodes.inner_monologue import MonologueAnswer
-from nodes.phrases import style_phrase
 from nodes.prompt import prompt
 from nodes.reasoner import ReasonerAnswer
 from nodes.records import (
@@ -39,7 +37,7 @@ from nodes.records import (
 )
 from nodes.search.action_calls import REPLY_LEASE
 from nodes.style import choose_style
-from nodes.turn import TurnView
+from nodes.turn import TurnView, phrase_of
 
 VIEW = TurnView(
     language="en",
@@ -61,14 +59,14 @@ REPLY = {"thought": "Again?", "reply": "Not far. Ten minutes."}
 
 async def test_one_main_call_thinks_for_three():
     """The parts become the records of the three nodes; the call has no lease."""
-    asker = ScriptedLLM({Purpose.FUSE: WHOLE})
-    thoughts = await think_at_once(asker, VIEW)
-    assert thoughts.detection.signals == (Signal.QUESTION,)
-    assert thoughts.monologue.thought == "Again?"
-    assert thoughts.plan == ResponsePlan(goals=("Say how far it is",))
-    assert thoughts.reply is None
-    assert not thoughts.degradations
-    (call,) = asker.calls
+    llm = ScriptedLLM({Purpose.FUSE: WHOLE})
+    found, degradations = await ask_fused(llm, FUSED_THINKING, VIEW)
+    assert found["detection"].signals == (Signal.QUESTION,)
+    assert found["inner_monologue"].thought == "Again?"
+    assert found["reasoner"] == ResponsePlan(goals=("Say how far it is",))
+    assert "lats_search" not in found
+    assert not degradations
+    (call,) = llm.calls
     assert (call.role, call.purpose, call.lease) == (Role.MAIN, Purpose.FUSE, None)
     fields = json.loads(call.messages[-1].content)
     assert (fields["mode"], fields["mood"]) == ("guarded", "busy")
@@ -77,45 +75,43 @@ async def test_one_main_call_thinks_for_three():
 
 async def test_the_call_that_replies_sees_memories_and_style_and_draws_on_the_lease():
     """It is the call that the reply must have."""
-    asker = ScriptedLLM({Purpose.FUSE: REPLY})
-    thoughts = await reply_at_once(asker, VIEW)
-    assert thoughts.reply == "Not far. Ten minutes."
-    (call,) = asker.calls
+    llm = ScriptedLLM({Purpose.FUSE: REPLY})
+    found, _ = await ask_fused(llm, FUSED_REPLY, VIEW)
+    assert found["lats_search"] == "Not far. Ten minutes."
+    (call,) = llm.calls
     assert (call.role, call.purpose, call.lease) == (Role.MAIN, Purpose.FUSE, REPLY_LEASE)
     fields = json.loads(call.messages[-1].content)
     assert fields["memories"] == [{"user": "She walks a lot."}]
     style = choose_style(VIEW.relationship, VIEW.mood, VIEW.mode, Detection())
-    assert fields["task"]["style"] == style_phrase(style, "en") != ""
+    assert fields["task"]["style"] == phrase_of("style", style, "en") != ""
 
 
 async def test_a_reply_asks_for_nothing_that_rules_can_find():
     """Detection and feeling come by rule, the thought from the model, and there is no plan."""
-    thoughts = await reply_at_once(ScriptedLLM({Purpose.FUSE: REPLY}), VIEW)
-    assert thoughts.detection == detect_by_rules(VIEW.user_text, "en")
-    assert thoughts.monologue.thought == "Again?"
-    assert thoughts.monologue.feeling
-    assert thoughts.plan == ResponsePlan()
+    found, _ = await ask_fused(ScriptedLLM({Purpose.FUSE: REPLY}), FUSED_REPLY, VIEW)
+    assert found["detection"] == detect_by_rules(VIEW.user_text, "en")
+    assert found["inner_monologue"].thought == "Again?"
+    assert found["inner_monologue"].feeling
+    assert found["reasoner"] == ResponsePlan()
     assert set(ReplyingAnswer.model_fields) == {"thought", "reply"}
 
 
 async def test_without_a_usable_reply_all_is_asked_apart():
     """A blank reply is no answer: every node asks for itself and the search runs."""
-    thoughts = await reply_at_once(ScriptedLLM({Purpose.FUSE: {"reply": " "}}), VIEW)
-    assert (thoughts.detection, thoughts.reply) == (None, None)
-    (row,) = thoughts.degradations
+    llm = ScriptedLLM({Purpose.FUSE: {"reply": " "}})
+    found, (row,) = await ask_fused(llm, FUSED_REPLY, VIEW)
+    assert found == {}
     assert (row.node, row.reason) == ("detection", "invalid")
 
 
 @pytest.mark.parametrize("gone", ["detection", "monologue", "plan"])
 async def test_a_part_without_use_is_left_to_its_node(gone):
-    """The others stand, and the degradation names who will ask."""
-    asker = ScriptedLLM({Purpose.FUSE: {**WHOLE, gone: {"thought": 7, "tone": "dry"}}})
-    thoughts = await think_at_once(asker, VIEW)
-    parts = (thoughts.detection, thoughts.monologue, thoughts.plan)
-    assert sum(found is None for found in parts) == 1
-    (row,) = thoughts.degradations
-    nodes = {"monologue": "inner_monologue", "plan": "reasoner"}
-    assert row.node == nodes.get(gone, gone)
+    """The others are used, and the degradation names the node that will ask."""
+    llm = ScriptedLLM({Purpose.FUSE: {**WHOLE, gone: {"thought": 7, "tone": "dry"}}})
+    found, (row,) = await ask_fused(llm, FUSED_THINKING, VIEW)
+    nodes = {"detection": "detection", "monologue": "inner_monologue", "plan": "reasoner"}
+    assert row.node == nodes[gone]
+    assert {*found, row.node} == set(nodes.values())
 
 
 @given(st.text(st.characters(), max_size=300))

@@ -11,7 +11,7 @@ from nodes.records import Detection, Language, Mode, Monologue, Persona, Relatio
 from nodes.turn import TurnView
 
 
-async def run(asker, detection=Detection(context="The user greets."), language: Language = "en"):  # noqa: B008 - frozen
+async def run(llm, detection=Detection(context="The user greets."), language: Language = "en"):  # noqa: B008 - frozen
     """Think in one turn."""
     view = TurnView(
         language=language,
@@ -21,14 +21,14 @@ async def run(asker, detection=Detection(context="The user greets."), language: 
         detection=detection,
         mode=Mode.PLAYFUL,
     )
-    return await MONOLOGUE.ask(asker, view)
+    return await MONOLOGUE.ask(llm, view)
 
 
 async def test_it_asks_one_main_call_that_sees_detection_and_mode():
     """The thought builds on what was detected."""
-    asker = ScriptedLLM({Purpose.MONOLOGUE: {"thought": " So early? ", "feeling": None}})
-    assert await run(asker) == (Monologue(thought="So early?"), None)
-    (call,) = asker.calls
+    llm = ScriptedLLM({Purpose.MONOLOGUE: {"thought": " So early? ", "feeling": None}})
+    assert await run(llm) == (Monologue(thought="So early?"), None)
+    (call,) = llm.calls
     assert (call.role, call.purpose) == (Role.MAIN, Purpose.MONOLOGUE)
     fields = json.loads(call.messages[-1].content)
     assert fields["mode"] == "playful"

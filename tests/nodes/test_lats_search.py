@@ -1,4 +1,4 @@
-"""The search node, with an asker that answers from a script and counts."""
+"""The search node, with an llm that answers from a script and counts."""
 
 import json
 from dataclasses import dataclass, field
@@ -29,8 +29,7 @@ from nodes.records import (
     Stage,
 )
 from nodes.search.action_answers import AssistantCheck, Judgement, RootPlan, Variant, Variants
-from nodes.search.action_calls import REPLY_LEASE
-from nodes.search_material import SearchMaterial
+from nodes.search.action_calls import REPLY_LEASE, SearchMaterial, goal_of
 from nodes.turn import TurnView
 
 MATERIAL = SearchMaterial(
@@ -50,7 +49,7 @@ MATERIAL = SearchMaterial(
 
 
 @dataclass
-class ScriptedAsker:
+class ScriptedSearchLLM:
     """Answers every call of the search, in the form asked for; errors where told to."""
 
     max_calls: int | None = None
@@ -115,59 +114,59 @@ class ScriptedAsker:
         raise AssertionError(call.purpose)
 
 
-def _search(asker: LLM, **knobs):
-    return search_reply(asker, knobs=SearchKnobs(**knobs), material=MATERIAL)
+def _search(llm: LLM, **knobs):
+    return search_reply(llm, knobs=SearchKnobs(**knobs), material=MATERIAL)
 
 
 async def test_the_default_search_asks_five_of_main_and_six_of_the_judge():
     """Eleven calls in eleven rounds, none speculative."""
-    asker = ScriptedAsker()
-    outcome = await _search(asker)
-    roles = [call.role for call in asker.calls]
-    assert (roles.count(Role.MAIN), roles.count(Role.JUDGE), len(asker.rounds)) == (5, 6, 11)
-    assert not any(call.speculative for call in asker.calls)
-    assert outcome.stop_reason is StopReason.ROLLOUTS_DONE
+    llm = ScriptedSearchLLM()
+    outcome = await _search(llm)
+    roles = [call.role for call in llm.calls]
+    assert (roles.count(Role.MAIN), roles.count(Role.JUDGE), len(llm.rounds)) == (5, 6, 11)
+    assert not any(call.speculative for call in llm.calls)
+    assert outcome.result.stop_reason is StopReason.ROLLOUTS_DONE
     assert outcome.reply is not None
-    assert outcome.goal == "make peace"
+    assert goal_of(outcome.result.tree, outcome.result.best.node_id) == "make peace"
     assert outcome.degradation is None
 
 
 async def test_only_the_root_plan_draws_on_the_replys_lease():
     """It is the one call that the reply must have."""
-    asker = ScriptedAsker()
-    await _search(asker)
-    assert [call.lease for call in asker.calls] == [REPLY_LEASE] + [None] * 10
+    llm = ScriptedSearchLLM()
+    await _search(llm)
+    assert [call.lease for call in llm.calls] == [REPLY_LEASE] + [None] * 10
 
 
 async def test_a_prefetch_travels_with_the_roots_judgement_and_is_marked():
     """One round of two calls; an exit at the root has paid one speculative call."""
-    asker = ScriptedAsker(score=0.9)
-    outcome = await _search(asker, prefetch=True, stage_presets="off")
-    purposes = [[call.purpose for call in together] for together in asker.rounds]
+    llm = ScriptedSearchLLM(score=0.9)
+    outcome = await _search(llm, prefetch=True, stage_presets="off")
+    purposes = [[call.purpose for call in together] for together in llm.rounds]
     assert purposes == [[Purpose.PLAN], [Purpose.JUDGE, Purpose.EXPAND]]
-    assert [call.speculative for call in asker.calls] == [False, False, True]
-    assert outcome.stop_reason is StopReason.EARLY_EXIT
+    assert [call.speculative for call in llm.calls] == [False, False, True]
+    assert outcome.result.stop_reason is StopReason.EARLY_EXIT
     assert outcome.reply == "Nice try. Tea?"
 
 
-async def test_untrusted_text_stands_only_in_the_one_json_object():
+async def test_untrusted_text_is_only_in_the_one_json_object():
     """The instructions are the same for every turn, so that a prompt cache serves them."""
-    asker = ScriptedAsker()
-    await _search(asker, assistant_check_top_n=1)
-    for call in asker.calls:
+    llm = ScriptedSearchLLM()
+    await _search(llm, assistant_check_top_n=1)
+    for call in llm.calls:
         system, user = call.messages
         assert (system.role, user.role) == ("system", "user")
-        assert MATERIAL.user_text not in system.content
-        assert json.loads(user.content)["chat"][-1] == {"user": MATERIAL.user_text}
-    systems = {call.messages[0].content for call in asker.calls}
+        assert MATERIAL.view.user_text not in system.content
+        assert json.loads(user.content)["chat"][-1] == {"user": MATERIAL.view.user_text}
+    systems = {call.messages[0].content for call in llm.calls}
     assert len(systems) == 4
 
 
 async def test_each_call_sees_what_it_needs_and_no_more():
     """A judge reads no thoughts; an expansion reads its parent and the strategies used."""
-    asker = ScriptedAsker()
-    await _search(asker)
-    plan, judge, expand = (json.loads(c.messages[-1].content) for c in asker.calls[:3])
+    llm = ScriptedSearchLLM()
+    await _search(llm)
+    plan, judge, expand = (json.loads(c.messages[-1].content) for c in llm.calls[:3])
     assert plan["monologue"]["thought"] == "secret thought"
     assert plan["memories"] == [{"noted": ["likes tea"]}]
     assert "monologue" not in judge
@@ -178,19 +177,19 @@ async def test_each_call_sees_what_it_needs_and_no_more():
 
 async def test_the_prompts_are_in_the_turns_language():
     """Chinese material gets Chinese instructions, for every kind of call."""
-    asker = ScriptedAsker()
+    llm = ScriptedSearchLLM()
     material = SearchMaterial(MATERIAL.view.model_copy(update={"language": "zh"}))
     knobs = SearchKnobs(assistant_check_top_n=1)
-    await search_reply(asker, knobs=knobs, material=material)
-    assert all("对象" in call.messages[0].content for call in asker.calls)
+    await search_reply(llm, knobs=knobs, material=material)
+    assert all("对象" in call.messages[0].content for call in llm.calls)
 
 
 async def test_a_second_look_at_one_reply_is_another_sample():
     """Else a cache would answer the final judge with the first judgement."""
-    asker = ScriptedAsker()
-    await _search(asker)
-    final = asker.calls[-1]
-    first = next(c for c in asker.calls if c.messages == final.messages)
+    llm = ScriptedSearchLLM()
+    await _search(llm)
+    final = llm.calls[-1]
+    first = next(c for c in llm.calls if c.messages == final.messages)
     assert (first.sample, final.sample) == (0, 1)
 
 
@@ -199,24 +198,26 @@ async def test_the_stage_sets_width_and_depth_unless_the_user_did():
     material = SearchMaterial(
         MATERIAL.view.model_copy(update={"relationship": Relationship(stage=Stage.BONDING)})
     )
-    asker = ScriptedAsker()
-    await search_reply(asker, knobs=SearchKnobs(), material=material)
-    assert len(asker.calls) == 7
-    asker = ScriptedAsker()
-    await search_reply(asker, knobs=SearchKnobs(rollouts=1), material=material)
-    assert len(asker.calls) == 5
+    llm = ScriptedSearchLLM()
+    await search_reply(llm, knobs=SearchKnobs(), material=material)
+    assert len(llm.calls) == 7
+    llm = ScriptedSearchLLM()
+    await search_reply(llm, knobs=SearchKnobs(rollouts=1), material=material)
+    assert len(llm.calls) == 5
 
 
 @pytest.mark.parametrize("max_calls", range(13))
 async def test_it_winds_down_and_is_never_refused(max_calls):
     """However little is left, it ends in a reply and asks nothing that would be refused."""
-    asker = ScriptedAsker(max_calls=max_calls)
-    outcome = await _search(asker)
+    llm = ScriptedSearchLLM(max_calls=max_calls)
+    outcome = await _search(llm)
     assert outcome.reply is not None
-    assert asker.spent <= max_calls
+    assert llm.spent <= max_calls
     assert outcome.result.failed == {}
     is_enough = max_calls >= 10
-    assert outcome.stop_reason is (StopReason.ROLLOUTS_DONE if is_enough else StopReason.BUDGET)
+    assert outcome.result.stop_reason is (
+        StopReason.ROLLOUTS_DONE if is_enough else StopReason.BUDGET
+    )
 
 
 @pytest.mark.parametrize(
@@ -231,11 +232,11 @@ async def test_it_winds_down_and_is_never_refused(max_calls):
 )
 async def test_any_limit_that_is_used_up_winds_it_down(advisory):
     """Tokens, money, time, requests, or the judge's own calls."""
-    asker = ScriptedAsker()
-    asker.advisory = lambda: advisory
-    outcome = await _search(asker)
-    assert len(asker.calls) == 1
-    assert (outcome.reply, outcome.stop_reason) == ("Nice try. Tea?", StopReason.BUDGET)
+    llm = ScriptedSearchLLM()
+    llm.advisory = lambda: advisory
+    outcome = await _search(llm)
+    assert len(llm.calls) == 1
+    assert (outcome.reply, outcome.result.stop_reason) == ("Nice try. Tea?", StopReason.BUDGET)
 
 
 @pytest.mark.parametrize(
@@ -249,26 +250,26 @@ async def test_any_limit_that_is_used_up_winds_it_down(advisory):
 )
 async def test_a_root_plan_that_fails_leaves_no_reply_and_the_reason(error, reason):
     """The graph falls back; the search asks nothing more."""
-    asker = ScriptedAsker(errors={Purpose.PLAN: error})
-    outcome = await _search(asker)
+    llm = ScriptedSearchLLM(errors={Purpose.PLAN: error})
+    outcome = await _search(llm)
     assert outcome.reply is None
     assert (outcome.degradation.node, outcome.degradation.reason) == ("lats_search", reason)
-    assert len(asker.calls) == 1
+    assert len(llm.calls) == 1
 
 
 async def test_a_root_plan_of_unwritable_text_leaves_no_reply():
     """Nothing is left of it once it is cleaned."""
-    asker = ScriptedAsker(answers={Purpose.PLAN: RootPlan(reply="\x00")})
-    outcome = await _search(asker)
+    llm = ScriptedSearchLLM(answers={Purpose.PLAN: RootPlan(reply="\x00")})
+    outcome = await _search(llm)
     assert (outcome.reply, outcome.degradation.reason) == (None, "invalid")
 
 
 async def test_a_cap_of_nothing_leaves_no_reply_and_asks_nothing():
     """And says which knob it was."""
-    asker = ScriptedAsker()
-    outcome = await _search(asker, max_calls=0)
-    assert asker.calls == []
-    assert outcome.stop_reason is StopReason.CAP
+    llm = ScriptedSearchLLM()
+    outcome = await _search(llm, max_calls=0)
+    assert llm.calls == []
+    assert outcome.result.stop_reason is StopReason.CAP
     assert "max_calls" in outcome.degradation.detail
 
 
@@ -278,24 +279,24 @@ async def test_a_cap_of_nothing_leaves_no_reply_and_asks_nothing():
 @pytest.mark.parametrize("error", [InvalidAnswer("no JSON", "…"), CallTimeout("too slow")])
 async def test_failures_after_the_root_end_in_a_reply_and_never_loop(purpose, calls, error):
     """Each call is asked once, whatever becomes of it."""
-    asker = ScriptedAsker(errors={purpose: error})
+    llm = ScriptedSearchLLM(errors={purpose: error})
     top_n = int(purpose is Purpose.CHECK)
-    outcome = await _search(asker, assistant_check_top_n=top_n)
+    outcome = await _search(llm, assistant_check_top_n=top_n)
     assert outcome.reply is not None
-    assert len(asker.calls) == calls
+    assert len(llm.calls) == calls
 
 
 @pytest.mark.parametrize("error", [AuthFailed("wrong key"), CassetteMiss("not recorded")])
 async def test_a_fatal_error_is_raised(error):
     """A key that is wrong for one call is wrong for all."""
     with pytest.raises(type(error)):
-        await _search(ScriptedAsker(errors={Purpose.JUDGE: error}))
+        await _search(ScriptedSearchLLM(errors={Purpose.JUDGE: error}))
 
 
 async def test_an_asker_that_leaves_answers_unparsed_is_an_error():
     """A broken contract is not taken for a failed call."""
 
-    class Careless(ScriptedAsker):
+    class Careless(ScriptedSearchLLM):
         def _answer(self, call):
             return Reply(text="{}")
 
@@ -308,7 +309,7 @@ def _plan(**fields):
 
 
 async def _outcome_of(plan):
-    return await _search(ScriptedAsker(answers={Purpose.PLAN: plan}), rollouts=0)
+    return await _search(ScriptedSearchLLM(answers={Purpose.PLAN: plan}), rollouts=0)
 
 
 @pytest.mark.parametrize("bubbles", [[], ["Other words."], list("HellothereTea")])
@@ -329,7 +330,7 @@ async def test_bubbles_are_timed_by_rule():
 
 async def test_the_summary_is_plain_json_with_the_whole_tree():
     """What the graph's state keeps of a search."""
-    outcome = await _search(ScriptedAsker())
+    outcome = await _search(ScriptedSearchLLM())
     summary = json.loads(json.dumps(outcome.summary()))
     assert summary == outcome.summary()
     assert (summary["rounds"], len(summary["candidates"])) == (11, 9)
@@ -338,14 +339,14 @@ async def test_the_summary_is_plain_json_with_the_whole_tree():
 
 async def test_equal_turns_ask_equal_calls():
     """Same input, same seed: the same bytes go out."""
-    askers = [ScriptedAsker(), ScriptedAsker()]
-    outcomes = [await _search(asker, seed=3) for asker in askers]
-    assert askers[0].calls == askers[1].calls
+    llms = [ScriptedSearchLLM(), ScriptedSearchLLM()]
+    outcomes = [await _search(llm, seed=3) for llm in llms]
+    assert llms[0].calls == llms[1].calls
     assert outcomes[0].summary() == outcomes[1].summary()
 
 
 async def test_gates_are_the_knobs_ones():
     """A lower bar stops a middling root."""
     gates = EarlyExitKnobs(min_root_score=0.5)
-    outcome = await _search(ScriptedAsker(), early_exit=gates)
-    assert outcome.stop_reason is StopReason.EARLY_EXIT
+    outcome = await _search(ScriptedSearchLLM(), early_exit=gates)
+    assert outcome.result.stop_reason is StopReason.EARLY_EXIT

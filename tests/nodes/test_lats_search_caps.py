@@ -25,11 +25,10 @@ from nodes.lats_search import (
     SearchLimits,
     remaining_calls,
     repairs_within,
-    search_bounds,
+    search_limits,
     search_reply,
 )
-from nodes.search.action_calls import REPLY_LEASE
-from nodes.search_material import SearchMaterial
+from nodes.search.action_calls import REPLY_LEASE, SearchMaterial
 from nodes.turn import TurnView
 
 POLICIES = ["best_of_n", "listwise", "halving", "posterior_uct", "auto"]
@@ -46,14 +45,14 @@ async def _search(client, *, material=MATERIAL, turn=None, held=0, max_repairs=1
     """Search as the graph does, and return the outcome and the search scope's counts."""
     given = SearchKnobs(**knobs)
     budgeter = _budgeter(client)
-    bounds = search_bounds(given, held_calls=held)
-    own = Limits(max_calls=bounds.max_calls, max_requests=bounds.max_calls)
+    limits = search_limits(given, held_calls=held)
+    own = Limits(max_calls=limits.max_calls, max_requests=limits.max_calls)
     with budgeter.run.open(ScopeKind.TURN, "0", limits=Limits(max_calls=turn)) as scope:
         if held:
             scope.hold(REPLY_LEASE, role=Role.MAIN)
         with scope.open(ScopeKind.SEARCH, limits=own) as search:
             outcome = await search_reply(
-                budgeter, knobs=given, material=material, max_repairs=max_repairs, bounds=bounds
+                budgeter, knobs=given, material=material, max_repairs=max_repairs, limits=limits
             )
     return outcome, search.counts()
 
@@ -95,7 +94,7 @@ async def test_repairs_and_retries_count_against_the_cap(policy, cap, repairs):
     outcome, counts = await _search(faulty, policy=policy, max_calls=cap, max_repairs=repairs)
     assert counts.asked - _refused(counts) <= cap
     assert counts.requests <= cap
-    assert outcome.stop_reason is not None
+    assert outcome.result.stop_reason is not None
     proposed = _proposed(outcome)
     assert outcome.reply in proposed if proposed else outcome.degradation is not None
 
@@ -135,7 +134,7 @@ async def test_a_repair_that_does_not_fit_is_not_asked():
     """The last call of the cap was no answer: what was found stays, and nothing is refused."""
     outcome, counts = await _search(_scripted(broken={1}), policy="listwise", max_calls=2)
     assert (counts.asked, _refused(counts), counts.unreadable) == (2, 0, 1)
-    assert outcome.stop_reason is StopReason.CAP
+    assert outcome.result.stop_reason is StopReason.CAP
     assert outcome.reply in _proposed(outcome)
     assert outcome.degradation.detail.startswith("no usable judgement: 1 of 1 judge call failed")
 
@@ -220,14 +219,14 @@ async def test_the_classic_search_is_bound_by_its_limits_as_they_are():
 def test_the_scope_has_the_least_of_all_caps(max_calls, limits, expected):
     """The knobs' own, or the policy's default, and those that the scope has anyway."""
     knobs = SearchKnobs(policy="auto", max_calls=max_calls)
-    bounds = search_bounds(knobs, max_calls=limits[0], max_requests=limits[1], held_calls=1)
-    assert bounds == SearchLimits(expected, 1)
+    limits = search_limits(knobs, max_calls=limits[0], max_requests=limits[1], held_calls=1)
+    assert limits == SearchLimits(expected, 1)
 
 
 def test_the_classic_search_keeps_the_limits_as_they_are():
     """Its cap counts proposals."""
     knobs = SearchKnobs(max_calls=3)
-    assert search_bounds(knobs, max_calls=5, held_calls=1) == SearchLimits(None, 1)
+    assert search_limits(knobs, max_calls=5, held_calls=1) == SearchLimits(None, 1)
 
 
 def test_nothing_limits_nothing():
@@ -237,7 +236,7 @@ def test_nothing_limits_nothing():
 
 
 @pytest.mark.parametrize(
-    ("advisory", "room"),
+    ("advisory", "remaining"),
     [
         (Remaining(calls_left=5, requests_left=3), RemainingCalls(3)),
         (Remaining(calls_left=5, tokens_left=0), RemainingCalls(0)),
@@ -252,13 +251,13 @@ def test_nothing_limits_nothing():
         ),
     ],
 )
-def test_an_advisory_is_read_in_calls(advisory, room):
+def test_an_advisory_is_read_in_calls(advisory, remaining):
     """The tightest counts; what is used up leaves none; late is late."""
-    assert remaining_calls(advisory) == room
+    assert remaining_calls(advisory) == remaining
 
 
 @pytest.mark.parametrize(
-    ("advisory", "bounds", "room"),
+    ("advisory", "limits", "remaining"),
     [
         (Remaining(calls_left=5), SearchLimits(6, 1), RemainingCalls(6)),
         (Remaining(calls_left=5), SearchLimits(6, 0), RemainingCalls(5)),
@@ -274,9 +273,9 @@ def test_an_advisory_is_read_in_calls(advisory, room):
         (Remaining(calls_left=0), SearchLimits(0, 1), RemainingCalls(0)),
     ],
 )
-def test_the_first_round_may_use_what_is_held_back_for_the_reply(advisory, bounds, room):
+def test_the_first_round_may_use_what_is_held_back_for_the_reply(advisory, limits, remaining):
     """On top of what is left, and never more than the scope takes. One call at least."""
-    assert remaining_calls(advisory, bounds, is_first=True) == room
+    assert remaining_calls(advisory, limits, is_first=True) == remaining
 
 
 @given(
@@ -289,16 +288,16 @@ def test_the_first_round_may_use_what_is_held_back_for_the_reply(advisory, bound
 def test_room_is_never_more_than_is_left(calls, requests, cap, held, is_first):
     """But for the reply's own call."""
     advisory = Remaining(calls_left=calls, requests_left=requests)
-    room = remaining_calls(advisory, SearchLimits(cap, held), is_first=is_first)
+    remaining = remaining_calls(advisory, SearchLimits(cap, held), is_first=is_first)
     left = [limit for limit in (calls, requests) if limit is not None]
-    assert (room.max_calls is None) == (not left)
-    if left and room.max_calls is not None:
-        assert room.max_calls <= min(left) + is_first
-        assert not is_first or cap is None or room.max_calls <= cap
+    assert (remaining.max_calls is None) == (not left)
+    if left and remaining.max_calls is not None:
+        assert remaining.max_calls <= min(left) + is_first
+        assert not is_first or cap is None or remaining.max_calls <= cap
 
 
 @pytest.mark.parametrize(
-    ("room", "max_repairs", "repairs"),
+    ("remaining", "max_repairs", "repairs"),
     [
         (RemainingCalls(), 2, [2, 2, 2]),
         (RemainingCalls(), 0, [0, 0, 0]),
@@ -309,7 +308,7 @@ def test_room_is_never_more_than_is_left(calls, requests, cap, held, is_first):
         (RemainingCalls(9, max_proposer_calls=3), 1, [1, 1, 0]),
     ],
 )
-def test_repairs_come_out_of_what_a_round_leaves(room, max_repairs, repairs):
+def test_repairs_come_out_of_what_a_round_leaves(remaining, max_repairs, repairs):
     """In all and by side, the first of every call before the second of any."""
     kinds = [ActionKind.GENERATE, ActionKind.JUDGE_LIST, ActionKind.GENERATE]
-    assert repairs_within(room, kinds, max_repairs=max_repairs) == repairs
+    assert repairs_within(remaining, kinds, max_repairs=max_repairs) == repairs

@@ -14,6 +14,7 @@ from lats.rule_score import ReplyContext
 from lats.search_knobs import ReflectionKnobs, SearchKnobs
 from nodes.lats_search import MAX_PLANNED_BUBBLES, outcome_of, planned_bubbles
 from nodes.records import StyleVector
+from nodes.search.action_calls import goal_of
 
 """What a classic search has always said of itself, in its order."""
 
@@ -117,7 +118,7 @@ def test_the_goal_is_the_best_drafts_or_its_parents():
     """A refinement has none of its own."""
     outcome = _outcome(max_calls=6)
     assert outcome.result.best.depth == 2
-    assert outcome.goal == "make peace"
+    assert goal_of(outcome.result.tree, outcome.result.best.node_id) == "make peace"
 
 
 def test_guidelines_are_handed_on_a_turn_older():
@@ -142,7 +143,7 @@ def test_guidelines_are_handed_on_a_turn_older():
 def test_no_reply_says_why(fields, remaining, detail):
     """A cap of nothing, or a budget that has run out."""
     outcome = _outcome(remaining=remaining, **fields)
-    assert (outcome.reply, outcome.goal, outcome.processor_plan) == (None, "", None)
+    assert (outcome.reply, outcome.processor_plan) == (None, None)
     assert outcome.degradation.reason == "refused"
     assert detail in outcome.degradation.detail
 

@@ -13,8 +13,7 @@ from lats.reflection import Guideline
 from lats.result import StopReason
 from lats.search_knobs import ReflectionKnobs, SearchKnobs
 from nodes.lats_search import SearchLimits, search_reply
-from nodes.search.action_calls import REPLY_LEASE
-from nodes.search_material import SearchMaterial
+from nodes.search.action_calls import REPLY_LEASE, SearchMaterial, goal_of
 from nodes.turn import TurnView
 
 POLICIES = ["best_of_n", "listwise", "halving", "posterior_uct", "auto"]
@@ -85,15 +84,15 @@ def _ranking(call):
     return {"ranking": list(_fields(call)["candidates"])}
 
 
-def _asker(write=_candidates, judge=_scores, **fields):
+def _llm(write=_candidates, judge=_scores, **fields):
     answers = {Purpose.PLAN: write, Purpose.EXPAND: write, Purpose.JUDGE: judge}
     return ScriptedLLM(answers, **fields)
 
 
-def _search(asker, *, guidelines=(), bounds=None, **knobs):
+def _search(llm, *, guidelines=(), limits=None, **knobs):
     given = SearchKnobs(**{"policy": "auto", "max_calls": CAP, **knobs})
-    more = {} if bounds is None else {"bounds": bounds}
-    return search_reply(asker, knobs=given, material=MATERIAL, guidelines=guidelines, **more)
+    more = {} if limits is None else {"limits": limits}
+    return search_reply(llm, knobs=given, material=MATERIAL, guidelines=guidelines, **more)
 
 
 @pytest.mark.parametrize("policy", POLICIES)
@@ -118,13 +117,13 @@ def _search(asker, *, guidelines=(), bounds=None, **knobs):
 )
 async def test_whatever_a_judge_says_the_search_ends_with_a_reply_that_was_proposed(policy, judge):
     """Within its cap, with a reason, and never more sure than its judge was heard."""
-    asker = _asker(judge=judge)
-    outcome = await _search(asker, policy=policy)
-    assert len(asker.calls) <= CAP
-    assert outcome.stop_reason is not None
+    llm = _llm(judge=judge)
+    outcome = await _search(llm, policy=policy)
+    assert len(llm.calls) <= CAP
+    assert outcome.result.stop_reason is not None
     records = outcome.summary()["candidates"]
     assert outcome.reply in {record["reply"] for record in records}
-    assert outcome.goal == "make peace"
+    assert goal_of(outcome.result.tree, outcome.result.best.node_id) == "make peace"
     assert all(record["mean_score"] is None or 0 <= record["mean_score"] <= 1 for record in records)
 
 
@@ -133,24 +132,24 @@ async def test_whatever_a_judge_says_the_search_ends_with_a_reply_that_was_propo
 )
 async def test_a_judge_that_says_nothing_leaves_the_choice_to_the_rules(judge):
     """It is not asked for ever, nothing is built on its silence, and nobody is called sure."""
-    asker = _asker(judge=judge)
-    outcome = await _search(asker, policy="listwise")
-    assert outcome.stop_reason in {StopReason.UNJUDGED, StopReason.PLAN_DONE}
+    llm = _llm(judge=judge)
+    outcome = await _search(llm, policy="listwise")
+    assert outcome.result.stop_reason in {StopReason.UNJUDGED, StopReason.PLAN_DONE}
     assert outcome.result.confidence is None
     assert "refine" not in outcome.summary()["asked"]
-    assert len(asker.calls_for(Purpose.JUDGE)) <= 4
+    assert len(llm.calls_for(Purpose.JUDGE)) <= 4
     assert outcome.reply is not None
 
 
 async def test_entries_beyond_those_shown_and_doubles_change_nothing():
     """The first entry with a label stands."""
-    plain, doubled = await _search(_asker()), await _search(_asker(judge=_more))
+    plain, doubled = await _search(_llm()), await _search(_llm(judge=_more))
     assert plain.summary() == doubled.summary()
 
 
 async def test_a_judge_that_goes_by_place_alone_is_averaged_out():
     """Each is read in another order, so nobody leads by far."""
-    outcome = await _search(_asker(judge=_by_place), policy="listwise", max_calls=4)
+    outcome = await _search(_llm(judge=_by_place), policy="listwise", max_calls=4)
     scores = [record["mean_score"] for record in outcome.summary()["candidates"]]
     assert max(scores) - min(scores) < 0.8
     assert outcome.result.confidence.chance_best < 0.9
@@ -158,9 +157,9 @@ async def test_a_judge_that_goes_by_place_alone_is_averaged_out():
 
 async def test_a_ranking_alone_decides():
     """The first of each ranking leads, where a judge ranks and does not score."""
-    asker = _asker(judge=_ranking)
-    outcome = await _search(asker, policy="listwise", max_calls=2)
-    assert outcome.reply == next(iter(_fields(asker.calls[-1])["candidates"].values()))
+    llm = _llm(judge=_ranking)
+    outcome = await _search(llm, policy="listwise", max_calls=2)
+    assert outcome.reply == next(iter(_fields(llm.calls[-1])["candidates"].values()))
 
 
 def _one_reply(text):
@@ -185,14 +184,14 @@ def _one_reply(text):
 )
 async def test_whatever_a_proposer_brings_the_search_ends(policy, write, reply):
     """Repeats, 50,000 characters, nothing: what is new and usable, or a reason why not."""
-    asker = _asker(write=write)
-    outcome = await _search(asker, policy=policy)
-    assert len(asker.calls) <= CAP
+    llm = _llm(write=write)
+    outcome = await _search(llm, policy=policy)
+    assert len(llm.calls) <= CAP
     assert outcome.reply == reply
     if reply is None:
-        assert outcome.stop_reason is StopReason.FAILED
+        assert outcome.result.stop_reason is StopReason.FAILED
         assert outcome.degradation.reason in {"invalid", "failed"}
-        assert not asker.calls_for(Purpose.JUDGE)
+        assert not llm.calls_for(Purpose.JUDGE)
     else:
         assert len(outcome.summary()["candidates"]) == 1
 
@@ -200,90 +199,90 @@ async def test_whatever_a_proposer_brings_the_search_ends(policy, write, reply):
 @pytest.mark.parametrize("policy", POLICIES)
 async def test_a_cap_of_nothing_asks_nothing(policy):
     """And names the knob."""
-    asker = _asker()
-    outcome = await _search(asker, policy=policy, max_calls=0)
-    assert (asker.calls, outcome.reply, outcome.stop_reason) == ([], None, StopReason.CAP)
+    llm = _llm()
+    outcome = await _search(llm, policy=policy, max_calls=0)
+    assert (llm.calls, outcome.reply, outcome.result.stop_reason) == ([], None, StopReason.CAP)
     assert "search.max_calls" in outcome.degradation.detail
 
 
 @pytest.mark.parametrize("policy", POLICIES)
 async def test_exactly_the_first_call_draws_on_the_replys_lease(policy):
     """Of two generations of one round, one does."""
-    asker = _asker()
-    await _search(asker, policy=policy)
-    assert [call.lease for call in asker.calls] == [REPLY_LEASE] + [None] * (len(asker.calls) - 1)
-    assert asker.calls[0].purpose is Purpose.PLAN
-    assert [call.purpose for call in asker.calls[1:]].count(Purpose.PLAN) == 0
+    llm = _llm()
+    await _search(llm, policy=policy)
+    assert [call.lease for call in llm.calls] == [REPLY_LEASE] + [None] * (len(llm.calls) - 1)
+    assert llm.calls[0].purpose is Purpose.PLAN
+    assert [call.purpose for call in llm.calls[1:]].count(Purpose.PLAN) == 0
 
 
 async def test_a_round_travels_together():
     """Six calls in four rounds."""
-    asker = _asker()
-    outcome = await _search(asker, policy="listwise")
-    assert (len(asker.calls), asker.max_in_flight, outcome.result.rounds) == (6, 2, 4)
-    roles = [call.role for call in asker.calls]
+    llm = _llm()
+    outcome = await _search(llm, policy="listwise")
+    assert (len(llm.calls), llm.max_in_flight, outcome.result.rounds) == (6, 2, 4)
+    roles = [call.role for call in llm.calls]
     assert (roles.count(Role.MAIN), roles.count(Role.JUDGE)) == (3, 3)
 
 
 async def test_no_two_calls_of_a_search_have_one_identity():
     """Else a cache would answer the second look with the first."""
-    asker = _asker()
-    await _search(asker, policy="listwise", max_calls=10)
-    identities = [(call.messages, call.sample) for call in asker.calls]
+    llm = _llm()
+    await _search(llm, policy="listwise", max_calls=10)
+    identities = [(call.messages, call.sample) for call in llm.calls]
     assert len(set(identities)) == len(identities)
 
 
 async def test_rubrics_rotate_between_passes():
     """Each with its own instructions and form."""
-    asker = _asker()
-    await _search(asker, policy="listwise", max_calls=4, rubrics=("character", "fit"))
-    forms = [call.response_model.__name__ for call in asker.calls_for(Purpose.JUDGE)]
+    llm = _llm()
+    await _search(llm, policy="listwise", max_calls=4, rubrics=("character", "fit"))
+    forms = [call.response_model.__name__ for call in llm.calls_for(Purpose.JUDGE)]
     assert forms == ["CharacterVerdicts", "FitVerdicts"]
 
 
 async def test_the_judge_is_asked_for_logprobs_where_the_knob_says_so():
     """Nobody else is."""
-    asker = _asker()
-    await _search(asker, judge_logprobs=5)
-    asked = {(call.role, call.sampling.top_logprobs) for call in asker.calls}
+    llm = _llm()
+    await _search(llm, judge_logprobs=5)
+    asked = {(call.role, call.sampling.top_logprobs) for call in llm.calls}
     assert asked == {(Role.MAIN, None), (Role.JUDGE, 5)}
 
 
 async def test_guidelines_reach_whoever_writes_and_come_back():
     """As material; a judge does not see them."""
-    asker = _asker()
+    llm = _llm()
     given = [Guideline("persona", "persona: too polite.", 2)]
     knobs = {"reflection": ReflectionKnobs(enabled=True), "policy": "listwise"}
-    outcome = await _search(asker, guidelines=given, **knobs)
-    writing = [_fields(call) for call in asker.calls if call.role is Role.MAIN]
+    outcome = await _search(llm, guidelines=given, **knobs)
+    writing = [_fields(call) for call in llm.calls if call.role is Role.MAIN]
     assert all(fields["task"]["guidelines"] == ["persona: too polite."] for fields in writing)
-    judging = [_fields(call) for call in asker.calls_for(Purpose.JUDGE)]
+    judging = [_fields(call) for call in llm.calls_for(Purpose.JUDGE)]
     assert not any("guidelines" in fields["task"] for fields in judging)
     assert outcome.guidelines == (Guideline("persona", "persona: too polite.", 1),)
 
 
 async def test_an_unknown_rubric_is_an_error_before_anything_is_asked():
     """A typo costs no call."""
-    asker = _asker()
+    llm = _llm()
     with pytest.raises(ConfigError, match=r"search\.rubrics"):
-        await _search(asker, rubrics=("overal",))
-    assert asker.calls == []
+        await _search(llm, rubrics=("overal",))
+    assert llm.calls == []
 
 
 async def test_a_fatal_error_is_raised():
     """A key that is wrong for one call is wrong for all."""
     with pytest.raises(AuthFailed):
-        await _search(_asker(judge=AuthFailed("wrong key")))
+        await _search(_llm(judge=AuthFailed("wrong key")))
 
 
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("max_calls", range(1, 8))
 async def test_it_winds_down_to_what_the_budget_leaves(policy, max_calls):
     """It plans for less from the start, is never refused, and says so."""
-    asker = _asker(max_calls=max_calls)
-    outcome = await _search(asker, policy=policy)
+    llm = _llm(max_calls=max_calls)
+    outcome = await _search(llm, policy=policy)
     assert outcome.reply is not None
-    assert len(asker.calls) <= min(max_calls, CAP)
+    assert len(llm.calls) <= min(max_calls, CAP)
     assert outcome.result.failed == {}
     expected = {"planned": max_calls, "knobs": CAP} if max_calls < CAP else None
     assert outcome.summary()["wound_down"] == expected
@@ -300,49 +299,49 @@ async def test_it_winds_down_to_what_the_budget_leaves(policy, max_calls):
 )
 async def test_a_limit_that_is_used_up_leaves_the_replys_own_call(advisory):
     """It is held back for it; whether it may be asked is for the budget to say."""
-    asker = _asker(advisory=advisory)
-    outcome = await _search(asker, policy="listwise")
-    assert [call.lease for call in asker.calls] == [REPLY_LEASE]
-    assert outcome.stop_reason is StopReason.BUDGET
+    llm = _llm(advisory=advisory)
+    outcome = await _search(llm, policy="listwise")
+    assert [call.lease for call in llm.calls] == [REPLY_LEASE]
+    assert outcome.result.stop_reason is StopReason.BUDGET
     assert outcome.reply is not None
 
 
 async def test_when_time_is_over_it_stops_with_what_it_has():
     """And says that it was the deadline."""
-    asker = _asker(advisory=Remaining(seconds_left=0.0))
-    outcome = await _search(asker)
-    assert (len(asker.calls), outcome.stop_reason) == (1, StopReason.DEADLINE)
+    llm = _llm(advisory=Remaining(seconds_left=0.0))
+    outcome = await _search(llm)
+    assert (len(llm.calls), outcome.result.stop_reason) == (1, StopReason.DEADLINE)
     assert outcome.reply is not None
 
 
 async def test_what_is_held_for_the_reply_counts_in_the_plan():
     """Five calls left and one held are six, so nothing is wound down."""
-    asker = _asker(advisory=Remaining(calls_left=5))
-    outcome = await _search(asker, policy="listwise", bounds=SearchLimits(CAP, 1))
+    llm = _llm(advisory=Remaining(calls_left=5))
+    outcome = await _search(llm, policy="listwise", limits=SearchLimits(CAP, 1))
     assert outcome.wound_down is None
-    outcome = await _search(_asker(advisory=Remaining(calls_left=5)), policy="listwise")
+    outcome = await _search(_llm(advisory=Remaining(calls_left=5)), policy="listwise")
     assert outcome.wound_down == {"planned": 5, "knobs": CAP}
 
 
 @pytest.mark.parametrize("policy", POLICIES)
 async def test_equal_turns_ask_equal_calls(policy):
     """Same input, same seed: the same bytes go out, and the same summary comes back."""
-    askers = [_asker(), _asker()]
-    outcomes = [await _search(asker, policy=policy, seed=3) for asker in askers]
-    assert askers[0].calls == askers[1].calls
+    llms = [_llm(), _llm()]
+    outcomes = [await _search(llm, policy=policy, seed=3) for llm in llms]
+    assert llms[0].calls == llms[1].calls
     assert outcomes[0].summary() == outcomes[1].summary()
 
 
 async def test_bubbles_of_the_chosen_reply_come_along():
     """So that the processor need not ask."""
-    outcome = await _search(_asker())
+    outcome = await _search(_llm())
     assert "".join(bubble.text for bubble in outcome.processor_plan) + "." == outcome.reply
 
 
 @pytest.mark.parametrize("policy", POLICIES)
 async def test_equal_prompts_are_asked_as_different_samples(policy):
     """So that a cache between here and the model cannot give both the same answer."""
-    asker = _asker(judge=_each(0.5))
-    await _search(asker, policy=policy, max_calls=12)
-    asked = [(call.messages, call.sample) for call in asker.calls]
+    llm = _llm(judge=_each(0.5))
+    await _search(llm, policy=policy, max_calls=12)
+    asked = [(call.messages, call.sample) for call in llm.calls]
     assert len(set(asked)) == len(asked)

@@ -16,90 +16,90 @@ LIN_AND_ANN = AgentUser("lin", "ann")
 
 
 @pytest.fixture
-def book() -> ConversationMemory:
+def memory() -> ConversationMemory:
     """Return an empty memory."""
     return ConversationMemory(LangGraphBackend(InMemoryStore()))
 
 
 async def _load(
-    book: ConversationMemory,
+    memory: ConversationMemory,
     conversation_id: str = "one",
     turn: int | None = None,
     **options: object,
 ) -> LoadedTurn:
     given = {"user_text": "hello there", **options}
-    return await load_turn(book, LIN_AND_ANN, conversation_id=conversation_id, turn=turn, **given)
+    return await load_turn(memory, LIN_AND_ANN, conversation_id=conversation_id, turn=turn, **given)
 
 
 async def _say(
-    book: ConversationMemory,
+    memory: ConversationMemory,
     turn: int,
     text: str,
     conversation_id: str = "one",
-    standing: RelationState | None = None,
+    relation: RelationState | None = None,
 ) -> None:
-    loaded = await _load(book, conversation_id, turn)
+    loaded = await _load(memory, conversation_id, turn)
     await write_turn(
-        book,
+        memory,
         LIN_AND_ANN,
         conversation_id=conversation_id,
         turn=turn,
         version=loaded.version,
         user_text=text,
         reply=f"re: {text}",
-        standing=standing or loaded.standing,
+        relation=relation or loaded.relation,
         new_summary=f"up to {text}",
     )
 
 
-async def test_a_stranger_starts_from_the_defaults(book: ConversationMemory) -> None:
+async def test_a_stranger_starts_from_the_defaults(memory: ConversationMemory) -> None:
     """Nothing is remembered of somebody new."""
-    assert await _load(book) == LoadedTurn(
+    assert await _load(memory) == LoadedTurn(
         turn=0,
         version=0,
         language="en",
         history=(),
         shown_turns=0,
         summary="",
-        standing=RelationState(),
+        relation=RelationState(),
     )
 
 
-async def test_a_turn_finds_what_the_one_before_left(book: ConversationMemory) -> None:
-    """History, summary and standing come back as records."""
-    standing = RelationState(
+async def test_a_turn_finds_what_the_one_before_left(memory: ConversationMemory) -> None:
+    """History, summary and relation come back as records."""
+    relation = RelationState(
         relationship=Relationship(trust=0.7), mood=Mood(pleasure=0.4), mode=Mode.PLAYFUL
     )
-    await _say(book, 0, "first words here", standing=standing)
-    loaded = await _load(book)
+    await _say(memory, 0, "first words here", relation=relation)
+    loaded = await _load(memory)
     assert loaded.turn == 1
     assert loaded.history == (
         DialogueLine(role="user", text="first words here"),
         DialogueLine(role="agent", text="re: first words here"),
     )
-    assert (loaded.summary, loaded.standing) == ("up to first words here", standing)
+    assert (loaded.summary, loaded.relation) == ("up to first words here", relation)
     assert (loaded.version, loaded.shown_turns) == (1, 1)
 
 
-async def test_only_the_conversations_own_lines_are_history(book: ConversationMemory) -> None:
+async def test_only_the_conversations_own_lines_are_history(memory: ConversationMemory) -> None:
     """Turns of another conversation count for retrieval and not for history."""
-    await _say(book, 0, "a first", "one")
-    await _say(book, 0, "b first", "two")
-    await _say(book, 1, "a second", "one")
-    loaded = await _load(book, "one", 2)
+    await _say(memory, 0, "a first", "one")
+    await _say(memory, 0, "b first", "two")
+    await _say(memory, 1, "a second", "one")
+    loaded = await _load(memory, "one", 2)
     assert [line.text for line in loaded.history if line.role == "user"] == ["a first", "a second"]
     assert loaded.shown_turns == 1
-    assert (await _load(book, "three")).turn == 0
-    assert (await _load(book, "two")).turn == 1
+    assert (await _load(memory, "three")).turn == 0
+    assert (await _load(memory, "two")).turn == 1
 
 
-async def test_history_is_as_long_as_asked(book: ConversationMemory) -> None:
+async def test_history_is_as_long_as_asked(memory: ConversationMemory) -> None:
     """The oldest turns fall out first, and 0 shows none."""
     for turn in range(4):
-        await _say(book, turn, f"say {turn}")
-    loaded = await _load(book, history_turns=2)
+        await _say(memory, turn, f"say {turn}")
+    loaded = await _load(memory, history_turns=2)
     assert [line.text for line in loaded.history if line.role == "user"] == ["say 2", "say 3"]
-    assert (await _load(book, turn=4, history_turns=0)).history == ()
+    assert (await _load(memory, turn=4, history_turns=0)).history == ()
 
 
 def test_the_window_moves_in_steps_of_half_its_length():
@@ -118,33 +118,33 @@ def test_the_window_is_never_longer_than_asked_and_never_moves_back(turns, histo
         assert left_out < turns
 
 
-async def test_other_conversations_do_not_move_the_window(book: ConversationMemory) -> None:
+async def test_other_conversations_do_not_move_the_window(memory: ConversationMemory) -> None:
     """What counts is the conversation's own turns, wherever they stand in memory."""
     for turn in range(3):
-        await _say(book, turn, f"mine {turn}", "mine")
-        await _say(book, turn, f"other {turn}", "other")
-    loaded = await _load(book, "mine", 3, history_turns=2)
+        await _say(memory, turn, f"mine {turn}", "mine")
+        await _say(memory, turn, f"other {turn}", "other")
+    loaded = await _load(memory, "mine", 3, history_turns=2)
     said = [line.text for line in loaded.history if line.role == "user"]
     assert said == ["mine 1", "mine 2"]
 
 
-async def test_the_language_is_the_conversations(book: ConversationMemory) -> None:
+async def test_the_language_is_the_conversations(memory: ConversationMemory) -> None:
     """A word of English in a Chinese conversation leaves it Chinese."""
-    await _say(book, 0, "今天天气真好啊我们出去走走吧")
-    assert (await _load(book, user_text="ok")).language == "zh"
+    await _say(memory, 0, "今天天气真好啊我们出去走走吧")
+    assert (await _load(memory, user_text="ok")).language == "zh"
 
 
-async def test_a_turn_run_again_starts_where_it_did(book: ConversationMemory) -> None:
+async def test_a_turn_run_again_starts_where_it_did(memory: ConversationMemory) -> None:
     """After a crash behind the commit, the same turn sees the same past."""
-    await _say(book, 0, "say 0")
-    before = await _load(book, turn=1)
-    await _say(book, 1, "say 1")
-    assert await _load(book, turn=1) == before
+    await _say(memory, 0, "say 0")
+    before = await _load(memory, turn=1)
+    await _say(memory, 1, "say 1")
+    assert await _load(memory, turn=1) == before
 
 
-async def test_a_standing_that_is_none_is_said(book: ConversationMemory) -> None:
+async def test_a_standing_that_is_none_is_said(memory: ConversationMemory) -> None:
     """A store that another program wrote in is not taken for a stranger's."""
     commit = TurnCommit(LIN_AND_ANN, "one", 0, "hi", "hi", 0, relationship={"mood": "grim"})
-    await book.commit(commit)
+    await memory.commit(commit)
     with pytest.raises(StoreDamaged, match="cannot be read"):
-        await _load(book)
+        await _load(memory)

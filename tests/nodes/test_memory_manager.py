@@ -28,7 +28,7 @@ def note(evidence, text="Lu Lin works in Chengdu.", kind="fact"):
     return {"text": text, "kind": kind, "evidence": evidence}
 
 
-async def run(asker, summary="They met."):
+async def run(llm, summary="They met."):
     """Remember one turn."""
     view = TurnView(
         language="zh",
@@ -38,7 +38,7 @@ async def run(asker, summary="They met."):
         persona=Persona(),
         summary=summary,
     )
-    return await REMEMBERING.ask(asker, view)
+    return await REMEMBERING.ask(llm, view)
 
 
 async def test_it_asks_one_fast_call_and_counts_what_it_drops():
@@ -54,8 +54,8 @@ async def test_it_asks_one_fast_call_and_counts_what_it_drops():
         note("我在成都上班", text="她讨厌香菜。"),
         note("我在成都上班", text="她在成都上班。" * 50),
     ]
-    asker = ScriptedLLM({Purpose.REMEMBER: {"summary": "陆琳在成都工作。", "notes": notes}})
-    update, degradation = await run(asker)
+    llm = ScriptedLLM({Purpose.REMEMBER: {"summary": "陆琳在成都工作。", "notes": notes}})
+    update, degradation = await run(llm)
     assert degradation is None
     assert update.summary == "陆琳在成都工作。"
     assert [(kept.kind, kept.evidence) for kept in update.notes] == [
@@ -72,7 +72,7 @@ async def test_it_asks_one_fast_call_and_counts_what_it_drops():
         "too_long",
     )
     assert update.dropped_notes == 6
-    (call,) = asker.calls
+    (call,) = llm.calls
     assert (call.role, call.purpose) == (Role.FAST, Purpose.REMEMBER)
     assert json.loads(call.messages[-1].content)["summary"] == "They met."
 

@@ -16,15 +16,15 @@ LIN_AND_ANN = AgentUser("lin", "ann")
 
 
 @pytest.fixture
-async def book() -> ConversationMemory:
+async def memory() -> ConversationMemory:
     """Return a memory of three turns, each with a vector."""
-    book = ConversationMemory(LangGraphBackend(InMemoryStore()))
+    memory = ConversationMemory(LangGraphBackend(InMemoryStore()))
     said = [("my cat is called Miso", (1.0, 0.0)), ("I play the cello", (0.0, 1.0)), ("hm", (0, 0))]
     for turn, (text, vector) in enumerate(said):
         notes = (
             (NewNote("The cat is called Miso.", "cat is called Miso"),) if "Miso" in text else ()
         )
-        await book.commit(
+        await memory.commit(
             TurnCommit(
                 LIN_AND_ANN,
                 "one",
@@ -37,13 +37,13 @@ async def book() -> ConversationMemory:
                 embedding=Embedding("toy", vector),
             )
         )
-    return book
+    return memory
 
 
-async def test_words_find_the_turn_and_its_notes(book: ConversationMemory) -> None:
+async def test_words_find_the_turn_and_its_notes(memory: ConversationMemory) -> None:
     """A memory has a field for when, for who said what, and for what was noted."""
     lines, degradation = await retrieve_memories(
-        book, LIN_AND_ANN, version=3, user_text="how is Miso", max_lines=1
+        memory, LIN_AND_ANN, version=3, user_text="how is Miso", max_lines=1
     )
     said = {"user": "my cat is called Miso", "agent": "I see"}
     noted = ("The cat is called Miso.",)
@@ -52,48 +52,48 @@ async def test_words_find_the_turn_and_its_notes(book: ConversationMemory) -> No
     assert degradation is None
 
 
-async def test_what_stands_in_the_prompt_is_left_out(book: ConversationMemory) -> None:
+async def test_what_stands_in_the_prompt_is_left_out(memory: ConversationMemory) -> None:
     """Turns shown as history are not remembered a second time."""
     lines, _ = await retrieve_memories(
-        book, LIN_AND_ANN, version=3, user_text="the cello", shown_turns=2
+        memory, LIN_AND_ANN, version=3, user_text="the cello", shown_turns=2
     )
     assert all("cello" not in line.user for line in lines)
 
 
 @pytest.mark.parametrize(("max_lines", "shown_turns"), [(0, 0), (5, 3)])
 async def test_nothing_to_find_asks_nothing(
-    book: ConversationMemory, max_lines: int, shown_turns: int
+    memory: ConversationMemory, max_lines: int, shown_turns: int
 ) -> None:
     """No embedding is bought where no memory could be shown."""
-    asker = ScriptedLLM()
+    llm = ScriptedLLM()
     found = await retrieve_memories(
-        book,
+        memory,
         LIN_AND_ANN,
         version=3,
         user_text="the cello",
         max_lines=max_lines,
         shown_turns=shown_turns,
-        embed_asker=asker,
+        embedder=llm,
     )
     assert found == ((), None)
-    assert asker.calls == []
+    assert llm.calls == []
 
 
-async def test_vectors_find_what_words_do_not(book: ConversationMemory) -> None:
+async def test_vectors_find_what_words_do_not(memory: ConversationMemory) -> None:
     """One embedding call is asked, and its vector ranks too."""
-    asker = ScriptedLLM({Purpose.EMBED: Reply("", vectors=((0.0, 1.0),), model="toy")})
+    llm = ScriptedLLM({Purpose.EMBED: Reply("", vectors=((0.0, 1.0),), model="toy")})
     lines, _ = await retrieve_memories(
-        book, LIN_AND_ANN, version=3, user_text="music?", embed_asker=asker
+        memory, LIN_AND_ANN, version=3, user_text="music?", embedder=llm
     )
     assert "cello" in lines[0].user
-    assert [(call.role, call.inputs) for call in asker.calls] == [(Role.EMBED, ("music?",))]
+    assert [(call.role, call.inputs) for call in llm.calls] == [(Role.EMBED, ("music?",))]
 
 
-async def test_without_an_embedding_words_remain(book: ConversationMemory) -> None:
+async def test_without_an_embedding_words_remain(memory: ConversationMemory) -> None:
     """A failed embedding is said and survived; a wrong key is not."""
-    asker = ScriptedLLM({Purpose.EMBED: ServerFailed("down", status=503)})
+    llm = ScriptedLLM({Purpose.EMBED: ServerFailed("down", status=503)})
     lines, degradation = await retrieve_memories(
-        book, LIN_AND_ANN, version=3, user_text="Miso", embed_asker=asker
+        memory, LIN_AND_ANN, version=3, user_text="Miso", embedder=llm
     )
     assert lines[0].turn == 0
     assert degradation is not None
@@ -101,5 +101,5 @@ async def test_without_an_embedding_words_remain(book: ConversationMemory) -> No
     wrong_key = ScriptedLLM({Purpose.EMBED: AuthFailed("no", status=401)})
     with pytest.raises(AuthFailed):
         await retrieve_memories(
-            book, LIN_AND_ANN, version=3, user_text="Miso", embed_asker=wrong_key
+            memory, LIN_AND_ANN, version=3, user_text="Miso", embedder=wrong_key
         )

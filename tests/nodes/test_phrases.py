@@ -4,37 +4,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nodes.phrases import (
-    _MOOD,
-    _RELATIONSHIP,
-    _STYLE,
-    _USER_STATE,
-    detection_shown,
-    mood_phrase,
-    relationship_phrase,
-    style_phrase,
-)
+from nodes.prompt import words
 from nodes.records import Detection, Mood, Relationship, Signal, Stage, StyleVector
+from nodes.turn import detection_shown, phrase_of
 
 
 def test_what_is_middling_takes_no_words():
     """A dimension is named only where it differs from the middle."""
     middle = StyleVector(**dict.fromkeys(StyleVector.model_fields, 0.5))
-    assert style_phrase(middle, "en") == ""
-    assert style_phrase(middle.model_copy(update={"formality": 0.7}), "en") == "rather formal"
-    assert mood_phrase(Mood(), "zh") == ""
+    assert phrase_of("style", middle, "en") == ""
+    assert phrase_of("style", middle.model_copy(update={"formality": 0.7}), "en") == "rather formal"
+    assert phrase_of("mood", Mood(), "zh") == ""
 
 
 def test_each_scale_has_four_ranges_and_a_middle():
     """The words get stronger towards the ends."""
-    found = [mood_phrase(Mood(pleasure=value), "en") for value in (-1.0, -0.4, 0.0, 0.4, 1.0)]
+    found = [phrase_of("mood", Mood(pleasure=value), "en") for value in (-1.0, -0.4, 0.0, 0.4, 1.0)]
     assert found == ["miserable", "displeased", "", "pleased", "delighted"]
 
 
 def test_strangers_are_not_close_and_do_not_trust():
     """The stage is a field of its own and stays out of the phrase."""
-    assert relationship_phrase(Relationship(), "en") == "not close, little trust"
-    assert relationship_phrase(Relationship(stage=Stage.BONDING), "zh") == "不亲近、不大信任"
+    assert phrase_of("relationship", Relationship(), "en") == "not close, little trust"
+    assert phrase_of("relationship", Relationship(stage=Stage.BONDING), "zh") == "不亲近、不大信任"
 
 
 def test_what_was_found_is_shown_without_numbers_and_hints():
@@ -55,19 +47,22 @@ def test_what_was_found_is_shown_without_numbers_and_hints():
 
 
 @pytest.mark.parametrize(
-    ("scales", "record"),
-    [(_STYLE, StyleVector), (_RELATIONSHIP, Relationship), (_MOOD, Mood), (_USER_STATE, Detection)],
+    ("kind", "record"),
+    [("style", StyleVector), ("relationship", Relationship), ("mood", Mood), ("user", Detection)],
 )
-def test_both_languages_name_the_same_scales_of_the_record(scales, record):
+def test_both_languages_name_the_same_scales_of_the_record(kind, record):
     """A scale that one language lacks would be lost there."""
+    scales = words("phrases")[kind]
     assert list(scales["en"]) == list(scales["zh"])
     assert set(scales["en"]) <= set(record.model_fields)
 
 
 @given(st.floats(0, 1), st.floats(0, 1))
-def test_a_small_move_seldom_changes_the_prompt(value, other):
+def test_a_small_change_seldom_changes_the_prompt(value, other):
     """Values of one range give equal phrases, so that a prompt cache still serves them."""
-    phrases = {style_phrase(StyleVector(warmth=each), "en") for each in sorted((value, other))}
+    phrases = {
+        phrase_of("style", StyleVector(warmth=each), "en") for each in sorted((value, other))
+    }
     same = all(each < 0.15 for each in (value, other)) or all(
         0.35 <= each <= 0.65 for each in (value, other)
     )

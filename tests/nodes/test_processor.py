@@ -21,7 +21,7 @@ PLANNED = (
 LOOSER = ["was thinking about you today", "did the interview on the 12th go ok?"]
 
 
-async def run(asker, *, llm="auto", planned=(), **changes):
+async def run(llm, *, asks="auto", planned=(), **changes):
     """Process the draft, with the given fields of the turn changed."""
     fields = {
         "language": "en",
@@ -33,7 +33,7 @@ async def run(asker, *, llm="auto", planned=(), **changes):
         "mode": Mode.NORMAL,
     }
     view = TurnView(**(fields | changes), planned_bubbles=list(planned))
-    return await humanize(asker, view, llm=llm)
+    return await humanize(llm, view, asks=asks)
 
 
 def texts(processed):
@@ -42,7 +42,7 @@ def texts(processed):
 
 
 @pytest.mark.parametrize(
-    ("llm", "planned", "calls"),
+    ("asks", "planned", "calls"),
     [
         ("auto", PLANNED, 0),
         ("auto", (), 1),
@@ -52,11 +52,11 @@ def texts(processed):
         ("never", (), 0),
     ],
 )
-async def test_the_knob_decides_whether_to_call(llm, planned, calls):
+async def test_the_knob_decides_whether_to_call(asks, planned, calls):
     """0 or 1 call, as the table at the head of the file says."""
-    asker = ScriptedLLM({Purpose.HUMANIZE: {"bubbles": LOOSER}})
-    processed, degradation = await run(asker, llm=llm, planned=planned)
-    assert len(asker.calls) == calls
+    llm = ScriptedLLM({Purpose.HUMANIZE: {"bubbles": LOOSER}})
+    processed, degradation = await run(llm, asks=asks, planned=planned)
+    assert len(llm.calls) == calls
     assert degradation is None
     assert len(texts(processed)) == 2
     if calls:
@@ -68,9 +68,9 @@ async def test_the_knob_decides_whether_to_call(llm, planned, calls):
 
 async def test_it_asks_one_main_call_with_the_draft():
     """The material holds the draft as `reply` and how many bubbles are wanted."""
-    asker = ScriptedLLM({Purpose.HUMANIZE: {"bubbles": LOOSER}})
-    await run(asker)
-    (call,) = asker.calls
+    llm = ScriptedLLM({Purpose.HUMANIZE: {"bubbles": LOOSER}})
+    await run(llm)
+    (call,) = llm.calls
     assert (call.role, call.purpose) == (Role.MAIN, Purpose.HUMANIZE)
     fields = json.loads(call.messages[-1].content)
     assert (fields["reply"], fields["task"]["count"]) == (DRAFT, MAX_BUBBLES)
@@ -82,13 +82,13 @@ async def test_a_plans_delays_are_clamped():
     assert [bubble.delay_seconds for bubble in processed.bubbles] == [1.5, MAX_DELAY_SECONDS]
 
 
-@pytest.mark.parametrize("llm", ["auto", "never"])
-async def test_a_plan_that_is_not_the_draft_is_cut_anew_without_a_call(llm):
+@pytest.mark.parametrize("asks", ["auto", "never"])
+async def test_a_plan_that_is_not_the_draft_is_cut_again_without_a_call(asks):
     """A bad plan never buys a call that was not planned."""
-    asker = ScriptedLLM()
+    llm = ScriptedLLM()
     other = (Bubble(text="Something else.", delay_seconds=1.0),)
-    processed, degradation = await run(asker, planned=other, llm=llm)
-    assert not asker.calls
+    processed, degradation = await run(llm, planned=other, asks=asks)
+    assert not llm.calls
     assert degradation.reason == "invalid"
     assert "".join(texts(processed)).replace(" ", "") == DRAFT.replace(" ", "")
 
@@ -116,7 +116,7 @@ async def test_bubbles_that_say_something_else_are_not_used(bubbles):
 
 async def test_the_plan_stands_in_when_the_call_is_refused():
     """With `always` and no budget left, the search's plan is better than rules."""
-    processed, degradation = await run(ScriptedLLM(max_calls=0), planned=PLANNED, llm="always")
+    processed, degradation = await run(ScriptedLLM(max_calls=0), planned=PLANNED, asks="always")
     assert degradation.reason == "refused"
     assert texts(processed) == [bubble.text for bubble in PLANNED]
 
@@ -124,24 +124,24 @@ async def test_the_plan_stands_in_when_the_call_is_refused():
 async def test_bubbles_may_come_as_objects_and_repeat():
     """Objects with a text are read; a repeated bubble is content and stays."""
     answer = {"bubbles": [{"text": "哈哈", "delay_seconds": 1}, "哈哈", "你好可爱啊"]}
-    asker = ScriptedLLM({Purpose.HUMANIZE: answer})
-    processed, degradation = await run(asker, draft="哈哈，哈哈，你好可爱啊", language="zh")
+    llm = ScriptedLLM({Purpose.HUMANIZE: answer})
+    processed, degradation = await run(llm, draft="哈哈，哈哈，你好可爱啊", language="zh")
     assert degradation is None
     assert texts(processed) == ["哈哈", "哈哈", "你好可爱啊"]
 
 
 async def test_the_draft_stays_where_only_white_space_changed():
     """The reply that was judged is the reply that is kept."""
-    asker = ScriptedLLM({Purpose.HUMANIZE: {"bubbles": [bubble.text for bubble in PLANNED]}})
-    processed, _ = await run(asker)
+    llm = ScriptedLLM({Purpose.HUMANIZE: {"bubbles": [bubble.text for bubble in PLANNED]}})
+    processed, _ = await run(llm)
     assert processed.text == DRAFT
     assert len(processed.bubbles) == 2
 
 
-@pytest.mark.parametrize("llm", ["auto", "always", "never"])
-async def test_a_blank_draft_has_no_bubbles_and_needs_no_call(llm):
+@pytest.mark.parametrize("asks", ["auto", "always", "never"])
+async def test_a_blank_draft_has_no_bubbles_and_needs_no_call(asks):
     """What stands in for an empty reply is the validator's business."""
-    processed, degradation = await run(ScriptedLLM(), draft=" \n", llm=llm)
+    processed, degradation = await run(ScriptedLLM(), draft=" \n", asks=asks)
     assert (processed.bubbles, degradation) == ((), None)
 
 

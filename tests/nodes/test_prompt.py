@@ -184,8 +184,8 @@ def test_no_text_has_a_mark_of_a_chat_template(mark):
     system = Message("system", "Reply.")
     fewer = shortened([system, Message("user", text)])
     assert fewer is not None
-    assert mark not in fewer.messages[1].content
-    assert json.loads(fewer.messages[1].content)["chat"] == [{"user": said}]
+    assert mark not in fewer[0][1].content
+    assert json.loads(fewer[0][1].content)["chat"] == [{"user": said}]
 
 
 def test_ordinary_signs_stay_as_they_are():

@@ -23,16 +23,16 @@ QUESTION = Question(
 )
 
 
-async def ask(asker):
+async def ask(llm):
     """Ask about one message."""
-    return await QUESTION.ask(asker, TurnView(user_text="你好", language="zh"))
+    return await QUESTION.ask(llm, TurnView(user_text="你好", language="zh"))
 
 
 async def test_the_call_is_the_questions_and_the_material_the_turns():
     """The prompt is the node's in the language asked for; the answer is converted."""
-    asker = ScriptedLLM({Purpose.MONOLOGUE: {"thought": "hm"}})
-    assert await ask(asker) == (("hm", "你好"), None)
-    (call,) = asker.calls
+    llm = ScriptedLLM({Purpose.MONOLOGUE: {"thought": "hm"}})
+    assert await ask(llm) == (("hm", "你好"), None)
+    (call,) = llm.calls
     assert (call.role, call.purpose) == (Role.MAIN, Purpose.MONOLOGUE)
     assert call.response_model is MonologueAnswer
     assert call.sampling == QUESTION.sampling

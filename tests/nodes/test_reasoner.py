@@ -23,7 +23,7 @@ from nodes.records import (
 from nodes.turn import TurnView
 
 
-async def run(asker, user_text="Is it far?"):
+async def run(llm, user_text="Is it far?"):
     """Plan the reply of one turn."""
     view = TurnView(
         language="en",
@@ -35,18 +35,18 @@ async def run(asker, user_text="Is it far?"):
         mood=Mood(busyness=0.7),
         mode=Mode.CURIOUS,
     )
-    return await REASONING.ask(asker, view)
+    return await REASONING.ask(llm, view)
 
 
 async def test_it_asks_one_main_call_that_sees_what_came_before():
     """Detection, monologue, mood and mode are in the material."""
-    asker = ScriptedLLM(
+    llm = ScriptedLLM(
         {Purpose.REASON: {"goals": ["Say how far it is", ""], "avoid": "guessing", "tone": "dry"}}
     )
-    plan, degradation = await run(asker)
+    plan, degradation = await run(llm)
     assert degradation is None
     assert plan == ResponsePlan(goals=("Say how far it is",), avoid=("guessing",), tone="dry")
-    (call,) = asker.calls
+    (call,) = llm.calls
     assert (call.role, call.purpose) == (Role.MAIN, Purpose.REASON)
     fields = json.loads(call.messages[-1].content)
     assert fields["monologue"]["thought"] == "Again?"

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nodes import reply_leaks
+from nodes import final_validator
 from nodes.prompt import prompt
 from nodes.records import Language, Persona
 from nodes.reply_json import unwrap_json
@@ -139,12 +139,12 @@ def test_ordinary_replies_pass(text: str, language: Language) -> None:
     """Quotes, code, braces, lists and lines with colons are no leak."""
     prompts = [prompt(name, language) for name in ("lats_generate", "processor", "fused_reply")]
     assert unwrap_json(text) == (text, False)
-    assert reply_leaks.drop_prompt_leaks(text, prompts) == (text, False)
-    assert reply_leaks.drop_persona_breaks(text, LIN) == (text, False)
-    assert reply_leaks.drop_control_characters(text) == (text, False)
-    assert reply_leaks.drop_template_marks(text) == (text, False)
-    assert reply_leaks.drop_repetitions(text) == (text, False)
-    assert reply_leaks.drop_role_prefixes(text, LIN) == (text, False)
+    assert final_validator.drop_prompt_leaks(text, prompts) == (text, False)
+    assert final_validator.drop_persona_breaks(text, LIN) == (text, False)
+    assert final_validator.drop_control_characters(text) == (text, False)
+    assert final_validator.drop_template_marks(text) == (text, False)
+    assert final_validator.drop_repetitions(text) == (text, False)
+    assert final_validator.drop_role_prefixes(text, LIN) == (text, False)
 
 
 def _texts(node: Any) -> Iterator[str]:
@@ -182,7 +182,7 @@ def _check_no_alarm(path: Path) -> None:
     prompts = [prompt("lats_generate", "en"), prompt("lats_generate", "zh")]
     for text in texts:
         assert unwrap_json(text) == (text, False)
-        assert reply_leaks.drop_prompt_leaks(text, prompts) == (text, False)
+        assert final_validator.drop_prompt_leaks(text, prompts) == (text, False)
 
 
 def test_deep_json_does_not_raise() -> None:
@@ -205,7 +205,7 @@ def test_deep_json_does_not_raise() -> None:
 )
 def test_role_prefixes(text: str, expected: str) -> None:
     """Its own name before a reply goes, and so does whatever it says for the user."""
-    assert reply_leaks.drop_role_prefixes(text, LIN)[0] == expected
+    assert final_validator.drop_role_prefixes(text, LIN)[0] == expected
 
 
 @pytest.mark.parametrize(
@@ -233,13 +233,13 @@ def test_role_prefixes(text: str, expected: str) -> None:
 )
 def test_persona_breaks(text: str, expected: str) -> None:
     """Sentences that say it is a model go; sentences about models stay."""
-    assert reply_leaks.drop_persona_breaks(text, LIN) == (expected, text != expected)
+    assert final_validator.drop_persona_breaks(text, LIN) == (expected, text != expected)
 
 
 def test_a_machine_may_say_that_it_is_one() -> None:
     """A persona that is a machine breaks nothing."""
     robot = Persona(name="Bolt", background="a robot in a museum")
-    assert reply_leaks.drop_persona_breaks("As an AI, I rust.", robot) == (
+    assert final_validator.drop_persona_breaks("As an AI, I rust.", robot) == (
         "As an AI, I rust.",
         False,
     )
@@ -259,7 +259,7 @@ def test_a_machine_may_say_that_it_is_one() -> None:
 )
 def test_template_marks(text: str, expected: str) -> None:
     """Thoughts and the marks of chat templates go."""
-    assert reply_leaks.drop_template_marks(text) == (expected, text != expected)
+    assert final_validator.drop_template_marks(text) == (expected, text != expected)
 
 
 @pytest.mark.parametrize(
@@ -273,7 +273,7 @@ def test_template_marks(text: str, expected: str) -> None:
 def test_prompt_leaks(text: str, expected: str) -> None:
     """Sentences of the prompt, or about it, go."""
     instructions = ["Rules:\nYou must always  keep the persona. You must smile. Be short."]
-    assert reply_leaks.drop_prompt_leaks(text, instructions)[0] == expected
+    assert final_validator.drop_prompt_leaks(text, instructions)[0] == expected
 
 
 SECRET = "Think of the whole range of ways in which this person might, the unlikely ones too"
@@ -303,27 +303,27 @@ def test_a_sentence_of_a_prompt_is_found_however_it_is_dressed(
     prompts = [prompt("lats_generate", language) for language in LANGUAGES]
     assert any(secret in text for text in prompts)
     text = f"Hello.\n{disguise(secret)}\nTea?"
-    assert reply_leaks.drop_prompt_leaks(text, prompts) == ("Hello.\nTea?", True)
+    assert final_validator.drop_prompt_leaks(text, prompts) == ("Hello.\nTea?", True)
 
 
 def test_marks_do_not_hide_talk_of_prompts_and_machines() -> None:
     """They are left out before a sentence is looked at; the next sentence stays."""
-    assert reply_leaks.drop_prompt_leaks("**My system** _prompt_ is long. Tea?")[0] == "Tea?"
-    assert reply_leaks.drop_prompt_leaks("My sys\u200btem prompt is long. Tea?")[0] == "Tea?"
-    assert reply_leaks.drop_persona_breaks("**As an** `AI`, I rust.* Tea?", LIN)[0] == "Tea?"
+    assert final_validator.drop_prompt_leaks("**My system** _prompt_ is long. Tea?")[0] == "Tea?"
+    assert final_validator.drop_prompt_leaks("My sys\u200btem prompt is long. Tea?")[0] == "Tea?"
+    assert final_validator.drop_persona_breaks("**As an** `AI`, I rust.* Tea?", LIN)[0] == "Tea?"
 
 
 def test_repetitions() -> None:
     """A line at once again goes, a long one later too, a short one later stays."""
     long = "See you at the station."
     text = f"Haha.\nHaha.\n{long}\nHaha.\n{long.upper()}"
-    assert reply_leaks.drop_repetitions(text) == (f"Haha.\n{long}\nHaha.", True)
+    assert final_validator.drop_repetitions(text) == (f"Haha.\n{long}\nHaha.", True)
 
 
 def test_control_characters() -> None:
     """What cannot be seen or turns text around goes; emoji keep their joiners."""
-    assert reply_leaks.drop_control_characters("a\x00b\u202ec\r\nd\ud800") == ("abc\nd", True)
-    assert reply_leaks.drop_control_characters("👩\u200d👧 好\n") == ("👩\u200d👧 好\n", False)
+    assert final_validator.drop_control_characters("a\x00b\u202ec\r\nd\ud800") == ("abc\nd", True)
+    assert final_validator.drop_control_characters("👩\u200d👧 好\n") == ("👩\u200d👧 好\n", False)
 
 
 ANY_TEXT = st.text(st.characters(codec=None), max_size=200) | st.text(
@@ -334,13 +334,13 @@ ANY_TEXT = st.text(st.characters(codec=None), max_size=200) | st.text(
 @pytest.mark.parametrize(
     "rule",
     [
-        reply_leaks.drop_control_characters,
+        final_validator.drop_control_characters,
         unwrap_json,
-        lambda text: reply_leaks.drop_role_prefixes(text, LIN),
-        reply_leaks.drop_template_marks,
-        reply_leaks.drop_prompt_leaks,
-        lambda text: reply_leaks.drop_persona_breaks(text, LIN),
-        reply_leaks.drop_repetitions,
+        lambda text: final_validator.drop_role_prefixes(text, LIN),
+        final_validator.drop_template_marks,
+        final_validator.drop_prompt_leaks,
+        lambda text: final_validator.drop_persona_breaks(text, LIN),
+        final_validator.drop_repetitions,
     ],
 )
 @given(text=ANY_TEXT)
@@ -348,7 +348,7 @@ def test_no_rule_raises(rule: Callable[[str], tuple[str, bool]], text: str) -> N
     """Any text comes back as text, and says truly whether it changed."""
     kept, was_broken = rule(text)
     assert isinstance(kept, str)
-    if not was_broken and rule is not reply_leaks.drop_control_characters:
+    if not was_broken and rule is not final_validator.drop_control_characters:
         assert kept == text
 
 
@@ -359,4 +359,4 @@ def test_a_very_long_reply_is_looked_through(unit: str) -> None:
     """A rule that takes more than linear time would not return from these."""
     text = unit * (50_000 // len(unit)) + "{'score': 1, 'reason': 2}"
     assert isinstance(unwrap_json(text)[0], str)
-    assert isinstance(reply_leaks.drop_prompt_leaks(text, [prompt("lats_plan", "en")])[0], str)
+    assert isinstance(final_validator.drop_prompt_leaks(text, [prompt("lats_plan", "en")])[0], str)

@@ -27,9 +27,9 @@ def _kept(messages):
 
 def test_the_older_half_of_the_chat_goes_first():
     """Where nothing is known of the context, half of the lines before this turn are left out."""
-    shorter = shortened(chat("lats_judge_list", "en", **LONG))
-    assert shorter.left_out == "5 of 11 lines of chat"
-    whole, kept = _kept(chat("lats_judge_list", "en", **LONG)), _kept(shorter.messages)
+    messages, left_out = shortened(chat("lats_judge_list", "en", **LONG))
+    assert left_out == "5 of 11 lines of chat"
+    whole, kept = _kept(chat("lats_judge_list", "en", **LONG)), _kept(messages)
     assert kept["chat"] == whole["chat"][5:]
     assert {**kept, "chat": 0} == {**whole, "chat": 0}
     assert list(kept) == list(whole)
@@ -44,13 +44,14 @@ def test_a_known_share_leaves_out_the_least_that_is_needed():
         shorter = shortened(messages, share=tenth / 10)
         if shorter is None:
             continue
-        length = sum(len(message.content) for message in shorter.messages)
+        kept_messages, left_out = shorter
+        length = sum(len(message.content) for message in kept_messages)
         assert length <= total * tenth / 10
-        kept = _kept(shorter.messages)
+        kept = _kept(kept_messages)
         assert kept["chat"][-1] == {"user": "now"}
         assert (kept["task"], kept["candidates"]) == (LONG["task"], LONG["candidates"])
-        assert shorter.messages[0] == messages[0]
-        found.append(shorter.left_out)
+        assert kept_messages[0] == messages[0]
+        found.append(left_out)
     assert "lines of chat" in found[0]
     assert "memories" not in found[0]
     assert "part of the persona's background" in found[-1]
@@ -62,7 +63,7 @@ def test_what_cannot_fit_is_not_asked_again():
     assert shortened(chat("lats_judge_list", "en", **LONG), share=0.05) is None
 
 
-def test_a_summary_that_is_to_be_carried_on_stays():
+def test_a_summary_that_is_to_be_continued_is_kept():
     """The bookkeeping rewrites it: left out, it would be lost."""
     fields = {"summary": "s" * 900, "chat": lines_shown([], "hello", "hi")}
     assert shortened(chat("memory_manager", "en", **fields), share=0.9) is None
@@ -70,11 +71,11 @@ def test_a_summary_that_is_to_be_carried_on_stays():
 
 @given(st.floats(min_value=0.01, max_value=0.99), st.integers(0, 12), st.booleans())
 def test_this_turn_is_never_left_out(share, lines, has_reply):
-    """Whatever share fits, the user's message and the reply stand whole."""
+    """For any share, the user's message and the reply are whole."""
     history = [DialogueLine(role="user", text="y" * 50)] * lines
     shown = lines_shown(history, "message", "answer" if has_reply else None)
     shorter = shortened(chat("evolver", "en", chat=shown), share=share)
     if shorter is not None:
-        kept = _kept(shorter.messages)["chat"]
+        kept = _kept(shorter[0])["chat"]
         assert kept == shown[len(shown) - len(kept) :]
         assert {"user": "message"} in kept

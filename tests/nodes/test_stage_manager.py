@@ -119,9 +119,3 @@ def test_at_most_one_step_every_few_turns(start: Stage, bonds: list[float]) -> N
             assert since >= HOLD_TURNS
             since = 0
         assert relationship.stage_turns <= since
-
-
-def test_holding_for_no_turn_is_refused() -> None:
-    """At least one turn must point to a stage."""
-    with pytest.raises(ValueError, match="at least 1"):
-        next_stage(Relationship(), hold_turns=0)

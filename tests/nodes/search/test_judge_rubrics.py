@@ -6,8 +6,8 @@ import pytest
 
 from callwise.calls.errors import ConfigError
 from lats.search_knobs import SearchKnobs
-from nodes.search.action_answers import Judgement
-from nodes.search.judge_rubrics import RUBRICS, check_judging, rubric_called
+from nodes.lats_search import check_judging
+from nodes.search.action_answers import RUBRICS, Judgement, rubric_called
 
 
 def _knobs(**knobs):
