@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from callwise.calls.errors import ConfigError
 from callwise.cli.options import CommandOptions, JsonOption
 from callwise.cli.terminal import EXIT_FAILED, clear_errors, print_text, say
 
@@ -93,8 +94,6 @@ def check(options: CheckOptions) -> None:
 
 
 def _refuse_contradictions(options: CheckOptions) -> None:
-    from callwise.calls.errors import ConfigError
-
     if options.alpha is not None and not options.live:
         raise ConfigError("--alpha is the false-alarm rate of --live; an exact check has none")
     if options.live and options.gates:
@@ -104,7 +103,6 @@ def _refuse_contradictions(options: CheckOptions) -> None:
 
 
 def _compared(options: CheckOptions, current: "Baseline", baseline: "Baseline") -> "GateComparison":
-    from callwise.calls.errors import ConfigError
     from callwise.testing.gate import (
         Quarantine,
         compare,
@@ -139,7 +137,6 @@ def _update(options: CheckOptions, run: "RunFigures") -> None:
     Raises:
         ConfigError: when the run is incomplete, or the file cannot be written.
     """
-    from callwise.calls.errors import ConfigError
     from callwise.testing.gate.presenter import renew
 
     if run.is_torn:
@@ -165,8 +162,6 @@ def _print_json(document: dict[str, Any]) -> None:
 
 
 def _write_markdown(path: Path, text: str) -> None:
-    from callwise.calls.errors import ConfigError
-
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")

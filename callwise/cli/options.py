@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict
 __all__ = [
     "AgentOption",
     "AppOption",
+    "AppOptions",
     "CommandOptions",
     "ConversationArgument",
     "FreshOption",
@@ -195,5 +196,15 @@ MaxConcurrencyOption = Annotated[
 ]
 UserOption = Annotated[
     str | None,
-    typer.Option(help="Whose memory is used. Default: one of the conversation alone."),
+    typer.Option(help="The user whose memory is used. Default: one for the conversation alone."),
 ]
+
+
+class AppOptions(CommandOptions):
+    """Options of the commands that run an app."""
+
+    preset: PresetOption = None
+    overrides: SetOption = []
+    app: AppOption = "graph.app:app"
+    trust_endpoints: TrustEndpointOption = []
+    trust_code: TrustCodeOption = []

@@ -10,9 +10,9 @@ Results go to standard output, everything else to standard error.
 
 import errno
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import orjson
 import typer
@@ -127,8 +127,10 @@ def say_skipped(skipped: Sequence[FormatError], count: int) -> None:
         say(f"skipped: {more} more")
 
 
-Progress = Callable[[int, int | None, str], None]
-"""Shows how much is done, of how much (None where unknown), and a note."""
+class Progress(Protocol):
+    """Shows how much is done, of how much (None where unknown), and a note."""
+
+    def __call__(self, done: int, of: int | None = None, note: str = "") -> None: ...
 
 
 @contextmanager
@@ -138,10 +140,10 @@ def progress_bar(
     is_quiet: bool,
     total: int | None = None,
     kind: Literal["count", "bytes"] = "count",
-) -> Iterator[Progress | None]:
-    """Give a function that updates a bar on standard error; None when quiet or no terminal."""
+) -> Iterator[Progress]:
+    """Yield a function that updates a bar on standard error; there is none when quiet or piped."""
     if is_quiet or not sys.stderr.isatty():
-        yield None
+        yield lambda done, of=None, note="": None  # noqa: ARG005 - there is nothing to update
         return
     from rich.console import Console
     from rich.progress import (
@@ -165,7 +167,7 @@ def progress_bar(
     with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(unit, total=total, note="")
 
-        def show(done: int, of: int | None, note: str) -> None:
+        def show(done: int, of: int | None = None, note: str = "") -> None:
             bar.update(task, completed=done, total=of, note=note[:40])
 
         yield show

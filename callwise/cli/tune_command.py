@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import orjson
 import typer
 
+from callwise.calls.errors import ConfigError
 from callwise.cli.options import (
     CommandOptions,
     FreshOption,
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from callwise.tuning.setting import Evaluator
     from callwise.tuning.sweep import FinishedSweep, SweepRequest
     from callwise.tuning.sweep_spec import SweepSpec
-    from callwise.tuning.sweep_workers import SweepProgress
 
 __all__ = ["TuneOptions", "tune"]
 
@@ -191,7 +191,6 @@ def tune(options: TuneOptions) -> None:
 
 
 def _spec(options: TuneOptions) -> "SweepSpec":
-    from callwise.calls.errors import ConfigError
     from callwise.shipped import configs_folder
     from callwise.tuning.sweep_spec import SweepSpec, find_sweep, read_sweep, with_knobs
 
@@ -235,12 +234,12 @@ def _sweep(
 
     values_of = quality_values(recording, request.folder, options.quality_request, request.spec)
     with progress_bar("settings", is_quiet=options.as_json) as show:
-
-        def show_progress(progress: "SweepProgress") -> None:
-            if show is not None:
-                show(progress.done, progress.total, progress.result.setting)
-
-        return sweep(request, values_of=values_of, on_result=show_progress, evaluator=evaluator)
+        return sweep(
+            request,
+            values_of=values_of,
+            on_result=lambda each: show(each.done, each.total, each.result.setting),
+            evaluator=evaluator,
+        )
 
 
 @contextmanager
@@ -292,25 +291,7 @@ def _judged(
         if not price.is_simulated and not agreed(options, "Have them judged?"):
             request = QualityRequest("none", options.labels)
     with progress_bar("scores", is_quiet=options.as_json) as show:
-
-        def show_progress(count: int) -> None:
-            if show is not None:
-                show(count, None, "")
-
-        return judge_rows(
-            recording, finished.folder, finished.rows, request, on_scores=show_progress
-        )
-
-
-def _analysed(options: TuneOptions, judged: "JudgedRows") -> "Analysis":
-    from callwise.tuning.analysis import analyse
-
-    return analyse(
-        judged.rows,
-        scale_width=judged.scale_width,
-        margin_share=options.margin_share,
-        cost=options.cost,
-    )
+        return judge_rows(recording, finished.folder, finished.rows, request, on_scores=show)
 
 
 def _write(folder: Path, analysis: "Analysis", judged: "JudgedRows") -> dict[str, Any]:
@@ -348,7 +329,7 @@ def _recorded_trouble(recording: "Recording") -> list[str]:
 def _tune(options: TuneOptions) -> None:
     """Sweep, buy where asked to, judge, and print the result."""
     from callwise.recordings.recording import open_recording
-    from callwise.tuning.analysis import to_buy
+    from callwise.tuning.analysis import analyse, to_buy
     from callwise.tuning.judge.judge_sweep import check_judging
     from callwise.tuning.judge.reliability import reliability_in_words
     from callwise.tuning.summary import buy_sentence, summary_text
@@ -369,7 +350,12 @@ def _tune(options: TuneOptions) -> None:
         say("callwise: no setting could run, so there is nothing to show")
         raise typer.Exit(EXIT_WRONG_REQUEST)
     judged = _judged(options, recording, finished)
-    analysis = _analysed(options, judged)
+    analysis = analyse(
+        judged.rows,
+        scale_width=judged.scale_width,
+        margin_share=options.margin_share,
+        cost=options.cost,
+    )
     document = _write(finished.folder, analysis, judged)
     drawn = _draw(options, finished.folder, judged) if options.figures else ""
     if options.as_json:
