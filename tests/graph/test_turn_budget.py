@@ -91,7 +91,7 @@ def _hold(limits: dict[str, Any], rows: Sequence[Any]) -> None:
             assert used[name] <= limit + 1e-12, (name, used[name], limit)
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(suppress_health_check=list(HealthCheck))
 @given(
     LIMITS,
     st.sampled_from(PRESETS),

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from callwise.budget.limits import Limits
@@ -243,7 +243,6 @@ KNOBS = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None)
 @given(KNOBS, st.none() | st.just(()))
 def test_worst_bounds_every_scenario(
     knobs: PipelineSettings, explicit: tuple[str, ...] | None

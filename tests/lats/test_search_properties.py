@@ -3,7 +3,7 @@
 import json
 import random
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lats.actions import Side, side_of
@@ -13,10 +13,6 @@ from lats.result import StopReason
 from lats.search import PosteriorSearch
 from lats.search_knobs import SearchKnobs
 from lats.strategies import STRATEGIES
-
-thorough = settings(
-    max_examples=60,
-)
 
 JUDGES = (
     *("perfect", "ties", "by_place", "fewer", "more", "empty", "ranks"),
@@ -82,7 +78,6 @@ def _plain(value):
     return value is None or type(value) in {str, int, float, bool}
 
 
-@thorough
 @given(knobs=KNOBS, model=MODELS, rooms=ROOMS)
 def test_cap_and_room_are_never_passed_and_it_ends_with_a_reason(
     play, moves_model, knobs, model, rooms
@@ -102,7 +97,6 @@ def test_cap_and_room_are_never_passed_and_it_ends_with_a_reason(
     assert search.ask() == []
 
 
-@thorough
 @given(knobs=KNOBS, model=MODELS, rooms=ROOMS, order=st.randoms(use_true_random=False))
 def test_answers_in_any_order_and_twice_give_the_same_state(
     play, moves_model, *, knobs, model, rooms, order
@@ -113,7 +107,6 @@ def test_answers_in_any_order_and_twice_give_the_same_state(
     assert _json(shuffled) == _json(straight)
 
 
-@thorough
 @given(knobs=KNOBS, model=MODELS, rooms=ROOMS, resume=st.randoms(use_true_random=False))
 def test_a_search_resumed_at_any_point_ends_as_the_one_that_went_through(
     play, moves_model, *, knobs, model, rooms, resume
@@ -127,7 +120,6 @@ def test_a_search_resumed_at_any_point_ends_as_the_one_that_went_through(
     assert (best and best.node_id) == (same and same.node_id)
 
 
-@thorough
 @given(knobs=KNOBS, model=MODELS)
 def test_the_state_is_plain_json_and_ids_are_path_hashes(play, moves_model, knobs, model):
     """No type of ours, no NaN; equal seeds and answers give equal trees."""
@@ -139,7 +131,6 @@ def test_the_state_is_plain_json_and_ids_are_path_hashes(play, moves_model, knob
     assert _json(again) == _json(search)
 
 
-@thorough
 @given(
     knobs=KNOBS,
     model=MODELS,
@@ -159,7 +150,6 @@ def test_dear_answers_pass_the_cap_by_what_they_took_alone(play, moves_model, kn
     assert search.state_dict()["progress"]["spent_calls"] == spent
 
 
-@thorough
 @given(knobs=KNOBS, model=MODELS, cut=st.integers(0, 6), told=st.integers(0, 3))
 def test_a_round_that_was_cancelled_can_be_taken_up_again(
     play, moves_model, *, knobs, model, cut, told
@@ -188,7 +178,6 @@ def test_a_round_that_was_cancelled_can_be_taken_up_again(
     assert _json(whole) == _json(search)
 
 
-@thorough
 @given(
     knobs=KNOBS,
     failing=st.sampled_from(
@@ -225,7 +214,6 @@ def test_who_always_fails_ends_the_search_within_the_cap_and_clearly(
             assert result.stop_reason is StopReason.UNJUDGED
 
 
-@thorough
 @given(knobs=KNOBS, model=MODELS, seed=st.integers(0, 9))
 def test_no_candidate_stands_in_the_tree_twice_and_counts_add_up(
     play, moves_model, knobs, model, seed

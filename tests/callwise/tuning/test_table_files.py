@@ -64,7 +64,7 @@ ANY_ROW = st.builds(
 
 
 @FORMS
-@settings(deadline=None, derandomize=True, max_examples=60)
+@settings(derandomize=True)
 @given(rows=st.lists(ANY_ROW, max_size=3))
 def test_any_rows_come_back_exactly(
     tmp_path_factory: pytest.TempPathFactory, write: Write, read: Read, rows: list[TurnRow]
