@@ -92,6 +92,9 @@ def _network_wall() -> Iterator[None]:
         yield
 
 
+# jsonschema, which altair imports, would compile 38 grammars of a format that no schema here uses.
+sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
+
 PRODUCT_PACKAGES = ("callwise", "graph", "nodes", "lats")
 
 

@@ -15,7 +15,7 @@ __all__ = ["Probed", "document_of", "show"]
 
 @dataclass(slots=True)
 class Probed:
-    """What was found out. None is unknown.
+    """Findings about one endpoint. None is unknown.
 
     Args:
         roles: which roles the endpoint serves.
@@ -115,7 +115,7 @@ ROWS: tuple[tuple[str, Callable[[Probed], str]], ...] = (
     ),
     ("price", lambda each: _yes(each.is_priced, no="unknown: set endpoints.<role>.prices")),
 )
-"""What is shown of a chat model, one line each."""
+"""The lines of a chat model."""
 
 EMBED_ROWS = {"endpoint", "model", "works", "answered by", "latency of one word", "price"}
 
@@ -141,22 +141,24 @@ def show(probed: Sequence[Probed]) -> None:
         columns.append([", ".join(each.roles), *_cells(each), dimension])
     for line in aligned(list(zip(*columns, strict=True))):
         print_text(line)
-    rows = [row for each in probed for row in each.rows]
+    spent = _spent(probed)
     print_text(
-        f"\n{sum(row.usage.requests for row in rows)} requests, "
-        f"{sum(row.usage.input_tokens for row in rows):,} input and "
-        f"{sum(row.usage.output_tokens for row in rows):,} output tokens"
+        f"\n{spent['requests']} requests, {spent['input_tokens']:,} input and "
+        f"{spent['output_tokens']:,} output tokens"
     )
 
 
 def document_of(probed: Sequence[Probed]) -> dict[str, Any]:
     """Return what was found as one JSON object."""
-    rows = [row for each in probed for row in each.rows]
+    return {"endpoints": [_entry_document(each) for each in probed], **_spent(probed)}
+
+
+def _spent(probed: Sequence[Probed]) -> dict[str, int]:
+    usages = [row.usage for each in probed for row in each.rows]
     return {
-        "endpoints": [_entry_document(each) for each in probed],
-        "requests": sum(row.usage.requests for row in rows),
-        "input_tokens": sum(row.usage.input_tokens for row in rows),
-        "output_tokens": sum(row.usage.output_tokens for row in rows),
+        "requests": sum(usage.requests for usage in usages),
+        "input_tokens": sum(usage.input_tokens for usage in usages),
+        "output_tokens": sum(usage.output_tokens for usage in usages),
     }
 
 

@@ -272,7 +272,7 @@ class _Check:
         if probed.problem is not None:
             return f"Set {self._set_by(role, 'model', MODEL_VARIABLES[role])} to a larger model"
         main = Role.MAIN if role not in self.chosen else role
-        return f"What is sent to it can be set under endpoints.{main}"
+        return f"Set the requests sent to it under endpoints.{main}"
 
     def _set_by(self, role: Role, name: str, variable: str) -> str:
         """Return what sets a setting of a role: its own knob, one of `main`, a variable."""

@@ -77,7 +77,7 @@ def _say_environment(app: "App", overrides: Sequence[str]) -> None:
 
 
 def _say_unused_variables(app: "App", settings: "BaseModel") -> None:
-    """Print which variables of OpenAI's own tools are set while a simulated model answers."""
+    """Print the variables of OpenAI's own tools that a simulated model leaves unused."""
     from callwise.calls.endpoint_settings import OPENAI_KEY_VARIABLE
     from callwise.calls.hosts import openai_url
 
@@ -113,7 +113,7 @@ class PlanOptions(CommandOptions):
 
 
 def plan(options: PlanOptions) -> None:
-    """Show what one turn will cost, from the knobs alone: no model is asked.
+    """Show the cost of one turn, from the knobs alone: no model is asked.
 
     callwise plan --preset classic --set search.rollouts=2 --latency-seconds 0.8 --rpm 60
     """
@@ -127,9 +127,9 @@ def plan(options: PlanOptions) -> None:
         turn_plan = app.plan(settings)
         if turn_plan is None:
             raise ConfigError(
-                f"what {options.app} asks is not known before it runs: record it (callwise replay "
-                f"CONVERSATION --app {options.app} --record FILE --out DIR), and see callwise "
-                "report DIR"
+                f"the calls of {options.app} are not known before it runs: record it (callwise "
+                f"replay CONVERSATION --app {options.app} --record FILE --out DIR), and see "
+                "callwise report DIR"
             )
         seconds, rpm = options.latency_seconds, options.rpm
         if options.as_json:
@@ -148,7 +148,7 @@ class KnobsOptions(CommandOptions):
 
 
 def knobs(options: KnobsOptions) -> None:
-    """List every knob with its value in a preset, its range, and what it does."""
+    """List every knob with its value in a preset, its range and its effect."""
     with clear_errors():
         from callwise.knobs import knob_paths
         from callwise.recordings.app_protocol import load_app

@@ -278,10 +278,10 @@ class ConversationsOptions(ReadingOptions):
 
 
 def conversations(options: ConversationsOptions) -> None:
-    """Show what is read from conversation files. No model is asked.
+    """Show how conversation files are read. No model is asked.
 
-    Format, conversations, turns, which words were read as which role, the first turn, and
-    what was left out. Exit code 2 when nothing can be read.
+    Format, conversations, turns, the role that each speaker's name was read as, the first turn,
+    and the parts left out. Exit code 2 when nothing can be read.
 
     callwise conversations export.json
 

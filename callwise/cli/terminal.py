@@ -1,4 +1,4 @@
-"""What a command prints, and how it ends: an error is one line and an exit code.
+"""Output of the commands, and their end: an error is one line and an exit code.
 
 0    done
 1    the run failed: an endpoint, a recording, a full disk
@@ -106,7 +106,7 @@ _WAYS_OUT = {
 
 
 def os_error_text(error: OSError) -> str:
-    """Return the path, the operating system's message, and what to do."""
+    """Return the path, the operating system's message, and a way out."""
     problem = error.strerror or str(error) or type(error).__name__
     paths = [str(each) for each in (error.filename, error.filename2) if each is not None]
     where = f"{' and '.join(paths)}: " if paths else ""

@@ -51,7 +51,7 @@ def agreed(options: "TuneOptions", question: str) -> bool:
 
 
 def buys_as_it_goes(options: "TuneOptions", request: SweepRequest) -> bool:
-    """Return whether what to buy is only known once earlier settings have been judged."""
+    """Return whether the calls to buy are only known once earlier settings have been judged."""
     return options.buy and request.spec.sampler in {"nsga2", "tpe"}
 
 
@@ -63,32 +63,32 @@ def buyer_as_it_goes(
     Raises:
         ConfigError: when nothing caps what may be spent.
     """
-    purse = options.purse
-    if purse.max_calls is None and purse.max_usd is None and not recording.is_simulated:
+    budget = options.budget
+    if budget.max_calls is None and budget.max_usd is None and not recording.is_simulated:
         raise ConfigError(
             f"`sampler: {request.spec.sampler}` chooses as it goes, so its price is not known "
             "beforehand: cap it with --max-buy-calls or --max-buy-usd"
         )
     turns = min(len(recording.inputs), request.max_turns or len(recording.inputs))
-    cap = [f"{purse.max_calls:,} calls"] if purse.max_calls is not None else []
-    cap += [f"USD {purse.max_usd:.4f}"] if purse.max_usd is not None else []
+    cap = [f"{budget.max_calls:,} calls"] if budget.max_calls is not None else []
+    cap += [f"USD {budget.max_usd:.4f}"] if budget.max_usd is not None else []
     say(
         f"Up to {request.spec.trials} settings are chosen one after another and run on {turns} "
         f"turns each; what is not recorded is bought, up to {' and '.join(cap) or 'any number'}."
     )
     if not agreed(options, "Buy as the sweep goes?"):
         return None
-    evaluator = BuyingEvaluator(request.evaluator, purse, options.max_concurrency)
+    evaluator = BuyingEvaluator(request.evaluator, budget, options.max_concurrency)
     return replace(request, jobs=1), evaluator
 
 
-def spent(purse: SpendingCap) -> str:
-    """Return what was bought; a cost that is not known is not 0."""
-    if purse.unknown_usd:
-        usd = f"USD unknown for {purse.unknown_usd} of them, {purse.usd:.6f} for the others"
+def spent(budget: SpendingCap) -> str:
+    """Return the calls bought and their cost; a cost that is not known is not 0."""
+    if budget.unknown_usd:
+        usd = f"USD unknown for {budget.unknown_usd} of them, {budget.usd:.6f} for the others"
     else:
-        usd = f"USD {purse.usd:.6f}"
-    return f"Bought {purse.calls} calls: {usd}."
+        usd = f"USD {budget.usd:.6f}"
+    return f"Bought {budget.calls} calls: {usd}."
 
 
 def buy_missing(options: "TuneOptions", request: SweepRequest, finished: FinishedSweep) -> bool:
@@ -97,20 +97,20 @@ def buy_missing(options: "TuneOptions", request: SweepRequest, finished: Finishe
     say(buy_sentence(lacking))
     if not lacking.calls:
         return False
-    _check_purse(options, lacking)
+    _check_budget(options, lacking)
     _say_endpoints(options, request, finished)
     if not agreed(options, f"Buy up to {lacking.calls} calls?"):
         say("Nothing was bought.")
         return False
-    purse = options.purse
+    budget = options.budget
     with progress_bar("turns", is_quiet=options.as_json) as show:
 
         def show_progress(progress: PurchaseProgress) -> None:
             if show is not None:
                 show(progress.turns, lacking.turns, f"{progress.calls} calls")
 
-        bought = _bought(options, request, finished, purse, show_progress)
-    say(spent(purse))
+        bought = _bought(options, request, finished, budget, show_progress)
+    say(spent(budget))
     if bought.stopped:
         say(f"Stopped early: {bought.stopped}. Run the same command to go on.")
     return True
@@ -120,7 +120,7 @@ def _bought(
     options: "TuneOptions",
     request: SweepRequest,
     finished: FinishedSweep,
-    purse: SpendingCap,
+    budget: SpendingCap,
     on_turn: Callable[[PurchaseProgress], None],
 ) -> FinishedPurchase:
     """Buy for all settings, or with a race for those that are not beaten."""
@@ -128,7 +128,7 @@ def _bought(
         return buy(
             request.recording,
             finished.settings,
-            purse,
+            budget,
             past=request.past,
             max_turns=request.max_turns,
             max_concurrency=options.max_concurrency,
@@ -140,9 +140,9 @@ def _bought(
     def judged(rows: Sequence[TurnRow], texts: Mapping[str, str]) -> Sequence[TurnRow]:
         quality = options.quality_request
         found = judge_rows(recording, finished.folder, rows, quality, texts=texts)
-        if not found.by and purse.is_empty:
+        if not found.by and budget.is_empty:
             raise SpendingCapReached(
-                f"{purse.calls} calls were bought, and none are left to judge with"
+                f"{budget.calls} calls were bought, and none are left to judge with"
             )
         if not found.by:
             raise ConfigError("--race needs quality: give --quality referee, or --labels")
@@ -152,7 +152,7 @@ def _bought(
         RaceRequest(
             request.recording,
             finished.settings,
-            purse,
+            budget,
             cost=options.cost,
             past=request.past,
             max_turns=request.max_turns,
@@ -180,8 +180,8 @@ def _say_endpoints(options: "TuneOptions", request: SweepRequest, finished: Fini
         say(line)
 
 
-def _check_purse(options: "TuneOptions", lacking: ToBuy) -> None:
-    if options.purse.max_usd is not None and lacking.usd is None:
+def _check_budget(options: "TuneOptions", lacking: ToBuy) -> None:
+    if options.budget.max_usd is not None and lacking.usd is None:
         raise ConfigError(
             "--max-buy-usd cannot bind: the price of some of these calls is unknown. Set "
             "endpoints.<role>.prices in the recorded run's preset, or cap with --max-buy-calls"

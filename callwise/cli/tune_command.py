@@ -46,7 +46,7 @@ __all__ = ["TuneOptions", "tune"]
 
 
 class TuneOptions(CommandOptions):
-    """Options of `callwise tune`, and what follows from them."""
+    """Options of `callwise tune`, and values derived from them."""
 
     recording: Annotated[
         Path, typer.Argument(metavar="RECORDING", help="A run's folder: the --out of `replay`.")
@@ -73,8 +73,8 @@ class TuneOptions(CommandOptions):
         Literal["recorded", "own"],
         typer.Option(
             help=(
-                "History of a turn. recorded: what was really said before it, so settings "
-                "compare turn by turn. own: what the setting itself said."
+                "History of a turn. recorded: the messages really exchanged before it, so settings "
+                "compare turn by turn. own: those of the setting itself."
             ),
         ),
     ] = "recorded"
@@ -93,7 +93,7 @@ class TuneOptions(CommandOptions):
         Literal["auto", "truth", "referee", "pairwise", "none"],
         typer.Option(
             help=(
-                "Where the quality of replies comes from. referee: a model, apart from the "
+                "Source of the quality of replies. referee: a model, apart from the "
                 "search's judge (CALLWISE_REFEREE_MODEL). pairwise: it compares with the recorded "
                 "reply. truth: the hidden quality of simulated replies. auto: --labels, else "
                 "truth, else none."
@@ -147,15 +147,15 @@ class TuneOptions(CommandOptions):
     trust_code: TrustCodeOption = []
 
     @cached_property
-    def purse(self) -> "SpendingCap":
-        """What all paid calls may spend together: bought ones and a referee's."""
+    def budget(self) -> "SpendingCap":
+        """The cap on all paid calls together: bought ones and a referee's."""
         from callwise.recordings.counterfactual.purchase import SpendingCap
 
         return SpendingCap(max_calls=self.max_buy_calls, max_usd=self.max_buy_usd)
 
     @property
     def trust(self) -> "Trust":
-        """What of the recording's settings the user named."""
+        """The code and endpoints of the recording that the user named."""
         from callwise.calls.trust import NOTHING
 
         code = (*self.trust_code, *((self.app,) if self.app else ()))
@@ -163,10 +163,10 @@ class TuneOptions(CommandOptions):
 
     @property
     def quality_request(self) -> "QualityRequest":
-        """Where the quality of replies comes from."""
+        """The source of the quality of replies."""
         from callwise.tuning.judge.judge_sweep import QualityRequest
 
-        return QualityRequest(self.quality, self.labels, self.repeats, purse=self.purse)
+        return QualityRequest(self.quality, self.labels, self.repeats, purse=self.budget)
 
 
 def tune(options: TuneOptions) -> None:

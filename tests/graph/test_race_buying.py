@@ -102,6 +102,7 @@ def test_an_empty_purse_ends_the_race(run: Path) -> None:
     assert race.conversations == 0
 
 
+@pytest.mark.slow
 def test_a_race_without_anything_left_to_judge_with_ends(run: Path) -> None:
     """What was bought stands, nothing more is bought, and it says why."""
     purse = SpendingCap()

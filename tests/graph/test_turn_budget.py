@@ -154,6 +154,7 @@ def test_a_role_has_limits_of_its_own(role: str) -> None:
         assert not turn.record["is_fallback"]
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 @given(LIMITS, st.sampled_from(["conversation", "run"]))
 def test_a_conversation_and_a_run_have_limits_too(limits: dict[str, Any], scope: str) -> None:

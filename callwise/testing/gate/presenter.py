@@ -3,6 +3,7 @@
 Ids, node names and knob values are untrusted: each is shown in one line, of bounded length.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,7 @@ __all__ = [
     "knob_words",
     "mean_words",
     "renew",
+    "renewal",
     "short",
     "unexplained",
     "verdict",
@@ -67,24 +69,21 @@ def counted(count: int, one: str, many: str | None = None) -> str:
 
 
 class PathNames:
-    """Short names of paths: node and purpose, and the role where it tells two apart."""
+    """Short names of paths: node and purpose, and the role where several roles have both."""
 
     def __init__(self, comparison: GateComparison) -> None:
-        texts = {
-            text
+        paths = {
+            CallGroup.of(text)
             for side in (comparison.baseline, comparison.current)
             for asked in (side.asked_outside, *(turn.asked for turn in side.turns))
             for text in asked
         }
-        roles: dict[tuple[str, str], set[str]] = {}
-        for path in map(CallGroup.of, texts):
-            roles.setdefault((path.node, path.purpose), set()).add(path.role)
-        self._is_plain = {pair: len(names) == 1 for pair, names in roles.items()}
+        self._roles = Counter((path.node, path.purpose) for path in paths)
 
     def of(self, path: CallGroup) -> str:
         """Return the name of a path: `lats_search expand`, or `lats_search expand by fast`."""
         name = path.purpose if path.node == "-" else f"{path.node} {path.purpose}"
-        return name if self._is_plain.get((path.node, path.purpose)) else f"{name} by {path.role}"
+        return name if self._roles[path.node, path.purpose] == 1 else f"{name} by {path.role}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +107,7 @@ class FindingRow:
 
     @property
     def change(self) -> str:
-        """What changed: `lats_search expand 4 -> 6 (+50 %)`."""
+        """The change: `lats_search expand 4 -> 6 (+50 %)`."""
         before, now = number(self.finding.before), number(self.finding.now)
         return f"{self.what(short)} {before} -> {now} ({self.share})"
 
@@ -117,7 +116,7 @@ class FindingRow:
         return str(self.finding.figure) if self.finding.path is None else quote(self.name)
 
     def place(self, quote: Quote) -> str:
-        """Return where it was found: `turn 1 of one and 3 more turns`."""
+        """Return the place: `turn 1 of one and 3 more turns`."""
         if self.keys:
             more = len(self.keys) - 1
             rest = f" and {counted(more, 'more turn')}" if more else ""
@@ -153,14 +152,15 @@ def finding_rows(findings: Iterable[Finding], names: PathNames) -> list[FindingR
 
 
 def by_exception(comparison: GateComparison) -> Iterator[tuple[GateException, list[Finding]]]:
-    """Give each exception that covers findings, with them."""
+    """Yield each exception that covers findings, with them."""
     found: dict[GateException, list[Finding]] = {}
     for each in comparison.excepted:
-        found.setdefault(each.exception, []).append(each.finding)
+        if each.exception is not None:
+            found.setdefault(each.exception, []).append(each)
     yield from found.items()
 
 
-# What else changed.
+# Causes: knobs and prompts that changed.
 
 
 def knob_words(change: ChangedKnob) -> str:
@@ -176,7 +176,7 @@ def _cause_words(causes: ChangeCauses) -> list[str]:
 
 
 def _since(causes: ChangeCauses) -> str:
-    """Return the end of a finding's line: what else changed, by name where it is little."""
+    """Return the end of a finding's line: changed knobs and prompts, by name where they are few."""
     words = _cause_words(causes)
     if not words:
         return ""
@@ -191,7 +191,7 @@ def _since(causes: ChangeCauses) -> str:
 
 
 def unexplained(causes: ChangeCauses) -> str:
-    """Return what may have changed where no knob and no prompt is known to have."""
+    """Return the causes left where no knob and no prompt is known to have changed."""
     others = "the code or the model's answers did"
     if not causes.are_conversations_equal:
         others = "the code, the model's answers or the conversations did"
@@ -207,7 +207,7 @@ def _listed(title: str, words: Sequence[str]) -> str:
 
 
 def _cause_lines(causes: ChangeCauses) -> list[str]:
-    """Return what else changed, where a finding's own line has no space for it."""
+    """Return the causes for which a finding's own line has no space."""
     if causes.are_none:
         return [unexplained(causes)]
     if len(causes.knobs) + len(causes.prompts) <= _MAX_CAUSES_INLINE:
@@ -222,7 +222,7 @@ def _cause_lines(causes: ChangeCauses) -> list[str]:
 
 
 def _exception_words(exception: GateException) -> str:
-    """Return what an exception covers: `turn 7 of moving-*, node lats_search`."""
+    """Return the cases of an exception: `turn 7 of moving-*, node lats_search`."""
     parts = [] if exception.turn is None else [f"turn {exception.turn}"]
     if exception.conversation != "*":
         parts.append(f"{'of ' if parts else ''}{short(exception.conversation)}")
@@ -264,7 +264,7 @@ def _live_lines(comparison: GateComparison, live: LiveTest, max_shown: int) -> l
 
 
 def finding_lines(comparison: GateComparison, *, max_shown: int = MAX_SHOWN) -> list[str]:
-    """Return what was found, one line each, the largest first: failures, then the rest.
+    """Return the findings, one line each, the largest first: failures, then the rest.
 
     Args:
         comparison: a run and its baseline.
@@ -288,7 +288,7 @@ def finding_lines(comparison: GateComparison, *, max_shown: int = MAX_SHOWN) -> 
 
 
 def excepted_lines(comparison: GateComparison, *, max_shown: int = MAX_SHOWN) -> list[str]:
-    """Return what got worse and is in quarantine, one line each."""
+    """Return the findings in quarantine, one line each."""
     names = PathNames(comparison)
     return [
         line
@@ -329,7 +329,7 @@ def verdict(comparison: GateComparison, name: str) -> str:
 
     Args:
         comparison: a run and its baseline.
-        name: what to call the baseline: its file.
+        name: the baseline's name to show: its file.
     """
     if comparison.live is not None:
         return _live_verdict(comparison, comparison.live, name)
@@ -380,7 +380,7 @@ def _live_verdict(comparison: GateComparison, live: LiveTest, name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Renewal:
-    """A baseline that was written: whether its bytes changed, the verdict, and what changed."""
+    """Changes of a baseline's file: whether its bytes change, the verdict, and each change."""
 
     has_changed: bool
     verdict: str
@@ -406,26 +406,28 @@ def _renewal_lines(comparison: GateComparison) -> list[str]:
 
 
 def renew(path: Path, current: Baseline, *, name: str | None = None) -> Renewal:
-    """Write a baseline, and return what that changed: the old compared with the new.
+    """Write a baseline, and return what that changed; see `renewal` and `Baseline.write`."""
+    found = renewal(path, current, name=name)
+    current.write(path)
+    return found
 
-    A baseline that cannot be read (torn, of another version, edited) is replaced; a file that
-    never was one is not.
+
+def renewal(path: Path, current: Baseline, *, name: str | None = None) -> Renewal:
+    """Return what writing a baseline would change. Nothing is written.
+
+    A file that cannot be read as a baseline (torn, of another version, edited) counts as changed;
+    whether it may be overwritten is decided when it is written.
 
     Args:
         path: the baseline's file.
         current: the run.
-        name: what to call the file; None is its path.
-
-    Raises:
-        ConfigError: when the file is no baseline, or cannot be written.
-        FormatError: when a merge of the file is not finished.
+        name: the name to show for the file; None shows its path.
     """
     name, is_new, before, problem = name or str(path), not path.exists(), None, ""
     try:
         before = Baseline.read(path) if not is_new else None
     except (ConfigError, FormatError) as error:
         problem = error.problem if isinstance(error, FormatError) else str(error)
-    current.write(path)
     figures = (
         f"{current.mean_calls_per_turn:.1f} calls per turn over "
         f"{counted(len(current.turns), 'turn')}{_refused(current)}"
@@ -435,7 +437,7 @@ def renew(path: Path, current: Baseline, *, name: str | None = None) -> Renewal:
         return Renewal(True, f"made: {name}, {figures}")
     if before is None:
         return Renewal(True, f"updated: {name}, {figures}", (f"the file before {problem}",))
-    if before.text() == current.text():
+    if path.read_bytes() == current.text().encode():
         return Renewal(False, f"unchanged: {name}, {figures}")
     if (found := mismatch(before, current)) is not None:
         return Renewal(True, f"updated: {name}, {figures}", (found[0],))

@@ -260,7 +260,7 @@ def test_files_that_cannot_be_used(cli: Any, checked: Any, tmp_path: Path) -> No
         (("--gate", "quality=0.1"), "does not record the quality"),
         (("--alpha", "0.05"), "--live"),
         (("--live", "--gate", "tokens"), "leave out --gate"),
-        (("--live",), "at least 7 are needed"),
+        (("--live",), "run at least 7"),
         (("--live", "--alpha", "2"), "alpha"),
         (("--update", "--markdown", "x.md"), "leave out --markdown"),
         (("--quarantine", "none.yaml"), "none.yaml"),

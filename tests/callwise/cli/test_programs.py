@@ -138,7 +138,7 @@ def test_what_is_not_known_before_it_runs_is_said(
     app = write_program()
     result = cli("plan", "--app", app)
     assert result.exit_code == 2
-    assert "is not known before it runs: record it (callwise replay CONVERSATION" in result.stderr
+    assert "are not known before it runs: record it (callwise replay CONVERSATION" in result.stderr
     assert cli("presets", "--app", app).stdout.startswith("default ")
     assert "budget.turn.max_calls" in cli("knobs", "--app", app).stdout
 

@@ -108,6 +108,7 @@ def _interrupted(process: "subprocess.Popen[bytes]") -> int:
     return process.wait()
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_a_chat_that_waits_for_a_line(cli: Any, tmp_path: Path) -> None:
     """Ctrl-C does not wait for the next line, ends with 130, and keeps the conversation."""
     with _chat(tmp_path) as process:
@@ -141,6 +142,7 @@ def test_odd_bytes_are_answered(cli: Any, one_object: Any) -> None:
     assert "caf" in document["turn"]["user_text"]
 
 
+@pytest.mark.slow
 def test_odd_bytes_on_a_pipe_are_answered(tmp_path: Path) -> None:
     """A chat that is fed Latin-1 goes on."""
     with _chat(tmp_path) as process:

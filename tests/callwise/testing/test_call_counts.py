@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from callwise.calls.errors import ConfigError
 from callwise.report.run_record import CallLine
-from callwise.testing.call_counts import AskedTurn, LoggedCall, allowed_calls, broken_limits
+from callwise.testing.call_counts import LoggedCall, allowed_calls, broken_limits
 
 
 def calls(
@@ -32,7 +32,7 @@ def calls(
             "outcome": "served",
         }
     )
-    return [LoggedCall(AskedTurn(source, conversation, turn), line)] * count
+    return [LoggedCall(line, source)] * count
 
 
 def test_a_breach_names_turn_node_and_by_how_much() -> None:

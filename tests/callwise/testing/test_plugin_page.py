@@ -71,7 +71,11 @@ def test_its_links_lead_somewhere() -> None:
 def test_every_option_stands_on_the_page() -> None:
     """The table names the options and ini entries that the plugin has, and no others."""
     source = (PAGE.parents[1] / "callwise/testing/plugin_options.py").read_text(encoding="utf-8")
-    known = set(re.findall(r'\.(?:addoption|addini)\(\s*"([^"]+)"', source))
+    known = set(
+        re.findall(
+            r'(?:addini\(\s*|^    |addoption\(\s*)"(-*callwise[-_][^"]+)"', source, re.MULTILINE
+        )
+    )
     table = TEXT.partition("## Options")[2].partition("\n## ")[0]
     assert set(re.findall(r"--callwise-[a-z-]+|callwise_[a-z]+", table)) == known
     assert len(known) == 7

@@ -42,19 +42,27 @@ def test_update_writes_and_says_what_changed(project: Any, small_talk: str) -> N
     project.write(small_talk, TWO_CALLS)
     result = project.run("--callwise-update")
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["baseline written: baselines/talk.json (new: 2 calls in 1 turn)"])
+    result.stdout.fnmatch_lines(
+        ["baseline made: baselines/talk.json, 2.0 calls per turn over 1 turn (simulated)"]
+    )
     assert asked(project) == [{"-/main/other": 2}]
     project.run().assert_outcomes(passed=1)
 
     project.write(small_talk, TWO_CALLS.replace("2)", "3)"))
     result = project.run("--callwise-update")
     result.stdout.fnmatch_lines(
-        ["baseline written: baselines/talk.json (2 -> 3 calls: other 2 -> 3 (+50 %), turn 0*"]
+        [
+            "baseline updated: baselines/talk.json, 3.0 calls per turn over 1 turn *, 2.0 before",
+            "  other 2 -> 3 (+50 %) in 1 turn",
+        ]
     )
     project.write(small_talk, TWO_CALLS)
     result = project.run("--callwise-update")
     result.stdout.fnmatch_lines(
-        ["baseline written: baselines/talk.json (3 -> 2 calls: other 3 -> 2 (-33 %), turn 0*"]
+        [
+            "baseline updated: baselines/talk.json, 2.0 calls per turn over 1 turn *, 3.0 before",
+            "  other 3 -> 2 (-33 %) in 1 turn",
+        ]
     )
     before = (project.path / "baselines" / "talk.json").stat().st_mtime_ns
     result = project.run("--callwise-update")
@@ -252,7 +260,9 @@ def test_a_torn_baseline_fails_and_is_made_anew(project: Any, small_talk: str) -
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["callwise.check('talk'): *cut off*--callwise-update*"])
     result = project.run("--callwise-update")
-    result.stdout.fnmatch_lines(["baseline written: *could not be read, made again: 2 calls*"])
+    result.stdout.fnmatch_lines(
+        ["baseline updated: *2.0 calls per turn*", "  the file before *cut off*--callwise-update"]
+    )
     assert asked(project) == [{"-/main/other": 2}]
 
 

@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from callwise.calls.errors import ConfigError, FormatError
-from callwise.testing.fake_evaluator import ScriptedEvaluator
 from callwise.tuning.row import (
     FIELDS,
     Coverage,
@@ -30,6 +29,7 @@ from callwise.tuning.table_files import (
     write_csv,
     write_parquet,
 )
+from tests.callwise.tuning.scripted_evaluator import ScriptedEvaluator
 
 Write = Callable[[Path, Iterable[TurnRow]], None]
 Read = Callable[[Path], Iterator[TurnRow]]
