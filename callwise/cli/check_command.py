@@ -1,16 +1,14 @@
 """`callwise check`: calls per turn of a run compared with a committed baseline."""
 
-import json
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from callwise.calls.errors import ConfigError
 from callwise.cli.options import CommandOptions, JsonOption
-from callwise.cli.terminal import EXIT_FAILED, clear_errors, print_text, say
+from callwise.cli.terminal import EXIT_FAILED, clear_errors, print_json, print_text, say
 
 if TYPE_CHECKING:
     from callwise.testing.gate import Baseline, GateComparison
@@ -138,19 +136,16 @@ def _update(options: CheckOptions, run: "RunFigures") -> None:
         )
     renewed = renew(options.baseline, run.baseline)
     if options.as_json:
-        document = {
-            "passed": True,
-            "verdict": renewed.verdict,
-            "changed": renewed.has_changed,
-            "changes": list(renewed.lines),
-        }
-        _print_json(document)
+        print_json(
+            {
+                "passed": True,
+                "verdict": renewed.verdict,
+                "changed": renewed.has_changed,
+                "changes": renewed.lines,
+            }
+        )
         return
     print_text("\n  ".join((renewed.verdict, *renewed.lines)))
-
-
-def _print_json(document: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(document, ensure_ascii=True, allow_nan=False) + "\n")
 
 
 def _write_markdown(path: Path, text: str) -> None:
@@ -184,7 +179,7 @@ def _check(options: CheckOptions) -> bool:
     if options.markdown is not None:
         _write_markdown(options.markdown, comparison_markdown(comparison, name))
     if options.as_json:
-        _print_json(comparison_json(comparison, name))
+        print_json(comparison_json(comparison, name))
         return not comparison.has_failed
     print_text(verdict(comparison, name))
     show = print_text if comparison.has_failed else say

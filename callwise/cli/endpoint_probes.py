@@ -84,8 +84,6 @@ class ProbeTarget:
     """One endpoint and model to probe.
 
     Args:
-        roles: which it serves.
-        settings: its whole settings.
         base_url: where it is; None for kinds without one.
         make: returns the endpoint with its own client, by settings.
         secrets: keys that must be in no error.
@@ -100,10 +98,6 @@ class ProbeTarget:
 
 class _LookUps:
     """Look-ups of an endpoint's own reports, as a client, so that its requests are counted.
-
-    Args:
-        client: makes the requests. Not owned.
-        base_url: the client's.
 
     Attributes:
         found: status and document by URL.
@@ -154,7 +148,6 @@ async def probe(
     """Return what an endpoint can do.
 
     Args:
-        target: the endpoint.
         max_seconds: time for all of it; at least 0. Probes not done by then are unknown.
         say: called with what is asked next.
         clock: monotonic seconds.

@@ -19,8 +19,6 @@ class Probed:
 
     Args:
         roles: which roles the endpoint serves.
-        name: the endpoint's name.
-        model: the model that was asked for.
         is_simulated: whether it is the simulated model in process; nothing was asked then.
         served_model: the model that answered, as it names itself.
         models: names of the models that it lists.
@@ -28,15 +26,10 @@ class Probed:
         schema_mode: the strongest way to ask for a form in which the answer had it.
         capabilities: what it takes, learned ones included.
         has_logprobs: whether it gave the log-probabilities that were asked for.
-        has_usage: whether it reports tokens.
-        has_stream_usage: whether it reports tokens of a stream.
         context_tokens: context length, prompt and answer together.
         batch_route: its route for batches; "" when it has none.
-        dimension: of its embeddings.
         is_priced: whether a price list is set.
-        error: what ended the probing; the endpoint does not work.
         problem: why it does not work, where no error ended it.
-        rows: the ledger of what was asked.
     """
 
     roles: tuple[Role, ...]

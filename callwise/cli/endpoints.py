@@ -147,7 +147,6 @@ class _Check:
 
     Args:
         chosen: settings by role, as they were given.
-        environ: environment variables.
         role: the one role to check; None is all.
         trust: what of the settings the user named.
     """
@@ -286,9 +285,7 @@ class _Check:
         """Return the settings with what was found out, as a file of knobs.
 
         Args:
-            probed: what was found out.
             preset: the preset that the file extends; None for none.
-            out: where it will be.
         """
         import yaml
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -273,8 +272,6 @@ def cassette(options: CassetteOptions) -> None:
     with clear_errors():
         from dataclasses import asdict
 
-        import orjson
-
         from callwise.recordings.cassette_inspection import seal_cassette, survey_cassette
 
         if options.seal:
@@ -286,7 +283,7 @@ def cassette(options: CassetteOptions) -> None:
                 ) from error
         found = survey_cassette(options.file)
         if options.as_json:
-            sys.stdout.write(orjson.dumps(asdict(found)).decode() + "\n")
+            print_json(asdict(found))
         else:
             sums = "with checksums" if found.is_sealed else "without checksums (version 1)"
             lines = [f"{found.exchanges:,} calls, {sums}"]

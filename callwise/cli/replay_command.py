@@ -15,18 +15,14 @@ from callwise.calls.call import Role
 from callwise.calls.errors import ConfigError
 from callwise.cli.info_commands import opened_app, say_endpoints
 from callwise.cli.options import (
-    AgentOption,
     AppOption,
     AppOptions,
     CommandOptions,
-    ConversationArgument,
     FreshOption,
     JsonOption,
     MaxConcurrencyOption,
     MaxTurnsOption,
     OutOption,
-    SideOption,
-    SkipBadOption,
 )
 from callwise.cli.terminal import (
     clear_errors,
@@ -57,10 +53,27 @@ DEMO_CONVERSATION = "en_moving_city.jsonl"
 class ReadingOptions(CommandOptions):
     """Options of the commands that read conversations."""
 
-    conversations: ConversationArgument
-    skip_bad: SkipBadOption = False
-    agent: AgentOption = None
-    side: SideOption = None
+    conversations: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="CONVERSATION...",
+            help="Recorded conversations: files, folders or globs. The format is detected.",
+        ),
+    ]
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Skip and count bad records instead of stopping.")
+    ] = False
+    agent: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The agent's name, in chats that do not mark the agent; the others are the user.",
+        ),
+    ] = None
+    side: Annotated[
+        Literal["a", "b"] | None,
+        typer.Option(help="Which side to read of records that compare two."),
+    ] = None
     as_json: JsonOption = False
 
     @contextmanager
@@ -236,7 +249,6 @@ def replay_and_show(options: ReplayOptions, *, is_kept: bool = True) -> "Finishe
     """Replay, and print the ledger: a table, or with `as_json` one object.
 
     Args:
-        options: the options.
         is_kept: whether the run's folder outlives the command, so that it is worth naming.
     """
     from callwise.recordings.cassette import CassetteMode
@@ -288,8 +300,6 @@ def conversations(options: ConversationsOptions) -> None:
     callwise conversations telegram.json --agent "Support Bot"
     """
     with clear_errors():
-        import json
-
         from callwise.recordings.conversation_survey import (
             survey_conversations,
             survey_json,
@@ -299,7 +309,7 @@ def conversations(options: ConversationsOptions) -> None:
         with options.reading() as how:
             survey = survey_conversations(options.conversations, how)
         if options.as_json:
-            typer.echo(json.dumps(survey_json(survey)))
+            print_json(survey_json(survey))
             return
         for line in survey_text(survey):
             print_text(line)

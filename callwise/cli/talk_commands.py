@@ -12,7 +12,7 @@ import typer
 
 from callwise.calls.errors import ConfigError
 from callwise.cli.info_commands import opened_app, say_endpoints
-from callwise.cli.options import AppOptions, JsonOption, UserOption
+from callwise.cli.options import AppOptions, JsonOption
 from callwise.cli.terminal import clear_errors, print_json, print_text, say
 
 if TYPE_CHECKING:
@@ -27,7 +27,12 @@ class ChatOptions(AppOptions):
     conversation: Annotated[
         str | None, typer.Option(help="Which kept conversation to continue.")
     ] = "default"
-    user: UserOption = None
+    user: Annotated[
+        str | None,
+        typer.Option(
+            help="The user whose memory is used. Default: one for the conversation alone."
+        ),
+    ] = None
     home: Annotated[Path, typer.Option(help="Folder of the kept conversations.")] = Path(
         "callwise-runs/chat"
     )

@@ -9,6 +9,7 @@ Results go to standard output, everything else to standard error.
 """
 
 import errno
+import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -46,7 +47,11 @@ def print_text(text: str, end: str = "\n") -> None:
 
 def print_json(document: Any) -> None:
     """Print a result as one JSON object in one line."""
-    sys.stdout.write(escaped_json(orjson.dumps(document).decode()) + "\n")
+    try:
+        text = escaped_json(orjson.dumps(document).decode())
+    except TypeError:  # half a character of a file's name, or a number of more than 64 bits
+        text = json.dumps(document)
+    sys.stdout.write(text + "\n")
 
 
 def say(text: str) -> None:
@@ -56,11 +61,7 @@ def say(text: str) -> None:
 
 @contextmanager
 def clear_errors(stopped: str = "stopped") -> Iterator[None]:
-    """Turn the project's errors into one line and an exit code.
-
-    Args:
-        stopped: message on Ctrl-C.
-    """
+    """Turn the project's errors into one line and an exit code."""
     try:
         yield
     except (ConfigError, FormatError) as error:

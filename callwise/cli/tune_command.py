@@ -306,16 +306,6 @@ def _write(folder: Path, analysis: "Analysis", judged: "JudgedRows") -> dict[str
     return document
 
 
-def _draw(options: TuneOptions, folder: Path, judged: "JudgedRows") -> str:
-    """Draw the sweep's figures, and return how many."""
-    from callwise.tuning.figures.figure_files import sweep_figures, write_figures
-
-    figures = sweep_figures(
-        judged.rows, scale_width=judged.scale_width, margin_share=options.margin_share
-    )
-    return f", {len(write_figures(figures, folder / 'figures'))} figures"
-
-
 def _recorded_trouble(recording: "Recording") -> list[str]:
     """Return what the recorded turns went on without and could not read."""
     from callwise.report import load_run
@@ -357,7 +347,14 @@ def _tune(options: TuneOptions) -> None:
         cost=options.cost,
     )
     document = _write(finished.folder, analysis, judged)
-    drawn = _draw(options, finished.folder, judged) if options.figures else ""
+    drawn = ""
+    if options.figures:
+        from callwise.tuning.figures.figure_files import sweep_figures, write_figures
+
+        figures = sweep_figures(
+            judged.rows, scale_width=judged.scale_width, margin_share=options.margin_share
+        )
+        drawn = f", {len(write_figures(figures, finished.folder / 'figures'))} figures"
     if options.as_json:
         print_json({**document, "folder": str(finished.folder)})
         return

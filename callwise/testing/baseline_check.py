@@ -30,13 +30,7 @@ __all__ = ["Checks"]
 
 @dataclass(slots=True)
 class Checks:
-    """A test's checks, and the baselines to write once it has passed.
-
-    Args:
-        setup: of the fixture.
-        excepted: what was worse and in quarantine so far.
-        gains: what fell below its baseline so far.
-    """
+    """A test's checks, and the baselines to write once it has passed."""
 
     setup: FixtureSetup
     excepted: list[str] = field(default_factory=list)
@@ -49,10 +43,6 @@ class Checks:
         """Return the comparison, None where the baseline will be written, and why it fails.
 
         Args:
-            current: the run.
-            name: the baseline's name.
-            gates: which figures are gated, in an exact comparison.
-            is_live: whether calls vary by themselves.
             alpha: false-alarm rate of a live test, in (0, 0.5]; None takes its default.
 
         Raises:

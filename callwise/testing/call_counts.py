@@ -37,7 +37,6 @@ class LoggedCall:
     """One call of a test, whatever its outcome.
 
     Args:
-        line: its line of the ledger.
         source: which of the test's runs it is of; empty where the test has one source.
     """
 
@@ -74,10 +73,7 @@ class CallCounts:
     """Calls asked, counted from every side. Each map is sorted by name.
 
     Args:
-        total: all of them.
         by_node: by node; `-` where none asked.
-        by_role: by role.
-        by_purpose: by purpose.
         by_turn: by conversation and turn; turns that asked nothing are there with 0.
     """
 
@@ -92,7 +88,6 @@ def count_calls(rows: Iterable[CallLine], turns: Iterable[TurnLine] = ()) -> Cal
     """Return what a run asked.
 
     Args:
-        rows: its ledger.
         turns: its turns, so that those without a call are counted too.
     """
     lines = list(rows)
@@ -148,12 +143,7 @@ def allowed_calls(marks: Iterable[tuple[tuple[Any, ...], Mapping[str, Any]]]) ->
 
 
 def broken_limits(allowed: Mapping[str, int], calls: Sequence[LoggedCall]) -> list[str]:
-    """Return one text for each limit that was passed, or that could not have been.
-
-    Args:
-        allowed: from `allowed_calls`.
-        calls: everything that the test asked.
-    """
+    """Return one text for each limit that was passed, or that could not have been."""
     if not calls and any(allowed.values()):
         return [_NOTHING_ASKED]
     nodes = {call.line.node for call in calls if call.line.node}

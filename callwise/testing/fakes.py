@@ -49,7 +49,6 @@ class ScriptedClient:
 
     Args:
         script: the answers. A call beyond the last one raises `ScriptExhausted`.
-        usage: the usage that each text answer reports.
         is_simulated: whether it and its text answers are marked as simulated.
 
     Attributes:
@@ -57,7 +56,6 @@ class ScriptedClient:
         models: the model named for each of `calls`.
         sent_requests: requests that would have left the machine.
         cancelled_calls: calls that were cancelled while their answer was held back.
-        is_closed: whether `aclose` was called.
     """
 
     def __init__(
@@ -165,7 +163,6 @@ class FailingClient(ScriptedClient):
     Args:
         error: makes one error; a new one each time, as a real client does.
         failures: how many calls fail before the first answer; None fails always.
-        then: the answer after that.
     """
 
     def __init__(
@@ -195,7 +192,6 @@ class ScriptedLLM:
     """An LLM that answers each purpose from a script.
 
     Args:
-        answers: the script of each purpose.
         max_calls: calls accepted; later ones end in `CallRefused`. None refuses none.
         advisory: what `advisory` returns; by default what `max_calls` leaves.
 
@@ -238,7 +234,7 @@ class ScriptedLLM:
         self._in_flight += 1
         self.max_in_flight = max(self.max_in_flight, self._in_flight)
         try:
-            await asyncio.sleep(0)  # so that calls of one round are in flight together
+            await asyncio.sleep(0)  # so that calls of one round wait together
         finally:
             self._in_flight -= 1
         if isinstance(answer, CallError):

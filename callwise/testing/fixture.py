@@ -120,10 +120,8 @@ class CallwiseFixture:
             conversations: file or files, in any format that `callwise replay` reads.
             preset: name of a preset, or a YAML file of knobs; None is the app's default.
             overrides: single knobs as `knob=value`.
-            cassette: the recording to play.
-            app: the app's import string.
             max_turns: the first turns only, over all conversations; at least 1.
-            max_concurrency: conversations in flight; at least 1.
+            max_concurrency: conversations run side by side; at least 1.
             normalise: what the recording's keys leave out; see `open_cassette`.
 
         Raises:
@@ -214,7 +212,6 @@ class CallwiseFixture:
         """Count what is asked in the block as one turn. For `with`, also in async tests.
 
         Args:
-            conversation: the conversation's id.
             turn: its number, at least 0; None goes on after the last one.
             limits: hard limits, such as `Limits(max_calls=4)`; a call beyond is refused.
 
@@ -254,9 +251,6 @@ class CallwiseFixture:
         """Return a LangChain chat model whose calls the test counts; see `llm`.
 
         Args:
-            role: as in `llm`.
-            client: as in `llm`.
-            model: as in `llm`.
             purpose: of its calls, as in the ledger: `reason`, `judge`, `other`.
             arguments: further ones of `BudgetedChatModel`, such as `final_answer`.
 

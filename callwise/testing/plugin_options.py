@@ -41,7 +41,6 @@ class FixtureSetup:
         name: the test function's name; the conversation of calls outside of every turn.
         file: the test's file; for the session, a file in pytest's root folder.
         folder: the fixture's own temporary folder, for runs.
-        root: pytest's root folder.
         is_updating: whether baselines are written instead of compared.
         is_live: whether real endpoints may be asked, as they must be to record one.
         is_recording: whether calls that a cassette lacks are asked and recorded.

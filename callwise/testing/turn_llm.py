@@ -109,7 +109,6 @@ class TurnLLM:
         real is made.
 
         Args:
-            name: the role's name.
             given: a client, an endpoint, a LangChain chat model, or a function that makes one
                 of them; None keeps the present endpoint.
             model: the model's name there, for a client.
@@ -176,7 +175,6 @@ class TurnLLM:
         """Play every call from a recording, or record what is asked.
 
         Args:
-            recorder: of the recording.
             recorded: endpoint and model of each role in the recording, where every call is
                 played; None where calls that it lacks are asked and recorded.
 

@@ -55,8 +55,6 @@ class CallGroup(NamedTuple):
 
     Args:
         node: the node's name as the ledger has it; `-` where none asked. Untrusted.
-        role: of the model that was asked.
-        purpose: of the calls.
     """
 
     node: str
@@ -302,11 +300,7 @@ def _block(brackets: str, lines: list[str]) -> str:
 
 
 def baseline_text(document: Mapping[str, Any]) -> str:
-    """Return a baseline's JSON: one line per fact, knob, prompt and turn, all sorted.
-
-    Args:
-        document: the baseline as plain JSON. Its turns are in order already.
-    """
+    """Return a baseline's JSON: one line per fact, knob, prompt and turn, all sorted."""
     parts: list[str] = []
     for name, value in document.items():
         if name in {"knobs", "prompts", "asked_outside"}:

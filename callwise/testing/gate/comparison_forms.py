@@ -214,12 +214,7 @@ def _live(comparison: GateComparison, live: LiveTest) -> list[str]:
 
 
 def comparison_markdown(comparison: GateComparison, name: str) -> str:
-    """Return a comparison as Markdown.
-
-    Args:
-        comparison: a run and its baseline.
-        name: the baseline's name to show: its file.
-    """
+    """Return a comparison as Markdown."""
     current, live = comparison.current, comparison.live
     label = " The answers are simulated: this proves counting, not language."
     turns = len(current.turns) if live is None else live.turns

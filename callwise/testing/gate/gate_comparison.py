@@ -58,9 +58,6 @@ class Finding:
     """One figure that changed.
 
     Args:
-        figure: which.
-        before: value in the baseline.
-        now: value in the run.
         key: conversation and turn; None outside of turns, and for a figure of the whole run.
         path: node, role and purpose, for calls; None for any other figure.
         most_in: of a figure of the whole run that got worse, the turn that did so most.
@@ -154,10 +151,8 @@ class GateComparison:
     """A run and its baseline, compared exactly, or by a test where `live` is set.
 
     Args:
-        failures: what got worse by more than is allowed, the largest first.
         tolerated: what got worse by no more than is allowed.
         gains: what got better. No failure; the baseline should be updated.
-        excepted: what got worse and is excepted.
         expired: exceptions past their last day. Each is a failure.
         live: the test of a live run, which has no findings; None for an exact comparison.
     """
@@ -390,8 +385,6 @@ def compare(
     (`require_exact` asks for that). For a live run see `live_gate`.
 
     Args:
-        baseline: the committed figures.
-        current: the run.
         gates: what may get worse, and by how much; None gates calls, degradations and
             unreadable answers, at no rise.
         quarantine: findings that it covers do not fail; its expired exceptions do. A figure of

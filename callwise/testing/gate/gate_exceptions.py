@@ -72,7 +72,6 @@ class GateException(BaseModel):
 
         Args:
             key: conversation and turn; None outside of turns.
-            node: the node that asked; None for a figure of no node.
         """
         is_node = self.node == "*" or (node is not None and fnmatchcase(node, self.node))
         if key is None:
@@ -87,7 +86,6 @@ class Quarantine:
     """Exceptions, split into the active and the expired ones.
 
     Args:
-        cases: the exceptions.
         today: the day that decides; needed where there are any.
     """
 

@@ -100,7 +100,6 @@ def compare_live(
 
     Args:
         baseline: from a live run, or from the replay of one.
-        current: the run.
         alpha: false-alarm rate, in (0, 0.5].
         quarantine: known flaky cases, whose calls are left out on both sides.
 

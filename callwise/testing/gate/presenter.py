@@ -178,16 +178,9 @@ def _cause_words(causes: ChangeCauses) -> list[str]:
 def _since(causes: ChangeCauses) -> str:
     """Return the end of a finding's line: changed knobs and prompts, by name where they are few."""
     words = _cause_words(causes)
-    if not words:
-        return ""
-    if len(words) <= _MAX_CAUSES_INLINE:
-        return ", since " + " and ".join(words)
-    numbers = [
-        counted(len(names), noun)
-        for names, noun in ((causes.knobs, "knob"), (causes.prompts, "prompt"))
-        if names
-    ]
-    return f", since {' and '.join(numbers)} changed"
+    if len(words) > _MAX_CAUSES_INLINE:
+        return f", since {len(words)} knobs and prompts changed"
+    return f", since {' and '.join(words)}" if words else ""
 
 
 def unexplained(causes: ChangeCauses) -> str:
@@ -200,22 +193,20 @@ def unexplained(causes: ChangeCauses) -> str:
     return f"no knob changed, and the prompts are not recorded: a prompt, {others}"
 
 
-def _listed(title: str, words: Sequence[str]) -> str:
-    more = len(words) - _MAX_CAUSES_SHOWN
-    rest = f" and {more} more" if more > 0 else ""
-    return f"{title}: {', '.join(words[:_MAX_CAUSES_SHOWN])}{rest}"
+def _first(lines: Sequence[str], most: int, rest: str = "more") -> list[str]:
+    """Return the first lines, and the number of the others."""
+    more = len(lines) - most
+    return [*lines[:most], f"and {more} {rest}"] if more > 0 else list(lines)
 
 
 def _cause_lines(causes: ChangeCauses) -> list[str]:
     """Return the causes for which a finding's own line has no space."""
     if causes.are_none:
         return [unexplained(causes)]
-    if len(causes.knobs) + len(causes.prompts) <= _MAX_CAUSES_INLINE:
+    words = _cause_words(causes)
+    if len(words) <= _MAX_CAUSES_INLINE:
         return []
-    knobs = [knob_words(each) for each in causes.knobs]
-    lines = [_listed("knobs that changed", knobs)] if knobs else []
-    prompts = [short(name) for name in causes.prompts]
-    return lines + ([_listed("prompts that changed", prompts)] if prompts else [])
+    return [f"changed: {', '.join(_first(words, _MAX_CAUSES_SHOWN))}"]
 
 
 # Text.
@@ -253,21 +244,18 @@ def _live_lines(comparison: GateComparison, live: LiveTest, max_shown: int) -> l
     if not live.has_risen:
         return []
     names, since = PathNames(comparison), _since(comparison.causes)
-    rises = [(path, rise) for path, rise in live.by_path if rise > 0]
     lines = [
         f"{short(names.of(path))} {rise:+.2f} calls per turn{since}"
-        for path, rise in rises[:max_shown]
+        for path, rise in live.by_path
+        if rise > 0
     ]
-    if len(rises) > max_shown:
-        lines.append(f"and {len(rises) - max_shown} more")
-    return lines + _cause_lines(comparison.causes)
+    return _first(lines, max_shown) + _cause_lines(comparison.causes)
 
 
 def finding_lines(comparison: GateComparison, *, max_shown: int = MAX_SHOWN) -> list[str]:
     """Return the findings, one line each, the largest first: failures, then the rest.
 
     Args:
-        comparison: a run and its baseline.
         max_shown: most lines of each kind; the rest is counted.
     """
     expired = _expired_lines(comparison.expired)
@@ -325,12 +313,7 @@ def _expired_words(comparison: GateComparison) -> str:
 
 
 def verdict(comparison: GateComparison, name: str) -> str:
-    """Return the one line of the result.
-
-    Args:
-        comparison: a run and its baseline.
-        name: the baseline's name to show: its file.
-    """
+    """Return the one line of the result."""
     if comparison.live is not None:
         return _live_verdict(comparison, comparison.live, name)
     before, now = mean_words(comparison)
@@ -390,19 +373,12 @@ class Renewal:
 def _renewal_lines(comparison: GateComparison) -> list[str]:
     names, causes = PathNames(comparison), comparison.causes
     rows = finding_rows((*comparison.failures, *comparison.tolerated, *comparison.gains), names)
-    lines = [
-        f"{row.change} in {counted(max(len(row.keys), 1), 'turn')}" for row in rows[:MAX_SHOWN]
-    ]
-    if len(rows) > MAX_SHOWN:
-        lines.append(f"and {len(rows) - MAX_SHOWN} more changes of calls")
+    lines = [f"{row.change} in {counted(max(len(row.keys), 1), 'turn')}" for row in rows]
+    lines = _first(lines, MAX_SHOWN, "more changes of calls")
     if causes.are_none:
         lines += [unexplained(causes)] if rows else []
         return lines or ["calls are as before; other figures or digests changed"]
-    words = _cause_words(causes)
-    knobs, prompts = words[: len(causes.knobs)], words[len(causes.knobs) :]
-    lines += knobs[:MAX_SHOWN] + prompts[:MAX_SHOWN]
-    more = sum(max(len(each) - MAX_SHOWN, 0) for each in (knobs, prompts))
-    return [*lines, f"and {more} more knobs and prompts"] if more else lines
+    return lines + _first(_cause_words(causes), 2 * MAX_SHOWN, "more knobs and prompts")
 
 
 def renew(path: Path, current: Baseline, *, name: str | None = None) -> Renewal:
@@ -419,8 +395,6 @@ def renewal(path: Path, current: Baseline, *, name: str | None = None) -> Renewa
     whether it may be overwritten is decided when it is written.
 
     Args:
-        path: the baseline's file.
-        current: the run.
         name: the name to show for the file; None shows its path.
     """
     name, is_new, before, problem = name or str(path), not path.exists(), None, ""

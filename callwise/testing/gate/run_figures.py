@@ -44,8 +44,6 @@ class RunFigures:
     """A run as a baseline, and the notices of its reading.
 
     Args:
-        baseline: the run's figures.
-        notices: for the user.
         is_torn: whether a file of the run ends in half a line: it was killed, and may have
             fewer turns than it should.
     """
@@ -166,8 +164,6 @@ def run_figures(
     """Return a run's baseline, and how the reading of its folder went.
 
     Args:
-        folder: the run's folder.
-        quality: quality of replies by turn.
         scores_file: a table of scores to read it from instead.
 
     Raises:
@@ -207,7 +203,6 @@ def baseline_of_rows(
         turns: its finished turns as in `turns.jsonl`; None takes the turns that the
             ledger names, which then have no rounds.
         app: name of what was run; another name is another graph.
-        quality: quality of replies by turn.
         is_simulated: whether a simulated model gave every answer; None goes by the rows.
         is_replayed: whether a recording gave every answer; None goes by the rows.
         knobs: nested or flat.
@@ -254,7 +249,6 @@ def quality_by_turn(scores_file: Path, turns: Iterable[TurnLine]) -> dict[TurnKe
 
     Args:
         scores_file: the table, all its scores by one judge.
-        turns: the run's turns, with their replies.
 
     Raises:
         ConfigError: when the table has several judges: their units differ.
@@ -294,7 +288,7 @@ def _figures_of(
     line: TurnLine | None,
     quality: Mapping[TurnKey, float] | None,
 ) -> TurnFigures:
-    """Return one turn's figures; rounds and degradations are those of its own line."""
+    """Return one turn's figures; rounds and degradations are those of `line`."""
     is_usage_known = not any(row.unknown_usage for row in calls)
     costs = [row.usd for row in calls if row.usd is not None]
     rounds = None if line is None else line.rounds

@@ -89,7 +89,7 @@ def _talks(counts: list[int]) -> Baseline:
     return toy({(f"s{place:02}", 0): (1, count) for place, count in enumerate(counts)})
 
 
-def test_the_result_says_rate_p_and_size() -> None:
+def test_the_result_has_rate_p_and_size() -> None:
     """Pairs, clusters, means, and where the calls rose."""
     found = compare_live(_talks([4] * 10), _talks([5] * 10))
     live = found.live
