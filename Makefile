@@ -32,10 +32,11 @@ demo: $(VENV)/.runtime ## Replay a shipped conversation on the simulated model a
 	@$(BIN)/callwise demo
 
 test: $(VENV)/.dev ## Run the suite: offline, without a key, in two and a half minutes
-	@$(BIN)/python -m pytest -n 2 -m "not slow and not model"
+	@$(BIN)/python -m pytest -n 2 -m "not slow and not model" tests
 
-test-slow: $(VENV)/.dev ## Run the tests that take longer, and every property test on 200 examples
+test-slow: $(VENV)/.dev ## Run the tests that take longer, every property test on 200 examples, and those of benchmarks/
 	@$(BIN)/python -m pytest -n 2 -m "slow or hypothesis" --hypothesis-profile=full
+	@$(BIN)/python -m pytest -n 2 -m "not slow and not model" benchmarks/tests
 
 test-pythons: ## Run what depends on the interpreter on each other supported Python found here
 	@bash .ci/pythons $(OTHER_PYTHONS)

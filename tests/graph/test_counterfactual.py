@@ -171,7 +171,7 @@ def _random_overrides(draw: random.Random) -> list[str]:
     return [f"{name}={draw.choice(choices[name])}" for name in names]
 
 
-@pytest.mark.parametrize("count", [5, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [4, pytest.param(50, marks=pytest.mark.slow)])
 def test_random_settings_are_what_a_real_run_does(tmp_path: Path, count: int) -> None:
     """Wherever a turn is marked exact: same calls, same reply. Half of them are bought first."""
     recording = _record(tmp_path / "run", "balanced", "search.max_calls=11", turns=2)

@@ -160,6 +160,7 @@ def test_a_report_of_a_broken_off_run(cli: Any, talk: Path, tmp_path: Path) -> N
     assert json.loads(shown.stdout)["totals"]["turns"] == 2
 
 
+@pytest.mark.slow
 def test_shipped_conversations_replay(cli: Any, one_object: Any) -> None:
     """A folder of files is read to the bottom, side by side, in both languages."""
     folder = configs_folder() / "conversations"
@@ -177,6 +178,7 @@ def test_the_demo_plans_records_and_replays(cli: Any) -> None:
     assert "CALLWISE_BASE_URL" in shown.output
 
 
+@pytest.mark.slow
 def test_the_demo_sends_nothing(cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """An endpoint in the environment is not asked: nobody pays for a demo."""
     monkeypatch.setenv("CALLWISE_BASE_URL", "http://127.0.0.1:9/v1")

@@ -151,6 +151,7 @@ def test_a_referee_judges_and_is_judged(cli: Any, one_object: Any, run: Path) ->
     assert again.stdout == first.stdout
 
 
+@pytest.mark.slow
 def test_troubles_of_a_recording_come_first(cli: Any, run: Path) -> None:
     """Settings are compared by what was recorded, dead judges and unreadable answers included."""
     turns = [json.loads(line) for line in (run / "turns.jsonl").read_text().splitlines()]
@@ -225,6 +226,7 @@ def test_a_folder_that_is_no_run(cli: Any, tmp_path: Path) -> None:
     assert "callwise replay" in result.stderr
 
 
+@pytest.mark.slow
 def test_another_sweep_in_the_folder(cli: Any, run: Path) -> None:
     """It is not written over, unless told to start over."""
     assert cli("tune", run, "--knob", KNOB, "--jobs", 1, "--out", "s").exit_code == 0
@@ -235,6 +237,7 @@ def test_another_sweep_in_the_folder(cli: Any, run: Path) -> None:
     assert cli(*other, "--fresh").exit_code == 0
 
 
+@pytest.mark.slow
 def test_a_sweep_that_cannot_begin_deletes_nothing(cli: Any, run: Path) -> None:
     """--fresh starts over only once it is known that there is something to start."""
     assert cli("tune", run, "--knob", KNOB, "--jobs", 1, "--out", "s").exit_code == 0
@@ -244,6 +247,7 @@ def test_a_sweep_that_cannot_begin_deletes_nothing(cli: Any, run: Path) -> None:
     assert Path("s/sweep.sqlite").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_shipped_sweep_by_name(cli: Any, one_object: Any, run: Path) -> None:
     """Every preset next to the recording; those of other calls are missing, and say so."""
     document = one_object(cli("tune", run, "--grid", "presets", "--jobs", 1, "--json"))
@@ -288,6 +292,7 @@ def _judged(folder: str) -> int:
     return sum("referee" in line for line in lines[1:])
 
 
+@pytest.mark.slow
 def test_a_cap_on_purchases_binds_the_referee_too(cli: Any, run: Path) -> None:
     """What judging costs is bought: one call allowed is one call made, and the rest goes on."""
     command = ("tune", run, "--knob", KNOB, "--jobs", 1, "--quality", "referee", "--out", "s")
@@ -300,6 +305,7 @@ def test_a_cap_on_purchases_binds_the_referee_too(cli: Any, run: Path) -> None:
     assert _judged("s") == 3
 
 
+@pytest.mark.slow
 def test_settings_and_referee_draw_from_one_cap(cli: Any, run: Path) -> None:
     """What the settings were bought with is not there for the referee again."""
     command = ("tune", run, "--knob", "search.max_calls=5,7", "--jobs", 1, "--out", "s")
