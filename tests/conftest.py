@@ -20,14 +20,18 @@ FOREIGN_PREFIXES = ("CALLWISE_", "LANGSMITH_", "LANGCHAIN_", "LANGGRAPH_", "OPEN
 PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 
 
-settings.register_profile(
-    "callwise",
-    settings(),
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
-)
-settings.load_profile("callwise")
-"""How fast a machine makes and runs an example is no property of the code."""
+_EXAMPLES = {"quick": 30, "full": 200}
+"""Examples of each property test by profile: `make test` runs quick, `make test-slow` full."""
+
+for _name, _count in _EXAMPLES.items():
+    settings.register_profile(
+        _name,
+        settings(),
+        max_examples=_count,
+        deadline=None,  # how fast a machine runs an example is no property of the code
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+    )
+settings.load_profile("quick")
 
 
 class NetworkForbidden(RuntimeError):
@@ -87,6 +91,9 @@ def _network_wall() -> Iterator[None]:
         patch.setattr(socket, "getaddrinfo", walled_getaddrinfo)
         yield
 
+
+# jsonschema, which altair imports, would compile 38 grammars of a format that no schema here uses.
+sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 
 PRODUCT_PACKAGES = ("callwise", "graph", "nodes", "lats")
 

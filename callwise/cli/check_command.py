@@ -1,15 +1,14 @@
 """`callwise check`: calls per turn of a run compared with a committed baseline."""
 
-import json
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from callwise.calls.errors import ConfigError
 from callwise.cli.options import CommandOptions, JsonOption
-from callwise.cli.terminal import EXIT_FAILED, clear_errors, print_text, say
+from callwise.cli.terminal import EXIT_FAILED, clear_errors, print_json, print_text, say
 
 if TYPE_CHECKING:
     from callwise.testing.gate import Baseline, GateComparison
@@ -26,7 +25,7 @@ class CheckOptions(CommandOptions):
         Path, typer.Option("--baseline", "-b", help="The baseline, a committed JSON file.")
     ]
     update: Annotated[
-        bool, typer.Option("--update", help="Write the baseline from this run; show what changed.")
+        bool, typer.Option("--update", help="Write the baseline from this run; show the changes.")
     ] = False
     gates: Annotated[
         list[str],
@@ -36,7 +35,7 @@ class CheckOptions(CommandOptions):
             metavar="NAME[=TOLERANCE]",
             help=(
                 "Gate more than calls, degraded and unreadable, which always are: requests, "
-                "rounds, tokens, usd, quality. The tolerance is what may get worse, such as 5%; "
+                "rounds, tokens, usd, quality. The tolerance is the rise allowed, such as 5%; "
                 "without one nothing may. Repeatable."
             ),
         ),
@@ -62,7 +61,7 @@ class CheckOptions(CommandOptions):
 
 
 def check(options: CheckOptions) -> None:
-    """Compare a run's calls per turn with a committed baseline; show what rose, where and why.
+    """Compare a run's calls per turn with a committed baseline; show rises, places and causes.
 
     Degraded turns (a judge that is down, say) and unreadable answers are compared too.
 
@@ -93,8 +92,6 @@ def check(options: CheckOptions) -> None:
 
 
 def _refuse_contradictions(options: CheckOptions) -> None:
-    from callwise.calls.errors import ConfigError
-
     if options.alpha is not None and not options.live:
         raise ConfigError("--alpha is the false-alarm rate of --live; an exact check has none")
     if options.live and options.gates:
@@ -104,7 +101,6 @@ def _refuse_contradictions(options: CheckOptions) -> None:
 
 
 def _compared(options: CheckOptions, current: "Baseline", baseline: "Baseline") -> "GateComparison":
-    from callwise.calls.errors import ConfigError
     from callwise.testing.gate import (
         Quarantine,
         compare,
@@ -122,24 +118,15 @@ def _compared(options: CheckOptions, current: "Baseline", baseline: "Baseline") 
         gates = parse_gates(options.gates)
         return compare(baseline, current, gates, quarantine=quarantine)
     alpha = DEFAULT_ALPHA if options.alpha is None else options.alpha
-    comparison = compare_live(baseline, current, alpha=alpha, quarantine=quarantine)
-    live = comparison.live
-    if live is not None and not live.can_show_rise:
-        raise ConfigError(
-            f"{live.conversations} conversations cannot show a rise of any size at a false-alarm "
-            f"rate of {alpha:g}: at least {live.least_conversations} are needed; run more "
-            "conversations, or take a larger --alpha"
-        )
-    return comparison
+    return compare_live(baseline, current, alpha=alpha, quarantine=quarantine)
 
 
 def _update(options: CheckOptions, run: "RunFigures") -> None:
-    """Write the baseline from a run and print what changed.
+    """Write the baseline from a run and print the changes.
 
     Raises:
         ConfigError: when the run is incomplete, or the file cannot be written.
     """
-    from callwise.calls.errors import ConfigError
     from callwise.testing.gate.presenter import renew
 
     if run.is_torn:
@@ -149,24 +136,19 @@ def _update(options: CheckOptions, run: "RunFigures") -> None:
         )
     renewed = renew(options.baseline, run.baseline)
     if options.as_json:
-        document = {
-            "passed": True,
-            "verdict": renewed.verdict,
-            "changed": renewed.has_changed,
-            "changes": list(renewed.lines),
-        }
-        _print_json(document)
+        print_json(
+            {
+                "passed": True,
+                "verdict": renewed.verdict,
+                "changed": renewed.has_changed,
+                "changes": renewed.lines,
+            }
+        )
         return
     print_text("\n  ".join((renewed.verdict, *renewed.lines)))
 
 
-def _print_json(document: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(document, ensure_ascii=True, allow_nan=False) + "\n")
-
-
 def _write_markdown(path: Path, text: str) -> None:
-    from callwise.calls.errors import ConfigError
-
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
@@ -177,7 +159,7 @@ def _write_markdown(path: Path, text: str) -> None:
 def _check(options: CheckOptions) -> bool:
     """Check or update, print the result, and return whether it passed.
 
-    On standard output: one verdict line, and below it what got worse, if anything did; or one
+    On standard output: one verdict line, and below it the rises, if there are any; or one
     JSON object. Everything else goes to standard error.
     """
     from callwise.testing.gate import Baseline, finding_lines, verdict
@@ -197,7 +179,7 @@ def _check(options: CheckOptions) -> bool:
     if options.markdown is not None:
         _write_markdown(options.markdown, comparison_markdown(comparison, name))
     if options.as_json:
-        _print_json(comparison_json(comparison, name))
+        print_json(comparison_json(comparison, name))
         return not comparison.has_failed
     print_text(verdict(comparison, name))
     show = print_text if comparison.has_failed else say

@@ -1,8 +1,8 @@
-"""Probes of an endpoint: what it can do, found with as few calls as possible.
+"""Probes of an endpoint's abilities, with as few calls as possible.
 
 Three calls of a few tokens each: one word, one small form with every parameter that a
-turn may send, and one word as a stream. What the client learns from refusals on the way
-is part of the result. Then what the endpoint reports: its models, its context
+turn may send, and one word as a stream. Refusals on the way teach the client, which is part
+of the result. Then what the endpoint reports: its models, its context
 length, a batch route. Every request, refused ones and those without tokens too, goes
 through a budgeter and is counted.
 """
@@ -84,8 +84,6 @@ class ProbeTarget:
     """One endpoint and model to probe.
 
     Args:
-        roles: which it serves.
-        settings: its whole settings.
         base_url: where it is; None for kinds without one.
         make: returns the endpoint with its own client, by settings.
         secrets: keys that must be in no error.
@@ -99,11 +97,7 @@ class ProbeTarget:
 
 
 class _LookUps:
-    """What an endpoint reports about itself, as a client, so that its requests are counted.
-
-    Args:
-        client: makes the requests. Not owned.
-        base_url: the client's.
+    """Look-ups of an endpoint's own reports, as a client, so that its requests are counted.
 
     Attributes:
         found: status and document by URL.
@@ -154,8 +148,7 @@ async def probe(
     """Return what an endpoint can do.
 
     Args:
-        target: the endpoint.
-        max_seconds: time for all of it; at least 0. What is not done by then is not known.
+        max_seconds: time for all of it; at least 0. Probes not done by then are unknown.
         say: called with what is asked next.
         clock: monotonic seconds.
     """
@@ -252,7 +245,7 @@ class _Probing:
         is followed by the next weaker way.
 
         Returns:
-            What the client that found it knows of the model.
+            The capabilities that the client has learned.
         """
         probed = self.probed
         call = replace(

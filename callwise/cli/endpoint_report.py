@@ -15,12 +15,10 @@ __all__ = ["Probed", "document_of", "show"]
 
 @dataclass(slots=True)
 class Probed:
-    """What was found out. None is unknown.
+    """Findings about one endpoint. None is unknown.
 
     Args:
         roles: which roles the endpoint serves.
-        name: the endpoint's name.
-        model: the model that was asked for.
         is_simulated: whether it is the simulated model in process; nothing was asked then.
         served_model: the model that answered, as it names itself.
         models: names of the models that it lists.
@@ -28,15 +26,10 @@ class Probed:
         schema_mode: the strongest way to ask for a form in which the answer had it.
         capabilities: what it takes, learned ones included.
         has_logprobs: whether it gave the log-probabilities that were asked for.
-        has_usage: whether it reports tokens.
-        has_stream_usage: whether it reports tokens of a stream.
         context_tokens: context length, prompt and answer together.
         batch_route: its route for batches; "" when it has none.
-        dimension: of its embeddings.
         is_priced: whether a price list is set.
-        error: what ended the probing; the endpoint does not work.
         problem: why it does not work, where no error ended it.
-        rows: the ledger of what was asked.
     """
 
     roles: tuple[Role, ...]
@@ -115,7 +108,7 @@ ROWS: tuple[tuple[str, Callable[[Probed], str]], ...] = (
     ),
     ("price", lambda each: _yes(each.is_priced, no="unknown: set endpoints.<role>.prices")),
 )
-"""What is shown of a chat model, one line each."""
+"""The lines of a chat model."""
 
 EMBED_ROWS = {"endpoint", "model", "works", "answered by", "latency of one word", "price"}
 
@@ -141,22 +134,24 @@ def show(probed: Sequence[Probed]) -> None:
         columns.append([", ".join(each.roles), *_cells(each), dimension])
     for line in aligned(list(zip(*columns, strict=True))):
         print_text(line)
-    rows = [row for each in probed for row in each.rows]
+    spent = _spent(probed)
     print_text(
-        f"\n{sum(row.usage.requests for row in rows)} requests, "
-        f"{sum(row.usage.input_tokens for row in rows):,} input and "
-        f"{sum(row.usage.output_tokens for row in rows):,} output tokens"
+        f"\n{spent['requests']} requests, {spent['input_tokens']:,} input and "
+        f"{spent['output_tokens']:,} output tokens"
     )
 
 
 def document_of(probed: Sequence[Probed]) -> dict[str, Any]:
     """Return what was found as one JSON object."""
-    rows = [row for each in probed for row in each.rows]
+    return {"endpoints": [_entry_document(each) for each in probed], **_spent(probed)}
+
+
+def _spent(probed: Sequence[Probed]) -> dict[str, int]:
+    usages = [row.usage for each in probed for row in each.rows]
     return {
-        "endpoints": [_entry_document(each) for each in probed],
-        "requests": sum(row.usage.requests for row in rows),
-        "input_tokens": sum(row.usage.input_tokens for row in rows),
-        "output_tokens": sum(row.usage.output_tokens for row in rows),
+        "requests": sum(usage.requests for usage in usages),
+        "input_tokens": sum(usage.input_tokens for usage in usages),
+        "output_tokens": sum(usage.output_tokens for usage in usages),
     }
 
 

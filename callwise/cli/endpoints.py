@@ -11,21 +11,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from callwise.cli.info_commands import say_endpoints, say_environment
-from callwise.cli.options import (
-    AppOption,
-    CommandOptions,
-    JsonOption,
-    PresetOption,
-    SetOption,
-    TrustCodeOption,
-    TrustEndpointOption,
-    command,
+from callwise.calls import Endpoint, Role
+from callwise.calls.errors import (
+    AuthFailed,
+    CallRefused,
+    CallTimeout,
+    ConfigError,
+    ConnectionFailed,
+    QuotaExhausted,
+    UnknownModel,
 )
+from callwise.cli.info_commands import opened_app, say_endpoints
+from callwise.cli.options import AppOptions, JsonOption, command
 from callwise.cli.terminal import EXIT_FAILED, clear_errors, print_json, say
 
 if TYPE_CHECKING:
-    from callwise.calls import Endpoint, Role
     from callwise.calls.endpoint_settings import EndpointSettings
     from callwise.calls.trust import Trust
     from callwise.cli.endpoint_probes import ProbeTarget
@@ -55,11 +55,9 @@ def _endpoints() -> None:
     """Group the commands about endpoints."""
 
 
-class EndpointsCheckOptions(CommandOptions):
+class EndpointsCheckOptions(AppOptions):
     """Options of `callwise endpoints check`."""
 
-    preset: PresetOption = None
-    overrides: SetOption = []
     role: Annotated[
         str | None, typer.Option(help="Check this role only: main, judge, fast or embed.")
     ] = None
@@ -69,9 +67,6 @@ class EndpointsCheckOptions(CommandOptions):
     ] = None
     max_seconds: Annotated[float, typer.Option(min=1.0, help="Time for the whole check.")] = 300.0
     as_json: JsonOption = False
-    app: AppOption = "graph.app:app"
-    trust_endpoints: TrustEndpointOption = []
-    trust_code: TrustCodeOption = []
 
 
 @endpoints.command()
@@ -91,17 +86,10 @@ def check(options: EndpointsCheckOptions) -> None:
     callwise run "hello" --preset endpoints.yaml
     """
     with clear_errors():
-        from callwise.calls.trust import EVERYTHING, confirmed
+        from callwise.calls.trust import EVERYTHING
         from callwise.cli.endpoint_report import document_of, show
-        from callwise.recordings.app_protocol import load_app
 
-        out, app = options.out, load_app(options.app)
-        settings = confirmed(
-            app.settings(options.preset, options.overrides),
-            options.trust_endpoints,
-            options.trust_code,
-        )
-        say_environment(app, options.overrides)
+        out, (app, settings) = options.out, opened_app(options)
         say_endpoints(settings)
         chosen: Mapping[Role, EndpointSettings] = getattr(settings, "endpoints", {})
         trust: Trust = getattr(settings, "trust", EVERYTHING)
@@ -137,8 +125,6 @@ def _refuse_to_write(out: Path) -> None:
     Raises:
         ConfigError: naming what to give instead.
     """
-    from callwise.calls.errors import ConfigError
-
     if out.suffix not in {".yaml", ".yml"}:
         raise ConfigError(f"--out {out}: a file of knobs ends in .yaml; give {out}.yaml")
     if out.exists() and not out.read_text(encoding="utf-8", errors="replace").startswith(HEADER):
@@ -161,7 +147,6 @@ class _Check:
 
     Args:
         chosen: settings by role, as they were given.
-        environ: environment variables.
         role: the one role to check; None is all.
         trust: what of the settings the user named.
     """
@@ -183,8 +168,6 @@ class _Check:
         Raises:
             ConfigError: when there is no such role, or nothing serves it.
         """
-        from callwise.calls import Role
-        from callwise.calls.errors import ConfigError
         from callwise.calls.role_endpoints import settings_by_role
 
         whole = settings_by_role(self.chosen, environ=self.environ)
@@ -205,7 +188,6 @@ class _Check:
         Raises:
             ConfigError: when an endpoint is not whole; names the variable to set.
         """
-        from callwise.calls import Role
         from callwise.cli.endpoint_probes import ProbeTarget
 
         groups: dict[Hashable, list[Role]] = {}
@@ -226,7 +208,7 @@ class _Check:
             for roles in groups.values()
         ]
 
-    def _made(self, role: "Role", settings: "EndpointSettings") -> "Endpoint":
+    def _made(self, role: Role, settings: "EndpointSettings") -> Endpoint:
         """Return a role's endpoint under other settings, with its own client."""
         from callwise.calls.role_endpoints import endpoints_from_settings
 
@@ -261,8 +243,6 @@ class _Check:
 
     def problem_of(self, probed: "Probed") -> str:
         """Return why an endpoint does not work, who needs it, and what to do about it."""
-        from callwise.calls.errors import CallRefused
-
         roles = " and ".join(probed.roles)
         reason = probed.problem or f"{type(probed.error).__name__}: {probed.error}"
         if isinstance(probed.error, CallRefused):  # the only limit is on time
@@ -270,15 +250,6 @@ class _Check:
         return f"{roles} at {probed.name} ({probed.model}): {reason}. {self._way_out(probed)}"
 
     def _way_out(self, probed: "Probed") -> str:
-        from callwise.calls import Role
-        from callwise.calls.errors import (
-            AuthFailed,
-            CallRefused,
-            CallTimeout,
-            ConnectionFailed,
-            QuotaExhausted,
-            UnknownModel,
-        )
         from callwise.calls.role_endpoints import MODEL_VARIABLES
 
         role = probed.roles[0]
@@ -299,12 +270,10 @@ class _Check:
         if probed.problem is not None:
             return f"Set {self._set_by(role, 'model', MODEL_VARIABLES[role])} to a larger model"
         main = Role.MAIN if role not in self.chosen else role
-        return f"What is sent to it can be set under endpoints.{main}"
+        return f"Set the requests sent to it under endpoints.{main}"
 
-    def _set_by(self, role: "Role", name: str, variable: str) -> str:
+    def _set_by(self, role: Role, name: str, variable: str) -> str:
         """Return what sets a setting of a role: its own knob, one of `main`, a variable."""
-        from callwise.calls import Role
-
         for owner in (role, Role.MAIN):
             settings = self.chosen.get(owner)
             if settings is not None and getattr(settings, name) is not None:
@@ -315,13 +284,9 @@ class _Check:
         """Return the settings with what was found out, as a file of knobs.
 
         Args:
-            probed: what was found out.
             preset: the preset that the file extends; None for none.
-            out: where it will be.
         """
         import yaml
-
-        from callwise.calls import Role
 
         whole = self.whole
         by_role = {role: each for each in probed for role in each.roles}

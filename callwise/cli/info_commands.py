@@ -2,15 +2,16 @@
 
 import asyncio
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from callwise.calls.errors import ConfigError
 from callwise.cli.options import (
     AppOption,
+    AppOptions,
     CommandOptions,
     JsonOption,
     PresetOption,
@@ -34,23 +35,35 @@ if TYPE_CHECKING:
 __all__ = [
     "cassette",
     "knobs",
+    "opened_app",
     "plan",
     "presets",
     "report",
     "say_endpoints",
-    "say_environment",
-    "say_unused_variables",
     "sim",
 ]
 
 
-def say_environment(app: "App", overrides: Sequence[str]) -> None:
-    """Print the knobs that an app takes from environment variables, if there are any.
+def opened_app(options: AppOptions) -> "tuple[App, BaseModel]":
+    """Return the app and its settings, and print what comes from environment variables.
 
-    Args:
-        app: the app.
-        overrides: `knob=value`; they take precedence over the environment.
+    Raises:
+        ConfigError: when one of them cannot be used.
     """
+    from callwise.calls.trust import confirmed
+    from callwise.recordings.app_protocol import load_app
+
+    app = load_app(options.app)
+    settings = confirmed(
+        app.settings(options.preset, options.overrides), options.trust_endpoints, options.trust_code
+    )
+    _say_environment(app, options.overrides)
+    _say_unused_variables(app, settings)
+    return app, settings
+
+
+def _say_environment(app: "App", overrides: Sequence[str]) -> None:
+    """Print the knobs from environment variables that no override replaces."""
     from callwise.knobs.presets import whole_path
     from callwise.recordings.app_protocol import TakesEnvironment
 
@@ -62,8 +75,8 @@ def say_environment(app: "App", overrides: Sequence[str]) -> None:
         say(f"knobs from the environment: {', '.join(shown) or 'all of them overridden'}")
 
 
-def say_unused_variables(app: "App", settings: "BaseModel") -> None:
-    """Print which variables of OpenAI's own tools are set while a simulated model answers."""
+def _say_unused_variables(app: "App", settings: "BaseModel") -> None:
+    """Print the variables of OpenAI's own tools that a simulated model leaves unused."""
     from callwise.calls.endpoint_settings import OPENAI_KEY_VARIABLE
     from callwise.calls.hosts import openai_url
 
@@ -99,24 +112,23 @@ class PlanOptions(CommandOptions):
 
 
 def plan(options: PlanOptions) -> None:
-    """Show what one turn will cost, from the knobs alone: no model is asked.
+    """Show the cost of one turn, from the knobs alone: no model is asked.
 
     callwise plan --preset classic --set search.rollouts=2 --latency-seconds 0.8 --rpm 60
     """
     with clear_errors():
-        from callwise.calls.errors import ConfigError
         from callwise.plans import plan_rows
         from callwise.recordings.app_protocol import load_app
 
         app = load_app(options.app)
         settings = app.settings(options.preset, options.overrides)
-        say_environment(app, options.overrides)
+        _say_environment(app, options.overrides)
         turn_plan = app.plan(settings)
         if turn_plan is None:
             raise ConfigError(
-                f"what {options.app} asks is not known before it runs: record it (callwise replay "
-                f"CONVERSATION --app {options.app} --record FILE --out DIR), and see callwise "
-                "report DIR"
+                f"the calls of {options.app} are not known before it runs: record it (callwise "
+                f"replay CONVERSATION --app {options.app} --record FILE --out DIR), and see "
+                "callwise report DIR"
             )
         seconds, rpm = options.latency_seconds, options.rpm
         if options.as_json:
@@ -135,7 +147,7 @@ class KnobsOptions(CommandOptions):
 
 
 def knobs(options: KnobsOptions) -> None:
-    """List every knob with its value in a preset, its range, and what it does."""
+    """List every knob with its value in a preset, its range and its effect."""
     with clear_errors():
         from callwise.knobs import knob_paths
         from callwise.recordings.app_protocol import load_app
@@ -220,7 +232,6 @@ def report(options: ReportOptions) -> None:
 
 
 def _write_page(options: ReportOptions) -> None:
-    from callwise.calls.errors import ConfigError
     from callwise.report.page import write_page
 
     if options.html is None:
@@ -261,9 +272,6 @@ def cassette(options: CassetteOptions) -> None:
     with clear_errors():
         from dataclasses import asdict
 
-        import orjson
-
-        from callwise.calls.errors import ConfigError
         from callwise.recordings.cassette_inspection import seal_cassette, survey_cassette
 
         if options.seal:
@@ -275,7 +283,7 @@ def cassette(options: CassetteOptions) -> None:
                 ) from error
         found = survey_cassette(options.file)
         if options.as_json:
-            sys.stdout.write(orjson.dumps(asdict(found)).decode() + "\n")
+            print_json(asdict(found))
         else:
             sums = "with checksums" if found.is_sealed else "without checksums (version 1)"
             lines = [f"{found.exchanges:,} calls, {sums}"]

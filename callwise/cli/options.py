@@ -8,16 +8,15 @@ a type do not express. Fields that are no options are methods or properties.
 import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 import typer
 from pydantic import BaseModel, ConfigDict
 
 __all__ = [
-    "AgentOption",
     "AppOption",
+    "AppOptions",
     "CommandOptions",
-    "ConversationArgument",
     "FreshOption",
     "JsonOption",
     "MaxConcurrencyOption",
@@ -25,11 +24,8 @@ __all__ = [
     "OutOption",
     "PresetOption",
     "SetOption",
-    "SideOption",
-    "SkipBadOption",
     "TrustCodeOption",
     "TrustEndpointOption",
-    "UserOption",
     "command",
 ]
 
@@ -158,27 +154,6 @@ TrustCodeOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
-ConversationArgument = Annotated[
-    list[Path],
-    typer.Argument(
-        metavar="CONVERSATION...",
-        help="Recorded conversations: files, folders or globs. The format is detected.",
-    ),
-]
-AgentOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME",
-        help="Which speaker is the agent, in chats that do not mark one; the others are the user.",
-    ),
-]
-SideOption = Annotated[
-    Literal["a", "b"] | None,
-    typer.Option(help="Which side to read of records that compare two."),
-]
-SkipBadOption = Annotated[
-    bool, typer.Option("--skip-bad", help="Skip and count bad records instead of stopping.")
-]
 OutOption = Annotated[
     Path | None,
     typer.Option("--out", "-o", help="Folder to write. Default: one under ./callwise-runs/."),
@@ -191,9 +166,15 @@ MaxTurnsOption = Annotated[
 ]
 MaxConcurrencyOption = Annotated[
     int,
-    typer.Option("--max-concurrency", "-c", min=1, help="Conversations in flight at a time."),
+    typer.Option("--max-concurrency", "-c", min=1, help="Conversations run side by side."),
 ]
-UserOption = Annotated[
-    str | None,
-    typer.Option(help="Whose memory is used. Default: one of the conversation alone."),
-]
+
+
+class AppOptions(CommandOptions):
+    """Options of the commands that run an app."""
+
+    preset: PresetOption = None
+    overrides: SetOption = []
+    app: AppOption = "graph.app:app"
+    trust_endpoints: TrustEndpointOption = []
+    trust_code: TrustCodeOption = []

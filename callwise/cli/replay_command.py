@@ -11,23 +11,18 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from callwise.cli.info_commands import say_endpoints, say_environment, say_unused_variables
+from callwise.calls.call import Role
+from callwise.calls.errors import ConfigError
+from callwise.cli.info_commands import opened_app, say_endpoints
 from callwise.cli.options import (
-    AgentOption,
     AppOption,
+    AppOptions,
     CommandOptions,
-    ConversationArgument,
     FreshOption,
     JsonOption,
     MaxConcurrencyOption,
     MaxTurnsOption,
     OutOption,
-    PresetOption,
-    SetOption,
-    SideOption,
-    SkipBadOption,
-    TrustCodeOption,
-    TrustEndpointOption,
 )
 from callwise.cli.terminal import (
     clear_errors,
@@ -44,7 +39,7 @@ if TYPE_CHECKING:
     from callwise.recordings import Conversation
     from callwise.recordings.app_protocol import App, TurnResult
     from callwise.recordings.cassette import CassetteMode
-    from callwise.recordings.conversation_files import ReadResult
+    from callwise.recordings.conversation_files import ReadOptions
     from callwise.recordings.replay_run import FinishedRun
 
 __all__ = ["RUNS", "conversations", "demo", "replay"]
@@ -55,12 +50,46 @@ RUNS = Path("callwise-runs")
 DEMO_CONVERSATION = "en_moving_city.jsonl"
 
 
-class ReplayOptions(CommandOptions):
+class ReadingOptions(CommandOptions):
+    """Options of the commands that read conversations."""
+
+    conversations: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="CONVERSATION...",
+            help="Recorded conversations: files, folders or globs. The format is detected.",
+        ),
+    ]
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Skip and count bad records instead of stopping.")
+    ] = False
+    agent: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The agent's name, in chats that do not mark the agent; the others are the user.",
+        ),
+    ] = None
+    side: Annotated[
+        Literal["a", "b"] | None,
+        typer.Option(help="Which side to read of records that compare two."),
+    ] = None
+    as_json: JsonOption = False
+
+    @contextmanager
+    def reading(self) -> "Iterator[ReadOptions]":
+        """Give the options of reading, whose progress is shown until the block ends."""
+        from callwise.recordings.conversation_files import ReadOptions
+
+        with progress_bar("reading", is_quiet=self.as_json, kind="bytes") as show:
+            yield ReadOptions(
+                skip_bad=self.skip_bad, agent=self.agent, side=self.side, progress=show
+            )
+
+
+class ReplayOptions(ReadingOptions, AppOptions):
     """Options of `callwise replay`."""
 
-    conversations: ConversationArgument
-    preset: PresetOption = None
-    overrides: SetOption = []
     max_turns: MaxTurnsOption = None
     record: Annotated[
         Path | None,
@@ -92,13 +121,6 @@ class ReplayOptions(CommandOptions):
     out: OutOption = None
     fresh: FreshOption = False
     max_concurrency: MaxConcurrencyOption = 1
-    skip_bad: SkipBadOption = False
-    agent: AgentOption = None
-    side: SideOption = None
-    as_json: JsonOption = False
-    app: AppOption = "graph.app:app"
-    trust_endpoints: TrustEndpointOption = []
-    trust_code: TrustCodeOption = []
 
     def cassette_and_mode(self) -> "tuple[Path | None, CassetteMode]":
         """Return the cassette, None where the run's own folder has it, and its mode.
@@ -106,7 +128,6 @@ class ReplayOptions(CommandOptions):
         Raises:
             ConfigError: when options contradict each other.
         """
-        from callwise.calls.errors import ConfigError
         from callwise.recordings.cassette import CassetteMode
 
         if self.record is not None and self.cassette is not None:
@@ -182,31 +203,16 @@ def _folder(
     yield path
 
 
-def _read(options: ReplayOptions) -> "ReadResult":
-    from callwise.recordings import read_conversations
-    from callwise.recordings.conversation_files import ReadOptions
-
-    with progress_bar("reading", is_quiet=options.as_json, kind="bytes") as show:
-        read = read_conversations(
-            options.conversations,
-            options=ReadOptions(
-                skip_bad=options.skip_bad,
-                agent=options.agent,
-                side=options.side,
-                progress=None if show is None else lambda done, size: show(done, size, ""),
-            ),
-        )
-    say_skipped(read.skipped, read.skipped_count)
-    return read
-
-
 def _run(
     options: ReplayOptions, app: "App", settings: "BaseModel", on_notice: Callable[[str], None]
 ) -> "FinishedRun":
+    from callwise.recordings import read_conversations
     from callwise.recordings.conversation_files import first_turns
     from callwise.recordings.replay_run import RunRequest, run_replay
 
-    read = _read(options)
+    with options.reading() as how:
+        read = read_conversations(options.conversations, options=how)
+    say_skipped(read.skipped, read.skipped_count)
     conversations = list(read.conversations)
     if options.max_turns is not None:
         conversations = list(first_turns(conversations, options.max_turns))
@@ -221,8 +227,7 @@ def _run(
         def advance(result: "TurnResult") -> None:
             nonlocal turns, asked
             turns, asked = turns + 1, asked + len(result.rows)
-            if show is not None:
-                show(turns, total, f"{asked} calls")
+            show(turns, total, f"{asked} calls")
 
         request = RunRequest(
             app=app,
@@ -244,20 +249,12 @@ def replay_and_show(options: ReplayOptions, *, is_kept: bool = True) -> "Finishe
     """Replay, and print the ledger: a table, or with `as_json` one object.
 
     Args:
-        options: the options.
         is_kept: whether the run's folder outlives the command, so that it is worth naming.
     """
-    from callwise.calls.trust import confirmed
-    from callwise.recordings.app_protocol import load_app
     from callwise.recordings.cassette import CassetteMode
     from callwise.report import brief_text, summarise, totals_json
 
-    app = load_app(options.app)
-    settings = confirmed(
-        app.settings(options.preset, options.overrides), options.trust_endpoints, options.trust_code
-    )
-    say_environment(app, options.overrides)
-    say_unused_variables(app, settings)
+    app, settings = opened_app(options)
     if options.cassette_and_mode()[1] is not CassetteMode.STRICT:
         say_endpoints(settings)
     shown: set[str] = set()
@@ -288,48 +285,31 @@ def replay_and_show(options: ReplayOptions, *, is_kept: bool = True) -> "Finishe
     return run
 
 
-class ConversationsOptions(CommandOptions):
+class ConversationsOptions(ReadingOptions):
     """Options of `callwise conversations`."""
-
-    conversations: ConversationArgument
-    agent: AgentOption = None
-    side: SideOption = None
-    skip_bad: SkipBadOption = False
-    as_json: JsonOption = False
 
 
 def conversations(options: ConversationsOptions) -> None:
-    """Show what is read from conversation files. No model is asked.
+    """Show how conversation files are read. No model is asked.
 
-    Format, conversations, turns, which words were read as which role, the first turn, and
-    what was left out. Exit code 2 when nothing can be read.
+    Format, conversations, turns, the role that each speaker's name was read as, the first turn,
+    and the parts left out. Exit code 2 when nothing can be read.
 
     callwise conversations export.json
 
     callwise conversations telegram.json --agent "Support Bot"
     """
     with clear_errors():
-        import json
-
-        from callwise.recordings.conversation_files import ReadOptions
         from callwise.recordings.conversation_survey import (
             survey_conversations,
             survey_json,
             survey_text,
         )
 
-        with progress_bar("reading", is_quiet=options.as_json, kind="bytes") as show:
-            survey = survey_conversations(
-                options.conversations,
-                ReadOptions(
-                    skip_bad=options.skip_bad,
-                    agent=options.agent,
-                    side=options.side,
-                    progress=None if show is None else lambda done, size: show(done, size, ""),
-                ),
-            )
+        with options.reading() as how:
+            survey = survey_conversations(options.conversations, how)
         if options.as_json:
-            typer.echo(json.dumps(survey_json(survey)))
+            print_json(survey_json(survey))
             return
         for line in survey_text(survey):
             print_text(line)
@@ -344,8 +324,6 @@ class DemoOptions(CommandOptions):
 
 def demo(options: DemoOptions) -> None:
     """Plan, run and replay a shipped conversation on the simulated model, in seconds."""
-    from callwise.calls.call import Role
-
     # Every role by name: an endpoint in the environment serves roles that are left open.
     simulated = [f"endpoints.{role}.kind=simulated" for role in Role]
     with clear_errors(), tempfile.TemporaryDirectory(prefix="callwise-demo-") as name:

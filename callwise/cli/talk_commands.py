@@ -10,61 +10,32 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from callwise.cli.info_commands import say_endpoints, say_environment, say_unused_variables
-from callwise.cli.options import (
-    AppOption,
-    CommandOptions,
-    JsonOption,
-    PresetOption,
-    SetOption,
-    TrustCodeOption,
-    TrustEndpointOption,
-    UserOption,
-)
+from callwise.calls.errors import ConfigError
+from callwise.cli.info_commands import opened_app, say_endpoints
+from callwise.cli.options import AppOptions, JsonOption
 from callwise.cli.terminal import clear_errors, print_json, print_text, say
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
-
-    from callwise.recordings.app_protocol import App, Session, TurnInput, TurnResult
+    from callwise.recordings.app_protocol import Session, TurnInput, TurnResult
 
 __all__ = ["chat", "run"]
 
-HOME = Path("callwise-runs/chat")
-HomeOption = Annotated[Path, typer.Option(help="Folder of the kept conversations.")]
 
-
-class ChatOptions(CommandOptions):
+class ChatOptions(AppOptions):
     """Options of `callwise chat`, and a dialogue under them."""
 
-    preset: PresetOption = None
-    overrides: SetOption = []
     conversation: Annotated[
         str | None, typer.Option(help="Which kept conversation to continue.")
     ] = "default"
-    user: UserOption = None
-    home: HomeOption = HOME
-    app: AppOption = "graph.app:app"
-    trust_endpoints: TrustEndpointOption = []
-    trust_code: TrustCodeOption = []
-
-    def opened(self) -> "tuple[App, BaseModel]":
-        """Return the app and its settings, and print what comes from outside the command line.
-
-        Raises:
-            ConfigError: when one of them cannot be used.
-        """
-        from callwise.calls.trust import confirmed
-        from callwise.recordings.app_protocol import load_app
-
-        app = load_app(self.app)
-        settings = confirmed(
-            app.settings(self.preset, self.overrides), self.trust_endpoints, self.trust_code
-        )
-        say_environment(app, self.overrides)
-        say_unused_variables(app, settings)
-        say_endpoints(settings)
-        return app, settings
+    user: Annotated[
+        str | None,
+        typer.Option(
+            help="The user whose memory is used. Default: one for the conversation alone."
+        ),
+    ] = None
+    home: Annotated[Path, typer.Option(help="Folder of the kept conversations.")] = Path(
+        "callwise-runs/chat"
+    )
 
     @contextmanager
     def folder(self) -> Iterator[Path]:
@@ -89,7 +60,6 @@ class ChatOptions(CommandOptions):
         Raises:
             ConfigError: when the message is empty.
         """
-        from callwise.calls.errors import ConfigError
         from callwise.recordings.app_protocol import TurnInput
 
         if not text.strip():
@@ -120,7 +90,8 @@ def run(options: RunOptions) -> None:
     with clear_errors():
         from callwise.report import brief_text, summarise, totals_json
 
-        app, settings = options.opened()
+        app, settings = opened_app(options)
+        say_endpoints(settings)
         turn = options.next_turn(options.text)
 
         async def answer() -> "TurnResult":
@@ -146,7 +117,8 @@ def chat(options: ChatOptions) -> None:
     The same --conversation continues where it stopped, in this process or the next.
     """
     with clear_errors("stopped; the conversation is kept up to the last whole turn"):
-        app, settings = options.opened()
+        app, settings = opened_app(options)
+        say_endpoints(settings)
         if app.is_simulated(settings):
             say(
                 "All answers here are simulated; for real ones set CALLWISE_BASE_URL "

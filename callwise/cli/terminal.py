@@ -1,4 +1,4 @@
-"""What a command prints, and how it ends: an error is one line and an exit code.
+"""Output of the commands, and their end: an error is one line and an exit code.
 
 0    done
 1    the run failed: an endpoint, a recording, a full disk
@@ -9,10 +9,11 @@ Results go to standard output, everything else to standard error.
 """
 
 import errno
+import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import orjson
 import typer
@@ -46,7 +47,11 @@ def print_text(text: str, end: str = "\n") -> None:
 
 def print_json(document: Any) -> None:
     """Print a result as one JSON object in one line."""
-    sys.stdout.write(escaped_json(orjson.dumps(document).decode()) + "\n")
+    try:
+        text = escaped_json(orjson.dumps(document).decode())
+    except TypeError:  # half a character of a file's name, or a number of more than 64 bits
+        text = json.dumps(document)
+    sys.stdout.write(text + "\n")
 
 
 def say(text: str) -> None:
@@ -56,11 +61,7 @@ def say(text: str) -> None:
 
 @contextmanager
 def clear_errors(stopped: str = "stopped") -> Iterator[None]:
-    """Turn the project's errors into one line and an exit code.
-
-    Args:
-        stopped: message on Ctrl-C.
-    """
+    """Turn the project's errors into one line and an exit code."""
     try:
         yield
     except (ConfigError, FormatError) as error:
@@ -106,7 +107,7 @@ _WAYS_OUT = {
 
 
 def os_error_text(error: OSError) -> str:
-    """Return the path, the operating system's message, and what to do."""
+    """Return the path, the operating system's message, and a way out."""
     problem = error.strerror or str(error) or type(error).__name__
     paths = [str(each) for each in (error.filename, error.filename2) if each is not None]
     where = f"{' and '.join(paths)}: " if paths else ""
@@ -127,8 +128,10 @@ def say_skipped(skipped: Sequence[FormatError], count: int) -> None:
         say(f"skipped: {more} more")
 
 
-Progress = Callable[[int, int | None, str], None]
-"""Shows how much is done, of how much (None where unknown), and a note."""
+class Progress(Protocol):
+    """Shows how much is done, of how much (None where unknown), and a note."""
+
+    def __call__(self, done: int, of: int | None = None, note: str = "") -> None: ...
 
 
 @contextmanager
@@ -138,10 +141,10 @@ def progress_bar(
     is_quiet: bool,
     total: int | None = None,
     kind: Literal["count", "bytes"] = "count",
-) -> Iterator[Progress | None]:
-    """Give a function that updates a bar on standard error; None when quiet or no terminal."""
+) -> Iterator[Progress]:
+    """Yield a function that updates a bar on standard error; there is none when quiet or piped."""
     if is_quiet or not sys.stderr.isatty():
-        yield None
+        yield lambda done, of=None, note="": None  # noqa: ARG005 - there is nothing to update
         return
     from rich.console import Console
     from rich.progress import (
@@ -165,7 +168,7 @@ def progress_bar(
     with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(unit, total=total, note="")
 
-        def show(done: int, of: int | None, note: str) -> None:
+        def show(done: int, of: int | None = None, note: str = "") -> None:
             bar.update(task, completed=done, total=of, note=note[:40])
 
         yield show

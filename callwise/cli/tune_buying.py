@@ -50,7 +50,7 @@ def agreed(options: "TuneOptions", question: str) -> bool:
 
 
 def buys_as_it_goes(options: "TuneOptions", request: SweepRequest) -> bool:
-    """Return whether what to buy is only known once earlier settings have been judged."""
+    """Return whether the calls to buy are only known once earlier settings have been judged."""
     return options.buy and request.spec.sampler in {"nsga2", "tpe"}
 
 
@@ -82,7 +82,7 @@ def buyer_as_it_goes(
 
 
 def spent(budget: SpendingCap) -> str:
-    """Return what was bought; a cost that is not known is not 0."""
+    """Return the calls bought and their cost; a cost that is not known is not 0."""
     if budget.unknown_usd:
         usd = f"USD unknown for {budget.unknown_usd} of them, {budget.usd:.6f} for the others"
     else:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import orjson
 import typer
 
+from callwise.calls.errors import ConfigError
 from callwise.cli.options import (
     CommandOptions,
     FreshOption,
@@ -40,13 +41,12 @@ if TYPE_CHECKING:
     from callwise.tuning.setting import Evaluator
     from callwise.tuning.sweep import FinishedSweep, SweepRequest
     from callwise.tuning.sweep_spec import SweepSpec
-    from callwise.tuning.sweep_workers import SweepProgress
 
 __all__ = ["TuneOptions", "tune"]
 
 
 class TuneOptions(CommandOptions):
-    """Options of `callwise tune`, and what follows from them."""
+    """Options of `callwise tune`, and values derived from them."""
 
     recording: Annotated[
         Path, typer.Argument(metavar="RECORDING", help="A run's folder: the --out of `replay`.")
@@ -73,8 +73,8 @@ class TuneOptions(CommandOptions):
         Literal["recorded", "own"],
         typer.Option(
             help=(
-                "History of a turn. recorded: what was really said before it, so settings "
-                "compare turn by turn. own: what the setting itself said."
+                "History of a turn. recorded: the messages really exchanged before it, so settings "
+                "compare turn by turn. own: those of the setting itself."
             ),
         ),
     ] = "recorded"
@@ -93,7 +93,7 @@ class TuneOptions(CommandOptions):
         Literal["auto", "truth", "referee", "pairwise", "none"],
         typer.Option(
             help=(
-                "Where the quality of replies comes from. referee: a model, apart from the "
+                "Source of the quality of replies. referee: a model, apart from the "
                 "search's judge (CALLWISE_REFEREE_MODEL). pairwise: it compares with the recorded "
                 "reply. truth: the hidden quality of simulated replies. auto: --labels, else "
                 "truth, else none."
@@ -148,14 +148,14 @@ class TuneOptions(CommandOptions):
 
     @cached_property
     def budget(self) -> "SpendingCap":
-        """What all paid calls may spend together: bought ones and a referee's."""
+        """The cap on all paid calls together: bought ones and a referee's."""
         from callwise.recordings.counterfactual.purchase import SpendingCap
 
         return SpendingCap(max_calls=self.max_buy_calls, max_usd=self.max_buy_usd)
 
     @property
     def trust(self) -> "Trust":
-        """What of the recording's settings the user named."""
+        """The code and endpoints of the recording that the user named."""
         from callwise.calls.trust import NOTHING
 
         code = (*self.trust_code, *((self.app,) if self.app else ()))
@@ -163,7 +163,7 @@ class TuneOptions(CommandOptions):
 
     @property
     def quality_request(self) -> "QualityRequest":
-        """Where the quality of replies comes from."""
+        """The source of the quality of replies."""
         from callwise.tuning.judge.judge_sweep import QualityRequest
 
         return QualityRequest(self.quality, self.labels, self.repeats, budget=self.budget)
@@ -191,7 +191,6 @@ def tune(options: TuneOptions) -> None:
 
 
 def _spec(options: TuneOptions) -> "SweepSpec":
-    from callwise.calls.errors import ConfigError
     from callwise.shipped import configs_folder
     from callwise.tuning.sweep_spec import SweepSpec, find_sweep, read_sweep, with_knobs
 
@@ -235,12 +234,12 @@ def _sweep(
 
     values_of = quality_values(recording, request.folder, options.quality_request, request.spec)
     with progress_bar("settings", is_quiet=options.as_json) as show:
-
-        def show_progress(progress: "SweepProgress") -> None:
-            if show is not None:
-                show(progress.done, progress.total, progress.result.setting)
-
-        return sweep(request, values_of=values_of, on_result=show_progress, evaluator=evaluator)
+        return sweep(
+            request,
+            values_of=values_of,
+            on_result=lambda each: show(each.done, each.total, each.result.setting),
+            evaluator=evaluator,
+        )
 
 
 @contextmanager
@@ -292,25 +291,7 @@ def _judged(
         if not price.is_simulated and not agreed(options, "Have them judged?"):
             request = QualityRequest("none", options.labels)
     with progress_bar("scores", is_quiet=options.as_json) as show:
-
-        def show_progress(count: int) -> None:
-            if show is not None:
-                show(count, None, "")
-
-        return judge_rows(
-            recording, finished.folder, finished.rows, request, on_scores=show_progress
-        )
-
-
-def _analysed(options: TuneOptions, judged: "JudgedRows") -> "Analysis":
-    from callwise.tuning.analysis import analyse
-
-    return analyse(
-        judged.rows,
-        scale_width=judged.scale_width,
-        margin_share=options.margin_share,
-        cost=options.cost,
-    )
+        return judge_rows(recording, finished.folder, finished.rows, request, on_scores=show)
 
 
 def _write(folder: Path, analysis: "Analysis", judged: "JudgedRows") -> dict[str, Any]:
@@ -323,16 +304,6 @@ def _write(folder: Path, analysis: "Analysis", judged: "JudgedRows") -> dict[str
     data = orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
     (folder / "summary.json").write_bytes(data)
     return document
-
-
-def _draw(options: TuneOptions, folder: Path, judged: "JudgedRows") -> str:
-    """Draw the sweep's figures, and return how many."""
-    from callwise.tuning.figures.figure_files import sweep_figures, write_figures
-
-    figures = sweep_figures(
-        judged.rows, scale_width=judged.scale_width, margin_share=options.margin_share
-    )
-    return f", {len(write_figures(figures, folder / 'figures'))} figures"
 
 
 def _recorded_trouble(recording: "Recording") -> list[str]:
@@ -348,7 +319,7 @@ def _recorded_trouble(recording: "Recording") -> list[str]:
 def _tune(options: TuneOptions) -> None:
     """Sweep, buy where asked to, judge, and print the result."""
     from callwise.recordings.recording import open_recording
-    from callwise.tuning.analysis import to_buy
+    from callwise.tuning.analysis import analyse, to_buy
     from callwise.tuning.judge.judge_sweep import check_judging
     from callwise.tuning.judge.reliability import reliability_in_words
     from callwise.tuning.summary import buy_sentence, summary_text
@@ -369,9 +340,21 @@ def _tune(options: TuneOptions) -> None:
         say("callwise: no setting could run, so there is nothing to show")
         raise typer.Exit(EXIT_WRONG_REQUEST)
     judged = _judged(options, recording, finished)
-    analysis = _analysed(options, judged)
+    analysis = analyse(
+        judged.rows,
+        scale_width=judged.scale_width,
+        margin_share=options.margin_share,
+        cost=options.cost,
+    )
     document = _write(finished.folder, analysis, judged)
-    drawn = _draw(options, finished.folder, judged) if options.figures else ""
+    drawn = ""
+    if options.figures:
+        from callwise.tuning.figures.figure_files import sweep_figures, write_figures
+
+        figures = sweep_figures(
+            judged.rows, scale_width=judged.scale_width, margin_share=options.margin_share
+        )
+        drawn = f", {len(write_figures(figures, finished.folder / 'figures'))} figures"
     if options.as_json:
         print_json({**document, "folder": str(finished.folder)})
         return

@@ -6,7 +6,7 @@ where a name is several. All asked calls count, whatever their outcome.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,40 +15,21 @@ from callwise.calls.errors import ConfigError
 from callwise.knobs.knob_paths import nearest_names
 from callwise.report.run_record import CallLine, TurnLine
 from callwise.safe_text import printable
+from callwise.testing.gate.presenter import counted
 
 __all__ = [
-    "AskedTurn",
     "CallCounts",
     "LoggedCall",
     "allowed_calls",
     "broken_limits",
     "count_calls",
-    "path_of",
 ]
 
 
 NO_NODE = "-"
-"""What is shown where no node asked."""
+"""The name that is shown where no node asked."""
 
-
-@dataclass(frozen=True, slots=True)
-class AskedTurn:
-    """One turn of a test.
-
-    Args:
-        source: which of the test's runs it is of; empty for the test's own models.
-        conversation: the conversation's id. Untrusted.
-        turn: its number there. Starts at 0.
-    """
-
-    source: str
-    conversation: str
-    turn: int
-
-    def __str__(self) -> str:
-        """Return it as it is shown."""
-        where = f" ({self.source})" if self.source else ""
-        return f"turn {self.turn} of {printable(self.conversation)}{where}"
+_TOTALS = ("turn", "conversation", "test")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,22 +37,35 @@ class LoggedCall:
     """One call of a test, whatever its outcome.
 
     Args:
-        turn: the turn that asked; None where the run has it outside of any.
-        line: its line of the ledger.
+        source: which of the test's runs it is of; empty where the test has one source.
     """
 
-    turn: AskedTurn | None
     line: CallLine
+    source: str = ""
 
     @property
-    def node(self) -> str:
-        """The node that asked; empty where none did."""
-        return self.line.node or ""
+    def kind(self) -> str:
+        """Node, role and purpose in one line."""
+        line = self.line
+        return f"{printable(line.node or NO_NODE)}/{line.role}/{line.purpose}"
 
+    def counts_for(self, name: str, kind: str) -> bool:
+        """Return whether a limit of this name and kind counts the call."""
+        if kind == "role":
+            return self.line.role == name
+        if kind == "node":
+            return self.line.node == name
+        return kind in _TOTALS or self.line.purpose == name
 
-def path_of(line: CallLine) -> str:
-    """Return node, role and purpose in one line."""
-    return f"{printable(line.node or NO_NODE)}/{line.role}/{line.purpose}"
+    def scope(self, kind: str) -> str | None:
+        """Return what a limit is counted in: the test, a conversation, a turn; None outside."""
+        if kind == "test":
+            return "the test"
+        if self.line.turn_key is None:
+            return None
+        conversation, turn = self.line.turn_key
+        where = f"{printable(conversation)}{f' ({self.source})' if self.source else ''}"
+        return f"conversation {where}" if kind == "conversation" else f"turn {turn} of {where}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +73,7 @@ class CallCounts:
     """Calls asked, counted from every side. Each map is sorted by name.
 
     Args:
-        total: all of them.
         by_node: by node; `-` where none asked.
-        by_role: by role.
-        by_purpose: by purpose.
         by_turn: by conversation and turn; turns that asked nothing are there with 0.
     """
 
@@ -97,26 +88,20 @@ def count_calls(rows: Iterable[CallLine], turns: Iterable[TurnLine] = ()) -> Cal
     """Return what a run asked.
 
     Args:
-        rows: its ledger.
         turns: its turns, so that those without a call are counted too.
     """
     lines = list(rows)
     by_turn = Counter({turn.key: 0 for turn in turns})
     by_turn.update(line.turn_key for line in lines if line.turn_key is not None)
-    return CallCounts(
-        total=len(lines),
-        by_node=_sorted(line.node or NO_NODE for line in lines),
-        by_role=_sorted(str(line.role) for line in lines),
-        by_purpose=_sorted(str(line.purpose) for line in lines),
-        by_turn=dict(sorted(by_turn.items())),
+    by_node, by_role, by_purpose = (
+        dict(sorted(Counter(names).items()))
+        for names in (
+            (line.node or NO_NODE for line in lines),
+            (str(line.role) for line in lines),
+            (str(line.purpose) for line in lines),
+        )
     )
-
-
-def _sorted(names: Iterable[str]) -> dict[str, int]:
-    return dict(sorted(Counter(names).items()))
-
-
-_TOTALS = ("turn", "conversation", "test")
+    return CallCounts(len(lines), by_node, by_role, by_purpose, dict(sorted(by_turn.items())))
 
 
 _NOTHING_ASKED = (
@@ -129,7 +114,7 @@ _MAX_LINES = 6
 """Turns that are shown for one limit; the rest is counted."""
 
 
-_MAX_PATHS = 8
+_MAX_KINDS = 8
 """Kinds of calls that are shown for one turn; the rest is counted."""
 
 
@@ -158,22 +143,14 @@ def allowed_calls(marks: Iterable[tuple[tuple[Any, ...], Mapping[str, Any]]]) ->
 
 
 def broken_limits(allowed: Mapping[str, int], calls: Sequence[LoggedCall]) -> list[str]:
-    """Return one text for each limit that was passed, or that could not have been.
-
-    Args:
-        allowed: from `allowed_calls`.
-        calls: everything that the test asked.
-    """
+    """Return one text for each limit that was passed, or that could not have been."""
     if not calls and any(allowed.values()):
         return [_NOTHING_ASKED]
-    nodes = {call.node for call in calls if call.node}
+    nodes = {call.line.node for call in calls if call.line.node}
     broken: list[str] = []
     for name, most in allowed.items():
         kind = _kind_of(name, nodes)
-        if kind is None:
-            broken.append(_unknown(name, nodes))
-        else:
-            broken.extend(_passed(name, kind, most, calls))
+        broken += [_unknown(name, nodes)] if kind is None else _passed(name, kind, most, calls)
     return broken
 
 
@@ -189,8 +166,7 @@ def _kind_of(name: str, nodes: Iterable[str]) -> str | None:
 
 
 def _unknown(name: str, nodes: Iterable[str]) -> str:
-    known = {*_TOTALS, *map(str, Role), *map(str, Purpose), *nodes}
-    near = nearest_names(name, known)
+    near = nearest_names(name, {*_TOTALS, *map(str, Role), *map(str, Purpose), *nodes})
     seen = ", ".join(printable(node) for node in sorted(nodes)) or "none"
     guess = f"; did you mean {' or '.join(printable(each) for each in near)}?" if near else ""
     return (
@@ -199,42 +175,22 @@ def _unknown(name: str, nodes: Iterable[str]) -> str:
     )
 
 
-def _counts(name: str, kind: str, call: LoggedCall) -> bool:
-    if kind == "role":
-        return call.line.role == name
-    if kind == "node":
-        return call.node == name
-    return kind in _TOTALS or call.line.purpose == name
-
-
-def _scope_of(kind: str, call: LoggedCall) -> Hashable | None:
-    """Return what the limit is counted in: the test, a conversation, or a turn; None outside."""
-    if kind == "test":
-        return "the test"
-    if call.turn is None:
-        return None
-    if kind == "conversation":
-        where = f" ({call.turn.source})" if call.turn.source else ""
-        return f"conversation {printable(call.turn.conversation)}{where}"
-    return call.turn
-
-
 def _passed(name: str, kind: str, most: int, calls: Sequence[LoggedCall]) -> list[str]:
-    asked: dict[Hashable, Counter[str]] = defaultdict(Counter)
+    asked: dict[str, Counter[str]] = defaultdict(Counter)
     for call in calls:
-        scope = _scope_of(kind, call)
-        if scope is not None and _counts(name, kind, call):
-            asked[scope][path_of(call.line)] += 1
-    over = {scope: paths for scope, paths in asked.items() if paths.total() > most}
+        scope = call.scope(kind)
+        if scope is not None and call.counts_for(name, kind):
+            asked[scope][call.kind] += 1
+    over = {scope: kinds for scope, kinds in asked.items() if kinds.total() > most}
     of_what = "" if kind in _TOTALS else f" of {kind} {printable(name)}"
     lines = [
-        f"max_calls: {scope} asked {_calls(paths.total())}{of_what}, allowed {most} "
-        f"(+{paths.total() - most}): {_listed(paths)}"
-        for scope, paths in over.items()
+        f"max_calls: {scope} asked {counted(kinds.total(), 'call')}{of_what}, allowed {most} "
+        f"(+{kinds.total() - most}): {_listed(kinds)}"
+        for scope, kinds in over.items()
     ]
     left = list(over.values())[_MAX_LINES:]
     if left:
-        worst = max(paths.total() for paths in left) - most
+        worst = max(kinds.total() for kinds in left) - most
         what = "conversation" if kind == "conversation" else "turn"
         lines[_MAX_LINES:] = [
             f"max_calls: and {len(left)} more {what}s asked too much{of_what}, up to +{worst}"
@@ -242,14 +198,10 @@ def _passed(name: str, kind: str, most: int, calls: Sequence[LoggedCall]) -> lis
     return lines
 
 
-def _calls(count: int) -> str:
-    return f"{count} call" if count == 1 else f"{count} calls"
-
-
-def _listed(paths: Counter[str]) -> str:
-    ordered = sorted(paths.items(), key=lambda item: (-item[1], item[0]))
-    shown = [f"{path} {count}" for path, count in ordered[:_MAX_PATHS]]
-    if len(ordered) > _MAX_PATHS:
-        rest = sum(count for _, count in ordered[_MAX_PATHS:])
-        shown.append(f"{len(ordered) - _MAX_PATHS} more kinds {rest}")
+def _listed(kinds: Counter[str]) -> str:
+    ordered = sorted(kinds.items(), key=lambda item: (-item[1], item[0]))
+    shown = [f"{kind} {count}" for kind, count in ordered[:_MAX_KINDS]]
+    if len(ordered) > _MAX_KINDS:
+        rest = sum(count for _, count in ordered[_MAX_KINDS:])
+        shown.append(f"{len(ordered) - _MAX_KINDS} more kinds {rest}")
     return ", ".join(shown)

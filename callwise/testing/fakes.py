@@ -1,7 +1,7 @@
-"""Fakes of a client and of what a node asks, which pass the contract tests of the real ones.
+"""Fakes of a client and of an LLM, which pass the contract tests of the real ones.
 
-They answer from a script, keep what they were asked, and count the requests they
-would have sent, so that a test can compare a ledger with them.
+They answer from a script, keep the calls, and count the requests they would have sent, so that
+a test can compare a ledger with them.
 """
 
 import asyncio
@@ -21,7 +21,6 @@ from callwise.calls.structured import parse_answer
 
 __all__ = [
     "Answer",
-    "AskerAnswer",
     "FailingClient",
     "ScriptExhausted",
     "ScriptedClient",
@@ -29,8 +28,8 @@ __all__ = [
 ]
 
 
-Answer = str | BaseModel | Reply | CallError
-"""One scripted answer: a text, a model to be sent as its JSON, a whole reply, or an error."""
+Answer = str | BaseModel | Mapping[str, Any] | Reply | CallError
+"""One scripted answer: a text, a model or a mapping sent as JSON, a whole reply, or an error."""
 
 
 Script = Iterable[Answer] | Callable[[Call], Answer | Awaitable[Answer]]
@@ -40,7 +39,7 @@ DEFAULT_USAGE = ReportedUsage(input_tokens=10, output_tokens=5)
 
 
 class ScriptExhausted(CallwiseError):
-    """A test asked more than its script has answers for."""
+    """A test asked more calls than its script has answers."""
 
 
 class ScriptedClient:
@@ -50,7 +49,6 @@ class ScriptedClient:
 
     Args:
         script: the answers. A call beyond the last one raises `ScriptExhausted`.
-        usage: the usage that each text answer reports.
         is_simulated: whether it and its text answers are marked as simulated.
 
     Attributes:
@@ -58,7 +56,6 @@ class ScriptedClient:
         models: the model named for each of `calls`.
         sent_requests: requests that would have left the machine.
         cancelled_calls: calls that were cancelled while their answer was held back.
-        is_closed: whether `aclose` was called.
     """
 
     def __init__(
@@ -80,7 +77,7 @@ class ScriptedClient:
 
     @property
     def is_simulated(self) -> bool:
-        """Whether its answers are to be shown as simulated."""
+        """Whether its answers are shown as simulated."""
         return self._is_simulated
 
     async def answer(
@@ -102,7 +99,7 @@ class ScriptedClient:
         )
 
     async def aclose(self) -> None:
-        """Remember that it was closed. Safe to call twice."""
+        """Set `is_closed`. Safe to call twice."""
         self.is_closed = True
 
     async def _one(
@@ -147,7 +144,7 @@ class ScriptedClient:
     def _reply(self, answer: Answer, call: Call, model: str) -> Reply | CallError:
         if isinstance(answer, Reply | CallError):
             return answer
-        text = answer if isinstance(answer, str) else answer.model_dump_json()
+        text = _text(answer)
         vectors = tuple((float(len(item)), 1.0) for item in call.inputs)
         return Reply(
             text="" if call.is_embedding else text,
@@ -166,7 +163,6 @@ class FailingClient(ScriptedClient):
     Args:
         error: makes one error; a new one each time, as a real client does.
         failures: how many calls fail before the first answer; None fails always.
-        then: the answer after that.
     """
 
     def __init__(
@@ -188,19 +184,14 @@ class FailingClient(ScriptedClient):
         return self._then
 
 
-AskerAnswer = str | BaseModel | Mapping[str, Any] | Reply | CallError
-"""One scripted answer: a text, a model or a mapping sent as JSON, a reply, or an error."""
-
-
-AskerScript = AskerAnswer | Sequence[AskerAnswer] | Callable[[Call], AskerAnswer]
+PurposeScript = Answer | Sequence[Answer] | Callable[[Call], Answer]
+"""One answer for all calls of a purpose, or a list of answers used in order, or a function."""
 
 
 class ScriptedLLM:
-    """An asker that answers each purpose from a script.
+    """An LLM that answers each purpose from a script.
 
     Args:
-        answers: for each purpose one answer that it always gets, or a list of answers
-            used in order, or a function of the call.
         max_calls: calls accepted; later ones end in `CallRefused`. None refuses none.
         advisory: what `advisory` returns; by default what `max_calls` leaves.
 
@@ -211,7 +202,7 @@ class ScriptedLLM:
 
     def __init__(
         self,
-        answers: Mapping[Purpose, AskerScript] | None = None,
+        answers: Mapping[Purpose, PurposeScript] | None = None,
         *,
         max_calls: int | None = None,
         advisory: Remaining | None = None,
@@ -243,12 +234,16 @@ class ScriptedLLM:
         self._in_flight += 1
         self.max_in_flight = max(self.max_in_flight, self._in_flight)
         try:
-            await asyncio.sleep(0)  # so that calls of one round are in flight together
+            await asyncio.sleep(0)  # so that calls of one round wait together
         finally:
             self._in_flight -= 1
         if isinstance(answer, CallError):
             raise answer
-        return _reply(answer, call)
+        if isinstance(answer, Reply):
+            return answer
+        text, model = _text(answer), call.response_model
+        parsed = None if model is None else parse_answer(text, model)
+        return Reply(text, parsed=parsed, model="scripted")
 
     async def ask_all(
         self, calls: Sequence[Call], *, max_concurrency: int | None = None
@@ -277,7 +272,7 @@ class ScriptedLLM:
             return Remaining()
         return Remaining(calls_left=max(self._max_calls - len(self.calls), 0))
 
-    def _next(self, call: Call) -> AskerAnswer:
+    def _next(self, call: Call) -> Answer:
         script = self._answers.get(call.purpose)
         if script is None:
             raise ScriptExhausted(f"the script has no answer for purpose {call.purpose.value!r}")
@@ -295,14 +290,7 @@ class ScriptedLLM:
         return script[place]
 
 
-def _reply(answer: str | BaseModel | Mapping[str, Any] | Reply, call: Call) -> Reply:
-    if isinstance(answer, Reply):
-        return answer
+def _text(answer: str | BaseModel | Mapping[str, Any]) -> str:
     if isinstance(answer, BaseModel):
-        text = answer.model_dump_json()
-    elif isinstance(answer, str):
-        text = answer
-    else:
-        text = orjson.dumps(dict(answer)).decode()
-    parsed = None if call.response_model is None else parse_answer(text, call.response_model)
-    return Reply(text, parsed=parsed, model="scripted")
+        return answer.model_dump_json()
+    return answer if isinstance(answer, str) else orjson.dumps(dict(answer)).decode()

@@ -1,7 +1,7 @@
 """Hooks and fixtures of the pytest plugin.
 
 pytest imports this file whenever it starts, in every project that has Callwise installed.
-So nothing is imported here but pytest; the rest is, when a test uses the fixture or the
+So nothing is imported here but pytest; everything else when a test uses the fixture or the
 mark. `-p no:callwise` leaves it out altogether.
 
 Order of events in one test: the mark is read before the setup, the fixture is made, the test
@@ -13,13 +13,12 @@ since that test began.
 
 import os
 from collections.abc import Generator, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from callwise.testing.plugin_options import add_options, choices_of, refusal_in_ci
+from callwise.testing.plugin_options import add_options, refusal_in_ci, setup_of
 from callwise.testing.plugin_summary import NOTES, PluginSummary
 
 if TYPE_CHECKING:
@@ -36,8 +35,8 @@ __all__ = [
     "pytest_runtest_setup",
 ]
 
-_BENCH = pytest.StashKey["CallwiseFixture"]()
-_BENCHES = pytest.StashKey[list["CallwiseFixture"]]()
+_FIXTURE = pytest.StashKey["CallwiseFixture"]()
+_USED = pytest.StashKey[list["CallwiseFixture"]]()
 _ALLOWED = pytest.StashKey[dict[str, int]]()
 _HAS_FAILED = pytest.StashKey[bool]()
 
@@ -73,7 +72,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def callwise(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator["CallwiseFixture"]:
     """Run conversations and programs under the budgeter, and check their calls."""
     name = getattr(request.node, "originalname", None) or request.node.name
-    yield from _bench(request, name=name, file=request.path, folder=tmp_path)
+    yield from _fixture(request, name=name, file=request.path, folder=tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -82,43 +81,42 @@ def callwise_module(
 ) -> Iterator["CallwiseFixture"]:
     """The same for all tests of a module together, such as an agent that is run once."""
     folder = tmp_path_factory.mktemp("callwise-module")
-    yield from _bench(request, name=request.path.stem, file=request.path, folder=folder)
+    yield from _fixture(request, name=request.path.stem, file=request.path, folder=folder)
 
 
 @pytest.fixture(scope="session")
 def callwise_session(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator["CallwiseFixture"]:
-    """The same for all tests of a session; its files are looked for in the root folder."""
+    """The same for all tests of a session; its files are searched in the root folder."""
     folder = tmp_path_factory.mktemp("callwise-session")
     file = request.config.rootpath / "conftest.py"
-    yield from _bench(request, name="session", file=file, folder=folder)
+    yield from _fixture(request, name="session", file=file, folder=folder)
 
 
-def _bench(
+def _fixture(
     request: pytest.FixtureRequest, *, name: str, file: Path, folder: Path
 ) -> Iterator["CallwiseFixture"]:
     from callwise.testing.fixture import CallwiseFixture  # noqa: PLC0415 - pytest starts often
-    from callwise.testing.plugin_options import FixtureLocation  # noqa: PLC0415 - the same
 
-    today = datetime.now(UTC).date()
-    place = FixtureLocation(
-        test=request.node.nodeid, name=name, file=file, folder=folder, today=today
-    )
-    bench = CallwiseFixture(place, choices_of(request.config))
-    request.node.stash[_BENCH] = bench
-    yield bench
-    bench.close(has_failed=request.node.stash.get(_HAS_FAILED, False))
+    fixture = CallwiseFixture(setup_of(request, name=name, file=file, folder=folder))
+    request.node.stash[_FIXTURE] = fixture
+    yield fixture
+    fixture.close(has_failed=request.node.stash.get(_HAS_FAILED, False))
 
 
-def _used_benches(item: pytest.Item) -> list["CallwiseFixture"]:
-    """Return the benches that a test uses, its own and those of its module and session."""
+def _nodes(item: pytest.Item) -> tuple[pytest.Item | pytest.Collector | None, ...]:
+    """Return the nodes of the fixtures' scopes, in the order of `_FIXTURES`."""
+    return item, item.getparent(pytest.Module), item.session
+
+
+def _used(item: pytest.Item) -> list["CallwiseFixture"]:
+    """Return the fixtures that a test uses, its own and those of its module and session."""
     names = getattr(item, "fixturenames", ())
-    nodes = (item, item.getparent(pytest.Module), item.session)
     return [
-        node.stash[_BENCH]
-        for name, node in zip(_FIXTURES, nodes, strict=True)
-        if name in names and node is not None and _BENCH in node.stash
+        node.stash[_FIXTURE]
+        for name, node in zip(_FIXTURES, _nodes(item), strict=True)
+        if name in names and node is not None and _FIXTURE in node.stash
     ]
 
 
@@ -126,8 +124,8 @@ def _used_benches(item: pytest.Item) -> list["CallwiseFixture"]:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Read the mark, and refuse one that checks nothing, before anything is run."""
     item.stash[_HAS_FAILED] = False
-    for bench in _used_benches(item):
-        bench.begin_test()
+    for fixture in _used(item):
+        fixture.begin_test()
     marks = [(mark.args, mark.kwargs) for mark in item.iter_markers("max_calls")]
     if not marks:
         return
@@ -150,15 +148,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """Check the mark once the test's own code has passed."""
     result = yield
-    allowed = item.stash.get(_ALLOWED, None)
-    benches = _used_benches(item)
-    if allowed is not None and len(benches) > 1:
+    allowed, fixtures = item.stash.get(_ALLOWED, None), _used(item)
+    if allowed is not None and len(fixtures) > 1:
         pytest.fail(
             "max_calls counts what a test asks through one callwise fixture, and this test uses "
-            f"{len(benches)}: use one of {', '.join(_FIXTURES)}",
+            f"{len(fixtures)}: use one of {', '.join(_FIXTURES)}",
             pytrace=False,
         )
-    problems = [problem for bench in benches for problem in bench.problems(allowed)]
+    problems = [problem for fixture in fixtures for problem in fixture.problems(allowed)]
     if problems:
         pytest.fail("\n".join(problems), pytrace=False)
     return result
@@ -172,28 +169,27 @@ def pytest_runtest_makereport(
     report = yield
     # An expected failure is no pass: its calls are no baseline.
     if not report.passed or hasattr(report, "wasxfail"):
-        for node in (item, item.getparent(pytest.Module), item.session):
+        for node in _nodes(item):
             if node is not None:
                 node.stash[_HAS_FAILED] = True
     if call.when == "setup":
         # Those of the module and the session are closed, with their last test, before its end.
-        item.stash[_BENCHES] = _used_benches(item)
+        item.stash[_USED] = _used(item)
     if call.when == "teardown":
-        for bench in item.stash.get(_BENCHES, []):
-            _finish(bench, item, report)
+        for fixture in item.stash.get(_USED, []):
+            _finish(fixture, item, report)
     return report
 
 
-def _finish(bench: "CallwiseFixture", item: pytest.Item, report: pytest.TestReport) -> None:
+def _finish(fixture: "CallwiseFixture", item: pytest.Item, report: pytest.TestReport) -> None:
     from callwise.calls.errors import ConfigError  # noqa: PLC0415 - pytest starts often
 
-    updated: list[tuple[str, str, str]] = []
-    if not item.stash[_HAS_FAILED]:
-        try:
-            updated = bench.write_baselines()
-        except ConfigError as error:
-            report.outcome = "failed"
-            report.longrepr = str(error)
+    is_passed = not item.stash[_HAS_FAILED]
+    try:
+        note = fixture.note(item.nodeid, is_passed=is_passed)
+    except ConfigError as error:
+        report.outcome = "failed"
+        report.longrepr = str(error)
+        note = fixture.note(item.nodeid, is_passed=False)
     # pytest-xdist carries plain values on a report from its workers to the controller.
-    notes = vars(report).setdefault(NOTES, [])
-    notes.append(bench.note(item.nodeid, updated))
+    vars(report).setdefault(NOTES, []).append(note)

@@ -1,18 +1,16 @@
-"""Options of the plugin, their precedence, and the location of a test."""
+"""Options of the pytest plugin, and what a fixture is given: options and location of its test."""
 
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import date
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
 
-__all__ = ["FixtureLocation", "PluginChoices", "add_options", "choices_of", "refusal_in_ci"]
-
+__all__ = ["FixtureSetup", "add_options", "refusal_in_ci", "setup_of"]
 
 _MAX_NAME_CHARS, _MAX_NAME_BYTES = 100, 200
-
 
 _DEVICES = frozenset(
     {"aux", "con", "nul", "prn", *(f"{kind}{n}" for kind in ("com", "lpt") for n in range(1, 10))}
@@ -21,7 +19,7 @@ _DEVICES = frozenset(
 
 
 def _is_file_name(name: str) -> bool:
-    """Return whether a baseline may be called so: a file name on every system, never a path."""
+    """Return whether a name is a file name on every system, and never a path."""
     kinds = [unicodedata.category(char)[0] for char in name]
     return (
         bool(name)
@@ -35,31 +33,39 @@ def _is_file_name(name: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class PluginChoices:
-    """What this run of pytest was asked to do.
+class FixtureSetup:
+    """What a fixture is given.
 
     Args:
-        is_updating: baselines are written instead of compared.
-        is_live: real endpoints may be asked, as they must be to record one.
-        is_recording: what a test's cassette lacks is asked and recorded.
+        test: node id of the test, or of the module whose fixture it is; empty for the session.
+        name: the test function's name; the conversation of calls outside of every turn.
+        file: the test's file; for the session, a file in pytest's root folder.
+        folder: the fixture's own temporary folder, for runs.
+        is_updating: whether baselines are written instead of compared.
+        is_live: whether real endpoints may be asked, as they must be to record one.
+        is_recording: whether calls that a cassette lacks are asked and recorded.
         quarantine: the quarantine's file; None where there is none.
         baselines: the folder of all baselines, with the folders of the test files in it; None
             is `baselines` next to each test file.
-        root: pytest's root folder.
+        today: the day that ends entries of the quarantine.
     """
 
-    is_updating: bool
-    is_live: bool
-    quarantine: Path | None
-    baselines: Path | None
+    test: str
+    name: str
+    file: Path
+    folder: Path
     root: Path
+    is_updating: bool = False
+    is_live: bool = False
     is_recording: bool = False
+    quarantine: Path | None = None
+    baselines: Path | None = None
+    today: date = field(default_factory=lambda: datetime.now(UTC).date())
 
-    def baseline_path(self, test_file: Path, name: str) -> Path:
-        """Return where the baseline of a name is.
+    def baseline_path(self, name: str) -> Path:
+        """Return the path of a baseline.
 
         Args:
-            test_file: the file of the test that asks.
             name: letters and digits of any script, `.`, `_` and `-`; at most 100 of them and
                 200 bytes, the first a letter or a digit, the last no `.`.
 
@@ -74,37 +80,92 @@ class PluginChoices:
                 f"only, at most {_MAX_NAME_CHARS}, and begin with a letter or a digit; it names a "
                 "file, not a path"
             )
-        here = test_file.parent
+        here = self.file.parent
         if self.baselines is None:
             return here / "baselines" / f"{name}.json"
         # Two packages may use one name.
         inside = here.relative_to(self.root) if here.is_relative_to(self.root) else Path()
         return self.baselines / inside / f"{name}.json"
 
+    def find(self, given: str | Path) -> Path:
+        """Return a file that a test names: next to the test first, then from the root folder.
+
+        Raises:
+            ConfigError: when it is in neither.
+        """
+        candidates = [self.file.parent / given, self.root / given]
+        for path in candidates:
+            if path.exists():
+                return path
+        from callwise.calls.errors import ConfigError  # noqa: PLC0415 - pytest starts often
+
+        looked = " and ".join(dict.fromkeys(str(path) for path in candidates))
+        raise ConfigError(f"there is no {given}; looked for {looked}")
+
+    def find_cassette(self, given: str | Path) -> Path:
+        """Return the cassette that a test names; a new one is made next to the test's file.
+
+        Raises:
+            ConfigError: when there is none to play; with the command that records it.
+        """
+        from callwise.calls.errors import ConfigError  # noqa: PLC0415 - pytest starts often
+
+        try:
+            return self.find(given)
+        except ConfigError as error:
+            if self.is_recording:
+                path = self.file.parent / given
+                path.parent.mkdir(parents=True, exist_ok=True)
+                return path
+            raise ConfigError(
+                f"{error}. Record it: pytest {self.test} --callwise-record, with the endpoint in "
+                "CALLWISE_BASE_URL and CALLWISE_MODEL, or as the model's client; or a replay's: "
+                f"callwise replay CONVERSATION --preset NAME --record {given}"
+            ) from None
+
+
+def setup_of(
+    request: pytest.FixtureRequest, *, name: str, file: Path, folder: Path
+) -> FixtureSetup:
+    """Return what a fixture is given.
+
+    Precedence, first that is given: the option on the command line, the entry of the ini
+    file, the default. A relative path of an option is taken from where pytest was started,
+    one of an ini entry from the root folder, where the ini file is.
+    """
+    config = request.config
+    option, entry = config.getoption("callwise_quarantine"), config.getini("callwise_quarantine")
+    baselines = config.getini("callwise_baselines")
+    quarantine = config.rootpath / entry if entry else None
+    return FixtureSetup(
+        test=request.node.nodeid,
+        name=name,
+        file=file,
+        folder=folder,
+        root=config.rootpath,
+        is_updating=bool(config.getoption("callwise_update")),
+        is_live=bool(config.getoption("callwise_live")),
+        is_recording=bool(config.getoption("callwise_record")),
+        quarantine=config.invocation_params.dir / option if option else quarantine,
+        baselines=config.rootpath / baselines if baselines else None,
+    )
+
+
+_FLAGS = {
+    "--callwise-update": "write the baselines of tests that pass, and list which changed",
+    "--callwise-live": "ask real endpoints; without it nothing is sent",
+    "--callwise-record": (
+        "ask what a test's cassette lacks, real endpoints too, and record it there"
+    ),
+    "--callwise-in-ci": "let --callwise-update and --callwise-record write files under CI too",
+}
+
 
 def add_options(parser: pytest.Parser) -> None:
     """Add the options and the ini entries."""
     group = parser.getgroup("callwise", "calls per turn")
-    group.addoption(
-        "--callwise-update",
-        action="store_true",
-        help="write the baselines of tests that pass, and list which changed",
-    )
-    group.addoption(
-        "--callwise-live",
-        action="store_true",
-        help="ask real endpoints; without it nothing is sent",
-    )
-    group.addoption(
-        "--callwise-record",
-        action="store_true",
-        help="ask what a test's cassette lacks, real endpoints too, and record it there",
-    )
-    group.addoption(
-        "--callwise-in-ci",
-        action="store_true",
-        help="let --callwise-update and --callwise-record write files under CI too",
-    )
+    for flag, text in _FLAGS.items():
+        group.addoption(flag, action="store_true", help=text)
     group.addoption(
         "--callwise-quarantine",
         metavar="FILE",
@@ -136,47 +197,3 @@ def refusal_in_ci(config: pytest.Config, environ: Mapping[str, str]) -> str:
         "nothing and write files that are not committed; run it on your machine and commit the "
         "files, or add --callwise-in-ci where that is meant"
     )
-
-
-def choices_of(config: pytest.Config) -> PluginChoices:
-    """Return what was chosen.
-
-    Precedence, first that is given: the option on the command line, the entry of the ini
-    file, the default. A relative path of an option is taken from where pytest was started,
-    one of an ini entry from the root folder, where the ini file is.
-    """
-    root = config.rootpath
-    option, entry = config.getoption("callwise_quarantine"), config.getini("callwise_quarantine")
-    quarantine = None
-    if option:
-        quarantine = config.invocation_params.dir / option
-    elif entry:
-        quarantine = root / entry
-    folder = config.getini("callwise_baselines")
-    return PluginChoices(
-        is_updating=bool(config.getoption("callwise_update")),
-        is_live=bool(config.getoption("callwise_live")),
-        is_recording=bool(config.getoption("callwise_record")),
-        quarantine=quarantine,
-        baselines=root / folder if folder else None,
-        root=root,
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class FixtureLocation:
-    """Where a test is, or the module or session whose fixture it uses.
-
-    Args:
-        test: its node id; empty for the session.
-        name: its function's name; the conversation of calls outside of every turn.
-        file: its file; for the session, a file in pytest's root folder.
-        folder: its own folder, for runs.
-        today: the day, for the ends of quarantines.
-    """
-
-    test: str
-    name: str
-    file: Path
-    folder: Path
-    today: date

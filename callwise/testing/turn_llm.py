@@ -37,15 +37,7 @@ from callwise.calls.owner_loop import OwnerLoop
 from callwise.calls.role_endpoints import endpoints_from_settings
 from callwise.recordings.program_turn import AskedPrompts, merged_digests
 
-__all__ = [
-    "FixtureEndpoints",
-    "TurnLLM",
-    "endpoint_for",
-    "is_sender",
-    "key_values",
-    "played_endpoint",
-]
-
+__all__ = ["TurnLLM"]
 
 _SENDERS = (
     "callwise.calls.openai_http",
@@ -53,10 +45,6 @@ _SENDERS = (
     "callwise.calls.langchain_client",
 )
 """The modules of Callwise's own clients that reach other machines."""
-
-
-Recorded = Mapping[Role, tuple[str, str]]
-"""Endpoint and model that answered each role in a recording."""
 
 
 T = TypeVar("T")
@@ -81,33 +69,61 @@ class TurnLLM:
 
     Args:
         outside: name of the conversation of calls outside of every turn.
-        secrets: values of keys, redacted in every error.
+        is_live: whether real endpoints may be asked.
 
     Attributes:
         owner: the loop on which everything runs.
+        rows: every call that has ended, in the order in which they ended.
+        turns: every turn that was opened or asked in, as conversation and number.
+        budgeters: every budgeter so far; each new endpoint makes another one.
+        has_sender: whether an endpoint reaches other machines.
     """
 
-    def __init__(self, outside: str, *, secrets: Sequence[str] = ()) -> None:
+    def __init__(self, outside: str, *, is_live: bool = False) -> None:
         self.owner = OwnerLoop(is_private=True)
-        self._secrets = tuple(secrets)
-        self._rows: list[LedgerRow] = []
+        self.rows: list[LedgerRow] = []
+        self.turns: dict[tuple[str, int], None] = {}
+        self.budgeters: list[Budgeter] = []
+        self.has_sender = False
+        self._is_live = is_live
         self._endpoints: dict[Role, Endpoint] = {}
-        self._budgeters: list[Budgeter] = []
+        self._given: dict[Role, Any] = {}
+        self._recorder: Recorder | None = None
+        self._recorded: Mapping[Role, tuple[str, str]] | None = None
         self._current: Budgeter | None = None
         self._conversations: dict[str, Scope] = {}
         self._outside = _CallPlace(self, outside, 0)
         self._open: list[_CallPlace] = []
-        self._turns: dict[tuple[str, int], None] = {}
-        self._recorder: Recorder | None = None
         self._prompts = AskedPrompts()
 
-    def set_endpoint(self, role: Role, endpoint: Endpoint) -> None:
-        """Serve a role by an endpoint, from the next turn on.
+    @property
+    def is_recorded(self) -> bool:
+        """Whether every call is played from a recording, or recorded."""
+        return self._recorder is not None
+
+    def serve(self, name: str, given: Any, *, model: str) -> Role:
+        """Set what answers a role, from the next turn on, and return the role.
+
+        Precedence: what the test gives; on a live run or in a recording what the environment
+        names (`CALLWISE_BASE_URL`, ...); the simulated model. Where every call is played, nothing
+        real is made.
+
+        Args:
+            given: a client, an endpoint, a LangChain chat model, or a function that makes one
+                of them; None keeps the present endpoint.
+            model: the model's name there, for a client.
 
         Raises:
-            ConfigError: when another one serves it, or a turn is under way.
+            ConfigError: when there is no such role, another client answers it, a turn is under
+                way, or it would send and may not.
         """
-        if role in self._endpoints:
+        try:
+            role = Role(name)
+        except ValueError:
+            raise ConfigError(f"there is no role {name!r}; there are: {', '.join(Role)}") from None
+        if role in self._given:
+            if given is None or self._given[role] is given:
+                return role
             raise ConfigError(
                 f"another client answers the role {role} in this test already; give the other "
                 "model another role, e.g. callwise.model('fast', client=...)"
@@ -118,37 +134,75 @@ class TurnLLM:
                 f"turn {under_way.turn} of {under_way.conversation!r} has begun to ask; make the "
                 f"model for the role {role} before the turn's first call"
             )
-        self._endpoints[role] = endpoint
+        if self._recorded is None:
+            is_sender, endpoint = self._endpoint(role, given, model)
+            self.has_sender = self.has_sender or is_sender
+        elif isinstance(given, Endpoint):
+            endpoint = replace(given, client=OfflineClient())
+        else:
+            endpoint_name, model = self._recorded.get(role, (f"test-{role}", model))
+            endpoint = Endpoint(endpoint_name, model, OfflineClient())
+        self._endpoints[role], self._given[role] = endpoint, given
         self.owner.call(self._close_scopes)
+        return role
 
-    def play(self, recorder: Recorder) -> None:
-        """Answer from a recording, or record what is asked, from the next turn on.
+    def _endpoint(self, role: Role, given: Any, model: str) -> tuple[bool, Endpoint]:
+        """Return whether a role's calls leave the machine, and its endpoint."""
+        may_send = self._is_live or self.is_recorded
+        if callable(given) and not isinstance(given, Client) and not hasattr(given, "ainvoke"):
+            given = given()
+        if given is None:
+            made = endpoints_from_settings({}, environ=os.environ if may_send else {})[role]
+            return _is_sender(made.client), made
+        client = given.client if isinstance(given, Endpoint) else given
+        # A chat model of LangChain is judged by itself, not by what wraps it.
+        is_sender = _is_sender(client)
+        if is_sender and not may_send:
+            raise ConfigError(
+                f"a {type(client).__name__} sends requests, and nothing is sent without "
+                "--callwise-live; give the test a simulated model (no client), a scripted one "
+                "(callwise.testing.fakes.ScriptedClient), or run pytest with --callwise-live"
+            )
+        if isinstance(given, Endpoint):
+            return is_sender, given
+        if not isinstance(given, Client):
+            client = _wrapped(given)
+        return is_sender, Endpoint(f"test-{role}", model, client)
+
+    def play(
+        self, recorder: Recorder, recorded: Mapping[Role, tuple[str, str]] | None = None
+    ) -> None:
+        """Play every call from a recording, or record what is asked.
+
+        Args:
+            recorded: endpoint and model of each role in the recording, where every call is
+                played; None where calls that it lacks are asked and recorded.
 
         Raises:
-            ConfigError: when something was asked already.
+            ConfigError: when a role has a client already.
         """
-        if self._budgeters:
+        if self._given:
             raise ConfigError(
-                "the test has asked something already; name the cassette before its first call"
+                "a model was made before its cassette was named; call callwise.cassette(...) first"
             )
-        self._recorder = recorder
+        self._recorder, self._recorded = recorder, recorded
 
     @contextmanager
     def turn(
         self, conversation: str, turn: int | None = None, *, limits: Limits | None = None
     ) -> Iterator[None]:
-        """Ask in a turn for as long as the block lasts; see `Bench.turn`.
+        """Ask in a turn for as long as the block lasts; see `CallwiseFixture.turn`.
 
         Raises:
             ConfigError: when the turn was run already.
         """
         if turn is None:
-            numbers = [number for name, number in self._turns if name == conversation]
+            numbers = [number for name, number in self.turns if name == conversation]
             turn = max(numbers, default=-1) + 1
-        if turn < 0 or (conversation, turn) in self._turns:
+        if turn < 0 or (conversation, turn) in self.turns:
             problem = "was run in this test already" if turn >= 0 else "cannot be: turns start at 0"
             raise ConfigError(f"turn {turn} of {conversation!r} {problem}")
-        self._turns[conversation, turn] = None
+        self.turns[conversation, turn] = None
         place = _CallPlace(self, conversation, turn, limits)
         before = _CURRENT.get()
         self._open.append(place)
@@ -202,11 +256,11 @@ class TurnLLM:
                 self._endpoints,
                 clock=VirtualClock() if is_simulated else SystemClock(),
                 recorder=self._recorder,
-                sinks=(self._rows.append,),
-                secrets=self._secrets,
+                sinks=(self.rows.append,),
+                secrets=_key_values(),
                 max_kept_rows=0,
             )
-            self._budgeters.append(self._current)
+            self.budgeters.append(self._current)
         return self._current
 
     def _entered(self, budgeter: Budgeter) -> AbstractContextManager[Scope]:
@@ -218,7 +272,7 @@ class TurnLLM:
             place.scope = self._conversation(budgeter, place.conversation).open(
                 ScopeKind.TURN, str(place.turn), limits=place.limits
             )
-            self._turns[place.conversation, place.turn] = None
+            self.turns[place.conversation, place.turn] = None
         return place.scope.entered()
 
     def _conversation(self, budgeter: Budgeter, name: str) -> Scope:
@@ -237,19 +291,9 @@ class TurnLLM:
         self._current = None
 
     @property
-    def rows(self) -> tuple[LedgerRow, ...]:
-        """Every call that has ended, in the order in which they ended."""
-        return tuple(self._rows)
-
-    @property
     def prompts(self) -> dict[str, str]:
         """A digest of what is fixed in the prompts of each node; see `AskedPrompts`."""
         return merged_digests([self._prompts.digests()])
-
-    @property
-    def turns(self) -> tuple[tuple[str, int], ...]:
-        """Every turn that was opened or asked in, as conversation and number."""
-        return tuple(self._turns)
 
     def check(self) -> None:
         """Check that every asked call has its row.
@@ -257,18 +301,13 @@ class TurnLLM:
         Raises:
             LedgerError: when one has not.
         """
-        for budgeter in self._budgeters:
+        for budgeter in self.budgeters:
             budgeter.ledger.check()
-
-    @property
-    def is_used(self) -> bool:
-        """Whether anything was asked, so that there is something to close."""
-        return bool(self._budgeters)
 
     async def aclose(self) -> None:
         """Close scopes and clients. Safe to call twice."""
         self._close_scopes()
-        for budgeter in self._budgeters:
+        for budgeter in self.budgeters:
             await budgeter.aclose()
 
 
@@ -281,70 +320,18 @@ def _with_origin(call: Call) -> Call:
     return replace(call, origin=origin_here())
 
 
-def endpoint_for(role: Role, given: Any, *, model: str, is_live: bool) -> Endpoint:
-    """Return an endpoint for a role.
-
-    Precedence: what the test gives; on a live run what the environment names
-    (`CALLWISE_BASE_URL`, ...); the simulated model.
-
-    `given` is a client, an endpoint, a LangChain chat model, or None; `model` is the name of the
-    model there, for a client.
-
-    Raises:
-        ConfigError: when it would send something and the run is not live, or cannot
-            answer at all.
-    """
-    if given is None:
-        return endpoints_from_settings({}, environ=os.environ if is_live else {})[role]
-    client = given.client if isinstance(given, Endpoint) else given
-    if not is_live:
-        _refuse_sender(client)
-    if isinstance(given, Endpoint):
-        return given
-    if isinstance(client, Client):
-        return Endpoint(f"test-{role}", model, client)
-    return Endpoint(f"test-{role}", model, _wrapped(client))
-
-
-def played_endpoint(role: Role, given: Any, *, model: str, recorded: Recorded) -> Endpoint:
-    """Return an endpoint for a role whose calls are all played. Nothing real is made or asked.
-
-    `given` is as in `endpoint_for`, or a function that makes it, which is not called.
-    """
-    if isinstance(given, Endpoint):
-        return replace(given, client=OfflineClient())
-    name, model = recorded.get(role, (f"test-{role}", model))
-    return Endpoint(name, model, OfflineClient())
-
-
-def _made(given: Any) -> Any:
-    """Return what a test gives, or what the function that it gives makes."""
-    is_made = isinstance(given, Endpoint | Client) or hasattr(given, "ainvoke")
-    return given() if callable(given) and not is_made else given
-
-
-def key_values() -> tuple[str, ...]:
-    """Return the keys that the environment holds, so that they stay out of every error."""
+def _key_values() -> tuple[str, ...]:
+    """Return the keys in the environment, which no error may contain."""
     return tuple(value for name, value in os.environ.items() if name.endswith("_API_KEY") and value)
 
 
-def is_sender(client: Any) -> bool:
+def _is_sender(client: Any) -> bool:
     """Return whether a client is known to reach other machines; a test's own class is not."""
     modules = [kind.__module__ for kind in type(client).__mro__]
     # langchain_openai and the rest; langchain_core has only fakes and base classes.
     package = modules[0].partition(".")[0]
     is_provider = package.startswith("langchain") and package != "langchain_core"
     return is_provider or any(module in _SENDERS for module in modules)
-
-
-def _refuse_sender(client: Any) -> None:
-    """Refuse a client that sends, by a ConfigError."""
-    if is_sender(client):
-        raise ConfigError(
-            f"a {type(client).__name__} sends requests, and nothing is sent without "
-            "--callwise-live; give the test a simulated model (no client), a scripted one "
-            "(callwise.testing.fakes.ScriptedClient), or run pytest with --callwise-live"
-        )
 
 
 def _wrapped(chat: Any) -> Client:
@@ -363,70 +350,3 @@ def _wrapped(chat: Any) -> Client:
             "LangChain chat model"
         )
     return LangChainClient(chat)
-
-
-class FixtureEndpoints:
-    """The endpoint of each role in a test.
-
-    Attributes:
-        has_sender: whether one of them reaches other machines.
-        is_recorded: whether every call is played from a recording, or recorded.
-    """
-
-    def __init__(self, asker: TurnLLM, *, is_live: bool) -> None:
-        self._asker = asker
-        self._is_live = is_live
-        self._given: dict[Role, Any] = {}
-        self._recorded: Recorded | None = None
-        self.is_recorded = False
-        self.has_sender = False
-
-    @property
-    def is_live(self) -> bool:
-        """Whether calls vary by themselves. What is recorded is the same each time."""
-        return self.has_sender and not self.is_recorded
-
-    def record(self, recorded: Recorded | None) -> None:
-        """Play or record every call.
-
-        Args:
-            recorded: endpoint and model of each role in the recording, where every call is
-                played; None where what it lacks is asked and recorded.
-
-        Raises:
-            ConfigError: when a role has a client already.
-        """
-        if self._given:
-            raise ConfigError(
-                "a model was made before its cassette was named; call callwise.cassette(...) first"
-            )
-        self.is_recorded, self._recorded = True, recorded
-
-    def take(self, name: str, given: Any, *, model: str) -> Role:
-        """Set what answers a role, and return the role; see `endpoint_for`.
-
-        `given` may also be a function that makes it; None keeps the present one.
-
-        Raises:
-            ConfigError: when there is no such role, another client answers it, or it would
-                send and may not.
-        """
-        try:
-            role = Role(name)
-        except ValueError:
-            raise ConfigError(f"there is no role {name!r}; there are: {', '.join(Role)}") from None
-        if role in self._given and (given is None or self._given[role] is given):
-            return role
-        if self._recorded is not None:
-            endpoint = played_endpoint(role, given, model=model, recorded=self._recorded)
-            sends = False
-        else:
-            made = _made(given)
-            is_live = self._is_live or self.is_recorded
-            endpoint = endpoint_for(role, made, model=model, is_live=is_live)
-            # A chat model of LangChain is judged by itself, not by what wraps it.
-            sends = is_sender(endpoint.client if isinstance(made, Endpoint | None) else made)
-        self._asker.set_endpoint(role, endpoint)
-        self._given[role] = given
-        self.has_sender = self.has_sender or sends
-        return role

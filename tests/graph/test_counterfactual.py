@@ -132,7 +132,13 @@ def test_a_smaller_search_reuses_a_larger_ones_calls(tmp_path: Path) -> None:
     assert {len(turn.missing) for turn in turns} <= {0, 1}
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize(
+    "preset",
+    [
+        name if name in {"classic", "balanced"} else pytest.param(name, marks=pytest.mark.slow)
+        for name in PRESETS
+    ],
+)
 def test_every_preset_once_bought_is_exact_and_real(tmp_path: Path, preset: str) -> None:
     """Bought into a recording of another preset, it plays as a real run of it goes."""
     recorded = "classic" if preset != "classic" else "balanced"
@@ -165,7 +171,7 @@ def _random_overrides(draw: random.Random) -> list[str]:
     return [f"{name}={draw.choice(choices[name])}" for name in names]
 
 
-@pytest.mark.parametrize("count", [10, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [4, pytest.param(50, marks=pytest.mark.slow)])
 def test_random_settings_are_what_a_real_run_does(tmp_path: Path, count: int) -> None:
     """Wherever a turn is marked exact: same calls, same reply. Half of them are bought first."""
     recording = _record(tmp_path / "run", "balanced", "search.max_calls=11", turns=2)

@@ -102,7 +102,7 @@ def test_the_default_is_exact_when_nothing_exits_early(knobs: dict[str, Any]) ->
     assert turn.record["speculative"] == planned["speculative"]
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(suppress_health_check=list(HealthCheck))
 @given(
     KNOBS,
     st.sampled_from([0.0, 0.2, 0.6, 1.0]),

@@ -75,7 +75,7 @@ def _exact_turns(run: Path) -> dict[str, int]:
 
 @pytest.mark.slow
 def test_a_beaten_setting_is_bought_no_further(run: Path) -> None:
-    """It costs more than another and is worse: after the first comparison nothing more is bought."""
+    """It costs more than another and is worse: no more is bought after the first comparison."""
     race = _race(run, SpendingCap(), "search.max_calls=6")
     (dropped,) = race.dropped
     assert (dropped.setting, dropped.conversations) == ("search.max_calls=6", 10)
@@ -102,6 +102,7 @@ def test_an_empty_budget_ends_the_race(run: Path) -> None:
     assert race.conversations == 0
 
 
+@pytest.mark.slow
 def test_a_race_without_anything_left_to_judge_with_ends(run: Path) -> None:
     """What was bought is kept, nothing more is bought, and the reason is given."""
     budget = SpendingCap()

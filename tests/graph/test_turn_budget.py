@@ -91,7 +91,7 @@ def _hold(limits: dict[str, Any], rows: Sequence[Any]) -> None:
             assert used[name] <= limit + 1e-12, (name, used[name], limit)
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(suppress_health_check=list(HealthCheck))
 @given(
     LIMITS,
     st.sampled_from(PRESETS),
@@ -154,6 +154,7 @@ def test_a_role_has_limits_of_its_own(role: str) -> None:
         assert not turn.record["is_fallback"]
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 @given(LIMITS, st.sampled_from(["conversation", "run"]))
 def test_a_conversation_and_a_run_have_limits_too(limits: dict[str, Any], scope: str) -> None:

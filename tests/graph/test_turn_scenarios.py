@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from callwise.budget.limits import Limits
@@ -243,7 +243,6 @@ KNOBS = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None)
 @given(KNOBS, st.booleans())
 def test_worst_is_a_bound_on_every_scenario(knobs: PipelineSettings, is_set: bool) -> None:
     """No scenario asks more calls, in all or of a role, node or purpose, or waits more rounds.

@@ -4,7 +4,7 @@ import json
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lats.actions import ActionKind
@@ -15,9 +15,6 @@ from lats.policy import RemainingCalls
 from lats.result import StateError, StopReason
 from lats.search_knobs import EarlyExitKnobs, SearchKnobs
 
-quick = settings(
-    max_examples=60,
-)
 WIDE = {
     "expand_k": 3,
     "soft_top_n": 3,
@@ -289,7 +286,6 @@ def test_checks_that_object_to_all_or_fail_object_to_none(run):
     assert failed.node_id == unchecked.node_id
 
 
-@quick
 @given(seed=st.integers(0, 500), order=st.integers(0, 500), repeat=st.booleans())
 def test_a_round_told_in_any_order_or_twice_gives_the_same_state(
     *, scripted, drive, context, seed, order, repeat
@@ -302,7 +298,6 @@ def test_a_round_told_in_any_order_or_twice_gives_the_same_state(
     assert json.dumps(mixed.state_dict()) == json.dumps(plain.state_dict())
 
 
-@quick
 @given(seed=st.integers(0, 500), told=st.integers(0, 40), wide=st.booleans())
 def test_a_search_restored_at_any_answer_ends_the_same(
     *, scripted, drive, context, seed, told, wide

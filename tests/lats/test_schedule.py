@@ -3,7 +3,7 @@
 from collections import Counter
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lats.actions import JudgeList
@@ -23,8 +23,6 @@ from lats.schedule import (
 from lats.search import PosteriorSearch
 from lats.search_knobs import SearchKnobs
 from lats.search_state import SearchState
-
-quick = settings()
 
 
 def _state(count, **knobs):
@@ -96,7 +94,6 @@ def test_a_judge_is_asked_of_one_candidate_only_so_often():
     assert passes_allowed(state, nodes) == 9
 
 
-@quick
 @given(seed=st.integers(0, 999), count=st.integers(2, 16), drift=st.sampled_from([0.0, 0.15]))
 def test_a_knock_out_finds_the_best_under_a_perfect_judge(play, actions_model, seed, count, drift):
     """In one call less than there are candidates, whatever each call adds to all its scores."""

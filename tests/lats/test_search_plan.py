@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lats.actions import ActionKind, Side, side_of
@@ -11,10 +11,6 @@ from lats.answers import Drafts, NoAnswer, Verdicts
 from lats.classic_uct import ClassicUct
 from lats.search_knobs import EarlyExitKnobs, SearchKnobs
 from lats.search_plan import Scenario, plan_search
-
-quick = settings(
-    max_examples=150,
-)
 
 KNOBS = st.builds(
     SearchKnobs,
@@ -93,7 +89,6 @@ def test_the_most_expensive_knobs_are_planned_in_no_time():
 
 
 @pytest.mark.parametrize("scenario", list(GATES))
-@quick
 @given(knobs=KNOBS, seed=st.integers(0, 1000))
 def test_a_driven_search_asks_exactly_its_plan(*, scripted, drive, context, scenario, knobs, seed):
     """Round by round and kind by kind, in every scenario, for every combination of knobs."""
@@ -113,7 +108,6 @@ def test_a_driven_search_asks_exactly_its_plan(*, scripted, drive, context, scen
     assert search.result().rounds == len(planned)
 
 
-@quick
 @given(knobs=KNOBS, seed=st.integers(0, 1000))
 def test_alike_strategies_without_a_cap_cost_the_worst_case(scripted, drive, context, knobs, seed):
     """The worst case is reached, not merely a bound, once the checks are left out."""
@@ -131,7 +125,6 @@ def test_alike_strategies_without_a_cap_cost_the_worst_case(scripted, drive, con
     assert (search.result().calls, len(rounds)) == (worst.calls, len(worst.rounds))
 
 
-@quick
 @given(
     knobs=KNOBS,
     seed=st.integers(0, 1000),

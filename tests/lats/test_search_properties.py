@@ -3,7 +3,7 @@
 import json
 import random
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lats.actions import Side, side_of
@@ -13,10 +13,6 @@ from lats.result import StopReason
 from lats.search import PosteriorSearch
 from lats.search_knobs import SearchKnobs
 from lats.strategies import STRATEGIES
-
-thorough = settings(
-    max_examples=60,
-)
 
 JUDGES = (
     *("perfect", "ties", "by_place", "fewer", "more", "empty", "ranks"),
@@ -82,7 +78,6 @@ def _plain(value):
     return value is None or type(value) in {str, int, float, bool}
 
 
-@thorough
 @given(knobs=KNOBS, model=MODELS, remaining_calls=ROOMS)
 def test_cap_and_room_are_never_passed_and_it_ends_with_a_reason(
     play, actions_model, knobs, model, remaining_calls
@@ -102,7 +97,6 @@ def test_cap_and_room_are_never_passed_and_it_ends_with_a_reason(
     assert search.ask() == []
 
 
-@thorough
 @given(knobs=KNOBS, model=MODELS, remaining_calls=ROOMS, order=st.randoms(use_true_random=False))
 def test_answers_in_any_order_and_twice_give_the_same_state(
     play, actions_model, *, knobs, model, remaining_calls, order
@@ -119,7 +113,6 @@ def test_answers_in_any_order_and_twice_give_the_same_state(
     assert _json(shuffled) == _json(straight)
 
 
-@thorough
 @given(knobs=KNOBS, model=MODELS, remaining_calls=ROOMS, resume=st.randoms(use_true_random=False))
 def test_a_search_resumed_at_any_point_ends_as_the_one_that_went_through(
     play, actions_model, *, knobs, model, remaining_calls, resume
@@ -135,7 +128,6 @@ def test_a_search_resumed_at_any_point_ends_as_the_one_that_went_through(
     assert (best and best.node_id) == (same and same.node_id)
 
 
-@thorough
 @given(knobs=KNOBS, model=MODELS)
 def test_the_state_is_plain_json_and_ids_are_path_hashes(play, actions_model, knobs, model):
     """No type of ours, no NaN; equal seeds and answers give equal trees."""
@@ -147,7 +139,6 @@ def test_the_state_is_plain_json_and_ids_are_path_hashes(play, actions_model, kn
     assert _json(again) == _json(search)
 
 
-@thorough
 @given(
     knobs=KNOBS,
     model=MODELS,
@@ -169,12 +160,11 @@ def test_dear_answers_pass_the_cap_by_what_they_took_alone(
     assert search.state_dict()["progress"]["spent_calls"] == spent
 
 
-@thorough
 @given(knobs=KNOBS, model=MODELS, cut=st.integers(0, 6), told=st.integers(0, 3))
 def test_a_round_that_was_cancelled_can_be_taken_up_again(
     play, actions_model, *, knobs, model, cut, told
 ):
-    """It is asked again, the same, whatever the remaining is then; nothing is charged twice."""
+    """It is asked again, the same, whatever remains then; nothing is charged twice."""
     search, model = _search(knobs), actions_model(**model)
     for _ in range(cut):
         model.depths.update((n.node_id, n.depth) for n in search.tree.nodes.values())
@@ -198,7 +188,6 @@ def test_a_round_that_was_cancelled_can_be_taken_up_again(
     assert _json(whole) == _json(search)
 
 
-@thorough
 @given(
     knobs=KNOBS,
     failing=st.sampled_from(
@@ -235,7 +224,6 @@ def test_who_always_fails_ends_the_search_within_the_cap_and_clearly(
             assert result.stop_reason is StopReason.UNJUDGED
 
 
-@thorough
 @given(knobs=KNOBS, model=MODELS, seed=st.integers(0, 9))
 def test_no_candidate_stands_in_the_tree_twice_and_counts_add_up(
     play, actions_model, knobs, model, seed

@@ -1,4 +1,4 @@
-"""A baseline: what a run spent, turn by turn, as a file that is committed with the code.
+"""A baseline: the spending of a run, turn by turn, as a file that is committed with the code.
 
 It contains figures, knobs and digests only: no message, no reply, no path, no key. The same
 run gives the same bytes, whatever the concurrency it was made with.
@@ -51,12 +51,10 @@ Rounds = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 
 
 class CallGroup(NamedTuple):
-    """One kind of call of a turn: who asked, and what for.
+    """One kind of call of a turn.
 
     Args:
         node: the node's name as the ledger has it; `-` where none asked. Untrusted.
-        role: which model was asked.
-        purpose: what for.
     """
 
     node: str
@@ -92,7 +90,7 @@ def whole_paths(asked: dict[str, int]) -> dict[str, int]:
 
 
 class TurnFigures(BaseModel):
-    """One turn's figures. What is not known is None, never 0."""
+    """One turn's figures. Unknown ones are None, never 0."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -139,7 +137,7 @@ class TurnFigures(BaseModel):
 
     @property
     def key(self) -> TurnKey:
-        """Which turn it is."""
+        """Conversation and number of the turn."""
         return self.conversation, self.turn
 
     @property
@@ -162,7 +160,7 @@ _WAY_OUT = "restore it from version control, or make it again with --update"
 
 
 class Baseline(BaseModel):
-    """What a run spent, and of what it is."""
+    """The spending of a run, and its app, knobs and conversations."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -302,11 +300,7 @@ def _block(brackets: str, lines: list[str]) -> str:
 
 
 def baseline_text(document: Mapping[str, Any]) -> str:
-    """Return a baseline's JSON: one line per fact, knob, prompt and turn, all sorted.
-
-    Args:
-        document: the baseline as plain JSON. Its turns are in order already.
-    """
+    """Return a baseline's JSON: one line per fact, knob, prompt and turn, all sorted."""
     parts: list[str] = []
     for name, value in document.items():
         if name in {"knobs", "prompts", "asked_outside"}:
@@ -345,10 +339,11 @@ def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _conflict_line(data: bytes) -> int | None:
-    """Return the line of the first marker of an unfinished merge, counted from 1, or None."""
+def _refuse_conflict(path: Path, data: bytes) -> None:
+    """Refuse a file with the markers of an unfinished merge, by a FormatError with the line."""
     found = _CONFLICT.search(data)
-    return None if found is None else data.count(b"\n", 0, found.start()) + 1
+    if found is not None:
+        raise FormatError(path, data.count(b"\n", 0, found.start()) + 1, _UNMERGED)
 
 
 def read_document(path: Path) -> dict[str, Any]:
@@ -364,17 +359,14 @@ def read_document(path: Path) -> dict[str, Any]:
         raise ConfigError(f"there is no baseline {path}; make it with --update") from None
     except OSError as error:
         raise FormatError(path, None, f"cannot be read: {error.strerror or error}") from error
-    line = _conflict_line(data)
-    if line is not None:
-        raise FormatError(path, line, _UNMERGED)
+    _refuse_conflict(path, data)
     try:
         document = json.loads(data.decode("utf-8"), object_pairs_hook=_named_once)
     except json.JSONDecodeError as error:
         raise FormatError(
             path,
             error.lineno,
-            f"expected a baseline as JSON, and this is cut off or edited: {error.msg}; "
-            "restore it from version control, or make it again with --update",
+            f"expected a baseline as JSON, and this is cut off or edited: {error.msg}; {_WAY_OUT}",
         ) from error
     except (ValueError, RecursionError) as error:
         words = str(error) if isinstance(error, ValueError) else "nested too deeply"
@@ -406,9 +398,7 @@ def _refuse_strangers(path: Path) -> None:
         return
     except OSError as error:
         raise ConfigError(f"cannot write the baseline {path}: {error.strerror}") from error
-    line = _conflict_line(data)
-    if line is not None:
-        raise FormatError(path, line, _UNMERGED)
+    _refuse_conflict(path, data)
     if not any(mark in data[:_MARK_WITHIN_BYTES] for mark in _MARKS):
         raise ConfigError(
             f"{path} is no baseline and was not overwritten; choose another file, or delete it"

@@ -80,7 +80,6 @@ def comparison_json(comparison: GateComparison, name: str) -> dict[str, Any]:
             "calls_per_turn": {"before": live.before, "now": live.now},
             "p_value": live.p_value,
             "alpha": live.alpha,
-            "can_show_rise": live.can_show_rise,
             "by_path": [{**path._asdict(), "rise_per_turn": rise} for path, rise in live.by_path],
             "quarantined_turns": live.excepted_turns,
         }
@@ -90,11 +89,12 @@ def comparison_json(comparison: GateComparison, name: str) -> dict[str, Any]:
         "gains": [_finding_json(each) for each in comparison.gains],
         "quarantined": [
             {
-                **_finding_json(each.finding),
-                "owner": each.exception.owner,
-                "until": each.exception.until.isoformat(),
+                **_finding_json(finding),
+                "owner": exception.owner,
+                "until": exception.until.isoformat(),
             }
-            for each in comparison.excepted
+            for exception, findings in by_exception(comparison)
+            for finding in findings
         ],
     }
 
@@ -214,12 +214,7 @@ def _live(comparison: GateComparison, live: LiveTest) -> list[str]:
 
 
 def comparison_markdown(comparison: GateComparison, name: str) -> str:
-    """Return a comparison as Markdown.
-
-    Args:
-        comparison: a run and its baseline.
-        name: what to call the baseline: its file.
-    """
+    """Return a comparison as Markdown."""
     current, live = comparison.current, comparison.live
     label = " The answers are simulated: this proves counting, not language."
     turns = len(current.turns) if live is None else live.turns

@@ -7,7 +7,7 @@ conversations and turns are the same, and both or neither are simulated.
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from pydantic import JsonValue
@@ -22,7 +22,6 @@ from callwise.testing.gate.gates import Gates
 __all__ = [
     "ChangeCauses",
     "ChangedKnob",
-    "ExceptedFinding",
     "Finding",
     "GateComparison",
     "GatedFigure",
@@ -41,7 +40,7 @@ _UPDATE = "if that is intended, make the baseline again with --update"
 
 
 class GatedFigure(StrEnum):
-    """What a finding is about, as it is shown; the order is that of the report."""
+    """The figures that are compared, as they are shown, in the order of the report."""
 
     CALLS = "calls"
     DEGRADED = "degradations"
@@ -59,12 +58,10 @@ class Finding:
     """One figure that changed.
 
     Args:
-        figure: which.
-        before: value in the baseline.
-        now: value in the run.
         key: conversation and turn; None outside of turns, and for a figure of the whole run.
         path: node, role and purpose, for calls; None for any other figure.
         most_in: of a figure of the whole run that got worse, the turn that did so most.
+        exception: the entry of the quarantine that covers it, so that it does not fail the gate.
     """
 
     figure: GatedFigure
@@ -73,6 +70,7 @@ class Finding:
     key: TurnKey | None = None
     path: CallGroup | None = None
     most_in: TurnKey | None = None
+    exception: GateException | None = None
 
     @property
     def change(self) -> float:
@@ -91,14 +89,6 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class ExceptedFinding:
-    """A finding that does not fail the gate, and the exception that covers it."""
-
-    finding: Finding
-    exception: GateException
-
-
-@dataclass(frozen=True, slots=True)
 class ChangedKnob:
     """One knob that differs; `before` and `now` are JSON, None where it has its default."""
 
@@ -109,10 +99,9 @@ class ChangedKnob:
 
 @dataclass(frozen=True, slots=True)
 class ChangeCauses:
-    """What differs between a baseline and a run, apart from its figures.
+    """Differences between a baseline and a run, apart from its figures.
 
     Args:
-        knobs: the knobs that differ, by name.
         prompts: names of the prompts that differ, were added or are gone.
         are_prompts_known: whether both record their prompts.
         are_conversations_equal: whether both record conversations, the same ones.
@@ -135,7 +124,6 @@ class LiveTest:
 
     Args:
         p_value: share of equally likely pairs with a rise as large; in (0, 1].
-        least_conversations: conversations needed to show any rise at this rate.
         before: mean calls per turn of the baseline, excepted ones left out.
         now: mean calls per turn of the run, likewise.
         by_path: mean rise in calls per turn by node, role and purpose, the largest first;
@@ -147,16 +135,10 @@ class LiveTest:
     p_value: float
     turns: int
     conversations: int
-    least_conversations: int
     before: float
     now: float
     by_path: tuple[tuple[CallGroup, float], ...]
     excepted_turns: int = 0
-
-    @property
-    def can_show_rise(self) -> bool:
-        """Whether these conversations could show any rise at this rate, however large."""
-        return self.conversations >= self.least_conversations
 
     @property
     def has_risen(self) -> bool:
@@ -169,10 +151,8 @@ class GateComparison:
     """A run and its baseline, compared exactly, or by a test where `live` is set.
 
     Args:
-        failures: what got worse by more than is allowed, the largest first.
         tolerated: what got worse by no more than is allowed.
         gains: what got better. No failure; the baseline should be updated.
-        excepted: what got worse and is excepted.
         expired: exceptions past their last day. Each is a failure.
         live: the test of a live run, which has no findings; None for an exact comparison.
     """
@@ -183,7 +163,7 @@ class GateComparison:
     failures: tuple[Finding, ...] = ()
     tolerated: tuple[Finding, ...] = ()
     gains: tuple[Finding, ...] = ()
-    excepted: tuple[ExceptedFinding, ...] = ()
+    excepted: tuple[Finding, ...] = ()
     expired: tuple[GateException, ...] = ()
     live: LiveTest | None = None
 
@@ -405,8 +385,6 @@ def compare(
     (`require_exact` asks for that). For a live run see `live_gate`.
 
     Args:
-        baseline: the committed figures.
-        current: the run.
         gates: what may get worse, and by how much; None gates calls, degradations and
             unreadable answers, at no rise.
         quarantine: findings that it covers do not fail; its expired exceptions do. A figure of
@@ -424,25 +402,24 @@ def compare(
         found += _call_findings(before.asked, now.asked, before.key)
     ordered = _in_order([*found, *_turn_findings(gates, pairs), *_run_findings(gates, pairs)])
     worse = [finding for finding in ordered if finding.is_worse]
-    failures: list[Finding] = []
-    excepted: list[ExceptedFinding] = []
-    for finding in worse:
-        if _is_allowed(finding, gates):
-            continue
-        is_whole_run = finding.key is None and finding.path is None
-        node = finding.path.node if finding.path else None
-        exception = None if is_whole_run else quarantine.exception_of(finding.key, node)
-        if exception is None:
-            failures.append(finding)
-        else:
-            excepted.append(ExceptedFinding(finding, exception))
+    too_much = [
+        replace(each, exception=_exception_of(each, quarantine))
+        for each in worse
+        if not _is_allowed(each, gates)
+    ]
     return GateComparison(
         baseline=baseline,
         current=current,
         causes=causes_between(baseline, current),
-        failures=tuple(failures),
-        tolerated=tuple(finding for finding in worse if _is_allowed(finding, gates)),
-        gains=tuple(finding for finding in ordered if not finding.is_worse),
-        excepted=tuple(excepted),
+        failures=tuple(each for each in too_much if each.exception is None),
+        tolerated=tuple(each for each in worse if _is_allowed(each, gates)),
+        gains=tuple(each for each in ordered if not each.is_worse),
+        excepted=tuple(each for each in too_much if each.exception is not None),
         expired=quarantine.expired,
     )
+
+
+def _exception_of(finding: Finding, quarantine: Quarantine) -> GateException | None:
+    if finding.key is None and finding.path is None:  # a figure of the whole run
+        return None
+    return quarantine.exception_of(finding.key, finding.path.node if finding.path else None)

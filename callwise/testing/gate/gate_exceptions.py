@@ -11,7 +11,6 @@ A finding that an exception covers is shown and does not fail. An exception past
 fails by itself, so that none is permanent.
 """
 
-import json
 from collections.abc import Sequence
 from datetime import date
 from fnmatch import fnmatchcase
@@ -44,7 +43,7 @@ class GateException(BaseModel):
     reason: Words
     """Why it is flaky."""
     owner: Words
-    """Who will fix it."""
+    """Name of the one to fix it."""
     until: date
     """Last day on which it is covered."""
 
@@ -73,7 +72,6 @@ class GateException(BaseModel):
 
         Args:
             key: conversation and turn; None outside of turns.
-            node: the node that asked; None for a figure of no node.
         """
         is_node = self.node == "*" or (node is not None and fnmatchcase(node, self.node))
         if key is None:
@@ -88,7 +86,6 @@ class Quarantine:
     """Exceptions, split into the active and the expired ones.
 
     Args:
-        cases: the exceptions.
         today: the day that decides; needed where there are any.
     """
 
@@ -136,18 +133,10 @@ def read_quarantine(path: Path) -> tuple[GateException, ...]:
         raise FormatError(path, None, f"expected UTF-8 text: {error.reason}") from error
     except OSError as error:
         raise FormatError(path, None, f"cannot be read: {error.strerror or error}") from error
-    document = _json(text, path) if path.suffix == ".json" else parse_yaml(text, path)
+    # YAML includes JSON, but for tabs between its parts.
+    document = parse_yaml(text.expandtabs() if path.suffix == ".json" else text, path)
     if document is None:
         return ()
     if not isinstance(document, list):
         raise FormatError(path, None, "expected a list of entries, each with an owner and an end")
     return tuple(_exception(data, number, path) for number, data in enumerate(document, start=1))
-
-
-def _json(text: str, path: Path) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise FormatError(path, error.lineno, f"not JSON: {error.msg}") from error
-    except (ValueError, RecursionError) as error:
-        raise FormatError(path, None, f"not JSON: {error}") from error

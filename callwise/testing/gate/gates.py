@@ -22,13 +22,11 @@ class Gates:
     took is another day's network.
 
     Args:
-        calls: calls asked. Always gated.
         degraded: nodes and roles that a turn continued without. Always gated.
         unreadable: answers that were not in the form that was asked for. Always gated.
         requests: HTTP requests, those that the recording paid in a replay.
         rounds: rounds until the reply, and until the turn's end.
         tokens: prompt and answer tokens together.
-        usd: cost.
         quality: mean quality of the replies, which may not fall. Not relative: in the
             judge's own unit, whose 0 may be anywhere.
     """

@@ -15,11 +15,11 @@ baseline that happened to be cheap alarms more often with every run compared wit
 that happened to be expensive less often. Make it again after a false alarm.
 
 **What it cannot show.** C conversations have no p below 2^-C. Where that is above alpha, no
-rise can be shown, and the result reports that instead of passing.
+rise can be shown, and the comparison is refused instead of passing.
 
 Rejected: turns as units (clustered turns alarm too often), a t-test (calls are few, whole
-and skewed), random flips (the exact answer is cheap, and needs no seed). `tune.statistics` has no
-equal test: its intervals are for means of many conversations, not for a few counts.
+and skewed), random flips (the exact answer is cheap, and needs no seed). `tuning.statistics` has
+no equal test: its intervals are for means of many conversations, not for a few counts.
 
 Source: Pitman (1937), Significance tests which may be applied to samples from any
 populations; the paired case.
@@ -100,16 +100,24 @@ def compare_live(
 
     Args:
         baseline: from a live run, or from the replay of one.
-        current: the run.
         alpha: false-alarm rate, in (0, 0.5].
         quarantine: known flaky cases, whose calls are left out on both sides.
 
     Raises:
-        ConfigError: when the two cannot be compared, or alpha is out of range.
+        ConfigError: when the two cannot be compared, alpha is out of range, or there are too few
+            conversations to show any rise at this rate.
     """
     if not 0.0 < alpha <= 0.5:
         raise ConfigError(f"alpha={alpha:g}: a false-alarm rate is more than 0 and at most 0.5")
     require_comparable(baseline, current)
+    count = len({turn.conversation for turn in baseline.turns})
+    least = math.ceil(-math.log2(alpha) - 1e-12)
+    if count < least:
+        raise ConfigError(
+            f"{count} conversations cannot show any rise at a false-alarm rate of {alpha * 100:g} "
+            f"%: run at least {least}, allow a larger rate (alpha), or check a replay of a "
+            "recording, which is exact"
+        )
     quarantine = quarantine or Quarantine()
     by_conversation: Counter[str] = Counter()
     rise: Counter[str] = Counter()
@@ -135,8 +143,7 @@ def compare_live(
             alpha=alpha,
             p_value=sign_flip_p(list(by_conversation.values())),
             turns=turns,
-            conversations=len(by_conversation),
-            least_conversations=math.ceil(-math.log2(alpha) - 1e-12),
+            conversations=count,
             before=before / max(turns, 1),
             now=now / max(turns, 1),
             by_path=tuple((CallGroup.of(text), count / turns) for text, count in ordered if count),

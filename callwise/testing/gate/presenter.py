@@ -3,6 +3,7 @@
 Ids, node names and knob values are untrusted: each is shown in one line, of bounded length.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,7 @@ __all__ = [
     "knob_words",
     "mean_words",
     "renew",
+    "renewal",
     "short",
     "unexplained",
     "verdict",
@@ -67,24 +69,21 @@ def counted(count: int, one: str, many: str | None = None) -> str:
 
 
 class PathNames:
-    """Short names of paths: node and purpose, and the role where it tells two apart."""
+    """Short names of paths: node and purpose, and the role where several roles have both."""
 
     def __init__(self, comparison: GateComparison) -> None:
-        texts = {
-            text
+        paths = {
+            CallGroup.of(text)
             for side in (comparison.baseline, comparison.current)
             for asked in (side.asked_outside, *(turn.asked for turn in side.turns))
             for text in asked
         }
-        roles: dict[tuple[str, str], set[str]] = {}
-        for path in map(CallGroup.of, texts):
-            roles.setdefault((path.node, path.purpose), set()).add(path.role)
-        self._is_plain = {pair: len(names) == 1 for pair, names in roles.items()}
+        self._roles = Counter((path.node, path.purpose) for path in paths)
 
     def of(self, path: CallGroup) -> str:
         """Return the name of a path: `lats_search expand`, or `lats_search expand by fast`."""
         name = path.purpose if path.node == "-" else f"{path.node} {path.purpose}"
-        return name if self._is_plain.get((path.node, path.purpose)) else f"{name} by {path.role}"
+        return name if self._roles[path.node, path.purpose] == 1 else f"{name} by {path.role}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +107,7 @@ class FindingRow:
 
     @property
     def change(self) -> str:
-        """What changed: `lats_search expand 4 -> 6 (+50 %)`."""
+        """The change: `lats_search expand 4 -> 6 (+50 %)`."""
         before, now = number(self.finding.before), number(self.finding.now)
         return f"{self.what(short)} {before} -> {now} ({self.share})"
 
@@ -117,7 +116,7 @@ class FindingRow:
         return str(self.finding.figure) if self.finding.path is None else quote(self.name)
 
     def place(self, quote: Quote) -> str:
-        """Return where it was found: `turn 1 of one and 3 more turns`."""
+        """Return the place: `turn 1 of one and 3 more turns`."""
         if self.keys:
             more = len(self.keys) - 1
             rest = f" and {counted(more, 'more turn')}" if more else ""
@@ -153,14 +152,15 @@ def finding_rows(findings: Iterable[Finding], names: PathNames) -> list[FindingR
 
 
 def by_exception(comparison: GateComparison) -> Iterator[tuple[GateException, list[Finding]]]:
-    """Give each exception that covers findings, with them."""
+    """Yield each exception that covers findings, with them."""
     found: dict[GateException, list[Finding]] = {}
     for each in comparison.excepted:
-        found.setdefault(each.exception, []).append(each.finding)
+        if each.exception is not None:
+            found.setdefault(each.exception, []).append(each)
     yield from found.items()
 
 
-# What else changed.
+# Causes: knobs and prompts that changed.
 
 
 def knob_words(change: ChangedKnob) -> str:
@@ -176,22 +176,15 @@ def _cause_words(causes: ChangeCauses) -> list[str]:
 
 
 def _since(causes: ChangeCauses) -> str:
-    """Return the end of a finding's line: what else changed, by name where it is little."""
+    """Return the end of a finding's line: changed knobs and prompts, by name where they are few."""
     words = _cause_words(causes)
-    if not words:
-        return ""
-    if len(words) <= _MAX_CAUSES_INLINE:
-        return ", since " + " and ".join(words)
-    numbers = [
-        counted(len(names), noun)
-        for names, noun in ((causes.knobs, "knob"), (causes.prompts, "prompt"))
-        if names
-    ]
-    return f", since {' and '.join(numbers)} changed"
+    if len(words) > _MAX_CAUSES_INLINE:
+        return f", since {len(words)} knobs and prompts changed"
+    return f", since {' and '.join(words)}" if words else ""
 
 
 def unexplained(causes: ChangeCauses) -> str:
-    """Return what may have changed where no knob and no prompt is known to have."""
+    """Return the causes left where no knob and no prompt is known to have changed."""
     others = "the code or the model's answers did"
     if not causes.are_conversations_equal:
         others = "the code, the model's answers or the conversations did"
@@ -200,29 +193,27 @@ def unexplained(causes: ChangeCauses) -> str:
     return f"no knob changed, and the prompts are not recorded: a prompt, {others}"
 
 
-def _listed(title: str, words: Sequence[str]) -> str:
-    more = len(words) - _MAX_CAUSES_SHOWN
-    rest = f" and {more} more" if more > 0 else ""
-    return f"{title}: {', '.join(words[:_MAX_CAUSES_SHOWN])}{rest}"
+def _first(lines: Sequence[str], most: int, rest: str = "more") -> list[str]:
+    """Return the first lines, and the number of the others."""
+    more = len(lines) - most
+    return [*lines[:most], f"and {more} {rest}"] if more > 0 else list(lines)
 
 
 def _cause_lines(causes: ChangeCauses) -> list[str]:
-    """Return what else changed, where a finding's own line has no space for it."""
+    """Return the causes for which a finding's own line has no space."""
     if causes.are_none:
         return [unexplained(causes)]
-    if len(causes.knobs) + len(causes.prompts) <= _MAX_CAUSES_INLINE:
+    words = _cause_words(causes)
+    if len(words) <= _MAX_CAUSES_INLINE:
         return []
-    knobs = [knob_words(each) for each in causes.knobs]
-    lines = [_listed("knobs that changed", knobs)] if knobs else []
-    prompts = [short(name) for name in causes.prompts]
-    return lines + ([_listed("prompts that changed", prompts)] if prompts else [])
+    return [f"changed: {', '.join(_first(words, _MAX_CAUSES_SHOWN))}"]
 
 
 # Text.
 
 
 def _exception_words(exception: GateException) -> str:
-    """Return what an exception covers: `turn 7 of moving-*, node lats_search`."""
+    """Return the cases of an exception: `turn 7 of moving-*, node lats_search`."""
     parts = [] if exception.turn is None else [f"turn {exception.turn}"]
     if exception.conversation != "*":
         parts.append(f"{'of ' if parts else ''}{short(exception.conversation)}")
@@ -253,21 +244,18 @@ def _live_lines(comparison: GateComparison, live: LiveTest, max_shown: int) -> l
     if not live.has_risen:
         return []
     names, since = PathNames(comparison), _since(comparison.causes)
-    rises = [(path, rise) for path, rise in live.by_path if rise > 0]
     lines = [
         f"{short(names.of(path))} {rise:+.2f} calls per turn{since}"
-        for path, rise in rises[:max_shown]
+        for path, rise in live.by_path
+        if rise > 0
     ]
-    if len(rises) > max_shown:
-        lines.append(f"and {len(rises) - max_shown} more")
-    return lines + _cause_lines(comparison.causes)
+    return _first(lines, max_shown) + _cause_lines(comparison.causes)
 
 
 def finding_lines(comparison: GateComparison, *, max_shown: int = MAX_SHOWN) -> list[str]:
-    """Return what was found, one line each, the largest first: failures, then the rest.
+    """Return the findings, one line each, the largest first: failures, then the rest.
 
     Args:
-        comparison: a run and its baseline.
         max_shown: most lines of each kind; the rest is counted.
     """
     expired = _expired_lines(comparison.expired)
@@ -288,7 +276,7 @@ def finding_lines(comparison: GateComparison, *, max_shown: int = MAX_SHOWN) -> 
 
 
 def excepted_lines(comparison: GateComparison, *, max_shown: int = MAX_SHOWN) -> list[str]:
-    """Return what got worse and is in quarantine, one line each."""
+    """Return the findings in quarantine, one line each."""
     names = PathNames(comparison)
     return [
         line
@@ -325,12 +313,7 @@ def _expired_words(comparison: GateComparison) -> str:
 
 
 def verdict(comparison: GateComparison, name: str) -> str:
-    """Return the one line of the result.
-
-    Args:
-        comparison: a run and its baseline.
-        name: what to call the baseline: its file.
-    """
+    """Return the one line of the result."""
     if comparison.live is not None:
         return _live_verdict(comparison, comparison.live, name)
     before, now = mean_words(comparison)
@@ -380,7 +363,7 @@ def _live_verdict(comparison: GateComparison, live: LiveTest, name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Renewal:
-    """A baseline that was written: whether its bytes changed, the verdict, and what changed."""
+    """Changes of a baseline's file: whether its bytes change, the verdict, and each change."""
 
     has_changed: bool
     verdict: str
@@ -390,42 +373,35 @@ class Renewal:
 def _renewal_lines(comparison: GateComparison) -> list[str]:
     names, causes = PathNames(comparison), comparison.causes
     rows = finding_rows((*comparison.failures, *comparison.tolerated, *comparison.gains), names)
-    lines = [
-        f"{row.change} in {counted(max(len(row.keys), 1), 'turn')}" for row in rows[:MAX_SHOWN]
-    ]
-    if len(rows) > MAX_SHOWN:
-        lines.append(f"and {len(rows) - MAX_SHOWN} more changes of calls")
+    lines = [f"{row.change} in {counted(max(len(row.keys), 1), 'turn')}" for row in rows]
+    lines = _first(lines, MAX_SHOWN, "more changes of calls")
     if causes.are_none:
         lines += [unexplained(causes)] if rows else []
         return lines or ["calls are as before; other figures or digests changed"]
-    words = _cause_words(causes)
-    knobs, prompts = words[: len(causes.knobs)], words[len(causes.knobs) :]
-    lines += knobs[:MAX_SHOWN] + prompts[:MAX_SHOWN]
-    more = sum(max(len(each) - MAX_SHOWN, 0) for each in (knobs, prompts))
-    return [*lines, f"and {more} more knobs and prompts"] if more else lines
+    return lines + _first(_cause_words(causes), 2 * MAX_SHOWN, "more knobs and prompts")
 
 
 def renew(path: Path, current: Baseline, *, name: str | None = None) -> Renewal:
-    """Write a baseline, and return what that changed: the old compared with the new.
+    """Write a baseline, and return what that changed; see `renewal` and `Baseline.write`."""
+    found = renewal(path, current, name=name)
+    current.write(path)
+    return found
 
-    A baseline that cannot be read (torn, of another version, edited) is replaced; a file that
-    never was one is not.
+
+def renewal(path: Path, current: Baseline, *, name: str | None = None) -> Renewal:
+    """Return what writing a baseline would change. Nothing is written.
+
+    A file that cannot be read as a baseline (torn, of another version, edited) counts as changed;
+    whether it may be overwritten is decided when it is written.
 
     Args:
-        path: the baseline's file.
-        current: the run.
-        name: what to call the file; None is its path.
-
-    Raises:
-        ConfigError: when the file is no baseline, or cannot be written.
-        FormatError: when a merge of the file is not finished.
+        name: the name to show for the file; None shows its path.
     """
     name, is_new, before, problem = name or str(path), not path.exists(), None, ""
     try:
         before = Baseline.read(path) if not is_new else None
     except (ConfigError, FormatError) as error:
         problem = error.problem if isinstance(error, FormatError) else str(error)
-    current.write(path)
     figures = (
         f"{current.mean_calls_per_turn:.1f} calls per turn over "
         f"{counted(len(current.turns), 'turn')}{_refused(current)}"
@@ -435,7 +411,7 @@ def renew(path: Path, current: Baseline, *, name: str | None = None) -> Renewal:
         return Renewal(True, f"made: {name}, {figures}")
     if before is None:
         return Renewal(True, f"updated: {name}, {figures}", (f"the file before {problem}",))
-    if before.text() == current.text():
+    if path.read_bytes() == current.text().encode():
         return Renewal(False, f"unchanged: {name}, {figures}")
     if (found := mismatch(before, current)) is not None:
         return Renewal(True, f"updated: {name}, {figures}", (found[0],))

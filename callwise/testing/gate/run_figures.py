@@ -41,11 +41,9 @@ _USD_DIGITS = 12
 
 @dataclass(frozen=True, slots=True)
 class RunFigures:
-    """A run as a baseline, and what a person should know about its reading.
+    """A run as a baseline, and the notices of its reading.
 
     Args:
-        baseline: the run's figures.
-        notices: what a user should know about it.
         is_torn: whether a file of the run ends in half a line: it was killed, and may have
             fewer turns than it should.
     """
@@ -93,12 +91,13 @@ def _is_replayed(rows: Iterable[CallLine]) -> bool:
     return Outcome.REPLAYED in outcomes and outcomes <= _NOT_SENT
 
 
-def _turn_figures(
+def _baseline(
     rows: Sequence[CallLine],
     turns: Sequence[TurnLine] | None,
     quality: Mapping[TurnKey, float] | None,
-) -> tuple[list[TurnFigures], dict[str, int]]:
-    """Return each turn's figures, and the calls outside of turns by their path."""
+    **facts: Any,
+) -> Baseline:
+    """Return the figures of rows and turns; without turns, of the turns that the rows name."""
     rows_of: dict[TurnKey | None, list[CallLine]] = defaultdict(list)
     for row in rows:
         rows_of[row.turn_key].append(row)
@@ -106,12 +105,15 @@ def _turn_figures(
         lines: list[tuple[TurnKey, TurnLine | None]] = [(k, None) for k in rows_of if k is not None]
     else:
         lines = [(line.key, line) for line in turns]
-    figures = [
-        figures_of(key, rows_of.get(key, ()), line=line, quality=quality) for key, line in lines
-    ]
     inside = {key for key, _ in lines}
-    outside = [row for row in rows if row.turn_key not in inside]
-    return figures, asked_by_path(outside)
+    return Baseline(
+        asked_outside=_asked_by_path(row for row in rows if row.turn_key not in inside),
+        turns=tuple(
+            _figures_of(key, rows_of.get(key, ()), line=line, quality=quality)
+            for key, line in lines
+        ),
+        **facts,
+    )
 
 
 def baseline_of_record(
@@ -128,16 +130,17 @@ def baseline_of_record(
     # What was set; runs of earlier versions record all knobs only.
     knobs = manifest.get("given", manifest.get("knobs"))
     prompts = manifest.get("prompts") or merged_digests(turn.prompts for turn in record.turns)
-    figures, outside = _turn_figures(record.rows, record.turns, quality)
-    if not figures:
+    if not record.turns:
         raise FormatError(
             record.folder, None, "the run has no finished turn; run `callwise replay` first"
         )
-    _refuse_lost_calls(record, {each.key: each for each in figures})
     everything = manifest.get("knobs")
     preset = everything.get("preset") if isinstance(everything, dict) else None
     try:
-        return Baseline(
+        baseline = _baseline(
+            record.rows,
+            record.turns,
+            quality,
             app=str(facts.get("app") or ""),
             preset=preset if isinstance(preset, str) else "",
             conversations=facts.get("conversations"),
@@ -145,11 +148,11 @@ def baseline_of_record(
             is_replayed=facts.get("mode") == "strict" or _is_replayed(record.rows),
             knobs=flat_knobs(knobs if isinstance(knobs, dict) else {}),
             prompts=(prompts or None) if isinstance(prompts, dict) else None,
-            asked_outside=outside,
-            turns=tuple(figures),
         )
     except ValidationError as error:
         raise FormatError(record.folder, None, _first_problem(error)) from error
+    _refuse_lost_calls(record, {each.key: each for each in baseline.turns})
+    return baseline
 
 
 def run_figures(
@@ -161,8 +164,6 @@ def run_figures(
     """Return a run's baseline, and how the reading of its folder went.
 
     Args:
-        folder: the run's folder.
-        quality: quality of replies by turn.
         scores_file: a table of scores to read it from instead.
 
     Raises:
@@ -202,7 +203,6 @@ def baseline_of_rows(
         turns: its finished turns as in `turns.jsonl`; None takes the turns that the
             ledger names, which then have no rounds.
         app: name of what was run; another name is another graph.
-        quality: quality of replies by turn.
         is_simulated: whether a simulated model gave every answer; None goes by the rows.
         is_replayed: whether a recording gave every answer; None goes by the rows.
         knobs: nested or flat.
@@ -214,16 +214,16 @@ def baseline_of_rows(
     try:
         calls = _read(rows, CallLine)
         lines = None if turns is None else _read(turns, TurnLine)
-        figures, outside = _turn_figures(calls, lines, quality)
         if is_simulated is None:
             is_simulated = bool(calls) and all(row.is_simulated for row in calls)
-        return Baseline(
+        return _baseline(
+            calls,
+            lines,
+            quality,
             app=app,
             is_simulated=is_simulated,
             is_replayed=_is_replayed(calls) if is_replayed is None else is_replayed,
             knobs=flat_knobs(knobs or {}),
-            asked_outside=outside,
-            turns=tuple(figures),
             **facts,
         )
     except ValidationError as error:
@@ -249,7 +249,6 @@ def quality_by_turn(scores_file: Path, turns: Iterable[TurnLine]) -> dict[TurnKe
 
     Args:
         scores_file: the table, all its scores by one judge.
-        turns: the run's turns, with their replies.
 
     Raises:
         ConfigError: when the table has several judges: their units differ.
@@ -274,7 +273,7 @@ def quality_by_turn(scores_file: Path, turns: Iterable[TurnLine]) -> dict[TurnKe
     return {key: fmean(values[reply]) for key, reply in keys.items() if reply in values}
 
 
-def asked_by_path(rows: Iterable[CallLine]) -> dict[str, int]:
+def _asked_by_path(rows: Iterable[CallLine]) -> dict[str, int]:
     """Return calls asked by `node/role/purpose`, sorted by it."""
     counted = Counter(
         str(CallGroup(row.node or "-", row.role.value, row.purpose.value)) for row in rows
@@ -282,30 +281,21 @@ def asked_by_path(rows: Iterable[CallLine]) -> dict[str, int]:
     return dict(sorted(counted.items()))
 
 
-def figures_of(
+def _figures_of(
     key: TurnKey,
-    rows: Iterable[CallLine],
+    calls: Sequence[CallLine],
     *,
-    line: TurnLine | None = None,
-    quality: Mapping[TurnKey, float] | None = None,
+    line: TurnLine | None,
+    quality: Mapping[TurnKey, float] | None,
 ) -> TurnFigures:
-    """Return one turn's figures.
-
-    Args:
-        key: which turn.
-        rows: its calls.
-        line: the turn's own line, for its rounds and for what it went on without; None
-            where there is none.
-        quality: quality of replies by turn.
-    """
-    calls = list(rows)
+    """Return one turn's figures; rounds and degradations are those of `line`."""
     is_usage_known = not any(row.unknown_usage for row in calls)
     costs = [row.usd for row in calls if row.usd is not None]
     rounds = None if line is None else line.rounds
     return TurnFigures(
         conversation=key[0],
         turn=key[1],
-        asked=asked_by_path(calls),
+        asked=_asked_by_path(calls),
         refused=sum(row.is_refused for row in calls),
         unreadable=sum(row.is_unreadable for row in calls),
         degraded=0 if line is None else len(line.degraded),

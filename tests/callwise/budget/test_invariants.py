@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from random import Random
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from callwise.budget import Budgeter, Limits, RetryPolicy, RoleLimits, Scope, ScopeKind
@@ -181,7 +181,6 @@ def hold_rooms(scope: Scope, rows: list) -> None:
         )
 
 
-@settings(max_examples=100, deadline=None)
 @given(
     st.lists(limits, min_size=5, max_size=5),
     st.lists(asks, max_size=14),

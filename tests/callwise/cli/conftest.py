@@ -1,4 +1,4 @@
-"""The command line in this process, and a simulated server beside it."""
+"""The command line in this process, and a simulated server next to it."""
 
 import asyncio
 import json

@@ -43,7 +43,7 @@ def test_an_unknown_preset_names_the_nearest(cli: Any, command: tuple[str, ...])
         ("budget.turn.roles.manager.max_calls=2", "no such choice"),
     ],
 )
-def test_a_knob_that_cannot_work_says_what_can(cli: Any, override: str, said: str) -> None:
+def test_a_knob_that_cannot_work_is_refused(cli: Any, override: str, said: str) -> None:
     """Unknown, out of range, of a wrong type or no YAML: the words name what is allowed."""
     assert said in _words(cli("plan", "--set", override), 2)
 
@@ -109,7 +109,7 @@ def test_half_a_character_is_answered(cli: Any, one_object: Any, tmp_path: Path)
 
 
 @pytest.mark.parametrize("name", ["missing.jsonl", "*.nothing", "empty", "empty.jsonl", "x.bin"])
-def test_nothing_to_replay_says_so(cli: Any, tmp_path: Path, name: str) -> None:
+def test_nothing_to_replay_is_an_error(cli: Any, tmp_path: Path, name: str) -> None:
     """No such file, an empty folder, an empty or a binary file: an error that names it."""
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty.jsonl").touch()
@@ -262,7 +262,7 @@ def test_memory_that_is_something_else(cli: Any, tmp_path: Path) -> None:
     assert (tmp_path / "home" / "memory.sqlite").read_bytes().startswith(b"my holiday")
 
 
-def test_a_wrong_role_is_told_the_right_ones(cli: Any) -> None:
+def test_a_wrong_role_is_answered_with_the_right_ones(cli: Any) -> None:
     """The keys of a mapping have choices too."""
     shown = cli("plan", "--set", "budget.turn.roles.manager.max_calls=3")
     assert shown.exit_code == 2

@@ -39,7 +39,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def checked(cli: Any, recorded: Path, tmp_path: Path) -> Callable[..., Any]:
-    """Return a function that checks a run against `b.json`, beside the run that it is of."""
+    """Return a function that checks a run against `b.json`, next to the run that it is of."""
     shutil.copytree(recorded, tmp_path, dirs_exist_ok=True)
 
     def check(run: object = "run", *arguments: object) -> Any:
@@ -98,7 +98,7 @@ def test_one_planted_call_is_named_wherever_it_is(checked: Any) -> None:
 
 
 def test_a_judge_that_died_is_a_finding(checked: Any) -> None:
-    """With as many calls as before: the turns say what they went on without, and so it is said."""
+    """With as many calls as before: the turns say what they went on without, and so it is shown."""
 
     def kill_judge(rows: list[dict[str, Any]]) -> None:
         for row in rows:
@@ -260,7 +260,7 @@ def test_files_that_cannot_be_used(cli: Any, checked: Any, tmp_path: Path) -> No
         (("--gate", "quality=0.1"), "does not record the quality"),
         (("--alpha", "0.05"), "--live"),
         (("--live", "--gate", "tokens"), "leave out --gate"),
-        (("--live",), "at least 7 are needed"),
+        (("--live",), "run at least 7"),
         (("--live", "--alpha", "2"), "alpha"),
         (("--update", "--markdown", "x.md"), "leave out --markdown"),
         (("--quarantine", "none.yaml"), "none.yaml"),

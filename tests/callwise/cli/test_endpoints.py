@@ -154,7 +154,7 @@ def _table(text: str) -> dict[str, list[str]]:
     return {row[0]: row[1:] for row in cells}
 
 
-def test_without_an_endpoint_it_says_how_to_set_one(cli: Any) -> None:
+def test_without_an_endpoint_it_names_the_variables(cli: Any) -> None:
     """In a few lines, and that all answers are simulated."""
     shown = cli("endpoints", "check")
     assert shown.exit_code == 0

@@ -96,7 +96,7 @@ def test_knobs_are_listed_with_range_and_meaning(cli: Any) -> None:
         assert knob in every
 
 
-def test_every_listed_knob_says_what_it_does(cli: Any) -> None:
+def test_every_listed_knob_has_its_effect(cli: Any) -> None:
     """No knob is listed without a word about it."""
     lines = cli("knobs").stdout.splitlines()
     for knob, words in zip(lines[::2], lines[1::2], strict=True):
@@ -104,7 +104,7 @@ def test_every_listed_knob_says_what_it_does(cli: Any) -> None:
         assert len(words.split(". ", 1)[1]) > 10, knob
 
 
-def test_the_plan_says_what_differs_with_prefetch(cli: Any, one_object: Any) -> None:
+def test_the_plan_shows_the_difference_of_prefetch(cli: Any, one_object: Any) -> None:
     """An exit at the root has paid for the prefetched expansion: eight, one speculative."""
     document = one_object(cli("plan", "--preset", "classic_parallel", "--json"))
     exit_ = document["scenarios"]["early_exit"]

@@ -131,14 +131,14 @@ def test_a_changed_prompt_is_a_miss_in_a_strict_replay(
     assert "recorded: 'Be kind.'" in result.stderr
 
 
-def test_what_is_not_known_before_it_runs_is_said(
+def test_an_app_without_a_plan_is_an_error_with_the_way_out(
     cli: Any, write_program: Callable[..., str]
 ) -> None:
     """A program has no plan, one preset, and its own knobs."""
     app = write_program()
     result = cli("plan", "--app", app)
     assert result.exit_code == 2
-    assert "is not known before it runs: record it (callwise replay CONVERSATION" in result.stderr
+    assert "are not known before it runs: record it (callwise replay CONVERSATION" in result.stderr
     assert cli("presets", "--app", app).stdout.startswith("default ")
     assert "budget.turn.max_calls" in cli("knobs", "--app", app).stdout
 

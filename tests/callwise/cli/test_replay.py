@@ -108,7 +108,7 @@ def test_the_same_command_goes_on_where_it_stopped(
     assert fresh["outcomes"] == whole["outcomes"]
 
 
-def test_a_budget_holds_from_the_command_line(cli: Any, one_object: Any, talk: Path) -> None:
+def test_a_limit_binds_from_the_command_line(cli: Any, one_object: Any, talk: Path) -> None:
     """With max_calls=5 no turn has more, every turn replies, and refusals are counted."""
     document = one_object(cli("replay", talk, "--set", "budget.turn.max_calls=5", "--json"))
     accepted = document["asked"] - document["outcomes"]["refused"]
@@ -116,7 +116,7 @@ def test_a_budget_holds_from_the_command_line(cli: Any, one_object: Any, talk: P
     assert document["replies"] == 3
 
 
-def test_text_says_that_it_is_simulated(cli: Any, talk: Path) -> None:
+def test_text_is_labelled_simulated(cli: Any, talk: Path) -> None:
     """Without --json a table comes, the folder is named, and nobody takes it for real."""
     shown = cli("replay", talk)
     assert shown.exit_code == 0
@@ -160,6 +160,7 @@ def test_a_report_of_a_broken_off_run(cli: Any, talk: Path, tmp_path: Path) -> N
     assert json.loads(shown.stdout)["totals"]["turns"] == 2
 
 
+@pytest.mark.slow
 def test_shipped_conversations_replay(cli: Any, one_object: Any) -> None:
     """A folder of files is read to the bottom, side by side, in both languages."""
     folder = configs_folder() / "conversations"
@@ -177,6 +178,7 @@ def test_the_demo_plans_records_and_replays(cli: Any) -> None:
     assert "CALLWISE_BASE_URL" in shown.output
 
 
+@pytest.mark.slow
 def test_the_demo_sends_nothing(cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """An endpoint in the environment is not asked: nobody pays for a demo."""
     monkeypatch.setenv("CALLWISE_BASE_URL", "http://127.0.0.1:9/v1")

@@ -16,7 +16,7 @@ def run(cli: Cli, talk: Path) -> Path:
     return Path("run")
 
 
-def test_a_page_is_written_and_said(cli: Cli, run: Path) -> None:
+def test_a_page_is_written_and_named(cli: Cli, run: Path) -> None:
     """The page stands where it was asked for; standard output stays empty."""
     result = cli("report", run, "--html", "page.html")
     assert result.exit_code == 0, result.output
@@ -26,7 +26,7 @@ def test_a_page_is_written_and_said(cli: Cli, run: Path) -> None:
 
 
 def test_two_runs_of_the_same_talk_are_paired(cli: Cli, run: Path, talk: Path) -> None:
-    """The other run's turns are paired, and how many is said."""
+    """The other run's turns are paired, and how many is shown."""
     cli("replay", talk, "--preset", "frugal", "--out", "other")
     result = cli("report", run, "--html", "page.html", "--against", "other")
     assert result.exit_code == 0, result.output

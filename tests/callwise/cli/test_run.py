@@ -25,7 +25,7 @@ def test_run_prints_reply_and_ledger(cli: Any) -> None:
     assert "simulated" in shown.stderr
 
 
-def test_run_says_what_the_turn_gave_up(cli: Any) -> None:
+def test_run_shows_what_the_turn_gave_up(cli: Any) -> None:
     """A turn that was short of calls names the forms that it took instead."""
     shown = cli("run", "Hello.", "-s", "fuse.wind_down=true", "-s", "budget.turn.max_calls=3")
     assert shown.exit_code == 0, shown.output
@@ -58,7 +58,7 @@ def test_run_json_is_one_object(cli: Any, one_object: Any) -> None:
     assert document["turns"] == 1
 
 
-def test_run_keeps_nothing_unless_told(cli: Any, one_object: Any, tmp_path: Path) -> None:
+def test_run_keeps_nothing_unless_asked(cli: Any, one_object: Any, tmp_path: Path) -> None:
     """Without --conversation no folder is left; with it the next run is the next turn."""
     cli("run", "Hello.")
     assert list(tmp_path.iterdir()) == []
@@ -68,7 +68,7 @@ def test_run_keeps_nothing_unless_told(cli: Any, one_object: Any, tmp_path: Path
 
 
 def test_chat_goes_on_where_it_stopped(cli: Any) -> None:
-    """A second chat of the same name is one turn further; another name starts anew."""
+    """A second chat of the same name is one turn further; another name starts again."""
     first = cli("chat", stdin="I lost my job.\nNobody knows.\n")
     assert first.exit_code == 0, first.output
     assert "turn 0:" in first.stderr
@@ -108,6 +108,7 @@ def _interrupted(process: "subprocess.Popen[bytes]") -> int:
     return process.wait()
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_a_chat_that_waits_for_a_line(cli: Any, tmp_path: Path) -> None:
     """Ctrl-C does not wait for the next line, ends with 130, and keeps the conversation."""
     with _chat(tmp_path) as process:
@@ -141,6 +142,7 @@ def test_odd_bytes_are_answered(cli: Any, one_object: Any) -> None:
     assert "caf" in document["turn"]["user_text"]
 
 
+@pytest.mark.slow
 def test_odd_bytes_on_a_pipe_are_answered(tmp_path: Path) -> None:
     """A chat that is fed Latin-1 goes on."""
     with _chat(tmp_path) as process:
@@ -177,7 +179,7 @@ def test_hostile_text_is_shown_harmless(cli: Any, one_object: Any) -> None:
         ({"OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}, "OPENAI_BASE_URL", "http://127.0.0.1:9/v1"),
     ],
 )
-def test_what_is_set_and_not_used_is_said(
+def test_variables_that_are_not_used_are_named(
     cli: Any, monkeypatch: pytest.MonkeyPatch, environ: dict[str, str], names: str, url: str
 ) -> None:
     """Without a model's name nothing real is asked, and one line says what to set."""
@@ -192,7 +194,7 @@ def test_what_is_set_and_not_used_is_said(
 
 
 def test_refused_calls_are_not_counted_as_calls(cli: Any, one_object: Any) -> None:
-    """Under a cap of one, one call is made, and the others are said apart from it."""
+    """Under a cap of one, one call is made, and the others are shown apart from it."""
     command = ("run", "hi", "--preset", "classic", "--set", "budget.turn.max_calls=1")
     shown = cli(*command)
     assert shown.exit_code == 0, shown.output

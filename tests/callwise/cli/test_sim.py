@@ -64,7 +64,7 @@ def test_a_wrong_setting_is_named(cli: Any) -> None:
     assert cli("sim", "serve", *both).exit_code == 2
 
 
-def test_a_port_in_use_is_said(cli: Any, serving: Any) -> None:
+def test_a_port_in_use_is_an_error(cli: Any, serving: Any) -> None:
     """Two servers on one port: the second one says so and ends."""
     port = serving().origin.rpartition(":")[2]
     shown = cli("sim", "serve", "--port", port)

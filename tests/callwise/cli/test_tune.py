@@ -75,7 +75,7 @@ def test_a_recommendation_with_its_interval(cli: Any, one_object: Any, run: Path
     }
 
 
-def test_text_says_what_is_exact_and_what_it_would_cost(cli: Any, run: Path) -> None:
+def test_text_shows_what_is_exact_and_the_cost_of_the_rest(cli: Any, run: Path) -> None:
     """A table, the front, the recommendation, the judge, and the price of the rest."""
     result = cli("tune", run, "--knob", KNOB, "--jobs", 1, "--out", "sweep")
     assert result.exit_code == 0, result.output
@@ -86,7 +86,7 @@ def test_text_says_what_is_exact_and_what_it_would_cost(cli: Any, run: Path) -> 
     assert "Simulated: this proves counting" in result.stderr
 
 
-def test_again_goes_on_where_it_stands(cli: Any, one_object: Any, run: Path) -> None:
+def test_the_same_command_goes_on_where_it_stopped(cli: Any, one_object: Any, run: Path) -> None:
     """The same command gives the same document, from the rows that stand."""
     command = ("tune", run, "--knob", KNOB, "--jobs", 1, "--out", "sweep", "--json")
     first = one_object(cli(*command))
@@ -97,7 +97,7 @@ def test_again_goes_on_where_it_stands(cli: Any, one_object: Any, run: Path) -> 
 
 
 def test_what_is_bought_is_exact_from_then_on(cli: Any, one_object: Any, run: Path) -> None:
-    """The price is said, the calls are appended to the recording, nothing is bought twice."""
+    """The price is shown, the calls are appended to the recording, nothing is bought twice."""
     command = ("tune", run, "--knob", "search.max_calls=5,11", "--jobs", 1, "--json")
     with open_cassette(run / "cassette.jsonl", CassetteMode.STRICT) as cassette:
         found = cassette.statistics().found_count
@@ -121,7 +121,7 @@ def test_nothing_is_bought_without_consent(cli: Any, run: Path) -> None:
     assert (run / "cassette.jsonl").read_bytes() == before
 
 
-def test_a_cap_on_purchases_holds(cli: Any, run: Path) -> None:
+def test_a_cap_on_purchases_binds(cli: Any, run: Path) -> None:
     """It binds all settings together, and says how to go on."""
     command = ("tune", run, "--knob", "search.max_calls=5,7", "--jobs", 1, "--buy", "--yes")
     result = cli(*command, "--max-buy-calls", 4)
@@ -151,7 +151,8 @@ def test_a_referee_judges_and_is_judged(cli: Any, one_object: Any, run: Path) ->
     assert again.stdout == first.stdout
 
 
-def test_a_recording_with_troubles_is_said_first(cli: Any, run: Path) -> None:
+@pytest.mark.slow
+def test_troubles_of_a_recording_come_first(cli: Any, run: Path) -> None:
     """Settings are compared by what was recorded, dead judges and unreadable answers included."""
     turns = [json.loads(line) for line in (run / "turns.jsonl").read_text().splitlines()]
     down = {"node": "lats_search", "reason": "down", "role": "judge", "endpoint": "localhost-8001"}
@@ -168,7 +169,7 @@ def test_a_recording_with_troubles_is_said_first(cli: Any, run: Path) -> None:
     ]
 
 
-def test_what_stands_in_is_not_judged(cli: Any, one_object: Any, run: Path) -> None:
+def test_a_substituted_reply_is_not_judged(cli: Any, one_object: Any, run: Path) -> None:
     """A setting whose every reply is an estimate has no score, and no quality of its own."""
     command = ("tune", run, "--knob", "search.max_calls=5", "--jobs", 1, "--out", "s", "--json")
     document = one_object(cli(*command))
@@ -209,7 +210,7 @@ def test_labels_count_before_everything(cli: Any, one_object: Any, run: Path) ->
         ),
     ],
 )
-def test_what_cannot_be_meant_says_why(
+def test_options_that_cannot_be_meant_are_refused(
     cli: Any, run: Path, arguments: tuple[str, ...], words: str
 ) -> None:
     """Before anything runs, with the thing, the value and the way out."""
@@ -219,12 +220,13 @@ def test_what_cannot_be_meant_says_why(
 
 
 def test_a_folder_that_is_no_run(cli: Any, tmp_path: Path) -> None:
-    """It is named, and how to make one is said."""
+    """It is named, and how to make one is shown."""
     result = cli("tune", tmp_path, "--knob", KNOB)
     assert result.exit_code == 2
     assert "callwise replay" in result.stderr
 
 
+@pytest.mark.slow
 def test_another_sweep_in_the_folder(cli: Any, run: Path) -> None:
     """It is not written over, unless told to start over."""
     assert cli("tune", run, "--knob", KNOB, "--jobs", 1, "--out", "s").exit_code == 0
@@ -235,6 +237,7 @@ def test_another_sweep_in_the_folder(cli: Any, run: Path) -> None:
     assert cli(*other, "--fresh").exit_code == 0
 
 
+@pytest.mark.slow
 def test_a_sweep_that_cannot_begin_deletes_nothing(cli: Any, run: Path) -> None:
     """--fresh starts over only once it is known that there is something to start."""
     assert cli("tune", run, "--knob", KNOB, "--jobs", 1, "--out", "s").exit_code == 0
@@ -244,8 +247,9 @@ def test_a_sweep_that_cannot_begin_deletes_nothing(cli: Any, run: Path) -> None:
     assert Path("s/sweep.sqlite").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_shipped_sweep_by_name(cli: Any, one_object: Any, run: Path) -> None:
-    """Every preset beside the recording; those of other calls are missing, and say so."""
+    """Every preset next to the recording; those of other calls are missing, and say so."""
     document = one_object(cli("tune", run, "--grid", "presets", "--jobs", 1, "--json"))
     assert {"classic", "balanced", "frugal", "instant"} <= set(document["settings"])
     assert document["settings"]["instant"]["missing"]["calls"] == 24
@@ -266,7 +270,7 @@ def test_few_conversations_have_no_interval(cli: Any, one_object: Any, talk: Pat
 
 @pytest.mark.slow
 def test_figures_are_drawn_and_cleared(cli: Any, run: Path) -> None:
-    """SVG files beside the rows, the same bytes each time; starting over takes them away."""
+    """SVG files next to the rows, the same bytes each time; starting over takes them away."""
     command = ("tune", run, "--knob", KNOB, "--jobs", 1, "--out", "s", "--figures")
     first = cli(*command)
     assert first.exit_code == 0, first.output
@@ -288,6 +292,7 @@ def _judged(folder: str) -> int:
     return sum("referee" in line for line in lines[1:])
 
 
+@pytest.mark.slow
 def test_a_cap_on_purchases_binds_the_referee_too(cli: Any, run: Path) -> None:
     """What judging costs is bought: one call allowed is one call made, and the rest goes on."""
     command = ("tune", run, "--knob", KNOB, "--jobs", 1, "--quality", "referee", "--out", "s")
@@ -300,6 +305,7 @@ def test_a_cap_on_purchases_binds_the_referee_too(cli: Any, run: Path) -> None:
     assert _judged("s") == 3
 
 
+@pytest.mark.slow
 def test_settings_and_referee_draw_from_one_cap(cli: Any, run: Path) -> None:
     """What the settings were bought with is not there for the referee again."""
     command = ("tune", run, "--knob", "search.max_calls=5,7", "--jobs", 1, "--out", "s")
@@ -309,7 +315,7 @@ def test_settings_and_referee_draw_from_one_cap(cli: Any, run: Path) -> None:
     assert _judged("s") == 0
 
 
-def test_a_cap_in_usd_that_cannot_bind_a_referee_is_said_before_anything_is_bought(
+def test_a_cap_in_usd_that_cannot_bind_a_referee_is_refused_before_anything_is_bought(
     cli: Any, run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its prices are unknown: nothing is swept, sent or paid, and both ways out are named."""

@@ -53,7 +53,7 @@ def read(path: Path, text: str, options: ReadOptions) -> None:
             assert all(turn.reply is None or turn.reply.strip() for turn in each.turns)
 
 
-@settings(suppress_health_check=list(HealthCheck), max_examples=100)
+@settings(suppress_health_check=list(HealthCheck))
 @given(documents=st.lists(JSON, min_size=1, max_size=3), skip_bad=st.booleans())
 def test_no_json_surprises_the_reader(
     tmp_path: Path, documents: list[object], skip_bad: bool
@@ -63,7 +63,7 @@ def test_no_json_surprises_the_reader(
     read(tmp_path / "a.jsonl", "\n".join(json.dumps(each) for each in documents), options)
 
 
-@settings(suppress_health_check=list(HealthCheck), max_examples=100)
+@settings(suppress_health_check=list(HealthCheck))
 @given(data=st.data(), skip_bad=st.booleans())
 def test_no_damaged_example_surprises_the_reader(
     tmp_path: Path, data: st.DataObject, skip_bad: bool

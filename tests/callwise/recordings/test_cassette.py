@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from callwise.budget.recorder import CallOrigin, RecordedError, RecordedExchange, Recorder
@@ -38,7 +38,6 @@ def test_it_is_a_recorder(tmp_path: Path) -> None:
         assert isinstance(cassette, Recorder)
 
 
-@settings(max_examples=60)
 @given(asked=ASKED, data=st.data())
 def test_any_interleaving_replays_each_scope(
     tmp_path: Path, ask: Ask, answer: Answer, asked: list[tuple[str, str]], data: st.DataObject

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from callwise.budget.recorder import CallOrigin, RecordedExchange
@@ -132,7 +132,6 @@ def test_no_file(tmp_path: Path) -> None:
             open_cassette(tmp_path / "none" / "c.jsonl", mode)
 
 
-@settings(max_examples=100)
 @given(data=st.data())
 def test_a_cut_last_line_is_recovered(
     recording: Path, ask: Ask, answer: Answer, data: st.DataObject
@@ -159,7 +158,6 @@ def test_a_cut_last_line_is_recovered(
     assert path.read_bytes() == whole
 
 
-@settings(max_examples=100)
 @given(data=st.data())
 def test_no_damage_surprises_the_player(recording: Path, ask: Ask, data: st.DataObject) -> None:
     """Whatever is overwritten behind the header, playing works or names line and offset."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from callwise.budget.recorder import CallOrigin, RecordedExchange
@@ -90,7 +90,6 @@ SCOPES = st.sampled_from(
 )
 
 
-@settings(max_examples=200)
 @given(asked=st.lists(st.tuples(MESSAGES, CHANGES, SCOPES, st.booleans()), max_size=8))
 def test_every_exchange_is_restored_as_it_was(asked: list[Any], answer: Answer) -> None:
     """Whatever is shared or left out, the whole exchange comes back, and packs to the same."""

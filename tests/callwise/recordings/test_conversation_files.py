@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from callwise.calls.errors import ConfigError, FormatError
@@ -132,7 +132,6 @@ def test_limit_turns_counts_over_all(write_lines: Write) -> None:
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(str.strip)
 
 
-@settings(max_examples=60)
 @given(texts=st.lists(TEXT, min_size=1, max_size=5), is_escaped=st.booleans())
 def test_any_text_is_read_untouched(tmp_path: Path, texts: list[str], is_escaped: bool) -> None:
     """Every text that UTF-8 can write comes back as it was, line separators included."""
@@ -148,7 +147,6 @@ def test_any_text_is_read_untouched(tmp_path: Path, texts: list[str], is_escaped
     assert [each.user_text for each in result.conversations[0].turns] == texts
 
 
-@settings(max_examples=150)
 @given(data=st.binary(max_size=60), cut=st.integers(0, 200))
 def test_no_bytes_surprise_the_reader(tmp_path: Path, data: bytes, cut: int) -> None:
     """Whatever stands in a file, it is read or a FormatError says why not."""

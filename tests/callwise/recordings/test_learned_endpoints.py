@@ -103,7 +103,7 @@ def _same(run: FinishedRun) -> list[tuple[Any, ...]]:
     return [tuple(turn[name] for name in (*names, *tokens)) for turn in run.turns]
 
 
-@pytest.mark.parametrize("concurrency", [1, 8])
+@pytest.mark.parametrize("concurrency", [pytest.param(1, marks=pytest.mark.slow), 8])
 async def test_a_run_pays_once_for_what_an_endpoint_refuses(
     talk: Path, tmp_path: Path, point_to: Callable[[SimServer], None], concurrency: int
 ) -> None:

@@ -95,7 +95,7 @@ def _asked(run: FinishedRun) -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.parametrize("preset", ["classic", "classic_parallel"])
-@pytest.mark.parametrize("concurrency", [1, 8])
+@pytest.mark.parametrize("concurrency", [pytest.param(1, marks=pytest.mark.slow), 8])
 async def test_a_strict_replay_is_the_recording(
     replay: Replay, preset: str, concurrency: int
 ) -> None:

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
@@ -354,7 +354,6 @@ def _wrapped(inner):
     )
 
 
-@settings(max_examples=200, deadline=None)
 @given(
     fields=st.dictionaries(
         _NAMES, st.recursive(_SCALARS, _wrapped, max_leaves=6), min_size=1, max_size=6

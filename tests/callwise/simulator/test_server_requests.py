@@ -270,14 +270,14 @@ SCHEMAS = st.recursive(
 )
 
 
-@settings(deadline=None, derandomize=True, max_examples=150)
+@settings(derandomize=True)
 @given(st.dictionaries(st.sampled_from(FIELDS), JSON, max_size=4))
 def test_any_value_of_any_field_is_answered_or_refused(ask, fields):
     """Never a 500."""
     assert ask({"model": "m", "messages": HELLO, **fields})[0] in {200, 400}
 
 
-@settings(deadline=None, derandomize=True, max_examples=150)
+@settings(derandomize=True)
 @given(SCHEMAS, st.booleans(), st.sampled_from([1, 3]))
 def test_any_schema_is_answered_or_refused(ask, schema, logprobs, n):
     """Never a 500."""

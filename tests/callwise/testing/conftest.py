@@ -8,11 +8,11 @@ SMALL_TALK = """
     from callwise.calls import Call, Message, Purpose, Role
 
     def ask(callwise, count, role="main", client=None):
-        asker = callwise.asker(role, client=client)
+        llm = callwise.llm(role, client=client)
         messages = (Message("user", "hello"),)
         for sample in range(count):
             call = Call(Role(role), Purpose.OTHER, messages, sample=sample)
-            asyncio.run(asker.ask(call))
+            asyncio.run(llm.ask(call))
 """
 
 _OTHERS = ("langsmith_plugin", "nbmake", "hypothesispytest", "anyio")

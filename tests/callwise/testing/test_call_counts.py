@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from callwise.calls.errors import ConfigError
 from callwise.report.run_record import CallLine
-from callwise.testing.call_counts import AskedTurn, LoggedCall, allowed_calls, broken_limits
+from callwise.testing.call_counts import LoggedCall, allowed_calls, broken_limits
 
 
 def calls(
@@ -32,7 +32,7 @@ def calls(
             "outcome": "served",
         }
     )
-    return [LoggedCall(AskedTurn(source, conversation, turn), line)] * count
+    return [LoggedCall(line, source)] * count
 
 
 def test_a_breach_names_turn_node_and_by_how_much() -> None:
@@ -99,7 +99,7 @@ def test_a_role_that_asked_nothing_is_known() -> None:
     assert broken_limits({"embed": 0, "humanize": 0}, calls(2)) == []
 
 
-def test_nothing_asked_is_nothing_held() -> None:
+def test_nothing_asked_is_nothing_checked() -> None:
     """A program that never got the fixture's model must not pass; a test of 0 calls does."""
     (text,) = broken_limits({"turn": 4}, [])
     assert "asked nothing through the callwise fixture" in text
@@ -130,7 +130,7 @@ def test_untrusted_names_stay_on_one_line() -> None:
         ([((), {"turn": True})], "whole number"),
     ],
 )
-def test_a_mark_that_cannot_work_says_so(
+def test_a_mark_that_cannot_work_is_refused(
     given_marks: list[tuple[tuple[Any, ...], dict[str, Any]]], words: str
 ) -> None:
     """Positional, missing, negative and fractional limits are refused."""

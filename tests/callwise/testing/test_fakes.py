@@ -35,7 +35,7 @@ async def test_a_list_is_answered_in_order():
     assert client.sent_requests == 4
 
 
-async def test_a_script_that_is_too_short_says_who_asked():
+async def test_a_script_that_is_too_short_names_the_call():
     """So that the test shows the call nobody thought of."""
     client = ScriptedClient(["a"])
     await ask(client)
@@ -79,7 +79,7 @@ async def test_simulated_and_streamed_answers_say_so():
 
 
 @pytest.mark.parametrize(("failures", "errors"), [(0, 0), (2, 2), (None, 4)])
-async def test_a_failing_client_fails_as_often_as_it_is_told(failures, errors):
+async def test_a_failing_client_fails_as_often_as_set(failures, errors):
     """A new error each time, then answers."""
     client = FailingClient(lambda: ServerFailed("boom", status=500), failures=failures)
     replies = [await ask(client) for _ in range(4)]
@@ -169,7 +169,7 @@ async def test_a_fatal_error_ends_a_round():
         await asker.ask_all([call(), call()])
 
 
-async def test_a_script_that_ends_says_so():
+async def test_a_script_that_ends_is_an_error():
     """A test that asks too much, or for what is not scripted, hears it."""
     asker = ScriptedLLM({Purpose.REASON: []}, advisory=Remaining(calls_left=3))
     with pytest.raises(ScriptExhausted, match="call 1"):

@@ -5,7 +5,6 @@ import json
 import operator
 import threading
 from collections.abc import Iterator
-from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
@@ -21,7 +20,7 @@ from callwise.calls.openai_http import OpenAIClient
 from callwise.simulator.server import SimServer
 from callwise.testing.fakes import ScriptedClient
 from callwise.testing.fixture import CallwiseFixture
-from callwise.testing.plugin_options import FixtureLocation, PluginChoices
+from callwise.testing.plugin_options import FixtureSetup
 
 NAME = "agent.cassette.jsonl"
 
@@ -32,21 +31,18 @@ class State(TypedDict):
     said: Annotated[list[str], operator.add]
 
 
-def bench(folder: Path, *, is_recording: bool = False) -> CallwiseFixture:
-    """Return a bench of a test in a folder."""
-    choices = PluginChoices(
-        is_updating=False,
-        is_live=False,
-        quarantine=None,
-        baselines=None,
-        root=folder,
-        is_recording=is_recording,
+def fixture_in(folder: Path, *, is_recording: bool = False) -> CallwiseFixture:
+    """Return a fixture of a test in a folder."""
+    return CallwiseFixture(
+        FixtureSetup(
+            "test_agent.py::test_it",
+            "test_it",
+            folder / "test_agent.py",
+            folder,
+            root=folder,
+            is_recording=is_recording,
+        )
     )
-    test_file = folder / "test_agent.py"
-    place = FixtureLocation(
-        "test_agent.py::test_it", "test_it", test_file, folder, date(2026, 1, 1)
-    )
-    return CallwiseFixture(place, choices)
 
 
 def agent(model: Any) -> Any:
@@ -85,11 +81,11 @@ def parallel(model: Any) -> Any:
 
 def record(folder: Path, script: Any, *texts: str) -> list[str]:
     """Record an agent of one node, a turn for each text, and return its answers."""
-    return run(bench(folder, is_recording=True), texts, client=ScriptedClient(script))
+    return run(fixture_in(folder, is_recording=True), texts, client=ScriptedClient(script))
 
 
 def run(made: CallwiseFixture, texts: tuple[str, ...], **options: Any) -> list[str]:
-    """Run the agent under a cassette, and close the bench."""
+    """Run the agent under a cassette, and close the fixture."""
     made.cassette(NAME)
     graph = agent(made.model(**options))
     answers = []
@@ -103,12 +99,12 @@ def run(made: CallwiseFixture, texts: tuple[str, ...], **options: Any) -> list[s
 
 def test_a_recording_is_played_without_its_client(tmp_path: Path) -> None:
     """Counts, usage, nodes and answers are those of the recording, and nothing is asked."""
-    recording, playing = bench(tmp_path, is_recording=True), bench(tmp_path)
+    recording, playing = fixture_in(tmp_path, is_recording=True), fixture_in(tmp_path)
     script = ScriptedClient(lambda call: f"to {call.messages[-1].content}")
     assert run(recording, ("a", "b"), client=script) == ["to a", "to b"]
     assert run(playing, ("a", "b")) == ["to a", "to b"]
     assert recording.calls == playing.calls
-    assert recording._log.baseline(None, "x").text() == playing._log.baseline(None, "x").text()
+    assert recording._baseline(None, "x").text() == playing._baseline(None, "x").text()
     assert {row.outcome for row in playing._llm.rows} == {"replayed"}
     assert script.sent_requests == 2
 
@@ -120,7 +116,7 @@ def test_a_recording_without_its_ids_plays_with_other_ones(tmp_path: Path) -> No
         False: "aaaaaaaa-9999-4222-8333-4444555566ff",
     }
     for is_recording, name in ids.items():
-        made = bench(tmp_path, is_recording=is_recording)
+        made = fixture_in(tmp_path, is_recording=is_recording)
         made.cassette(NAME, normalise=["uuid"])
         given = {"client": ScriptedClient(["fine"])} if is_recording else {}
         with made.turn("talk"):
@@ -130,7 +126,7 @@ def test_a_recording_without_its_ids_plays_with_other_ones(tmp_path: Path) -> No
 
 def test_a_model_takes_the_arguments_of_its_class(tmp_path: Path) -> None:
     """Such as how it ends at a limit."""
-    made = bench(tmp_path)
+    made = fixture_in(tmp_path)
     model = made.model(client=ScriptedClient(["one"]), final_answer="That is all.")
     with made.turn("talk", limits=Limits(max_calls=1)):
         assert [model.invoke(text).text for text in "ab"] == ["one", "That is all."]
@@ -156,7 +152,7 @@ def test_equal_calls_side_by_side_play_in_the_order_of_asking(tmp_path: Path) ->
 
     said = []
     for is_recording in (True, False):
-        made = bench(tmp_path, is_recording=is_recording)
+        made = fixture_in(tmp_path, is_recording=is_recording)
         made.cassette(NAME)
         graph = parallel(made.model(client=ScriptedClient(answer)).bind(temperature=1.0))
         with made.turn("talk"):
@@ -169,7 +165,7 @@ def record_and_play(folder: Path, script: Any, program: Any) -> list[Any]:
     """Return what a program gives when it is recorded, and when it is played."""
     given = []
     for is_recording in (True, False):
-        made = bench(folder, is_recording=is_recording)
+        made = fixture_in(folder, is_recording=is_recording)
         made.cassette(NAME)
         model = made.model(client=ScriptedClient(script))
         with made.turn("talk"):
@@ -281,13 +277,13 @@ def test_a_call_that_timed_out_times_out_again(tmp_path: Path) -> None:
 def test_a_program_that_asks_less_does_not_wait_for_ever(tmp_path: Path) -> None:
     """Answers that came after one that nobody asks for now are played all the same."""
     record(tmp_path, ["one", "two"], "a")
-    made = bench(tmp_path, is_recording=True)
+    made = fixture_in(tmp_path, is_recording=True)
     made.cassette(NAME)
     model = made.model(client=ScriptedClient(backwards(4)))
     with made.turn("other"):
         asyncio.run(completed(model))
     made.close()
-    playing = bench(tmp_path)
+    playing = fixture_in(tmp_path)
     playing.cassette(NAME)
     model = playing.model()
     with playing.turn("other"):
@@ -298,20 +294,20 @@ def test_a_program_that_asks_less_does_not_wait_for_ever(tmp_path: Path) -> None
 def test_a_missing_cassette_names_the_option(tmp_path: Path) -> None:
     """The error is a command that can be run."""
     with pytest.raises(ConfigError, match=r"pytest test_agent\.py::test_it --callwise-record"):
-        bench(tmp_path).cassette(NAME)
+        fixture_in(tmp_path).cassette(NAME)
 
 
 def test_a_call_that_is_not_recorded_fails(tmp_path: Path) -> None:
     """Another question is a miss that says what differs, and how to record it."""
     record(tmp_path, ["one"], "a")
     with pytest.raises(CassetteMiss, match=r"(?s)node think.*asked: +'b'.*--callwise-record"):
-        run(bench(tmp_path), ("b",))
+        run(fixture_in(tmp_path), ("b",))
 
 
 def test_a_miss_that_the_program_catches_fails_the_test(tmp_path: Path) -> None:
     """An agent that answers every error with a sentence does not pass for a replay."""
     record(tmp_path, ["one"], "a")
-    made = bench(tmp_path)
+    made = fixture_in(tmp_path)
     made.cassette(NAME)
     with pytest.raises(CassetteMiss):
         made.model().invoke("other")
@@ -324,14 +320,14 @@ def test_recording_goes_on_where_it_stopped(tmp_path: Path) -> None:
     """What is recorded is played, and only what is missing is asked."""
     record(tmp_path, ["one"], "a")
     script = ScriptedClient(["two"])
-    assert run(bench(tmp_path, is_recording=True), ("a", "b"), client=script) == ["one", "two"]
+    assert run(fixture_in(tmp_path, is_recording=True), ("a", "b"), client=script) == ["one", "two"]
     assert script.sent_requests == 1
-    assert run(bench(tmp_path), ("a", "b")) == ["one", "two"]
+    assert run(fixture_in(tmp_path), ("a", "b")) == ["one", "two"]
 
 
 def test_a_call_that_broke_off_with_its_test_is_not_recorded(tmp_path: Path) -> None:
     """It would be played, and the test would fail for ever."""
-    made = bench(tmp_path, is_recording=True)
+    made = fixture_in(tmp_path, is_recording=True)
     made.cassette(NAME)
     model = made.model(client=ScriptedClient([RateLimited("slow", retry_after_seconds=900.0)]))
     with pytest.raises(RateLimited):
@@ -348,8 +344,8 @@ def test_a_client_may_be_made_when_it_is_needed(tmp_path: Path) -> None:
         made.append(FakeListChatModel(responses=["one"]))
         return made[-1]
 
-    assert run(bench(tmp_path, is_recording=True), ("a",), client=chat) == ["one"]
-    assert run(bench(tmp_path), ("a",), client=chat) == ["one"]
+    assert run(fixture_in(tmp_path, is_recording=True), ("a",), client=chat) == ["one"]
+    assert run(fixture_in(tmp_path), ("a",), client=chat) == ["one"]
     assert len(made) == 1
 
 
@@ -357,7 +353,7 @@ def test_a_prompt_that_changed_is_named(tmp_path: Path) -> None:
     """Digests of system messages and tools are part of the baseline, by node."""
 
     def baseline(prompt: str, *, has_tools: bool = False) -> Any:
-        made = bench(tmp_path)
+        made = fixture_in(tmp_path)
         model = made.model(client=ScriptedClient(lambda call: "yes"))
         tool = {"type": "function", "function": {"name": "look", "parameters": {}}}
         asking: Any = model.bind_tools([tool]) if has_tools else model
@@ -365,7 +361,7 @@ def test_a_prompt_that_changed_is_named(tmp_path: Path) -> None:
         with made.turn("talk"):
             asyncio.run(graph.ainvoke({"messages": [("system", prompt), ("user", "hi")]}))
         made.close()
-        return made._log.baseline(None, "x")
+        return made._baseline(None, "x")
 
     first, second = baseline("Be short."), baseline("Be very short.")
     assert list(first.prompts) == ["think"]
@@ -377,11 +373,11 @@ def test_a_prompt_that_changed_is_named(tmp_path: Path) -> None:
 def test_it_is_named_before_the_first_model(tmp_path: Path) -> None:
     """A model that was made before has a client of its own; two cassettes are one too many."""
     record(tmp_path, ["one"], "a")
-    made = bench(tmp_path)
+    made = fixture_in(tmp_path)
     made.model()
     with pytest.raises(ConfigError, match="a model was made before its cassette was named"):
         made.cassette(NAME)
-    made = bench(tmp_path)
+    made = fixture_in(tmp_path)
     made.cassette(NAME)
     with pytest.raises(ConfigError, match="name one cassette"):
         made.cassette(NAME)
@@ -409,11 +405,11 @@ def test_a_server_is_recorded_and_then_not_asked(
     """Over real HTTP: what the environment names is asked once; the replay sends nothing."""
     monkeypatch.setenv("CALLWISE_BASE_URL", server.base_url)
     monkeypatch.setenv("CALLWISE_MODEL", "simulated")
-    recorded = run(bench(tmp_path, is_recording=True), ("a", "b"))
+    recorded = run(fixture_in(tmp_path, is_recording=True), ("a", "b"))
     assert len(server.log) == 2
     monkeypatch.delenv("CALLWISE_BASE_URL")
     monkeypatch.delenv("CALLWISE_MODEL")
-    played = bench(tmp_path)
+    played = fixture_in(tmp_path)
     assert run(played, ("a", "b")) == recorded
     assert len(server.log) == 2
     assert [row.requests for row in played._llm.rows] == [1, 1]
@@ -423,17 +419,17 @@ def test_a_real_client_is_not_asked_in_a_replay(tmp_path: Path) -> None:
     """A client that sends is accepted where nothing can be sent."""
     record(tmp_path, ["one"], "a")
     client = OpenAIClient("https://api.example.com/v1", api_key="secret")
-    assert run(bench(tmp_path), ("a",), client=client) == ["one"]
+    assert run(fixture_in(tmp_path), ("a",), client=client) == ["one"]
 
 
-async def test_an_asker_is_recorded_too(tmp_path: Path) -> None:
+async def test_an_llm_is_recorded_too(tmp_path: Path) -> None:
     """A program that asks the budgeter itself plays from the same file."""
     call = Call(Role.FAST, Purpose.DETECT, (Message("user", "hello"),))
     for is_recording in (True, False):
-        made = bench(tmp_path, is_recording=is_recording)
+        made = fixture_in(tmp_path, is_recording=is_recording)
         made.cassette(NAME)
-        asker = made.asker("fast", client=ScriptedClient(["one"]))
-        assert (await asker.ask(call)).text == "one"
+        llm = made.llm("fast", client=ScriptedClient(["one"]))
+        assert (await llm.ask(call)).text == "one"
         made.close()
     line = json.loads((tmp_path / NAME).read_text(encoding="utf-8").splitlines()[1])
     assert (line["role"], line["scope"]) == ("fast", "run/conv:test_it/turn:0")

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Iterator
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from callwise.shipped import configs_folder
 from callwise.simulator import SimulatedSettings
 from callwise.simulator.server import SimServer
 from callwise.testing.fixture import CallwiseFixture
-from callwise.testing.plugin_options import FixtureLocation, PluginChoices
+from callwise.testing.plugin_options import FixtureSetup
 
 pytest_plugins = ("pytester",)
 
@@ -59,10 +58,6 @@ APP = """
     app = App()
 """
 
-LIVE = PluginChoices(
-    is_updating=False, is_live=True, quarantine=None, baselines=None, root=Path.cwd()
-)
-
 TEST = """
 def test_talk(callwise):
     run = callwise.replay("talk.jsonl", app="far_away:app", overrides=["calls=2"])
@@ -81,9 +76,11 @@ def far(project: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     return project
 
 
-def place_in(folder: Path) -> FixtureLocation:
-    """Return where a test of no importance stands."""
-    return FixtureLocation("t", "t", folder / "test_x.py", folder, date(2026, 1, 1))
+def live_fixture_in(folder: Path) -> CallwiseFixture:
+    """Return the fixture of a live run whose files are in a folder."""
+    return CallwiseFixture(
+        FixtureSetup("t", "t", folder / "test_x.py", folder, root=folder, is_live=True)
+    )
 
 
 def talk(project: Any, *, conversations: int) -> None:
@@ -132,12 +129,12 @@ def test_too_few_conversations_are_an_error(far: Any) -> None:
 
 def test_a_cassette_is_played_on_a_live_run_too(tmp_path: Path) -> None:
     """A recording that is named is never replaced by buying its calls again."""
-    bench = CallwiseFixture(place_in(tmp_path), LIVE)
+    fixture = live_fixture_in(tmp_path)
     talk = configs_folder() / "conversations" / "en_moving_city.jsonl"
-    bought = bench.replay(talk, preset="instant", max_turns=1)
+    bought = fixture.replay(talk, preset="instant", max_turns=1)
     cassette = bought.folder / "cassette.jsonl"
-    played = bench.replay(talk, preset="instant", max_turns=1, cassette=cassette)
-    bench.close()
+    played = fixture.replay(talk, preset="instant", max_turns=1, cassette=cassette)
+    fixture.close()
     assert {row.outcome for row in played.rows} == {"replayed"}
     assert not played.is_live
 
@@ -172,40 +169,40 @@ def server() -> Iterator[SimServer]:
 
 
 @pytest.fixture
-def live_bench(tmp_path: Path) -> Iterator[CallwiseFixture]:
-    """Return a bench of a live run."""
-    bench = CallwiseFixture(place_in(tmp_path), LIVE)
-    yield bench
-    bench.close()
+def live_fixture(tmp_path: Path) -> Iterator[CallwiseFixture]:
+    """Return a fixture of a live run."""
+    fixture = live_fixture_in(tmp_path)
+    yield fixture
+    fixture.close()
 
 
 def test_a_real_endpoint_answers_synchronously(
-    server: SimServer, live_bench: CallwiseFixture
+    server: SimServer, live_fixture: CallwiseFixture
 ) -> None:
     """Each call of a live run is one request at the server, and its connection is closed."""
-    model = live_bench.model(client=OpenAIClient(server.base_url), model="simulated")
-    with live_bench.turn("talk", 0):
+    model = live_fixture.model(client=OpenAIClient(server.base_url), model="simulated")
+    with live_fixture.turn("talk", 0):
         assert model.invoke("hello").text
         assert asyncio.run(model.ainvoke("again")).text
-    assert live_bench.calls.total == 2
+    assert live_fixture.calls.total == 2
     assert len(server.log.as_dicts()) == 2
 
 
 async def test_a_real_endpoint_answers_in_a_loop(
-    server: SimServer, live_bench: CallwiseFixture
+    server: SimServer, live_fixture: CallwiseFixture
 ) -> None:
-    """The same in an asynchronous test, whose loop is gone when the bench is closed."""
-    model = live_bench.model(client=OpenAIClient(server.base_url), model="simulated")
-    with live_bench.turn("talk", 0):
+    """The same in an asynchronous test, whose loop is gone when the fixture is closed."""
+    model = live_fixture.model(client=OpenAIClient(server.base_url), model="simulated")
+    with live_fixture.turn("talk", 0):
         assert (await model.ainvoke("hello")).text
     assert len(server.log.as_dicts()) == 1
 
 
 def test_the_environment_names_the_endpoint(
-    server: SimServer, live_bench: CallwiseFixture, monkeypatch: pytest.MonkeyPatch
+    server: SimServer, live_fixture: CallwiseFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A model without a client asks what CALLWISE_BASE_URL names, on a live run only."""
     monkeypatch.setenv("CALLWISE_BASE_URL", server.base_url)
     monkeypatch.setenv("CALLWISE_MODEL", "simulated")
-    assert live_bench.model().invoke("hello").text
+    assert live_fixture.model().invoke("hello").text
     assert len(server.log.as_dicts()) == 1

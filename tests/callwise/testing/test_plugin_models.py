@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
@@ -16,7 +15,7 @@ from callwise.calls.errors import ConfigError
 from callwise.calls.openai_http import OpenAIClient
 from callwise.testing.fakes import ScriptedClient
 from callwise.testing.fixture import CallwiseFixture
-from callwise.testing.plugin_options import FixtureLocation, PluginChoices
+from callwise.testing.plugin_options import FixtureSetup
 
 
 def yes(call: Call) -> str:
@@ -134,7 +133,7 @@ def test_prices_come_with_an_endpoint(callwise: CallwiseFixture) -> None:
     """An endpoint brings its own prices, so that cost can be gated; a client has none."""
     endpoint = Endpoint("shop", "large", ScriptedClient(yes), Prices(1.0, 2.0))
     callwise.model(client=endpoint).invoke("hello")
-    (turn,) = callwise._log.baseline(None, "shop").turns
+    (turn,) = callwise._baseline(None, "shop").turns
     assert turn.usd == pytest.approx((10 * 1.0 + 5 * 2.0) / 1e6)
 
 
@@ -196,34 +195,27 @@ def test_a_provider_of_langchain_is_refused(callwise: CallwiseFixture) -> None:
 
 def test_on_a_live_run_it_may_answer(tmp_path: Path) -> None:
     """With --callwise-live the same client is taken; nothing is sent by that alone."""
-    choices = PluginChoices(
-        is_updating=False, is_live=True, quarantine=None, baselines=None, root=tmp_path
-    )
-    place = FixtureLocation("t", "t", tmp_path / "test_x.py", tmp_path, date(2026, 1, 1))
-    bench = CallwiseFixture(place, choices)
-    bench.model(client=OpenAIClient("https://api.example.com/v1", api_key="secret"))
-    bench.close()
-    bench.close()
+    setup = FixtureSetup("t", "t", tmp_path / "test_x.py", tmp_path, root=tmp_path, is_live=True)
+    fixture = CallwiseFixture(setup)
+    fixture.model(client=OpenAIClient("https://api.example.com/v1", api_key="secret"))
+    fixture.close()
+    fixture.close()
 
 
 def test_clients_are_closed_after_the_test(tmp_path: Path) -> None:
-    """The bench owns what it was given, as a budgeter does."""
-    choices = PluginChoices(
-        is_updating=False, is_live=False, quarantine=None, baselines=None, root=tmp_path
-    )
-    place = FixtureLocation("t", "t", tmp_path / "test_x.py", tmp_path, date(2026, 1, 1))
-    bench = CallwiseFixture(place, choices)
+    """The fixture owns what it was given, as a budgeter does."""
+    fixture = CallwiseFixture(FixtureSetup("t", "t", tmp_path / "test_x.py", tmp_path, tmp_path))
     client = ScriptedClient(yes)
-    bench.model(client=client).invoke("hello")
-    bench.close()
+    fixture.model(client=client).invoke("hello")
+    fixture.close()
     assert client.is_closed
 
 
-def test_an_asker_serves_programs_of_the_engines_own(callwise: CallwiseFixture) -> None:
+def test_an_llm_serves_programs_of_the_engines_own(callwise: CallwiseFixture) -> None:
     """A program that asks a budgeter is counted in the same turn, rounds of calls too."""
-    asker = callwise.asker("fast", client=ScriptedClient(yes))
+    llm = callwise.llm("fast", client=ScriptedClient(yes))
     call = Call(Role.FAST, Purpose.DETECT, (Message("user", "hello"),))
     with callwise.turn("talk", 0, limits=Limits(max_calls=4)):
-        asyncio.run(asker.ask_all([call, call.resample(1)]))
-        assert asker.advisory().calls_left == 2
+        asyncio.run(llm.ask_all([call, call.resample(1)]))
+        assert llm.advisory().calls_left == 2
     assert callwise.calls.by_purpose == {"detect": 2}

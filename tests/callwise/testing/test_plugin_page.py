@@ -35,7 +35,7 @@ def project_of_page(project: Any) -> Any:
 
 
 @pytest.mark.slow
-def test_the_tests_of_the_page_say_what_it_says(project_of_page: Any) -> None:
+def test_the_tests_of_the_page_print_what_it_shows(project_of_page: Any) -> None:
     """Written, kept, and red with the page's own words after a knob was raised."""
     written, failed, _ = blocks("text")
     result = project_of_page.run("--callwise-update", "--callwise-record")
@@ -68,10 +68,14 @@ def test_its_links_lead_somewhere() -> None:
         assert not section or section in headings, target
 
 
-def test_every_option_stands_on_the_page() -> None:
+def test_every_option_is_on_the_page() -> None:
     """The table names the options and ini entries that the plugin has, and no others."""
     source = (PAGE.parents[1] / "callwise/testing/plugin_options.py").read_text(encoding="utf-8")
-    known = set(re.findall(r'\.(?:addoption|addini)\(\s*"([^"]+)"', source))
+    known = set(
+        re.findall(
+            r'(?:addini\(\s*|^    |addoption\(\s*)"(-*callwise[-_][^"]+)"', source, re.MULTILINE
+        )
+    )
     table = TEXT.partition("## Options")[2].partition("\n## ")[0]
     assert set(re.findall(r"--callwise-[a-z-]+|callwise_[a-z]+", table)) == known
     assert len(known) == 7

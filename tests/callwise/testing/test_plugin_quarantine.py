@@ -34,7 +34,7 @@ def risen(project: Any, small_talk: str) -> Any:
     return project
 
 
-def test_a_known_case_is_held_and_shown(risen: Any) -> None:
+def test_a_known_case_passes_and_is_shown(risen: Any) -> None:
     """The test passes, and the summary names the case, its owner and its end."""
     (risen.path / "flaky.yaml").write_text(CASE.format(until="9999-12-31"), encoding="utf-8")
     risen.run().assert_outcomes(failed=1)
@@ -45,7 +45,7 @@ def test_a_known_case_is_held_and_shown(risen: Any) -> None:
     )
 
 
-def test_the_ini_entry_says_the_same(risen: Any) -> None:
+def test_the_ini_entry_does_the_same(risen: Any) -> None:
     """The file may stand in the ini file; the option goes before it."""
     (risen.path / "flaky.yaml").write_text(CASE.format(until="9999-12-31"), encoding="utf-8")
     (risen.path / "empty.yaml").write_text("", encoding="utf-8")

@@ -12,7 +12,7 @@ from callwise.testing.fixture import CallwiseFixture
 TALK = configs_folder() / "conversations" / "en_moving_city.jsonl"
 
 
-def test_a_run_says_what_it_asked(callwise: CallwiseFixture) -> None:
+def test_a_run_has_its_calls(callwise: CallwiseFixture) -> None:
     """The classic preset asks 16 a turn; the run is simulated, and stands in a folder."""
     shut = ["search.early_exit.enabled=false"]
     run = callwise.replay(TALK, preset="classic", overrides=shut, max_turns=2)
@@ -79,7 +79,7 @@ def test_overrides_are_knobs(callwise: CallwiseFixture) -> None:
     assert run.calls.total < 16
 
 
-def test_a_file_is_looked_for_beside_the_test_first(callwise: CallwiseFixture) -> None:
+def test_a_file_is_searched_next_to_the_test_first(callwise: CallwiseFixture) -> None:
     """What stands nowhere is an error that names both places."""
     with pytest.raises(
         ConfigError, match=r"no missing\.jsonl; looked for .*testing/missing\.jsonl"
@@ -103,7 +103,7 @@ def test_a_limit_of_no_turns_is_refused(callwise: CallwiseFixture) -> None:
 
 
 @pytest.mark.max_calls(turn=16, judge=6, lats_search=11, plan=1)
-def test_the_mark_holds_runs_too(callwise: CallwiseFixture, tmp_path: Path) -> None:
+def test_the_mark_checks_runs_too(callwise: CallwiseFixture, tmp_path: Path) -> None:
     """Two runs of one conversation are two runs, and each is within the limits."""
     for _ in range(2):
         run = callwise.replay(TALK, max_turns=1)

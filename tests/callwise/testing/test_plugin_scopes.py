@@ -42,7 +42,7 @@ def test_a_wider_fixture_is_shared_by_its_tests(project: Any, small_talk: str, s
         [
             "*::test_calls: 3 calls in 1 turn (simulated)",
             "*::test_own: 1 call in 1 turn (simulated)",
-            "baseline written: baselines/shared.json (new: 3 calls in 1 turn)",
+            "baseline made: baselines/shared.json, 3.0 calls per turn over 1 turn (simulated)",
         ]
     )
     assert project.baselines() == ["shared.json"]

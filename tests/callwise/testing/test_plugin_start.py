@@ -28,7 +28,7 @@ def test_loading_the_plugin_loads_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_no_room_imports_the_insides_of_pytest() -> None:
+def test_no_module_imports_the_insides_of_pytest() -> None:
     """Only the public API: what begins with an underscore changes between versions."""
     inside = re.compile(r"\b_pytest\b")
     found = [
@@ -91,7 +91,7 @@ def test_the_summary_lists_calls_by_test(project: Any, small_talk: str) -> None:
     project.run("-q").stdout.no_fnmatch_line("*::test_one: 4 calls*")
 
 
-def test_an_asynchronous_test_is_held(project: Any) -> None:
+def test_an_asynchronous_test_is_checked(project: Any) -> None:
     """The mark and the baseline work where the test is a coroutine."""
     project.write(
         """

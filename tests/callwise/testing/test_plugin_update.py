@@ -26,7 +26,7 @@ def asked(project: Any, name: str = "talk") -> list[dict[str, int]]:
     return [turn["asked"] for turn in json.loads(text)["turns"]]
 
 
-def test_a_missing_baseline_fails_and_says_what_to_do(project: Any, small_talk: str) -> None:
+def test_a_missing_baseline_fails_and_names_the_option(project: Any, small_talk: str) -> None:
     """Without the option nothing is written, and the failure names calls and option."""
     project.write(small_talk, TWO_CALLS)
     result = project.run()
@@ -37,24 +37,32 @@ def test_a_missing_baseline_fails_and_says_what_to_do(project: Any, small_talk: 
     assert project.baselines() == []
 
 
-def test_update_writes_and_says_what_changed(project: Any, small_talk: str) -> None:
+def test_update_writes_and_lists_the_changes(project: Any, small_talk: str) -> None:
     """New, changed and unchanged baselines are told apart; afterwards the check passes."""
     project.write(small_talk, TWO_CALLS)
     result = project.run("--callwise-update")
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["baseline written: baselines/talk.json (new: 2 calls in 1 turn)"])
+    result.stdout.fnmatch_lines(
+        ["baseline made: baselines/talk.json, 2.0 calls per turn over 1 turn (simulated)"]
+    )
     assert asked(project) == [{"-/main/other": 2}]
     project.run().assert_outcomes(passed=1)
 
     project.write(small_talk, TWO_CALLS.replace("2)", "3)"))
     result = project.run("--callwise-update")
     result.stdout.fnmatch_lines(
-        ["baseline written: baselines/talk.json (2 -> 3 calls: other 2 -> 3 (+50 %), turn 0*"]
+        [
+            "baseline updated: baselines/talk.json, 3.0 calls per turn over 1 turn *, 2.0 before",
+            "  other 2 -> 3 (+50 %) in 1 turn",
+        ]
     )
     project.write(small_talk, TWO_CALLS)
     result = project.run("--callwise-update")
     result.stdout.fnmatch_lines(
-        ["baseline written: baselines/talk.json (3 -> 2 calls: other 3 -> 2 (-33 %), turn 0*"]
+        [
+            "baseline updated: baselines/talk.json, 2.0 calls per turn over 1 turn *, 3.0 before",
+            "  other 3 -> 2 (-33 %) in 1 turn",
+        ]
     )
     before = (project.path / "baselines" / "talk.json").stat().st_mtime_ns
     result = project.run("--callwise-update")
@@ -78,7 +86,7 @@ def test_one_call_more_fails_and_names_it(project: Any, small_talk: str) -> None
     assert asked(project) == [{"-/main/other": 2}]
 
 
-def test_one_call_less_passes_and_is_told(project: Any, small_talk: str) -> None:
+def test_one_call_less_passes_and_is_shown(project: Any, small_talk: str) -> None:
     """A gain fails nothing; the summary says how to keep it, in pytest's own words."""
     project.write(small_talk, TWO_CALLS)
     project.run("--callwise-update")
@@ -137,7 +145,7 @@ def test_a_breach_or_a_broken_teardown_writes_nothing(project: Any, small_talk: 
     assert project.baselines() == []
 
 
-def test_all_baselines_may_stand_in_one_folder(project: Any, small_talk: str) -> None:
+def test_all_baselines_may_be_in_one_folder(project: Any, small_talk: str) -> None:
     """The ini entry is taken from the root folder, wherever the test stands."""
     project.configure("callwise_baselines = held/calls")
     project.write(small_talk, TWO_CALLS)
@@ -174,7 +182,7 @@ def test_a_name_may_be_of_any_script(project: Any, small_talk: str, name: str) -
     project.run().assert_outcomes(passed=1)
 
 
-def test_a_program_that_asks_in_fewer_turns_is_told_so(project: Any, small_talk: str) -> None:
+def test_a_program_that_asks_in_fewer_turns_is_refused(project: Any, small_talk: str) -> None:
     """It is no run of `callwise replay` that could be finished."""
     project.write(small_talk, TWO_CALLS)
     project.run("--callwise-update")
@@ -242,7 +250,7 @@ def test_a_file_that_is_no_baseline_is_kept(project: Any, small_talk: str) -> No
     assert path.read_text(encoding="utf-8") == '{"mine": 1}'
 
 
-def test_a_torn_baseline_fails_and_is_made_anew(project: Any, small_talk: str) -> None:
+def test_a_torn_baseline_fails_and_is_made_again(project: Any, small_talk: str) -> None:
     """Half a file is a failure with the way out; with the option it is written whole."""
     project.write(small_talk, TWO_CALLS)
     project.run("--callwise-update")
@@ -252,7 +260,9 @@ def test_a_torn_baseline_fails_and_is_made_anew(project: Any, small_talk: str) -
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["callwise.check('talk'): *cut off*--callwise-update*"])
     result = project.run("--callwise-update")
-    result.stdout.fnmatch_lines(["baseline written: *could not be read, made again: 2 calls*"])
+    result.stdout.fnmatch_lines(
+        ["baseline updated: *2.0 calls per turn*", "  the file before *cut off*--callwise-update"]
+    )
     assert asked(project) == [{"-/main/other": 2}]
 
 

@@ -28,7 +28,7 @@ def test_workers_report_to_one_summary(project: Any, small_talk: str) -> None:
     )
     printed = result.stdout.str()
     assert printed.count("callwise: calls asked") == 1
-    assert printed.count("baseline written: ") == 4
+    assert printed.count("baseline made: ") == 4
     assert "::test_talk[3]: 3 calls in 1 turn (simulated)" in printed
     assert project.baselines() == [f"talk-{count}.json" for count in (1, 2, 3, 4)]
     for count in (1, 2, 3, 4):

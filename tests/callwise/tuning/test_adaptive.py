@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from callwise.calls.errors import ConfigError
-from callwise.testing.fake_evaluator import ScriptedEvaluator
 from callwise.tuning.adaptive import StudyOutcome, run_study
 from callwise.tuning.setting import Setting
 from callwise.tuning.sweep_record import STORE, load_sweep
 from callwise.tuning.sweep_spec import SweepSpec
 from callwise.tuning.sweep_store import SweepStore
 from callwise.tuning.sweep_workers import SweepProgress
+from tests.callwise.tuning.scripted_evaluator import ScriptedEvaluator
 
 SPACE = {
     "knobs": {"search.policy": ["listwise", "auto"]},
@@ -54,7 +54,7 @@ def _content(path: Path) -> tuple[object, ...]:
     return record.settings, tuple(record.rows), tuple(record.replies())
 
 
-@pytest.mark.parametrize("sampler", ["nsga2", "tpe"])
+@pytest.mark.parametrize("sampler", ["tpe", pytest.param("nsga2", marks=pytest.mark.slow)])
 def test_the_same_seed_tries_the_same_settings_however_many_work(
     tmp_path: Path, sampler: str
 ) -> None:

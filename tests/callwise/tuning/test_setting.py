@@ -12,7 +12,6 @@ from joblib import hash as content_hash
 
 from callwise.calls.errors import ConfigError
 from callwise.knobs import apply_overrides
-from callwise.testing.fake_evaluator import ScriptedEvaluator
 from callwise.tuning.row import row_figures
 from callwise.tuning.setting import (
     Evaluator,
@@ -23,6 +22,7 @@ from callwise.tuning.setting import (
     value_text,
 )
 from callwise.tuning.sweep_workers import _evaluate
+from tests.callwise.tuning.scripted_evaluator import ScriptedEvaluator
 
 VALUES = st.recursive(
     st.none()

@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 
 from callwise.calls.errors import ConfigError, FormatError
 from callwise.recordings.run_folder import DiskFull
-from callwise.testing.fake_evaluator import ScriptedEvaluator
 from callwise.tuning.judge.scores import Score, read_scores, write_scores
 from callwise.tuning.row import FIELDS, TurnRow
 from callwise.tuning.setting import Setting, SettingResult, make_setting
 from callwise.tuning.sweep_record import STORE, ReplyText, load_sweep
 from callwise.tuning.sweep_store import SweepScores, SweepStore
 from callwise.tuning.sweep_workers import run_sweep
+from tests.callwise.tuning.scripted_evaluator import ScriptedEvaluator
 
 SETTINGS = tuple(make_setting("balanced", {}, {"search.max_calls": calls}) for calls in (3, 6))
 NAMES = tuple(setting.name for setting in SETTINGS)
@@ -66,7 +66,7 @@ def _change(path: Path, query: str, *values: object) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from callwise.testing.fake_evaluator import ScriptedEvaluator
+from tests.callwise.tuning.scripted_evaluator import ScriptedEvaluator
 from callwise.tuning.sweep_store import SweepStore
 from callwise.tuning.setting import make_setting
 

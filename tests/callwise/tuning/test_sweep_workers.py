@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from callwise.calls.errors import CallwiseError, ConfigError
-from callwise.testing.fake_evaluator import ScriptedEvaluator
 from callwise.tuning.setting import Setting, make_setting
 from callwise.tuning.sweep_record import load_sweep
 from callwise.tuning.sweep_store import SweepStore
 from callwise.tuning.sweep_workers import SweepProgress, WorkerDied, run_sweep
+from tests.callwise.tuning.scripted_evaluator import ScriptedEvaluator
 
 SETTINGS = tuple(make_setting("balanced", {}, {"search.max_calls": calls}) for calls in range(3, 9))
 NAMES = tuple(setting.name for setting in SETTINGS)
@@ -86,6 +86,7 @@ def test_ctrl_c_keeps_what_is_finished(tmp_path: Path) -> None:
     assert _run(tmp_path / "sweep", ScriptedEvaluator(), jobs=1) == whole
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_no_workers_left")
 def test_ctrl_c_ends_the_workers_without_a_warning(tmp_path: Path) -> None:
     """Unfinished tasks of the pool are given up quietly."""
@@ -99,6 +100,7 @@ def test_ctrl_c_ends_the_workers_without_a_warning(tmp_path: Path) -> None:
         assert len(folder.finished) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_no_workers_left")
 def test_a_killed_worker_is_a_clear_error_and_the_same_call_goes_on(tmp_path: Path) -> None:
     """Finished settings are kept; the error names their number and the remedy."""
@@ -115,7 +117,7 @@ def test_a_killed_worker_is_a_clear_error_and_the_same_call_goes_on(tmp_path: Pa
 
 
 @pytest.mark.usefixtures("_no_workers_left")
-@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_an_evaluator_that_raises_stops_the_sweep(tmp_path: Path, jobs: int) -> None:
     """The error names the setting, here and in a worker alike."""
     with (
@@ -123,7 +125,7 @@ def test_an_evaluator_that_raises_stops_the_sweep(tmp_path: Path, jobs: int) -> 
         pytest.raises(CallwiseError, match=r"max_calls=\d.*RuntimeError: no disk") as error,
     ):
         run_sweep(SETTINGS, ScriptedEvaluator(raising="no disk"), folder, jobs=jobs)
-    assert "fake_evaluator.py" in "".join(error.value.__notes__)
+    assert "scripted_evaluator.py" in "".join(error.value.__notes__)
 
 
 def test_no_jobs_are_refused(tmp_path: Path) -> None:

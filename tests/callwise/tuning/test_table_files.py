@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from callwise.calls.errors import ConfigError, FormatError
-from callwise.testing.fake_evaluator import ScriptedEvaluator
 from callwise.tuning.row import (
     FIELDS,
     Coverage,
@@ -30,6 +29,7 @@ from callwise.tuning.table_files import (
     write_csv,
     write_parquet,
 )
+from tests.callwise.tuning.scripted_evaluator import ScriptedEvaluator
 
 Write = Callable[[Path, Iterable[TurnRow]], None]
 Read = Callable[[Path], Iterator[TurnRow]]
@@ -64,7 +64,7 @@ ANY_ROW = st.builds(
 
 
 @FORMS
-@settings(deadline=None, derandomize=True, max_examples=60)
+@settings(derandomize=True)
 @given(rows=st.lists(ANY_ROW, max_size=3))
 def test_any_rows_come_back_exactly(
     tmp_path_factory: pytest.TempPathFactory, write: Write, read: Read, rows: list[TurnRow]

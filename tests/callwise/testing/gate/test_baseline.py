@@ -17,7 +17,7 @@ from tests.callwise.testing.gate.conftest import rows_of, toy, turns_of
 
 
 def test_a_baseline_is_read_as_it_was_written(tmp_path: Path) -> None:
-    """Writing and reading gives an equal baseline, and no file is left beside it."""
+    """Writing and reading gives an equal baseline, and no file is left next to it."""
     path = tmp_path / "new" / "toy.json"
     toy().write(path)
     assert Baseline.read(path) == toy()
@@ -206,7 +206,7 @@ def test_every_half_of_a_baseline_is_refused(
         Baseline.read(path)
 
 
-def test_no_baseline_says_how_to_make_it(tmp_path: Path) -> None:
+def test_a_missing_baseline_names_the_command(tmp_path: Path) -> None:
     """A missing file is answered with the option that makes it."""
     with pytest.raises(ConfigError, match="--update"):
         Baseline.read(tmp_path / "none.json")

@@ -36,7 +36,7 @@ def test_one_more_call_is_found_in_its_place() -> None:
     assert (found.before, found.now, found.share) == (4, 5, 0.25)
 
 
-def test_one_call_less_is_no_failure_and_is_said() -> None:
+def test_one_call_less_is_no_failure_and_is_shown() -> None:
     """A saving passes, as a gain."""
     drift = compare(toy(), toy({("one", 1): (0, 4)}))
     assert not drift.has_failed
@@ -115,7 +115,7 @@ def test_more_degradations_are_a_failure() -> None:
     assert not compare(poor, whole).has_failed
 
 
-def test_rounds_are_held_in_every_turn() -> None:
+def test_rounds_are_gated_in_every_turn() -> None:
     """Rounds to the reply and to the end, of the turn whose chain grew."""
     drift = compare(toy(), toy({("two", 0): (1, 3)}), Gates(rounds=0.0))
     found = {(each.figure, each.key, each.now) for each in drift.failures[1:]}
@@ -199,7 +199,7 @@ def test_a_digest_that_one_side_lacks_is_no_mismatch() -> None:
     assert not compare(toy(conversations=None), toy()).has_failed
 
 
-def test_calls_outside_of_turns_are_held_too() -> None:
+def test_calls_outside_of_turns_are_gated_too() -> None:
     """A call that belongs to no turn is asked all the same."""
     path = "watcher/main/other"
     drift = compare(toy(), toy().model_copy(update={"asked_outside": {path: 1}}))

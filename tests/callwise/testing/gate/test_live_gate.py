@@ -55,6 +55,7 @@ def _binomial_bounds(runs: int, rate: float) -> tuple[float, float]:
     return runs * rate - spread, runs * rate + spread
 
 
+@pytest.mark.slow
 def test_false_alarms_come_at_the_stated_rate() -> None:
     """Of runs without a change, 5 % alarm at 5 %: within the binomial interval, both sides."""
     low, high = _binomial_bounds(600, 0.05)
@@ -88,7 +89,7 @@ def _talks(counts: list[int]) -> Baseline:
     return toy({(f"s{place:02}", 0): (1, count) for place, count in enumerate(counts)})
 
 
-def test_the_result_says_rate_p_and_size() -> None:
+def test_the_result_has_rate_p_and_size() -> None:
     """Pairs, clusters, means, and where the calls rose."""
     found = compare_live(_talks([4] * 10), _talks([5] * 10))
     live = found.live
@@ -115,12 +116,14 @@ def test_a_fall_is_no_alarm() -> None:
 @pytest.mark.parametrize(
     ("alpha", "least"), [(0.5, 1), (0.25, 2), (0.05, 5), (0.01, 7), (2**-7, 7), (0.001, 10)]
 )
-def test_few_conversations_can_show_nothing_and_say_so(alpha: float, least: int) -> None:
+def test_too_few_conversations_to_show_a_rise_are_refused(alpha: float, least: int) -> None:
     """C conversations have no p below 2^-C; the least that are needed are named."""
-    found = compare_live(toy(), toy({("one", 0): (9, 9)}), alpha=alpha)
-    assert found.live is not None
-    assert found.live.least_conversations == least
-    assert found.live.can_show_rise == (least <= 2)
+    turns = [turn for turn in _talks([4] * least).turns if turn.conversation.startswith("s")]
+    enough, few = (toy().model_copy(update={"turns": tuple(turns[place:])}) for place in (0, 1))
+    assert not compare_live(enough, enough, alpha=alpha).has_failed
+    if few.turns:
+        with pytest.raises(ConfigError, match=f"run at least {least}, allow a larger rate"):
+            compare_live(few, few, alpha=alpha)
 
 
 @pytest.mark.parametrize("alpha", [0.0, -0.1, 0.51, float("nan")])

@@ -99,7 +99,7 @@ def test_nothing_to_compare_with_is_no_drift(gate: Gate, tmp_path: Path) -> None
     assert "--update" in printed
 
 
-def test_an_update_writes_what_stands_there(gate: Gate, tmp_path: Path) -> None:
+def test_an_update_writes_the_baselines(gate: Gate, tmp_path: Path) -> None:
     """The committed bytes come out again: the same run, the same file."""
     code, printed = gate("instant", "--update", "--baselines", str(tmp_path))
     assert code == 0
@@ -109,7 +109,7 @@ def test_an_update_writes_what_stands_there(gate: Gate, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_every_preset_holds(gate: Gate) -> None:
+def test_every_preset_passes(gate: Gate) -> None:
     """What CI runs, whole."""
     code, printed = gate()
     assert code == 0, printed

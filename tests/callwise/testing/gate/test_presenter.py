@@ -48,7 +48,7 @@ def test_equal_findings_are_one_line() -> None:
 
 
 def test_a_prompt_that_changed_is_named() -> None:
-    """Prompts that changed, came or went are causes; so are knobs beside them."""
+    """Prompts that changed, came or went are causes; so are knobs next to them."""
     now = toy({("one", 0): (2, 4)}, knobs=SIX, prompts={"plan": "1" * 16, "new": "2" * 16})
     (line,) = finding_lines(compare(toy(), now))
     assert line.endswith(
@@ -61,12 +61,12 @@ def test_many_causes_are_counted_and_listed_once() -> None:
     before, now = ({f"knob{n}": value for n in range(20)} for value in (1, 2))
     drift = compare(toy(knobs=before), toy({("one", 0): (2, 4)}, knobs=now))
     line, causes = finding_lines(drift)
-    assert line.endswith("since 20 knobs changed")
-    assert causes.startswith("knobs that changed: knob0 1 -> 2, knob1 1 -> 2")
+    assert line.endswith("since 20 knobs and prompts changed")
+    assert causes.startswith("changed: knob knob0 1 -> 2, knob knob1 1 -> 2")
     assert causes.endswith("and 8 more")
 
 
-def test_without_a_cause_it_says_what_is_left() -> None:
+def test_without_a_cause_it_names_what_is_left() -> None:
     """No knob and no prompt: the code or the answers. Unknown prompts are not unchanged ones."""
     more = {("one", 0): (2, 4)}
     assert finding_lines(compare(toy(), toy(more)))[-1] == (
@@ -84,7 +84,7 @@ def test_a_knob_that_is_not_recorded_has_its_default() -> None:
     assert finding_lines(drift)[0].endswith("since knob extra default -> null")
 
 
-def test_a_role_is_said_where_it_tells_two_apart() -> None:
+def test_a_role_is_shown_where_several_share_node_and_purpose() -> None:
     """One node asking one thing of two models: the line says of which."""
     rows = rows_of()
     moved = [{**row, "role": "fast"} if row["purpose"] == "expand" else row for row in rows]
@@ -92,7 +92,7 @@ def test_a_role_is_said_where_it_tells_two_apart() -> None:
     assert finding_lines(drift)[0].startswith("lats_search expand by fast 0 -> 4 (new), turn 0")
 
 
-def test_a_saving_is_said_in_the_verdict() -> None:
+def test_a_saving_is_in_the_verdict() -> None:
     """A drop passes, and the way to keep it is named."""
     drift = compare(toy(), toy({("one", 0): (0, 4)}))
     line = verdict(drift, "b.json")
@@ -103,7 +103,7 @@ def test_a_saving_is_said_in_the_verdict() -> None:
     ]
 
 
-def test_simulated_is_said() -> None:
+def test_a_simulated_run_is_labelled() -> None:
     """A simulated run's verdict says that it is one."""
     run = toy(row={"is_simulated": True})
     assert "(simulated)" in verdict(compare(run, run), "b.json")
@@ -123,7 +123,7 @@ def test_only_so_many_are_shown() -> None:
     assert lines[3] == "and 9 more like these, in 9 turns"
 
 
-def test_allowed_and_quarantined_rises_are_said() -> None:
+def test_allowed_and_quarantined_rises_are_shown() -> None:
     """What does not fail is shown, with why."""
     case = GateException(turn=0, reason="ties", owner="sam", until="2026-12-31")
     now = toy({("one", 0): (1, 9), ("one", 1): (1, 5)})
@@ -215,7 +215,7 @@ def test_hostile_text_stays_in_its_cell(text: str) -> None:
     _assert_is_harmless(comparison_markdown(compare_live(before, now, alpha=0.25), text))
 
 
-def test_the_table_says_what_the_lines_say() -> None:
+def test_the_table_has_what_the_lines_have() -> None:
     """Sums of the run, each finding with its place and change, and what changed."""
     knobs = {**KNOBS, "search": {"rollouts": 6, "rubrics": ["overall"]}}
     text = comparison_markdown(compare(toy(), toy({("one", 1): (1, 6)}, knobs=knobs)), "b.json")
@@ -226,7 +226,7 @@ def test_the_table_says_what_the_lines_say() -> None:
 
 
 def test_a_pass_is_short() -> None:
-    """Nothing to say but the sums; simulated is said."""
+    """Nothing to say but the sums; simulated is shown."""
     run = toy(row={"is_simulated": True})
     text = comparison_markdown(compare(run, run), "b.json")
     assert text.startswith("### Calls per turn: ok\n")
@@ -254,14 +254,14 @@ def test_a_live_run_has_its_test() -> None:
 
 
 def test_a_first_baseline_is_made(tmp_path: Path) -> None:
-    """A file that was not there is said to be made; the same again is unchanged."""
+    """A file that was not there is shown to be made; the same again is unchanged."""
     path = tmp_path / "b.json"
     assert renew(path, toy(), name="b").verdict == "made: b, 4.3 calls per turn over 3 turns"
     again = renew(path, toy(), name="b")
     assert (again.has_changed, again.verdict.split(":")[0]) == (False, "unchanged")
 
 
-def test_what_changes_is_said(tmp_path: Path) -> None:
+def test_changes_are_listed(tmp_path: Path) -> None:
     """Counts up and down, knobs and prompts."""
     path = tmp_path / "b.json"
     toy().write(path)
@@ -286,7 +286,7 @@ def test_other_figures_may_change_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("fields", "said"), [({"preset": "other"}, "preset"), ({"app": "x"}, "x")])
-def test_a_baseline_of_something_else_is_replaced_and_said(
+def test_a_baseline_of_something_else_is_replaced_and_reported(
     tmp_path: Path, fields: dict[str, str], said: str
 ) -> None:
     """Another preset or app is meant, since it was asked for; it does not pass in silence."""
@@ -296,8 +296,8 @@ def test_a_baseline_of_something_else_is_replaced_and_said(
     assert said in line
 
 
-def test_a_torn_baseline_is_made_anew(tmp_path: Path) -> None:
-    """One that cannot be read any more is replaced, and that is said; a stranger is not."""
+def test_a_torn_baseline_is_made_again(tmp_path: Path) -> None:
+    """One that cannot be read any more is replaced, and that is shown; a stranger is not."""
     path = tmp_path / "b.json"
     path.write_text(toy().text()[:-40])
     (line,) = renew(path, toy()).lines

@@ -30,7 +30,7 @@ def test_neither_paths_nor_replies_reach_a_baseline(write_run: RunWriter) -> Non
     assert "2026" not in text
 
 
-def test_a_torn_turn_is_left_out_and_said(write_run: RunWriter) -> None:
+def test_a_torn_turn_is_left_out_and_reported(write_run: RunWriter) -> None:
     """A killed run ends in half a line: its turn is not finished, and the run is torn."""
     folder = write_run()
     path = folder / "turns.jsonl"
@@ -86,7 +86,7 @@ def test_a_manifest_without_prompts_knows_none(write_run: RunWriter) -> None:
     assert baseline_of_run(write_run(prompts={})).prompts is None
 
 
-def test_a_turn_that_stands_twice_is_refused(write_run: RunWriter) -> None:
+def test_a_turn_that_is_there_twice_is_refused(write_run: RunWriter) -> None:
     """Two lines of one turn would count its calls twice."""
     turns = turns_of(rows_of())
     with pytest.raises(FormatError, match="is there twice"):
@@ -96,7 +96,7 @@ def test_a_turn_that_stands_twice_is_refused(write_run: RunWriter) -> None:
 @pytest.mark.parametrize(
     ("said", "is_simulated"), [([True] * 13, True), ([True, False] * 7, False)]
 )
-def test_a_simulated_server_says_so_in_the_ledger(
+def test_a_simulated_server_is_marked_in_the_ledger(
     write_run: RunWriter, said: list[bool], *, is_simulated: bool
 ) -> None:
     """The manifest knows of no server: the rows tell, and a mixed run is not simulated."""

@@ -18,7 +18,9 @@ from callwise.tuning.figures import (
 )
 
 
-@pytest.mark.parametrize("form", ["svg", "png", "pdf", "html"])
+@pytest.mark.parametrize(
+    "form", ["svg", "png", "pdf", pytest.param("html", marks=pytest.mark.slow)]
+)
 def test_equal_data_give_equal_bytes(row, form) -> None:
     """No date, no version, no random id."""
     found = tradeoff_of(

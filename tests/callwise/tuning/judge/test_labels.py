@@ -259,6 +259,7 @@ def _simulated_replies(count: int) -> list[ReplyItem]:
     return items
 
 
+@pytest.mark.slow
 async def test_a_simulated_referee_sees_quality_dimly(opened: Any) -> None:
     """Its marks are valid, vary, and go with the hidden quality; more passes see more."""
     items = _simulated_replies(400)

@@ -123,6 +123,7 @@ def test_what_a_verdict_needs_is_what_its_hardest_rival_needs():
         compare_with_best(panel(noise(2)), level=1.0)
 
 
+@pytest.mark.slow
 def test_all_gaps_are_valid_together_about_as_often_as_their_level():
     """Of 200 sweeps whose losses are skewed against us, 90 in 100 or more."""
     assert coverage(WORLDS["left-skewed"], "best", conversations=20, sweeps=200) >= 0.9

@@ -113,7 +113,7 @@ def test_alpha_is_spent_in_order_and_never_past_itself(first, second):
     assert spent_alpha(0.05, 0.5) == pytest.approx(0.05 * math.log(1 + (math.e - 1) / 2))
 
 
-@pytest.mark.parametrize("world", ["judged", "equal"])
+@pytest.mark.parametrize("world", ["judged", pytest.param("equal", marks=pytest.mark.slow)])
 def test_a_best_setting_is_dropped_no_more_often_than_alpha(world):
     """Of 100 races with three analyses, at alpha .1, in at most 17: three errors above 10."""
     rate = drop_rate(WORLDS[world], 2, alpha=0.1, races=100, counts=(10, 16, 24))
