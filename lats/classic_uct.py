@@ -94,7 +94,7 @@ class ClassicUct(SearchPolicy):
         return self._state.progress.phase is ClassicPhase.DONE
 
     def result(self) -> SearchResult:
-        """Return what was found so far."""
+        """Return the result so far."""
         progress = self._state.progress
         return SearchResult(
             policy="classic_uct",

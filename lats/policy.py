@@ -176,11 +176,11 @@ class SearchPolicy(ABC):
 
     @abstractmethod
     def result(self) -> SearchResult:
-        """Return what was found so far."""
+        """Return the result so far."""
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:
-        """Return the whole state as plain JSON, from which the search goes on elsewhere."""
+        """Return the whole state as plain JSON, from which the search can continue elsewhere."""
 
     @classmethod
     @abstractmethod
@@ -284,7 +284,7 @@ def closed_gates(verdict: Verdict | None, knobs: EarlyExitKnobs) -> tuple[str, .
 
 AnswerRound = Callable[[Sequence[Action]], Awaitable[Sequence[ActionAnswer]]]
 """The actions of one round -> one answer each, in their order. A failure is an answer too;
-what it raises ends the search."""
+an exception ends the search."""
 
 
 class RepeatedAction(RuntimeError):
@@ -297,7 +297,7 @@ async def drive(
     *,
     remaining: Callable[[], RemainingCalls] = RemainingCalls,
 ) -> SearchResult:
-    """Return what a search, new or restored, found when it asked for nothing more.
+    """Return the result of a search, new or restored, that is driven to its end.
 
     A search that asks again for an answered action would never end, so that is an error rather
     than another paid call.
@@ -308,7 +308,7 @@ async def drive(
         remaining: what the budget would still accept; asked before each round.
 
     Raises:
-        RepeatedAction: when the search would go on for ever.
+        RepeatedAction: when the search would never end.
         ValueError: when a round gets more or fewer answers than it has actions.
     """
     told: set[ActionId] = set()

@@ -222,7 +222,7 @@ def judge_round(
 
 
 def open_bracket(state: SearchState, nodes: Sequence[Candidate]) -> None:
-    """Begin a knock-out among candidates, seeded by what is known of them."""
+    """Begin a knock-out among candidates, seeded by their order."""
     state.progress.bracket = [node.node_id for node in nodes]
 
 

@@ -107,7 +107,7 @@ class PosteriorSearch(SearchPolicy):
         progress.spent_calls += (calls - 1) * is_new
 
     def result(self) -> SearchResult:
-        """Return what was found so far: the best posterior mean, and how sure that is."""
+        """Return the result so far: the best posterior mean, with its confidence."""
         state, progress = self._state, self._state.progress
         order = ranked(state, answers(state), tie_break=self._tie_break)
         best = order[0] if order else None
@@ -133,7 +133,7 @@ class PosteriorSearch(SearchPolicy):
         )
 
     def _left(self, remaining: RemainingCalls) -> CallsLeft:
-        """Return what may still be spent, by the knobs' cap and the driver's remaining calls."""
+        """Return the calls left by the knobs' cap and by the driver's budget."""
         state = self._state
         calls = max(state.cap - state.progress.spent_calls, 0)
         if remaining is UNLIMITED and not state.progress.is_refused:

@@ -156,7 +156,7 @@ class SearchKnobs(ClassicKnobs):
     """Candidates that one call asks for when it improves on leaders, or takes the next step."""
 
     refine: bool = True
-    """Whether leaders are improved on at all. Where not, what is left goes to judging."""
+    """Whether leaders are improved on at all. Where not, the remaining calls go to judging."""
 
     leaders: int = Field(default=2, ge=1, le=8)
     """Leading candidates that are improved on, and carried into judge calls as anchors."""

@@ -21,7 +21,7 @@ from lats.strategies import listwise, posterior_uct
 __all__ = ["AUTO_MIN_GAIN", "next_round", "tuned_knobs"]
 
 AUTO_MIN_GAIN = 0.002
-"""Gain below which `auto` stops where it stops by gain, in score a call."""
+"""Gain below which `auto` stops where it stops by gain, in score per call."""
 
 MIN_REPEATS = 4
 """Repeated scores after which a judge's reliability counts as measured."""

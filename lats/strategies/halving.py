@@ -5,7 +5,7 @@ and so on, until no more are left than there are leaders: about half of the call
 left grows a tree below the survivors.
 
 Source: sequential halving (Karnin, Koren and Somekh 2013). We depart from it in its unit:
-a judge call reads all that are still in, so a stage costs a call, not a call each.
+a judge call reads all that are left, so a stage costs one call, not one per candidate.
 """
 
 from lats.actions import Action

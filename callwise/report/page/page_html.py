@@ -374,7 +374,7 @@ def _check_place(file: Path) -> None:
 
 
 def write_page(folder: Path, file: Path, *, against: Path | None = None) -> WrittenPage:
-    """Write the page of a run and return what was written.
+    """Write the page of a run.
 
     Args:
         folder: the run's folder.
