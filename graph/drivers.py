@@ -12,6 +12,7 @@ wound down to such calls, both are so in every turn: the graph is compiled once.
 """
 
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -74,7 +75,9 @@ def predecessors(*, overlap: bool, fuse: FuseKnobs | None = None) -> dict[str, t
     if retrieves_first:
         nodes.remove("memory_retriever")
         nodes.insert(nodes.index("detection"), "memory_retriever")
-    waits = {nodes[0]: (), **dict(zip(nodes[1:], ((name,) for name in nodes), strict=False))}
+    waits: dict[str, tuple[str, ...]] = {nodes[0]: ()}
+    for before, node in pairwise(nodes):
+        waits[node] = (before,)
     if overlap:
         waits |= _OVERLAPPED
         if retrieves_first:
@@ -105,9 +108,6 @@ async def run_step(
 
 async def run_directly(given: Mapping[str, Any], context: TurnContext) -> TurnState:
     """Return the state at the end of a turn whose scope is open, run by a plain loop.
-
-    Args:
-        context: its knobs decide which nodes wait for which, and so the rounds.
 
     Raises:
         LookupError: when the turn's scope is not open.

@@ -15,7 +15,7 @@ else, so a replay decides as the run did. Time, tokens and money do not count he
 held back by leases (`graph.reply_leases`).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -28,7 +28,6 @@ from nodes.records import FrozenRecord
 __all__ = [
     "MIN_FUSED_SEARCH_CALLS",
     "MIN_SEARCH_CALLS",
-    "THINKING_CALLS",
     "Fusion",
     "Reduction",
     "calls_at_start",
@@ -45,9 +44,6 @@ saves buy more in the search than thinking apart does before it."""
 
 MIN_FUSED_SEARCH_CALLS = 2
 """Calls of the least useful search: candidates, and one judge call."""
-
-THINKING_CALLS = 3
-"""Detection, inner monologue and reasoner, asked apart."""
 
 GivenUp = Literal[
     "fewer_judge_calls",
@@ -90,8 +86,8 @@ class Fusion(FrozenRecord):
 
     @property
     def thinking_calls(self) -> int:
-        """The calls before the search; a reply among them is not counted extra."""
-        return 1 if self.thinking else THINKING_CALLS
+        """The calls before the search, three apart; a reply among them is not counted extra."""
+        return 1 if self.thinking else 3
 
     @property
     def bookkeeping_calls(self) -> int:
@@ -169,21 +165,19 @@ def steps_down(
         search: its search's record; of one that planned fewer calls than its knobs
             allow, `wound_down` has both.
     """
-    smaller = search.get("wound_down")
-    if not smaller:
+    wound_down = search.get("wound_down")
+    if not wound_down:
         return fusing.wound_down
-    return (*_given_up(knobs, smaller["planned"], smaller["knobs"]), *fusing.wound_down)
-
-
-def _given_up(knobs: SearchKnobs, planned: int, cap: int) -> Iterator[Reduction]:
-    """Yield the reductions of a search that plans for fewer calls, by its own plan."""
+    planned, cap = wound_down["planned"], wound_down["knobs"]
     whole = plan_search(knobs).calls_by_kind()
     smaller = plan_search(knobs.model_copy(update={"max_calls": planned})).calls_by_kind()
+    rows = []
     for kind, what in _SHRINKS.items():
         kept, wanted = smaller.get(kind, 0), whole.get(kind, 0)
         if kept < wanted:
             reason = f"{kept} of {wanted}: the search had {planned} of the {cap} calls of its cap"
-            yield Reduction(what=what, reason=reason)
+            rows.append(Reduction(what=what, reason=reason))
+    return (*rows, *fusing.wound_down)
 
 
 def calls_at_start(settings: PipelineSettings) -> int | None:

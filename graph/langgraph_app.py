@@ -180,10 +180,9 @@ def _lines(messages: Sequence[BaseMessage]) -> list[DialogueLine]:
 
 
 def given_by(state: ThreadState, info: ExecutionInfo | None, *, agent_id: str) -> Given:
-    """Return the checked input of a turn.
+    """Return the checked input of a turn; a run without a thread is a conversation of one turn.
 
     Args:
-        info: of the run; a run without a thread is a conversation of one turn.
         agent_id: the agent where the thread names none.
 
     Raises:

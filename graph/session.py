@@ -43,12 +43,9 @@ def _persona(given: Mapping[str, str] | None) -> dict[str, str]:
 
 
 def _roles_down(rows: Sequence[LedgerRow]) -> list[Degradation]:
-    """Return each role of a turn whose endpoint is down at the turn's end.
+    """Return each role of a turn, by its rows in order, whose endpoint is down at the turn's end.
 
     A role that was answered after its last failure is not down; its node reports that failure.
-
-    Args:
-        rows: the turn's, in the order of its nodes.
     """
     first_failure: dict[Role, LedgerRow] = {}
     for row in rows:
@@ -127,9 +124,8 @@ class ReplySession:
         finally:
             engine.close_turn(identity)
             rows = self._take_rows(scope)
-            sent = sum(row.usage.requests for row in rows)
-            if stopped_by is not None and sent:  # an unfinished turn is in no total
-                stopped_by.add_note(
+            if stopped_by is not None and (sent := sum(row.usage.requests for row in rows)):
+                stopped_by.add_note(  # an unfinished turn is in no total
                     f"unfinished turn: {len(rows)} calls asked, {sent} requests sent; those that "
                     "failed will be in no total"
                 )

@@ -25,8 +25,6 @@ from typing import Any
 from callwise.budget.ledger_row import LedgerRow
 from callwise.calls import Call, Endpoint
 from callwise.calls.call import Purpose, Role
-from callwise.calls.client import Prices
-from callwise.calls.endpoint_settings import EndpointSettings
 from callwise.memory.conversation_memory import ConversationMemory
 from callwise.memory.snapshot_memory import SnapshotBackend
 from callwise.plans.bound import (
@@ -157,19 +155,6 @@ def _run(settings: PipelineSettings, fusing: Fusion, *, is_readable: bool) -> _D
         return pool.submit(asyncio.run, _dry_run(free, is_readable=is_readable)).result()
 
 
-def _prices(endpoints: Mapping[Role, EndpointSettings]) -> dict[Role, Prices]:
-    """Return the price lists of the settings, by role.
-
-    A role without settings may be served by another model than `main`, named in the
-    environment, so `main`'s prices are not taken for its own.
-    """
-    return {
-        role: endpoint.prices.prices()
-        for role, endpoint in endpoints.items()
-        if endpoint.prices is not None
-    }
-
-
 def _limited(call: PlannedCall, sampling: Mapping[str, SamplingKnobs]) -> PlannedCall:
     """Return a planned call whose answer is no longer than the knobs of its purpose allow."""
     limit = sampling_of(call.purpose, sampling).get("max_tokens")
@@ -217,7 +202,8 @@ def plan_turn(settings: PipelineSettings) -> TurnPlan:
         scenarios.append(
             ScenarioPlan(scenario.value, meaning, steps[0], other_ways=tuple(steps[1:]))
         )
-    policies = [settings.retry, *(each.retry for each in settings.endpoints.values() if each.retry)]
+    endpoints = settings.endpoints
+    policies = [settings.retry, *(each.retry for each in endpoints.values() if each.retry)]
     default = plan_search(knobs)
     for stage, chosen in staged.items():
         if answered.searched and plan_search(chosen) != default:
@@ -229,7 +215,9 @@ def plan_turn(settings: PipelineSettings) -> TurnPlan:
         preset=settings.preset,
         scenarios=tuple(scenarios),
         reply_part=REPLY_NODE,
-        prices=_prices(settings.endpoints),
+        # A role without settings may be served by another model than `main`, named in the
+        # environment, so `main`'s prices are not taken for its own.
+        prices={role: each.prices.prices() for role, each in endpoints.items() if each.prices},
         max_attempts=max(policy.most_attempts for policy in policies),
         max_calls=settings.budget.turn.max_calls,
     )

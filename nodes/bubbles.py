@@ -27,7 +27,7 @@ import re
 from collections.abc import Sequence
 
 from nodes.records import Bubble, Mood, StyleVector
-from nodes.text import is_wide, split_sentences
+from nodes.text import split_sentences, wide_count
 
 __all__ = [
     "MAX_BUBBLES",
@@ -58,8 +58,7 @@ _PLAIN_STYLE = StyleVector()
 def letters(text: str) -> float:
     """Return the length of a text to type, in Latin letters; white space runs count once."""
     typed = " ".join(text.split())
-    wide = sum(map(is_wide, typed))
-    return len(typed) + wide * (WIDE_LETTERS - 1.0)
+    return len(typed) + wide_count(typed) * (WIDE_LETTERS - 1.0)
 
 
 def _pieces(text: str) -> list[str]:

@@ -112,10 +112,6 @@ def _arousal(text: str, signals: set[Signal], hostility: float) -> float:
     return max(-1.0, min(1.0, arousal))
 
 
-def _stage_hint(text: str) -> Stage | None:
-    return next((stage for stage, pattern in STAGE_PATTERNS.items() if pattern.search(text)), None)
-
-
 def _context(signals: tuple[Signal, ...], language: Language) -> str:
     known = words("rules")["detection"][language]
     phrases = [known[signal] for signal in signals]
@@ -144,6 +140,7 @@ def detect_by_rules(user_text: str, language: Language) -> Detection:
     if hostility >= 0.5:
         sentiment = min(sentiment, -hostility)
     ordered = tuple(signal for signal in Signal if signal in signals)
+    stages = (stage for stage, pattern in STAGE_PATTERNS.items() if pattern.search(text))
     return Detection(
         context=_context(ordered, language),
         signals=ordered,
@@ -151,7 +148,7 @@ def detect_by_rules(user_text: str, language: Language) -> Detection:
         arousal=round(_arousal(text, signals, hostility), 4),
         hostility=round(hostility, 4),
         vagueness=round(vagueness, 4),
-        stage_hint=_stage_hint(text),
+        stage_hint=next(stages, None),
     )
 
 

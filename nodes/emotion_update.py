@@ -33,8 +33,9 @@ REST_BUSYNESS = 0.2
 def _felt(feeling: str) -> tuple[float, float, float]:
     """Return the place of the feeling that a text names; the origin when it names none."""
     lowered = feeling.casefold()
-    for pleasure, arousal, dominance, names in words("feelings"):
-        if any(name in lowered for name in names):
+    known = words("feelings")
+    for pleasure, arousal, dominance, *names in known:
+        if any(map(lowered.count, names)):
             return pleasure, arousal, dominance
     return 0.0, 0.0, 0.0
 
@@ -49,11 +50,7 @@ def _moved(before: float, rest: float, drawn_to: float) -> float:
 def update_mood(
     mood: Mood, detection: Detection, monologue: Monologue, relationship: Relationship
 ) -> Mood:
-    """Return the mood after reading the user's message and thinking about it.
-
-    Args:
-        monologue: its `feeling` names the place that the mood is drawn to.
-    """
+    """Return the mood after the user's message; the monologue's `feeling` draws it to a place."""
     shared = 0.4 + 0.4 * relationship.closeness
     hostility = detection.hostility
     pleasure, arousal, dominance = _felt(monologue.feeling)

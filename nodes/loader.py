@@ -85,8 +85,7 @@ async def load_turn(
 
     Args:
         turn: its number in the conversation; None goes on after the last one.
-        history_turns: most of the conversation's last turns that are shown; at least 0.
-            See `turns_left_out`.
+        history_turns: see `turns_left_out`; at least 0.
 
     Raises:
         StoreFailed: when memory cannot be read, or its relation is damaged.

@@ -25,10 +25,7 @@ def _has(detection: Detection, *signals: Signal) -> bool:
 
 
 def choose_mode(
-    detection: Detection,
-    mood: Mood,
-    relationship: Relationship,
-    previous_mode: Mode | None = None,
+    detection: Detection, mood: Mood, relationship: Relationship, previous_mode: Mode | None = None
 ) -> Mode:
     """Return the mode of this turn: the first row of the table that applies."""
 

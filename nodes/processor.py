@@ -173,10 +173,8 @@ async def humanize(
     """Return the reply in bubbles, and why rules cut it if they had to.
 
     A plan that does not join to the draft is not used, and rules cut the draft: a bad
-    plan never buys a call that was not planned. A blank draft has no bubbles.
-
-    Args:
-        asks: the knob `processor.llm`; see the table at the head of this file.
+    plan never buys a call that was not planned. A blank draft has no bubbles. `asks` is the knob
+    `processor.llm`; see the table at the head of this file.
 
     Raises:
         CallError: a fatal one.

@@ -192,11 +192,7 @@ def _max_chars(name: str) -> int | None:
 def prepared(name: str, value: Any) -> orjson.Fragment | None:
     """Return a field of the material, clipped and dumped once for several prompts.
 
-    Args:
-        name: the field; it decides how long its texts may be.
-
-    Returns:
-        The field; None where it is empty, so that it is left out.
+    Its name decides how long its texts may be. None where it is empty, so that it is left out.
 
     Raises:
         TypeError: when it is nothing that JSON knows.

@@ -38,11 +38,7 @@ def _asked(user_text: str) -> str | None:
 def reason_by_rules(
     user_text: str, detection: Detection, mode: Mode, language: Language
 ) -> ResponsePlan:
-    """Return a plan with the most pressing goals, at least one.
-
-    Args:
-        user_text: the message; its last question goes into the goal that answers it.
-    """
+    """Return a plan with the most pressing goals, at least one; it repeats the last question."""
     texts = words("rules")
     goals: dict[str, str] = dict(texts["goals"][language])
     any_goal = goals.pop("any")
@@ -68,11 +64,7 @@ class ReasonerAnswer(AnswerForm):
     tone: Text = ""
 
     def record(self, by_rules: ResponsePlan) -> ResponsePlan:
-        """Return the answer as the record that the other nodes read.
-
-        Args:
-            by_rules: a plan whose goals replace those that the answer leaves out.
-        """
+        """Return the answer as a record, with the goals of rules where it has none."""
         return ResponsePlan(
             goals=tuple(self.goals) or by_rules.goals,
             must_mention=tuple(self.must_mention),

@@ -13,6 +13,7 @@ __all__ = [
     "is_wide",
     "split_sentences",
     "text_size",
+    "wide_count",
 ]
 
 _END = re.compile(r"[.!?。！？…]+[”’\"')\]」』）*_`~]*|\n+")
@@ -52,11 +53,15 @@ def is_wide(char: str) -> bool:
     return unicodedata.east_asian_width(char) in "WF"
 
 
+def wide_count(text: str) -> int:
+    """Return how many characters of a text are of a wide script."""
+    return 0 if text.isascii() else sum(map(is_wide, text))
+
+
 def text_size(text: str) -> int:
     """Return the letters and digits of a text, of which one of a wide script counts as two."""
-    if text.isascii():
-        return sum(map(str.isalnum, text))
-    return sum(2 if is_wide(char) else 1 for char in text if char.isalnum())
+    letters = "".join(filter(str.isalnum, text))
+    return len(letters) + wide_count(letters)
 
 
 def _whole_characters(text: str, max_chars: int) -> int:
@@ -130,8 +135,8 @@ def han_share(texts: Iterable[str]) -> float | None:
 def detect_language(text: str, history_texts: Sequence[str] = ()) -> Language:
     """Return the language to answer a message in.
 
-    Sticky: once a conversation has a language, a message must be clearly in the
-    other one, and long enough to tell, to switch it.
+    Once a conversation has a language, a message must be clearly in the other one, and long
+    enough, to switch it.
     """
     share = han_share((text,))
     before = han_share(history_texts[-MAX_HISTORY_TEXTS:])
