@@ -3,7 +3,6 @@
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import typer
@@ -30,7 +29,7 @@ from callwise.tuning.sweep import FinishedSweep, SweepRequest
 if TYPE_CHECKING:
     from callwise.cli.tune_command import TuneOptions
 
-__all__ = ["agreed", "buy_missing", "buyer_as_it_goes", "buys_as_it_goes", "spent"]
+__all__ = ["agreed", "buy_missing", "buyer_as_it_goes", "spent"]
 
 
 def agreed(options: "TuneOptions", question: str) -> bool:
@@ -49,15 +48,10 @@ def agreed(options: "TuneOptions", question: str) -> bool:
     return typer.confirm(question, err=True)
 
 
-def buys_as_it_goes(options: "TuneOptions", request: SweepRequest) -> bool:
-    """Return whether the calls to buy are only known once earlier settings have been judged."""
-    return options.buy and request.spec.sampler in {"nsga2", "tpe"}
-
-
 def buyer_as_it_goes(
     options: "TuneOptions", request: SweepRequest, recording: Recording
-) -> tuple[SweepRequest, BuyingEvaluator] | None:
-    """Return a sweep that buys as it goes, in one process; None without consent.
+) -> BuyingEvaluator | None:
+    """Return the evaluator of a sweep that buys as it goes, in one process; None without consent.
 
     Raises:
         ConfigError: when nothing caps what may be spent.
@@ -77,8 +71,7 @@ def buyer_as_it_goes(
     )
     if not agreed(options, "Buy as the sweep goes?"):
         return None
-    evaluator = BuyingEvaluator(request.evaluator, budget, options.max_concurrency)
-    return replace(request, jobs=1), evaluator
+    return BuyingEvaluator(request.evaluator, budget, options.max_concurrency)
 
 
 def spent(budget: SpendingCap) -> str:
@@ -101,15 +94,14 @@ def buy_missing(options: "TuneOptions", request: SweepRequest, finished: Finishe
     if not agreed(options, f"Buy up to {lacking.calls} calls?"):
         say("Nothing was bought.")
         return False
-    budget = options.budget
     with progress_bar("turns", is_quiet=options.as_json) as show:
-
-        def show_progress(progress: PurchaseProgress) -> None:
-            if show is not None:
-                show(progress.turns, lacking.turns, f"{progress.calls} calls")
-
-        bought = _bought(options, request, finished, budget, show_progress)
-    say(spent(budget))
+        bought = _bought(
+            options,
+            request,
+            finished,
+            lambda each: show(each.turns, lacking.turns, f"{each.calls} calls"),
+        )
+    say(spent(options.budget))
     if bought.stopped:
         say(f"Stopped early: {bought.stopped}. Run the same command to go on.")
     return True
@@ -119,10 +111,10 @@ def _bought(
     options: "TuneOptions",
     request: SweepRequest,
     finished: FinishedSweep,
-    budget: SpendingCap,
     on_turn: Callable[[PurchaseProgress], None],
 ) -> FinishedPurchase:
     """Buy for all settings, or with a race for those that are not beaten."""
+    budget = options.budget
     if not options.race:
         return buy(
             request.evaluator,

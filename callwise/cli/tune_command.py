@@ -261,17 +261,17 @@ def _swept(
     options: TuneOptions, request: "SweepRequest", recording: "Recording"
 ) -> "FinishedSweep":
     """Return the sweep, after buying what was agreed to."""
-    from callwise.cli.tune_buying import buy_missing, buyer_as_it_goes, buys_as_it_goes, spent
+    from callwise.cli.tune_buying import buy_missing, buyer_as_it_goes, spent
 
-    if buys_as_it_goes(options, request):
-        buyer = buyer_as_it_goes(options, request, recording)
-        if buyer is not None:
-            request, evaluator = buyer
-            finished = _sweep(options, request, recording, evaluator)
-            say(spent(evaluator.budget))
-            return finished
-        say("Nothing was bought.")
-        return _sweep(options, request, recording)
+    # What to buy is known only once earlier settings have been judged.
+    if options.buy and request.spec.sampler in {"nsga2", "tpe"}:
+        evaluator = buyer_as_it_goes(options, request, recording)
+        if evaluator is None:
+            say("Nothing was bought.")
+            return _sweep(options, request, recording)
+        finished = _sweep(options, replace(request, jobs=1), recording, evaluator)
+        say(spent(options.budget))
+        return finished
     finished = _sweep(options, request, recording)
     if options.buy and buy_missing(options, request, finished):
         return _sweep(options, request, recording)
