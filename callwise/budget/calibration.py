@@ -1,4 +1,4 @@
-"""What an endpoint's own counts teach about the estimates of its input.
+"""Calibration of input estimates by the counts that an endpoint reports.
 
 A tokenizer that is not known may take several times the estimated tokens, and not the same
 number of times for English as for Chinese: 1.1 and 2.4 for the one of SmolLM2. So each

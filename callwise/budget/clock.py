@@ -56,7 +56,7 @@ class VirtualClock:
         return 0.0
 
     async def sleep(self, seconds: float) -> None:
-        """Let others run once, then return. Who sleeps adds `seconds` to its path."""
+        """Let others run once, then return. The caller adds `seconds` to its path."""
         del seconds
         await asyncio.sleep(0)
 

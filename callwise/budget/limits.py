@@ -103,7 +103,7 @@ def _in_unit(index: int, amount: float) -> float:
 
 
 class Quota:
-    """What one scope's limits leave, for all roles or for one.
+    """The live counterpart of one scope's limits, for all roles or for one.
 
     Attributes:
         scope: path of the scope, for errors.

@@ -150,7 +150,7 @@ _DETAILS: tuple[tuple[type[CallError], tuple[str, ...]], ...] = (
     (ContextTooLong, ("limit_tokens", "prompt_tokens")),
     (ParameterRefused, ("change",)),
 )
-"""What the constructors of some classes need besides a message and a status."""
+"""Further arguments of the constructors of some classes."""
 
 
 def record_of_error(error: CallError, message: str) -> RecordedError:

@@ -7,8 +7,8 @@ A cap on tokens or USD is as hard as that; `docs/limits.md` has by how much it m
 
 Where the model is OpenAI's and tiktoken's table is already in its cache folder, the table counts
 text exactly, at 25-42 us per KB. Otherwise characters are counted by kind and weighted (see
-`token_tables`), at 6-7 us per KB: the kinds are told apart by the first byte of their UTF-8
-form, with one pass of `translate` and one of `count` per kind, all in C. Nothing is ever
+`token_tables`), at about 4 us per KB: the kinds are distinguished by the first byte of their UTF-8
+form, in passes of `translate` and `count`, all in C. Nothing is ever
 downloaded.
 """
 
@@ -52,7 +52,7 @@ __all__ = [
 ]
 
 RESERVE_MARGIN: float = 1.2
-"""What to multiply an estimate by when reserving, so that it seldom falls short.
+"""Factor of an estimate when reserving, so that it seldom falls short.
 
 Measured 2026-11-20 with `benchmarks/tokens.py` on messages that were not fitted,
 against cl100k_base, o200k_base and DeepSeek-V3, joined to 1,000 characters:
@@ -64,7 +64,7 @@ short message can be half wrong; a call is hardly ever one short message.
 """
 
 UNKNOWN_ASCII_FACTOR: float = 1.05
-"""What to multiply the estimate of ASCII text by besides, where a model's tokenizer is not
+"""Further factor of the estimate of ASCII text, where a model's tokenizer is not
 known and its endpoint has not answered yet.
 
 Measured 2026-11-28 on the texts above against the tokenizer of SmolLM2 (49,152 tokens, the
@@ -77,22 +77,22 @@ UNKNOWN_OTHER_FACTOR: float = 2.2
 """The same for all other characters."""
 
 MESSAGE_TOKENS = 4
-"""What a message costs in addition to its text: its role and its delimiters.
+"""Cost of a message in addition to its text: its role and its delimiters.
 
 Source: OpenAI's published chat format, 3 a message and 1 for the role.
 """
 
 PRIMING_TOKENS = 3
-"""What opens the answer, once a chat call. Source: as above."""
+"""Cost of opening the answer, once per chat call. Source: as above."""
 
 IMAGE_TOKENS = 1105
-"""What an image is taken to cost whose size is not known: the most at high detail.
+"""Cost of an image of unknown size: the most at high detail.
 
 Source: OpenAI's images guide: 85, and 170 for each of at most 6 tiles.
 """
 
 LOW_DETAIL_TOKENS = 85
-"""What an image costs that is asked for at low detail. Source: as above."""
+"""Cost of an image that is asked for at low detail. Source: as above."""
 
 DATA_CHARS_PER_TOKEN = 100
 """Characters of an audio's or a file's data for each token: a rule of thumb, on the safe
@@ -282,7 +282,7 @@ def estimator(model: str, *, use_tables: bool = True) -> TokenEstimator:
 
     Args:
         model: the model's name, with or without a vendor before a slash.
-        use_tables: count exactly where tiktoken's table is at hand; False keeps
+        use_tables: count exactly where tiktoken's table is on disk; False keeps
             to the weights, which are about five times as quick.
     """
     return TokenEstimator(

@@ -196,7 +196,7 @@ def _address_and_digest(constructor: Any) -> tuple[str, str] | None:
 
     tiktoken downloads a table that is missing, deletes and downloads one that is
     damaged, and has no switch against it. So both are read off its constructor, and
-    the file is checked before tiktoken sees it. None where that cannot be told.
+    the file is checked before tiktoken sees it. None where it cannot be found.
     """
     constants = [c for c in constructor.__code__.co_consts if isinstance(c, str)]
     addresses = [c for c in constants if c.startswith("https://")]
@@ -207,7 +207,7 @@ def _address_and_digest(constructor: Any) -> tuple[str, str] | None:
 
 
 def is_at_hand(address: str, digest: str) -> bool:
-    """Return whether a table lies in tiktoken's cache folder, whole.
+    """Return whether a table is in tiktoken's cache folder, undamaged.
 
     Args:
         address: where tiktoken would download it; names the file in the cache.

@@ -4,7 +4,7 @@ A counted quantity is one field of `Usage`. Ledger rows, recorded exchanges, cou
 and sums of reports contain a `Usage`, and take names and values from it. All fields are whole
 numbers, so that sums are equal in whatever order calls end.
 
-What an attempt that was sent is charged, known or not:
+Charges of an attempt that was sent, known or not:
 
 - The endpoint answered: by the usage of the answer; what of it is missing is unknown.
 - The endpoint turned the request away (429, 401, 403, another 4xx, or a 503 while it

@@ -37,7 +37,7 @@ class Work:
     payer: "InFlightCall"
     """The call that pays now. What is taken so far has been moved to its reservation."""
     sent_call: Call
-    """What the next attempt sends; `call`, maybe with more tokens to answer with."""
+    """The call that the next attempt sends; `call`, maybe with more tokens to answer with."""
     usage = NO_USAGE
     """What it has spent so far."""
     usage_note = ""

@@ -18,10 +18,10 @@ __all__ = ["CacheLayer", "MemoryCache", "ReplyCache"]
 
 
 class ReplyCache(Protocol):
-    """Somewhere to keep replies by the identity of their call."""
+    """A store of replies by the identity of their call."""
 
     def peek(self, key: CallKey) -> Reply | None:
-        """Return a reply that is at hand in memory. Never waits."""
+        """Return a reply that is in memory. Never waits."""
         ...
 
     async def get(self, key: CallKey) -> Reply | None:
@@ -29,7 +29,7 @@ class ReplyCache(Protocol):
         ...
 
     async def put(self, key: CallKey, reply: Reply) -> None:
-        """Keep a reply. What cannot be kept is said in the log, and not raised."""
+        """Keep a reply. A failure is logged, and not raised."""
         ...
 
     async def aclose(self) -> None:

@@ -236,7 +236,7 @@ class ReplayLayer:
                 return exchange, None
             if exchange.outcome is not Outcome.REFUSED:
                 return exchange, None
-            refusal = _standing_refusal(call, exchange)
+            refusal = _applicable_refusal(call, exchange)
             if refusal is not None and exchange.end_number:
                 # Calls that run at the same time had asked before the program went on with this.
                 await pass_turns()
@@ -323,7 +323,7 @@ def _set_usage(call: InFlightCall, exchange: RecordedExchange) -> None:
     call.path_seconds = exchange.latency_seconds
 
 
-def _standing_refusal(call: InFlightCall, exchange: RecordedExchange) -> CallRefused | None:
+def _applicable_refusal(call: InFlightCall, exchange: RecordedExchange) -> CallRefused | None:
     """Return a recorded refusal when the limit that it names binds this call too."""
     if exchange.error is None:
         return None

@@ -184,7 +184,7 @@ class ShareLayer:
         carried.finish(Outcome.COALESCED)
         if shared.payer.work is not None:
             carried.path_seconds = shared.payer.work.usage.path_seconds
-        # Read again: two askers must not have one and the same parsed object.
+        # Read again: two callers must not have one and the same parsed object.
         return read_reply(carried.call, replace(answer.reply, parsed=None))
 
     def is_under_way(self, key: CallKey) -> bool:

@@ -1,4 +1,4 @@
-"""What the tests of the budgeter share: calls, a budgeter on fakes, a recorder in memory."""
+"""Fixtures of the budgeter's tests: calls, a budgeter on fakes, a recorder in memory."""
 
 import asyncio
 from collections import deque
@@ -16,7 +16,7 @@ PRICES = Prices(input_usd_per_million=1.0, output_usd_per_million=2.0)
 
 
 class FixedCounter:
-    """A token counter that says the same of every call."""
+    """A token counter with one count for every call."""
 
     def __init__(self, input_tokens: int = 10) -> None:
         self._input_tokens = input_tokens

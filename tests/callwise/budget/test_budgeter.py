@@ -50,7 +50,7 @@ async def test_a_served_call_settles_with_its_real_usage(make_budgeter, ask_for)
     budgeter.ledger.check()
 
 
-@pytest.mark.parametrize("askers", [32, 256])
+@pytest.mark.parametrize("callers", [32, 256])
 @pytest.mark.parametrize(
     "limits",
     [
@@ -63,8 +63,8 @@ async def test_a_served_call_settles_with_its_real_usage(make_budgeter, ask_for)
     ],
     ids=["calls", "requests", "tokens", "usd", "role"],
 )
-async def test_no_limit_is_passed_by_concurrent_askers(make_budgeter, ask_for, limits, askers):
-    """However many ask at once against room for 5, exactly 5 are served and sent."""
+async def test_no_limit_is_passed_by_concurrent_callers(make_budgeter, ask_for, limits, callers):
+    """However many ask at once against quota for 5, exactly 5 are served and sent."""
     client = ScriptedClient(
         lambda call: asyncio.sleep(0, Reply("ok", usage=ReportedUsage(12, 100, usd=None)))
     )
@@ -73,19 +73,19 @@ async def test_no_limit_is_passed_by_concurrent_askers(make_budgeter, ask_for, l
         answers = await asyncio.gather(
             *(
                 budgeter.ask(ask_for(f"{n}", sampling=Sampling(max_tokens=100)))
-                for n in range(askers)
+                for n in range(callers)
             ),
             return_exceptions=True,
         )
-    assert outcomes(budgeter) == {Outcome.SERVED: 5, Outcome.REFUSED: askers - 5}
+    assert outcomes(budgeter) == {Outcome.SERVED: 5, Outcome.REFUSED: callers - 5}
     assert client.sent_requests == 5
-    assert sum(isinstance(answer, CallRefused) for answer in answers) == askers - 5
-    assert turn.statistics().counts.asked == askers
+    assert sum(isinstance(answer, CallRefused) for answer in answers) == callers - 5
+    assert turn.statistics().counts.asked == callers
     budgeter.ledger.check()
 
 
 async def test_a_refusal_names_scope_limit_value_and_what_was_asked(make_budgeter, ask_for):
-    """A refusal says which limit of which scope had how much left for what."""
+    """A refusal names which limit of which scope had how much left for what."""
     budgeter = make_budgeter()
     limits = Limits(roles={Role.JUDGE: RoleLimits(max_calls=1)})
     with budgeter.scope(ScopeKind.TURN, "3", limits=limits):
@@ -186,7 +186,7 @@ async def test_a_role_without_endpoint_is_not_counted(ask_for, make_budgeter):
 
 
 async def test_nothing_is_asked_in_a_closed_scope(make_budgeter, ask_for):
-    """A call in a scope that was closed is a bug of the caller and says so."""
+    """A call in a scope that was closed is a bug of the caller and an error."""
     budgeter = make_budgeter()
     with budgeter.scope(ScopeKind.TURN, "1") as turn:
         pass

@@ -86,7 +86,7 @@ async def test_a_planted_pickle_is_never_loaded(tmp_path):
 
 
 async def test_a_damaged_entry_is_a_miss(tmp_path):
-    """What cannot be read is counted, logged and asked anew."""
+    """A reply that cannot be read is counted, logged and asked for again."""
     cache = DiskCache(tmp_path)
     await cache.put(KEY, WHOLE)
     await cache.aclose()
@@ -100,7 +100,7 @@ async def test_a_damaged_entry_is_a_miss(tmp_path):
 async def test_a_folder_that_cannot_be_made_costs_no_answer(
     tmp_path, make_budgeter, ask_for, caplog
 ):
-    """An answer that was paid for reaches its asker though it cannot be kept."""
+    """An answer that was paid for reaches its caller though it cannot be kept."""
     blocked = tmp_path / "file"
     blocked.write_text("in the way")
     cache = DiskCache(blocked / "cache", memory=MemoryCache(1))

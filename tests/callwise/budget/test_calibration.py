@@ -17,7 +17,7 @@ def test_nothing_seen_changes_nothing():
 
 
 def test_english_does_not_pay_for_chinese():
-    """What Chinese answers teach is left to characters beyond ASCII."""
+    """Chinese answers change only the factor of characters beyond ASCII."""
     calibration = Calibration()
     for size in (200, 300, 500):
         calibration.observe(InputTokens(20, size), 20 + 3 * size)
@@ -82,7 +82,7 @@ def test_what_was_seen_is_covered_and_nothing_is_below_the_estimate(seen, other)
 
 
 def test_factors_below_one_are_not_given():
-    """The start is at least what the estimate says."""
+    """The start is at least the estimate."""
     calibration = Calibration(1.05, 2.2)
     calibration.observe(InputTokens(50, 50), 60)
     assert calibration.tokens(InputTokens(100, 100), 1.0) >= 200

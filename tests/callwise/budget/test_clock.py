@@ -36,20 +36,20 @@ async def test_a_cancelled_sleeper_is_forgotten():
     assert clock.now() == 102
 
 
-def test_time_moves_forward_only():
+def test_time_goes_forward_only():
     """A negative advance is a mistake of the test."""
     with pytest.raises(ValueError, match="forward only"):
         ManualClock().advance(-1)
 
 
 async def test_nobody_waits_on_a_virtual_clock():
-    """A virtual clock stands still, and an hour on it is one turn of the loop."""
+    """A virtual clock does not advance, and an hour on it is one turn of the loop."""
     clock = VirtualClock()
     await clock.sleep(3600)
     assert (clock.now(), clock.is_virtual) == (0, True)
 
 
-async def test_the_system_clock_moves():
+async def test_the_system_clock_advances():
     """The system's clock is monotonic, and sleeping for nothing returns."""
     clock = SystemClock()
     start = clock.now()

@@ -21,7 +21,7 @@ def ended(path: CriticalPath, name: str, rounds: int, after: tuple[str, ...] | N
 
 
 def test_children_follow_each_other_by_default():
-    """Without `after`, a child starts where its parent stands."""
+    """Without `after`, a child starts at its parent's position."""
     path = CriticalPath(ORIGIN)
     ended(path, "a", 2)
     ended(path, "b", 3)
@@ -66,7 +66,7 @@ def test_an_unknown_name_says_which_have_ended():
         path.end_of("b")
 
 
-def test_a_position_never_moves_back():
+def test_a_position_never_goes_back():
     """Each coordinate keeps its furthest value."""
     path = CriticalPath(ORIGIN)
     path.advance_to(CriticalPathPoint(2, 1.0))
@@ -77,7 +77,7 @@ def test_a_position_never_moves_back():
 
 @settings(deadline=None)
 @given(st.lists(st.floats(0, 100), max_size=12), st.integers(1, 12))
-def test_a_schedule_lies_between_its_bounds(durations, places):
+def test_a_schedule_is_between_its_limits(durations, places):
     """No schedule beats the longest call or the mean load, and none beats doing it in line."""
     seconds = scheduled_seconds(durations, max_concurrency=places)
     assert seconds >= max([*durations, sum(durations) / places], default=0) - 1e-9

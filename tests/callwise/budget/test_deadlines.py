@@ -138,7 +138,7 @@ async def test_a_slow_machine_refuses_nothing_that_was_recorded(make_budgeter, a
 
 
 async def test_durations_come_from_the_clock(make_budgeter, ask_for):
-    """On a clock that moves, a call takes the time that passed."""
+    """On a clock that advances, a call takes the time that passed."""
     clock = ManualClock()
 
     async def slow(call):

@@ -1,4 +1,4 @@
-"""What is reserved for a call."""
+"""The reservation of a call."""
 
 import pytest
 

@@ -53,7 +53,7 @@ async def test_seconds_are_those_of_a_schedule(make_budgeter, ask_for):
     assert budgeter.run.path_seconds == 5.0
 
 
-async def test_errors_stand_in_their_place(make_budgeter, ask_for):
+async def test_errors_are_in_their_place(make_budgeter, ask_for):
     """A call that fails does not take the others' answers with it."""
     script = ["one", ServerFailed("no", status=500), "three"]
     retry = RetryPolicy(server_failed_attempts=1)

@@ -21,7 +21,7 @@ RETRY = RetryPolicy(first_wait_seconds=0.0, down_seconds=20.0)
 
 @pytest.fixture
 def clock():
-    """A clock that a test moves."""
+    """A clock that a test sets."""
     return ManualClock()
 
 
@@ -174,7 +174,7 @@ async def test_on_a_virtual_clock_nothing_is_ever_down(make_budgeter, ask_for):
 
 
 async def test_an_error_knows_whose_call_it_was(make_budgeter, ask_for):
-    """So that a person can be told what to set."""
+    """The text names the setting that would help."""
     budgeter = make_budgeter(FailingClient(lambda: AuthFailed("no", status=401)))
     error = await failed(budgeter, ask_for(role=Role.JUDGE))
     assert (error.role, error.endpoint.name) == (Role.JUDGE, "fake")

@@ -1,4 +1,4 @@
-"""The door is light: nothing heavy is loaded by opening it."""
+"""Importing the budgeter loads nothing heavy."""
 
 import subprocess
 import sys
@@ -6,7 +6,7 @@ import sys
 HEAVY = ("openai", "langchain_core", "langgraph", "diskcache", "tiktoken", "numpy", "aiohttp")
 
 
-def test_the_door_loads_nothing_heavy():
+def test_importing_the_budgeter_loads_nothing_heavy():
     """Importing the budgeter loads no provider, no graph, no disk cache and no token tables."""
     code = f"import sys, callwise.budget; print([m for m in {HEAVY!r} if m in sys.modules])"
     done = subprocess.run(  # noqa: S603 - our own words
@@ -15,8 +15,8 @@ def test_the_door_loads_nothing_heavy():
     assert done.stdout.strip() == "[]"
 
 
-def test_the_door_exports_what_it_says():
+def test_every_exported_name_exists():
     """Every name of `__all__` is there."""
-    import callwise.budget as door
+    from callwise import budget
 
-    assert [name for name in door.__all__ if not hasattr(door, name)] == []
+    assert [name for name in budget.__all__ if not hasattr(budget, name)] == []

@@ -41,7 +41,7 @@ def test_the_answer_is_read_where_it_is(reply, note):
     assert answer.notes == (() if note is None else (note,))
 
 
-def test_reasoning_beside_a_text_is_not_the_answer():
+def test_reasoning_next_to_a_text_is_not_the_answer():
     """Nor is reasoning that was cut off."""
     for reply in (
         Reply("I do not know.", reasoning_text=WRITTEN),
@@ -54,7 +54,7 @@ def test_reasoning_beside_a_text_is_not_the_answer():
 
 
 def test_what_was_mended_is_noted():
-    """So that it can be shown beside the call."""
+    """The notes are shown with the call."""
     answer = read_reply(CALL, Reply("{'goal': 'x', 'score': 'high'}"))
     assert answer.notes == ("repaired its JSON", "left out score")
 

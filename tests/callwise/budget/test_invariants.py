@@ -1,4 +1,4 @@
-"""What holds whatever is asked, by whom, under which limits, and however it ends."""
+"""Invariants of any calls, under any limits, however they end."""
 
 import asyncio
 import math
@@ -40,7 +40,7 @@ class FixedCounter:
 
 
 class ErraticClient:
-    """Answers, fails, hangs a while or breaks, as the prompt of the call says."""
+    """Answers, fails, hangs a while or breaks, as the prompt of the call asks."""
 
     is_simulated = True
 
@@ -49,7 +49,7 @@ class ErraticClient:
         self.spent_tokens = 0
 
     async def answer(self, calls, *, model, on_sent=None):
-        """Do what the prompt says."""
+        """Do what the prompt asks."""
         (call,) = calls
         draw = Random(f"{call.messages[0].content}:{self.sent}")
         for _ in range(draw.randrange(3)):
@@ -79,7 +79,7 @@ class ErraticClient:
 
 @dataclass(frozen=True)
 class Ask:
-    """One asker: where, what, and after how many turns of the loop it is cancelled."""
+    """One caller: scope, prompt, and after how many turns of the loop it is cancelled."""
 
     scope: int
     prompt: int
@@ -120,7 +120,7 @@ def tree(budgeter: Budgeter, all_limits: list[Limits]) -> list[Scope]:
     ]
 
 
-async def run_askers(budgeter: Budgeter, scopes: list[Scope], plan: list[Ask]) -> None:
+async def run_callers(budgeter: Budgeter, scopes: list[Scope], plan: list[Ask]) -> None:
     """Let everyone ask at once, and cancel those who are to be cancelled."""
 
     async def one(ask: Ask) -> None:
@@ -145,35 +145,35 @@ async def run_askers(budgeter: Budgeter, scopes: list[Scope], plan: list[Ask]) -
     await asyncio.gather(*(one(ask) for ask in plan))
 
 
-def hold_limits(scope: Scope, rows: list) -> None:
+def check_limits(scope: Scope, rows: list) -> None:
     """No limit of a scope is passed by what its calls used."""
     below = [row for row in rows if (row.scope + "/").startswith(scope.path + "/")]
     counted = [row for row in below if row.outcome is not Outcome.REFUSED]
-    bounds = scope.limits
-    assert len(counted) <= (math.inf if bounds.max_calls is None else bounds.max_calls)
+    scope_limits = scope.limits
+    assert len(counted) <= (math.inf if scope_limits.max_calls is None else scope_limits.max_calls)
     used = sum(row.requests for row in below)
-    assert used <= (math.inf if bounds.max_requests is None else bounds.max_requests)
+    assert used <= (math.inf if scope_limits.max_requests is None else scope_limits.max_requests)
     tokens = sum(
         row.input_tokens
         + row.output_tokens
         + row.unknown_usage * (INPUT_TOKENS + MAX_OUTPUT_TOKENS)
         for row in below
     )
-    assert tokens <= (math.inf if bounds.max_tokens is None else bounds.max_tokens)
+    assert tokens <= (math.inf if scope_limits.max_tokens is None else scope_limits.max_tokens)
     usd = sum(row.picodollars for row in below) / 1e12
-    assert usd <= (math.inf if bounds.max_usd is None else bounds.max_usd)
-    for role, role_limits in bounds.roles.items():
+    assert usd <= (math.inf if scope_limits.max_usd is None else scope_limits.max_usd)
+    for role, role_limits in scope_limits.roles.items():
         if role_limits.max_calls is not None:
             assert sum(row.role is role for row in counted) <= role_limits.max_calls
 
 
-def hold_rooms(scope: Scope, rows: list) -> None:
-    """What a room says is used is what its calls used: every refund was exact."""
-    for room in scope.scope_limits.common_quotas():
-        below = [row for row in rows if (row.scope + "/").startswith(room.scope + "/")]
-        assert room.used.calls == sum(row.outcome is not Outcome.REFUSED for row in below)
-        assert room.used.requests == sum(row.requests for row in below)
-        assert room.used.tokens == sum(
+def check_quotas(scope: Scope, rows: list) -> None:
+    """The used part of a quota is what its calls used: every refund was exact."""
+    for quota in scope.scope_limits.common_quotas():
+        below = [row for row in rows if (row.scope + "/").startswith(quota.scope + "/")]
+        assert quota.used.calls == sum(row.outcome is not Outcome.REFUSED for row in below)
+        assert quota.used.requests == sum(row.requests for row in below)
+        assert quota.used.tokens == sum(
             row.input_tokens
             + row.output_tokens
             + row.unknown_usage * (INPUT_TOKENS + MAX_OUTPUT_TOKENS)
@@ -187,8 +187,8 @@ def hold_rooms(scope: Scope, rows: list) -> None:
     st.booleans(),
     st.integers(0, 2),
 )
-def test_the_books_balance_and_no_limit_is_passed(all_limits, plan, is_caching, held):
-    """Over random trees, askers, failures and cancellations: identity, limits, refunds."""
+def test_the_counters_add_up_and_no_limit_is_passed(all_limits, plan, is_caching, held):
+    """Over random trees, callers, failures and cancellations: identity, limits, refunds."""
 
     async def check() -> None:
         client = ErraticClient()
@@ -203,7 +203,7 @@ def test_the_books_balance_and_no_limit_is_passed(all_limits, plan, is_caching, 
         scopes = tree(budgeter, all_limits)
         if held:
             scopes[1].hold("reply", calls=held, tokens=112 * held, role=Role.MAIN)
-        await run_askers(budgeter, scopes, plan)
+        await run_callers(budgeter, scopes, plan)
         rows = list(budgeter.ledger.rows)
         assert len(rows) == len(plan)
         assert sorted(row.sequence for row in rows) == list(range(1, len(plan) + 1))
@@ -215,12 +215,12 @@ def test_the_books_balance_and_no_limit_is_passed(all_limits, plan, is_caching, 
             for row in rows
         )
         for scope in scopes:
-            hold_limits(scope, rows)
-            hold_rooms(scope, rows)
+            check_limits(scope, rows)
+            check_quotas(scope, rows)
         for scope in reversed(scopes[1:]):
             scope.close()
         for scope in scopes:
-            assert all(not any(room.held) for room in scope.scope_limits.common_quotas())
+            assert all(not any(quota.held) for quota in scope.scope_limits.common_quotas())
             counts = scope.statistics().counts
             assert counts.in_flight == 0
             assert counts.asked == sum(counts.outcomes.values())

@@ -1,4 +1,4 @@
-"""Limits as they stand in a configuration."""
+"""Limits of a configuration."""
 
 import pytest
 from pydantic import ValidationError

@@ -1,4 +1,4 @@
-"""What a provider bills beyond the reservation: counted, reported, off what is left, replayed."""
+"""Charges beyond the reservation: counted, reported, taken off the quota, replayed."""
 
 import asyncio
 
@@ -23,8 +23,8 @@ def answering(*usages: ReportedUsage) -> ScriptedClient:
     return ScriptedClient([Reply("ok", usage=usage, finish_reason="stop") for usage in usages])
 
 
-async def test_what_is_billed_beyond_is_counted_and_taken_off(make_budgeter, ask_for):
-    """The row says by how much, the counts add it up, and so much less is left."""
+async def test_charges_beyond_the_reservation_are_counted_and_taken_off(make_budgeter, ask_for):
+    """The row has the excess, the counts add it up, and so much less is left."""
     client = answering(ReportedUsage(50, 30), ReportedUsage(5, 5))
     budgeter = make_budgeter(client, limits=Limits(max_tokens=200, max_usd=1.0))
     await budgeter.ask(ask_for("one", sampling=SAMPLING))
@@ -57,7 +57,7 @@ async def test_nothing_is_over_where_nothing_was_reserved(make_budgeter, ask_for
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
 async def test_a_replay_admits_what_was_admitted_in_any_order(make_budgeter, ask_for, order):
-    """Three calls of which two passed the cap together are replayed, whoever asks first."""
+    """Three calls of which two passed the cap together are replayed, in any order."""
     limits = Limits(max_tokens=100)
     calls = [ask_for(text, sampling=SAMPLING) for text in ("one", "two", "three")]
     recorder = MemoryRecorder()
@@ -91,10 +91,10 @@ async def test_a_replay_admits_what_was_admitted_in_any_order(make_budgeter, ask
     assert {budgeter.advisory().tokens_left for budgeter in (live, replay)} == {0}
 
 
-async def test_a_live_call_after_a_replay_meets_the_whole_of_what_was_billed(
+async def test_a_live_call_after_a_replay_is_limited_by_all_that_was_charged(
     make_budgeter, ask_for
 ):
-    """What was recorded beyond its reservation leaves no room for calls that are sent."""
+    """What was recorded beyond its reservation leaves no quota for calls that are sent."""
     limits = Limits(max_tokens=100)
     recorder = MemoryRecorder()
     live = make_budgeter(answering(ReportedUsage(90, 20)), limits=limits, recorder=recorder)
@@ -107,7 +107,7 @@ async def test_a_live_call_after_a_replay_meets_the_whole_of_what_was_billed(
     assert client.sent_requests == 0
 
 
-async def test_every_attempt_counts_what_it_was_billed_beyond(make_budgeter, ask_for):
+async def test_every_attempt_counts_its_charges_beyond_the_reservation(make_budgeter, ask_for):
     """An empty answer that was billed is over its own reservation, and the repeat is not."""
     client = ScriptedClient(
         [Reply("", usage=ReportedUsage(80, 10), finish_reason="stop"), "ok"],
@@ -120,8 +120,8 @@ async def test_every_attempt_counts_what_it_was_billed_beyond(make_budgeter, ask
     assert scope.counts().requests == 2
 
 
-def test_who_takes_a_bill_over_takes_what_is_over_with_it():
-    """What passed a reservation is held against live calls where it was paid, and there only."""
+def test_taking_over_work_takes_over_its_excess():
+    """The excess limits live calls in the quotas of the payer, and there only."""
     left, taken = (Quota(name, Limits(max_tokens=100)) for name in ("left", "taken"))
     payer, other = Reservation([left]), Reservation([taken])
     payer.take(Amounts(tokens=30))
@@ -129,7 +129,7 @@ def test_who_takes_a_bill_over_takes_what_is_over_with_it():
     payer.pass_reservation(Amounts(tokens=50))
     assert payer.move_to(other) is None
     ask = Amounts(tokens=60)
-    assert [room.used.tokens for room in (left, taken)] == [0, 80]
+    assert [quota.used.tokens for quota in (left, taken)] == [0, 80]
     assert taken.refusal(ask, NOTHING) is not None
     assert taken.refusal(ask, NOTHING, is_recorded=True) is None
     assert left.refusal(Amounts(tokens=101), NOTHING, is_recorded=True) is not None
@@ -178,7 +178,7 @@ async def test_a_cap_in_tokens_is_passed_by_the_first_call_at_most(ask_for, mode
 
 
 async def test_what_an_unknown_tokenizer_takes_at_first_is_reserved_for_it(ask_for):
-    """Before its first answer, an unknown model is held to the worst one that was measured."""
+    """Until its first answer, an unknown model reserves as the worst one that was measured."""
     budgeter = chinese_budgeter("smollm2", 10_000)
     await budgeter.ask(ask_for(SENTENCE * 20, sampling=Sampling(max_tokens=10)))
     known = chinese_budgeter("gpt-4o", 10_000)
@@ -187,7 +187,7 @@ async def test_what_an_unknown_tokenizer_takes_at_first_is_reserved_for_it(ask_f
 
 
 async def test_a_run_that_goes_on_has_not_forgotten_the_tokenizer(ask_for):
-    """What a recording was billed teaches as an answer does, so no second first call passes."""
+    """Recorded charges teach as an answer does, so no second first call passes."""
     recorder = MemoryRecorder()
     endpoint = Endpoint("fake", "gpt-4o", ScriptedClient(Chinese()), PRICES)
     first = ask_for(SENTENCE * 6, sampling=Sampling(max_tokens=10))

@@ -9,11 +9,11 @@ KEY = "a-very-secret-key-0123"
 
 
 def test_a_key_is_taken_out_of_words_and_errors():
-    """What is described or raised does not hold the key; other fields stay."""
-    scrubber = Redactor([KEY, ""])
+    """A described or raised error does not contain the key; other fields stay."""
+    redactor = Redactor([KEY, ""])
     error = ServerFailed(f"bad {KEY} here", status=500)
-    assert KEY not in scrubber.describe(error)
-    scrubber.clean_error(error)
+    assert KEY not in redactor.describe(error)
+    redactor.clean_error(error)
     assert KEY not in str(error)
     assert "here" in str(error)
     assert error.status == 500
@@ -43,10 +43,10 @@ def chained():
 def test_a_traceback_shows_no_key():
     """Not in a cause, not in a note, not in what was being handled."""
     error = ExceptionGroup("group", [chained()])
-    scrubber = Redactor([KEY])
+    redactor = Redactor([KEY])
     for each in (chained(), error):
         assert KEY[:12] in "".join(traceback.format_exception(each))
-        scrubber.clean_error(each)
+        redactor.clean_error(each)
         shown = "".join(traceback.format_exception(each))
         assert KEY[:10] not in shown
         assert "bad" in shown

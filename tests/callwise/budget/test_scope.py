@@ -9,7 +9,7 @@ from callwise.budget import LedgerError, Limits, ScopeKind, current_scope
 from callwise.calls import Outcome, Purpose, Role
 
 
-async def test_the_path_names_every_floor(make_budgeter, ask_for):
+async def test_the_path_names_every_level(make_budgeter, ask_for):
     """A row knows its scope, conversation, turn and node."""
     budgeter = make_budgeter()
     with (
@@ -135,7 +135,7 @@ async def test_every_scope_counts_what_is_below_it(make_budgeter, ask_for):
     assert (document["asked"], document["outcomes"]["served"], document["rounds"]) == (3, 3, 3)
 
 
-def test_a_scope_stands_below_its_parent_and_in_an_open_one(make_budgeter):
+def test_a_scope_is_opened_below_its_parent_and_in_an_open_one(make_budgeter):
     """A turn in a node, and anything in a closed scope, is a bug of the caller."""
     budgeter = make_budgeter()
     node = budgeter.scope(ScopeKind.NODE, "a")
@@ -150,7 +150,7 @@ def test_a_scope_stands_below_its_parent_and_in_an_open_one(make_budgeter):
 
 
 async def test_a_call_may_outlive_its_scope(make_budgeter, ask_for):
-    """A call in flight when its scope closes settles later, and moves the parent's path."""
+    """A call in flight when its scope closes settles later, and advances the parent's path."""
     budgeter = make_budgeter()
     with budgeter.scope(ScopeKind.TURN, "1") as turn:
         task = asyncio.ensure_future(budgeter.ask(ask_for()))

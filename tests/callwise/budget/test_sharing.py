@@ -160,7 +160,7 @@ async def test_who_takes_over_reserves_what_its_own_limits_need(make_budgeter, a
 
 
 async def test_followers_of_a_failed_call_fail_without_a_request(make_budgeter, ask_for):
-    """A shared error fails every asker, and its requests stand on the payer's row alone."""
+    """A shared error fails every caller, and its requests are on the payer's row alone."""
 
     async def fail(call: Call) -> ServerFailed:
         await asyncio.sleep(0)
@@ -185,7 +185,7 @@ async def test_followers_of_a_failed_call_fail_without_a_request(make_budgeter, 
     ],
 )
 async def test_equal_calls_share_where_it_is_meant(make_budgeter, changes, requests):
-    """In flight and from the cache alike: at a temperature of 0, or where the call says so."""
+    """In flight and from the cache alike: at a temperature of 0, or where the call allows it."""
     client = ScriptedClient(lambda call: f"answer {client.sent_requests}")
     budgeter = make_budgeter(client, cache=MemoryCache())
     call = Call(Role.MAIN, Purpose.OTHER, (Message("user", "hi"),), **changes)
@@ -206,7 +206,7 @@ async def test_embeddings_share(make_budgeter):
 
 
 async def test_repairs_follow_their_call(make_budgeter):
-    """Five askers whose answers do not fit are repaired five times."""
+    """Five callers whose answers do not fit are repaired five times."""
     client = ScriptedClient(lambda call: "none" if call.repair == 0 else Score(points=1))
     budgeter = make_budgeter(client)
     call = Call(Role.MAIN, Purpose.OTHER, (Message("user", "hi"),), response_model=Score)

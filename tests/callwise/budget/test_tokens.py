@@ -1,4 +1,4 @@
-"""Token estimates: kinds of characters, calls, and tables that are or are not at hand."""
+"""Token estimates: kinds of characters, calls, and tables that are or are not on disk."""
 
 import hashlib
 from pathlib import Path
@@ -107,7 +107,7 @@ def test_a_call_is_its_messages_its_schema_and_its_tools() -> None:
 
 
 def test_tool_messages_count_their_calls_and_names() -> None:
-    """What a message carries beside its content is counted."""
+    """All fields of a message are counted, not only its content."""
     count = estimator("some-model", use_tables=False)
     bare = Call(Role.MAIN, Purpose.OTHER, (Message("assistant", "ok"),))
     rich = Call(
@@ -126,7 +126,7 @@ def test_an_embedding_call_is_its_inputs() -> None:
 
 
 def test_a_table_counts_exactly_and_remembers_long_texts() -> None:
-    """With an encoding at hand it alone decides, and a long prompt is encoded once."""
+    """With an encoding on disk it alone decides, and a long prompt is encoded once."""
     encoding = WordEncoding()
     exact = TokenEstimator(FAMILIES["o200k_base"], encoding)
     prompt = "be kind " * 100
@@ -164,13 +164,13 @@ def test_a_damaged_table_is_left_alone(offline: Path) -> None:
 
 
 def test_a_switched_off_cache_holds_no_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An empty cache variable switches tiktoken's cache off, so nothing is at hand."""
+    """An empty cache variable switches tiktoken's cache off, so no table is found."""
     monkeypatch.setenv("TIKTOKEN_CACHE_DIR", "")
     assert cached_encoding("gpt-4") is None
 
 
 def test_a_whole_table_is_recognised(offline: Path) -> None:
-    """A file in the cache counts as at hand only with the digest that is expected."""
+    """A file in the cache is used only with the digest that is expected."""
     address = "https://tables.invalid/toy.tiktoken"
     table = offline / hashlib.sha1(address.encode(), usedforsecurity=False).hexdigest()
     table.write_bytes(b"YQ== 0")

@@ -72,7 +72,7 @@ def test_a_second_model_does_not_answer_for_the_first(model: Any) -> None:
     ],
 )
 def test_arguments_that_contradict(model: Any, arguments: dict[str, Any], problem: str) -> None:
-    """One error that says what to do."""
+    """One error that names what to do."""
     with pytest.raises(ConfigError, match=problem):
         cw.wrap(model, **arguments)
 

@@ -19,7 +19,7 @@ async def test_what_was_used_longest_ago_goes_first():
     await cache.aclose()
 
 
-def test_a_cache_has_room_for_one():
+def test_a_cache_keeps_at_least_one_reply():
     """A size below 1 is a mistake in the settings."""
     with pytest.raises(ValueError, match="at least 1, got 0"):
         MemoryCache(0)

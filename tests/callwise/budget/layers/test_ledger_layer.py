@@ -1,4 +1,4 @@
-"""The ledger: every call once, told to everyone, and adding up."""
+"""The ledger: every call once, given to every sink, and adding up."""
 
 import json
 
@@ -14,12 +14,12 @@ from callwise.testing.fakes import ScriptedClient
 
 
 async def test_rows_go_to_the_sinks_and_can_be_drained(make_budgeter, ask_for):
-    """A sink is told each row as it is written; draining takes rows out once."""
-    told = []
-    budgeter = make_budgeter(sinks=[told.append])
+    """A sink is called with each row as it is written; draining takes rows out once."""
+    received = []
+    budgeter = make_budgeter(sinks=[received.append])
     await budgeter.ask(ask_for("a"))
     await budgeter.ask(ask_for("b"))
-    assert budgeter.ledger.drain() == told
+    assert budgeter.ledger.drain() == received
     assert budgeter.ledger.drain() == []
     assert budgeter.ledger.counts().asked == 2
     budgeter.ledger.check()
@@ -76,7 +76,7 @@ async def test_a_row_is_json(make_budgeter, ask_for):
     assert (document["requests"], document["sent"]) == (1, 1)
 
 
-async def test_books_that_do_not_add_up_are_an_error(make_budgeter, ask_for):
+async def test_counters_that_do_not_add_up_are_an_error(make_budgeter, ask_for):
     """A call that was begun and never ended, or ended twice, is found."""
     budgeter = make_budgeter()
     await budgeter.ask(ask_for())

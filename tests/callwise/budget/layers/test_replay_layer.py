@@ -29,7 +29,7 @@ def spent(budgeter):
 
 
 def flaky(call):
-    """Answer, or fail once with what the prompt says."""
+    """Answer, or fail once with what the prompt names."""
     return asyncio.sleep(0, f"answer to {call.messages[-1].content}")
 
 

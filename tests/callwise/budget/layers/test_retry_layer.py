@@ -34,7 +34,7 @@ FAST = RetryPolicy(first_wait_seconds=0.0)
 
 
 async def test_an_unused_reservation_is_given_back(make_budgeter, ask_for):
-    """After settling, the room that a call reserved and did not use serves others."""
+    """After settling, the quota that a call reserved and did not use serves others."""
     budgeter = make_budgeter(ScriptedClient(lambda _: "ok", usage=ReportedUsage(5, 5)))
     with budgeter.scope(ScopeKind.TURN, "1", limits=Limits(max_tokens=130)):
         for prompt in "ab":
@@ -68,7 +68,7 @@ async def test_retries_are_counted_as_attempts_and_requests(make_budgeter, ask_f
 
 
 async def test_an_attempt_that_never_left_is_no_request(make_budgeter, ask_for):
-    """A refused connection counts as an attempt, and takes no room."""
+    """A refused connection counts as an attempt, and takes no quota."""
     client = FailingClient(lambda: ConnectionFailed("refused", was_sent=False), failures=1)
     budgeter = make_budgeter(client, retry=FAST)
     limits = Limits(max_requests=1, max_tokens=2000)
@@ -79,8 +79,8 @@ async def test_an_attempt_that_never_left_is_no_request(make_budgeter, ask_for):
     assert (row.attempts, row.requests, row.unknown_usage) == (2, 1, 0)
 
 
-async def test_a_retry_without_room_ends_in_the_error_of_the_last_attempt(make_budgeter, ask_for):
-    """max_requests binds retries too, and the error says why it was not tried again."""
+async def test_a_retry_without_quota_ends_in_the_error_of_the_last_attempt(make_budgeter, ask_for):
+    """max_requests binds retries too, and the error has a note on why it was not tried again."""
     client = FailingClient(lambda: ServerFailed("busy", status=503))
     budgeter = make_budgeter(client, retry=FAST)
     with (
@@ -105,7 +105,7 @@ async def test_a_turned_away_request_is_charged_no_tokens(make_budgeter, ask_for
 
 
 async def test_a_bug_in_a_client_fails_the_call_and_is_raised(make_budgeter, ask_for):
-    """A plain exception leaves a failed row behind, the books balanced, and propagates."""
+    """A plain exception leaves a failed row behind, the counters right, and propagates."""
 
     def broken(call: Call) -> str:
         raise ZeroDivisionError("oops")
@@ -119,7 +119,7 @@ async def test_a_bug_in_a_client_fails_the_call_and_is_raised(make_budgeter, ask
 
 
 async def test_a_cancelled_call_settles_as_unknown(make_budgeter, ask_for, until):
-    """Cancelling the only asker cancels the request, which stays charged as unknown."""
+    """Cancelling the only caller cancels the request, which stays charged as unknown."""
     client = ScriptedClient(lambda _: asyncio.Event().wait())
     budgeter = make_budgeter(client)
     with budgeter.scope(ScopeKind.TURN, "1", limits=Limits(max_tokens=2000)):
@@ -181,7 +181,7 @@ async def test_retries_elsewhere_cannot_eat_the_replys_request(make_budgeter, as
         assert (await budgeter.ask(ask_for("reply", lease="reply"))).text == "ok"
 
 
-async def test_replies_say_their_virtual_time(make_budgeter, ask_for):
+async def test_replies_have_their_virtual_time(make_budgeter, ask_for):
     """On a virtual clock nobody waits, and the path has the time that it would have taken."""
     client = ScriptedClient(
         [
@@ -224,10 +224,10 @@ async def test_a_client_that_never_stops_learning_is_stopped(make_budgeter, ask_
 
 
 async def test_a_server_that_loads_its_model_is_waited_for(make_budgeter, ask_for, until):
-    """Each look is a counted request without tokens; a person is told, not at every look."""
-    clock, told = ManualClock(), []
+    """Each look is a counted request without tokens; a person is notified, not at every look."""
+    clock, notices = ManualClock(), []
     script = [*[ModelLoading("loading", status=503)] * 5, ServerFailed("boom"), "ok"]
-    budgeter = make_budgeter(ScriptedClient(script), retry=FAST, clock=clock, notify=told.append)
+    budgeter = make_budgeter(ScriptedClient(script), retry=FAST, clock=clock, notify=notices.append)
     with budgeter.scope(ScopeKind.TURN, "1", limits=Limits(max_tokens=2000)):
         task = asyncio.ensure_future(budgeter.ask(ask_for(sampling=Sampling(max_tokens=5))))
         for seconds in (2, 3, 4, 5, 5):
@@ -237,8 +237,8 @@ async def test_a_server_that_loads_its_model_is_waited_for(make_budgeter, ask_fo
     (row,) = budgeter.ledger.rows
     assert (row.attempts, row.requests, row.unknown_usage) == (7, 7, 1)
     assert row.retry_seconds == 19
-    assert len(told) == 2
-    assert "fake" in told[0]
+    assert len(notices) == 2
+    assert "fake" in notices[0]
 
 
 async def test_a_server_that_never_loads_is_given_up(make_budgeter, ask_for):

@@ -1,4 +1,4 @@
-"""Single flight: who pays, who leaves, and when the work ends."""
+"""Single shared: who pays, who leaves, and when the work ends."""
 
 import asyncio
 
@@ -9,7 +9,7 @@ from callwise.calls import CallRefused
 
 
 class Work:
-    """Work that waits for a gate, and says whether it was cancelled."""
+    """Work that waits for a gate, and notes whether it was cancelled."""
 
     def __init__(self):
         self.gate = asyncio.Event()
@@ -26,11 +26,11 @@ class Work:
 
 
 def refusal(name):
-    """Return what someone says who cannot pay."""
+    """Return the refusal of a waiter that cannot pay."""
     return CallRefused(name, "max_calls", 0, 0, 1)
 
 
-class Flights:
+class WorkByKey:
     """Work under way by its name, as the layer keeps it."""
 
     def __init__(self, take_over):
@@ -39,85 +39,85 @@ class Flights:
 
     def start(self, payer, work):
         """Start work that others may join."""
-        flight = SharedWork(payer, work, self._take_over, lambda: self.under_way.pop("key"))
-        self.under_way["key"] = flight
-        return flight
+        shared = SharedWork(payer, work, self._take_over, lambda: self.under_way.pop("key"))
+        self.under_way["key"] = shared
+        return shared
 
 
-class Bills:
-    """Who paid when, and who cannot."""
+class Payers:
+    """Changes of the payer, and the waiters that cannot pay."""
 
     def __init__(self, *poor):
         self.poor = set(poor)
-        self.moves = []
+        self.changes = []
 
-    def take_over(self, who, whom):
-        """Move the bill, or refuse."""
-        if who in self.poor:
-            return refusal(who)
-        self.moves.append((whom, who))
+    def take_over(self, payer, previous):
+        """Change the payer, or refuse."""
+        if payer in self.poor:
+            return refusal(payer)
+        self.changes.append((previous, payer))
         return None
 
 
-async def start(bills, names):
-    """Return flights, work under way for the first name, and everybody waiting for it."""
-    flights, work = Flights(bills.take_over), Work()
-    flight = flights.start(names[0], work.run())
-    waits = {name: asyncio.ensure_future(flight.wait(name)) for name in names}
+async def start(payers, names):
+    """Return the works, work under way for the first name, and all waiters for it."""
+    works, work = WorkByKey(payers.take_over), Work()
+    shared = works.start(names[0], work.run())
+    waits = {name: asyncio.ensure_future(shared.wait(name)) for name in names}
     await asyncio.sleep(0)
-    return flights, flight, work, waits
+    return works, shared, work, waits
 
 
-async def test_all_waiters_get_the_answer_and_nobody_joins_afterwards():
+async def test_all_waiters_get_the_answer_and_none_joins_afterwards():
     """One answer for all, and then the key is free again."""
-    flights, _, work, waits = await start(Bills(), "abc")
-    assert flights.under_way
+    works, _, work, waits = await start(Payers(), "abc")
+    assert works.under_way
     work.gate.set()
     assert await asyncio.gather(*waits.values()) == ["answer"] * 3
-    assert not flights.under_way
+    assert not works.under_way
 
 
-async def test_the_bill_moves_down_the_line():
+async def test_the_next_waiter_that_can_pay_pays():
     """Each payer that leaves hands over to the next that waits."""
-    bills = Bills("b")
-    _, flight, work, waits = await start(bills, "abcd")
+    payers = Payers("b")
+    _, shared, work, waits = await start(payers, "abcd")
     waits["a"].cancel()
     await asyncio.wait([waits["a"]])
-    assert (flight.payer, bills.moves) == ("c", [("a", "c")])
+    assert (shared.payer, payers.changes) == ("c", [("a", "c")])
     waits["c"].cancel()
     await asyncio.wait([waits["c"]])
-    assert flight.payer == "d"
+    assert shared.payer == "d"
     work.gate.set()
     assert await waits["b"] == await waits["d"] == "answer"
     assert not work.was_cancelled
 
 
 async def test_all_cancelled_at_once_cancels_the_work():
-    """Waiters that are being cancelled too are not handed the bill."""
-    bills = Bills()
-    flights, _, work, waits = await start(bills, "abc")
+    """Waiters that are being cancelled too do not become the payer."""
+    payers = Payers()
+    works, _, work, waits = await start(payers, "abc")
     for task in waits.values():
         task.cancel()
     await asyncio.wait(waits.values())
-    assert bills.moves == []
+    assert payers.changes == []
     assert work.was_cancelled
-    assert not flights.under_way
+    assert not works.under_way
 
 
 async def test_a_follower_that_leaves_changes_nothing():
-    """Only the payer's leaving moves the bill."""
-    bills = Bills()
-    _, flight, work, waits = await start(bills, "ab")
+    """Only when the payer leaves does it change."""
+    payers = Payers()
+    _, shared, work, waits = await start(payers, "ab")
     waits["b"].cancel()
     await asyncio.wait([waits["b"]])
     work.gate.set()
     assert await waits["a"] == "answer"
-    assert (flight.payer, bills.moves) == ("a", [])
+    assert (shared.payer, payers.changes) == ("a", [])
 
 
 async def test_those_who_cannot_pay_are_refused_when_the_payer_leaves():
     """Everyone left gets their own refusal, and the work stops."""
-    _, _, work, waits = await start(Bills("b", "c"), "abc")
+    _, _, work, waits = await start(Payers("b", "c"), "abc")
     waits["a"].cancel()
     for name in "bc":
         with pytest.raises(CallRefused) as caught:
@@ -139,8 +139,8 @@ async def test_a_leaving_payer_waits_until_the_work_has_come_to_rest():
             await rest.wait()
             log.append("settled")
 
-    flights = Flights(Bills().take_over)
-    task = asyncio.ensure_future(flights.start("a", slow_to_stop()).wait("a"))
+    works = WorkByKey(Payers().take_over)
+    task = asyncio.ensure_future(works.start("a", slow_to_stop()).wait("a"))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     task.cancel()
@@ -153,7 +153,7 @@ async def test_a_leaving_payer_waits_until_the_work_has_come_to_rest():
 
 
 async def test_a_second_cancellation_does_not_wait():
-    """Work that will not stop cannot hold its asker for ever."""
+    """Work that will not stop cannot keep its caller for ever."""
 
     async def stubborn():
         try:
@@ -162,8 +162,8 @@ async def test_a_second_cancellation_does_not_wait():
             await rest.wait()
 
     rest = asyncio.Event()
-    flights = Flights(Bills().take_over)
-    task = asyncio.ensure_future(flights.start("a", stubborn()).wait("a"))
+    works = WorkByKey(Payers().take_over)
+    task = asyncio.ensure_future(works.start("a", stubborn()).wait("a"))
     for _ in range(2):
         await asyncio.sleep(0)
     for _ in range(2):
@@ -182,7 +182,7 @@ async def test_a_failure_reaches_everyone():
         await asyncio.sleep(0)
         raise ZeroDivisionError
 
-    flights = Flights(Bills().take_over)
-    flight = flights.start("a", fail())
-    results = await asyncio.gather(*map(flight.wait, "ab"), return_exceptions=True)
+    works = WorkByKey(Payers().take_over)
+    shared = works.start("a", fail())
+    results = await asyncio.gather(*map(shared.wait, "ab"), return_exceptions=True)
     assert [type(result) for result in results] == [ZeroDivisionError] * 2
