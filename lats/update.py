@@ -223,16 +223,19 @@ def _count_visits(state: SearchState, fresh: list[Candidate]) -> None:
 
 def _back_up(nodes: Mapping[NodeId, Candidate], changed: list[Candidate]) -> None:
     """Bring own values, as they are now, into the best values at and above them."""
-    for node in changed:
-        while True:
-            was, best = node.best_value, _best_below(nodes, node)
-            node.best_value = best
-            if was == best or node.parent_id is None:
+    for each in changed:
+        node, best = each, _best_below(nodes, each)
+        while node.best_value != best:
+            was, node.best_value = node.best_value, best
+            if node.parent_id is None:
                 break
-            node = nodes[node.parent_id]  # noqa: PLW2901 - the way up
+            node = nodes[node.parent_id]
             above = node.best_value
-            # A maximum: a value that is not above it, and was not it, leaves it as it is.
-            if not (was is None or best is None or above is None or best > above or was == above):
+            if best is not None and above is not None and best > above:
+                continue  # a new maximum
+            if was is None or best is None or above is None or was == above:
+                best = _best_below(nodes, node)
+            else:
                 break
 
 

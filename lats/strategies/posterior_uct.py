@@ -50,7 +50,9 @@ def _walk(state: SearchState, taken: set[str], weight: float) -> Candidate | Non
             if child.is_closed or child_id in taken:
                 continue
             visits = child.visits + child.pending_visits
-            if visits:
+            if visits == 1:  # as most are
+                worth = (child.best_value or 0.0) + bonus
+            elif visits:
                 worth = (child.best_value or 0.0) + bonus / sqrt(visits)
             else:  # unread ones come first; those that a judge gave nothing usable of, last
                 worth = -math.inf if child.judge_passes else math.inf
