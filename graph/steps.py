@@ -59,10 +59,7 @@ since an answer may be longer than estimated, and a server slower than it usuall
 
 Step = Callable[[TurnState, TurnContext], Awaitable[Mapping[str, Any]]]
 
-_GIVEN = {
-    *Identity._fields,
-    *["requested_turn", "time", "user_text", "persona", "earlier_lines", "degraded"],
-}
+_GIVEN = {*Identity._fields, "requested_turn", "time", "user_text", "persona", "earlier_lines"}
 """Fields that a turn is given; the loader sets all others, or resets them."""
 
 

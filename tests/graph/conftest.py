@@ -170,7 +170,7 @@ def texts() -> tuple[str, ...]:
 
 @pytest.fixture
 def answer(tmp_path: Path) -> Answer:
-    """Return a function that answers messages of one conversation, each time anew."""
+    """Return a function that answers messages of one conversation, each time from the start."""
     made = 0
 
     async def run(

@@ -40,7 +40,7 @@ def test_a_preset_explains_itself(preset: str) -> None:
 
 
 @pytest.mark.parametrize(("preset", "calls"), [("classic", 5), ("thorough", 4), ("balanced", 2)])
-def test_the_calls_beside_the_search_are_planned(preset: str, calls: int) -> None:
+def test_the_calls_other_than_the_searchs_are_planned(preset: str, calls: int) -> None:
     """As the presets' own comments count them."""
     default = app.plan(app.settings(preset)).as_json()["scenarios"]["default"]
     assert default["asked"] - default["by_node"]["lats_search"] == calls

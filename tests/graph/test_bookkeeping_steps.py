@@ -6,7 +6,7 @@ import pytest
 
 from callwise.calls.errors import ServerFailed
 
-BOOKS = ("evolver", "memory_manager")
+NODES = ("evolver", "memory_manager")
 NO_RETRIES = "retry.server_failed_attempts=1"
 
 
@@ -15,7 +15,7 @@ def _is_books(answer: dict[str, Any]) -> bool:
 
 
 @pytest.mark.parametrize("overlap", ["false", "true"])
-async def test_one_call_keeps_both_books(
+async def test_one_call_does_all_the_bookkeeping(
     answer: Any, count_by: Any, gates_shut: Any, overlap: str
 ) -> None:
     """One call less than apart; overlapped it takes no round more, and notes are kept."""
@@ -40,7 +40,7 @@ async def test_a_part_without_use_is_asked_by_its_own_node(
         lambda fused: {**fused, part: "?"} if _is_books(fused) else fused, f"overlap={overlap}"
     )
     asked = count_by(turn.rows, "node")
-    assert {name: asked.get(name, 0) for name in BOOKS} == {
+    assert {name: asked.get(name, 0) for name in NODES} == {
         "evolver": 1 + (node == "evolver"),
         "memory_manager": int(node == "memory_manager"),
     }
@@ -54,7 +54,7 @@ async def test_a_part_without_use_is_asked_by_its_own_node(
 async def test_without_an_answer_both_ask_for_themselves(
     answer_spoiled: Any, count_by: Any, broken: Any, reason: str, fused_calls: int
 ) -> None:
-    """And the books are kept all the same."""
+    """And the bookkeeping is done all the same."""
     (turn,) = await answer_spoiled(lambda fused: broken if _is_books(fused) else fused, NO_RETRIES)
     assert count_by(turn.rows, "purpose") == {
         "fuse": 1 + fused_calls,
@@ -68,7 +68,7 @@ async def test_without_an_answer_both_ask_for_themselves(
 
 
 async def test_one_held_call_is_enough_for_both(answer: Any) -> None:
-    """With so few calls that the search takes all it may, the books are still kept."""
+    """With so few calls that the search takes all it may, the bookkeeping is still done."""
     for max_calls in (4, 5, 8):
         overrides = (f"budget.turn.max_calls={max_calls}", "fuse.thinking=true")
         (turn,) = await answer(*overrides, "fuse.bookkeeping=true")

@@ -94,7 +94,7 @@ async def test_an_exit_at_the_root_is_seven_calls_or_eight_with_prefetch(
 async def test_the_stage_sets_the_search_as_planned(
     stage: str, asked: int, answer: Any, gates_shut: Any, tmp_path: Path
 ) -> None:
-    """Once two people know each other, or drift apart, the plan's staged default holds."""
+    """Once two people know each other, or drift apart, the plan's staged default applies."""
     relation = RelationState(relationship=Relationship(stage=stage))
     with SqliteBackend(tmp_path / "memory.sqlite") as store:
         await ConversationMemory(store).commit(

@@ -122,7 +122,7 @@ async def test_a_clipped_call_asks_as_a_repair_of_the_same_question(answer_throu
 
 
 async def test_a_strict_replay_clips_as_the_run_did(answer_through: Any, tmp_path: Path) -> None:
-    """The refusal is recorded with its numbers, so nothing is decided anew and nothing is sent."""
+    """The refusal is recorded with its numbers, so nothing is decided again and nothing is sent."""
     turns = []
     for mode in (CassetteMode.NEW_EPISODES, CassetteMode.STRICT):
         with open_cassette(tmp_path / "calls.jsonl", mode) as cassette:

@@ -187,13 +187,13 @@ def test_random_settings_are_what_a_real_run_does(tmp_path: Path, count: int) ->
 
 
 def test_nothing_of_another_preset_is_missing_to_the_plan(tmp_path: Path) -> None:
-    """Where nothing can stand in, the turn says at which call, and has no record."""
+    """Where no recorded call can take its place, the turn says at which call, and has no record."""
     recording = _record(tmp_path / "run", "classic", turns=1)
     turns, _ = _evaluated(recording, recording.settings("instant"))
     assert [(turn.diverged_at, turn.record) for turn in turns] == [(1, None)] * 2
 
 
-def test_a_purse_stops_before_the_call_that_does_not_fit(tmp_path: Path) -> None:
+def test_a_cap_stops_before_the_call_that_does_not_fit(tmp_path: Path) -> None:
     """What was bought until then is recorded, and is not bought again."""
     recording = _record(tmp_path / "run", "balanced", turns=2)
     settings = recording.settings("frugal", ["search.max_calls=5"])
@@ -234,10 +234,10 @@ def test_the_own_past_is_a_whole_run_of_the_setting(tmp_path: Path) -> None:
         assert exact == sorted(exact, reverse=True)
 
 
-def test_what_stands_on_an_estimate_is_one_though_all_its_calls_are_recorded(
+def test_what_follows_an_estimate_is_one_though_all_its_calls_are_recorded(
     tmp_path: Path,
 ) -> None:
-    """The last call of the first turn is another one; what stands in for it happens to fit."""
+    """The last call of the first turn is another one; the one in its place happens to fit."""
     recording = _record(tmp_path / "run", "balanced", turns=2)
     lines = recording.cassette.read_text(encoding="utf-8").splitlines(keepends=True)
     at = next(n for n, line in enumerate(lines) if "/turn:0/" in line and "evolver" in line[:300])

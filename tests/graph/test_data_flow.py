@@ -41,7 +41,7 @@ FUSED = {
     "instant": ("fuse.thinking=true", "fuse.bookkeeping=true", "fuse.reply=true"),
     "wind down": ("fuse.wind_down=true", "budget.turn.max_calls=2"),
 }
-"""Ways to ask together; what each reads and writes has an order of its own."""
+"""Ways to ask together; each has another order of reading and writing."""
 
 Trace = dict[str, tuple[set[str], set[str]]]
 
@@ -70,7 +70,7 @@ async def _traced(folder: Path, overrides: tuple[str, ...]) -> Trace:
         context = TurnContext(session.engine)
         for name in waits:
             recording = RecordingState(state)
-            turn = await context.turn_scope(state, name)
+            turn = await context.engine.turn_scope(state, name)
             with turn.open(ScopeKind.NODE, name, after=waits[name]):
                 update: Mapping[str, Any] = await STEPS[name](recording, context)
             trace[name] = (recording.read, set(update))
@@ -134,12 +134,12 @@ def test_overlapping_hides_no_write_and_races_with_none(trace: Trace, fuse: Fuse
             before = [node for node in nodes[:place] if field in trace[node][1]]
             if before:
                 assert before[-1] in ancestors[name], (name, field, before[-1])
-        beside = {
+        overlapping = {
             node
             for node in nodes
             if node != name and node not in ancestors[name] and name not in ancestors[node]
         }
-        for node in beside:
+        for node in overlapping:
             clash = (read | written) & trace[node][1] - {"degraded"}
             assert not clash, (name, node, clash)
 
@@ -151,7 +151,7 @@ def test_every_field_is_somebodys(trace: Trace) -> None:
 
 
 def test_nothing_is_counted_in_the_state() -> None:
-    """What calls cost stands in the ledger: the state has no field that names it."""
+    """The cost of calls is in the ledger: the state has no field that names it."""
     words = {"asked", "calls", "requests", "attempts", "tokens", "usd", "cost", "rounds", "budget"}
     for field in TurnState.model_fields:
         assert not words & set(field.split("_")), field

@@ -77,7 +77,7 @@ async def test_a_judge_that_answers_once_is_no_degradation(
     assert turn.record["degraded"] == []
 
 
-async def test_a_judge_that_scores_nobody_is_named(answer_through: Any) -> None:
+async def test_a_judge_that_scores_no_candidate_is_named(answer_through: Any) -> None:
     """Its answer fits the form, and says nothing of what it was shown."""
     around = _spoiled(Role.JUDGE, lambda *_: '{"verdicts": []}')
     (turn,) = await answer_through(around, preset="balanced")

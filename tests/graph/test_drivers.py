@@ -32,7 +32,7 @@ async def test_a_key_that_the_state_lacks_is_an_error(tmp_path: Path) -> None:
             await run(state, Runtime(context=TurnContext(session.engine)))
 
 
-async def test_kept_channels_hold_plain_json(tmp_path: Path) -> None:
+async def test_kept_channels_contain_plain_json(tmp_path: Path) -> None:
     """Records leave a node as plain values, so that any checkpointer can keep them."""
 
     async def step(_state: TurnState, _context: TurnContext) -> Mapping[str, Any]:
@@ -58,7 +58,7 @@ def test_an_unknown_input_is_an_error() -> None:
 
 
 def test_degradations_are_kept_in_order_of_nodes() -> None:
-    """Whichever branch was faster, the rows stand in the same order; None empties them."""
+    """Whichever branch was faster, the rows have the same order; None empties them."""
     rows = [{"node": "memory_manager"}, {"node": "evolver"}]
     assert (
         collect_degraded(None, rows)

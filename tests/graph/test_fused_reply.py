@@ -17,7 +17,7 @@ STYLE, MOOD = StyleVector(formality=0.9), Mood(busyness=0.8)
 
 
 async def test_an_instant_turn_is_two_calls(answer: Any, count_by: Any, texts: Any) -> None:
-    """One that replies, one that keeps the books; one round to the reply."""
+    """One that replies, one for the bookkeeping; one round to the reply."""
     for turn in await answer(preset="instant", texts=texts):
         assert count_by(turn.rows, "node") == {"detection": 1, "evolver": 1}
         assert count_by(turn.rows, "role") == {"main": 1, "fast": 1}
@@ -29,7 +29,7 @@ async def test_an_instant_turn_is_two_calls(answer: Any, count_by: Any, texts: A
 
 
 async def test_the_summary_has_the_shape_of_a_searchs(answer: Any) -> None:
-    """Whoever reads a search's summary finds nothing here that it does not know."""
+    """Every reader of a search's summary knows all of its fields."""
     (turn,) = await answer("search.rollouts=1")
     assert _summary_of_no_search().keys() <= turn.record["search"].keys()
     assert _summary_of_no_search()["stop_reason"] == NO_SEARCH
@@ -78,7 +78,7 @@ async def test_a_reply_that_quotes_the_fused_prompt_is_mended(answer_spoiled: An
     assert "prompt_leak" in turn.record["violations"]
 
 
-async def test_a_memory_of_the_last_talk_stands_in_the_prompt(answer: Any, tmp_path: Any) -> None:
+async def test_a_memory_of_the_last_talk_is_in_the_prompt(answer: Any, tmp_path: Any) -> None:
     """Retrieval runs before the call that replies."""
     folder = tmp_path / "memory"
     run = {"preset": "instant", "folder": folder, "user_id": "ann"}

@@ -108,7 +108,7 @@ def test_what_is_fused_anyway_was_not_given_up() -> None:
 
 
 def test_a_search_with_a_smaller_cap_needs_less() -> None:
-    """A cap of its own, or of its budget, is all that it could ask."""
+    """Its cap, or its budget's, is all that it could ask."""
     capped = PipelineSettings(search=SearchKnobs(max_calls=3))
     limited = PipelineSettings(budget=BudgetKnobs(search=Limits(max_calls=2)))
     needs = [
@@ -174,7 +174,7 @@ def test_a_fused_turn_never_needs_more(settings: PipelineSettings) -> None:
     assert needs == sorted(needs, reverse=True)
 
 
-def test_the_room_at_the_start_is_the_tightest_limit() -> None:
+def test_the_calls_at_the_start_are_the_tightest_limit() -> None:
     """Of run, conversation and turn, in calls or in requests."""
     budget = BudgetKnobs(
         run=Limits(max_calls=50), conversation=Limits(max_requests=9), turn=Limits(max_calls=12)

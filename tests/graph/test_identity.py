@@ -129,7 +129,7 @@ async def _served(
 async def test_users_of_one_conversation_id_lose_nothing_and_share_nothing(
     tmp_path: Path, ask: Ask
 ) -> None:
-    """Each of 20 turns at once is answered, and no prompt has another user's memory."""
+    """Each of 20 turns side by side is answered, and no prompt has another user's memory."""
 
     async def talk(pipeline: Pipeline, user: str | None) -> list[dict[str, Any]]:
         texts = [f"I am {user!r}.", f"The word of {user!r} is secret-of-{user!r}, keep the word."]
@@ -152,8 +152,8 @@ async def test_users_of_one_conversation_id_lose_nothing_and_share_nothing(
 @pytest.mark.parametrize("named_first", [True, False])
 async def test_no_name_is_not_a_name(tmp_path: Path, ask: Ask, named_first: bool) -> None:
     """A conversation without a user has its own memory, whatever users are called."""
-    named, nobody = ("talk", "elsewhere"), (None, "talk")
-    first, second = (named, nobody) if named_first else (nobody, named)
+    named, anonymous = ("talk", "elsewhere"), (None, "talk")
+    first, second = (named, anonymous) if named_first else (anonymous, named)
     async with _pipeline(tmp_path, "instant") as pipeline:
         await ask(pipeline, *first, "My password is heron-7, remember my password.")
         await ask(pipeline, *second, "What is my password?")
@@ -200,7 +200,7 @@ async def test_a_threads_next_user_is_not_shown_what_the_first_one_wrote(tmp_pat
 
 
 async def test_rows_of_users_with_one_conversation_id_are_their_own(tmp_path: Path) -> None:
-    """Two turns of one id at once: each record counts its own calls, in a scope of its own."""
+    """Two turns of one id side by side: each record counts its own calls, in a separate scope."""
     async with _pipeline(tmp_path, "classic_parallel") as pipeline:
         turns = await asyncio.gather(
             *(
@@ -216,8 +216,8 @@ async def test_rows_of_users_with_one_conversation_id_are_their_own(tmp_path: Pa
     assert second.startswith("talk#")
 
 
-async def test_an_id_that_looks_like_a_made_name_gets_a_scope_of_its_own(tmp_path: Path) -> None:
-    """Whoever knows how the second conversation of an id is called does not share its scope."""
+async def test_an_id_that_resembles_a_made_name_gets_a_separate_scope(tmp_path: Path) -> None:
+    """Knowing the name of an id's second conversation does not give access to its scope."""
     async with _pipeline(tmp_path, "instant") as pipeline:
         engine = pipeline.session.engine
         bob = Identity("agent", "bob", "talk")
@@ -232,7 +232,7 @@ async def test_an_id_that_looks_like_a_made_name_gets_a_scope_of_its_own(tmp_pat
 
 
 async def test_turns_of_one_user_wait_for_each_other(tmp_path: Path) -> None:
-    """Two conversations of a user at once write one memory, and neither turn is lost."""
+    """Two conversations of a user write one memory side by side, and neither turn is lost."""
     async with _pipeline(tmp_path, "instant") as pipeline:
         records = await asyncio.gather(
             *(_in_session(pipeline, "ann", name, "Hello.") for name in ("a", "b", "a", "c"))
@@ -247,7 +247,7 @@ async def test_turns_of_one_user_wait_for_each_other(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("given", [{}, {"conversation_id": "talk"}], ids=repr)
 async def test_threads_of_one_user_wait_for_each_other(tmp_path: Path, given: Any) -> None:
-    """A user who writes in several threads at once is answered in each."""
+    """A user who writes in several threads side by side is answered in each."""
 
     async def ask(pipeline: Pipeline, thread: str | None) -> dict[str, Any]:
         config = {"configurable": {"thread_id": thread}}
@@ -261,7 +261,7 @@ async def test_threads_of_one_user_wait_for_each_other(tmp_path: Path, given: An
     assert sorted(state["version"] for state in states) == [0, 1, 2, 3, 4]
 
 
-async def test_a_thread_that_was_given_up_holds_nobody_up_for_ever(tmp_path: Path) -> None:
+async def test_a_thread_that_was_given_up_blocks_no_other_for_ever(tmp_path: Path) -> None:
     """A turn that stops between two nodes is waited for; on its own thread it is not."""
     config = {"configurable": {"thread_id": "left"}}
     first = {"messages": ["Hello."], "user_id": "ann"}
@@ -318,7 +318,7 @@ def test_identities_never_collide() -> None:
         replace(Identity("a", "b", "c").agent_user, conversation_id="c")
 
 
-async def test_a_conversation_kept_for_a_stand_in_name_is_not_begun_anew(tmp_path: Path) -> None:
+async def test_a_conversation_kept_under_a_former_name_is_not_begun_again(tmp_path: Path) -> None:
     """A memory from before says which user goes on with it, and is read for that user."""
     async with _pipeline(tmp_path, "instant") as pipeline:
         await _in_session(pipeline, "user", "talk", "My cat is called Bo.")

@@ -80,7 +80,7 @@ async def test_threads_side_by_side_do_not_meet(served: GraphServerContext) -> N
 
 
 async def test_runs_without_a_thread_are_each_their_own(served: GraphServerContext) -> None:
-    """A stateless run is a conversation of one turn, whoever ran before."""
+    """A stateless run is a conversation of one turn, for any runs before."""
     graph = thread_graph(served, overlap=served.settings.overlap, fuse=served.settings.fuse)
     states = await asyncio.gather(
         *(graph.ainvoke({"user_text": "Hello."}, {"run_id": uuid4()}) for _ in range(3))
@@ -145,7 +145,7 @@ async def test_earlier_messages_are_the_history_of_a_new_conversation(served_gra
     assert [line["text"] for line in later["history"]] == ["She does not eat.", state["reply"]]
 
 
-async def test_a_text_beside_messages_is_a_message_too(served_graph: Any) -> None:
+async def test_a_text_next_to_messages_is_a_message_too(served_graph: Any) -> None:
     """A thread shows the whole chat, however its turns were asked."""
     config: Any = {"configurable": {"thread_id": "t"}}
     await served_graph.ainvoke({"user_text": "Hello."}, config)
@@ -237,7 +237,7 @@ def dev_server(tmp_path: Path) -> Iterator[tuple[str, Path]]:
         str(Path(sys.executable).with_name("langgraph")),
         *("dev", "--no-browser", "--no-reload", "--port", str(port)),
     ]
-    # In a copy, since the server keeps its own files beside what it serves.
+    # In a copy, since the server keeps its own files next to the served ones.
     shutil.copy(ROOT / "langgraph.json", tmp_path)
     shutil.copytree(ROOT / "graph", tmp_path / "graph")
     variables = {

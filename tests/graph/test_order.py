@@ -27,7 +27,7 @@ SPEC_ORDER = (
 )
 
 
-def test_the_fifteen_nodes_stand_in_the_specs_order() -> None:
+def test_the_fifteen_nodes_are_in_the_specs_order() -> None:
     """Fifteen nodes, each with its step, in the order of the spec."""
     assert SPEC_ORDER == NODES
     assert set(STEPS) == set(NODES)
@@ -70,7 +70,7 @@ def test_the_wiring_draws_the_table(overlap: bool, fuse: FuseKnobs) -> None:
 
 @pytest.mark.parametrize("overlap", [False, True])
 @every_fusing
-def test_the_nodes_stand_in_an_order_to_run_in(overlap: bool, fuse: FuseKnobs) -> None:
+def test_the_nodes_are_in_an_order_to_run_in(overlap: bool, fuse: FuseKnobs) -> None:
     """Each comes after all that it waits for, the loader first and the writer last."""
     waits = predecessors(overlap=overlap, fuse=fuse)
     names = list(waits)
@@ -83,7 +83,7 @@ def test_the_nodes_stand_in_an_order_to_run_in(overlap: bool, fuse: FuseKnobs) -
 @pytest.mark.parametrize("overlap", [False, True])
 @pytest.mark.parametrize("name", ["apart", "thinking"])
 def test_notes_asked_together_change_no_order(overlap: bool, name: str) -> None:
-    """Only a reply among the thoughts, or books kept at once, need another."""
+    """Only a reply among the thoughts, or fused bookkeeping, needs another."""
     assert predecessors(overlap=overlap, fuse=FUSED[name]) == predecessors(overlap=overlap)
 
 
@@ -97,8 +97,8 @@ def test_a_call_that_may_reply_comes_after_retrieval(overlap: bool, name: str) -
 
 
 @pytest.mark.parametrize("name", ["bookkeeping", "instant", "wind down"])
-def test_the_memory_manager_waits_for_whoever_may_ask_for_it(name: str) -> None:
-    """Overlapped it stands beside the stage manager then, not beside the evolver."""
+def test_the_memory_manager_waits_for_the_node_that_may_ask_for_it(name: str) -> None:
+    """Overlapped, it runs with the stage manager then, not with the evolver."""
     waits = predecessors(overlap=True, fuse=FUSED[name])
     assert waits["memory_manager"] == ("evolver",)
     assert waits["memory_writer"] == ("stage_manager", "memory_manager")

@@ -28,7 +28,7 @@ def test_every_kind_has_a_role_on_its_side(kind: ActionKind) -> None:
 
 
 def test_the_first_generation_is_the_plan() -> None:
-    """It is the call that the reply must have; those beside and after it are not."""
+    """It is the call that the reply must have; others of its round and after it are not."""
     two = (PlannedCalls(ActionKind.GENERATE, 2),)
     calls = _calls(two, (PlannedCalls(ActionKind.JUDGE_LIST, 1),), two)
     purposes = [call.purpose for call in calls]
@@ -64,7 +64,7 @@ def test_no_call_of_the_search_is_lost(policy: str) -> None:
     assert (by_role[Role.MAIN], by_role[Role.JUDGE]) == (plan.calls - judged, judged)
 
 
-def test_the_costliest_stage_bounds_the_others() -> None:
+def test_the_costliest_stage_costs_no_less_than_the_others() -> None:
     """Knobs that are not set may be raised by a stage."""
     knobs = SearchKnobs(rollouts=1)
     assert costliest_knobs(knobs, {}) == knobs

@@ -94,8 +94,8 @@ def test_without_a_loser_everything_is_bought(run: Path) -> None:
     assert race.bought.calls > 0
 
 
-def test_an_empty_budget_ends_the_race(run: Path) -> None:
-    """What was bought is kept, with the reason for which it stopped."""
+def test_a_spent_cap_ends_the_race(run: Path) -> None:
+    """Bought calls are kept, and it reports why it stopped."""
     race = _race(run, SpendingCap(max_calls=3), None)
     assert race.bought.calls == 3
     assert "3 calls were bought" in race.bought.stopped
@@ -104,7 +104,7 @@ def test_an_empty_budget_ends_the_race(run: Path) -> None:
 
 @pytest.mark.slow
 def test_a_race_without_anything_left_to_judge_with_ends(run: Path) -> None:
-    """What was bought is kept, nothing more is bought, and the reason is given."""
+    """Bought calls are kept, no more are bought, and it reports why."""
     budget = SpendingCap()
 
     def judge(rows: Sequence[TurnRow], texts: Mapping[str, str]) -> list[TurnRow]:

@@ -71,7 +71,7 @@ async def test_calls_left_is_the_tightest_of_calls_and_requests(
         (INSTANT, 0, {}),
     ],
 )
-async def test_a_turn_holds_what_its_form_needs(
+async def test_a_turn_holds_back_the_calls_of_its_form(
     open_turn: OpenTurn, fusing: Fusion, max_calls: int, held: dict[str, int]
 ) -> None:
     """The reply first; the bookkeeping's calls where the notes and a judge still fit."""
@@ -83,13 +83,13 @@ async def test_a_turn_holds_what_its_form_needs(
 
 
 async def test_nothing_is_held_where_nothing_is_limited(open_turn: OpenTurn) -> None:
-    """There would be nothing to hold it back from."""
+    """No other call could take it."""
     async with open_turn() as (engine, scope):
         hold_leases(engine, scope, STATE, INSTANT)
         assert scope.scope_limits.leases() == ()
 
 
-async def test_the_call_that_replies_holds_its_own_size(open_turn: OpenTurn) -> None:
+async def test_the_call_that_replies_holds_back_its_size(open_turn: OpenTurn) -> None:
     """A thought and a reply are shorter than a search's first candidates."""
     held = []
     for fusing in (APART, INSTANT):

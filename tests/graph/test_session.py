@@ -91,10 +91,10 @@ async def test_a_turn_that_broke_off_is_not_checkpointed(tmp_path: Path) -> None
     assert len(after.values["history"]) == 2
 
 
-async def test_checkpoints_hold_plain_values_only(
+async def test_checkpoints_contain_plain_values_only(
     answer: Any, texts: tuple[str, ...], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """No class of ours stands in a checkpoint: any version, and strict readers, can read it."""
+    """No class of ours is in a checkpoint: any version, and strict readers, can read it."""
     await answer(texts=texts, keep_checkpoints=True)
     assert not [row.message for row in caplog.records if "Deserializing" in row.message]
 
@@ -108,21 +108,21 @@ async def test_checkpoints_change_nothing(answer: Any, texts: tuple[str, ...], p
 
 
 async def test_the_reply_is_out_before_the_bookkeeping(tmp_path: Path) -> None:
-    """Whoever listens hears the reply when only the calls before it have been asked."""
-    heard: list[tuple[str, int]] = []
+    """The listener is given the reply when only the calls before it have been asked."""
+    given: list[tuple[str, int]] = []
     async with app.open(app.settings("classic"), folder=tmp_path) as session:
 
         async def listen(reply: str, bubbles: Any) -> None:
             asked = session.engine.budgeter.ledger.counts().asked
-            heard.append((reply, asked))
+            given.append((reply, asked))
             assert bubbles
 
         turn = await session.run_turn(TurnInput("talk", None, "Hello."), on_reply=listen)
-    assert heard == [(turn.record["reply"], turn.record["asked"] - 2)]
+    assert given == [(turn.record["reply"], turn.record["asked"] - 2)]
 
 
 async def test_two_sessions_on_one_memory(tmp_path: Path) -> None:
-    """Two processes' sessions that take turns see each other's; at once, one is told so."""
+    """Sessions of two processes that alternate see each other's turns; parallel ones are refused."""
     settings = app.settings("classic")
     async with (
         app.open(settings, folder=tmp_path) as one,
@@ -151,7 +151,7 @@ async def test_users_do_not_share_memories(tmp_path: Path) -> None:
             await session.run_turn(TurnInput(f"{user}-1", None, "My cat is ill.", user_id=user))
         again = await session.run_turn(TurnInput("ann-2", None, "How is my cat?", user_id="ann"))
         stranger = await session.run_turn(TurnInput("eve-1", None, "How is my cat?", user_id="eve"))
-    # A prompt that holds a memory is longer than one that has none.
+    # A prompt that has a memory is longer than one that has none.
     plans = [
         next(row["input_tokens"] for row in turn.rows if row["purpose"] == "plan")
         for turn in (again, stranger)

@@ -1,4 +1,4 @@
-"""What the steps between graph and nodes add of their own."""
+"""Steps between graph and nodes."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ async def test_a_reply_that_quotes_its_prompt_is_mended(tmp_path: Path, name: st
     ("overrides", "seed"), [([], 0), (["seed=7"], 7), (["seed=7", "search.seed=3"], 3)]
 )
 def test_the_search_takes_the_pipelines_seed(overrides: list[str], seed: int) -> None:
-    """Unless it has one of its own."""
+    """Unless it has one itself."""
     from graph.steps import _seeded
 
     settings = app.settings("classic", overrides)

@@ -127,7 +127,7 @@ def test_rows_say_what_was_asked(run: Path, tmp_path: Path) -> None:
 
 
 def test_what_was_bought_since_is_looked_up_again(run: Path, tmp_path: Path) -> None:
-    """A sweep that goes on evaluates anew whatever was not exact, and nothing else."""
+    """A sweep that goes on evaluates again all turns that were not exact, and nothing else."""
     request = SweepRequest(run, _spec(), tmp_path / "s", jobs=1)
     before = sweep(request)
     assert any(row.missing_calls for row in before.rows)
@@ -166,8 +166,8 @@ def test_a_sampler_that_chooses_buys_as_it_goes(run: Path, tmp_path: Path) -> No
     assert tried[0] == tried[1]
 
 
-def test_an_empty_purse_leaves_settings_out_with_a_reason(run: Path, tmp_path: Path) -> None:
-    """What was bought until then stands; the settings go on when there is more."""
+def test_a_spent_cap_leaves_settings_out_with_a_reason(run: Path, tmp_path: Path) -> None:
+    """Calls bought until then are kept; the settings go on when there is more."""
     evaluator = BuyingEvaluator(CounterfactualEvaluator(run), SpendingCap(max_calls=2))
     finished = sweep(SweepRequest(run, _spec(), tmp_path / "s", jobs=1), evaluator=evaluator)
     assert {left.reason.partition(":")[0] for left in finished.left_out} == {"not bought"}
@@ -178,7 +178,7 @@ def test_an_empty_purse_leaves_settings_out_with_a_reason(run: Path, tmp_path: P
     assert not again.left_out
 
 
-def test_settings_of_their_own_past(run: Path, tmp_path: Path) -> None:
+def test_settings_that_start_from_their_past(run: Path, tmp_path: Path) -> None:
     """A whole run of each: bought, it is exact to the end."""
     request = SweepRequest(run, _spec(), tmp_path / "s", past="own", jobs=1)
     before = sweep(request)
@@ -214,7 +214,7 @@ def test_a_setting_that_cannot_run_is_left_out_with_its_reason(run: Path) -> Non
     assert "stranger" in second.error
 
 
-def test_what_nothing_stands_in_for_is_planned_from_there(run: Path) -> None:
+def test_a_turn_without_a_substitute_is_planned_from_there(run: Path) -> None:
     """Calls before it are recorded and need not be bought."""
     setting = make_setting("recorded", {}, {"search.policy": "classic_uct"})
     (result,) = CounterfactualEvaluator(run).evaluate([setting])

@@ -21,7 +21,9 @@ def _is_thinking(answer: dict[str, Any]) -> bool:
     return "detection" in answer or "reply" in answer
 
 
-async def test_one_call_speaks_for_three_nodes(answer: Any, count_by: Any, gates_shut: Any) -> None:
+async def test_one_call_answers_for_three_nodes(
+    answer: Any, count_by: Any, gates_shut: Any
+) -> None:
     """Two calls and two rounds less than apart, and nothing is degraded."""
     (turn,) = await answer(*gates_shut, "fuse.thinking=true")
     asked = count_by(turn.rows, "node")
@@ -78,7 +80,7 @@ async def test_without_an_answer_all_ask_for_themselves(  # noqa: PLR0917 - fixt
     fused_calls: int,
     reply: bool,
 ) -> None:
-    """After its repairs, or at once where none would help; then as if nothing were fused."""
+    """After its repairs, or without any where none would help; then as if nothing were fused."""
     (turn,) = await answer_spoiled(
         lambda fused: change(fused) if _is_thinking(fused) else fused,
         NO_RETRIES,
@@ -113,7 +115,7 @@ async def test_a_failed_fused_reply_leaves_a_call_for_the_search(
     assert sum(row["outcome"] != "refused" for row in turn.rows) <= max_calls
 
 
-async def test_the_next_turn_starts_anew(answer_spoiled: Any, texts: Any) -> None:
+async def test_the_next_turn_starts_from_nothing(answer_spoiled: Any, texts: Any) -> None:
     """What one turn's fused answer lacked says nothing about the next turn's."""
     seen = 0
 

@@ -24,7 +24,7 @@ PRICES = "prices: {input_usd_per_million: 1, output_usd_per_million: 2}"
 ON_OUTAGE = "reply.on_outage=fallback"
 """An endpoint that fails for good shall not end these turns."""
 
-ROOM_FOR_A_REPLY = {
+QUOTA_FOR_A_REPLY = {
     "max_calls": 1,
     "max_requests": 1,
     "max_tokens": 5_000,
@@ -33,7 +33,7 @@ ROOM_FOR_A_REPLY = {
 }
 """What one root plan of these short conversations takes at most, its whole reservation."""
 
-ROOM_FOR_A_FUSED_REPLY = {**ROOM_FOR_A_REPLY, "max_seconds": 16.0}
+QUOTA_FOR_A_FUSED_REPLY = {**QUOTA_FOR_A_REPLY, "max_seconds": 16.0}
 """The same where one call may have to think as well, or writes several candidates: what is held
 back for its answer, and a little time before it."""
 
@@ -123,19 +123,19 @@ def test_no_turn_passes_its_limit(
 @example({"max_calls": 4, "max_seconds": 0.0, "max_usd": 0.0}, "balanced", 0)
 @example({"max_calls": 4, "max_seconds": 0.0, "max_usd": 0.0}, "balanced", 93)
 @given(LIMITS, st.sampled_from(PRESETS), st.integers(0, 10_000))
-def test_a_turn_with_room_for_one_call_ends_in_a_reply(
+def test_a_turn_with_quota_for_one_call_ends_in_a_reply(
     limits: dict[str, Any], preset: str, seed: int
 ) -> None:
     """The first draft's call, tokens, price and time are held back from everything else."""
     is_classic = preset.startswith("classic")
-    room = ROOM_FOR_A_REPLY if is_classic else ROOM_FOR_A_FUSED_REPLY
-    roomy = {name: max(value, room[name]) for name, value in limits.items()}
-    for turn in _answered(roomy, preset=preset, overrides=[f"seed={seed}"]):
+    least = QUOTA_FOR_A_REPLY if is_classic else QUOTA_FOR_A_FUSED_REPLY
+    enough = {name: max(value, least[name]) for name, value in limits.items()}
+    for turn in _answered(enough, preset=preset, overrides=[f"seed={seed}"]):
         assert not turn.record["is_fallback"], turn.record["degraded"]
 
 
-@pytest.mark.parametrize("name", sorted(ROOM_FOR_A_REPLY))
-def test_no_room_at_all_is_a_fallback(name: str) -> None:
+@pytest.mark.parametrize("name", sorted(QUOTA_FOR_A_REPLY))
+def test_no_quota_at_all_is_a_fallback(name: str) -> None:
     """A limit of zero sends nothing, raises nothing, and ends in a line that is marked."""
     for turn in _answered({name: 0}):
         assert turn.record["is_fallback"]
@@ -145,7 +145,7 @@ def test_no_room_at_all_is_a_fallback(name: str) -> None:
 
 
 @pytest.mark.parametrize("role", ["main", "judge", "fast"])
-def test_a_role_has_limits_of_its_own(role: str) -> None:
+def test_a_role_has_separate_limits(role: str) -> None:
     """A limit on one role binds its calls only, and the reply still comes."""
     limits = f"budget.turn.roles.{role}.max_calls=1"
     for turn in _answered({}, overrides=[limits]):
@@ -205,7 +205,7 @@ def test_nothing_stays_held_back() -> None:
     asyncio.run(run())
 
 
-def test_the_search_has_a_limit_of_its_own() -> None:
+def test_the_search_has_a_separate_limit() -> None:
     """The search winds down within its own budget, and the bookkeeping is not touched."""
     for turn in _answered({"max_calls": 5}, scope="search"):
         search = [row for row in turn.rows if row["node"] == "lats_search"]
@@ -241,15 +241,15 @@ FUSE = st.sampled_from(
     st.integers(0, 10_000),
 )
 def test_any_fusing_under_any_budget_ends_in_a_reply(  # noqa: PLR0917 - drawn
-    fuse: str, room: int, limit: str, overlap: str, fields: str, seed: int
+    fuse: str, quota: int, limit: str, overlap: str, fields: str, seed: int
 ) -> None:
     """The budget is never passed, and a sane model's first call is enough for a real reply."""
     overrides = (f"fuse={fuse}", f"overlap={overlap}", f"seed={seed}")
-    for turn in _answered({limit: room}, fields=fields, overrides=overrides):
-        _hold({limit: room}, turn.rows)
+    for turn in _answered({limit: quota}, fields=fields, overrides=overrides):
+        _hold({limit: quota}, turn.rows)
         assert turn.record["reply"]
         assert turn.record["asked"] == len(turn.rows)
-        if fields == "null_rate: 0.1" and room:
+        if fields == "null_rate: 0.1" and quota:
             assert not turn.record["is_fallback"], turn.record["degraded"]
         given_up = [row["what"] for row in turn.record["wound_down"]]
         assert not given_up or "wind_down" in fuse
@@ -259,7 +259,7 @@ def test_any_fusing_under_any_budget_ends_in_a_reply(  # noqa: PLR0917 - drawn
     ("max_calls", "stops"), [(8, "budget"), (5, "budget"), (4, "budget"), (3, "fused_reply")]
 )
 def test_a_turn_winds_down_and_says_so(max_calls: int, stops: str) -> None:
-    """With fewer calls than it needs it fuses, then replies at once; nothing is refused."""
+    """With fewer calls than it needs it fuses, then replies in one call; nothing is refused."""
     overrides = ("fuse.wind_down=true", "search.early_exit.enabled=false")
     for turn in _answered({"max_calls": max_calls}, overrides=overrides):
         what = [row["what"] for row in turn.record["wound_down"]]

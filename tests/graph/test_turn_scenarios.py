@@ -77,7 +77,7 @@ def test_the_scenarios_of_classic() -> None:
 
 
 def test_a_processor_that_always_asks_is_one_more() -> None:
-    """Seventeen calls, one more round to the reply; never asking bounds the worst too."""
+    """Seventeen calls, one more round to the reply; never asking limits the worst too."""
     always = _scenarios(processor=ProcessorKnobs(llm="always"))
     assert always["default"]["asked"] == 17
     assert always["default"]["by_node"]["processor"] == 1
@@ -95,7 +95,7 @@ def test_classic_parallel_asks_as_much_in_fewer_rounds() -> None:
 
 @pytest.mark.parametrize(("overlap", "reply_rounds"), [(False, 15), (True, 14)])
 def test_dense_memory_embeds_twice(overlap: bool, reply_rounds: int) -> None:
-    """One embedding for the query, beside detection where nodes overlap, and one at the end."""
+    """One embedding for the query, in parallel with detection if overlapped, and one at the end."""
     dense = _scenarios(overlap=overlap, memory=MemoryKnobs(dense=True))["default"]
     assert dense["by_role"]["embed"] == 2
     assert dense["by_node"]["memory_retriever"] == dense["by_node"]["memory_writer"] == 1
@@ -103,7 +103,7 @@ def test_dense_memory_embeds_twice(overlap: bool, reply_rounds: int) -> None:
     assert _scenarios(memory=MemoryKnobs(dense=True, retrieve_k=0))["default"]["asked"] == 17
 
 
-def test_a_knob_that_was_set_holds_for_every_stage() -> None:
+def test_a_knob_that_was_set_is_the_same_in_every_stage() -> None:
     """No stage changes what the user fixed, in the worst case neither."""
     asked = _asked(search=SearchKnobs(rollouts=1, expand_k=1), repair=RepairKnobs(max_repairs=0))
     assert set(asked) == {"default", "early_exit", "early_exit_after_first_rollout", "worst"}
@@ -180,7 +180,7 @@ def test_the_worst_has_fused_calls_and_the_separate_ones() -> None:
     assert _asked(repair=one, processor=never, fuse=INSTANT)["worst"] == apart + 2 * 2
 
 
-def test_fused_calls_have_sizes_of_their_own() -> None:
+def test_fused_calls_have_different_sizes() -> None:
     """The call that replies reads and writes less; each is less than the calls it is for."""
     apart = _scenarios()["default"]["tokens_by_purpose"]
     sizes = [
@@ -201,7 +201,7 @@ def test_fused_calls_have_sizes_of_their_own() -> None:
 def test_a_turn_that_is_short_from_the_start_is_planned_wound_down(
     max_calls: int, by_node: int
 ) -> None:
-    """The form that its budget leaves; the worst bounds every form."""
+    """The form that its budget leaves; the worst is a bound on every form."""
     budget = BudgetKnobs(turn=Limits(max_calls=max_calls))
     scenarios = _scenarios(fuse=FuseKnobs(wind_down=True), budget=budget)
     thinking = ("detection", "inner_monologue", "reasoner")

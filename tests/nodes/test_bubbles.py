@@ -60,7 +60,7 @@ def test_a_reply_is_cut_between_sentences():
     ]
 
 
-def test_a_line_break_starts_a_bubble_while_there_is_room():
+def test_a_line_break_starts_a_bubble_while_bubbles_are_left():
     """What the writer set apart stays apart, up to the maximum."""
     assert texts("one\ntwo\nthree") == ["one", "two", "three"]
     assert texts("1\n2\n3\n4\n5\n6") == ["1\n2\n3\n4\n5\n6"]
@@ -71,7 +71,7 @@ def test_a_line_break_starts_a_bubble_while_there_is_room():
     "reply",
     ["I met Dr. Smith.", "It costs 3.50 now.", "Wait... what?!", "1. Milk 2. Eggs", "好……的。"],
 )
-def test_what_only_looks_like_an_end_is_not_cut(reply):
+def test_a_false_end_is_not_cut(reply):
     """Titles, numbers and trailing dots stay with their sentence."""
     style = StyleVector(formality=0.0, verbosity=0.0, playfulness=1.0)
     assert len(texts(reply, style=style)) == 1

@@ -77,7 +77,7 @@ async def test_rules_detect_when_the_answer_does_not(answer):
 
 
 async def test_rules_detect_when_the_budget_refuses():
-    """A turn without room for a call still knows what was said."""
+    """A turn without quota for a call still has a detection."""
     detection, degradation = await run(ScriptedLLM(max_calls=0), language="zh", user_text="谢谢！")
     assert degradation.reason == "refused"
     assert detection.signals == (Signal.GRATITUDE,)

@@ -98,7 +98,7 @@ def test_stage_hints(text, stage):
 
 
 def test_the_context_is_a_sentence_in_the_prompts_language():
-    """The description can stand in the next prompt."""
+    """The description can be in the next prompt."""
     assert (
         detect_by_rules("Thanks! Bye!", "en").context == "The user says goodbye and says thank you."
     )
@@ -123,7 +123,7 @@ def test_a_very_long_message_is_described(unit):
 
 
 @pytest.mark.data
-def test_friendly_recorded_conversations_are_not_heard_as_hostile():
+def test_friendly_recorded_conversations_are_not_detected_as_hostile():
     """Of 566 friendly recorded messages none is hostile or manipulative."""
     default = Path(__file__).parents[2] / ".." / "shared" / "data"
     path = Path(os.environ.get("CALLWISE_DATA", default)) / "sample_memorybank_cn" / "turns.jsonl"
@@ -140,7 +140,7 @@ def test_friendly_recorded_conversations_are_not_heard_as_hostile():
     assert found[Signal.SELF_DISCLOSURE] > 150
 
 
-def test_a_question_after_a_long_run_of_line_breaks_is_found_at_once():
+def test_a_question_after_a_long_run_of_line_breaks_is_found_quickly():
     """What follows a sentence is looked for once a line, not to the end of all blanks."""
     text = "So." + "\n \n" * 60_000
     for words, is_question in (("what now", True), ("x", False)):

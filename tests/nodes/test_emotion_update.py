@@ -1,4 +1,4 @@
-"""How the mood moves."""
+"""Updates of the mood."""
 
 import pytest
 from hypothesis import given
@@ -34,7 +34,7 @@ def test_no_dimension_leaps(
     monologue: Monologue,
     relationship: Relationship,
 ) -> None:
-    """One turn never moves a dimension by more than the cap, and never out of its range."""
+    """One turn never changes a dimension by more than the cap, and never out of its range."""
     after = update_mood(mood, detection, monologue, relationship)
     for name in DIMENSIONS:
         assert abs(getattr(after, name) - getattr(mood, name)) <= MAX_STEP + 1e-4

@@ -29,7 +29,7 @@ def test_a_good_reply_passes_with_its_bubbles() -> None:
     assert reply == ValidatedReply(text="Morning.\nCoffee?", bubbles=bubbles)
 
 
-def test_bubbles_are_cut_anew_when_the_reply_changes() -> None:
+def test_bubbles_are_cut_again_when_the_reply_changes() -> None:
     """Bubbles never show what the reply no longer says."""
     bubbles = (Bubble(text="As an AI, no. Tea?", delay_seconds=0.0),)
     reply = validate_reply("As an AI, no. Tea?", bubbles, language="en", persona=LIN)
@@ -74,7 +74,7 @@ def test_a_long_reply_ends_with_a_sentence() -> None:
     assert reply.violations == ("too_long",)
 
 
-def test_too_little_room_is_refused() -> None:
+def test_too_small_a_limit_is_refused() -> None:
     """A limit that no neutral line fits in is a mistake of the caller's."""
     with pytest.raises(ValueError, match="at least 20"):
         _validated("Hello.", max_chars=MIN_MAX_CHARS - 1)

@@ -71,7 +71,7 @@ def test_a_part_that_does_not_fit_spoils_no_other():
 
 
 @pytest.mark.parametrize("right", [None, "words", [1], {}, 7])
-def test_whatever_stands_for_a_part_is_read(right):
+def test_any_value_of_a_part_is_read(right):
     """Null, a text, a list, an empty object or a number is an unusable part and no error."""
     answer = Both.model_validate({"left": {"name": "a"}, "right": right})
     assert set(unusable_parts(answer)) == {"right"}

@@ -53,7 +53,7 @@ class ScriptedSearchLLM:
     """Answers every call of the search, in the form asked for; errors where told to."""
 
     max_calls: int | None = None
-    """Calls accepted beside the one that holds the lease; None is no limit."""
+    """Calls accepted besides the one with the lease; None is no limit."""
     errors: dict[Purpose, Exception] = field(default_factory=dict)
     score: float = 0.5
     answers: dict[Purpose, object] = field(default_factory=dict)
@@ -293,7 +293,7 @@ async def test_a_fatal_error_is_raised(error):
         await _search(ScriptedSearchLLM(errors={Purpose.JUDGE: error}))
 
 
-async def test_an_asker_that_leaves_answers_unparsed_is_an_error():
+async def test_an_llm_that_leaves_answers_unparsed_is_an_error():
     """A broken contract is not taken for a failed call."""
 
     class Careless(ScriptedSearchLLM):

@@ -285,7 +285,7 @@ def test_the_first_round_may_use_what_is_held_back_for_the_reply(advisory, limit
     held=st.integers(0, 1),
     is_first=st.booleans(),
 )
-def test_room_is_never_more_than_is_left(calls, requests, cap, held, is_first):
+def test_remaining_calls_are_never_more_than_are_left(calls, requests, cap, held, is_first):
     """But for the reply's own call."""
     advisory = Remaining(calls_left=calls, requests_left=requests)
     remaining = remaining_calls(advisory, SearchLimits(cap, held), is_first=is_first)

@@ -1,4 +1,4 @@
-"""What a search leaves to the nodes after it."""
+"""Outcome of a search for the nodes after it."""
 
 import json
 
@@ -41,8 +41,8 @@ def _outcome(*, remaining=None, errors=(), guidelines=(), **fields):
     knobs = SearchKnobs(**{"policy": "listwise", **fields})
     context = ReplyContext(user_text="hi", language="en")
     search = start_search(knobs, context, guidelines=guidelines)
-    while moves := search.ask(remaining or RemainingCalls()):
-        for move in moves:
+    while actions := search.ask(remaining or RemainingCalls()):
+        for move in actions:
             is_set = isinstance(move, Generate | Refine)
             answer = _drafts(move) if is_set else _verdicts(move, search.tree)
             search.tell(move.action_id, answer)
@@ -81,7 +81,7 @@ def test_a_classic_summary_is_a_record_too():
 
 
 def test_the_tree_can_be_drawn_from_its_records():
-    """Parents stand before their children, figures are short, payloads are left out."""
+    """Parents come before their children, figures are short, payloads are left out."""
     outcome = _outcome(max_calls=6)
     records = outcome.summary()["candidates"]
     seen = {None}
@@ -99,7 +99,7 @@ def test_the_tree_can_be_drawn_from_its_records():
     assert "bubbles" not in json.dumps(records)
 
 
-def test_a_candidate_that_nobody_judged_has_null_figures():
+def test_a_candidate_without_a_judgement_has_null_figures():
     """Missing is missing."""
     (record,) = _outcome(max_calls=1).summary()["candidates"]
     missing = ("mean_score", "posterior_mean", "posterior_sd", "best_value", "judged")
@@ -115,7 +115,7 @@ def test_a_search_that_planned_for_less_says_so(max_calls, of):
 
 
 def test_the_goal_is_the_best_drafts_or_its_parents():
-    """A refinement has none of its own."""
+    """A refinement has none itself."""
     outcome = _outcome(max_calls=6)
     assert outcome.result.best.depth == 2
     assert goal_of(outcome.result.tree, outcome.result.best.node_id) == "make peace"

@@ -62,7 +62,7 @@ def _each(score):
 
 
 def _by_place(call):
-    """Return a judge that prefers whom it reads first: reversed under permutation."""
+    """Return a judge that prefers the candidate it reads first: reversed under permutation."""
     shown = _fields(call)["candidates"]
     return {
         "verdicts": [
@@ -116,7 +116,7 @@ def _search(llm, *, guidelines=(), limits=None, **knobs):
     ],
 )
 async def test_whatever_a_judge_says_the_search_ends_with_a_reply_that_was_proposed(policy, judge):
-    """Within its cap, with a reason, and never more sure than its judge was heard."""
+    """Within its cap, with a reason, and never more sure than its judge's answers allow."""
     llm = _llm(judge=judge)
     outcome = await _search(llm, policy=policy)
     assert len(llm.calls) <= CAP
@@ -131,7 +131,7 @@ async def test_whatever_a_judge_says_the_search_ends_with_a_reply_that_was_propo
     "judge", [_each("fine"), _each(None), {"verdicts": []}, CallTimeout("slow")]
 )
 async def test_a_judge_that_says_nothing_leaves_the_choice_to_the_rules(judge):
-    """It is not asked for ever, nothing is built on its silence, and nobody is called sure."""
+    """It is not asked for ever, nothing is built on its silence, and no one leads for sure."""
     llm = _llm(judge=judge)
     outcome = await _search(llm, policy="listwise")
     assert outcome.result.stop_reason in {StopReason.UNJUDGED, StopReason.PLAN_DONE}
@@ -142,13 +142,13 @@ async def test_a_judge_that_says_nothing_leaves_the_choice_to_the_rules(judge):
 
 
 async def test_entries_beyond_those_shown_and_doubles_change_nothing():
-    """The first entry with a label stands."""
+    """The first entry with a label counts."""
     plain, doubled = await _search(_llm()), await _search(_llm(judge=_more))
     assert plain.summary() == doubled.summary()
 
 
 async def test_a_judge_that_goes_by_place_alone_is_averaged_out():
-    """Each is read in another order, so nobody leads by far."""
+    """Each is read in another order, so no candidate leads by far."""
     outcome = await _search(_llm(judge=_by_place), policy="listwise", max_calls=4)
     scores = [record["mean_score"] for record in outcome.summary()["candidates"]]
     assert max(scores) - min(scores) < 0.8
@@ -241,14 +241,14 @@ async def test_rubrics_rotate_between_passes():
 
 
 async def test_the_judge_is_asked_for_logprobs_where_the_knob_says_so():
-    """Nobody else is."""
+    """No other call is."""
     llm = _llm()
     await _search(llm, judge_logprobs=5)
     asked = {(call.role, call.sampling.top_logprobs) for call in llm.calls}
     assert asked == {(Role.MAIN, None), (Role.JUDGE, 5)}
 
 
-async def test_guidelines_reach_whoever_writes_and_come_back():
+async def test_guidelines_reach_the_writer_and_come_back():
     """As material; a judge does not see them."""
     llm = _llm()
     given = [Guideline("persona", "persona: too polite.", 2)]

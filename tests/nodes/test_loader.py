@@ -53,7 +53,7 @@ async def _say(
 
 
 async def test_a_stranger_starts_from_the_defaults(memory: ConversationMemory) -> None:
-    """Nothing is remembered of somebody new."""
+    """Nothing is remembered of a new user."""
     assert await _load(memory) == LoadedTurn(
         turn=0,
         version=0,
@@ -102,14 +102,14 @@ async def test_history_is_as_long_as_asked(memory: ConversationMemory) -> None:
     assert (await _load(memory, turn=4, history_turns=0)).history == ()
 
 
-def test_the_window_moves_in_steps_of_half_its_length():
+def test_the_window_advances_in_steps_of_half_its_length():
     """So that for several turns a prompt begins as the one before did."""
     shown = [turns - turns_left_out(turns, 8) for turns in range(18)]
     assert shown == [0, 1, 2, 3, 4, 5, 6, 7, 8, 5, 6, 7, 8, 5, 6, 7, 8, 5]
 
 
 @given(st.integers(0, 500), st.integers(0, 100))
-def test_the_window_is_never_longer_than_asked_and_never_moves_back(turns, history_turns):
+def test_the_window_is_never_longer_than_asked_and_never_goes_back(turns, history_turns):
     """The newest turn is shown wherever any may be."""
     left_out = turns_left_out(turns, history_turns)
     assert 0 <= turns - left_out <= max(history_turns, 0)
@@ -119,7 +119,7 @@ def test_the_window_is_never_longer_than_asked_and_never_moves_back(turns, histo
 
 
 async def test_other_conversations_do_not_move_the_window(memory: ConversationMemory) -> None:
-    """What counts is the conversation's own turns, wherever they stand in memory."""
+    """What counts is the conversation's own turns, wherever they are in memory."""
     for turn in range(3):
         await _say(memory, turn, f"mine {turn}", "mine")
         await _say(memory, turn, f"other {turn}", "other")
@@ -142,7 +142,7 @@ async def test_a_turn_run_again_starts_where_it_did(memory: ConversationMemory) 
     assert await _load(memory, turn=1) == before
 
 
-async def test_a_standing_that_is_none_is_said(memory: ConversationMemory) -> None:
+async def test_a_damaged_relation_is_an_error(memory: ConversationMemory) -> None:
     """A store that another program wrote in is not taken for a stranger's."""
     commit = TurnCommit(LIN_AND_ANN, "one", 0, "hi", "hi", 0, relationship={"mood": "grim"})
     await memory.commit(commit)

@@ -134,7 +134,7 @@ async def test_rules_remember_when_the_answer_cannot_be_used(answer):
         ("", None),
     ],
 )
-def test_evidence_must_stand_verbatim(evidence, kept):
+def test_evidence_must_be_verbatim(evidence, kept):
     """Only outer white space and one pair of quotes come off; nothing else is forgiven."""
     answer = NoteAnswer(**note(evidence, text="陆琳 should be on time"))
     notes, dropped = check_notes([answer], user_text=USER_TEXT, reply=REPLY)
@@ -187,7 +187,7 @@ def test_every_kept_note_is_proved(user_text, reply, notes):
     ],
 )
 def test_evidence_must_say_what_the_note_says(user_text, evidence, text, is_kept):
-    """Words that stand in the turn and are about something else prove nothing."""
+    """Words that are in the turn and are about something else prove nothing."""
     answer = NoteAnswer(text=text, evidence=evidence)
     notes, dropped = check_notes([answer], user_text=user_text, reply="Oh.")
     assert bool(notes) == is_kept

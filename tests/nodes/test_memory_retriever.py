@@ -52,7 +52,7 @@ async def test_words_find_the_turn_and_its_notes(memory: ConversationMemory) -> 
     assert degradation is None
 
 
-async def test_what_stands_in_the_prompt_is_left_out(memory: ConversationMemory) -> None:
+async def test_turns_shown_in_the_prompt_are_left_out(memory: ConversationMemory) -> None:
     """Turns shown as history are not remembered a second time."""
     lines, _ = await retrieve_memories(
         memory, LIN_AND_ANN, version=3, user_text="the cello", shown_turns=2

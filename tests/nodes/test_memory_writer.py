@@ -72,7 +72,7 @@ async def test_a_turn_of_an_old_version_keeps_nothing(
 
 
 async def test_a_vector_is_asked_for_both_sides(memory: ConversationMemory) -> None:
-    """One embedding call holds what both said."""
+    """One embedding call has both texts."""
     llm = ScriptedLLM({Purpose.EMBED: Reply("", vectors=((1.0, 0.0),), model="toy")})
     _, degradation = await _write(memory, embedder=llm)
     assert degradation is None

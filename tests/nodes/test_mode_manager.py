@@ -44,12 +44,12 @@ def test_nothing_special_is_normal() -> None:
     ],
 )
 def test_each_row_of_the_table(mode: Mode, expected: Mode) -> None:
-    """Each row is taken when its condition holds."""
+    """Each row is taken when its condition is met."""
     assert mode is expected
 
 
 def test_hostility_outranks_everything() -> None:
-    """The first row that holds wins."""
+    """The first row that applies wins."""
     assert _mode(Signal.HUMOR, Signal.VULNERABILITY, hostility=0.9) is Mode.GUARDED
 
 
@@ -63,7 +63,7 @@ def test_hostility_outranks_everything() -> None:
     ],
 )
 def test_a_mode_is_left_later_than_it_is_entered(previous: Mode, values: dict[str, float]) -> None:
-    """Between the two bounds a mode is kept, and not entered from another."""
+    """Between the two thresholds a mode is kept, and not entered from another."""
     assert _mode(previous=previous, **values) is previous
     assert _mode(previous=Mode.NORMAL, **values) is Mode.NORMAL
 

@@ -24,7 +24,7 @@ def test_each_scale_has_four_ranges_and_a_middle():
 
 
 def test_strangers_are_not_close_and_do_not_trust():
-    """The stage is a field of its own and stays out of the phrase."""
+    """The stage is a separate field and stays out of the phrase."""
     assert phrase_of("relationship", Relationship(), "en") == "not close, little trust"
     assert phrase_of("relationship", Relationship(stage=Stage.BONDING), "zh") == "不亲近、不大信任"
 

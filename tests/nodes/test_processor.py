@@ -67,7 +67,7 @@ async def test_the_knob_decides_whether_to_call(asks, planned, calls):
 
 
 async def test_it_asks_one_main_call_with_the_draft():
-    """The material holds the draft as `reply` and how many bubbles are wanted."""
+    """The material has the draft as `reply` and the number of bubbles wanted."""
     llm = ScriptedLLM({Purpose.HUMANIZE: {"bubbles": LOOSER}})
     await run(llm)
     (call,) = llm.calls
@@ -114,7 +114,7 @@ async def test_bubbles_that_say_something_else_are_not_used(bubbles):
     assert "".join(texts(processed)).replace(" ", "") == DRAFT.replace(" ", "")
 
 
-async def test_the_plan_stands_in_when_the_call_is_refused():
+async def test_the_plan_is_used_when_the_call_is_refused():
     """With `always` and no budget left, the search's plan is better than rules."""
     processed, degradation = await run(ScriptedLLM(max_calls=0), planned=PLANNED, asks="always")
     assert degradation.reason == "refused"
@@ -140,7 +140,7 @@ async def test_the_draft_stays_where_only_white_space_changed():
 
 @pytest.mark.parametrize("asks", ["auto", "always", "never"])
 async def test_a_blank_draft_has_no_bubbles_and_needs_no_call(asks):
-    """What stands in for an empty reply is the validator's business."""
+    """The validator replaces an empty reply."""
     processed, degradation = await run(ScriptedLLM(), draft=" \n", asks=asks)
     assert (processed.bubbles, degradation) == ((), None)
 
@@ -160,7 +160,7 @@ def test_overlap_is_a_symmetric_share(text, other):
     assert overlap(text, text) == 1.0
 
 
-def test_overlap_tells_a_looser_wording_from_another_message():
+def test_overlap_distinguishes_a_looser_wording_from_another_message():
     """The threshold lies between them."""
     assert overlap(DRAFT, "\n".join(LOOSER)) > 0.75 > MIN_OVERLAP
     assert overlap(DRAFT, "As a language model I cannot say anything about it.") < MIN_OVERLAP

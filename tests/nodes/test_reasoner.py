@@ -56,7 +56,7 @@ async def test_it_asks_one_main_call_that_sees_what_came_before():
 
 @pytest.mark.parametrize("goals", [[], [" "]])
 async def test_goals_that_are_left_out_are_those_of_the_rules(goals):
-    """The rest of the plan stands, and nothing is asked again."""
+    """The rest of the plan is kept, and nothing is asked again."""
     answer = {"goals": goals, "tone": "dry"}
     plan, degradation = await run(ScriptedLLM({Purpose.REASON: answer}))
     assert degradation is None

@@ -1,4 +1,4 @@
-"""How a relationship moves in one turn."""
+"""Changes of a relationship in one turn."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,7 +23,7 @@ def _delta(**values: float) -> RelationshipDelta:
 def test_a_turn_is_capped_and_stays_in_range(
     relationship: Relationship, values: dict[str, float]
 ) -> None:
-    """No quantity moves by more than its cap, against its delta, or out of its range."""
+    """No quantity changes by more than its cap, against its delta, or out of its range."""
     after = apply_delta(relationship, _delta(**values))
     assert Relationship.model_validate(after.model_dump()) == after
     for name, delta in values.items():
@@ -63,7 +63,7 @@ def test_trust_is_lost_faster_than_gained() -> None:
 
 
 def test_steps_shrink_near_a_bound() -> None:
-    """The same delta moves less the nearer its bound is, and nothing at the bound."""
+    """The same delta changes less the nearer its bound is, and nothing at the bound."""
     steps = [
         apply_delta(Relationship(liking=liking), _delta(liking=1.0)).liking - liking
         for liking in (0.5, 0.8, 0.95, 1.0)

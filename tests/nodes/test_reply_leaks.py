@@ -314,7 +314,7 @@ def test_marks_do_not_hide_talk_of_prompts_and_machines() -> None:
 
 
 def test_repetitions() -> None:
-    """A line at once again goes, a long one later too, a short one later stays."""
+    """A line repeated directly is dropped, a long one later too, a short one later is kept."""
     long = "See you at the station."
     text = f"Haha.\nHaha.\n{long}\nHaha.\n{long.upper()}"
     assert final_validator.drop_repetitions(text) == (f"Haha.\n{long}\nHaha.", True)

@@ -29,7 +29,7 @@ def test_a_cut_is_a_beginning_that_fits(text: str, max_chars: int) -> None:
 
 
 def test_a_cut_prefers_sentences_then_words_then_characters() -> None:
-    """The cut falls on the best boundary in the second half of the room."""
+    """The cut falls on the best boundary in the second half of the allowed length."""
     assert cut_at_sentence("One two. Three four.", 12) == "One two."
     assert cut_at_sentence("One two three four five", 12) == "One two"
     assert cut_at_sentence("abcdefghijklmnop", 5) == "abcde"

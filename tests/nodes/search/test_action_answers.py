@@ -62,7 +62,7 @@ def test_labels_of_another_call_are_others(other):
     assert not set(candidate_labels(replies, *call)) & set(shown)
 
 
-def test_no_label_stands_in_a_text():
+def test_no_label_is_in_a_text():
     """A candidate or a user that names labels names none of those that are shown."""
     letters, digits = "bcdfghjkmnpqrstvwxyz", "23456789"
     every = [f"{one}{two}{three}" for one in letters for two in letters for three in digits]
@@ -102,7 +102,7 @@ def test_a_label_may_have_words_around_it(label):
     assert _scores(_verdicts({"verdicts": [{"id": label, "score": 0.2}]})) == {"a1": 0.2}
 
 
-def test_of_two_entries_with_one_label_the_first_stands():
+def test_of_two_entries_with_one_label_the_first_counts():
     """Also when the first says nothing."""
     twice = [{"id": "kw7", "score": 0.1}, {"id": "kw7", "score": 0.9}]
     assert _scores(_verdicts({"verdicts": twice})) == {"b7": 0.1}
@@ -144,7 +144,7 @@ def _tokens(text, alternatives):
         'So: {"verdicts": [{"id": "kw7", "score": 0.25, "mode_fit": 0.5}]}',
     ],
 )
-def test_where_tokens_tell_a_score_is_the_mean_of_what_it_nearly_was(text):
+def test_with_log_probabilities_a_score_is_the_mean_of_what_it_nearly_was(text):
     """In a list, in a map, and with words around it; the sub-scores too."""
     tokens = _tokens(
         text, [("0.25", [("0.25", 0.5), ("0.75", 0.5)]), ("0.5", [("0.5", 0.75), ("0.1", 0.25)])]
@@ -155,7 +155,7 @@ def test_where_tokens_tell_a_score_is_the_mean_of_what_it_nearly_was(text):
 
 
 def test_tokens_invent_no_score():
-    """What was written out of range stays missing; what nobody could read stays as written."""
+    """What was written out of range stays missing; what could not be read stays as written."""
     text = '{"verdicts": [{"id": "kw7", "score": 7, "mode_fit": 0.5}]}'
     tokens = _tokens(text, [("7", [("7", 0.1), ("1", 0.9)]), ("0.5", [("a lot", 1.0)])])
     verdict = _verdicts(text, tokens=tokens).by_id["b7"]
@@ -172,7 +172,7 @@ def test_tokens_are_not_asked_about_scores_of_another_scale():
 
 
 def test_tokens_without_alternatives_change_nothing():
-    """An endpoint that tells only what it chose."""
+    """An endpoint that reports only its choice."""
     text = '{"verdicts": [{"id": "kw7", "score": 0.25}]}'
     assert _scores(_verdicts(text, tokens=[TokenLogprobs(text, -0.1)])) == {"b7": 0.25}
 
@@ -266,7 +266,7 @@ def test_an_entry_that_is_no_object_keeps_its_place():
 
 
 def test_a_ranking_alone_is_an_answer():
-    """What is no text in it names nobody."""
+    """Values that are no text name no candidate."""
     answer = parse_answer('{"ranking": ["c2", 1, "c1"]}', CharacterVerdicts)
     assert (answer.ranking, answer.verdicts) == (("c2", "", "c1"), ())
 

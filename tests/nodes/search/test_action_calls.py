@@ -119,7 +119,7 @@ def test_the_first_generation_is_the_plan_and_may_draw_on_the_lease(tree):
 
 
 def test_equal_prompts_of_one_round_are_never_merged(tree):
-    """Two generations at once have one prompt and two identities; so have two looks."""
+    """Two generations of one round have one prompt and two identities; so have two passes."""
     for one, other in [
         (_generate(tree, attempt=1), _generate(tree, attempt=2)),
         (_refine(tree, attempt=0), _refine(tree, attempt=1)),
@@ -175,7 +175,7 @@ def test_a_candidates_goal_is_its_own_or_its_nearest_ancestors(tree):
 
 
 def test_a_judge_sees_labels_replies_and_no_thoughts(tree):
-    """Neither ids nor strategies, which tell who wrote it; nor the monologue."""
+    """Neither ids nor strategies, which show its origin; nor the monologue."""
     call = _judge(tree)
     fields = _material(call)
     assert (call.role, call.purpose, call.sample) == (Role.JUDGE, Purpose.JUDGE, 2)
@@ -221,7 +221,7 @@ def test_logprobs_are_asked_for_where_wanted(tree):
 
 @pytest.mark.parametrize("language", ["en", "zh"])
 @pytest.mark.parametrize("make", [_generate, _refine, _judge])
-def test_untrusted_text_stands_only_in_the_one_json_object(tree, make, language):
+def test_untrusted_text_is_only_in_the_one_json_object(tree, make, language):
     """Whatever the turn, the instructions are the same bytes, in the turn's language."""
     material = SearchMaterial(VIEW.model_copy(update={"language": language}))
     call = make(tree, material)
@@ -382,13 +382,13 @@ FULL_MATERIAL = SearchMaterial(
 
 
 def test_a_judge_is_shown_no_thoughts():
-    """Whoever writes is: it is the difference between the two, with what is known from earlier."""
+    """The writer is: it is the difference between the two, with what is known from earlier."""
     judging, writing = judging_fields(FULL_MATERIAL), writing_fields(FULL_MATERIAL)
     assert writing.keys() - judging.keys() == {"monologue", "memories", "summary"}
     assert judging.items() <= writing.items()
 
 
-def test_what_is_asked_stands_after_what_is_the_same_in_all_calls():
+def test_what_is_asked_comes_after_what_is_the_same_in_all_calls():
     """So calls of one turn share a prefix up to what one of them asks; empty parts are left out."""
     first = material(**writing_fields(FULL_MATERIAL, goal="", count=2, strategies_used=[]))
     second = material(**writing_fields(FULL_MATERIAL, goal="make peace", count=3))
