@@ -64,7 +64,7 @@ check: $(VENV)/.dev ## Lint, types, import layers, generated docs, and the wheel
 	@$(BIN)/python docs/generate.py --check
 	@$(BIN)/python .ci/wheel.py
 
-gate: $(VENV)/.dev ## Hold the calls a turn of every preset against the committed baselines
+gate: $(VENV)/.dev ## Compare the calls per turn of every preset with the committed baselines
 	@$(BIN)/python .ci/gate.py
 
 notebooks: $(VENV)/.dev ## Open the notebooks in JupyterLab
@@ -74,7 +74,7 @@ notebooks: $(VENV)/.dev ## Open the notebooks in JupyterLab
 bench: $(VENV)/.dev ## Measure what the README claims; results go to benchmarks/results/
 	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.run
 
-bench-search: $(VENV)/.dev ## Measure the search on recorded pools, beside peers; five minutes
+bench-search: $(VENV)/.dev ## Measure the search on recorded pools, compared with peers; five minutes
 	@$(BIN)/python -m benchmarks.search
 
 docs: $(VENV)/.dev ## Write the pages and pictures in docs/ that are generated, and run the notebooks
@@ -82,7 +82,7 @@ docs: $(VENV)/.dev ## Write the pages and pictures in docs/ that are generated, 
 	@$(BIN)/python docs/figures/make.py
 	@$(BIN)/python notebooks/run.py
 
-docs-check: $(VENV)/.dev ## Hold the pictures in docs/ against what would be drawn; a minute
+docs-check: $(VENV)/.dev ## Check that the pictures in docs/ are up to date; a minute
 	@$(BIN)/python docs/figures/make.py --check
 
 lock: $(VENV)/.dev ## Write the versions in use to constraints.txt

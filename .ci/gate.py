@@ -1,11 +1,11 @@
-"""Hold calls per turn of every preset, on the shipped conversations, to tests/baselines/.
+"""Compare calls per turn of every preset, on the shipped conversations, with tests/baselines/.
 
-Prints one verdict line a preset, and below it what rose, where and since what. Exits with 1
-on drift, 2 when the two cannot be compared. Everything is simulated: nothing is sent.
+Prints one verdict line for each preset, and below it the rises with places and causes. Exits
+with 1 on drift, 2 when the two cannot be compared. Everything is simulated: nothing is sent.
 
     python .ci/gate.py                     all presets
     python .ci/gate.py classic frugal      those named
-    python .ci/gate.py --update            write the baselines anew, and say what changed
+    python .ci/gate.py --update            write the baselines again, and list the changes
     python .ci/gate.py --set search.rollouts=6 classic      see the gate turn red
 """
 
@@ -38,7 +38,7 @@ SIMULATED = tuple(f"endpoints.{role}.kind=simulated" for role in Role)
 def run_of(
     app: App, preset: str, overrides: Sequence[str], conversations: Sequence[Conversation]
 ) -> Baseline:
-    """Return what a preset spends on the conversations."""
+    """Return the spending of a preset on the conversations."""
     with tempfile.TemporaryDirectory(prefix="callwise-gate-") as name:
         request = RunRequest(
             app=app,
@@ -51,8 +51,8 @@ def run_of(
         return baseline_of_run(request.folder)
 
 
-def say(verdict_line: str, *lines: str) -> None:
-    """Print a verdict at once, and what stands below it."""
+def show(verdict_line: str, *lines: str) -> None:
+    """Print a verdict and the lines below it, without waiting for the next preset."""
     sys.stdout.write("\n  ".join((verdict_line, *lines)) + "\n")
     sys.stdout.flush()
 
@@ -63,10 +63,10 @@ def checked(preset: str, current: Baseline, folder: Path, *, is_update: bool) ->
     name = str(BASELINES / path.name)
     if is_update:
         renewed = renew(path, current, name=name)
-        say(f"{preset}: {renewed.verdict}", *renewed.lines)
+        show(f"{preset}: {renewed.verdict}", *renewed.lines)
         return True
     drift = compare(Baseline.read(path), current, GATES)
-    say(f"{preset}: {verdict(drift, name)}", *finding_lines(drift))
+    show(f"{preset}: {verdict(drift, name)}", *finding_lines(drift))
     return not drift.has_failed
 
 
@@ -74,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Return the exit code: 0 without drift, 1 with it, 2 when nothing can be compared."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("presets", nargs="*", help="which presets; all by default")
-    parser.add_argument("--update", action="store_true", help="write the baselines anew")
+    parser.add_argument("--update", action="store_true", help="write the baselines again")
     parser.add_argument("--set", action="append", default=[], metavar="KNOB=VALUE", dest="knobs")
     parser.add_argument("--baselines", type=Path, default=ROOT / BASELINES)
     options = parser.parse_args(arguments)

@@ -1,4 +1,4 @@
-"""The wall around every test: no network but loopback, no settings and no clock from outside."""
+"""Isolation of every test: no network but loopback, no settings and no clock from outside."""
 
 import asyncio
 import builtins
@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 KEPT_VARIABLES = frozenset({"CALLWISE_DATA"})
-"""Where the recorded data lies is no setting of Callwise."""
+"""The folder of the recorded data is no setting of Callwise."""
 
 FOREIGN_PREFIXES = ("CALLWISE_", "LANGSMITH_", "LANGCHAIN_", "LANGGRAPH_", "OPENAI_")
 PROXIES = ("http_proxy", "https_proxy", "all_proxy")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -35,7 +36,6 @@ __all__ = [
     "TurnFigures",
     "baseline_text",
     "read_document",
-    "whole_paths",
     "write_text",
 ]
 
@@ -78,15 +78,16 @@ class CallGroup(NamedTuple):
         return cls(*parts)
 
 
-def whole_paths(asked: dict[str, int]) -> dict[str, int]:
-    """Return counts whose every key is a `node/role/purpose`.
-
-    Raises:
-        ValueError: when one is not.
-    """
+def _whole_paths(asked: dict[str, int]) -> dict[str, int]:
     for text in asked:
         CallGroup.of(text)
     return asked
+
+
+AskedCalls = Annotated[
+    dict[str, Annotated[int, Field(ge=1, le=MAX_COUNT)]], AfterValidator(_whole_paths)
+]
+"""Calls asked by `node/role/purpose`; a path without calls has no key."""
 
 
 class TurnFigures(BaseModel):
@@ -98,7 +99,7 @@ class TurnFigures(BaseModel):
     """The conversation's id. Untrusted."""
     turn: Count
     """Its number there. Starts at 0."""
-    asked: dict[str, Annotated[int, Field(ge=1, le=MAX_COUNT)]] = {}
+    asked: AskedCalls = {}
     """Calls asked by `node/role/purpose`, refused ones too; what was not asked has no key."""
     refused: Count = 0
     """Those of them that a limit refused; left out of a file where 0."""
@@ -120,11 +121,6 @@ class TurnFigures(BaseModel):
     """Rounds until the turn's end, likewise."""
     quality: Annotated[float, Field(allow_inf_nan=False)] | None = None
     """Quality of the reply in the judge's own unit; None where not judged."""
-
-    @field_validator("asked")
-    @classmethod
-    def _has_whole_paths(cls, asked: dict[str, int]) -> dict[str, int]:
-        return whole_paths(asked)
 
     @model_serializer(mode="wrap")
     def _without_zeros(self, as_whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -181,7 +177,7 @@ class Baseline(BaseModel):
     their defaults, so that a new default changes no baseline."""
     prompts: dict[str, str] | None = None
     """Digest of each prompt by name; None where not recorded."""
-    asked_outside: dict[str, Annotated[int, Field(ge=1, le=MAX_COUNT)]] = {}
+    asked_outside: AskedCalls = {}
     """Calls asked outside of any turn, by `node/role/purpose`."""
     turns: tuple[TurnFigures, ...] = ()
     """Its finished turns, sorted by conversation and number; none twice."""
@@ -204,11 +200,6 @@ class Baseline(BaseModel):
     @classmethod
     def _from_a_list(cls, turns: Any) -> Any:
         return tuple(turns) if isinstance(turns, list) else turns
-
-    @field_validator("asked_outside")
-    @classmethod
-    def _has_whole_paths(cls, asked: dict[str, int]) -> dict[str, int]:
-        return whole_paths(asked)
 
     @field_validator("turns")
     @classmethod
