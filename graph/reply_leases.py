@@ -35,7 +35,7 @@ the plan's goals, and a few memories."""
 
 def calls_left(scope: Scope) -> int | None:
     """Return the calls, or requests if fewer, that a scope leaves; None without a limit."""
-    left = [min(room.left[:2]) for room in scope.scope_limits.common_quotas()]
+    left = [min(quota.left[:2]) for quota in scope.scope_limits.common_quotas()]
     least = min(left, default=math.inf)
     return None if least == math.inf else int(least)
 
