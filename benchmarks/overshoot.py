@@ -159,8 +159,8 @@ async def storm(limits: Limits, *, callers: int, times: int, used_part: float, s
     highest = 0.0
 
     def used() -> float:
-        (room,) = budgeter.run.scope_limits.common_quotas()
-        return room.used[index] / limit
+        (quota,) = budgeter.run.scope_limits.common_quotas()
+        return quota.used[index] / limit
 
     def look() -> None:
         nonlocal highest

@@ -10,7 +10,7 @@ NODES = ("evolver", "memory_manager")
 NO_RETRIES = "retry.server_failed_attempts=1"
 
 
-def _is_books(answer: dict[str, Any]) -> bool:
+def _has_memory(answer: dict[str, Any]) -> bool:
     return "memory" in answer
 
 
@@ -37,7 +37,7 @@ async def test_a_part_without_use_is_asked_by_its_own_node(
 ) -> None:
     """Only that part, by one call more."""
     (turn,) = await answer_spoiled(
-        lambda fused: {**fused, part: "?"} if _is_books(fused) else fused, f"overlap={overlap}"
+        lambda fused: {**fused, part: "?"} if _has_memory(fused) else fused, f"overlap={overlap}"
     )
     asked = count_by(turn.rows, "node")
     assert {name: asked.get(name, 0) for name in NODES} == {
@@ -55,7 +55,9 @@ async def test_without_an_answer_both_ask_for_themselves(
     answer_spoiled: Any, count_by: Any, broken: Any, reason: str, fused_calls: int
 ) -> None:
     """And the bookkeeping is done all the same."""
-    (turn,) = await answer_spoiled(lambda fused: broken if _is_books(fused) else fused, NO_RETRIES)
+    (turn,) = await answer_spoiled(
+        lambda fused: broken if _has_memory(fused) else fused, NO_RETRIES
+    )
     assert count_by(turn.rows, "purpose") == {
         "fuse": 1 + fused_calls,
         "evolve": 1,

@@ -73,7 +73,7 @@ def _answer(action, tree):
 
 
 def test_the_drawn_tree_is_the_one_that_these_answers_give():
-    """Round by round as the page's table tells it."""
+    """Round by round as in the table of the page."""
     search = PosteriorSearch(SearchKnobs(policy="listwise", max_calls=6))
     rounds = []
     while actions := search.ask():
@@ -104,8 +104,8 @@ def test_the_pages_plan_by_cap_is_the_plan():
         assert bool(cells[4]) == (cap >= 6)
 
 
-def test_every_reason_to_stop_stands_on_the_page():
-    """But those that only the classic search has."""
+def test_every_reason_to_stop_is_on_the_page():
+    """Except those that only the classic search has."""
     text = PAGE.read_text(encoding="utf-8")
     for reason in set(StopReason) - {StopReason.ROLLOUTS_DONE}:
         assert f"`{reason}`" in text
@@ -142,7 +142,7 @@ CLASSIC_SCORES = [0.58, 0.66, 0.62, 0.60, 0.71, 0.68]
 
 
 def test_the_drawn_classic_tree_is_the_one_that_these_answers_give():
-    """Round by round as the page's table tells it."""
+    """Round by round as in the table of the page."""
     context = ReplyContext(user_text="I got the job and now I am scared of it")
     search = ClassicUct(SearchKnobs(), context)
     drafts, scores = iter(DRAFTS), iter(CLASSIC_SCORES)

@@ -54,7 +54,7 @@ def test_the_chance_to_be_best_is_that_of_a_simulation(case):
 
 @given(BELIEFS)
 def test_chances_are_in_range_and_add_up_to_1(beliefs):
-    """Somebody is the best."""
+    """One candidate is the best."""
     chances = [chance_best(beliefs, place) for place in range(len(beliefs))]
     assert all(0 <= chance <= 1 for chance in chances)
     assert sum(chances) == pytest.approx(1, abs=1e-3)
@@ -74,7 +74,7 @@ def test_the_expected_maximum_of_what_is_known_is_the_larger():
 @settings(deadline=None)
 @given(BELIEFS, st.integers(1, 6), st.floats(0, 1), st.floats(0.05, 0.95))
 def test_gains_are_never_below_0(beliefs, k, prior_mean, reliability):
-    """Nobody is forced to believe a worse one."""
+    """No caller is forced to believe a worse one."""
     noise = NoiseModel(reliability)
     assert gain_of_pass(beliefs, noise) >= 0
     assert gain_of_candidates(beliefs, noise, k=k, prior_mean=prior_mean) >= 0

@@ -200,7 +200,7 @@ def leaves(node, path=()):
 
 
 @given(documents, st.sampled_from([None, 2]), st.booleans())
-def test_every_number_is_found_where_it_stands(document, indent, ascii_only):
+def test_every_number_is_found_at_its_place(document, indent, ascii_only):
     """In any layout, and no number inside a string."""
     text = json.dumps(document, indent=indent, ensure_ascii=ascii_only)
     found = numbers_at(text)

@@ -39,7 +39,7 @@ async def test_it_answers_whole_rounds_and_returns_the_result(actions_model):
     assert search.is_done
 
 
-async def test_it_asks_for_the_room_before_each_round(actions_model):
+async def test_it_asks_for_the_remaining_calls_before_each_round(actions_model):
     """And the search winds down by it."""
     remaining_calls, seen = [RemainingCalls(), RemainingCalls(max_calls=0)], []
     search = PosteriorSearch(SearchKnobs(policy="listwise", max_calls=6))

@@ -57,7 +57,7 @@ def test_a_belief_is_the_conjugate_normal_posterior(scores, prior, reliability, 
     assert means_by(noise)(_candidate(scores, prior)) == found.mean
 
 
-def test_without_a_prior_of_its_own_it_is_the_mean_of_all():
+def test_without_a_prior_it_is_the_mean_of_all():
     """Half before anything was read."""
     assert belief(_candidate([]), NoiseModel(0.4)).mean == 0.5
     assert belief(_candidate([]), _noise(mean=0.7)).mean == pytest.approx(0.7)

@@ -384,7 +384,7 @@ async def test_the_classic_search_is_for_replies():
         await solve(numbers(), SearchKnobs())
 
 
-async def test_the_room_outside_binds():
+async def test_the_remaining_budget_binds():
     """The cap of a budget is asked before every round."""
     found = await solve(numbers(), KNOBS, remaining=lambda: RemainingCalls(max_calls=0))
     assert (found.calls, found.stop_reason) == (0, StopReason.BUDGET)

@@ -67,7 +67,7 @@ def test_no_more_calls_are_made_than_fit(left, passes):
     assert all(len(action.node_ids) == 1 for action in actions)
 
 
-def test_new_candidates_are_read_beside_the_leaders(play, actions_model):
+def test_new_candidates_are_read_next_to_the_leaders(play, actions_model):
     """They are not read twice in a call; under agreement all candidates are read."""
     search = PosteriorSearch(SearchKnobs(policy="best_of_n", max_calls=3, leaders=2))
     search, _ = play(search, actions_model(judge="perfect"))
@@ -114,8 +114,8 @@ def test_a_knock_out_finds_the_best_under_a_perfect_judge(play, actions_model, s
     assert all(len(action.node_ids) == 2 for action in pairs)
 
 
-def test_a_pair_that_nobody_judged_goes_on_by_what_is_known(play, actions_model):
-    """A failed call is no loss of anybody's; the knock-out still ends."""
+def test_an_unjudged_pair_continues_by_what_is_known(play, actions_model):
+    """A failed call is a loss for neither candidate; the knock-out still ends."""
     knobs = SearchKnobs(
         policy="best_of_n", judging="pairwise", generate_k=8, max_candidates=8, max_calls=8
     )
@@ -202,7 +202,7 @@ def test_a_subset_keeps_the_order_of_the_whole():
     assert reading_order(kept, seed=3, pass_index=4) == tuple(i for i in order if i in kept)
 
 
-def test_nobody_is_favoured_over_many_pairs():
+def test_no_candidate_is_favoured_over_many_pairs():
     """Each is read first about as often."""
     firsts = Counter(reading_order(IDS, seed=0, pass_index=2 * pair)[0] for pair in range(700))
     assert all(60 < firsts[i] < 140 for i in IDS)

@@ -64,7 +64,7 @@ def test_a_cap_of_nothing_asks_nothing(run, policy):
 
 
 @pytest.mark.parametrize("policy", sorted(STRATEGIES))
-def test_one_call_is_one_candidate_and_nobody_judges_it(run, policy):
+def test_one_call_is_one_candidate_and_no_judge(run, policy):
     """There is no candidate to choose."""
     search, rounds = run({"policy": policy, "max_calls": 1})
     assert [[type(each) for each in r] for r in rounds] == [[Generate]]
@@ -84,7 +84,7 @@ def test_a_result_before_the_end_is_the_best_so_far():
     assert search.result().best.draft.reply == "two"
 
 
-def test_candidates_that_no_judge_was_heard_on_come_last():
+def test_unjudged_candidates_come_last():
     """To believe a prior would prefer the unread to the judged and found poor."""
     search = PosteriorSearch(SearchKnobs(policy="best_of_n", max_calls=2))
     _propose(search, "unread", "read")
@@ -127,7 +127,7 @@ def test_rounds_tell_what_binds(run):
         assert search.result().best is not None
 
 
-def test_a_small_room_at_the_start_is_what_it_plans_for(run):
+def test_a_small_quota_at_the_start_is_what_it_plans_for(run):
     """A remaining of two calls makes the shape of a cap of two."""
     remaining_calls = [
         RemainingCalls(max_calls=2),

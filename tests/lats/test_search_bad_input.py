@@ -50,7 +50,7 @@ def test_a_judge_of_few_words_still_gets_a_defined_answer(run, policy, judging, 
     assert result.calls <= 8
 
 
-def test_ties_of_everything_are_the_first_born_and_nobody_is_sure(run):
+def test_ties_of_everything_are_the_first_born_and_none_is_sure(run):
     """No candidate is believed to be better than another."""
     result = run("best_of_n", judge="ties", max_calls=2, knobs={"generate_k": 4})[0].result()
     assert result.best.birth == 1

@@ -79,7 +79,7 @@ def _plain(value):
 
 
 @given(knobs=KNOBS, model=MODELS, remaining_calls=ROOMS)
-def test_cap_and_room_are_never_passed_and_it_ends_with_a_reason(
+def test_cap_and_quota_are_never_passed_and_it_ends_with_a_reason(
     play, actions_model, knobs, model, remaining_calls
 ):
     """With failures, refusals and a shrinking budget; the best is None only without candidates."""
@@ -225,7 +225,7 @@ def test_who_always_fails_ends_the_search_within_the_cap_and_clearly(
 
 
 @given(knobs=KNOBS, model=MODELS, seed=st.integers(0, 9))
-def test_no_candidate_stands_in_the_tree_twice_and_counts_add_up(
+def test_no_candidate_is_in_the_tree_twice_and_counts_add_up(
     play, actions_model, knobs, model, seed
 ):
     """Visits are the scored candidates below, the best value is the best of them."""

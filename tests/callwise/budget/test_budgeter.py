@@ -99,7 +99,7 @@ async def test_a_refusal_names_scope_limit_value_and_what_was_asked(make_budgete
 
 
 async def test_an_answer_that_does_not_fit_is_asked_again_and_counted(make_budgeter, ask_for):
-    """A repair is a call of its own, with its own row and its own round."""
+    """A repair is a separate call, with its own row and its own round."""
     budgeter = make_budgeter(ScriptedClient(["nonsense", '{"points": 7}']))
     reply = await budgeter.ask(ask_for(response_model=Score))
     assert reply.parsed == Score(points=7)
@@ -127,10 +127,8 @@ async def test_an_answer_that_calls_tools_needs_no_form(make_budgeter, ask_for):
     assert (await budgeter.ask(call)).tool_calls == reply.tool_calls
 
 
-async def test_a_waiter_that_cannot_pay_is_refused_when_nobody_else_can(
-    make_budgeter, ask_for, until
-):
-    """If nobody left can pay, the work is cancelled and those who waited are refused."""
+async def test_a_waiter_that_cannot_pay_is_refused_when_no_other_can(make_budgeter, ask_for, until):
+    """If no remaining caller can pay, the work is cancelled and those that waited are refused."""
     client = ScriptedClient(lambda _: asyncio.Event().wait())
     budgeter = make_budgeter(client)
     rich = budgeter.scope(ScopeKind.TURN, "rich")
@@ -177,7 +175,7 @@ async def test_secrets_reach_neither_rows_nor_errors(make_budgeter, ask_for):
 
 
 async def test_a_role_without_endpoint_is_not_counted(ask_for, make_budgeter):
-    """Asking a role that nobody serves is a mistake in the settings, not a call."""
+    """Asking a role without an endpoint is a mistake in the settings, not a call."""
     budgeter = make_budgeter()
     del budgeter._endpoints[Role.EMBED]
     with pytest.raises(UnknownRole, match="embed"):
@@ -204,7 +202,7 @@ async def test_two_budgeters_do_not_mix_their_scopes(make_budgeter, ask_for):
 
 
 async def test_a_lease_is_kept_for_its_own_call(make_budgeter, ask_for):
-    """With a call held back for the reply, the search runs dry first and the reply comes."""
+    """With a call reserved for the reply, the search is exhausted first and the reply comes."""
     budgeter = make_budgeter()
     with budgeter.scope(ScopeKind.TURN, "1", limits=Limits(max_calls=3)) as turn:
         assert turn.hold("reply") == 1

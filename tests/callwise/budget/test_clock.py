@@ -8,7 +8,7 @@ from callwise.budget import ManualClock, SystemClock, VirtualClock
 
 
 async def test_sleepers_wake_in_the_order_of_their_time():
-    """Whoever's time comes first wakes first; equals wake in the order they slept."""
+    """The task with the earliest time wakes first; equals wake in the order they slept."""
     clock, woken = ManualClock(), []
 
     async def sleep(name, seconds):
@@ -42,7 +42,7 @@ def test_time_goes_forward_only():
         ManualClock().advance(-1)
 
 
-async def test_nobody_waits_on_a_virtual_clock():
+async def test_a_virtual_clock_causes_no_waiting():
     """A virtual clock does not advance, and an hour on it is one turn of the loop."""
     clock = VirtualClock()
     await clock.sleep(3600)

@@ -40,7 +40,7 @@ def test_parallel_siblings_do_not_see_each_other():
     assert path.end_of("join") == path.length == CriticalPathPoint(6, 6.0)
 
 
-def test_after_nobody_starts_at_the_start():
+def test_after_nothing_starts_at_the_start():
     """An empty `after` waits for nothing, though the parent has moved on."""
     path = CriticalPath(CriticalPathPoint(7, 7.0))
     ended(path, "a", 3)

@@ -168,8 +168,8 @@ async def test_backoff_waits_on_the_clock(make_budgeter, ask_for, until):
     assert (row.retry_seconds, row.path_seconds) == (8, 8)
 
 
-async def test_time_held_for_a_lease_is_nobody_elses(make_budgeter, ask_for):
-    """Others are refused and cut by it; who draws has all of it, and after that all have."""
+async def test_time_reserved_by_a_lease_is_only_for_its_calls(make_budgeter, ask_for):
+    """Other calls are refused and cut by it; the lease's call has all of it, and later all have."""
     clock = ManualClock()
     client = ScriptedClient(lambda _: "ok")
     budgeter = make_budgeter(client, clock=clock)

@@ -28,7 +28,7 @@ class Meter:
 
 
 @pytest.mark.parametrize(("width", "rounds"), [(None, 1), (1, 7), (2, 4), (3, 3), (7, 1), (99, 1)])
-async def test_width_bounds_concurrency_and_gives_the_rounds(make_budgeter, ask_for, width, rounds):
+async def test_width_limits_concurrency_and_gives_the_rounds(make_budgeter, ask_for, width, rounds):
     """Answers keep their order, and i // width is the round that the i-th starts in."""
     meter = Meter()
     budgeter = make_budgeter(ScriptedClient(meter))

@@ -27,7 +27,7 @@ class Verdict(BaseModel):
 
 
 class WordEncoding:
-    """Stands where a tiktoken encoding would: one token a word."""
+    """A stand-in for a tiktoken encoding: one token per word."""
 
     name = "words"
 

@@ -53,7 +53,7 @@ def test_an_endpoint_that_is_there_answers(model: Any) -> None:
 
 
 def test_a_second_model_does_not_answer_for_the_first(model: Any) -> None:
-    """It needs a role of its own; the same model may be wrapped again."""
+    """It needs a separate role; the same model may be wrapped again."""
     budgeter = cw.Budgeter()
     cw.wrap(model, budgeter)
     assert cw.wrap(model, budgeter).llm is budgeter

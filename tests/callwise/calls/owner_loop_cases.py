@@ -1,6 +1,6 @@
-"""Programs that ask one budgeter from many places at once; run as a script, apart.
+"""Programs that ask one budgeter from many places concurrently; a script, run separately.
 
-    python owner_loop_cases.py ASKERS
+    python owner_loop_cases.py CALLERS
 
 Each case asks over HTTP, and prints a line of JSON: its name, calls by outcome, requests by the
 ledger and by the server's log. A case that hangs ends the process with every thread's stack.

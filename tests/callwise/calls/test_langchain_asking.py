@@ -484,7 +484,7 @@ async def pieces_of(stream, *, leaves_after=None):
 
 @pytest.mark.parametrize("ending", ["whole", "cut", "left"])
 async def test_a_recorded_stream_plays_as_it_ended(tmp_path, ending):
-    """The same pieces, the same end, and the same row; a replay bills nothing."""
+    """The same pieces, the same end, and the same row; a replay costs nothing."""
     words = ("Lo", "ng ", "ago")
 
     async def script(call):

@@ -45,7 +45,7 @@ def test_a_key_is_never_left(before, key, after):
 
 
 @given(st.text())
-def test_a_scrubbed_text_is_short_and_on_one_line(text):
+def test_a_redacted_text_is_short_and_on_one_line(text):
     """So that it fits a log."""
     redacted = redacted_line(text)
     assert len(redacted) <= 501

@@ -60,7 +60,7 @@ def test_a_total_adds_what_its_parts_leave_out(reported, expected):
 
 
 def test_thoughts_beyond_the_output_are_counted_apart_from_it():
-    """A provider that leaves thoughts out of its output bills them all the same."""
+    """A provider that leaves thoughts out of its output charges for them all the same."""
     details = {"reasoning_tokens": 300}
     usage = read(prompt_tokens=10, completion_tokens=5, completion_tokens_details=details)
     assert (usage.output_tokens, usage.reasoning_tokens) == (305, 300)

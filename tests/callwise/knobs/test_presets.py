@@ -24,7 +24,7 @@ def write(folder: Path, name: str, text: str) -> Path:
     return path
 
 
-def test_a_preset_stands_on_another(folder: Path) -> None:
+def test_a_preset_extends_another(folder: Path) -> None:
     """Groups are merged; lists, text and null replace what is below."""
     expected = {"search": {"rollouts": 2, "tags": ["c"]}, "mode": None}
     assert load_preset("leaner", folder) == expected
@@ -32,7 +32,7 @@ def test_a_preset_stands_on_another(folder: Path) -> None:
 
 
 def test_a_path_is_a_preset_too(folder: Path, tmp_path: Path) -> None:
-    """A file anywhere may extend a named preset, or a file beside it."""
+    """A file anywhere may extend a named preset, or a file in the same folder."""
     own = tmp_path / "own"
     own.mkdir()
     write(own, "base", "extends: classic\nseed: 7\n")
@@ -69,7 +69,7 @@ def test_an_unknown_preset_names_the_nearest(folder: Path) -> None:
 
 
 def test_a_missing_file_is_named(folder: Path) -> None:
-    """A path that leads nowhere is said as it stands."""
+    """A path that leads nowhere is quoted unchanged."""
     with pytest.raises(ConfigError, match=r"no preset file .*nowhere\.yaml"):
         load_preset("./nowhere.yaml", folder)
 

@@ -57,7 +57,7 @@ def test_without_a_rate_seconds_are_rounds(plan: Step, latency_seconds: float) -
 
 
 @given(PLANS, st.floats(1.0, 600.0))
-def test_a_rate_bounds_from_below(plan: Step, rpm: float) -> None:
+def test_a_rate_limits_from_below(plan: Step, rpm: float) -> None:
     """The last of n requests cannot start before n - 1 slots have passed."""
     calls = len(flatten(plan).tasks)
     least = 1.0 + (calls - 1) * 60.0 / rpm if calls else 0.0
@@ -66,7 +66,7 @@ def test_a_rate_bounds_from_below(plan: Step, rpm: float) -> None:
     assert limited <= _rounds(plan) + calls * 60.0 / rpm + 1e-6
 
 
-def test_slots_go_to_whoever_is_ready_first() -> None:
+def test_slots_go_to_the_call_that_is_ready_first() -> None:
     """Side by side at one request a second, the third starts at second two."""
     plan = InSequence((InParallel((CALL, CALL, CALL)), CALL))
     assert _seconds(plan, 0.5, 60.0) == pytest.approx(3.5)

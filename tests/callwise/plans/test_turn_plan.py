@@ -31,7 +31,7 @@ def _plan(prices: dict[Role, Prices], max_calls: int | None = None) -> TurnPlan:
 
 
 def test_the_json_form() -> None:
-    """Every figure of a scenario stands in it under its name."""
+    """It contains every figure of a scenario under its name."""
     prices = dict.fromkeys((Role.MAIN, Role.JUDGE, Role.FAST), Prices(1.0, 2.0))
     document = _plan(prices).as_json(latency_seconds=2.0, rpm=60.0)
     assert document["preset"] == "toy"
@@ -88,7 +88,7 @@ def test_an_unknown_price_is_unknown() -> None:
 
 
 def test_a_limit_says_what_it_accepts() -> None:
-    """The turn's own limit is shown beside what is asked."""
+    """The turn's own limit is shown next to what is asked."""
     plan = _plan({}, max_calls=2)
     scenario = plan.as_json()["scenarios"]["default"]
     assert (scenario["asked"], scenario["accepted"]) == (3, 2)

@@ -97,7 +97,7 @@ def test_rewrite_never_touches_another_file(tmp_path: Path) -> None:
 
 
 def test_rewrite_takes_a_cassette_of_another_version(tmp_path: Path) -> None:
-    """What this version cannot read can be recorded anew."""
+    """What this version cannot read can be recorded again."""
     path = tmp_path / "c.jsonl"
     path.write_bytes(b'{"callwise_cassette":7}\n{"some":"thing that stands behind a header"}\n')
 
@@ -181,7 +181,7 @@ def test_no_damage_surprises_the_player(recording: Path, ask: Ask, data: st.Data
 def test_a_damaged_line_is_named_when_it_is_played(
     recording: Path, ask: Ask, answer: Answer
 ) -> None:
-    """A line whose answer is damaged spoils itself alone, and says where it stands."""
+    """A line with a damaged answer spoils itself alone, and the error names its place."""
     lines = recording.read_bytes().splitlines(keepends=True)
     lines[3] = lines[3][:-20] + b"\x00" * 19 + b"\n"
     recording.write_bytes(b"".join(lines))

@@ -107,7 +107,7 @@ def encode(exchange: RecordedExchange, **changes: Any) -> bytes:
 
 @given(exchange=EXCHANGE, scope=TEXT, prompt=TEXT.filter(bool))
 def test_every_exchange_comes_back(exchange: RecordedExchange, scope: str, prompt: str) -> None:
-    """Whatever a call ended with, and whoever asked, is one line and comes back equal."""
+    """A call with any outcome, asked anywhere, is one line and is read back equal."""
     call = replace(CALL, messages=(Message("user", prompt),))
 
     line = encode(exchange, call=call, where=replace(WHERE, scope=scope))

@@ -102,7 +102,7 @@ def test_no_single_flipped_bit_is_read_silently(
 def test_a_flipped_bit_of_a_packed_cassette_is_an_error(
     tmp_path: Path, ask: Ask, answer: Answer
 ) -> None:
-    """What gzip tells is an error too; what it does not tell is not read."""
+    """What gzip reports is an error too; what it does not report is not read."""
     whole = gzip.compress(_record(tmp_path / "c.jsonl", ask, answer), mtime=0)
     expected = [answer(f"answer to {text}") for text in TEXTS]
     path = tmp_path / "flipped.jsonl.gz"
@@ -234,7 +234,7 @@ def test_a_line_that_was_changed_by_hand_names_the_way_to_seal_it(
 
 
 def test_a_line_of_megabytes_is_played(tmp_path: Path, ask: Ask, answer: Answer) -> None:
-    """A prompt may hold whole books; only what no memory should hold is refused."""
+    """A prompt may be as long as a library; only what exceeds any sensible memory is refused."""
     path = tmp_path / "c.jsonl"
     long = "word " * 1_000_000
     with open_cassette(path, CassetteMode.REWRITE) as cassette:

@@ -42,7 +42,7 @@ def test_places() -> None:
 
 
 def test_entries_of_a_lane() -> None:
-    """A scope's entries are found even where its digest also stands across two others."""
+    """A scope's entries are found even where its digest also occurs across two others."""
     lane, decoy = b"\x01\x02\x03\x04\x01\x02\x03\x04", b"\x00\x00\x00\x00\x01\x02\x03\x04"
     tail = b"\x01\x02\x03\x04\x00\x00\x00\x00"
     index = index_of((KEYS[0], decoy), (KEYS[0], tail), (KEYS[1], lane), (KEYS[2], lane))

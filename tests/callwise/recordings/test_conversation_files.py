@@ -20,7 +20,7 @@ def turn(conversation_id: str, number: int, text: str = "Hi.") -> dict[str, obje
 
 
 def test_one_id_in_two_files_is_an_error(write_lines: Write) -> None:
-    """A conversation that stands in two files is named with both."""
+    """A conversation that is in two files is named with both."""
     first = write_lines(turn("a", 0), name="one.jsonl")
     second = write_lines(turn("b", 0), turn("a", 1), name="two.jsonl")
 
@@ -149,7 +149,7 @@ def test_any_text_is_read_untouched(tmp_path: Path, texts: list[str], is_escaped
 
 @given(data=st.binary(max_size=60), cut=st.integers(0, 200))
 def test_no_bytes_surprise_the_reader(tmp_path: Path, data: bytes, cut: int) -> None:
-    """Whatever stands in a file, it is read or a FormatError says why not."""
+    """Whatever a file contains, it is read or a FormatError gives the reason."""
     path = tmp_path / "talk.jsonl"
     good = json.dumps(turn("a", 0, "Grüße")).encode()
     path.write_bytes(good[:cut] + data + good[cut:])

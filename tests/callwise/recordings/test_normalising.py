@@ -78,7 +78,7 @@ def test_a_call_with_another_id_is_the_same_call(
 def test_tool_calls_and_their_ids_are_normalised_too(
     tmp_path: Path, ask: Ask, answer: Answer
 ) -> None:
-    """A framework's own ids stand in messages beside their text."""
+    """A framework's own ids are in messages next to their text."""
     path = tmp_path / "c.jsonl"
 
     def asked(number: int) -> tuple[CallKey, Call, CallOrigin]:
@@ -95,7 +95,7 @@ def test_tool_calls_and_their_ids_are_normalised_too(
 
 
 def test_built_in_rules_are_taken_from_the_header(tmp_path: Path, ask: Ask, answer: Answer) -> None:
-    """Whoever plays a recording need not know how it was made."""
+    """A recording is played without knowing how it was made."""
     path = tmp_path / "c.jsonl"
     with open_cassette(path, CassetteMode.REWRITE, normalise=["iso-date", "uuid"]) as cassette:
         cassette.record(*ask("today is 2025-01-01"), answer("noted"))

@@ -56,7 +56,7 @@ def chain(**options: Any) -> Callable[[Any], Any]:
 
 
 def counting(model: Any) -> Any:
-    """Build a graph that counts its turns in its state, and tells the model the number."""
+    """Build a graph that counts its turns in its state, and sends the model the number."""
 
     class State(MessagesState):
         turns: Annotated[int, operator.add]
@@ -95,7 +95,7 @@ def parallel(model: Any) -> Any:
 
 
 async def replay(talk: Path, folder: Path, build: Any, **changes: Any) -> FinishedRun:
-    """Replay a program; what it is recorded to stands in the folder unless it is named."""
+    """Replay a program; its recording is in the folder unless another file is named."""
     whole = list(read_conversations([talk]).conversations)
     settings = changes.pop("settings", None) or ProgramSettings()
     limit = changes.pop("limit_turns", None)

@@ -289,7 +289,7 @@ async def test_a_cassette_of_another_version_is_refused(replay: Replay) -> None:
     assert cassette.read_bytes() == before
 
 
-async def test_a_rewrite_records_everything_anew(replay: Replay) -> None:
+async def test_a_rewrite_records_everything_again(replay: Replay) -> None:
     """Everything is served again, and the cassette holds only the new exchanges."""
     cassette = (await replay("first", limit_turns=2)).folder / "cassette.jsonl"
     again = await replay("again", limit_turns=1, cassette=cassette, mode=CassetteMode.REWRITE)
@@ -402,7 +402,7 @@ async def test_two_runs_cannot_share_a_folder_or_a_recording(
 async def test_what_passed_a_limit_in_tokens_replays_at_any_concurrency(
     replay: Replay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A provider that bills three times what was estimated cuts the same turns in each replay."""
+    """A provider that charges three times the estimate cuts the same turns in each replay."""
 
     def tripled(input_tokens: int, output_tokens: int) -> ReportedUsage:
         return ReportedUsage(3 * input_tokens, 3 * output_tokens)

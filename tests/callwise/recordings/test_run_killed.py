@@ -60,7 +60,7 @@ def talk(write_lines: Callable[..., Path]) -> Path:
 
 
 async def _started(server: SimServer, talk: Path, out: Path) -> Process:
-    """Start `callwise replay` in a process of its own."""
+    """Start `callwise replay` in a separate process."""
     return await asyncio.create_subprocess_exec(
         sys.executable,
         "-c",
@@ -112,7 +112,7 @@ def _sent_twice(server: SimServer) -> int:
 
 
 async def _whole(talk: Path, out: Path) -> FinishedRun:
-    """Return the same run without interruption, against a server of its own."""
+    """Return the same run without interruption, against a separate server."""
     async with SimServer(SimulatedSettings(seed=3)) as server:
         run = await _finished(server, talk, out)
         assert len(server.log) == len(run.rows) == TURNS * 16
@@ -155,7 +155,7 @@ def _result(turn: int) -> TurnResult:
 
 @pytest.mark.parametrize("full", ["_row_file", "_turn_file"])
 def test_a_full_disk_is_said_and_finished_turns_stand(tmp_path: Path, full: str) -> None:
-    """The turn that found no room is not finished; with room again it is written once."""
+    """The turn that found the disk full is not finished; with space again it is written once."""
     folder = RunFolder(tmp_path / "run", identity={"app": "x"}, details={})
     folder.add(_result(0))
     real = getattr(folder, full)

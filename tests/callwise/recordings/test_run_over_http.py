@@ -139,7 +139,7 @@ async def test_what_ended_a_run_does_not_end_it_again(
 async def test_html_ends_the_run_and_leaves_what_was_finished(
     talk: Path, tmp_path: Path, point_to: Callable[[SimServer], None]
 ) -> None:
-    """A gateway's page that stays is shown in words, and no rule hides it."""
+    """A gateway's page that stays is shown as text, and no rule hides it."""
     async with SimServer(SimulatedSettings(), faults=["html"] * 50) as server:
         point_to(server)
         with pytest.raises(BadResponse, match=r"(?i)html"):

@@ -39,7 +39,7 @@ def kept() -> Kept:
 
 @pytest.fixture
 def tell(kept: Kept, ask: Ask, answer: Any) -> tuple[RunRecorder, Callable[..., None]]:
-    """Return a run's recorder, and a function that tells it of a call in a turn."""
+    """Return a run's recorder, and a function that reports to it a call in a turn."""
     recorder = RunRecorder(kept)
 
     def record(text: str, outcome: Outcome, *, turn: int = 0) -> None:
@@ -66,7 +66,7 @@ def test_a_failure_is_kept_once_its_turn_goes_on(
 def test_other_turns_do_not_show_that_one_goes_on(
     kept: Kept, tell: tuple[RunRecorder, Callable[..., None]]
 ) -> None:
-    """A failure waits for its own turn, whatever goes on beside it."""
+    """A failure waits for its own turn, whatever other turns do meanwhile."""
     _, record = tell
     record("one", Outcome.FAILED, turn=0)
     record("two", Outcome.SERVED, turn=1)
@@ -90,7 +90,7 @@ def test_the_last_call_of_a_finished_turn_is_kept(
 def test_everything_else_is_kept_at_once(
     kept: Kept, tell: tuple[RunRecorder, Callable[..., None]], outcome: Outcome
 ) -> None:
-    """What was answered or refused stands in the recording before anything else happens."""
+    """What was answered or refused is in the recording before anything else happens."""
     tell[1]("one", outcome)
     assert kept.texts == ["one"]
 

@@ -226,7 +226,7 @@ def test_a_turn_cut_by_a_limit_goes_as_no_scenario(capped: ReportTables) -> None
     assert sum(found.values()) == 2
 
 
-def test_refused_calls_have_a_row_of_their_own_beside_the_plan(capped: ReportTables) -> None:
+def test_refused_calls_have_a_separate_row_next_to_the_plan(capped: ReportTables) -> None:
     """No node or role is charged with what it was refused."""
     found = _rows(capped.against_plan)
     assert (found["asked"]["planned"], found["asked"]["actual_mean"]) == (3, 2.0)

@@ -99,7 +99,7 @@ def test_it_is_read_in_light_and_in_dark():
     assert not set(paint.findall(light)) & set(paint.findall(dark))
 
 
-def test_the_answer_stands_out_and_the_dropped_do_not():
+def test_the_answer_is_prominent_and_the_dropped_are_not():
     """One box is the best, one is dim, and one is the start."""
     svg = search_svg(_small())
     for mark in ("best", "dropped", "start"):
@@ -107,7 +107,7 @@ def test_the_answer_stands_out_and_the_dropped_do_not():
 
 
 def test_the_bar_shows_mean_and_deviation():
-    """The mark stands in the middle of a band two standard deviations wide."""
+    """The mark is in the middle of a band two standard deviations wide."""
     group = next(
         group
         for group in ET.fromstring(search_svg(_small())).iter(f"{SVG}g")  # noqa: S314

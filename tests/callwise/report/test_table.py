@@ -286,7 +286,7 @@ def test_markdown_shows_text_as_text() -> None:
 
 
 def test_markdown_aligns_numbers_right() -> None:
-    """A column with text stands left, one without right."""
+    """A column with text is aligned left, one without right."""
     assert "|---|---:|" in markdown_table(_table(("a", 1.5)))
 
 

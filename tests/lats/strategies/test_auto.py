@@ -87,7 +87,7 @@ def test_steps_make_it_a_tree_search(play, actions_model):
     assert result.best.depth == 3
 
 
-def test_a_room_below_the_cap_is_kept_too(play, actions_model):
+def test_a_quota_below_the_cap_is_kept_too(play, actions_model):
     """And planned for."""
     remaining_calls = [RemainingCalls(max_calls=left) for left in (4, 2, 2, 1, 1, 0)]
     search = PosteriorSearch(SearchKnobs(policy="auto", max_calls=12))

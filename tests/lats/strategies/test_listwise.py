@@ -64,7 +64,7 @@ def test_many_candidates_are_not_left_to_one_pass_alone(run, cap):
 
 
 @pytest.mark.parametrize("cap", range(6, 11))
-def test_refinements_are_read_beside_the_leaders(run, cap):
+def test_refinements_are_read_next_to_the_leaders(run, cap):
     """They anchor the call."""
     _, rounds = run(cap)
     place = next(i for i, r in enumerate(rounds) if r[0].label is ActionKind.REFINE)

@@ -182,7 +182,7 @@ async def test_a_cancelled_prefetch_is_cancelled_again(make_budgeter, ask_for, r
 async def test_a_cancelled_call_that_is_awaited_now_has_no_answer(
     make_budgeter, ask_for, recorder, is_strict
 ):
-    """Nobody cancels it this time: it is sent, or in a strict replay missed."""
+    """It is not cancelled this time: it is sent, or in a strict replay missed."""
     live = make_budgeter(ScriptedClient(lambda _: asyncio.Event().wait()), recorder=recorder)
     task = asyncio.ensure_future(live.ask(ask_for()))
     await asyncio.sleep(0)

@@ -182,7 +182,7 @@ async def test_retries_elsewhere_cannot_eat_the_replys_request(make_budgeter, as
 
 
 async def test_replies_have_their_virtual_time(make_budgeter, ask_for):
-    """On a virtual clock nobody waits, and the path has the time that it would have taken."""
+    """A virtual clock causes no waiting, and the path has the time that it would have taken."""
     client = ScriptedClient(
         [
             Reply("a", latency_seconds=2.0),

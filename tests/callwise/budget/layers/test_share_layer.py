@@ -128,7 +128,7 @@ async def test_those_who_cannot_pay_are_refused_when_the_payer_leaves():
 
 
 async def test_a_leaving_payer_waits_until_the_work_has_come_to_rest():
-    """Whoever cancels work knows what it has spent when the cancellation comes out."""
+    """What cancelled work has spent is known when the cancellation is raised."""
     rest = asyncio.Event()
     log = []
 

@@ -52,7 +52,7 @@ def test_own_scope_first_then_any_other_paid_one_first(
     assert found == ["here", "elsewhere", "shared", None]
 
 
-def test_each_turn_is_handed_everything_anew(tmp_path: Path, ask: Ask, answer: Answer) -> None:
+def test_each_turn_is_given_everything_again(tmp_path: Path, ask: Ask, answer: Answer) -> None:
     """A reusable does not wear out."""
     reusable = _reusable(tmp_path / "c.jsonl", (ask("hello", scope=_scope(0)), answer("hi")))
     for _ in range(2):
@@ -102,7 +102,7 @@ def test_stand_ins_are_the_nearest_of_their_kind(tmp_path: Path, ask: Ask, answe
     assert found(1, "c") == ["oldest"] * 3
 
 
-def test_another_kind_stands_in_for_nothing(tmp_path: Path, ask: Ask, answer: Answer) -> None:
+def test_another_kind_replaces_nothing(tmp_path: Path, ask: Ask, answer: Answer) -> None:
     """An answer of another node is no answer here."""
     reusable = _reusable(tmp_path / "c.jsonl", (ask("hello", scope=_scope(0)), answer("hi")))
     _, call, where = ask("hello", scope="run/conv:a/turn:0/node:evolver")
@@ -120,7 +120,7 @@ def test_a_damaged_line_is_named(tmp_path: Path, ask: Ask, answer: Answer) -> No
         ReusableCassette(path)
 
 
-def test_a_purse_reserves_what_a_like_call_cost() -> None:
+def test_a_budget_reserves_what_a_like_call_cost() -> None:
     """And is settled with what it did cost; what is not known is counted, not free."""
     budget = SpendingCap(max_usd=0.01)
     reserved = budget.reserve(0.006)

@@ -64,7 +64,7 @@ def test_names_are_no_words(write_lines: Write, record: dict[str, Any]) -> None:
 def test_questions_and_answers_of_a_folder_are_no_conversations(
     write_lines: Write, tmp_path: Path
 ) -> None:
-    """Loose pairs beside conversations may be labels: they are read only when named."""
+    """Loose pairs next to conversations may be labels: they are read only when named."""
     labels = write_lines({"question": "a", "answer": "b"}, name="labels.jsonl")
     write_lines({"prompt": "a", "response": "b"})
 
@@ -87,14 +87,14 @@ def test_questions_and_answers_of_a_folder_are_no_conversations(
 )
 @pytest.mark.parametrize("key", ["chosen", "text"])
 def test_transcripts(write_lines: Write, key: str, text: str) -> None:
-    """Marks of one style part the messages; others are what somebody wrote."""
+    """Marks of one style separate the messages; others are part of the text."""
     path = write_lines({key: text, "rejected": "x"})
 
     assert turns_of(read_conversations([path])) == [("a", "b"), ("c\nUser: quoted", "d")]
 
 
 def test_a_text_without_speakers_is_no_transcript(write_lines: Write) -> None:
-    """A text in which nobody is marked is not a conversation."""
+    """A text without marked speakers is not a conversation."""
     with pytest.raises(FormatError, match="an object with keys text"):
         read_conversations([write_lines({"text": "She said: Human: maybe."})])
 
@@ -154,7 +154,7 @@ def test_exchanges_with_their_history_are_conversations(write_lines: Callable[..
 
 
 def test_one_conversation_of_two_users_is_an_error(write_lines: Callable[..., Path]) -> None:
-    """A user's memory is nobody else's."""
+    """A user's memory belongs to that user only."""
     rows = [
         {"session_id": "x", "user_id": user, "prompt": "a", "response": "b"} for user in ("u", "v")
     ]
@@ -170,7 +170,7 @@ def test_one_conversation_of_two_users_is_an_error(write_lines: Callable[..., Pa
         {"customer": "c1", "agent": "a7", "question": "a", "answer": "b"},
     ],
 )
-def test_names_beside_a_prompt_and_a_response_are_no_texts(
+def test_names_next_to_a_prompt_and_a_response_are_no_texts(
     write_lines: Write, fields: dict[str, str]
 ) -> None:
     """In logs, `user` is an id and `model` is a name."""

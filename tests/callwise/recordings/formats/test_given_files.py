@@ -1,4 +1,4 @@
-"""Files in shapes that people have, which lie beside the project, each with its right turns."""
+"""Files of users in many formats, from a folder next to the project, each with its right turns."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What records have besides their conversation: it is left out, and a note tells of it."""
+"""Parts of records besides their conversation: they are left out, and a note reports it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -73,7 +73,7 @@ def test_another_list_of_messages_is_noted(write_lines: Write, key: str, value: 
     assert result.left_out == {f"list of messages `{key}`": 1}
 
 
-def test_sessions_beside_a_question_are_noted(write_lines: Write) -> None:
+def test_sessions_next_to_a_question_are_noted(write_lines: Write) -> None:
     """LongMemEval's sessions are not what its question and answer are."""
     sessions = [[says("user", "x"), says("assistant", "y")]]
     path = write_lines({"question": "a", "answer": "b", "haystack_sessions": sessions})
@@ -105,7 +105,7 @@ def test_a_text_about_thoughts_stays_as_it_is(write_lines: Write) -> None:
     assert turns_of(read_conversations([path])) == [(text, text)]
 
 
-def test_thoughts_beside_the_text_are_noted(write_lines: Write) -> None:
+def test_thoughts_next_to_the_text_are_noted(write_lines: Write) -> None:
     """DeepSeek and others have them in a field."""
     reply = says("assistant", "b", reasoning_content="x")
     result = read_conversations([write_lines({"messages": [says("user", "a"), reply]})])
@@ -115,7 +115,7 @@ def test_thoughts_beside_the_text_are_noted(write_lines: Write) -> None:
 
 @pytest.mark.parametrize("mark", ["isMeta", "isThought"])
 def test_messages_that_were_not_shown_are_noted(write_lines: Write, mark: str) -> None:
-    """Claude Code writes commands of its own as messages of the user."""
+    """Claude Code writes its own commands as messages of the user."""
     messages = [says("user", "hidden", **{mark: True}), says("user", "a"), says("assistant", "b")]
     result = read_conversations([write_lines({"messages": messages})])
 

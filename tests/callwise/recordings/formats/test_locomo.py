@@ -73,7 +73,7 @@ def test_a_bad_sample(tmp_path: Path, fields: dict[str, Any], words: str) -> Non
 
 
 def test_no_reply_answers_another_session(tmp_path: Path) -> None:
-    """A message that ends a session is a turn of its own, and who opens one answers nothing."""
+    """A message that ends a session is a separate turn; one that opens a session answers nothing."""
     sessions = talk(
         session_2=[{"speaker": "Ana", "text": "Hi."}],
         session_10=[{"speaker": "Ben", "text": "Back."}, {"speaker": "Ana", "text": "Good."}],
@@ -87,7 +87,7 @@ def test_no_reply_answers_another_session(tmp_path: Path) -> None:
 
 
 def test_the_other_speaker_may_be_the_agent(tmp_path: Path) -> None:
-    """A person may choose; a name that nobody has is an error."""
+    """A person may choose; a name that no speaker has is an error."""
     path = write(tmp_path, {"conversation": talk()})
 
     (conversation,) = read_conversations([path], options=ReadOptions(agent="Ana")).conversations

@@ -65,7 +65,7 @@ def test_ids_in_other_spellings_tell_conversations_apart(write_lines: Write, key
     assert turns_of(read_conversations([path])) == {"x": [("a", "b")], "y": [("c", "d")]}
 
 
-def test_an_id_in_the_metadata_tells_conversations_apart(write_lines: Write) -> None:
+def test_an_id_in_the_metadata_separates_conversations(write_lines: Write) -> None:
     """Loggers keep it apart from the message."""
     path = write_lines(
         says("user", "a", metadata={"conversation_id": "x"}),
@@ -154,7 +154,7 @@ def test_a_tavern_chat(write_lines: Write) -> None:
 
 
 def test_a_tavern_chat_of_a_newer_version(write_lines: Write) -> None:
-    """Its first line names nobody; the agent's lines do."""
+    """Its first line names no agent; the agent's lines do."""
     path = write_lines(
         {"user_name": "unused", "character_name": "unused", "chat_metadata": {}},
         {"name": "Alice", "is_user": True, "mes": "a"},

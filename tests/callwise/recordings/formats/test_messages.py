@@ -249,7 +249,7 @@ def test_an_agent_without_words_ends_the_turn(write_lines: Write, act: dict[str,
     ],
 )  # fmt: skip
 def test_a_last_reply_apart(write_lines: Write, key: str, final: Any) -> None:
-    """A reply beside the messages ends them, in whatever it is wrapped."""
+    """A reply next to the messages ends them, in whatever it is wrapped."""
     path = write_lines({"messages": talk()[:3], key: final, "rejected": "x"})
 
     result = read_conversations([path])
@@ -328,7 +328,7 @@ def test_documents_of_many_conversations(tmp_path: Path, document: Any) -> None:
         {"labels": [["good", "bad"]], "notes": {"question": "a", "answer": "b"}},
     ],
 )
-def test_what_looks_alike_deep_in_a_record_is_not_read(
+def test_what_is_similar_deep_in_a_record_is_not_read(
     write_lines: Write, record: dict[str, Any]
 ) -> None:
     """Lists of texts and loose pairs inside of records are labels and answers, not talks."""

@@ -135,7 +135,7 @@ def test_a_phone_needs_no_sideways_scroll(written: Path, opened: Any) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_all_text_stands_out(written: Path, opened: Any, scheme: str) -> None:
+def test_all_text_has_contrast(written: Path, opened: Any, scheme: str) -> None:
     """Every visible text has a contrast of 4.5 at least (WCAG AA), and the switch switches."""
     page = opened(written, scheme=scheme)
     assert page.tab.evaluate(CONTRAST) == []
@@ -147,7 +147,7 @@ def test_all_text_stands_out(written: Path, opened: Any, scheme: str) -> None:
     assert page.tab.evaluate("() => getComputedStyle(document.body).backgroundColor") != before
 
 
-def test_two_runs_stand_beside_each_other(make_run: RunMaker, tmp_path: Path, opened: Any) -> None:
+def test_two_runs_are_next_to_each_other(make_run: RunMaker, tmp_path: Path, opened: Any) -> None:
     """Both replies are shown, what differs is said, and the other run's calls can be read."""
     run = make_run("mine", turns=TURNS)
     other = make_run("others", turns=({**TURNS[0], "reply": "Go.", "calls": ({}, {})}, *TURNS[1:]))

@@ -434,7 +434,7 @@ async def test_a_simulated_model_behind_a_url_is_named_so(opened: Any, item_of: 
     assert "simulated" in judged.notices[0]
 
 
-async def test_bounds_that_make_no_sense_are_refused(opened: Any, item_of: Any) -> None:
+async def test_limits_that_make_no_sense_are_refused(opened: Any, item_of: Any) -> None:
     """Before anything is asked."""
     client = ScriptedClient()
     with pytest.raises(ConfigError, match="max_concurrency"):

@@ -42,8 +42,8 @@ def compared(lower_bound, differences):
     )
 
 
-def test_the_gap_follows_from_the_bounds_by_hand():
-    """C is shown to lie below a, so only a and b bound the losses."""
+def test_the_gap_follows_from_the_limits_by_hand():
+    """C is shown to lie below a, so only a and b limit the losses."""
     found = compared(
         lower_bound=[[0, -1, 1], [-3, 0, -1], [-5, -4, 0]],
         differences=[[0, 1, 3], [-1, 0, 2], [-3, -2, 0]],
@@ -100,7 +100,7 @@ def test_settings_that_share_no_turn_bound_nothing():
     assert gap.can_be_best
 
 
-def test_a_level_past_the_draws_bounds_nothing_but_what_never_varies():
+def test_a_level_past_the_draws_limits_nothing_but_what_never_varies():
     """A part of alpha too thin for the draws decides nothing."""
     values = noise(2)
     found = compare_with_best(panel([*values, values[0] + 1]), level=0.9999, draws=500)

@@ -1,4 +1,4 @@
-"""How far bounds lie from their figures."""
+"""Critical values: the distance of limits from their figures."""
 
 import numpy as np
 import pytest
@@ -48,7 +48,7 @@ def test_the_common_factor_is_the_farthest_figure_in_its_own_reach():
     assert common_factor(distances[:0], critical, 0.95, is_lower_only=True) == 1.0
 
 
-def test_what_never_varies_takes_no_room_even_at_infinity():
+def test_what_never_varies_has_no_width_even_at_infinity():
     """No infinity times zero."""
     widths = width_of(np.array([np.inf, 2.0, np.inf]), np.array([0.0, 3.0, 1.0]), 2.0)
     assert widths.tolist() == [0.0, 12.0, np.inf]
