@@ -73,7 +73,7 @@ class Reduction(FrozenRecord):
 
 
 class Fusion(FrozenRecord):
-    """Which nodes of a turn ask together."""
+    """The nodes of a turn that ask together."""
 
     thinking: bool = False
     """Detection, inner monologue and reasoner."""

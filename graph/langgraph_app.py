@@ -76,7 +76,7 @@ class ThreadInput(BaseModel):
     """The thread keeps it; None is the settings' own."""
     requested_turn: int | None = Field(default=None, ge=0, le=MAX_TURN)
     time: str | None = None
-    """When the user wrote, as ISO 8601."""
+    """Time at which the user wrote, as ISO 8601."""
     persona: Persona | None = None
     """The thread keeps it for the same user; None is the settings' own."""
 

@@ -46,7 +46,7 @@ class KnobGroup(BaseModel):
 
 
 class ProcessorKnobs(KnobGroup):
-    """How the reply is cut into chat bubbles."""
+    """Cutting of the reply into chat bubbles."""
 
     llm: Literal["auto", "always", "never"] = "auto"
     """`auto` asks a model only when the search left no bubbles; `never` cuts by rule."""
@@ -67,7 +67,7 @@ class MemoryKnobs(KnobGroup):
 
 
 class FuseKnobs(KnobGroup):
-    """Which nodes ask one structured call together.
+    """The nodes that ask one structured call together.
 
     A fused call that fails, is refused or cannot be read is followed by the separate
     calls, within the same budget; a part of it that cannot be used, by that part's own.
@@ -194,7 +194,7 @@ class ReplyKnobs(KnobGroup):
     max_chars: int = Field(default=1200, ge=20, le=20_000)
     """Longer replies are cut at the end of a sentence."""
     on_outage: Literal["fail", "fallback"] = "fail"
-    """When the endpoint fails the reply's own call, retries included: `fail` stops the run,
+    """Effect of a failure of the reply's own call, retries included: `fail` stops the run,
     which can go on later; `fallback` sends a neutral line and goes on. A call that the
     budget refused or cut, or an answer of no use, is no outage: those always fall back."""
     held_seconds: float = Field(default=15.0, ge=0.0)
@@ -231,14 +231,14 @@ class PipelineSettings(KnobGroup, TrustedSettings):
     processor: ProcessorKnobs = ProcessorKnobs()
     memory: MemoryKnobs = MemoryKnobs()
     sampling: dict[SamplingPurpose, SamplingKnobs] = {}
-    """How answers are sampled, by the purpose of the call; `default` is for all purposes."""
+    """Sampling of answers, by the purpose of the call; `default` is for all purposes."""
     repair: RepairKnobs = RepairKnobs()
     reply: ReplyKnobs = ReplyKnobs()
     budget: BudgetKnobs = BudgetKnobs()
     retry: RetryPolicy = RetryPolicy()
     cache: CacheKnobs = CacheKnobs()
     agent_id: str = Field(default="agent", min_length=1, max_length=200)
-    """Whose memory it is, together with the user."""
+    """Owner of the memory, together with the user."""
     persona: Persona = Persona(
         name="Lin",
         background="Runs a small second-hand bookshop and has lived in the same town for years.",

@@ -47,16 +47,16 @@ class TurnState(TurnView):
     """The user; None is anonymous, with a memory of this conversation alone."""
     conversation_id: str = Field(default="conversation", min_length=1)
     requested_turn: int | None = Field(default=None, ge=0)
-    """Which turn this is to be; None goes on after the conversation's last one."""
+    """Number of the requested turn; None goes on after the conversation's last one."""
     time: str | None = None
-    """When the user wrote, as ISO 8601; None when it is not known."""
+    """Time at which the user wrote, as ISO 8601; None when it is not known."""
     earlier_lines: list[DialogueLine] = Field(default=[])
     """The chat before the conversation's first turn; shown until memory has a turn of it."""
 
     turn: int = Field(default=0, ge=0)
-    """Which turn of the conversation this is. Starts at 0."""
+    """Number of the turn in the conversation. Starts at 0."""
     fusing: Fusion = Fusion()
-    """Which nodes ask together in this turn; decided when it begins."""
+    """The nodes that ask together in this turn; decided when it begins."""
     answered: list[str] = Field(default=[])
     """Nodes whose part of this turn came in a fused call, so that they need not ask."""
 

@@ -51,7 +51,7 @@ _REPLY_PROMPTS = ("lats_plan", "lats_expand", "lats_generate", "processor")
 that one's as well."""
 
 NO_SEARCH = "fused_reply"
-"""Why a search asked nothing."""
+"""The reason of a search that asked nothing."""
 
 TOKENS_A_SECOND = 80 / 2
 """Speed at which `reply.held_seconds` is read as the length of an answer: half of a usual one,

@@ -19,10 +19,10 @@ from nodes.records import Detection, Monologue, Mood, Relationship, Signal
 __all__ = ["MAX_STEP", "update_mood"]
 
 DECAY = 0.8
-"""How much of the distance to rest is left after one turn."""
+"""Part of the distance to rest that is left after one turn."""
 
 PULL = 0.5
-"""How much of the way to its target a mood goes in one turn, before the cap."""
+"""Part of the way to its target that a mood goes in one turn, before the cap."""
 
 MAX_STEP = 0.3
 """Largest change of one dimension in one turn."""

@@ -35,14 +35,14 @@ class LoadedTurn(FrozenRecord):
     """The start of a turn."""
 
     turn: int = Field(ge=0)
-    """Which turn of the conversation this is. Starts at 0."""
+    """Number of the turn in the conversation. Starts at 0."""
     version: int = Field(ge=0)
     """The memory's version at the turn's start; its commit must name it."""
     language: Language
     history: tuple[DialogueLine, ...]
     """The conversation's latest lines, oldest first. Never lines of another one."""
     shown_turns: int = Field(ge=0)
-    """How many of the memory's last turns `history` shows; retrieval leaves them out."""
+    """Number of the memory's last turns that `history` shows; retrieval leaves them out."""
     summary: str
     relation: RelationState
 

@@ -41,10 +41,10 @@ async def embed_text(
 NODE = "memory_retriever"
 
 MAX_SAID_CHARS = 200
-"""How much of each side of a remembered turn is shown, in characters."""
+"""Shown length of each side of a remembered turn, in characters."""
 
 MAX_NOTES = 2
-"""How many of a remembered turn's notes are shown with it."""
+"""Number of a remembered turn's notes that are shown with it."""
 
 
 def _line(recalled: RecalledTurn) -> MemoryLine:

@@ -71,7 +71,7 @@ class MemoryLine(FrozenRecord):
     turn: int
     """Its number in its conversation. Starts at 0."""
     day: str = ""
-    """When it was, as ISO 8601; blank where it is not known."""
+    """Its day, as ISO 8601; blank where it is not known."""
     user: str = ""
     """The user's words. Untrusted, as are the other two."""
     agent: str = ""
@@ -199,7 +199,7 @@ class Relationship(FrozenRecord):
     respect: Unit = 0.5
     warmth: Unit = 0.4
     power: Signed = 0.0
-    """Who leads: -1 the user, 1 the agent."""
+    """The side that leads: -1 the user, 1 the agent."""
     stage: Stage = Stage.INITIATING
     stage_turns: int = Field(default=0, ge=0)
     """Turns since the stage was entered."""

@@ -60,7 +60,7 @@ class TurnView(BaseModel):
     version: int = Field(default=0, ge=0)
     """The memory's version at the turn's start."""
     shown_turns: int = Field(default=0, ge=0)
-    """How many of the memory's last turns `history` shows."""
+    """Number of the memory's last turns that `history` shows."""
     relationship: Relationship = Relationship()
     """As it was before this turn, until the evolver has run."""
     mood: Mood = Mood()
@@ -189,7 +189,7 @@ PROMPT_FIELDS: Mapping[str, Callable[[TurnView], Any]] = MappingProxyType(
         "reply": lambda view: view.draft,
     }
 )
-"""How prompts show each field, in the order in which they are sent: the steadier, the earlier."""
+"""Text of each field in prompts, in the order in which they are sent: the steadier, the earlier."""
 
 _ORDER = {name: place for place, name in enumerate(PROMPT_FIELDS)}
 

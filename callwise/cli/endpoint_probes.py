@@ -46,7 +46,7 @@ CONTEXT_FIELDS = (
     "context_window",  # Groq
     "max_context_length",  # Mistral, LM Studio
 )
-"""Where a model's entry in a list of models has its context length."""
+"""Fields of a model's entry in a list of models that give its context length."""
 
 _RETRY = RetryPolicy(
     rate_limited_attempts=3,

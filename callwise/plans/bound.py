@@ -251,7 +251,7 @@ def flatten(step: Step) -> FlatPlan:
 
 @dataclass(frozen=True, slots=True)
 class BoundTimes:
-    """When the reply is out, and when the turn is over, from the turn's start.
+    """Times at which the reply is out and the turn is over, from the turn's start.
 
     Args:
         reply: rounds or seconds until the reply.

@@ -164,7 +164,7 @@ class TurnLine(RunFileLine):
 
     @property
     def search_stop(self) -> str:
-        """Why the search stopped; empty where not recorded."""
+        """Return the reason why the search stopped; empty where not recorded."""
         return str(self.search.get("stop_reason") or self.search.get("stopped") or "")
 
 

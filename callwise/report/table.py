@@ -235,7 +235,7 @@ _MARKUP = re.compile(r"([\\`*_{}\[\]()#+!|<>&~$-])")
 _LINKED = re.compile(
     r"(?i)(?<=[@#!%&~$^*])(?=[\w-])|(?<=:)(?=//)|(?<=\bwww)(?=\.)|(?<=\bgh)(?=-\d)"
 )
-"""Where a forge would begin to read a mention, an issue's number or an address."""
+"""Places where a forge would begin to read a mention, an issue's number or an address."""
 
 _BREAK = "\u2060"
 """A word joiner: has no width, and ends what would be linked."""

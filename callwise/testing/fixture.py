@@ -266,7 +266,7 @@ class CallwiseFixture:
 
     @property
     def calls(self) -> CallCounts:
-        """What the test's own models asked so far; a run has its own `calls`."""
+        """Calls that the test's own models asked so far; a run has its own `calls`."""
         return count_calls(self._own.rows, self._own.turns)
 
     def check(

@@ -34,7 +34,7 @@ def _is_file_name(name: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class FixtureSetup:
-    """What a fixture is given.
+    """Settings that a fixture is given.
 
     Args:
         test: node id of the test, or of the module whose fixture it is; empty for the session.

@@ -21,7 +21,7 @@ _MAX_TESTS = 20
 
 
 class CallNote(TypedDict):
-    """What one test did. Plain JSON values, because it travels between processes."""
+    """The calls of one test. Plain JSON values, because it is sent between processes."""
 
     test: str
     """Its node id."""
@@ -36,9 +36,9 @@ class CallNote(TypedDict):
     updated: list[tuple[str, str, str]]
     """Baselines written: the file, what changed (empty for nothing), and a digest."""
     held: list[str]
-    """What was worse and in quarantine."""
+    """Figures that were worse and in quarantine."""
     gains: list[str]
-    """What fell below its baseline."""
+    """Figures that fell below their baseline."""
 
 
 class PluginSummary:

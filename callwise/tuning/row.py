@@ -48,7 +48,7 @@ def reply_id(text: str) -> str:
 
 
 class Coverage(StrEnum):
-    """How much of a turn under a setting is in the recording."""
+    """Part of a turn under a setting that is in the recording."""
 
     EXACT = "exact"
     """Every call that it makes: the row is what a real run gives."""

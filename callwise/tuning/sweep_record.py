@@ -39,7 +39,7 @@ FIRST_MANIFEST = "sweep.json"
 """The manifest of format 1, which kept a sweep in four files."""
 
 _WAIT_SECONDS = 30.0
-"""How long a write waits for another process to finish its transaction."""
+"""Time that a write waits for another process to finish its transaction."""
 
 
 @dataclass(frozen=True, slots=True)

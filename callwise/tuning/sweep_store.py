@@ -176,7 +176,7 @@ class SweepStore:
 
     @property
     def errors(self) -> dict[str, str]:
-        """Why settings could not run, by name. They are tried again when the sweep continues."""
+        """Errors of settings that could not run, by name. A continued sweep tries them again."""
         return self._stored()[1]
 
     def _stored(self) -> tuple[dict[str, Setting], dict[str, str]]:

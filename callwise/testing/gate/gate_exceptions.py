@@ -41,7 +41,7 @@ class GateException(BaseModel):
     node: Words = "*"
     """Node, or a pattern likewise. One that is not `*` covers that node's calls only."""
     reason: Words
-    """Why it is flaky."""
+    """Reason why it is flaky."""
     owner: Words
     """Name of the one to fix it."""
     until: date

@@ -11,7 +11,7 @@ __all__ = ["Gates", "parse_gates"]
 
 @dataclass(frozen=True, slots=True)
 class Gates:
-    """How much each figure may get worse; None leaves a figure alone.
+    """Allowed worsening of each figure; None leaves a figure alone.
 
     A tolerance is relative, 0.05 for 5 %, and at least 0: no rise passes at 0. Calls,
     degradations, unreadable answers, requests and rounds are compared in every turn, calls of

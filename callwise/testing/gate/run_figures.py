@@ -32,7 +32,7 @@ LineT = TypeVar("LineT", bound=RunFileLine)
 
 
 _NOT_SENT = frozenset({Outcome.REPLAYED, Outcome.REFUSED, Outcome.CANCELLED})
-"""How calls may end in a replay that sends none."""
+"""Outcomes that calls may have in a replay that sends none."""
 
 
 _USD_DIGITS = 12

@@ -73,7 +73,7 @@ def test_a_bad_sample(tmp_path: Path, fields: dict[str, Any], words: str) -> Non
 
 
 def test_no_reply_answers_another_session(tmp_path: Path) -> None:
-    """A message that ends a session is a separate turn; one that opens a session answers nothing."""
+    """A message that ends a session is a separate turn; one that opens one answers nothing."""
     sessions = talk(
         session_2=[{"speaker": "Ana", "text": "Hi."}],
         session_10=[{"speaker": "Ben", "text": "Back."}, {"speaker": "Ana", "text": "Good."}],
