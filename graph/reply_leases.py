@@ -1,7 +1,7 @@
 """Leases that hold back what the reply needs, before anything else may be spent.
 
 A turn that runs out of budget must still end in a reply. So as soon as the turn's size
-is known, its scope holds back one call for the reply: the one that the search begins with,
+is known, its scope reserves one call for the reply: the one that the search begins with,
 its first draft; or, where one call replies without a search, that call. Everything else in the
 turn has that much less. A fused call that brought no reply has spent its lease, so a call
 is held back again for the search, before the bookkeeping's.
@@ -41,7 +41,7 @@ def calls_left(scope: Scope) -> int | None:
 
 
 def held_reply_calls(scope: Scope) -> int:
-    """Return the calls that a turn's scope still holds back for the reply: 0 or 1."""
+    """Return the calls that a turn's scope still reserves for the reply: 0 or 1."""
     return sum(lease.calls for lease in scope.scope_limits.leases() if lease.name == REPLY_LEASE)
 
 
@@ -79,7 +79,7 @@ def hold_leases(engine: Engine, scope: Scope, state: TurnState, fusing: Fusion) 
 def hold_again(engine: Engine, scope: Scope, state: TurnState) -> None:
     """Hold back a call for the search's first draft, after a fused call without a reply.
 
-    The bookkeeping holds back what is left then.
+    What is left then is reserved for the bookkeeping.
     """
     scope.release(BOOKKEEPING_LEASE)
     scope.release(REPLY_LEASE)

@@ -119,7 +119,7 @@ class SamplingKnobs(KnobGroup):
     seed: int | None = Field(default=None, ge=0)
     """The endpoint's own sampling seed. A resample adds its number, so that it differs."""
     extra_body: dict[str, Any] | None = None
-    """Further fields of the request's body, which only this endpoint knows."""
+    """Further fields of the request's body, which only this endpoint has."""
     timeout_seconds: float | None = Field(default=None, gt=0, le=86_400)
     """Longest time for one attempt. Not part of a call's identity, as all others are."""
 
@@ -199,8 +199,8 @@ class ReplyKnobs(KnobGroup):
     budget refused or cut, or an answer of no use, is no outage: those always fall back."""
     held_seconds: float = Field(default=15.0, ge=0.0)
     """Time that is held back for the reply's own call where time is limited: the nodes
-    before it have that much less. An answer of some 600 tokens at 40 tokens a second, half of
-    a usual speed; with less time the search writes fewer candidates per call."""
+    before it have that much less. An answer of some 600 tokens at 40 tokens per second, half
+    of a usual speed; with less time the search writes fewer candidates per call."""
 
 
 class PipelineSettings(KnobGroup, TrustedSettings):

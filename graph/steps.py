@@ -1,6 +1,6 @@
 """The fifteen nodes as steps of the graph: what each reads of the state, and what it writes.
 
-A node knows neither LangGraph nor the state. A step is the few lines between them, so
+A node depends neither on LangGraph nor on the state. A step is the few lines between them, so
 this file is the pipeline's table of data flow. Where nodes ask together, one of them asks and the
 steps of the others find their part done (`TurnState.answered`).
 """

@@ -1,4 +1,4 @@
-"""The tree search: plain synchronous maths with `ask` and `tell`. It knows no model."""
+"""The tree search: plain synchronous maths with `ask` and `tell`, independent of models."""
 
 from lats.actions import Generate, JudgeList, Refine
 from lats.answers import Draft, Drafts, NoAnswer, Verdict, Verdicts

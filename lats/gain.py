@@ -1,7 +1,7 @@
 """Expected gain of another call: how far it raises the best posterior mean.
 
 Source: the knowledge gradient (Frazier, Powell and Dayanik 2008) for independent normal
-beliefs, computed for whole calls: a judge call reads several candidates at once, so the
+beliefs, computed for whole calls: a judge call reads several candidates together, so the
 expectation is over all of their means moving together. The knob `min_gain` is compared with it.
 """
 

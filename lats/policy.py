@@ -303,7 +303,7 @@ async def drive(
     than another paid call.
 
     Args:
-        search: told as it goes; its `state_dict` after a round is a checkpoint.
+        search: given the answers as they come; its `state_dict` after a round is a checkpoint.
         answer_round: given a whole round, which it may answer in parallel.
         remaining: what the budget would still accept; asked before each round.
 

@@ -31,7 +31,7 @@ _FIRST_KINDS = (ActionKind.GENERATE, ActionKind.PLAN_ROOT)
 
 
 class StopReason(StrEnum):
-    """Why a search asked nothing more."""
+    """Reason why a search asked nothing more."""
 
     ROLLOUTS_DONE = "rollouts_done"
     """All rollouts of its knobs are done."""

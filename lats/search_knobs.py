@@ -31,7 +31,7 @@ _STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class EarlyExitKnobs(BaseModel):
-    """When a judged reply is good enough to stop. Every gate must be passed.
+    """Gates of a judged reply that is good enough to stop. Every gate must be passed.
 
     A field that the judge left out fails its gate.
     """
@@ -58,7 +58,7 @@ class EarlyExitKnobs(BaseModel):
 
 
 class ReflectionKnobs(BaseModel):
-    """When repeated failings of candidates become a guideline for the next ones."""
+    """Rules by which repeated failings of candidates become a guideline for the next ones."""
 
     model_config = _STRICT
 
@@ -75,7 +75,7 @@ class ClassicKnobs(BaseModel):
     model_config = _STRICT
 
     policy: PolicyName = "classic_uct"
-    """Which search runs."""
+    """The search that runs."""
 
     rollouts: int = Field(default=4, ge=0, le=64)
     """Rollouts after the root. Each asks one expansion and judges its best candidates."""
@@ -96,7 +96,7 @@ class ClassicKnobs(BaseModel):
     """Weight of the second term of UCT. 0 is greedy."""
 
     early_exit: EarlyExitKnobs = EarlyExitKnobs()
-    """When a reply is good enough to stop."""
+    """Gates of a reply that is good enough to stop."""
 
     prefetch: bool = False
     """Whether the first expansion is asked together with the root's judgement.
@@ -186,7 +186,7 @@ class SearchKnobs(ClassicKnobs):
     min_gain: float | None = Field(default=None, ge=0, le=1)
     """Stop when the next call promises less than this, in score. 0 spends the cap as planned;
     None leaves it to the policy: `auto` sets it where calls are many or short, others to 0.
-    Agreement does not read it: it knows no noise to compute a gain from.
+    Agreement does not read it: it has no noise to compute a gain from.
 
     The knob between quality and calls: judging goes pass by pass then, which costs rounds.
     """

@@ -6,7 +6,7 @@
 
 The rules read word lists (`words/detection.yaml`), marks and length. Both languages' lists are
 read for every message, because chat mixes them. The scores are coarse on purpose: a rule that
-knows a word does not know what was meant by it.
+finds a word does not find what was meant by it.
 
 - sentiment: `(pleasant - unpleasant) / (pleasant + unpleasant + 1)` over the words found, a
   negated word counting for the other side; hostility lowers it to at most `-hostility`.

@@ -249,9 +249,9 @@ def drop_prompt_leaks(text: str, instructions: Sequence[str] = ()) -> tuple[str,
 
 
 def drop_persona_breaks(text: str, persona: Persona) -> tuple[str, bool]:
-    """Return the text without sentences in which the agent says it is a model.
+    """Return the text without sentences in which the agent claims to be a model.
 
-    A persona that says it is a machine breaks nothing by saying so too.
+    A persona that is described as a machine breaks nothing by such a sentence.
     """
     if _MACHINE_PERSONA.search(f"{persona.name} {persona.background}"):
         return text, False

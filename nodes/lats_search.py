@@ -1,6 +1,6 @@
 """Search node: drives a tree search, a round of calls at a time.
 
-The search itself (`lats`) knows no model. This node turns its actions into calls, asks a
+The search itself (`lats`) does not depend on models. This node turns its actions into calls, asks a
 whole round together, and gives the search their answers. How many calls of a round are asked
 together is the search's knob, so the round's size is the limit on concurrency.
 
@@ -215,7 +215,7 @@ def outcome_of(
     """Return the outcome of a search that is over.
 
     Args:
-        errors: in the order in which the search was told, each with the kind of the action
+        errors: in the order in which the search was given them, each with the kind of the action
             whose call it ended.
 
     Raises:
@@ -318,7 +318,7 @@ async def search_reply(
 ) -> SearchOutcome:
     """Return the best reply that a search under these knobs finds.
 
-    Calls that fail or are refused are told to the search, which goes on or ends with
+    Calls that fail or are refused are reported to the search, which goes on or ends with
     the best so far.
 
     Args:

@@ -1,6 +1,6 @@
 """Loader: the start of a turn, which is the conversation so far and the relation.
 
-An adapter: memory keeps plain JSON and knows no pipeline; the nodes read records.
+An adapter: memory keeps plain JSON, independent of the pipeline; the nodes read records.
 """
 
 from collections.abc import Mapping

@@ -52,7 +52,7 @@ MAX_RULE_NOTES = 3
 """Most notes of one message."""
 
 MAX_RULE_NOTE_CHARS = 160
-"""Longest sentence that becomes a note; a longer one says too much at once."""
+"""Longest sentence that becomes a note; a longer one contains too much."""
 
 
 def _notes(user_text: str) -> tuple[NoteDraft, ...]:

@@ -184,7 +184,7 @@ async def humanize(
         if planned and _of_plan(planned, draft) is None:
             problem = "the search's bubbles are too many or not the reply"
     elif len(draft) > MAX_CHARS["reply"]:
-        problem = f"the reply has {len(draft)} characters, more than a prompt holds"
+        problem = f"the reply has {len(draft)} characters, more than a prompt may have"
     else:
         return await HUMANIZING.ask(llm, view)
     degradation = Degradation(node="processor", reason="invalid", detail=problem)

@@ -195,7 +195,7 @@ def prepared(name: str, value: Any) -> orjson.Fragment | None:
     Its name decides how long its texts may be. None where it is empty, so that it is left out.
 
     Raises:
-        TypeError: when it is nothing that JSON knows.
+        TypeError: when it cannot be written as JSON.
     """
     plain = _plain(value, _max_chars(name))
     return None if _is_empty(plain) else orjson.Fragment(dumped(plain))
@@ -229,7 +229,7 @@ def material_json(fields: Mapping[str, Any]) -> str:
     """Return the fields as one JSON object, in their order and without empty ones.
 
     Raises:
-        TypeError: when a value is nothing that JSON knows.
+        TypeError: when a value cannot be written as JSON.
     """
     plain = {
         name: _plain(value, _max_chars(name))

@@ -1,8 +1,8 @@
 """`TurnView`, which every node is given whole, and how a prompt shows each of its fields.
 
 A prompt field is declared here and named in a node's `Question`; nothing between them lists it.
-The numbers of the state are shown as short phrases (`words/phrases.yaml`), since a model knows what
-"rather formal, few jokes" asks of it, and guesses at .6323. A scale has phrases for its four outer
+The numbers of the state are shown as short phrases (`words/phrases.yaml`), since a model follows
+"rather formal, few jokes", and guesses at .6323. A scale has phrases for its four outer
 ranges and none for its middle: what is ordinary takes no tokens, and a number that changes a
 little leaves the prompt as it is.
 """
@@ -203,7 +203,7 @@ def material(**fields: Any) -> str:
 
     Raises:
         ValueError: for a field without a place in `PROMPT_FIELDS`.
-        TypeError: when a value is nothing that JSON knows.
+        TypeError: when a value cannot be written as JSON.
     """
     unknown = fields.keys() - _ORDER.keys()
     if unknown:

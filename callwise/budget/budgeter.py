@@ -229,7 +229,7 @@ class Budgeter:
 
         Args:
             calls: what to ask; all of one origin.
-            max_concurrency: most of them at once; at least 1. The i-th then starts in
+            max_concurrency: most of them in flight; at least 1. The i-th then starts in
                 round i // max_concurrency after the first.
 
         Raises:

@@ -57,12 +57,12 @@ class _JsonOnlyDisk(JSONDisk):  # type: ignore[misc] # diskcache has no types
 
     def fetch(self, mode: int, filename: str | None, value: Any, read: bool) -> Any:
         if mode == MODE_PICKLE:
-            raise ValueError("the cache holds a pickle, which is never read")
+            raise ValueError("the cache contains a pickle, which is never read")
         return super().fetch(mode, filename, value, read)
 
     def get(self, key: Any, raw: bool) -> Any:
         if not raw:
-            raise ValueError("the cache holds a pickled key, which is never read")
+            raise ValueError("the cache contains a pickled key, which is never read")
         return super().get(key, raw)
 
 

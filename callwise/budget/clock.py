@@ -1,7 +1,7 @@
-"""Where time comes from. Injected everywhere, so that no test and no replay waits.
+"""Sources of time. Injected everywhere, so that no test and no replay waits.
 
 Three clocks: the system's; a manual one that a test advances; and a virtual one on
-which nothing waits, because answers come at once (a simulated model in process, or a
+which nothing waits, because answers come immediately (a simulated model in process, or a
 replay). Under a virtual clock the time that a scope has used is read off its path:
 the sum of the latencies that its calls would have had to wait for.
 """
@@ -28,7 +28,7 @@ class Clock(Protocol):
         ...
 
     async def sleep(self, seconds: float) -> None:
-        """Return after `seconds` on this clock; at once when they are 0 or less."""
+        """Return after `seconds` on this clock; immediately when they are 0 or less."""
         ...
 
 
@@ -80,7 +80,7 @@ class ManualClock:
 
     @property
     def sleeper_count(self) -> int:
-        """How many wait for this clock now."""
+        """Number of tasks that wait for this clock now."""
         return sum(not future.done() for _, _, future in self._sleepers)
 
     def now(self) -> float:

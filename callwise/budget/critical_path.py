@@ -60,7 +60,7 @@ if hasattr(os, "register_at_fork"):  # a forked process must not find it held fo
     )
 
 ORIGIN = CriticalPathPoint(0, 0.0)
-"""Where the root scope starts."""
+"""Start of the root scope."""
 
 
 class CriticalPath:

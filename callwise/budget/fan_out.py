@@ -1,6 +1,6 @@
 """Several calls in one round.
 
-Calls start in order, at most so many at once; the next one starts as soon as a place
+Calls start in order, at most so many concurrently; the next one starts as soon as a place
 is free. On the path they start together, and with a width of w the i-th starts i // w
 rounds later: structure decides, not which of them happened to end first.
 """

@@ -1,4 +1,4 @@
-"""Which endpoints have just failed, so that not every call waits for them to fail again.
+"""Endpoints that have just failed, so that not every call waits for them to fail again.
 
 An endpoint that cannot be reached, or does not answer, is down after one call has used
 up its attempts on it: a whole turn then costs no more than those. One that answers 5xx

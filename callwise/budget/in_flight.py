@@ -39,9 +39,9 @@ class ReadReply(NamedTuple):
     reply: Reply
     """Its `parsed` is set where it fits a response model."""
     invalid: InvalidAnswer | None = None
-    """Why it does not fit, or None when it does."""
+    """Reason why it does not fit, or None when it does."""
     notes: tuple[str, ...] = ()
-    """What had to be repaired or left out to read it, in a few words each."""
+    """Repairs and omissions that were needed to read it, in a few words each."""
 
 
 def read_reply(call: Call, reply: Reply) -> ReadReply:
@@ -118,13 +118,13 @@ class InFlightCall:
     usage = NO_USAGE
     """Usage of that work, once this call has ended."""
     usage_note = ""
-    """What is odd about the usage that was reported."""
+    """Oddity of the usage that was reported."""
     refusal: CallRefused | None = None
-    """Why the limits did not admit it, where they did not."""
+    """Reason why the limits did not admit it, where they did not."""
     path_seconds = 0.0
-    """What it adds to its scope's path, once it has ended."""
+    """Time that it adds to its scope's path, once it has ended."""
     outcome: Outcome | None = None
-    """How it ended, or None while it has not."""
+    """Its outcome, or None while it has not ended."""
     _is_closed = False
 
     def __init__(self, call: Call, scope: Scope, track: CriticalPathTrack) -> None:

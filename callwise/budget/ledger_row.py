@@ -11,7 +11,7 @@ __all__ = ["LedgerRow"]
 
 
 class LedgerRow(NamedTuple):
-    """How one asked call ended.
+    """Outcome and usage of one asked call.
 
     The fields of its usage can be read from the row itself, as `row.requests`.
 

@@ -11,7 +11,7 @@ Taking is all or nothing: every quota from the call's scope up to the root is as
 only if all agree is anything taken. There is no await in between, so on one event loop no other
 call can slip in. Amounts are whole numbers, so that taking and giving back cancel exactly.
 
-Invariant: what a quota holds back is the sum of the leases that were not yet drawn or released,
+Invariant: the reserved part of a quota is the sum of the leases not yet drawn or released,
 and of the shares that drawn calls have not yet used.
 """
 # ruff: noqa: SLF001 - a reservation changes the counts of its quotas directly, for speed
@@ -71,7 +71,7 @@ class Limits(RoleLimits):
 
 
 class Amounts(NamedTuple):
-    """How much of each limited quantity, in whole numbers."""
+    """Amounts of the limited quantities, in whole numbers."""
 
     calls: int = 0
     """Asked calls that were not refused."""
@@ -124,7 +124,7 @@ class Quota:
         self._held = [0, 0, 0, 0]
         self._over = [0, 0, 0, 0]
         self._unheld = list(self._max)
-        """How far `_used` may rise: the limit without what leases hold back."""
+        """Highest allowed `_used`: the limit without the leases' reservations."""
         self.limits_spending = self._max[2] != math.inf or self._max[3] != math.inf
 
     @property
@@ -203,7 +203,7 @@ class Quota:
 
 
 class LeaseStatistics(NamedTuple):
-    """Amounts that a lease still holds back: for how many calls, and for them together."""
+    """Amounts that a lease still reserves: for how many calls, and for them together."""
 
     name: str
     calls: int
@@ -212,7 +212,7 @@ class LeaseStatistics(NamedTuple):
 
 
 class Lease:
-    """Amounts that one name holds back in some quotas; what a quota lacks is not held there."""
+    """Amounts that one name reserves in some quotas; what a quota lacks is not reserved there."""
 
     __slots__ = ("_left", "name")
 
@@ -226,7 +226,7 @@ class Lease:
         return max((left.calls for left in self._left.values()), default=0)
 
     def statistics(self) -> LeaseStatistics:
-        """Return what it still holds back; the most of any of its quotas."""
+        """Return what it still reserves; the most of any of its quotas."""
         _, _, tokens, picodollars = map(max, zip(NOTHING, *self._left.values(), strict=True))
         return LeaseStatistics(self.name, self.calls_left, tokens, picodollars / PICODOLLARS)
 

@@ -1,7 +1,7 @@
 """Keys, kept out of everything that is written down or raised.
 
 Clients redact what providers report. This is the second line: any error that reaches the
-budgeter, also one from a client that is not ours, leaves it without the keys it knows.
+budgeter, also one from a client that is not ours, leaves it without the keys given to it.
 """
 
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""How many tokens a call will take before it is sent, and what to reserve for it.
+"""Estimate of a call's tokens before it is sent, and what to reserve for it.
 
 Reserved is the input as estimated and calibrated by the endpoint's own counts (see
 `calibration`), times a margin, and the output at its longest: `max_tokens`, or an allowance
@@ -170,7 +170,7 @@ def count_kinds(text: str) -> tuple[int, ...]:
 
 _NOTHING = InputTokens(0)
 _ASCII_KINDS = 7
-"""How many of the kinds, from the first, are of ASCII characters."""
+"""Number of the kinds, from the first, that are of ASCII characters."""
 
 
 def _weighted(text: str, weights: tuple[float, ...]) -> InputTokens:

@@ -39,9 +39,9 @@ class Work:
     sent_call: Call
     """The call that the next attempt sends; `call`, maybe with more tokens to answer with."""
     usage = NO_USAGE
-    """What it has spent so far."""
+    """Usage so far."""
     usage_note = ""
-    """What is odd about the usage that was reported."""
+    """Oddity of the usage that was reported."""
     left_seconds: float | None = None
     """Time left when the attempt began; None without a deadline."""
     is_cut_by_deadline = False

@@ -42,7 +42,7 @@ MAX_ANSWER_CHARS = 1_000_000
 """Longest answer that is read, in characters."""
 
 MAX_TRIED = 32
-"""How many brackets are tried as the start of a broken document: a limit on useless work."""
+"""Most brackets that are tried as the start of a broken document: a limit on useless work."""
 
 MAX_EXCERPT_CHARS = 400
 """Longest part of an answer that is quoted back, in characters."""
@@ -53,7 +53,7 @@ _FENCE = re.compile(r"\A\s*```[\w-]*\s*\n(?P<text>.*?)\n?\s*(?:```\s*)?\Z", re.D
 
 
 _AFTER_ANSWER = re.compile(r"[\s`*.]+")
-"""What may follow an answer that is the last thing."""
+"""Characters that may follow an answer that is the last thing."""
 
 
 class Document(NamedTuple):
@@ -136,7 +136,7 @@ def find_documents(text: str, *, is_cut: bool = False, is_thoughts: bool = False
 
 
 MAX_DRAFTS = 8
-"""How many documents before a tag are looked at, to see whether the tag is inside of one."""
+"""Most documents before a tag that are read, to find whether the tag is inside of one."""
 
 _THOUGHT_NAMES = r"(?:seed:)?(?:think|thinking|thoughts?|reasoning|reflection)"
 _THOUGHT_TAG = re.compile(
@@ -312,7 +312,7 @@ def _inside_string(text: str) -> str:
 
 
 MAX_DEPTH = 8
-"""How deep the material is looked into."""
+"""Greatest depth to which the material is read."""
 
 
 class Quotable:

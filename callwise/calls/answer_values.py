@@ -33,7 +33,7 @@ SchemaNode = Mapping[str, Any]
 """A part of a JSON schema."""
 
 MAX_SLIP = 0.5
-"""How far a number may be beyond its limits, in widths of the range, and still be clamped."""
+"""Greatest distance of a number beyond its limits that is clamped, in widths of the range."""
 
 MAX_NUMBER = sys.float_info.max
 """Greatest number that is read. Infinities, NaN and integers beyond it are none."""

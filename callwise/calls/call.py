@@ -39,7 +39,7 @@ class _Word(StrEnum):
 
 
 class Role(_Word):
-    """Which model serves a call."""
+    """Role of the model that serves a call."""
 
     MAIN = "main"
     JUDGE = "judge"
@@ -48,7 +48,7 @@ class Role(_Word):
 
 
 class Purpose(_Word):
-    """What a call is for. Shown in every ledger, plan and plot."""
+    """Purpose of a call. Shown in every ledger, plan and plot."""
 
     DETECT = "detect"
     MONOLOGUE = "monologue"
@@ -70,7 +70,7 @@ class Purpose(_Word):
 
 
 class Outcome(_Word):
-    """How a call ended. Each call ends in exactly one of these."""
+    """Outcome of a call. Each call ends in exactly one of these."""
 
     SERVED = "served"
     CACHED = "cached"
@@ -107,7 +107,7 @@ class Piece(NamedTuple):
 
 
 class CallEnd(NamedTuple):
-    """How one asking of a call ended.
+    """End of one asking of a call.
 
     Args:
         billed: tokens that this asking was billed, by its ledger row; those of a cached,
@@ -256,7 +256,7 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a program that opens no scopes asks a call. Not part of its identity.
+    """Place in a program without scopes that asks a call. Not part of the call's identity.
 
     Args:
         node: its node, after those of the graphs and tools around it, such as

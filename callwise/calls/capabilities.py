@@ -33,13 +33,13 @@ __all__ = [
 ]
 
 SchemaMode = Literal["json_schema", "json_object", "prompt"]
-"""How the form of an answer is requested: by schema, by JSON mode, by a text alone."""
+"""Ways to request the form of an answer: by schema, by JSON mode, by a text alone."""
 
 TokenLimitField = Literal["max_tokens", "max_completion_tokens"]
 """Name of the limit on output tokens. OpenAI's newer models take the second only."""
 
 SystemRole = Literal["system", "user"]
-"""Where instructions go: a system message, or the beginning of the first user message."""
+"""Place of instructions: a system message, or the beginning of the first user message."""
 
 TOKEN_LIMIT_FIELDS: tuple[TokenLimitField, ...] = ("max_tokens", "max_completion_tokens")
 
@@ -54,7 +54,7 @@ Tokens = Annotated[int, Field(ge=1, strict=True)]
 
 
 class Capabilities(BaseModel):
-    """What one model at one endpoint takes."""
+    """Request fields and forms that one model at one endpoint takes."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -77,7 +77,7 @@ class Capabilities(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """What a refusal teaches."""
+    """Lesson of a refusal."""
 
     capabilities: Capabilities
     change: str
@@ -290,7 +290,7 @@ def _named_fields(body: Mapping[str, Any], refusal: Refusal) -> Iterator[str]:
 _OTHER_NAMES: Mapping[str, tuple[str, ...]] = dict.fromkeys(
     TOKEN_LIMIT_FIELDS, ("maxOutputTokens", "max_output_tokens", "max_new_tokens")
 )
-"""What servers behind a compatible route call a field in their own errors."""
+"""Names of a field in the errors of servers behind a compatible route."""
 
 _ORDINARY_WORDS = frozenset(
     {"n", "stop", "user", "model", "messages", "stream", "tools", "input", "seed"}

@@ -30,7 +30,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """What an endpoint charges, in USD per million tokens.
+    """Prices of an endpoint, in USD per million tokens.
 
     Args:
         cached_usd_per_million: per million prompt tokens found in the provider's
@@ -192,7 +192,7 @@ async def look_up(
 
 @dataclass(frozen=True, slots=True)
 class Remaining:
-    """What remains in the current scope, the tightest of all scopes above it.
+    """Remaining amounts in the current scope, the tightest of all scopes above it.
 
     `None` means that nothing limits it. Leases of others are already taken off.
 

@@ -96,7 +96,7 @@ def checked_base_url(url: str) -> str:
 
 
 class PriceSettings(BaseModel):
-    """What an endpoint charges. See `Prices`."""
+    """Prices of an endpoint. See `Prices`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -141,14 +141,14 @@ class EndpointSettings(BaseModel):
     machine and for LangChain models, and elsewhere 30 to 180 by purpose.
     `sampling.<purpose>.timeout_seconds` goes before it."""
     retry: RetryPolicy | None = None
-    """When an attempt here is tried again; what is left out is as in `retry` of the run."""
+    """Rules for a further attempt here; what is left out is as in `retry` of the run."""
     schema_mode: SchemaMode | None = None
-    """How the form of an answer is requested. None starts from what is known of the
+    """Way to request the form of an answer. None starts from what is known of the
     host, and learns from its refusals; so do the five below. For `openai`."""
     token_limit_field: TokenLimitField | None = None
-    """What it calls the limit on output tokens. For `openai`."""
+    """Its name for the limit on output tokens. For `openai`."""
     system_role: SystemRole | None = None
-    """Where instructions go: a system message, or the first user message. For `openai`."""
+    """Place of instructions: a system message, or the first user message. For `openai`."""
     refused: tuple[str, ...] | None = None
     """Request fields that are never sent, such as `temperature` or `logprobs`. For `openai`."""
     context_tokens: Annotated[int, Field(ge=1)] | None = None
@@ -156,7 +156,7 @@ class EndpointSettings(BaseModel):
     max_output_tokens: Annotated[int, Field(ge=1)] | None = None
     """Most output tokens that the model takes as a limit. For `openai`."""
     extra_body: Annotated[dict[str, Any], AfterValidator(checked_extra_body)] = {}
-    """Further fields of every chat request that only this endpoint knows.
+    """Further fields of every chat request that only this endpoint has.
     Part of each call's identity; `sampling.<purpose>.extra_body` goes before it."""
     max_connections: Annotated[int, Field(ge=1, le=10_000)] = 64
     """Most connections at a time. For `openai`."""

@@ -12,7 +12,7 @@
        |- EmptyAnswer              an answer came with nothing in it
        |- ContentRefused           the provider's filter declined to answer
        `- EndpointError            the endpoint, or the way to it, failed
-          |- ConnectionFailed      no connection; `was_sent` says whether it left
+          |- ConnectionFailed      no connection; `was_sent`: whether it left
           |  `- EndpointDown       not sent: the endpoint failed a moment ago
           |- CallTimeout           no (whole) answer in time
           |- StreamCut             a streamed answer broke off
@@ -330,7 +330,7 @@ class ContextTooLong(BadRequest):
     """
 
     repairs: int = 0
-    """How many times the question had been asked again before; the budgeter sets it."""
+    """Number of times the question had been asked again before; the budgeter sets it."""
 
     def __init__(
         self,
@@ -348,7 +348,7 @@ class ContextTooLong(BadRequest):
 class ParameterRefused(BadRequest):
     """The endpoint does not take a field of the request, and the client has learned it.
 
-    Retryable at once: the next attempt leaves the field out or replaces it.
+    Retryable immediately: the next attempt leaves the field out or replaces it.
 
     Args:
         change: what the next attempt does instead, in one clause.

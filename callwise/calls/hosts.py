@@ -130,21 +130,21 @@ class KnownEndpoint(_HostRow):
     hosts: tuple[str, ...] = ()
     """Hosts it is recognised by; none for a server that runs anywhere."""
     base_url: str
-    """What to set as the base URL."""
+    """Base URL to set."""
     key_variable: str | None = None
     """Variable that the provider's own documents keep the key in; None needs no key."""
     start: Capabilities = Capabilities()
-    """Where capabilities start."""
+    """Capabilities before anything is learned."""
     models: tuple[KnownModels, ...] = ()
-    """What differs for some models; later entries go before earlier ones."""
+    """Differences of some models; later entries go before earlier ones."""
     is_confirmed: bool = False
     """Whether calls need not wait for the first one to find out what is taken."""
     notes: str = ""
-    """What else is worth knowing."""
+    """Further remarks."""
     source: Annotated[str, Field(min_length=1)]
     """The document, or the report, that the row is from."""
     date: date
-    """When that was read."""
+    """Day on which that was read."""
     tried: Annotated[str, Field(pattern=r"^(yes|no)\b")]
     """Whether the row was tried, and how."""
 

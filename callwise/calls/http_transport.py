@@ -44,7 +44,7 @@ __all__ = [
 ]
 
 KEEPALIVE_SECONDS = 15.0
-"""How long an idle connection is kept. Shorter than most servers keep it, so that
+"""Time that an idle connection is kept. Shorter than most servers keep it, so that
 a request is seldom written to a connection that is just being closed."""
 
 CONNECT_SECONDS = 10.0
@@ -55,13 +55,13 @@ MAX_ANSWER_BYTES = 32 * 2**20
 300 bytes, and some 2,000 with its likeliest alternatives."""
 
 EMBEDDING_BYTES = 128 * 2**10
-"""What one embedding may add to an answer: some 5,000 numbers as text."""
+"""Bytes that one embedding may add to an answer: some 5,000 numbers as text."""
 
 PIECE_BYTES = 2**16
-"""How much of a packed answer is unpacked, and of a long body written, at a time."""
+"""Bytes of a packed answer that are unpacked, and of a long body that are written, at a time."""
 
 _PACKED = {"gzip": zlib.MAX_WBITS | 16, "x-gzip": zlib.MAX_WBITS | 16, "deflate": zlib.MAX_WBITS}
-"""How answers may be packed, and zlib's window for it."""
+"""Encodings of packed answers, and zlib's window for each."""
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
@@ -101,7 +101,7 @@ class RequestMoment:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """How to reach a host: read once, outside the event loop, since it reads files.
+    """Route to a host: read once, outside the event loop, since it reads files.
 
     Args:
         tls: what is trusted, for https: the certificates of the system, or those that
@@ -160,7 +160,7 @@ class Response(Protocol):
 
 
 class Transport(Protocol):
-    """What sends the requests of one endpoint."""
+    """Sender of the requests of one endpoint."""
 
     async def send(self, method: str, path: str, content: bytes, moment: RequestMoment) -> Response:
         """Send one request and return its response once the headers are there.

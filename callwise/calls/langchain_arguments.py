@@ -76,7 +76,7 @@ FORM_ARGUMENT = "tool_is_form"
 """Argument that marks an invocation whose only tool is the form of its answer."""
 
 _IGNORED = frozenset({"stream", "stream_options", "stream_usage", FORM_ARGUMENT})
-"""What LangChain adds for its own streaming, and what the budgeter decides by itself: a
+"""Arguments that LangChain adds for its own streaming, and that the budgeter decides: a
 stream is always asked for its usage, since it is settled by that."""
 
 _OF_THE_ENDPOINT = "the endpoint that serves the model's role has its own: set it there"
@@ -94,7 +94,7 @@ REFUSED_ARGUMENTS: Mapping[str, str] = {
     "messages": "it belongs to each call: pass it as the input",
     "input": "it belongs to each call: pass it as the input",
 }
-"""What cannot be counted or honoured, and what to do instead."""
+"""Arguments that cannot be counted or honoured, and what to do instead."""
 
 KNOWN_ARGUMENTS = (
     _SAMPLING | _OF_CALL | _OTHER_NAMES.keys() | _KEYED | _UNKEYED | _READ_APART | _IGNORED
@@ -193,7 +193,7 @@ def _check(given: Mapping[str, Any]) -> None:
     if unknown := given.keys() - KNOWN_ARGUMENTS:
         raise ConfigError(
             f"a BudgetedChatModel does not know the arguments {sorted(unknown)}; it knows "
-            f"{sorted(KNOWN_ARGUMENTS - _IGNORED)}. A field that only one endpoint knows goes into "
+            f"{sorted(KNOWN_ARGUMENTS - _IGNORED)}. A field that only one endpoint has goes into "
             "extra_body"
         )
 
@@ -203,7 +203,7 @@ def wire_tools(
     *,
     strict: bool | None = None,
 ) -> tuple[dict[str, Any], ...]:
-    """Return tools, in any form that LangChain knows, in the OpenAI wire format.
+    """Return tools, in any form that LangChain takes, in the OpenAI wire format.
 
     Raises:
         ConfigError: for a tool that the provider runs, or that takes no JSON arguments.

@@ -43,7 +43,7 @@ INSTRUCTION = "No further tools can be called. Answer now, as well as you can wi
 LEASE = "final_answer"
 
 CLOCK_SECONDS = 0.05
-"""How much earlier than its deadline a call may have been cut: timers are not exact."""
+"""Time before its deadline at which a call may have been cut: timers are not exact."""
 
 
 class FinalCall(BaseModel):
@@ -52,18 +52,18 @@ class FinalCall(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     instruction: str = INSTRUCTION
-    """What is added to the messages, so that the model answers and asks for no tool."""
+    """Text that is added to the messages, so that the model answers and asks for no tool."""
     text: str | None = "The limit is reached before there is an answer."
-    """What is returned where even this call is refused or brings no text; None raises."""
+    """Answer where even this call is refused or brings no text; None raises."""
     calls: int = Field(default=1, ge=1)
-    """How many such calls are held back in each turn: one for each agent that shares it."""
+    """Number of such calls reserved in each turn: one for each agent that shares it."""
     seconds: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     """The end of the turn's time to hold back as well, where its time is limited."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How an agent ends that has reached a limit.
+    """End of an agent that has reached a limit.
 
     Args:
         final_answer: what takes the place of a refused call; None raises.
@@ -78,7 +78,7 @@ class Ending:
 
     @property
     def final_call(self) -> FinalCall:
-        """How to ask without tools."""
+        """Return the way to ask without tools."""
         final = self.final_answer
         return final if isinstance(final, FinalCall) else FinalCall(text=final)
 

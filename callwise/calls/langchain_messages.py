@@ -209,7 +209,7 @@ def usage_from_langchain(metadata: UsageMetadata | None) -> ReportedUsage:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What came of one invocation.
+    """Result of one invocation.
 
     Args:
         ends: how its askings ended, in order: repairs, and calls that were refused before

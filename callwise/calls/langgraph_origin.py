@@ -27,7 +27,7 @@ from callwise.calls.call import Origin
 __all__ = ["origin_here", "origin_of", "watch_runs"]
 
 _MAX_RUNS = 16_384
-"""Runs that are known at once; a run that never reports its end is forgotten in time."""
+"""Runs that are kept in memory; a run that never reports its end is forgotten in time."""
 _DEFAULT_GRAPH_NAME = "LangGraph"
 _RESERVED = frozenset("/%#")
 

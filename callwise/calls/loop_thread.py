@@ -21,10 +21,10 @@ JOIN_SECONDS = 5.0
 """Longest wait for a private loop to end. Work that ignores its cancellation is left behind."""
 
 WAKE_SECONDS = 0.5
-"""How often a waiting synchronous caller checks for an interrupt."""
+"""Interval at which a waiting synchronous caller checks for an interrupt."""
 
 SETTLE_SECONDS = 0.001
-"""How long the loop of a caller that is cancelled again and again is blocked for its work."""
+"""Time that the loop of a caller that is cancelled repeatedly is blocked for its work."""
 
 REACTION_TURNS = 50
 """Turns of a caller's loop in which it goes on with an answer before the next one comes."""

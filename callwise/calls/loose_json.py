@@ -38,7 +38,7 @@ _OBJECT_START = re.compile(
     r"|[\w$-]{1,80})\s*[:\uff1a]",
     re.DOTALL,
 )
-"""How a broken object begins, in contrast to a brace in prose: with a key and a colon."""
+"""Beginning of a broken object, in contrast to a brace in prose: with a key and a colon."""
 
 _MARK = re.compile(r"[\"'\u201c\u2018{}\[\],:\uff1a\uff0c#/]")
 _CLOSING_QUOTES = {

@@ -67,7 +67,7 @@ TIMEOUT_SECONDS: Mapping[Purpose, float] = {
 included. Short for what a person waits for and the fallback is cheap, long for long answers."""
 
 DRAIN_SECONDS = 0.5
-"""How long the end of a stream is waited for after its end marker, to keep the connection."""
+"""Time that the end of a stream is waited for after its end marker, to keep the connection."""
 
 OPENAI_HOST = "api.openai.com"
 

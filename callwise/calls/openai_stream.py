@@ -25,7 +25,7 @@ NOTHING = Piece()
 _DATA_LINE = re.compile(rb"^data:(.*)$", re.MULTILINE)
 
 MAX_FRAMES = 3
-"""How many frames of one stream are tried: a stream with log-probabilities has none."""
+"""Most frames of one stream that are tried: a stream with log-probabilities has none."""
 
 _TEXT_KEY = b'"content":'
 _PROBE = "probe"

@@ -130,7 +130,7 @@ class OwnerLoop:
     def call(self, work: Callable[[], T]) -> T:
         """Return what a short function returns, run between two steps of the private loop.
 
-        Where no private loop runs, it runs at once.
+        Where no private loop runs, it runs immediately.
         """
         if self._is_forked:
             return work()

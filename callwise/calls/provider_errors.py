@@ -28,10 +28,10 @@ __all__ = [
 ]
 
 MAX_MESSAGE_CHARS = 500
-"""How much of a provider's words an error repeats, in characters."""
+"""Length of a provider's words that an error repeats, in characters."""
 
 MAX_READ_CHARS = 20 * MAX_MESSAGE_CHARS
-"""How much of them is read: a text may be a megabyte long."""
+"""Length of them that is read: a text may be a megabyte long."""
 
 MAX_DIGITS = 10
 """A longer number is no number of tokens."""
@@ -41,7 +41,7 @@ def redacted_line(text: str, *secrets: str | None) -> str:
     """Return a text without keys, on one line, and not longer than an error should be.
 
     Args:
-        secrets: keys that must not be in it, in any of the forms that `redaction` knows.
+        secrets: keys that must not be in it, in any of the forms that `redaction` finds.
     """
     text = " ".join(redact(text[:MAX_READ_CHARS], *secrets).split())
     if len(text) > MAX_MESSAGE_CHARS:
@@ -268,7 +268,7 @@ def is_nowhere(status: int, words: str) -> bool:
 def _failure_of_429(refusal: Refusal, latency_seconds: float) -> errors.CallError:
     """Return what a 429 means: too fast, or no quota left.
 
-    Google says "exceeded your current quota" of a limit per minute too, and when to come
+    Google writes "exceeded your current quota" of a limit per minute too, and when to come
     back. A wait that is named means that waiting helps.
     """
     wait_seconds = refusal.retry_after_seconds
@@ -294,7 +294,7 @@ def _number(patterns: tuple[re.Pattern[str], ...], words: str) -> int | None:
 
 
 OWN_NOTES = ("not tried again", "unfinished turn")
-"""How the notes begin that are shown with an error; others add theirs, too."""
+"""Beginnings of the notes that are shown with an error; others add theirs, too."""
 
 GOES_ON = "The same command goes on where it stopped."
 

@@ -15,7 +15,7 @@ from urllib.parse import quote
 __all__ = ["KEY", "redact", "redact_document", "redact_whole"]
 
 KEY = "[key]"
-"""What replaces a key."""
+"""Replacement of a key."""
 
 MIN_KEY_CHARS = 8
 """A shorter key is not looked for in texts: it would blank out ordinary words."""
@@ -44,7 +44,7 @@ _ESCAPED_BREAK = re.compile(r"\\{1,4}[nrt]")
 """An escaped line's end or tab in a document's source."""
 
 _GAP = r"(?:\s|\\{1,4}[nrt]|\\\n|[\"'][\s+,]{0,20}[\"']){0,40}"
-"""What may come between two characters of a key that was cut: a line's end, also an escaped
+"""Text between two characters of a key that was cut: a line's end, also an escaped
 one, or the end of a quoted piece and the beginning of the next."""
 
 

@@ -27,7 +27,7 @@ MAX_TOKENS, MAX_USD = 10**9, 10.0**4
 """The most that one call can plausibly use and cost; a larger figure is unknown."""
 
 MAX_SHOWN_CHARS = 20
-"""How much of a figure that cannot be right is repeated, in characters."""
+"""Length of a figure that cannot be right that is repeated, in characters."""
 
 SLACK_TOKENS = 4096
 """Tokens beyond one for each byte of the texts that are not remarked on: chat templates,

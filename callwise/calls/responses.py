@@ -24,7 +24,7 @@ _ANSWER_KEYS = frozenset({"choices", "data", "usage", "object"})
 """One of these is in every answer of the protocol."""
 
 MAX_DETAIL_CHARS = 400
-"""How much of an error's structure replaces words that it lacks, in characters."""
+"""Length of an error's structure that replaces words that it lacks, in characters."""
 
 
 class Refused(Exception):

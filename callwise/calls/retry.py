@@ -5,7 +5,7 @@ repeated, and each one is counted. Waiting grows exponentially, with jitter draw
 from the seed, the call's key and the attempt: the same whichever calls run at the same time.
 
 Two failures are bounded otherwise, and do not use up the attempts of the others: a
-request field that the client has just learned to leave out is tried again at once, as
+request field that the client has just learned to leave out is tried again immediately, as
 often as something was learned; and a server that loads its model is asked every few
 seconds for so long.
 """
@@ -40,7 +40,7 @@ _ATTEMPTS: Mapping[type[errors.CallError], str] = {
 
 
 class RetryPolicy(BaseModel):
-    """How often each kind of failure is tried, and the waits between.
+    """Number of attempts for each kind of failure, and the waits between.
 
     Attempts count from the call's first: 3 means at most two more after it,
     whatever the failures before were. 1 never tries again.

@@ -58,7 +58,7 @@ _NOT_STRICT = frozenset(
 _FORMATS = frozenset(
     "date date-time duration email hostname ipv4 ipv6 time uuid".split()  # noqa: SIM905
 )
-"""Formats of texts that the strict form knows."""
+"""Formats of texts that the strict form allows."""
 
 _NAMED_SCHEMAS = frozenset({"properties", "$defs"})
 _DATA = frozenset({"const", "enum", "required"})

@@ -55,7 +55,7 @@ _VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """What the user named, in Python, by options or in the environment.
+    """Hosts, files and programs that the user named, in Python, by options or in the environment.
 
     Two settings with equal knobs are equal, whatever named them: no field is compared.
 
@@ -181,7 +181,7 @@ class TrustedSettings(BaseModel):
 
     @property
     def trust(self) -> Trust:
-        """What the user named."""
+        """Return what the user named."""
         return self._trust
 
     def trusting(self, trust: Trust) -> Self:

@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 TAKES_ALL = Capabilities()
-"""What a body is made for where nothing is known: an endpoint that takes everything."""
+"""Capabilities assumed where nothing is known: an endpoint that takes everything."""
 
 
 def _wire_message(message: Message) -> dict[str, Any]:

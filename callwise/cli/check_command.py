@@ -167,7 +167,7 @@ def _check(options: CheckOptions) -> bool:
     from callwise.testing.gate.run_figures import run_figures
 
     _refuse_contradictions(options)
-    # Before anything that takes time, so that a missing file is reported at once.
+    # Before anything that takes time, so that a missing file is reported immediately.
     baseline = None if options.update else Baseline.read(options.baseline)
     run = run_figures(options.run, scores_file=options.scores)
     for notice in run.notices:

@@ -74,7 +74,7 @@ class _Sky(BaseModel):
 
 @runtime_checkable
 class _Learner(Protocol):
-    """A client that knows what a model takes, and learns it from refusals."""
+    """A client that keeps what a model takes, and learns it from refusals."""
 
     def capabilities(self, model: str) -> Capabilities: ...
 

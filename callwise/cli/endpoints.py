@@ -230,7 +230,7 @@ class _Check:
     async def run(self, max_seconds: float) -> "list[Probed]":
         """Probe one endpoint after another.
 
-        Not at once: two models on one small machine would be in each other's way.
+        Not concurrently: two models on one small machine would slow each other.
         """
         from callwise.cli.endpoint_probes import probe
 

@@ -146,7 +146,7 @@ class ReplayOptions(ReadingOptions, AppOptions):
 def replay(options: ReplayOptions) -> None:
     """Answer recorded conversations turn by turn, and count every call.
 
-    Every finished turn is written at once: after Ctrl-C or a crash, run the same
+    Every finished turn is written immediately: after Ctrl-C or a crash, run the same
     command again and it goes on where it stopped, buying nothing twice.
 
     callwise replay talk.jsonl --preset classic --record talk.cassette.jsonl

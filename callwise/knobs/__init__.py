@@ -1,6 +1,6 @@
 """Knobs: presets as YAML, the environment, overrides, validation in plain words, and a digest.
 
-Knows no particular settings: every function takes the pydantic model they are for.
+Independent of particular settings: every function takes the pydantic model they are for.
 """
 
 from callwise.knobs.environment import EnvironmentKnob, environment_knobs, own_trust, settings_from

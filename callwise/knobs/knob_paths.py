@@ -144,7 +144,7 @@ def _parts(annotation: Any) -> Iterator[Any]:
 
 
 def _groups(annotation: Any) -> list[tuple[str, type[BaseModel]]]:
-    """Return the models that a field holds, each with the key between, if any."""
+    """Return the models that a field contains, each with the key between, if any."""
     groups: list[tuple[str, type[BaseModel]]] = []
     for part in _parts(annotation):
         if inspect.isclass(part) and issubclass(part, BaseModel):

@@ -1,6 +1,6 @@
 """Interface of an application, for the command line and the replay runner.
 
-Callwise knows no pipeline. An app is loaded by an import string such as
+Callwise depends on no pipeline. An app is loaded by an import string such as
 `graph.app:app`; anything that fits `App` can be planned, run, replayed and reported. A function
 that builds a LangGraph or LangChain program around a model is made one; see `program`.
 """
@@ -275,6 +275,6 @@ def load_app(target: str) -> App:
     ]
     if not missing:
         return cast("App", app)
-    from callwise.recordings.program import program_app  # noqa: PLC0415 - it knows us
+    from callwise.recordings.program import program_app  # noqa: PLC0415 - it imports us
 
     return program_app(app, target, missing)

@@ -141,7 +141,7 @@ class Cassette:
 
     @property
     def failure(self) -> RecordingStopped | None:
-        """Why recording stopped, or None while it goes on. `close` raises it."""
+        """Return the error that stopped recording, or None while it goes on. `close` raises it."""
         return self._failure
 
     @property

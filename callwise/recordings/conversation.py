@@ -166,8 +166,8 @@ def in_order_of_time(utterances: list[_Timed], problems: RecordProblems) -> list
     """Return messages in order of time where they are listed with the newest first.
 
     So some services list them. Other orders are left as they are: of messages in the same
-    second, and of edited ones, the file knows more than their times; what is out of order is
-    noted.
+    second, and of edited ones, the file's order is worth more than their times; what is out of
+    order is noted.
     """
     moments = _moments(utterances)
     if len(moments) < 2 or len(moments) < len(utterances):
@@ -200,9 +200,9 @@ def pair_conversation(
 ) -> Conversation:
     """Return a conversation whose turns are numbered from 0.
 
-    Several messages in a row by one side are one, joined by line ends. What the agent
-    says before the first user message becomes the opening; its first words in a later
-    session is left out, since no turn asked for it. An agent that acts without words
+    Several messages in a row by one side are one, joined by line ends. The agent's
+    words before the first user message become the opening; its first words in a later
+    session are left out, since no turn asked for it. An agent that acts without words
     answers the turn, with no reply.
 
     Raises:

@@ -4,7 +4,7 @@ This is what `callwise replay` does, for those who would rather call it from Pyt
 
 The turns of one user go one after another, because each depends on what the one before left
 in memory; at most `max_concurrency` users run at the same time. A finished turn is written
-at once. Whatever stops a run (Ctrl-C, an error, a killed process), running it again goes on
+immediately. Whatever stops a run (Ctrl-C, an error, a killed process), running it again goes on
 where it stopped, and calls of the interrupted turn that were already paid for come from its
 recording.
 
@@ -103,7 +103,7 @@ class RunRecorder:
 
 
 TurnListener = Callable[[TurnResult], None]
-"""Told each turn that has just been finished and written."""
+"""Called with each turn that has just been finished and written."""
 
 
 def _inputs(conversation: Conversation) -> Iterable[TurnInput]:
@@ -160,7 +160,7 @@ async def play_in_lanes(
     """Play the turns of each memory one after another, and memories side by side, in order.
 
     Args:
-        max_concurrency: most memories at once; at least 1.
+        max_concurrency: most memories in use concurrently; at least 1.
 
     Raises:
         Exception: whatever a turn raised; the other lanes are cancelled.
@@ -197,7 +197,7 @@ async def replay_conversations(
 
     Args:
         conversations: what to replay, in the order in which the files shall list it.
-        max_concurrency: most users at once; at least 1.
+        max_concurrency: most users that run concurrently; at least 1.
 
     Raises:
         ConfigError: when an older version began the run and kept memory otherwise.

@@ -1,10 +1,10 @@
 """A run on disk: what was asked for, every finished turn, and every call they made.
 
-    manifest.json    which app, knobs and conversations this run is of
-    turns.jsonl      one finished turn a line; the line is the turn's commit mark
-    ledger.jsonl     one call a line
+    manifest.json    app, knobs and conversations of this run
+    turns.jsonl      one finished turn per line; the line is the turn's commit mark
+    ledger.jsonl     one call per line
     cassette.jsonl   the recording, unless the run plays or records another file
-    memory.sqlite    what the agent remembers (the app's own)
+    memory.sqlite    the agent's memory (the app's own)
     endpoints.json   what endpoints have refused (the app's own), once one has
 
 Files are made such that only their owner may read them: they contain what people said.

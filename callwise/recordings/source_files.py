@@ -52,7 +52,7 @@ def _cells(line: Line) -> tuple[str, list[str]]:
 
 
 class _TableText:
-    """The lines of a table as text, for the csv module; knows which was read last."""
+    """The lines of a table as text, for the csv module; keeps the number of the last one."""
 
     def __init__(
         self, lines: Iterable[Line], path: Path, problems: RecordProblems, limits: ReadLimits

@@ -247,7 +247,7 @@ def decode(data: bytes, path: Path, line: int | None, offset: int) -> str:
 
 
 def too_long(path: Path, line: int | None, what: str, limits: ReadLimits) -> FormatError:
-    """Return the error for more than the limits let in at once."""
+    """Return the error for more than the limits allow together."""
     return FormatError(
         path,
         line,

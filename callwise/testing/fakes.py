@@ -248,7 +248,7 @@ class ScriptedLLM:
     async def ask_all(
         self, calls: Sequence[Call], *, max_concurrency: int | None = None
     ) -> list[Reply | CallError]:
-        """Ask several calls, at most `max_concurrency` at once; errors in their place."""
+        """Ask several calls, at most `max_concurrency` concurrently; errors in their place."""
         gate = asyncio.Semaphore(max_concurrency or max(len(calls), 1))
 
         async def one(call: Call) -> Reply | CallError:

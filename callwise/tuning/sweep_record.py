@@ -172,7 +172,7 @@ class SweepRows:
                     "WHERE name = ? ORDER BY row.place",
                     (name,),
                 )
-                # All rows of a setting at once, so that no lock is kept between two rows.
+                # All rows of a setting together, so that no lock is kept between two rows.
                 for place, figures in found.fetchall():
                     try:
                         yield row_from_figures(orjson.loads(figures))

@@ -4,7 +4,7 @@ Select leaves by their posterior, expand, judge, back up:
 
     child's worth + tree_exploration * sqrt(spread) * sqrt(2 ln(N) / n)
 
-n counts visits, those under way included; N likewise of the parent. The worth knows of
+n counts visits, those under way included; N likewise of the parent. The worth is of
 finished visits only, and the bonus is in units of the scores' own standard deviation.
 Source: WU-UCT (arXiv 1810.11755). We depart from it in two places. A child is worth the best
 posterior mean below it (for answers its own included) rather than a mean of rewards, since

@@ -33,7 +33,7 @@ class ReplyCache(Protocol):
         ...
 
     async def aclose(self) -> None:
-        """Release what it holds. Safe to call twice."""
+        """Release its files and memory. Safe to call twice."""
         ...
 
 
@@ -69,7 +69,7 @@ class MemoryCache:
         self.keep(key, reply)
 
     def keep(self, key: CallKey, reply: Reply) -> None:
-        """Do what `put` does, at once."""
+        """Do what `put` does, without awaiting."""
         self._replies[key] = reply
         self._replies.move_to_end(key)
         if len(self._replies) > self._max_entries:

@@ -28,7 +28,7 @@ from callwise.calls.reply import ReportedUsage
 __all__ = ["MAX_KEPT_ROWS", "Ledger", "LedgerLayer", "RowSink", "endpoint_of"]
 
 RowSink = Callable[[LedgerRow], None]
-"""Told each row, once, on the event loop: it must not block."""
+"""Called with each row, once, on the event loop: it must not block."""
 
 MAX_KEPT_ROWS = 10_000
 """Rows that a budgeter keeps in memory where nothing else is asked for, about 7 MB."""

@@ -1,7 +1,7 @@
 """Layer `replay`: answers calls from a recording, and records those that were not in it.
 
 A replay has to refuse the calls that the recorded run refused, though in it no call is
-ever under way: answers come at once, so that reservations never add up as they did.
+ever under way: answers come immediately, so that reservations never add up as they did.
 Two rules make it so. A recorded refusal is repeated where the limit that it names still
 applies. And a recorded answer is charged what it was charged in the end, not what was
 reserved for it: the sum of those, without what passed their reservations, fitted the
@@ -42,10 +42,10 @@ MAX_CANCEL_TURNS = 1000
 """Turns of the caller's event loop in which a call that was cancelled may be cancelled again."""
 
 PIECE_PAUSE_SECONDS = 0.001
-"""How long each of these turns is where pieces of the answer were given out before."""
+"""Length of each of these turns where pieces of the answer were given out before."""
 
 MAX_ORDER_SECONDS = 0.25
-"""How long a call waits for one that ended before it and is not asked this time."""
+"""Time that a call waits for one that ended before it and is not asked this time."""
 
 QUICK_TURNS = 100
 """Turns of the caller's event loop that are awaited without a pause."""
@@ -54,7 +54,7 @@ REFUSAL_SECONDS = 0.05
 """Time for a program to end by a refusal, before the answers that came after it."""
 
 CANCEL_MARGIN_SECONDS = 1.0
-"""How much longer than recorded a call of a program that is not ours waits to be cancelled."""
+"""Time beyond the recorded that a call of a foreign program waits to be cancelled."""
 
 
 class _EndOrder:

@@ -71,7 +71,7 @@ class SharedWork(Generic[WaiterT, ResultT]):
         self._forget = forget
         self._futures: dict[WaiterT, asyncio.Future[ResultT]] = {}
         self._has_ended = False
-        # Never eager, whatever the loop makes of its tasks: nothing knows of it or waits yet.
+        # Never eager, whatever the loop makes of its tasks: nothing refers to it or waits yet.
         self._task = asyncio.Task(self._run(work), loop=asyncio.get_running_loop())
 
     async def wait(self, waiter: WaiterT) -> ResultT:

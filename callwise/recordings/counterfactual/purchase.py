@@ -1,8 +1,9 @@
 """Purchase of the calls that a recording lacks, for the turns of a setting that are not exact.
 
 What is recorded is played; what is not is sent by the app's own budgeter and appended to
-the recording at once, so whatever ends a purchase, nothing is paid for twice. A spending cap limits
-all settings together: it is asked before a call is sent, and settled when it has ended.
+the recording immediately, so whatever ends a purchase, nothing is paid for twice. A
+spending cap limits all settings together: it is asked before a call is sent, and settled
+when the call has ended.
 """
 
 from collections.abc import Sequence

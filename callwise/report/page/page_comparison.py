@@ -197,7 +197,7 @@ def _run_rows(
 
 
 def _grouped_table(name: str, rows: Sequence[Row]) -> Table:
-    """Return the calls, tokens and USD of both runs by a name; no USD where neither knows any."""
+    """Return the calls, tokens and USD of both runs by a name; no USD where neither has any."""
     figures = ["asked", "tokens", "usd"]
     if not any(row[-3] or row[-2] for row in rows):
         figures.remove("usd")

@@ -405,7 +405,7 @@ def write_text(path: Path, text: str) -> None:
         FormatError: when a merge of the file is not finished; with the line.
     """
     _refuse_strangers(path)
-    # Its own name, so that two processes that write at once do not mix.
+    # Its own name, so that two processes that write concurrently do not mix.
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

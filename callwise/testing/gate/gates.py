@@ -18,8 +18,8 @@ class Gates:
     each node, role and purpose apart. Tokens, USD and quality are compared over all turns
     together, since one turn's move with every word of a prompt.
 
-    Latency has no gate: a replayed call answers at once, and the time that its recording
-    took is another day's network.
+    Latency has no gate: a replayed call answers immediately, and the time that its
+    recording took is another day's network.
 
     Args:
         degraded: nodes and roles that a turn continued without. Always gated.
@@ -87,7 +87,7 @@ def parse_gates(texts: Iterable[str]) -> Gates:
         name, _, tolerance = (part.strip() for part in text.partition("="))
         if name in {"latency", "seconds", "time", "wall_seconds", "path_seconds"}:
             raise ConfigError(
-                f"{name} is not gated: a replayed call answers at once, and the time that its "
+                f"{name} is not gated: a replayed call answers immediately, and the time that its "
                 "recording took is another day's network. Gate rounds instead: they are the "
                 "part of the waiting that the code decides"
             )

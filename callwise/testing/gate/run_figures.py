@@ -77,7 +77,7 @@ def _refuse_lost_calls(record: RunRecord, turns: Mapping[TurnKey, TurnFigures]) 
 def _is_simulated(record: RunRecord) -> bool:
     """Return whether every answer of a run was simulated.
 
-    A manifest knows the model in this process only; a simulated server marks each answer, and
+    A manifest has the model in this process only; a simulated server marks each answer, and
     the ledger keeps the mark.
     """
     if record.manifest.get("simulated") is True:

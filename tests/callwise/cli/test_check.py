@@ -254,7 +254,7 @@ def test_files_that_cannot_be_used(cli: Any, checked: Any, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--gate", "latency"), "replayed call answers at once"),
+        (("--gate", "latency"), "replayed call answers immediately"),
         (("--gate", "speed"), "there are: calls"),
         (("--gate", "usd"), "does not record the USD"),
         (("--gate", "quality=0.1"), "does not record the quality"),

@@ -18,8 +18,8 @@ def test_words_become_tolerances() -> None:
 
 @pytest.mark.parametrize("name", ["latency", "latency=5%", "seconds", "wall_seconds=1"])
 def test_latency_is_never_gated(name: str) -> None:
-    """A replayed call answers at once: asking for its latency is an error that says so."""
-    with pytest.raises(ConfigError, match="replayed call answers at once"):
+    """A replayed call answers immediately: asking for its latency is an error with this reason."""
+    with pytest.raises(ConfigError, match="replayed call answers immediately"):
         parse_gates([name])
     assert not {"latency", "seconds"} & set(Gates.__dataclass_fields__)
 
