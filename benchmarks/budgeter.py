@@ -1,6 +1,6 @@
-"""What asking through the budgeter costs over asking the client itself.
+"""Overhead of asking through the budgeter over asking the client itself.
 
-The client is a fake that answers at once, so that what remains is the budgeter: key,
+The client is a fake that answers immediately, so that what remains is the budgeter: key,
 reservation in three scopes, single flight, settlement, ledger row. Blocks of bare calls
 and blocks of asked calls alternate in one process, and the overhead of one repeat is
 the difference of neighbours, in processor time: nothing waits here, and so whatever else

@@ -1,4 +1,4 @@
-"""How fast a cassette opens and answers, and what it holds in memory, by its size.
+"""Speed at which a cassette opens and answers, and its use of memory, by its size.
 
     python -m benchmarks.cassette [--sizes 100 10000 100000] [--json]
 

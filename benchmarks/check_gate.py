@@ -1,4 +1,4 @@
-"""The gate: how long it takes, whether it finds one call too many, whether it cries wolf.
+"""The gate: its time, whether it finds one call too many, and its false alarms.
 
 One recording on the simulated model. Of it: how long `callwise check` takes, whether one
 planted call is found and named for every node, and whether any of 200 strict replays, at
@@ -55,7 +55,7 @@ CONCURRENCIES = (1, 2, 3, 8)
 EVERY = Gates(requests=0.0, rounds=0.0, tokens=0.0)
 LIVE_PAIRS, LIVE_ALPHA = 10_000, 0.01
 COPIES = 12
-"""How often the shipped conversations are repeated where the recorded ones are absent."""
+"""Number of times the shipped conversations are repeated where the recorded ones are absent."""
 
 
 def _shipped() -> Sequence[Conversation]:

@@ -1,6 +1,6 @@
-"""Whether any limit is ever passed when many ask at once.
+"""Whether any limit is ever passed when many ask concurrently.
 
-32 and 256 callers at once meet a limit of 5 calls, once for each kind of limit.
+32 and 256 concurrent callers meet a limit of 5 calls, once for each kind of limit.
 The client lets go of the event loop at uneven moments while it answers, and adds up by
 itself what it was sent and what its answers used. Each time anything happens the limit's
 counters are read too, reservations included.
@@ -43,7 +43,7 @@ CROWDS = (32, 256)
 SEEDS = range(5)
 
 INPUT_TOKENS = 1_000
-"""What every call is estimated at, the margin included."""
+"""Estimate of every call, the margin included."""
 
 OUTPUT_TOKENS = 500
 CALL_TOKENS = INPUT_TOKENS + OUTPUT_TOKENS
@@ -110,7 +110,7 @@ class _SlowClient:
 
 @dataclass(frozen=True, slots=True)
 class Storm:
-    """What became of one crowd.
+    """Result of one crowd.
 
     Args:
         served: answered calls.

@@ -1,4 +1,4 @@
-"""What each preset spends on recorded user turns, and how good its replies are: simulated.
+"""Usage of each preset on recorded user turns, and the quality of its replies: simulated.
 
 Each preset replays the same user turns, answered by the simulated model. Its hidden quality
 of a reply is in the text, so it can be read back: in standard deviations between

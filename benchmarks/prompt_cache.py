@@ -1,4 +1,4 @@
-"""What a provider's prompt cache serves of each preset's prompts, on a real server.
+"""Part of each preset's prompts that a provider's prompt cache serves, on a real server.
 
 A llama.cpp server with four slots receives every request of the command line and counts
 input and cached tokens. The model is cut to two layers and its text is nonsense, so the
@@ -66,7 +66,7 @@ INPUT_TARGET = 0.75
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What the turns of one preset sent.
+    """Requests and tokens of the turns of one preset.
 
     Args:
         turns: how many there were.

@@ -1,4 +1,4 @@
-"""How many turns a second a strict replay does, and whether it gives the same run.
+"""Turns per second of a strict replay, and whether it gives the same run.
 
 One recording on the simulated model, then strict replays of it with one user at a time
 and with eight, all with `classic` in this process. A replay is timed as `run_replay`
@@ -39,7 +39,7 @@ REPEATS = 3
 CONCURRENCIES = (1, 8)
 MIN_TURNS_PER_SECOND = 100
 COPIES = 12
-"""How often the shipped conversations are repeated where the recorded ones are absent."""
+"""Number of times the shipped conversations are repeated where the recorded ones are absent."""
 
 _DIFFERENT_FIELDS = ("outcome",)
 """Fields of a ledger row that differ between a recorded run and its replay, on purpose."""

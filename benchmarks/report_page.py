@@ -1,4 +1,4 @@
-"""How large a run's page is, how long it takes to write, and how long to open.
+"""Size of a run's page, and the time to write and to open it.
 
 Recorded user turns are replayed on the simulated model and written as a page. Simulated
 texts repeat themselves and pack well, so the largest run is measured once more with every

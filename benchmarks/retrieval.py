@@ -1,4 +1,4 @@
-"""How often the turn that answers a question is found, and how long finding takes.
+"""Rate at which the turn that answers a question is found, and the time it takes.
 
     python benchmarks/retrieval.py
 

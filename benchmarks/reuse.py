@@ -1,4 +1,4 @@
-"""Which changes of a knob find their calls in a recording, and which do not.
+"""Changes of a knob that find their calls in a recording, and those that do not.
 
 Three recordings of the same conversations on the simulated model, and single knobs changed.
 Whether a call is recorded follows from what is asked, so the shares hold for any model that

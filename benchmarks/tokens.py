@@ -1,4 +1,4 @@
-"""How far the token estimate is from real tokenizers, and how long it takes.
+"""Distance of the token estimate from real tokenizers, and the time it takes.
 
     python benchmarks/tokens.py [--fit] [--tokenizer-json NAME=PATH ...]
 

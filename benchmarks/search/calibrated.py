@@ -32,7 +32,7 @@ _ALL = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class JudgeFigures:
-    """How a pool's judge reads its candidates, on the tuning half.
+    """Readings of a pool's judge on the tuning half.
 
     Args:
         accuracy: within-prompt correlation of one score with the truth.

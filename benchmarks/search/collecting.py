@@ -16,7 +16,7 @@ __all__ = ["FIELDS", "PeerRunner", "Runs", "collect"]
 Floats = NDArray[np.float64]
 
 FIELDS = ("truth", "requests", "completions", "items", "rounds", "misses", "expansions")
-"""What is kept of each run; see `Run`."""
+"""Fields that are kept of each run; see `Run`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ Axis = Literal["requests", "rounds"]
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """How a curve is drawn.
+    """Style of a curve.
 
     Args:
         colour: as `#rrggbb`.
@@ -71,7 +71,7 @@ OTHER = Style("#777777", ".")
 """Of a label without its own one."""
 
 SIMULATED = ", simulated"
-"""What follows a policy's label where the curve is the simulator's."""
+"""Suffix of a policy's label where the curve is the simulator's."""
 
 BANDED = ("classic_uct", "listwise", "auto")
 """Curves whose intervals are drawn; eleven bands on one another could not be read."""

@@ -33,7 +33,7 @@ MAX_STEPS = 32
 N_VOTES = 3
 
 VOTE_SCORES: Mapping[str, float] = {"sure": 1.0, "likely": 0.05, "impossible": 0.00005}
-"""What a vote is worth, in [0, 1]: the source's 20, 1 and .001, divided by 20."""
+"""Worth of a vote, in [0, 1]: the source's 20, 1 and .001, divided by 20."""
 
 _COST = (
     "A request hands out as many recorded next steps of one state as it asks for, or reads "

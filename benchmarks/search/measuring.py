@@ -44,7 +44,7 @@ BIASED_POOLS = ("humaneval", "humaneval-usable")
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How much is run.
+    """Amount that is run.
 
     Args:
         half: of the recorded prompts.

@@ -43,7 +43,7 @@ MAX_SLOW_NODES = 1000
 AB-MCTS-A, whose time a step grows too fast."""
 
 TARGETS_MICROSECONDS: Mapping[int, float] = MappingProxyType({100: 50.0, 1000: 100.0})
-"""What a step of ours should take at most, by size."""
+"""Most time that a step of ours should take, by size."""
 
 PLANNED = "listwise, its own size"
 """`listwise` plans 10 calls at most, some 20 candidates; it never has a larger tree."""
@@ -58,7 +58,7 @@ Advance = Callable[[], tuple[int, int]]
 
 @dataclass(frozen=True, slots=True)
 class StepCost:
-    """What one search costs at one size.
+    """Cost of one search at one size.
 
     Args:
         engine: which search.
@@ -79,7 +79,7 @@ class StepCost:
 
     @property
     def target_microseconds(self) -> float | None:
-        """What a step of ours should take at most at this size; None where nothing is promised."""
+        """Return the most that a step of ours should take at this size; None without a promise."""
         return TARGETS_MICROSECONDS.get(self.nodes) if self.is_ours else None
 
     @property

@@ -27,7 +27,7 @@ PACKED_JUDGING = 12
 """Candidates that one packed judge request reads at most; as in `lats`."""
 
 ADAPTIVE_COST_SD = 0.1
-"""What a further candidate costs, in standard deviations of the scores."""
+"""Cost of a further candidate, in standard deviations of the scores."""
 
 ADAPTIVE_MIN_CANDIDATES = 2
 """Candidates before the stop rule may stop: a spread needs two."""

@@ -37,7 +37,7 @@ class Runner(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What became of one run.
+    """Result of one run.
 
     Args:
         truth: of the final pick; of a pick by lot where no candidate ever came.

@@ -1,4 +1,4 @@
-"""What is run: policies, caps, and the knobs that each policy gets at a cap.
+"""Runs: policies, caps, and the knobs that each policy gets at a cap.
 
 Our own policies get their defaults and a cap. Early exit is off for all, since its gates
 read sub-scores that no pool's judge gives. The classic search has no cap: it

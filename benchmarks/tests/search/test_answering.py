@@ -1,4 +1,4 @@
-"""How proposals are answered from the record, and what they are counted as."""
+"""Answers to proposals from the record, and their counts."""
 
 from benchmarks.search.answering import Recorded
 from benchmarks.search.running import run_policy
@@ -36,7 +36,7 @@ def test_a_packed_look_counts_one_request_and_all_its_items(topical):
 
 
 def test_a_draft_leads_back_to_its_item(topical):
-    """What the search keeps of a candidate says which recorded one it was."""
+    """The search's entry of a candidate identifies the recorded one."""
     prompt = topical.prompt("tc00", 0)
     recorded = Recorded(prompt, PosteriorSearch(SearchKnobs(policy="listwise")))
     (draft,) = recorded.answer(Generate(1, 0, prompt="plan")).drafts

@@ -102,7 +102,7 @@ def test_the_record_shows_its_known_figures(recorded):
 
 @pytest.mark.data
 def test_borrowing_only_adds(recorded):
-    """What was recorded stays, and no prompt loses a right answer."""
+    """Recorded answers stay, and no prompt loses a right answer."""
     plain = recorded(load_game24, is_borrowing=False)
     lent = recorded(load_game24)
     for prompt_id in plain.prompt_ids:

@@ -1,4 +1,4 @@
-"""What one puzzle may lend another."""
+"""Answers that one puzzle may lend another."""
 
 from benchmarks.search.game24_tree import RecordedTree
 

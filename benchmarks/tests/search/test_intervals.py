@@ -61,7 +61,7 @@ def test_seeds_of_a_prompt_are_no_sample():
 
 
 def test_pairing_pays():
-    """Where prompts differ much and policies little, the paired interval is narrow."""
+    """The paired interval is narrow if prompts differ much and policies little."""
     draw = np.random.default_rng(0)
     level = draw.normal(0, 10, 40)
     ours, theirs = level + 0.5 + draw.normal(0, 0.1, 40), level

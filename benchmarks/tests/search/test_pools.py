@@ -1,4 +1,4 @@
-"""What every recorded pool promises, whatever the policy asks and in which order."""
+"""Promises of every recorded pool, whatever the policy asks and in which order."""
 
 import pytest
 from hypothesis import given, settings

@@ -169,7 +169,7 @@ def test_an_unknown_pool_is_refused_by_name(capsys):
 
 
 def test_help_teaches_both_halves(capsys):
-    """What is written where, and which half may be looked at."""
+    """It explains where each result is written, and which half may be read."""
     with pytest.raises(SystemExit):
         main(["--help"])
     text = capsys.readouterr().out

@@ -142,7 +142,7 @@ def test_a_deaf_judge_says_nothing_of_anyone():
 
 
 def test_judges_have_one_rubric_and_prompts_a_name():
-    """What is not there is refused by name."""
+    """A missing judge or prompt is refused by name."""
     pool = _pool()
     prompt = pool.prompt("000-00000", 0)
     with pytest.raises(ValueError, match="warmth"):

@@ -95,7 +95,7 @@ def test_overhead_is_held_against_its_target_where_there_is_one():
 
 
 def test_the_trust_table_says_how_far_off_the_simulator_is():
-    """What it was given, listwise at three caps, and the mean distance over all."""
+    """It has the given figures, listwise at three caps, and the mean distance over all."""
     rows = [
         TrustRow("a pool", "listwise", 3, 0.5, 0.4, 0.6, 0.55),
         TrustRow("a pool", "classic_uct", 11, 0.5, 0.4, 0.6, 0.75),
