@@ -104,7 +104,7 @@ class Engine:
         self._running[agent_user] = _Running(run)
 
     def leave(self, agent_user: AgentUser, run: Hashable) -> None:
-        """Let the next turn of this memory begin; nothing where another run has one."""
+        """Allow the next turn of this memory to begin; do nothing where another run has one."""
         running = self._running.get(agent_user)
         if running is not None and running.run == run:
             del self._running[agent_user]

@@ -104,7 +104,7 @@ class EndpointHealth:
             self._states.pop((endpoint.name, endpoint.model), None)
 
     def loading(self, endpoint: Endpoint, *, max_seconds: float) -> None:
-        """Tell a person, now and then, that an endpoint is loading its model."""
+        """Show a person, now and then, that an endpoint is loading its model."""
         now = self._clock.now()
         last = self._noticed_at_seconds.get(endpoint.name)
         if self.notify is None or (last is not None and now - last < NOTICE_SECONDS):

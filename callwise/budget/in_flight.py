@@ -136,7 +136,7 @@ class InFlightCall:
     def open(
         self, call: Call, endpoint: Endpoint, key: CallKey, *, sequence: int, now_seconds: float
     ) -> None:
-        """Give it its identity; `call` is the question as completed by its endpoint."""
+        """Set its identity; `call` is the question as completed by its endpoint."""
         self.call = call
         self.endpoint = endpoint
         self.key = key

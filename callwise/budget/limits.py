@@ -197,7 +197,7 @@ class Quota:
         return granted
 
     def release(self, amounts: Amounts) -> None:
-        """Hold back no longer."""
+        """Release amounts that were held back."""
         self._held = list(map(sub, self._held, amounts))
         self._unheld = list(map(sub, self._max, self._held))
 
@@ -255,7 +255,7 @@ class Lease:
                 quota.release(share)
 
     def release(self) -> None:
-        """Hold back nothing any more. Safe to do twice."""
+        """Release the lease. Safe to call twice."""
         for quota, left in self._left.items():
             quota.release(left)
         self._left = {}

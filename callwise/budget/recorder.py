@@ -137,7 +137,7 @@ class Recorder(Protocol):
     ) -> None:
         """Remember how a call that was not replayed ended.
 
-        Called from the event loop, once a call, in the order in which calls end.
+        Called from the event loop, once per call, in the order in which calls end.
         A failed write must not raise here: keep it for the recorder's own close.
         """
         ...

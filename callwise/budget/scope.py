@@ -287,7 +287,7 @@ class Scope:
         """Hold capacity back for calls that name this lease, and return how many it is for.
 
         Held back in this scope and in those around it, with one request for each call;
-        what does not fit any more is not held. Where nothing is limited, nothing is.
+        what does not fit any more is not held back. Where nothing is limited, nothing is.
 
         Args:
             name: the name that `Call.lease` has.
@@ -306,7 +306,7 @@ class Scope:
 
     @at_owner_loop
     def release(self, name: str) -> None:
-        """Hold back nothing for a lease any more. A name that is not held is no error."""
+        """Release a lease. A name without a lease is no error."""
         self.scope_limits.release(name)
 
     # Its counts.

@@ -113,14 +113,14 @@ class ScopeLimits:
             self.hold(name, wanted, role, seconds=seconds if left == calls else 0.0)
 
     def release(self, name: str) -> None:
-        """Hold back nothing for a lease any more."""
+        """Release a lease."""
         self._held_seconds.pop(name, None)
         lease = self._leases.pop(name, None)
         if lease is not None:
             lease.release()
 
     def release_all(self) -> None:
-        """Hold back nothing any more."""
+        """Release all leases."""
         for name in list(self._leases):
             self.release(name)
 

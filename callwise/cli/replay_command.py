@@ -78,7 +78,7 @@ class ReadingOptions(CommandOptions):
 
     @contextmanager
     def reading(self) -> "Iterator[ReadOptions]":
-        """Give the options of reading, whose progress is shown until the block ends."""
+        """Yield the options of reading, whose progress is shown until the block ends."""
         from callwise.recordings.conversation_files import ReadOptions
 
         with progress_bar("reading", is_quiet=self.as_json, kind="bytes") as show:
@@ -184,7 +184,7 @@ def _folder(
     cassette: Path | None,
     mode: "CassetteMode",
 ) -> Iterator[Path]:
-    """Give the run's folder: the one named, a default one, or for a strict replay a temporary."""
+    """Yield the run's folder: the one named, a default one, or for a strict replay a temporary."""
     from callwise.recordings.cassette import CassetteMode
     from callwise.recordings.run_folder import RunFolder
 

@@ -39,7 +39,7 @@ class ChatOptions(AppOptions):
 
     @contextmanager
     def folder(self) -> Iterator[Path]:
-        """Give the folder of the conversations; a temporary one when none is kept.
+        """Yield the folder of the conversations; a temporary one when none is kept.
 
         Raises:
             ConfigError: when it contains links.
@@ -182,7 +182,7 @@ async def _show(_reply: str, bubbles: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _lines() -> Iterator[str]:
-    """Give the lines of standard input until it ends, or one of them is empty."""
+    """Yield the lines of standard input until it ends, or one of them is empty."""
     while True:
         try:
             text = input("> ")

@@ -244,7 +244,7 @@ def _sweep(
 
 @contextmanager
 def _connected(options: TuneOptions, request: "SweepRequest") -> "Iterator[SweepRequest]":
-    """Give the request with the cluster's client in it, where there is one, and close that."""
+    """Yield the request with the cluster's client in it, where there is one, and close that."""
     if options.cluster is None:
         yield request
         return

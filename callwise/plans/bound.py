@@ -312,7 +312,7 @@ def seconds(
 
     Args:
         latency_seconds: of every request; at least 0.
-        rpm: requests a minute that may start; None for no limit.
+        rpm: requests per minute that may start; None for no limit.
 
     Raises:
         ValueError: for a negative latency, or a rate of 0 or less.

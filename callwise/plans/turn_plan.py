@@ -249,7 +249,7 @@ class TurnPlan:
 
         Args:
             latency_seconds: of every request; at least 0.
-            rpm: requests a minute; None for no limit.
+            rpm: requests per minute; None for no limit.
         """
         return tuple(self._measure(scenario, latency_seconds, rpm) for scenario in self.scenarios)
 

@@ -331,7 +331,7 @@ class CassetteFile:
         return line
 
     def readable(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Give each exchange's number and fields, its prompt left out, nothing checked.
+        """Yield each exchange's number and fields, its prompt left out, nothing checked.
 
         Damaged lines are left out: they are errors when they are played.
         """

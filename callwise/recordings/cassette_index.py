@@ -82,7 +82,7 @@ class _Queues:
         return first
 
     def __contains__(self, name: bytes) -> bool:
-        """Return whether a queue ever held something."""
+        """Return whether a queue ever had an entry."""
         return name in self._last
 
 
@@ -102,7 +102,7 @@ class CassetteIndex:
         return len(self._ends)
 
     def start_at(self, offset: int) -> None:
-        """Say at which byte the first exchange starts. Call before the first `add`."""
+        """Set the byte at which the first exchange starts. Call before the first `add`."""
         self._start = offset
 
     @property

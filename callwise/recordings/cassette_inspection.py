@@ -100,7 +100,7 @@ def survey_cassette(path: Path) -> CassetteSurvey:
 
 
 def readable_exchanges(path: Path) -> Iterator[dict[str, Any]]:
-    """Give the exchanges of a cassette without their prompts, in the file's order.
+    """Yield the exchanges of a cassette without their prompts, in the file's order.
 
     Damaged lines are passed over, the broken last line of a recording that was killed too.
 

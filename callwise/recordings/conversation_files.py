@@ -93,7 +93,7 @@ class ConversationReader:
         self._places: dict[str, str] = {}
 
     def read(self, file: SourceFile) -> Iterator[Conversation]:
-        """Give the conversations of a file; those of whole records as they are met.
+        """Yield the conversations of a file; those of whole records as they are met.
 
         Raises:
             FormatError: for the first bad record, unless they are skipped.
@@ -110,7 +110,7 @@ class ConversationReader:
                 yield from self._kept(name, found)
 
     def _known_records(self, file: SourceFile) -> Iterator[tuple[ConversationFormat, SourceRecord]]:
-        """Give a file's records with their formats; one that is in none is read as the last."""
+        """Yield a file's records with their formats; one that is in none is read as the last."""
         last: ConversationFormat | None = None
         unknown: list[FormatError] = []
         options = self._options
@@ -221,7 +221,7 @@ def _known() -> str:
 
 
 def first_turns(conversations: Iterable[Conversation], limit: int) -> Iterator[Conversation]:
-    """Give conversations until `limit` turns are reached, counted over all of them."""
+    """Yield conversations until `limit` turns are reached, counted over all of them."""
     for conversation in conversations:
         if limit <= 0:
             return

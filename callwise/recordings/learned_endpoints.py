@@ -52,7 +52,7 @@ class LearnedEndpoints:
             self._read()
 
     def follow(self, endpoints: Mapping[Role, Endpoint]) -> None:
-        """Let clients begin with what is known, and remember what they learn."""
+        """Start clients with what is known, and remember what they learn."""
         for endpoint in endpoints.values():
             client, key = endpoint.client, (endpoint.name, endpoint.model)
             if not isinstance(client, Learner) or key in self._starts:

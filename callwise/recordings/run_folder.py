@@ -150,7 +150,7 @@ def _opened(path: Path) -> FileIO:
 
 
 class RunFolder:
-    """One run's folder, held by one process at a time.
+    """One run's folder, locked by one process at a time.
 
     Args:
         path: the folder; made when absent.
@@ -335,7 +335,7 @@ class RunFolder:
             self._replace("ledger.jsonl", _lines(rows))
 
     def close(self) -> None:
-        """Let go of the files. Safe to call twice."""
+        """Close the files. Safe to call twice."""
         for file in (self._turn_file, self._row_file, self._lock):
             file.close()
 

@@ -148,7 +148,7 @@ def _object(scene: Scene, node: FormNode, name: str, place: FieldPlace) -> dict[
 
 
 def _prove(scene: Scene, node: FormNode, written: dict[str, Any]) -> None:
-    """Give a text that has evidence in the same object the content of that evidence."""
+    """Set a text that has evidence in the same object to the content of that evidence."""
     names = {convention_of(key): (key, _single(child)) for key, child, _ in node.properties}
     name, form = names.get(Convention.TEXT, ("", FormNode()))
     quote = written.get(names.get(Convention.EVIDENCE, ("", FormNode()))[0])

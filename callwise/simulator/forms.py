@@ -84,7 +84,7 @@ class Allowance:
             raise SchemaRefused(f"the schema asks for too many {self._what}")
 
     def __enter__(self) -> None:
-        """Go one level down, which is a step.
+        """Enter one level below, which is a step.
 
         Raises:
             SchemaRefused: when that is too deep, or there are no more steps.
@@ -95,7 +95,7 @@ class Allowance:
         self._depth += 1
 
     def __exit__(self, *_: object) -> None:
-        """Come back up."""
+        """Leave the level."""
         self._depth -= 1
 
 

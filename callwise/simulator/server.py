@@ -345,7 +345,7 @@ class SimServer:
         return failure(fault, retry_after_seconds=self.settings.retry_after_seconds)
 
     async def _pass(self, latency_seconds: float) -> None:
-        """Let the virtual latency pass, as far as the settings make it real."""
+        """Wait for the virtual latency, as far as the settings make it real."""
         if self.settings.real_time_scale > 0.0:
             await self._sleep(latency_seconds * self.settings.real_time_scale)
 

@@ -200,7 +200,7 @@ def path_of(field: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class SweepRecord:
-    """A sweep on disk, read without holding or changing it: for reports and notebooks."""
+    """A sweep on disk, read without locking or changing it: for reports and notebooks."""
 
     folder: Path
     manifest: Mapping[str, Any]

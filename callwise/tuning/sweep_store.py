@@ -84,7 +84,7 @@ def _checked_rows(setting: Setting, result: SettingResult) -> list[TurnRow]:
 
 
 class SweepStore:
-    """One sweep's folder, held and written by one process at a time.
+    """One sweep's folder, locked and written by one process at a time.
 
     Args:
         identity: what must be equal for a sweep to continue: digests of the recording and of

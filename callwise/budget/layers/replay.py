@@ -295,7 +295,7 @@ def _charge(call: InFlightCall, exchange: RecordedExchange) -> None:
 
 
 def _give_out(call: InFlightCall, exchange: RecordedExchange) -> bool:
-    """Give out the pieces of an answer that broke off; return whether there are any."""
+    """Send out the pieces of an answer that broke off; return whether there are any."""
     listener = call.call.listener
     if listener is None or not call.call.stream or exchange.reply is None:
         return False

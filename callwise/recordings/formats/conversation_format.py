@@ -58,7 +58,7 @@ class Collector(Protocol):
         ...
 
     def finish(self) -> Iterator[DetectedRecord]:
-        """Give the conversations that are complete only when the file has ended."""
+        """Yield the conversations that are complete only when the file has ended."""
         ...
 
 

@@ -250,7 +250,7 @@ def is_foreign(document: Any) -> bool:
 def pieces_of(
     record: SourceRecord, *, was_named: bool
 ) -> Iterator[tuple[ConversationFormat | None, SourceRecord]]:
-    """Give the records in a JSON value that may be a whole data set, each with its format.
+    """Yield the records in a JSON value that may be a whole data set, each with its format.
 
     A value that is no conversation itself is looked into: lists of conversations under any
     name, and conversations by their ids.

@@ -245,7 +245,7 @@ def without_thoughts(text: str, reading: Reading) -> str:
 
 
 def _final(value: Any, depth: int = 0) -> Iterator[dict[str, Any]]:
-    """Give the messages of a reply apart from the others, in whatever it is wrapped."""
+    """Yield the messages of a reply apart from the others, in whatever it is wrapped."""
     if depth > _MAX_WRAPPERS:
         return
     if isinstance(value, str):
@@ -267,7 +267,7 @@ def _first_sample(samples: Any) -> Any:
 
 
 def _final_in(fields: Mapping[str, Any], depth: int) -> Iterator[dict[str, Any]]:
-    """Give the messages of a reply that is an object: one message, or a response with it."""
+    """Yield the messages of a reply that is an object: one message, or a response with it."""
     wrapped = next((fields[key] for key in _SAMPLES if fields.get(key)), None)
     spot = find_list(fields) if wrapped is None else None
     if wrapped is not None:

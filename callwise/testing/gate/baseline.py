@@ -377,7 +377,7 @@ def read_document(path: Path) -> dict[str, Any]:
 
 
 def _refuse_strangers(path: Path) -> None:
-    """Let nothing be overwritten that is no baseline. One that is torn or old is one still.
+    """Refuse to overwrite what is no baseline. A torn or old baseline is still one.
 
     Raises:
         ConfigError: when something else is there.
