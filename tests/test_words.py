@@ -13,8 +13,9 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LIST = tomllib.loads((ROOT / "tests" / "words.toml").read_text(encoding="utf-8"))
 PRODUCT = ("callwise", "graph", "lats", "nodes")
+PRODUCT_FILES = tuple(f"{package}/**/*.py" for package in PRODUCT)
 PLACES = (
-    *(f"{package}/**/*.py" for package in PRODUCT),
+    *PRODUCT_FILES,
     *("benchmarks/**/*.py", "configs/**/*.yaml", "docs/*.md", "docs/**/*.py", "examples/*"),
     *("notebooks/*", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "Makefile"),
     *("README.md", "pyproject.toml", ".ci/*"),
@@ -78,15 +79,29 @@ def test_names_and_docstrings_of_tests_have_no_word_of_the_list(path: str) -> No
     assert not problems, "\n".join(problems)
 
 
-@pytest.mark.parametrize("path", _paths(*LIST["more"]["files"]))
-def test_the_longer_list_holds_where_it_is_named(path: str) -> None:
-    """These files have no word with plain uses either, and no docstring is a headless clause."""
-    tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+@pytest.mark.parametrize("path", _paths(*PRODUCT_FILES))
+def test_the_product_has_no_word_of_the_longer_list(path: str) -> None:
+    """Its words have plain uses as well, which texts elsewhere may need."""
     problems = _problems(path, _lines(path), LIST["more_words"])
-    problems += [
+    assert not problems, "\n".join(problems)
+
+
+@pytest.mark.parametrize(
+    "path",
+    _paths(*PRODUCT_FILES, *(f"{folder}/**/*.py" for folder in ("benchmarks", "docs", "tests"))),
+)
+def test_no_docstring_is_a_headless_clause(path: str) -> None:
+    """A module or a class is named by a noun phrase; a function's docstring has a main verb."""
+    tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+    if path.startswith("tests/"):
+        nodes = [node for node in ast.walk(tree) if isinstance(node, ast.Module | ast.ClassDef)]
+        texts = [(0, ast.get_docstring(node) or "") for node in nodes]
+    else:
+        texts = list(_docstrings(tree))
+    problems = [
         f"{path}:{number}: the docstring begins with {words[0]!r}: write a noun phrase"
-        for number, docstring in _docstrings(tree)
-        if (words := docstring.split()) and words[0] in LIST["more"]["titles"]
+        for number, docstring in texts
+        if (words := docstring.split()) and words[0] in LIST["titles"]["words"]
     ]
     assert not problems, "\n".join(problems)
 

@@ -231,11 +231,11 @@ class TokenEstimator:
         return self._parts(_json(response_schema(model)))
 
     def call_tokens(self, call: Call) -> int:
-        """Return how many input tokens a call takes."""
+        """Return the input tokens of a call."""
         return self.call_parts(call).total
 
     def call_parts(self, call: Call) -> InputTokens:
-        """Return how many input tokens a call takes, by what they are spent on.
+        """Return the input tokens of a call, by what they are spent on.
 
         Messages with their overhead, tool definitions, and the response model's
         schema, which endpoints put before the model in one form or another. The
@@ -297,7 +297,7 @@ DEFAULT_OUTPUT_TOKENS = 1024
 
 
 class TokenCounter(Protocol):
-    """Estimates how many input tokens a call has."""
+    """Estimates the input tokens of calls."""
 
     def call_tokens(self, call: Call) -> int:
         """Return the estimated input tokens of a call."""

@@ -192,7 +192,7 @@ def _check(given: Mapping[str, Any]) -> None:
         )
     if unknown := given.keys() - KNOWN_ARGUMENTS:
         raise ConfigError(
-            f"a BudgetedChatModel does not know the arguments {sorted(unknown)}; it knows "
+            f"a BudgetedChatModel does not take the arguments {sorted(unknown)}; it takes "
             f"{sorted(KNOWN_ARGUMENTS - _IGNORED)}. A field that only one endpoint has goes into "
             "extra_body"
         )

@@ -150,7 +150,7 @@ class CassetteIndex:
         start = self._ends[entry - 1] if entry else self._start
         return start, self._ends[entry] - start
 
-    def knows(self, key: bytes) -> bool:
+    def contains(self, key: bytes) -> bool:
         """Return whether a key was ever recorded, be it taken or not."""
         return key in self._by_key
 

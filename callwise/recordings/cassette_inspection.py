@@ -342,7 +342,7 @@ def explain_miss(
         "To ask the model for what is missing, replay with --mode new-episodes "
         "(in pytest: --callwise-record)."
     )
-    if cassette.index.knows(bytes.fromhex(key)):
+    if cassette.index.contains(bytes.fromhex(key)):
         again = "This very call is recorded, but all its recordings have been played already."
         return f"{head}\n{again}\n{hint}"
     prompt = prompt_of(normaliser.call(call))

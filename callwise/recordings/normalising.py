@@ -248,7 +248,7 @@ class CassetteKeys:
         for endpoint in self._others(where):
             other = call_key(self.normaliser.call(call), endpoint=endpoint, model=where.model)
             found = bytes.fromhex(other)
-            if self._file.index.knows(found):
+            if self._file.index.contains(found):
                 self.moved[where.endpoint] = endpoint
                 yield found
 

@@ -1,4 +1,4 @@
-"""What the presets really ask, held against the plan."""
+"""Calls that the presets really ask, compared with the plan."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a recording says of other settings is what a real run of them does."""
+"""Results of other settings from a recording, compared with real runs of them."""
 
 import asyncio
 import json

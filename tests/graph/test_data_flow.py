@@ -1,4 +1,4 @@
-"""What each node reads of the state, and who wrote it: the overlap keeps every dependency."""
+"""Fields of the state that each node reads, and their writers; the overlap keeps dependencies."""
 
 from collections.abc import Mapping
 from pathlib import Path

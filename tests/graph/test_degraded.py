@@ -1,4 +1,4 @@
-"""What a turn went on without is in its record: dead judges, and roles whose endpoint is down."""
+"""Degradations in a turn's record: failed judges, and roles with an endpoint that is down."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""Which nodes ask together, from the knobs and the calls that are left."""
+"""Nodes that ask together, by the knobs and the calls that are left."""
 
 from itertools import pairwise
 from typing import Any

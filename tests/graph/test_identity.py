@@ -1,4 +1,4 @@
-"""Who is who: agent, user and conversation, for users who talk at the same time."""
+"""Identities: agent, user and conversation, for users who talk at the same time."""
 
 import asyncio
 import hashlib

@@ -1,4 +1,4 @@
-"""What the nodes' answers are made of, and that what is asked for is what is accepted."""
+"""Forms of the nodes' answers: what is asked for is what is accepted."""
 
 import json
 

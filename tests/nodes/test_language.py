@@ -1,4 +1,4 @@
-"""Which language a message is answered in."""
+"""Language in which a message is answered."""
 
 import pytest
 from hypothesis import given

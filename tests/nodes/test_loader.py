@@ -1,4 +1,4 @@
-"""What a turn starts from."""
+"""State at the start of a turn."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""What is remembered for the user's words."""
+"""Memories that are retrieved for the user's words."""
 
 import pytest
 from langgraph.store.memory import InMemoryStore

@@ -1,4 +1,4 @@
-"""How a node speaks to a model."""
+"""Prompts of a node."""
 
 import importlib
 import json

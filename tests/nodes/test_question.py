@@ -1,4 +1,4 @@
-"""What a node asks: one call of its prompt, role, purpose and form; rules when it fails."""
+"""Question of a node: one call of its prompt, role, purpose and form; rules when it fails."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What is taken out of a reply."""
+"""Parts that are removed from a reply."""
 
 import json
 import os

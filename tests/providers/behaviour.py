@@ -38,7 +38,7 @@ Odd = Callable[[Asked, dict[str, Any]], Sent | None]
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """How a turn must end.
+    """Expected end of a turn.
 
     Args:
         ends: in a reply of the model, in a fallback line, or in an error that stops the

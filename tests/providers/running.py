@@ -65,7 +65,7 @@ COMPARED = (
 
 @dataclass(slots=True)
 class Outcome:
-    """How a behaviour's run ended.
+    """End of a behaviour's run.
 
     Args:
         ended: `reply`, `fallback`, or the name of the error's class.

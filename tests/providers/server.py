@@ -34,7 +34,7 @@ TEXT_LENGTHS = frozenset({"minLength", "maxLength", "pattern", "$defs"})
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What goes over the wire instead of, or made of, a good answer.
+    """Bytes that are sent instead of a good answer, or made from it.
 
     Args:
         body: a JSON document, or bytes as they are; None closes the connection unanswered.

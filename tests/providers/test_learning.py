@@ -1,4 +1,4 @@
-"""What an endpoint's refusals teach is learned once: for all users, and for the next process."""
+"""Lessons of an endpoint's refusals are learned once: for all users, and for the next process."""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What the command line says of endpoints that fail: the role, what sets it, how to go on."""
+"""Output of the command line on endpoints that fail: the role, its source, how to go on."""
 
 import asyncio
 import json

@@ -42,9 +42,9 @@ class AnswersOnlyRecorder:
         file.close()
         self._index = file.index
 
-    def knows(self, key: CallKey) -> bool:
+    def contains(self, key: CallKey) -> bool:
         """Return whether the recording contained a call when it was opened."""
-        return self._index.knows(bytes.fromhex(key))
+        return self._index.contains(bytes.fromhex(key))
 
     def lookup(self, key: CallKey, call: Call, where: CallOrigin) -> RecordedExchange | None:
         """Take the next answer of a key, or None; failures are passed over.
@@ -103,7 +103,7 @@ class RefereeAnswers:
 
     def is_answered(self, key: CallKey) -> bool:
         """Return whether a call was answered before, here or in the recording."""
-        return key in self._answers or self._recording.knows(key)
+        return key in self._answers or self._recording.contains(key)
 
     def get(self, key: CallKey) -> RefereeAnswer | None:
         """Return an answer, or None when there is none (yet)."""
@@ -143,7 +143,7 @@ class RefereeAnswers:
                 continue
             repair = repair_call(call, answer.unreadable)
             repair_key = self.key_of(repair)
-            if not self._recording.knows(repair_key):
+            if not self._recording.contains(repair_key):
                 if max_bought is not None and bought >= max_bought:
                     continue
                 bought += 1

@@ -1,4 +1,4 @@
-"""Which model answers what `wrap` returns, and what is counted."""
+"""The model that answers what `wrap` returns, and its counted calls."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What refusals teach, in the words that endpoints are reported to use."""
+"""Lessons of refusals, in the words that endpoints are reported to use."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""What an endpoint says of itself: any status is an answer, and each request is counted."""
+"""An endpoint's report of itself: any status is an answer, and each request is counted."""
 
 import asyncio
 

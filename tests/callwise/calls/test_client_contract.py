@@ -1,4 +1,4 @@
-"""What every client promises, checked with the fake, the HTTP clients and LangChain's."""
+"""Contract of every client, checked with the fake, the HTTP clients and LangChain's."""
 
 import asyncio
 

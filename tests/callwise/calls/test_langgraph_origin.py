@@ -1,4 +1,4 @@
-"""Which node of a LangGraph program a call comes from: sub-graphs, sub-agents, tools, tasks."""
+"""Node of a LangGraph program that a call comes from: sub-graphs, sub-agents, tools, tasks."""
 
 import asyncio
 import operator

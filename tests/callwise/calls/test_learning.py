@@ -1,4 +1,4 @@
-"""What a client learns of its endpoint, over a real socket: once, and for how many requests."""
+"""Lessons that a client learns of its endpoint, over a real socket: once, in few requests."""
 
 import asyncio
 from dataclasses import replace

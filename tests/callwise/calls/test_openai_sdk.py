@@ -1,4 +1,4 @@
-"""What the `openai` package adds: Azure's deployments, and its own interface."""
+"""Additions of the `openai` package: Azure's deployments, and its own interface."""
 
 import httpx2
 

@@ -1,4 +1,4 @@
-"""What a provider's failure means: every status and wording, and the sentence for a person."""
+"""Meaning of a provider's failure: every status and wording, and the sentence for a person."""
 
 from datetime import UTC, datetime
 

@@ -1,4 +1,4 @@
-"""Which failures are tried again, how often, and after how long."""
+"""Failures that are tried again: number of attempts, and waits."""
 
 from random import Random
 

@@ -1,4 +1,4 @@
-"""Who serves which role: settings, environment, default, and what is refused."""
+"""Endpoints of the roles: settings, environment, default, and what is refused."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""What a file may name, and what only its user may."""
+"""Names that a file may give, and those that only its user may."""
 
 import pytest
 from hypothesis import given, settings

@@ -1,4 +1,4 @@
-"""What a plan is made of."""
+"""Steps of a plan."""
 
 import pytest
 

@@ -29,8 +29,8 @@ def test_own_scope_first_then_any() -> None:
 
     assert [index.take(key, LANES[1]) for _ in range(4)] == [1, 2, 0, None]
     assert index.left_count == 1
-    assert index.knows(key)
-    assert not index.knows(KEYS[2])
+    assert index.contains(key)
+    assert not index.contains(KEYS[2])
 
 
 def test_places() -> None:

@@ -1,4 +1,4 @@
-"""What the exchanges of a cassette have in common, written once."""
+"""Common parts of a cassette's exchanges, written once."""
 
 import json
 import random

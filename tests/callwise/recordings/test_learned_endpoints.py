@@ -1,4 +1,4 @@
-"""What endpoints teach a run: counted, said once, kept, recorded, and needed by no replay."""
+"""Lessons of endpoints in a run: counted, reported once, kept, recorded; no replay needs them."""
 
 import asyncio
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""How a run's folder is put in order when the run ends."""
+"""Order of a run's folder at the end of the run."""
 
 import shutil
 import tracemalloc

@@ -1,4 +1,4 @@
-"""What a sweep's rows come to."""
+"""Results of a sweep's rows."""
 
 import math
 from dataclasses import replace

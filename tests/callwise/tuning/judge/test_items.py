@@ -1,4 +1,4 @@
-"""What is judged, out of a sweep's rows."""
+"""Items to judge, from a sweep's rows."""
 
 from typing import Any
 

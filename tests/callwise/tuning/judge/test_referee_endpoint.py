@@ -1,4 +1,4 @@
-"""Who the referee is."""
+"""Endpoint of the referee."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""How far a judge may be trusted, by hand."""
+"""Reliability of a judge, by hand."""
 
 from typing import Any
 

@@ -23,7 +23,7 @@ TURNS = (2, 30)
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """How a sweep's figures come about.
+    """Sources of a sweep's figures.
 
     Args:
         what: a description.

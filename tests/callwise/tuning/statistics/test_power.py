@@ -1,4 +1,4 @@
-"""How many more conversations a verdict takes."""
+"""Number of further conversations that a verdict takes."""
 
 import pytest
 from hypothesis import given, settings

@@ -1,4 +1,4 @@
-"""Who may leave a race, and that the best hardly ever does."""
+"""Settings that may leave a race; the best hardly ever does."""
 
 import math
 
