@@ -202,9 +202,7 @@ class _ClassicWalk:
         checks = min(knobs.assistant_check_top_n, ranked)
         while checks and not self._fits(checks + knobs.final_calls):
             checks -= 1
-        self._ask_in_turns(
-            ActionKind.CHECK_ASSISTANT, checks, CHECKS_PER_ROUND
-        )
+        self._ask_in_turns(ActionKind.CHECK_ASSISTANT, checks, CHECKS_PER_ROUND)
         if knobs.rejudge_final and self._fits(1):
             self._ask(PlannedCalls(ActionKind.FINAL_JUDGE, 1))
 
