@@ -125,7 +125,7 @@ def test_a_node_reads_what_its_ancestors_wrote(
 
 
 def test_overlapping_hides_no_write_and_races_with_none(trace: Trace, fuse: FuseKnobs) -> None:
-    """The last writer that a node sees serially is its ancestor, and no bystander writes it."""
+    """The last writer that a node sees serially is its ancestor, and no parallel node writes it."""
     ancestors = _ancestors(overlap=True, fuse=fuse)
     nodes = list(predecessors(overlap=False, fuse=fuse))
     for place, name in enumerate(nodes):
@@ -144,7 +144,7 @@ def test_overlapping_hides_no_write_and_races_with_none(trace: Trace, fuse: Fuse
             assert not clash, (name, node, clash)
 
 
-def test_every_field_is_somebodys(trace: Trace) -> None:
+def test_every_field_is_given_or_written(trace: Trace) -> None:
     """No field of the state is dead: each is given or written."""
     written = set().union(*(write for _, write in trace.values()))
     assert set(TurnState.model_fields) == written | GIVEN

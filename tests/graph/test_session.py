@@ -122,7 +122,7 @@ async def test_the_reply_is_out_before_the_bookkeeping(tmp_path: Path) -> None:
 
 
 async def test_two_sessions_on_one_memory(tmp_path: Path) -> None:
-    """Sessions of two processes see each other's turns; parallel ones are refused."""
+    """Sessions of two processes that alternate see each other's turns; parallel ones fail."""
     settings = app.settings("classic")
     async with (
         app.open(settings, folder=tmp_path) as one,
