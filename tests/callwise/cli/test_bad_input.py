@@ -133,7 +133,7 @@ def test_a_missing_endpoint_or_key_names_the_variable(
 def test_an_endpoint_that_is_not_there(
     cli: Any, monkeypatch: pytest.MonkeyPatch, on_outage: str
 ) -> None:
-    """Nobody listens: the run ends and says so, or replies by rule where that is wanted."""
+    """Nothing listens: the run ends with that error, or replies by rule where that is wanted."""
     monkeypatch.setenv("CALLWISE_BASE_URL", "http://127.0.0.1:9/v1")
     monkeypatch.setenv("CALLWISE_MODEL", "some-model")
     knobs = (f"reply.on_outage={on_outage}", "retry.connection_failed_attempts=1")

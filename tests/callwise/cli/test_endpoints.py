@@ -26,13 +26,13 @@ class Provider:
     """A server that answers as a provider does.
 
     Args:
-        refuses: what it says of request fields that it does not take.
+        refuses: its answers to request fields that it does not take.
         keeps_to: ways of asking for a form after which its answers have it.
         key: the key that it wants; None wants none.
         models: its list of models; None has no such route.
         routes: further routes by path, with their JSON.
         status: what every chat request is answered with, instead.
-        has_usage: whether it tells tokens.
+        has_usage: whether it reports tokens.
         hangs: whether it takes every request and never answers.
     """
 
@@ -293,7 +293,7 @@ def test_what_is_refused_is_learned_and_written(
 def test_a_way_that_is_taken_and_not_kept_to_is_left(
     cli: Any, providing: Any, one_object: Any, keeps_to: tuple[str, ...], tried: int
 ) -> None:
-    """A server that ignores a schema is asked for JSON, and in words at last."""
+    """A server that ignores a schema is asked for JSON, and at last by a text."""
     provider = providing(keeps_to=keeps_to)
     [entry] = one_object(cli("endpoints", "check", "--json"))["endpoints"]
     assert (entry["works"], entry["schema_mode"]) == (True, keeps_to[0])

@@ -1,4 +1,4 @@
-"""What is printed: texts of strangers as text, and errors of the system with a way out."""
+"""Printed output: untrusted texts as text, and errors of the system with a remedy."""
 
 import errno
 import json

@@ -62,7 +62,7 @@ def test_a_price_makes_usd(cli: Any, one_object: Any) -> None:
 
 
 def test_the_table_shows_the_scenarios(cli: Any) -> None:
-    """Without --json the same stands in a table."""
+    """Without --json the same is in a table."""
     shown = cli("plan")
     assert shown.exit_code == 0
     row = next(line for line in shown.stdout.splitlines() if line.startswith("default "))
@@ -79,14 +79,14 @@ def test_a_preset_of_ones_own(cli: Any, one_object: Any, tmp_path: Any) -> None:
 
 
 def test_presets_are_listed_with_their_calls(cli: Any) -> None:
-    """Each shipped preset stands with its planned calls and rounds."""
+    """Each shipped preset is listed with its planned calls and rounds."""
     lines = cli("presets").stdout.splitlines()
     assert any(line.startswith("classic ") and "16 calls" in line for line in lines)
     assert any(line.startswith("classic_parallel ") and "13 rounds" in line for line in lines)
 
 
 def test_knobs_are_listed_with_range_and_meaning(cli: Any) -> None:
-    """A knob stands with its value, its range and what it does; a word narrows the list."""
+    """A knob is listed with its value, its range and its effect; a word narrows the list."""
     shown = cli("knobs", "rollouts").stdout
     assert "search.rollouts = 4" in shown
     assert "0 to 64" in shown

@@ -89,7 +89,7 @@ def test_a_program_is_recorded_replayed_and_gated(
     assert cli("report", "run", "--html", "run.html").exit_code == 0
 
 
-def test_a_call_that_moves_between_sub_agents_is_found(
+def test_a_call_that_changes_between_sub_agents_is_found(
     cli: Any, talk: Path, write_program: Callable[..., str]
 ) -> None:
     """Both ask in a node named `model`, and as often as before."""

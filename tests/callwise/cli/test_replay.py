@@ -117,7 +117,7 @@ def test_a_limit_binds_from_the_command_line(cli: Any, one_object: Any, talk: Pa
 
 
 def test_text_is_labelled_simulated(cli: Any, talk: Path) -> None:
-    """Without --json a table comes, the folder is named, and nobody takes it for real."""
+    """Without --json a table is printed, the folder is named, and the run is marked simulated."""
     shown = cli("replay", talk)
     assert shown.exit_code == 0
     assert "simulated" in shown.stderr
@@ -180,7 +180,7 @@ def test_the_demo_plans_records_and_replays(cli: Any) -> None:
 
 @pytest.mark.slow
 def test_the_demo_sends_nothing(cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An endpoint in the environment is not asked: nobody pays for a demo."""
+    """An endpoint in the environment is not asked: a demo costs nothing."""
     monkeypatch.setenv("CALLWISE_BASE_URL", "http://127.0.0.1:9/v1")
     monkeypatch.setenv("CALLWISE_MODEL", "m")
     shown = cli("demo")

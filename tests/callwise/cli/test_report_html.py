@@ -17,7 +17,7 @@ def run(cli: Cli, talk: Path) -> Path:
 
 
 def test_a_page_is_written_and_named(cli: Cli, run: Path) -> None:
-    """The page stands where it was asked for; standard output stays empty."""
+    """The page is written where it was asked for; standard output stays empty."""
     result = cli("report", run, "--html", "page.html")
     assert result.exit_code == 0, result.output
     assert result.stdout == ""

@@ -152,7 +152,7 @@ def test_odd_bytes_on_a_pipe_are_answered(tmp_path: Path) -> None:
 
 
 def test_replies_cannot_steer_the_terminal() -> None:
-    """Control characters in what is shown are replaced, whoever wrote them."""
+    """Control characters in what is shown are replaced, from any source."""
     hostile = "a\x1b[2Jb\x07c\u202ed\x9be\x00f\ud800g\nh\ti"
     shown = printable_lines(hostile)
     assert not any(mark in shown for mark in "\x1b\x07\u202e\x9b\x00\ud800")

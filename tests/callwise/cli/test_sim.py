@@ -14,7 +14,7 @@ import pytest
 
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[tuple[str, "subprocess.Popen[str]", Path]]:
-    """Run the server in a process of its own on a free port; give URL, process and log."""
+    """Run the server in a separate process on a free port; yield URL, process and log."""
     log = tmp_path / "requests.jsonl"
     command = "from callwise.cli.main import main; main()"
     arguments = ["sim", "serve", "--port", "0", "--log", str(log), "--set", "seed=7"]

@@ -276,7 +276,7 @@ def test_a_preset_writes_no_cache_outside_of_the_working_directory(
 
 
 def test_a_preset_with_an_impossible_folder_or_seed_is_a_clear_error(cli: Any) -> None:
-    """Neither a NUL nor a number that JSON has no room for ends in a traceback."""
+    """Neither a NUL nor a number too large for JSON ends in a traceback."""
     for knobs in ('cache: {disk: "a\\0b"}', f"seed: {10**30}", "extends: ~no-such-user/a.yaml"):
         Path("theirs.yaml").write_text(knobs)
         assert cli("run", "hello", "-p", "theirs.yaml").exit_code == 2

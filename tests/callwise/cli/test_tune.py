@@ -170,7 +170,7 @@ def test_troubles_of_a_recording_come_first(cli: Any, run: Path) -> None:
 
 
 def test_a_substituted_reply_is_not_judged(cli: Any, one_object: Any, run: Path) -> None:
-    """A setting whose every reply is an estimate has no score, and no quality of its own."""
+    """A setting whose every reply is an estimate has no score, and no own quality."""
     command = ("tune", run, "--knob", "search.max_calls=5", "--jobs", 1, "--out", "s", "--json")
     document = one_object(cli(*command))
     assert document["quality_by"] == ""

@@ -1,4 +1,4 @@
-"""A project of its own for tests of the pytest plugin."""
+"""A separate project for tests of the pytest plugin."""
 
 import pytest
 

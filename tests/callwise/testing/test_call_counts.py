@@ -95,7 +95,7 @@ def test_an_unknown_name_is_answered_with_the_nearest() -> None:
 
 
 def test_a_role_that_asked_nothing_is_known() -> None:
-    """`embed=0` and a purpose that nobody used are kept, not unknown."""
+    """`embed=0` and an unused purpose are kept, not unknown."""
     assert broken_limits({"embed": 0, "humanize": 0}, calls(2)) == []
 
 

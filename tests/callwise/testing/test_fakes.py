@@ -36,7 +36,7 @@ async def test_a_list_is_answered_in_order():
 
 
 async def test_a_script_that_is_too_short_names_the_call():
-    """So that the test shows the call nobody thought of."""
+    """So that the test shows the unexpected call."""
     client = ScriptedClient(["a"])
     await ask(client)
     with pytest.raises(ScriptExhausted, match="1 answers, and call 2 came: judge / judge"):
@@ -95,7 +95,7 @@ async def test_closing_is_remembered():
 
 
 class Answer(BaseModel):
-    """What the calls here ask for."""
+    """Answer form of the calls here."""
 
     thought: str
 
@@ -144,8 +144,8 @@ async def test_answers_are_parsed_as_the_budgeter_parses_them():
         await ScriptedLLM({Purpose.MONOLOGUE: "no JSON here"}).ask(call())
 
 
-async def test_a_round_keeps_errors_in_their_place_and_bounds_concurrency():
-    """One failure does not take the others' answers; at most so many run at once."""
+async def test_a_round_keeps_errors_in_their_place_and_limits_concurrency():
+    """One failure does not take the others' answers; at most so many run concurrently."""
     asker = ScriptedLLM(
         {
             Purpose.JUDGE: lambda asked: (

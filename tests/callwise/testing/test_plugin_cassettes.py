@@ -26,7 +26,7 @@ NAME = "agent.cassette.jsonl"
 
 
 class State(TypedDict):
-    """What the parallel program says, in the order of its tasks."""
+    """Texts of the parallel program, in the order of its tasks."""
 
     said: Annotated[list[str], operator.add]
 
@@ -275,7 +275,7 @@ def test_a_call_that_timed_out_times_out_again(tmp_path: Path) -> None:
 
 
 def test_a_program_that_asks_less_does_not_wait_for_ever(tmp_path: Path) -> None:
-    """Answers that came after one that nobody asks for now are played all the same."""
+    """Answers that came after one that is not asked for now are played all the same."""
     record(tmp_path, ["one", "two"], "a")
     made = fixture_in(tmp_path, is_recording=True)
     made.cassette(NAME)
@@ -371,7 +371,7 @@ def test_a_prompt_that_changed_is_named(tmp_path: Path) -> None:
 
 
 def test_it_is_named_before_the_first_model(tmp_path: Path) -> None:
-    """A model that was made before has a client of its own; two cassettes are one too many."""
+    """A model that was made before has its own client; two cassettes are one too many."""
     record(tmp_path, ["one"], "a")
     made = fixture_in(tmp_path)
     made.model()
@@ -386,7 +386,7 @@ def test_it_is_named_before_the_first_model(tmp_path: Path) -> None:
 
 @pytest.fixture
 def server() -> Iterator[SimServer]:
-    """Return a running server of the simulated model, in a loop of its own."""
+    """Return a running server of the simulated model, in a separate loop."""
     loop, made = asyncio.new_event_loop(), SimServer()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()

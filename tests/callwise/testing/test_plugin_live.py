@@ -159,7 +159,7 @@ def test_a_scripted_model_is_exact_on_a_live_run(project: Any, small_talk: str) 
 
 @pytest.fixture
 def server() -> Iterator[SimServer]:
-    """Run a server on this machine, in a loop of its own."""
+    """Run a server on this machine, in a separate loop."""
     owner = OwnerLoop(is_private=True)
     server = SimServer(SimulatedSettings())
     owner.wait(server.__aenter__)

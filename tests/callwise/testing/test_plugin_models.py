@@ -61,7 +61,7 @@ async def test_an_asynchronous_test_is_counted_alike(callwise: CallwiseFixture) 
 
 
 def test_nodes_side_by_side_are_counted(callwise: CallwiseFixture) -> None:
-    """LangGraph runs these nodes in threads of its own; both stand in the open turn."""
+    """LangGraph runs these nodes in its own threads; both are in the open turn."""
     model = callwise.model(client=ScriptedClient(yes))
 
     class State(TypedDict):
@@ -91,7 +91,7 @@ def test_a_thread_of_the_tests_own_asks_in_the_open_turn(callwise: CallwiseFixtu
 
 
 def test_several_loops_share_one_budget(callwise: CallwiseFixture) -> None:
-    """Synchronous calls, `asyncio.run` and a second model go through the same books."""
+    """Synchronous calls, `asyncio.run` and a second model use the same counters."""
     first = callwise.model(client=ScriptedClient(yes))
     second = callwise.model("judge", client=ScriptedClient(yes))
     with callwise.turn("talk", 0, limits=Limits(max_calls=3)):

@@ -13,7 +13,7 @@ TALK = configs_folder() / "conversations" / "en_moving_city.jsonl"
 
 
 def test_a_run_has_its_calls(callwise: CallwiseFixture) -> None:
-    """The classic preset asks 16 a turn; the run is simulated, and stands in a folder."""
+    """The classic preset asks 16 per turn; the run is simulated, and is in a folder."""
     shut = ["search.early_exit.enabled=false"]
     run = callwise.replay(TALK, preset="classic", overrides=shut, max_turns=2)
     assert run.calls.by_turn == {("moving-city", 0): 16, ("moving-city", 1): 16}
@@ -80,7 +80,7 @@ def test_overrides_are_knobs(callwise: CallwiseFixture) -> None:
 
 
 def test_a_file_is_searched_next_to_the_test_first(callwise: CallwiseFixture) -> None:
-    """What stands nowhere is an error that names both places."""
+    """What is in neither place is an error that names both."""
     with pytest.raises(
         ConfigError, match=r"no missing\.jsonl; looked for .*testing/missing\.jsonl"
     ):

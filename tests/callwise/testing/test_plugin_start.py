@@ -1,4 +1,4 @@
-"""What every start of pytest pays for the plugin, and that it can be left out."""
+"""Cost of the plugin at every start of pytest; it can be left out."""
 
 import re
 import subprocess

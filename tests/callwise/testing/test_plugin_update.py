@@ -146,7 +146,7 @@ def test_a_breach_or_a_broken_teardown_writes_nothing(project: Any, small_talk: 
 
 
 def test_all_baselines_may_be_in_one_folder(project: Any, small_talk: str) -> None:
-    """The ini entry is taken from the root folder, wherever the test stands."""
+    """The ini entry is taken from the root folder, wherever the test is."""
     project.configure("callwise_baselines = held/calls")
     project.write(small_talk, TWO_CALLS)
     project.run("--callwise-update").assert_outcomes(passed=1)
@@ -239,7 +239,7 @@ def test_a_name_is_no_path(project: Any, small_talk: str, name: str) -> None:
 
 
 def test_a_file_that_is_no_baseline_is_kept(project: Any, small_talk: str) -> None:
-    """What stands there and is none is not overwritten, and the test says so."""
+    """A file there that is no baseline is not overwritten, and the test fails with that reason."""
     path = project.path / "baselines" / "talk.json"
     path.parent.mkdir()
     path.write_text('{"mine": 1}', encoding="utf-8")

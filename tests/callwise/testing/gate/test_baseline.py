@@ -50,7 +50,7 @@ def test_a_turn_is_one_line_and_so_is_a_knob() -> None:
 
 
 def test_what_is_not_known_is_left_out_and_is_not_0() -> None:
-    """Tokens and cost of which a part is unknown, and rounds nobody counted, are None."""
+    """Tokens and cost of which a part is unknown, and uncounted rounds, are None."""
     found = baseline_of_rows(rows_of(usd=None, unknown_usage=1), app="toy").turns[0]
     assert (found.usd, found.tokens, found.rounds_reply, found.quality) == (None,) * 4
     assert found.requests == 5
@@ -84,7 +84,7 @@ def test_a_baseline_of_the_earlier_name_is_read_and_written_over(tmp_path: Path)
 
 
 def test_turns_may_be_those_that_the_ledger_names() -> None:
-    """Without turn lines the calls still find their turns; what is of none stands apart."""
+    """Without turn lines the calls still find their turns; calls of no turn are apart."""
     rows = [*rows_of(), *rows_of({}, conversation=None, turn=None)[:2]]
     found = baseline_of_rows(rows, app="toy")
     assert [turn.key for turn in found.turns] == [("one", 0), ("one", 1), ("two", 0)]
@@ -119,7 +119,7 @@ def test_one_sent_call_makes_a_run_live() -> None:
 
 
 def test_rows_that_are_none_are_refused() -> None:
-    """A row without a role, or a turn that is there twice, is an error in words."""
+    """A row without a role, or a turn that is there twice, is an error with a reason."""
     with pytest.raises(ConfigError, match="role"):
         baseline_of_rows([{"conversation": "one"}], app="toy")
     turns = turns_of(rows_of())
@@ -213,7 +213,7 @@ def test_a_missing_baseline_names_the_command(tmp_path: Path) -> None:
 
 
 def test_something_else_is_not_overwritten(tmp_path: Path) -> None:
-    """A file that never was a baseline stands; one that is torn or old is one still."""
+    """A file that never was a baseline is kept; one that is torn or old is one still."""
     thesis = tmp_path / "thesis.json"
     thesis.write_text('{"precious": true}')
     with pytest.raises(ConfigError, match="no baseline"):
@@ -226,7 +226,7 @@ def test_something_else_is_not_overwritten(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_no_file(tmp_path: Path) -> None:
-    """Where a folder stands, the error says so and nothing is left behind."""
+    """A folder in its place is named by the error, and nothing is left behind."""
     (tmp_path / "toy.json").mkdir()
     with pytest.raises(ConfigError, match=r"toy\.json"):
         toy().write(tmp_path / "toy.json")

@@ -45,7 +45,7 @@ def test_the_workflow_is_well_formed() -> None:
 
 
 def test_the_quarantine_on_the_page_is_one(tmp_path: Path) -> None:
-    """The example is read as it stands."""
+    """The example is read unchanged."""
     path = tmp_path / "quarantine.yaml"
     path.write_text(_blocks("yaml")[2], encoding="utf-8")
     (case,) = read_quarantine(path)

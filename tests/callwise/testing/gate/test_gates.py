@@ -1,4 +1,4 @@
-"""Which figures are gated, out of words."""
+"""Figures that are gated, read from texts."""
 
 import subprocess
 import sys

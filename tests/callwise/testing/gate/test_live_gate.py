@@ -49,8 +49,8 @@ def _alarms(runs: int, *, alpha: float, rise: float, seed: int) -> int:
     return found
 
 
-def _binomial_bounds(runs: int, rate: float) -> tuple[float, float]:
-    """Return where 99.9 % of counts lie, by the normal approximation."""
+def _binomial_range(runs: int, rate: float) -> tuple[float, float]:
+    """Return the range of 99.9 % of counts, by the normal approximation."""
     spread = 3.29 * math.sqrt(runs * rate * (1 - rate))
     return runs * rate - spread, runs * rate + spread
 
@@ -58,14 +58,14 @@ def _binomial_bounds(runs: int, rate: float) -> tuple[float, float]:
 @pytest.mark.slow
 def test_false_alarms_come_at_the_stated_rate() -> None:
     """Of runs without a change, 5 % alarm at 5 %: within the binomial interval, both sides."""
-    low, high = _binomial_bounds(600, 0.05)
+    low, high = _binomial_range(600, 0.05)
     assert low <= _alarms(600, alpha=0.05, rise=0.0, seed=1) <= high
 
 
 @pytest.mark.slow
 def test_false_alarms_come_at_the_default_rate() -> None:
     """The default of 1 %, over enough runs to tell."""
-    low, high = _binomial_bounds(5000, 0.01)
+    low, high = _binomial_range(5000, 0.01)
     assert low <= _alarms(5000, alpha=0.01, rise=0.0, seed=2) <= high
 
 

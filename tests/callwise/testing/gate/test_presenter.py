@@ -1,4 +1,4 @@
-"""What the gate says: which node, turn, count, and since which knob or prompt."""
+"""Output of the gate: the node, turn and count, and since which knob or prompt."""
 
 import re
 from datetime import date
@@ -173,7 +173,7 @@ SPAN = re.compile(r"`[^`\n]*`")
 
 
 def _assert_is_harmless(text: str) -> None:
-    """Hold that nothing untrusted stands outside of a code span, and that tables keep shape."""
+    """Assert that nothing untrusted is outside of a code span, and that tables keep their form."""
     heads = 0
     for line in text.splitlines():
         assert line.count("`") % 2 == 0, line

@@ -138,7 +138,7 @@ def _turn(turn: int, reply: str) -> TurnLine:
     return TurnLine(conversation_id="one", turn=turn, reply=reply)
 
 
-def test_repeated_looks_are_averaged_and_other_replies_left_alone(tmp_path: Path) -> None:
+def test_repeated_readings_are_averaged_and_other_replies_left_alone(tmp_path: Path) -> None:
     """A reply's scores are its own: another text on the same turn has others, or none."""
     path = tmp_path / "scores.csv"
     looks = [_score(0.2), _score(0.6, repeat=1), _score(1.0, reply="else")]
