@@ -79,8 +79,8 @@ def test_names_and_docstrings_of_tests_have_no_word_of_the_list(path: str) -> No
     assert not problems, "\n".join(problems)
 
 
-@pytest.mark.parametrize("path", _paths(*PRODUCT_FILES))
-def test_the_product_has_no_word_of_the_longer_list(path: str) -> None:
+@pytest.mark.parametrize("path", _paths(*PRODUCT_FILES, "*.md", "docs/*.md"))
+def test_product_and_pages_have_no_word_of_the_longer_list(path: str) -> None:
     """Its words have plain uses as well, which texts elsewhere may need."""
     problems = _problems(path, _lines(path), LIST["more_words"])
     assert not problems, "\n".join(problems)

@@ -119,9 +119,9 @@ class Network:
             if missing:
                 raise ValueError(f"{name!r} waits for {missing[0]!r}, which is not before it")
             seen.add(name)
-        strangers = sorted(set(self.waits) - seen)
-        if strangers:
-            raise ValueError(f"{strangers[0]!r} waits and is no part")
+        unknown = sorted(set(self.waits) - seen)
+        if unknown:
+            raise ValueError(f"{unknown[0]!r} waits and is no part")
 
 
 Step = PlannedCall | InSequence | InParallel | Wave | Network

@@ -5,7 +5,7 @@ every run, and a recording never has its answer. A normaliser replaces such text
 the key of a call is built. What is sent, and what the recording shows, stays as it is.
 
 A recording names its normalisers in its header. Those that Callwise has by name are taken
-from there. A regular expression or a function of a recording is a stranger's: it is never
+from there. A regular expression or a function of a recording is untrusted: it is never
 run, only compared with what the user gives again.
 
 The name of an endpoint is part of a key, and without settings it is its host and port: a

@@ -206,10 +206,10 @@ class RunFolder:
     def _check_manifest(self) -> bool:
         manifest_path = self.path / "manifest.json"
         if not manifest_path.exists():
-            strangers = sorted(item.name for item in self.path.iterdir() if item.name != LOCK)
-            if strangers:
+            others = sorted(item.name for item in self.path.iterdir() if item.name != LOCK)
+            if others:
                 raise ConfigError(
-                    f"{self.path} exists and is not a run (it contains {strangers[0]!r} and no "
+                    f"{self.path} exists and is not a run (it contains {others[0]!r} and no "
                     "manifest.json); choose another folder with --out"
                 )
             self._write_manifest()

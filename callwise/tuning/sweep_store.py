@@ -72,9 +72,9 @@ CREATE TABLE trial (number INTEGER PRIMARY KEY, setting TEXT NOT NULL, told TEXT
 
 def _checked_rows(setting: Setting, result: SettingResult) -> list[TurnRow]:
     """Return a setting's rows by conversation, in order of first appearance, and by turn."""
-    strangers = {row.setting for row in result.rows} - {setting.name}
-    if strangers:
-        raise ValueError(f"got rows of {min(strangers)!r} for the setting {setting.name!r}")
+    others = {row.setting for row in result.rows} - {setting.name}
+    if others:
+        raise ValueError(f"got rows of {min(others)!r} for the setting {setting.name!r}")
     if len({(row.conversation, row.turn) for row in result.rows}) < len(result.rows):
         raise ValueError(f"setting {setting.name!r} has two rows of one turn")
     place: dict[str, int] = {}
@@ -117,10 +117,10 @@ class SweepStore:
     def _opened(self) -> sqlite3.Connection:
         refuse_first_format(self.path)
         if not self._file.exists():
-            strangers = sorted({item.name for item in self.path.iterdir()} - {LOCK, *_PAID_FOR})
-            if strangers:
+            others = sorted({item.name for item in self.path.iterdir()} - {LOCK, *_PAID_FOR})
+            if others:
                 raise ConfigError(
-                    f"{self.path} exists and is not a sweep (it has {strangers[0]!r} and no "
+                    f"{self.path} exists and is not a sweep (it has {others[0]!r} and no "
                     f"{STORE}); choose another folder with --out"
                 )
             os.close(open_private(self._file, os.O_RDWR | os.O_CREAT | os.O_EXCL))

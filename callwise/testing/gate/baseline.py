@@ -376,7 +376,7 @@ def read_document(path: Path) -> dict[str, Any]:
     return document
 
 
-def _refuse_strangers(path: Path) -> None:
+def _refuse_other_files(path: Path) -> None:
     """Refuse to overwrite what is no baseline. A torn or old baseline is still one.
 
     Raises:
@@ -404,7 +404,7 @@ def write_text(path: Path, text: str) -> None:
             written.
         FormatError: when a merge of the file is not finished; with the line.
     """
-    _refuse_strangers(path)
+    _refuse_other_files(path)
     # Its own name, so that two processes that write concurrently do not mix.
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:

@@ -158,7 +158,7 @@ def tradeoff_of(
     """
     by_setting = rows_by_setting(rows)
     chances = chance_on_front or {}
-    _refuse_strangers(by_setting, chances, knee, recommended)
+    _refuse_unknown(by_setting, chances, knee, recommended)
     given = (
         whiskers_of(costs, by_setting, what=f"the {cost}"),
         whiskers_of(quality, by_setting, what="the quality"),
@@ -234,7 +234,7 @@ def tradeoff_of_front(
     return replace(found, left_out=(*found.left_out, *unknown.items()))
 
 
-def _refuse_strangers(
+def _refuse_unknown(
     known: Mapping[str, Any],
     chances: Mapping[str, float],
     knee: str | None,

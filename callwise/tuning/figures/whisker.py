@@ -86,9 +86,9 @@ def whiskers_of(
         ValueError: when one is of an unknown setting, or cannot be drawn.
     """
     given = intervals or {}
-    strangers = [name for name in given if name not in known]
-    if strangers:
-        raise ValueError(f"an interval of {what} is of {strangers[0]!r}, which has no rows")
+    unknown = [name for name in given if name not in known]
+    if unknown:
+        raise ValueError(f"an interval of {what} is of {unknown[0]!r}, which has no rows")
     return {
         name: whisker_of(value)
         for name, value in given.items()
