@@ -15,8 +15,8 @@ from callwise.budget.recorder import Recorder
 from callwise.budget.scope import Scope, ScopeKind
 from callwise.calls import Endpoint, Role
 from callwise.calls.endpoint_settings import OPENAI_KEY_VARIABLE
-from callwise.calls.role_endpoints import EndpointSettings, endpoints_from_settings
 from callwise.calls.errors import ConfigError
+from callwise.calls.role_endpoints import EndpointSettings, endpoints_from_settings
 from callwise.memory import AgentUser, Identity
 from callwise.memory.conversation_memory import ConversationMemory
 from graph.settings import PipelineSettings

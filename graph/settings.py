@@ -19,8 +19,8 @@ from pydantic import (
 from callwise.budget.limits import Limits
 from callwise.calls.call import Call, Purpose, Role
 from callwise.calls.endpoint_settings import checked_extra_body
-from callwise.calls.role_endpoints import EndpointSettings
 from callwise.calls.retry import RetryPolicy
+from callwise.calls.role_endpoints import EndpointSettings
 from callwise.calls.trust import TrustedSettings
 from callwise.knobs.knob_paths import nearest_names
 from lats.search_knobs import SearchKnobs
