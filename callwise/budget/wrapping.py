@@ -47,9 +47,9 @@ def wrap(
     - With a budgeter that has one, that endpoint: `wrap(chat_model, Budgeter.simulated())` sends
       nothing to `chat_model`. So a program can be tried with another model, or none.
 
-    The returned model asks through the budgeter (its `llm`); models of one budgeter share limits.
-    Bind tools and arguments to what is returned, not before. Retries that `chat_model` makes by
-    itself are not counted: construct it with `max_retries=0`.
+    The returned model asks through the budgeter (its `llm`); models of one budgeter share its
+    limits. Bind tools and arguments to what is returned, not before. Retries that `chat_model`
+    makes by itself are not counted: construct it with `max_retries=0`.
 
     Args:
         chat_model: the model that the program uses.

@@ -24,8 +24,8 @@ NOTHING = Piece()
 
 _DATA_LINE = re.compile(rb"^data:(.*)$", re.MULTILINE)
 
-MAX_FRAMES = 3
-"""Most frames of one stream that are tried: a stream with log-probabilities has none."""
+MAX_PATTERNS = 3
+"""Most patterns of one stream that are tried: a stream with log-probabilities has none."""
 
 _TEXT_KEY = b'"content":'
 _PROBE = "probe"
@@ -147,7 +147,7 @@ class _StreamChoice:
         return max(self.tool_calls) + is_new
 
 
-class _Frame(NamedTuple):
+class _EventPattern(NamedTuple):
     """The bytes of an event around its text, and the choice that the text belongs to."""
 
     head: bytes
@@ -165,8 +165,8 @@ class _Frame(NamedTuple):
         return text if isinstance(text, str) else None
 
 
-def _frame_of(data: bytes, event: dict[str, Any]) -> _Frame | None:
-    """Return the frame of an event that brings a text and nothing else; None where there is none.
+def _pattern_of(data: bytes, event: dict[str, Any]) -> _EventPattern | None:
+    """Return the pattern of an event that brings a text and nothing else; None where there is none.
 
     Args:
         data: the event's bytes.
@@ -185,10 +185,10 @@ def _frame_of(data: bytes, event: dict[str, Any]) -> _Frame | None:
     try:
         tail = rest.removeprefix(orjson.dumps(delta["content"]))
         delta["content"] = _PROBE
-        is_frame = orjson.loads(b'%b"%b"%b' % (head, _PROBE.encode(), tail)) == event
+        is_pattern = orjson.loads(b'%b"%b"%b' % (head, _PROBE.encode(), tail)) == event
     except (orjson.JSONDecodeError, orjson.JSONEncodeError):  # half an emoji
         return None
-    return _Frame(head, tail, _index(choice.get("index"))) if is_frame else None
+    return _EventPattern(head, tail, _index(choice.get("index"))) if is_pattern else None
 
 
 class StreamAssembly:
@@ -209,8 +209,8 @@ class StreamAssembly:
         self._choices: dict[int, _StreamChoice] = {}
         self._usage: Mapping[str, Any] | None = None
         self._model = self._fingerprint = ""
-        self._frame: _Frame | None = None
-        self._frames_left = MAX_FRAMES
+        self._pattern: _EventPattern | None = None
+        self._patterns_left = MAX_PATTERNS
 
     @property
     def chunks(self) -> tuple[str, ...]:
@@ -256,7 +256,7 @@ class StreamAssembly:
         Raises:
             ValueError: when it is neither a JSON object nor the end marker.
         """
-        if self._frame is not None and self._add_framed(self._frame, data):
+        if self._pattern is not None and self._add_by_pattern(self._pattern, data):
             return
         if data == DONE:
             self.is_done = True
@@ -278,16 +278,16 @@ class StreamAssembly:
             piece = added.add(choice)
             if index == 0 and piece is not NOTHING and self._on_piece is not None:
                 self._on_piece(piece)
-            if piece.text and self._frames_left:
-                self._frames_left -= 1
-                self._frame = _frame_of(data, event)
+            if piece.text and self._patterns_left:
+                self._patterns_left -= 1
+                self._pattern = _pattern_of(data, event)
 
-    def _add_framed(self, frame: _Frame, data: bytes) -> bool:
-        text = frame.text_of(data)
+    def _add_by_pattern(self, pattern: _EventPattern, data: bytes) -> bool:
+        text = pattern.text_of(data)
         if text is None:
             return False
-        text = self._choices[frame.choice_index].add_text(text)
-        if text and frame.choice_index == 0 and self._on_piece is not None:
+        text = self._choices[pattern.choice_index].add_text(text)
+        if text and pattern.choice_index == 0 and self._on_piece is not None:
             self._on_piece(Piece(text))
         return True
 

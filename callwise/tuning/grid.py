@@ -32,7 +32,7 @@ Validate = Callable[[Setting], object]
 SIGNIFICANT_DIGITS = 4
 """Significant digits of drawn numbers: more would make names unreadable."""
 
-_MAX_DRAWS_A_TRIAL = 20
+_MAX_DRAWS_PER_TRIAL = 20
 _MAX_PROBLEMS_SHOWN = 5
 
 
@@ -109,7 +109,7 @@ def _drawn(spec: SweepSpec, preset: str) -> list[Setting]:
     """Draw distinct settings; fewer than asked for where the space has no more."""
     rng = np.random.default_rng(spec.seed)
     found: dict[object, Setting] = {}
-    for _ in range(spec.trials * _MAX_DRAWS_A_TRIAL):
+    for _ in range(spec.trials * _MAX_DRAWS_PER_TRIAL):
         swept = {knob: _draw(values, rng) for knob, values in spec.space.items()}
         setting = setting_of(spec, preset, swept)
         found.setdefault(setting.identity, setting)

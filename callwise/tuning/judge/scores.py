@@ -137,7 +137,7 @@ class ReadScores:
     """The scores in a file.
 
     Args:
-        scores: sorted, one a key; of two with one key the later.
+        scores: sorted, one per key; of two with one key the later.
     """
 
     scores: tuple[Score, ...]
@@ -172,7 +172,7 @@ def read_scores(path: Path) -> ReadScores:
 
 
 def write_scores(path: Path, scores: Iterable[Score]) -> None:
-    """Write a table: sorted, one row a key. An older one is replaced in one step.
+    """Write a table: sorted, one row per key. An older one is replaced in one step.
 
     Raises:
         ConfigError: when it cannot be written.

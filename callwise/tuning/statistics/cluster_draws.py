@@ -53,9 +53,9 @@ class ConversationSums:
     Args:
         value_sums: (F, C) sums of the figures.
         turn_counts: (F, C) known turns, or (1, C) where all F figures know the same turns.
-        variance_sums: one (F, C) a side, sums of squared spreads. A mean has one side, a
+        variance_sums: one (F, C) per side, sums of squared spreads. A mean has one side, a
             difference two; none where every cell of the panel was measured.
-        spread_sums: one (F, C) a side, sums of spreads.
+        spread_sums: one (F, C) per side, sums of spreads.
         estimated_turns: (F,) known turns with an estimate on either side.
     """
 

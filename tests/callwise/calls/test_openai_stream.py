@@ -53,6 +53,49 @@ def test_chunks_join_to_the_text(words):
         assert reply_of_chat(assembly.body(), latency_seconds=0).text == "".join(words)
 
 
+contents = (
+    st.none() | st.text(max_size=4) | st.sampled_from(["\ud83d", "\ude00", '"content":', "}"])
+)
+deltas = st.fixed_dictionaries(
+    {},
+    optional={
+        "role": st.just("assistant"),
+        "content": contents,
+        "reasoning": st.sampled_from(["", "hm"]),
+        "tool_calls": st.sampled_from([None, [{"index": 0, "function": {"arguments": "1"}}]]),
+    },
+)
+choices = st.fixed_dictionaries(
+    {"index": st.sampled_from([0, 0, 0, 1]), "delta": deltas},
+    optional={
+        "finish_reason": st.sampled_from([None, "stop"]),
+        "logprobs": st.sampled_from([None, {"content": [{"token": "a", "logprob": -1}]}]),
+        "content": contents,
+    },
+)
+stream_events = st.fixed_dictionaries(
+    {"choices": st.lists(choices, min_size=1, max_size=2)},
+    optional={"model": st.sampled_from(["", "m"]), "usage": st.sampled_from([None, {"cost": 1}])},
+)
+
+
+@given(st.lists(stream_events, max_size=3), st.lists(contents, max_size=8), st.booleans())
+def test_events_read_by_pattern_mean_what_they_mean_in_full(events, words, is_spaced):
+    """Events that differ from an earlier one in their text alone are not parsed in full."""
+    alike = [{"choices": [{"index": 0, "delta": {"content": word}}]} for word in words]
+    separators = None if is_spaced else (",", ":")
+    came = [[], []]
+    read = [StreamAssembly(pieces.append) for pieces in came]
+    read[1]._patterns_left = 0
+    for event in [*events, *alike, *events]:
+        data = json.dumps(event, separators=separators).encode()
+        for assembly in read:
+            assembly.add(data)
+    assert came[0] == came[1]
+    assert read[0].body() == read[1].body()
+    assert read[0].chunks == read[1].chunks
+
+
 @pytest.mark.parametrize("ids", [("c1", "c2"), ("", "")])
 def test_tool_calls_without_an_index_are_told_apart(ids):
     """Some servers send each call whole, all of them without an index or with its id alone."""

@@ -36,9 +36,9 @@ class Trap(SimServer):
         """How it is confirmed."""
         return self.origin.removeprefix("http://")
 
-    async def _body_of(self, request: Any, entry: Any) -> Any:
+    async def _body_of(self, request: Any, *rest: Any) -> Any:
         self.heard.append(request.headers.get("authorization", ""))
-        return await super()._body_of(request, entry)
+        return await super()._body_of(request, *rest)
 
 
 @pytest.fixture

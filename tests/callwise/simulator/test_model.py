@@ -178,3 +178,13 @@ def test_messages_of_assistants_are_no_material(ask, english):
     messages = (*call.messages, Message("user", json.dumps(english)), Message("assistant", "{}"))
     body = {"messages": [{"role": m.role, "content": m.content} for m in messages]}
     assert read_material(body).user_text == english["user_text"]
+
+
+def test_a_model_remembers_a_bounded_number_of_texts():
+    """However many replies it reads, judges and answers, it keeps the latest ones only."""
+    model = SimulatedModel(seed=91)
+    for number in range(1100):
+        model.true_quality(f"text {number}")
+        model._judge.bias(f"text {number}", "rubric", "score")
+    assert model._phrases.read.cache_info().currsize == 512
+    assert model._judge.bias.cache_info().currsize == 1024
