@@ -58,7 +58,7 @@ class Collector(Protocol):
         ...
 
     def finish(self) -> Iterator[DetectedRecord]:
-        """Yield the conversations that are complete only when the file has ended."""
+        """Give the conversations that are complete only when the file has ended."""
         ...
 
 

@@ -152,7 +152,7 @@ class _Exchanges:
             self._found.setdefault(name, []).append(found)
 
     def finish(self) -> Iterator[DetectedRecord]:
-        """Yield the conversations, in the order in which they begin."""
+        """Give the conversations, in the order in which they begin."""
         for name, all_found in self._found.items():
             if len(all_found) == 1:
                 yield all_found[0]
@@ -362,7 +362,7 @@ class _TextLists:
         yield self._found(record)
 
     def finish(self) -> Iterator[DetectedRecord]:
-        """Yield what was kept."""
+        """Give what was kept."""
         pairs = self._pairs or []
         if not are_by_speaker([pair.document for pair in pairs]):
             yield from self._flushed()

@@ -112,7 +112,7 @@ class _Days:
         yield from ()
 
     def finish(self) -> Iterator[DetectedRecord]:
-        """Yield a conversation for each user, its turns numbered from 0."""
+        """Give a conversation for each user, its turns numbered from 0."""
         personas = _personas(self._reading.file.path, self._reading.problems)
         for user_id, first in self._firsts.items():
             in_order = sorted(self._turns[user_id].items(), key=lambda item: item[0])

@@ -312,7 +312,7 @@ class _Lines:
         yield from ()
 
     def finish(self) -> Iterator[DetectedRecord]:
-        """Yield the conversations, in the order in which they begin."""
+        """Give the conversations, in the order in which they begin."""
         for conversation_id, messages in self._messages.items():
             branches = [messages]
             try:

@@ -99,7 +99,7 @@ class _Turns:
         yield from ()
 
     def finish(self) -> Iterator[DetectedRecord]:
-        """Yield the conversations, in the order in which they begin."""
+        """Give the conversations, in the order in which they begin."""
         for draft in self._drafts.values():
             yield DetectedRecord(draft.finish(), draft.first)
 
