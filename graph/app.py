@@ -1,4 +1,4 @@
-"""The reply pipeline as an app: `graph.app:app` is what the command line loads.
+"""The reply pipeline as an app; the command line loads it as `graph.app:app`.
 
 Light to import: LangGraph and the clients are loaded when a session opens.
 """

@@ -1,4 +1,4 @@
-"""The classic search: UCT over whole replies, one expansion a rollout, a few judged.
+"""The classic search: UCT over whole replies, one expansion per rollout, a few judged.
 
     plan the root -> judge it -> [ select a leaf -> expand it (-> top up) -> judge the
     best by rule -> back up -> gates ] x rollouts (-> check) -> judge the pick again

@@ -29,7 +29,7 @@ Language = Literal["en", "zh"]
 
 
 class ReplyContext(BaseModel):
-    """The turn, as far as the rules know it."""
+    """The turn, as far as the rules read it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -205,11 +205,11 @@ def dumped(data: Any) -> bytes:
     """Return plain JSON data as bytes in which no text has a mark of a chat template.
 
     Raises:
-        TypeError: when it has something that JSON does not know.
+        TypeError: when it has something that cannot be written as JSON.
     """
     try:
         text = orjson.dumps(data)
-    except TypeError:  # lone surrogates, or what JSON does not know: that raises again
+    except TypeError:  # lone surrogates, or what JSON does not have: that raises again
         text = orjson.dumps(_sendable(data))
     return without_template_marks(text)
 

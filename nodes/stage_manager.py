@@ -17,7 +17,7 @@ One number decides, the bond:
 | terminating | initiating | .20 | | |
 
 The bond must point the same way for `HOLD_TURNS` turns in a row; one fewer in a turn
-whose message sounds like the stage that it points to. At most one step a turn.
+whose message sounds like the stage that it points to. At most one step per turn.
 
 Invariant: every way round the table needs a swing of the bond of at least
 `MIN_SWING`, so noise smaller than that can never bring a stage back.

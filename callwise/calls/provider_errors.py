@@ -254,7 +254,7 @@ def _kind_of(refusal: Refusal) -> type[errors.EndpointError]:
 
 
 def is_nowhere(status: int, words: str) -> bool:
-    """Return whether the path, not the model, is what a server does not know.
+    """Return whether the path, not the model, is what a server does not have.
 
     Args:
         status: HTTP status, or 200 for an error in a body under it.

@@ -1,4 +1,4 @@
-"""File of a cassette: recorded exchanges, one a line, only ever appended to.
+"""File of a cassette: recorded exchanges, one per line, only ever appended to.
 
 The first line has the version of this format and of the calls' keys. Everything after it is
 appended, one exchange a write, at an offset that is known because the writer has locked the

@@ -75,7 +75,7 @@ class _TableText:
 def read_table(
     header: Line, lines: Iterable[Line], path: Path, problems: RecordProblems, limits: ReadLimits
 ) -> Iterator[SourceRecord]:
-    """Read a table with a header as one record a row; empty cells are missing fields."""
+    """Read a table with a header as one record per row; empty cells are missing fields."""
     decode(header.data, path, header.number, header.offset)  # or the error that it is not UTF-8
     delimiter, columns = _cells(header)
     names = [name.lower().replace(" ", "_") for name in columns]

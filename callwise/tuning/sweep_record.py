@@ -1,4 +1,4 @@
-"""A sweep read back from its SQLite file, without holding or changing it."""
+"""A sweep read back from its SQLite file, without locking or changing it."""
 
 import json
 import sqlite3

@@ -136,7 +136,7 @@ CONVERSATION_ID_KEYS = keys(
     "messagetreeid conversationhash conversationuuid conversation convo dialogue ticketid "
     "caseid interactionid roomid callid channelid channel session thread sid"
 )
-"""Fields that tell apart the conversations of a file with one message a line, the most telling
+"""Fields that separate the conversations of a file with one message per line, the most telling
 first; in lower case, without `_`, `-` and blanks."""
 
 TIME_KEYS = keys(
