@@ -14,7 +14,7 @@ __all__ = ["Redactor"]
 
 
 class Redactor:
-    """Takes a given set of secrets out of texts and errors.
+    """Removes a given set of secrets from texts and errors.
 
     Args:
         secrets: values of the keys in use; empty ones are ignored.

@@ -175,7 +175,7 @@ EVERYTHING = Trust(is_everything=True)
 
 
 class TrustedSettings(BaseModel):
-    """Base of settings that name endpoints: they know which of them their user named."""
+    """Base of settings that name endpoints, with a record of those that their user named."""
 
     _trust: Trust = PrivateAttr(default=EVERYTHING)
 

@@ -65,7 +65,7 @@ def plan_rows(
     """Return a plan as rows of text, without colour or markup."""
     scenarios = plan.measured(latency_seconds=latency_seconds, rpm=rpm)
     used = {role for scenario in scenarios for role in scenario.counts.by_role}
-    rate = "no rate limit" if rpm is None else f"{rpm:g} requests per minute"
+    rate = "no rate limit" if rpm is None else f"{rpm:g} requests a minute"
     rows = [
         f"Plan of one turn, preset {plan.preset}: {latency_seconds:g} s a request, {rate}.",
         "Rounds and seconds are to the reply / to the end of the turn. Requests are without",

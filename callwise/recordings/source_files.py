@@ -1,4 +1,4 @@
-"""Conversation files: found, and read as JSON records that know their file and line.
+"""Conversation files: found, and read as JSON records with their file and line.
 
 A table with a header (comma- or tab-separated values) gives one record for each row.
 """

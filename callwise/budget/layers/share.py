@@ -45,7 +45,7 @@ or returns why it cannot."""
 
 
 class SharedWork(Generic[WaiterT, ResultT]):
-    """One piece of work under way, and everyone who waits for it.
+    """One piece of work under way, and all callers that wait for it.
 
     Args:
         payer: who pays at first.
