@@ -87,7 +87,7 @@ def prompt(number: int) -> Call:
 
 
 class InstantClient:
-    """Answers at once and never lets go of the event loop."""
+    """Answers immediately and never releases the event loop."""
 
     is_simulated = False
 

@@ -93,7 +93,7 @@ def observed(samples: np.ndarray, human: np.ndarray) -> dict[str, float]:
 
 
 def bias_of(samples: np.ndarray, human: np.ndarray) -> np.ndarray:
-    """Return what a judge's mean score says beyond the human score, centred [prompt, reply]."""
+    """Return what a judge's mean score adds to the human score, centred [prompt, reply]."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
         mean = within(np.nanmean(samples, axis=2))

@@ -51,7 +51,7 @@ _ANSWER = "Start with the bridge before nine, while it is still empty. " * 10
 
 
 def _asked(number: int) -> tuple[CallKey, Call, CallOrigin]:
-    """Return one call of a run with 16 calls a turn."""
+    """Return one call of a run with 16 calls per turn."""
     turn = number // 16
     call = Call(
         role=Role.MAIN,
@@ -90,7 +90,7 @@ def _write(path: Path, entries: int) -> float:
 
 
 def _resident_bytes() -> int:
-    """Return the memory that this process holds (Linux)."""
+    """Return the memory that this process uses (Linux)."""
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     return pages * 4096
 

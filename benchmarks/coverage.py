@@ -1,6 +1,6 @@
 """Whether 95 % intervals hold the truth in 93 to 97 of 100 sweeps, where the truth is known.
 
-A sweep is covered when the interval holds the mean over all turns that could have been met.
+A sweep is covered when the interval contains the mean over all turns that could have been met.
 Two worlds are harder than what is promised, and are shown without a target: one in which nearly
 all variance lies between conversations and is exponential, one in which settings hardly differ.
 """

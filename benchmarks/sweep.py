@@ -2,7 +2,7 @@
 
 One recording of `balanced` with a search of 11 on the simulated model, then a grid over
 the search's knobs, on all cores, each sweep in a separate process. What is reused and
-what diverges is as it comes: the table says how many turns are exact. The number of
+what diverges is as it comes: the table shows how many turns are exact. The number of
 connections is counted by the interpreter's own audit hook, in a sweep that stays in one
 process.
 

@@ -2,8 +2,8 @@
 
     python benchmarks/tokens.py [--fit] [--tokenizer-json NAME=PATH ...]
 
-Holds the weights of `callwise/budget/token_tables.py` against tiktoken's tables, if
-they are in tiktoken's cache folder (TIKTOKEN_CACHE_DIR), and against any tokenizer
+Compares the weights of `callwise/budget/token_tables.py` with tiktoken's tables, if
+they are in tiktoken's cache folder (TIKTOKEN_CACHE_DIR), and with any tokenizer
 in Hugging Face's JSON format whose path is given (needs `pip install tokenizers`).
 Reads recorded conversations from CALLWISE_DATA, in place. What is absent is left
 out, and said. `--fit` prints weights fitted on every second message; the errors

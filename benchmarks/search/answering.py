@@ -26,7 +26,7 @@ class Recorded:
 
     Args:
         prompt: asked.
-        search: whose tree says which candidate a proposal is about.
+        search: its tree gives the candidate that a proposal is about.
     """
 
     def __init__(self, prompt: PoolPrompt, search: SearchPolicy) -> None:

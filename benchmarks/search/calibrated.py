@@ -1,7 +1,7 @@
 """The simulator compared with a recorded pool: the same judge quality, the same policies.
 
 A pool's judge is measured on the tuning half: how one score correlates with the truth
-within a prompt, how two scores of one candidate correlate, and how often a request says
+within a prompt, how two scores of one candidate correlate, and how often a request gives
 nothing. The simulator is given these three and the number of candidates that the pool
 has, and no refinement gain, since recorded replies have no children. Everything else
 stays as it is: normal qualities, a normal bias and noise, drift, a bias for places.

@@ -73,7 +73,7 @@ def _quality(row: Comparison, wanted: str, p_value: float | None) -> Figure:
 
 
 def rounds_claims() -> list[Figure]:
-    """Return the rounds of `listwise` by cap, as its plan says them: exact, not measured."""
+    """Return the rounds of `listwise` by cap, as its plan gives them: exact, not measured."""
     figures = []
     for cap, refine, wanted in (
         *((cap, True, 2) for cap in (2, 3, 4, 5)),

@@ -72,7 +72,7 @@ class PeerRunner:
     cap: int
 
     def __call__(self, prompt: PoolPrompt, *, seed: int) -> Run:
-        """Return what becomes of it on a fresh prompt, which knows the seed itself."""
+        """Return what becomes of it on a fresh prompt, which has the seed itself."""
         if seed != prompt.seed:
             raise ValueError(f"seed {seed} for a prompt that was shuffled by {prompt.seed}")
         return PEERS[self.policy](prompt, self.cap)

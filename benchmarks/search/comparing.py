@@ -1,6 +1,6 @@
 """From runs to figures: means over prompts, and differences paired with the baseline's.
 
-How intervals are made, and what they allow to be claimed, `intervals` says; here it is
+`intervals` explains how intervals are made, and what they allow to be claimed; here they are
 applied to every policy and cap of a pool.
 """
 

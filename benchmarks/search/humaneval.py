@@ -63,7 +63,7 @@ class HumanEvalPrompt(FlatPrompt):
         self._next_calls: list[int] = order[::-1].tolist()
 
     def judge(self, items: Sequence[Item], rubric: str = OVERALL) -> list[Verdict | None]:
-        """Return what the next recorded call says of each program: tests passed, and which."""
+        """Return what the next recorded call gives for each program: tests passed, and which."""
         self.check_open()
         if rubric != OVERALL:
             raise ValueError(f"no rubric {rubric!r} was recorded; there is: {OVERALL}")

@@ -67,7 +67,7 @@ class Claim:
         is_better: whether the interval excludes 0 from below.
         p_not_worse: one-sided bootstrap p-value of "worse by more than the margin".
         p_better: one-sided bootstrap p-value of "not better".
-        prompts_needed: prompts at which this mean difference, if it holds, would settle "not
+        prompts_needed: prompts at which this mean difference, if it stays, would settle "not
             worse"; None when it lies at or below the margin itself, so that no number would.
     """
 

@@ -101,7 +101,7 @@ def measure(keys: Sequence[str], scale: Scale, say: Say) -> Found:
     Args:
         keys: of recorded pools. Those whose record is absent are named in the result.
         scale: how much is run.
-        say: told what is under way.
+        say: called with what is under way.
 
     Raises:
         ValueError: when there is no such pool.

@@ -1,6 +1,6 @@
 """Processor time of a search per step, compared with treequest's.
 
-A **step** is one action: asked for, and its answer told. treequest's step brings one
+A **step** is one action: asked for, and answered. treequest's step brings one
 node: its one answer is a state and its score. Ours are two kinds of step, one that
 proposes several candidates and one that judges several, so the time per node is given
 as well.
@@ -230,7 +230,7 @@ def measure_overhead(
     Args:
         turns: times that each is grown and timed; the median counts.
         sizes: in nodes.
-        progress: told what is under way.
+        progress: called with what is under way.
     """
     rows: list[StepCost] = []
     for nodes in sizes:

@@ -44,7 +44,7 @@ def _best(items: Sequence[Item], scores: Sequence[float | None]) -> Item | None:
 def plain_best_of_n(prompt: PoolPrompt, cap: int) -> Run:
     """Return the best of N: one candidate a request, one score a request; N is cap / 2.
 
-    Both halves travel at once, so it takes 2 rounds. A cap of 1 pays one candidate.
+    Both halves are sent together, so it takes 2 rounds. A cap of 1 pays one candidate.
     """
     meter = Metered(prompt, cap)
     items: list[Item] = []

@@ -6,7 +6,7 @@ nodes, one after the other. Settings are its defaults; the final pick is its own
 which takes the highest raw score, over answers where some candidates are only steps. A
 score that never came is given as the mean of those that did, since a node needs one.
 Where candidates are steps, an answer that is visited again backs up its own score and
-costs nothing, and a step without a recorded next one is told as a dead end.
+costs nothing, and a step without a recorded next one is reported as a dead end.
 
 What it can raise ends the benchmark: nothing is caught here.
 """
@@ -28,7 +28,7 @@ MAX_FREE_STEPS = 256
 """Visits to finished answers, which cost nothing, after which a search ends."""
 
 DEAD_END = 0.0
-"""Score of a step that nothing follows on, told in the place of a next step's."""
+"""Score of a step that nothing follows on, reported in the place of a next step's."""
 
 REASON_ABSENT = "treequest is not installed; it is in the `bench` extra"
 

@@ -3,11 +3,11 @@
 The protocol, the same for every policy:
 
 * `generate` hands out the next recorded candidates of a seeded shuffle, `judge` the next
-  recorded sample of each candidate. Nothing is drawn twice. A record that has no more says
-  so; it never invents.
+  recorded sample of each candidate. Nothing is drawn twice. A record that has no more
+  reports so; it never invents.
 * All shuffles follow from (prompt, seed) alone. What one policy asks, and in which order,
   changes nothing of what another would be given.
-* Truth is told once, for the final pick, and closes the prompt.
+* Truth is given once, for the final pick, and closes the prompt.
 * Prompts are halved by sorted id: the first half is for tuning, the second for reporting.
 """
 
@@ -43,7 +43,7 @@ OVERALL = "overall"
 
 
 class PoolAbsent(RuntimeError):
-    """The recorded data, or what reads them, are not on this machine; the message says which."""
+    """The recorded data, or what reads them, are not on this machine; the message names them."""
 
 
 class PromptClosed(RuntimeError):
@@ -123,7 +123,7 @@ class PoolPrompt(ABC):
     def expand(self, item: Item, k: int) -> list[Item]:
         """Return what goes on from an item, at most `k`.
 
-        Where nothing says which candidate came of which, these are the next from scratch: no
+        Where it is not recorded which candidate came of which, these are the next from scratch: no
         better for the parent.
         """
         del item
@@ -189,7 +189,7 @@ class Pool(ABC):
         description: one line.
         cost_model: what a request buys, as text.
         prompt_ids: in sorted order.
-        rubrics: that judge passes should take in turn.
+        rubrics: that judge passes should take one after another.
         task_knobs: settings of a search that follow from the task, not from taste.
     """
 

@@ -71,7 +71,7 @@ def run_policy(knobs: SearchKnobs, prompt: PoolPrompt, *, has_rules: bool = Fals
         has_rules: whether the rule score of replies picks and breaks ties, as in the pipeline.
 
     Raises:
-        RuntimeError: when the policy proposes what it was told already.
+        RuntimeError: when the policy proposes what was answered already.
     """
     search = _start(
         knobs.model_copy(update={"seed": prompt.seed}), prompt.user_text if has_rules else None

@@ -35,7 +35,7 @@ class CurvePoint:
         policy: its label.
         cap: requests that it was allowed.
         min_gain: of its knobs; None for the fixed plan.
-        calls: mean requests a prompt.
+        calls: mean requests per prompt.
         quality: mean normalised quality.
     """
 
@@ -55,7 +55,7 @@ class Saving:
         fixed_calls: calls that the fixed plan needs for the same mean quality.
         share: calls saved as a share of those; below 0 where it asks more.
         same_calls: quality less the fixed plan's at the same mean calls, interpolated; on the
-            common scale. Where the fixed plan's curve is flat, this says more than the share.
+            common scale. Where the fixed plan's curve is flat, this shows more than the share.
         beyond: share of the resamples in which the fixed plan reaches the quality at none of
             its caps; its largest cap counts there, so the saving is understated.
     """

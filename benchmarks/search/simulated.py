@@ -9,7 +9,7 @@ The judge is the simulated model's: weights, the bias that a rubric repeats, the
 call, the bias for places, the rounding and the scale are those of
 `callwise/simulator/judge.py`. Left out: missing scores and sub-scores.
 
-All draws of a prompt are made at once, from its place and the seed, so that every policy
+All draws of a prompt are made together, from its place and the seed, so that every policy
 sees the same candidates, and the judge misreads them alike for each.
 """
 

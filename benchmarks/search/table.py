@@ -20,7 +20,7 @@ __all__ = [
 ]
 
 TABLE_CAPS = (3, 6, 11, 16)
-"""Caps that the Markdown shows; the JSON holds all. Of the classic search, 11 only."""
+"""Caps that the Markdown shows; the JSON has all. Of the classic search, 11 only."""
 
 GRID_COLUMNS: tuple[tuple[str, int], ...] = (
     BASELINE,
@@ -65,7 +65,7 @@ def pool_table(comparisons: Sequence[Comparison], caps: Sequence[int] = TABLE_CA
         ValueError: when they are of several pools, or there are none.
     """
     if len({row.pool for row in comparisons}) != 1:
-        raise ValueError("a table holds the comparisons of one pool")
+        raise ValueError("a table has the comparisons of one pool")
     head = ["policy", "cap", "requests", "completions", "items read", "rounds", "true quality"]
     head += ["less classic at 11, paired", "share of gap", "verdict"]
     body = []

@@ -42,7 +42,7 @@ ATTRIBUTES: Mapping[str, str] = {
 
 JudgeName = Literal["engagingness", "rubric", "rotating", "weak"]
 """`engagingness` rates one attribute; `rubric` all four in one pass, the score being their
-mean; `rotating` one of the four in each pass, in turn; `weak` is the recorded column that
+mean; `rotating` one of the four in each pass, by rotation; `weak` is the recorded column that
 agrees least with people on the tuning half."""
 
 _COST = (
@@ -66,7 +66,7 @@ class TopicalPrompt(FlatPrompt):
         user_text: the dialogue's last line.
         columns: judge samples in [0, 1] by column, (replies, samples); NaN where unparsed.
         rubrics: by rubric, the columns that its request reads, by attribute.
-        rotation: rubrics that `overall` takes in turn, each look at a reply the next one.
+        rotation: rubrics that `overall` takes by rotation, each reading of a reply the next one.
     """
 
     def __init__(
