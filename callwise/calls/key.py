@@ -62,10 +62,10 @@ def call_key(call: Call, *, endpoint: str, model: str) -> CallKey:
     ]
     if sampling.top_logprobs is not None:
         document.append(["top_logprobs", sampling.top_logprobs])
-    penalties = ("presence_penalty", "frequency_penalty")
-    document += [
-        [name, value] for name in penalties if (value := getattr(sampling, name)) is not None
-    ]
+    if sampling.presence_penalty is not None:
+        document.append(["presence_penalty", sampling.presence_penalty])
+    if sampling.frequency_penalty is not None:
+        document.append(["frequency_penalty", sampling.frequency_penalty])
     if sampling.extra_body:
         document.append(["extra_body", dict(sampling.extra_body)])
     try:
