@@ -81,7 +81,9 @@ class CriticalPath:
         """Move to `end` where that is further."""
         with _advancing:
             here = self.position
-            if end[0] > here[0] or end[1] > here[1]:
+            if end[0] >= here[0] and end[1] >= here[1]:
+                self.position = end
+            elif end[0] > here[0] or end[1] > here[1]:
                 self.position = here.later(end)
 
     def open_child(self, after: Sequence[str] | None) -> "CriticalPath":

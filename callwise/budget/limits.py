@@ -268,13 +268,15 @@ class Reservation:
         quotas: the quotas that bind it, innermost first; empty without limits.
     """
 
-    __slots__ = ("_lease", "_over", "_quotas", "_shares", "_taken")
+    __slots__ = ("_counts", "_lease", "_over", "_quotas", "_shares", "_taken")
 
     def __init__(self, quotas: Sequence[Quota]) -> None:
         self._quotas = quotas
         self._lease: Lease | None = None
         self._shares: Mapping[Quota, Amounts] = _NO_SHARES
         self._taken = [0, 0, 0, 0]
+        self._counts = [quota._used for quota in quotas]
+        self._counts.append(self._taken)
         self._over = NOTHING
 
     @property
@@ -292,13 +294,14 @@ class Reservation:
         Whether tokens and USD are those of a recorded call matters in `Quota.refusal`.
         """
         calls, requests, tokens, picodollars = asked
+        is_spent = tokens or picodollars
         for quota in self._quotas:
             used, unheld = quota._used, quota._unheld
             if (
                 used[0] + calls > unheld[0]
                 or used[1] + requests > unheld[1]
-                or used[2] + tokens > unheld[2]
-                or used[3] + picodollars > unheld[3]
+                or (is_spent and used[2] + tokens > unheld[2])
+                or (is_spent and used[3] + picodollars > unheld[3])
             ):
                 share = self._shares.get(quota, NOTHING)
                 refusal = quota.refusal(asked, share, is_recorded=is_recorded)
@@ -312,17 +315,13 @@ class Reservation:
     def charge(self, amounts: tuple[int, ...]) -> None:
         """Take amounts whether they fit or not: they are spent already. Negative is given back."""
         calls, requests, tokens, picodollars = amounts
-        for quota in self._quotas:
-            used = quota._used
-            used[0] += calls
-            used[1] += requests
-            used[2] += tokens
-            used[3] += picodollars
-        taken = self._taken
-        taken[0] += calls
-        taken[1] += requests
-        taken[2] += tokens
-        taken[3] += picodollars
+        is_spent = tokens or picodollars
+        for counts in self._counts:
+            counts[0] += calls
+            counts[1] += requests
+            if is_spent:
+                counts[2] += tokens
+                counts[3] += picodollars
 
     def pass_reservation(self, over: Amounts) -> None:
         """Note that of what is taken this much went beyond what had been reserved."""

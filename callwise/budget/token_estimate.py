@@ -15,7 +15,7 @@ downloaded.
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import astuple
-from functools import lru_cache
+from functools import lru_cache, partial
 from operator import mul
 from typing import Any, NamedTuple, Protocol
 
@@ -138,7 +138,7 @@ def _kind_of_byte(byte: int) -> str:
 
 
 _KINDS = "".join(map(_kind_of_byte, range(256))).encode()
-_LOWER = bytes(range(0x61, 0x7B))
+_PLAIN = bytes(range(0x61, 0x7B)) + b" "
 _RUNS = bytes(0x61 if chr(kind) in "aA" else 0x20 for kind in _KINDS)
 """Every letter as `a`, every other byte as a space."""
 
@@ -149,7 +149,7 @@ def count_kinds(text: str) -> tuple[int, ...]:
     runs = data.translate(_RUNS)
     words = runs.count(b" a") + runs.startswith(b"a")
     # Most bytes are lower-case letters and spaces: the others are counted without them.
-    rest = data.translate(_KINDS, _LOWER + b" ")
+    rest = data.translate(_KINDS, _PLAIN)
     count = rest.count
     capitals = count(b"A")
     lower = len(data) - len(rest) - data.count(b" ")
@@ -168,19 +168,32 @@ def count_kinds(text: str) -> tuple[int, ...]:
     return (*ascii_counts, count(b"h"), count(b"w"), count(b"2"), count(b"3"), count(b"4"))
 
 
+MIN_KEPT_CHARS, MAX_KEPT_CHARS = 500, 20_000
+"""Length of the texts that are counted once: shorter ones are counted as fast, and longer ones
+would take too much memory."""
+
 _NOTHING = InputTokens(0)
 _ASCII_KINDS = 7
 """Number of the kinds, from the first, that are of ASCII characters."""
 
 
-def _weighted(text: str, weights: tuple[float, ...]) -> InputTokens:
+def _weighted(weights: tuple[float, ...], text: str) -> InputTokens:
     if not text:
         return _NOTHING
     costs = tuple(map(mul, weights, count_kinds(text)))
-    total = max(1, math.ceil(math.fsum(costs)))
+    total = math.ceil(math.fsum(costs)) or 1
     if text.isascii():
         return InputTokens(total)
     other = min(total, round(math.fsum(costs[_ASCII_KINDS:])))
+    return InputTokens(total - other, other)
+
+
+def _encoded(encoding: Encoding, weighted: Callable[[str], InputTokens], text: str) -> InputTokens:
+    total = len(encoding.encode_ordinary(text))
+    if text.isascii():
+        return InputTokens(total)
+    by_weight = weighted(text)
+    other = round(total * by_weight.other / by_weight.total)
     return InputTokens(total - other, other)
 
 
@@ -197,31 +210,21 @@ class TokenEstimator:
         self, weights: TokenWeights, encoding: Encoding | None = None, *, is_known: bool = True
     ) -> None:
         self.is_known = is_known
-        self._weights = astuple(weights)
         self._encoding = encoding
+        count: Callable[[str], InputTokens] = partial(_weighted, astuple(weights))
+        self._count = count if encoding is None else partial(_encoded, encoding, count)
         self._schema_tokens = lru_cache(maxsize=256)(self._count_schema)
         # Prompts repeat their static parts, call after call.
-        self._remembered = lru_cache(maxsize=256)(self._counted)
+        self._remembered = lru_cache(maxsize=256)(self._count)
 
     @property
     def is_exact(self) -> bool:
         """Whether text is counted by the model's own table."""
         return self._encoding is not None
 
-    def _counted(self, text: str) -> InputTokens:
-        if self._encoding is None:
-            return _weighted(text, self._weights)
-        total = len(self._encoding.encode_ordinary(text))
-        if text.isascii():
-            return InputTokens(total)
-        weighted = _weighted(text, self._weights)
-        other = round(total * weighted.other / weighted.total)
-        return InputTokens(total - other, other)
-
     def _parts(self, text: str) -> InputTokens:
-        if 500 <= len(text) <= 20_000:
-            return self._remembered(text)
-        return self._counted(text)
+        is_kept = MIN_KEPT_CHARS <= len(text) <= MAX_KEPT_CHARS
+        return self._remembered(text) if is_kept else self._count(text)
 
     def tokens(self, text: str) -> int:
         """Return how many tokens a text takes; 0 only for an empty one."""
@@ -260,8 +263,10 @@ class TokenEstimator:
         if fields := call.sampling.extra_body:
             texts += [_json(fields[name]) for name in _COUNTED_FIELDS.intersection(fields)]
         other_tokens = 0
+        count, remembered = self._count, self._remembered
         for text in texts:
-            in_ascii, in_other = self._parts(text)
+            is_kept = MIN_KEPT_CHARS <= len(text) <= MAX_KEPT_CHARS
+            in_ascii, in_other = remembered(text) if is_kept else count(text)
             ascii_tokens += in_ascii
             other_tokens += in_other
         if call.response_model is not None:
@@ -319,6 +324,13 @@ class Estimate(NamedTuple):
         return Amounts(0, 1, self.tokens, self.picodollars)
 
 
+class _CountedModel(NamedTuple):
+    """How the input tokens of one endpoint's model are counted and corrected."""
+
+    input_tokens: Callable[[Call], InputTokens]
+    calibration: Calibration
+
+
 class Estimator:
     """Estimates calls, endpoint by endpoint.
 
@@ -341,7 +353,7 @@ class Estimator:
         self._counters: dict[str, TokenCounter] = {}
         self._margin = margin
         self._default_output_tokens = default_output_tokens
-        self._calibrations: dict[tuple[str, str], Calibration] = {}
+        self._models: dict[tuple[str, str], _CountedModel] = {}
 
     def load(self, model: str) -> TokenCounter:
         """Return the counter for a model. May read token tables from disk, once."""
@@ -352,8 +364,9 @@ class Estimator:
 
     def estimate(self, call: Call, endpoint: Endpoint) -> Estimate:
         """Return what one attempt at a call may use at most."""
-        estimated = self._input_tokens(call, endpoint)
-        input_tokens = self._calibration(endpoint).tokens(estimated, self._margin)
+        count, calibration = self._model(endpoint)
+        estimated = count(call)
+        input_tokens = calibration.tokens(estimated, self._margin)
         sampling = call.sampling
         if call.is_embedding:
             output_tokens = 0
@@ -374,13 +387,12 @@ class Estimator:
             texts += tool_call["function"].values()
         counted = tuple(filter(None, texts)) or (" ",)
         answer = Call(Role.EMBED, Purpose.EMBED, inputs=counted)
-        asked = self._input_tokens(call, endpoint)
-        parts = asked, self._input_tokens(answer, endpoint)
-        calibration = self._calibration(endpoint)
+        count, calibration = self._model(endpoint)
+        parts = count(call), count(answer)
         known = ReportedUsage(parts[0].total, parts[1].total)
         most = [calibration.tokens(part, self._margin) for part in parts]
         usd = endpoint.prices.usd(*most) if endpoint.prices else 0.0
-        return known, Estimate(sum(most), to_picodollars(usd), asked)
+        return known, Estimate(sum(most), to_picodollars(usd), parts[0])
 
     def observe(
         self, call: Call, estimate: Estimate, endpoint: Endpoint, usage: ReportedUsage
@@ -395,21 +407,18 @@ class Estimator:
         for message in call.messages:
             if message.parts:
                 return
-        self._calibration(endpoint).observe(estimate.input_tokens, usage.input_tokens)
+        self._model(endpoint).calibration.observe(estimate.input_tokens, usage.input_tokens)
 
-    def _input_tokens(self, call: Call, endpoint: Endpoint) -> InputTokens:
-        counter = self.load(endpoint.model)
-        call_parts: Callable[[Call], InputTokens] | None = getattr(counter, "call_parts", None)
-        return call_parts(call) if call_parts else InputTokens(counter.call_tokens(call))
-
-    def _calibration(self, endpoint: Endpoint) -> Calibration:
+    def _model(self, endpoint: Endpoint) -> _CountedModel:
         key = (endpoint.name, endpoint.model)
-        calibration = self._calibrations.get(key)
-        if calibration is None:
-            is_known = getattr(self.load(endpoint.model), "is_known", True)
-            if is_known or endpoint.client.is_simulated:
-                calibration = Calibration()
-            else:
-                calibration = Calibration(UNKNOWN_ASCII_FACTOR, UNKNOWN_OTHER_FACTOR)
-            self._calibrations[key] = calibration
-        return calibration
+        model = self._models.get(key)
+        if model is None:
+            counter = self.load(endpoint.model)
+            is_known = getattr(counter, "is_known", True) or endpoint.client.is_simulated
+            factors = () if is_known else (UNKNOWN_ASCII_FACTOR, UNKNOWN_OTHER_FACTOR)
+            count = getattr(counter, "call_parts", None)
+            model = self._models[key] = _CountedModel(
+                count or (lambda call: InputTokens(counter.call_tokens(call))),
+                Calibration(*factors),
+            )
+        return model

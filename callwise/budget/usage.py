@@ -201,11 +201,11 @@ def attempt_usage(
             where nothing arrived.
     """
     work_microseconds = to_microseconds(latency_seconds)
-    if (
-        not requests
-        or isinstance(result, _TURNED_AWAY)
+    is_free = not isinstance(result, Reply) and (
+        isinstance(result, _TURNED_AWAY)
         or (isinstance(result, ContentRefused) and (result.status or 0) >= 400)
-    ):
+    )
+    if is_free or not requests:
         return Usage(1, requests, requests, work_microseconds=work_microseconds)
     if not isinstance(result, Reply):
         tokens, picodollars, _ = estimate()

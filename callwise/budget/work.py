@@ -175,7 +175,7 @@ class Work:
         A blank beginning is kept back: it may be all that comes, and be asked for again. A
         call with a response model gives out nothing, since its answer counts only when it fits.
         """
-        if not any(piece):
+        if not (piece.text or piece.tool_calls or piece.thought):
             return
         self._received.append(piece)
         listener = self.call.listener

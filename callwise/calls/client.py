@@ -55,8 +55,10 @@ class Prices:
 
     def most_usd(self, input_tokens: int, output_tokens: int) -> float:
         """Return the price of one answer at most, whatever is found in a prompt cache."""
-        is_dearer = (self.cached_usd_per_million or 0.0) > self.input_usd_per_million
-        return self.usd(input_tokens, output_tokens, input_tokens if is_dearer else 0)
+        input_price, cached_price = self.input_usd_per_million, self.cached_usd_per_million
+        if cached_price is not None and cached_price > input_price:
+            input_price = cached_price
+        return (input_tokens * input_price + output_tokens * self.output_usd_per_million) / 1e6
 
 
 @runtime_checkable

@@ -9,6 +9,7 @@ answer where `Call.is_shared`.
 """
 
 import hashlib
+from operator import attrgetter
 from typing import Any, NewType
 
 import orjson
@@ -25,13 +26,15 @@ KEY_VERSION = 2
 """Changes when the same call gets another key; recordings name it in their header."""
 
 
+_FIELDS = attrgetter("role", "content", "tool_calls", "tool_call_id", "name", "parts")
+
+
 def _message_identity(message: Message) -> list[Any]:
-    identity: list[Any] = [message.role, message.content]
-    if message.tool_calls or message.tool_call_id or message.name or message.parts:
-        identity += [list(message.tool_calls), message.tool_call_id, message.name]
-    if message.parts:
-        identity.append(list(message.parts))
-    return identity
+    role, content, tool_calls, tool_call_id, name, parts = _FIELDS(message)
+    if not (tool_calls or tool_call_id or name or parts):
+        return [role, content]
+    identity = [role, content, list(tool_calls), tool_call_id, name]
+    return [*identity, list(parts)] if parts else identity
 
 
 def call_key(call: Call, *, endpoint: str, model: str) -> CallKey:
@@ -45,7 +48,7 @@ def call_key(call: Call, *, endpoint: str, model: str) -> CallKey:
         KEY_VERSION,
         endpoint,
         model,
-        [_message_identity(message) for message in call.messages],
+        list(map(_message_identity, call.messages)),
         call.inputs,
         list(call.tools),
         call.tool_choice,
@@ -62,10 +65,10 @@ def call_key(call: Call, *, endpoint: str, model: str) -> CallKey:
     ]
     if sampling.top_logprobs is not None:
         document.append(["top_logprobs", sampling.top_logprobs])
-    penalties = ("presence_penalty", "frequency_penalty")
-    document += [
-        [name, value] for name in penalties if (value := getattr(sampling, name)) is not None
-    ]
+    if sampling.presence_penalty is not None:
+        document.append(["presence_penalty", sampling.presence_penalty])
+    if sampling.frequency_penalty is not None:
+        document.append(["frequency_penalty", sampling.frequency_penalty])
     if sampling.extra_body:
         document.append(["extra_body", dict(sampling.extra_body)])
     try:

@@ -108,9 +108,9 @@ class _StreamChoice:
 
     def add_text(self, text: str) -> str:
         """Append a piece of text, and return it. Half an emoji at its end waits for the rest."""
-        text = self._half + text
-        self._half = text[-1] if "\ud800" <= text[-1:] <= "\udbff" else ""
-        if not text.isascii():
+        if self._half or not text.isascii():
+            text = self._half + text
+            self._half = text[-1] if "\ud800" <= text[-1:] <= "\udbff" else ""
             text = well_formed(text.removesuffix(self._half))
         if text:
             self.texts.append(text)
@@ -153,16 +153,6 @@ class _EventPattern(NamedTuple):
     head: bytes
     tail: bytes
     choice_index: int
-
-    def text_of(self, data: bytes) -> str | None:
-        """Return the text of an event that is like this one but for it; None for another event."""
-        if not (data.startswith(self.head) and data.endswith(self.tail)):
-            return None
-        try:
-            text = orjson.loads(data[len(self.head) : -len(self.tail)])
-        except orjson.JSONDecodeError:
-            return None
-        return text if isinstance(text, str) else None
 
 
 def _pattern_of(data: bytes, event: dict[str, Any]) -> _EventPattern | None:
@@ -256,8 +246,20 @@ class StreamAssembly:
         Raises:
             ValueError: when it is neither a JSON object nor the end marker.
         """
-        if self._pattern is not None and self._add_by_pattern(self._pattern, data):
-            return
+        pattern = self._pattern
+        if pattern is not None and data.startswith(pattern.head) and data.endswith(pattern.tail):
+            try:
+                text = orjson.loads(data[len(pattern.head) : -len(pattern.tail)])
+            except orjson.JSONDecodeError:
+                text = None
+            if isinstance(text, str):
+                text = self._choices[pattern.choice_index].add_text(text)
+                if text and pattern.choice_index == 0 and self._on_piece is not None:
+                    self._on_piece(Piece(text))
+                return
+        self._add_event(data)
+
+    def _add_event(self, data: bytes) -> None:
         if data == DONE:
             self.is_done = True
             return
@@ -281,15 +283,6 @@ class StreamAssembly:
             if piece.text and self._patterns_left:
                 self._patterns_left -= 1
                 self._pattern = _pattern_of(data, event)
-
-    def _add_by_pattern(self, pattern: _EventPattern, data: bytes) -> bool:
-        text = pattern.text_of(data)
-        if text is None:
-            return False
-        text = self._choices[pattern.choice_index].add_text(text)
-        if text and pattern.choice_index == 0 and self._on_piece is not None:
-            self._on_piece(Piece(text))
-        return True
 
     def body(self) -> dict[str, Any]:
         """Return the answer so far in the form of a whole chat completion."""

@@ -71,7 +71,8 @@ def usage_note(call: Call, reply: Reply) -> str:
     usage = reply.usage
     notes = [usage.odd] if usage.odd else []
     input_tokens = usage.input_tokens or 0
-    if input_tokens > SLACK_TOKENS:
+    # Characters first, which are at most as many as bytes, and need no encoding.
+    if input_tokens > SLACK_TOKENS + sum(len(message.content) for message in call.messages):
         size = _prompt_bytes(call)
         if input_tokens > SLACK_TOKENS + size:
             notes.append(f"{input_tokens:,} prompt tokens of a prompt of {size:,} bytes")
