@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 
 from lats.gain import chance_best
-from lats.posterior import belief, means_by
+from lats.posterior import belief, posterior_means
 from lats.result import Confidence
 from lats.search_state import SearchState
 from lats.search_tree import Candidate
@@ -98,28 +98,30 @@ def ranked(
     that was judged average.
     """
     agreed = agreement_scores(nodes) if state.knobs.judging == "agreement" else {}
-    believed = means_by(state.noise)
     champion = state.progress.champion
 
-    def key(node: Candidate) -> tuple[bool, bool, float, float, float, int]:
+    def key(node: Candidate, mean: float) -> tuple[bool, bool, float, float, float, int]:
         judged = is_judged(node)
         return (
             not judged,
             node.node_id != champion,
             -agreed.get(node.node_id, 0.0),
-            -believed(node) if judged else -0.0,
+            -mean if judged else -0.0,
             0.0 if tie_break is None else -tie_break(node.draft.reply),
             node.birth,
         )
 
-    return sorted(nodes, key=key)
+    means = posterior_means(nodes, state.noise)
+    keyed = [(key(node, mean), node) for node, mean in zip(nodes, means, strict=True)]
+    return [node for _, node in sorted(keyed)]
 
 
 def note_front(state: SearchState, changed: list[Candidate]) -> None:
     """Keep the front up to date after candidates' own values changed."""
     front = {node.node_id: node for node in (*state.nodes(state.progress.front), *changed)}
-    best_first = sorted((-(node.own_value or 0.0), node.birth, node) for node in front.values())
-    state.progress.front = [node.node_id for _, _, node in best_first[:FRONT]]
+    values = [(-(node.own_value or 0.0), node.birth, node_id) for node_id, node in front.items()]
+    values.sort()
+    state.progress.front = [node_id for _, _, node_id in values[:FRONT]]
 
 
 def leading(state: SearchState, count: int) -> list[Candidate]:
@@ -129,14 +131,14 @@ def leading(state: SearchState, count: int) -> list[Candidate]:
     a round costs the same however large the tree is.
     """
     if len(state.tree) > RANKED_WHOLE:
-        known = [state.tree.nodes[node_id] for node_id in state.progress.front]
+        judged = state.nodes(state.progress.front)
     else:
-        known = list(state.tree.candidates)
-    judged = [node for node in known if is_judged(node)]
+        judged = [node for node in state.tree.candidates if is_judged(node)]
     if state.knobs.judging == "agreement" or state.progress.champion is not None:
         return ranked(state, judged)[:count]
-    believed = means_by(state.noise)
-    best_first = sorted((-believed(node), node.birth, node) for node in judged)
+    means = posterior_means(judged, state.noise)
+    best_first = [(-mean, node.birth, node) for mean, node in zip(means, judged, strict=True)]
+    best_first.sort()
     return [node for _, _, node in best_first[:count]]
 
 
@@ -149,8 +151,9 @@ def confidence(state: SearchState, best: Candidate) -> Confidence | None:
         share = agreement_scores(rivals)[best.node_id]
         if share > 0:
             return Confidence(share, None, None, best.score_count)
-    believed = means_by(state.noise)
-    shown = sorted(rivals, key=lambda node: -believed(node))[:MAX_RIVALS]
+    means = posterior_means(rivals, state.noise)
+    places = sorted(range(len(rivals)), key=means.__getitem__, reverse=True)[:MAX_RIVALS]
+    shown = [rivals[place] for place in places]
     if best not in shown:
         shown[-1] = best
     beliefs = [belief(node, state.noise) for node in shown]

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from lats.actions import Action, JudgeList
 from lats.answers import NodeId
-from lats.posterior import means_by
+from lats.posterior import posterior_means
 from lats.ranking import is_judged, leading
 from lats.result import StopReason
 from lats.search_state import SearchState
@@ -139,11 +139,12 @@ def reading_order(node_ids: Sequence[NodeId], *, seed: int, pass_index: int) -> 
     before it, for candidates that both read.
     """
     pair_seed = f"{seed}/{pass_index // 2}/"
-
-    def lot(node_id: NodeId) -> bytes:
-        return hashlib.blake2b((pair_seed + node_id).encode(), digest_size=8).digest()
-
-    return tuple(sorted(node_ids, key=lot, reverse=pass_index % 2 == 1))
+    lots = [
+        (hashlib.blake2b((pair_seed + node_id).encode(), digest_size=8).digest(), node_id)
+        for node_id in node_ids
+    ]
+    lots.sort(reverse=pass_index % 2 == 1)
+    return tuple([node_id for _, node_id in lots])
 
 
 def unread(state: SearchState) -> list[Candidate]:
@@ -179,7 +180,7 @@ def passes_allowed(state: SearchState, nodes: Sequence[Candidate]) -> int:
     """Return how often the judge may still read all of these."""
     if state.knobs.judging == "agreement":
         return state.cap
-    return max(state.knobs.max_passes - max((node.judge_passes for node in nodes), default=0), 0)
+    return max(state.knobs.max_passes - max([node.judge_passes for node in nodes], default=0), 0)
 
 
 def _chunks(ordered: Sequence[NodeId], max_items: int) -> list[tuple[NodeId, ...]]:
@@ -203,10 +204,10 @@ def judge_round(
     known go first.
     """
     progress, knobs = state.progress, state.knobs
+    ids = [node.node_id for node in nodes]
     calls: list[Action] = []
     for number in range(progress.passes, progress.passes + passes):
         rubric = knobs.rubrics[number % len(knobs.rubrics)]
-        ids = [node.node_id for node in nodes]
         if knobs.judging == "pointwise":
             lists: list[tuple[NodeId, ...]] = [(node_id,) for node_id in ids]
         else:
@@ -245,18 +246,11 @@ def close_bracket_round(state: SearchState) -> None:
 
 def _winners(state: SearchState) -> list[NodeId]:
     nodes, losers = state.nodes(state.progress.bracket), set(state.progress.losers)
-    believed = means_by(state.noise)
-
-    def worth(node: Candidate) -> tuple[bool, float, int]:
-        return node.node_id not in losers, believed(node), -node.birth
-
-    halves = (len(nodes) + 1) // 2
-    winners = []
-    for place in range(halves):
-        rival = len(nodes) - 1 - place
-        pair = [nodes[place]] if rival <= place else [nodes[place], nodes[rival]]
-        winners.append(max(pair, key=worth).node_id)
-    return winners
+    worth = [
+        (node.node_id not in losers, mean, -node.birth, node.node_id)
+        for node, mean in zip(nodes, posterior_means(nodes, state.noise), strict=True)
+    ]
+    return [max(worth[place], worth[-1 - place])[-1] for place in range((len(nodes) + 1) // 2)]
 
 
 def next_of_bracket(state: SearchState, left: CallsLeft) -> list[Action]:
