@@ -87,7 +87,7 @@ def test_the_drawn_tree_is_the_one_that_these_answers_give():
 
 def test_the_pages_plan_by_cap_is_the_plan():
     """Every row of its table: generations, passes before the first refinement, rounds."""
-    rows = PAGE.read_text(encoding="utf-8").split("## Why this shape")[1].splitlines()
+    rows = PAGE.read_text(encoding="utf-8").split("## Reasons for this design")[1].splitlines()
     for cap in range(1, 11):
         plan = plan_search(SearchKnobs(policy="listwise", max_calls=cap))
         cells = next(
