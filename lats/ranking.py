@@ -10,7 +10,7 @@ itself rather than its root. Without checks it is self-consistency (arXiv 2203.1
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 
 from lats.gain import chance_best
 from lats.posterior import belief, posterior_means
@@ -31,31 +31,26 @@ __all__ = [
 ]
 
 
-def _signature(node: Candidate) -> tuple[str, frozenset[str]]:
-    answer = "" if node.verdict is None else node.verdict.answer
-    return answer, frozenset(name for name, passed in node.checks.items() if passed)
-
-
-def agreement_scores(nodes: Iterable[Candidate]) -> dict[str, float]:
+def agreement_scores(nodes: Sequence[Candidate]) -> dict[str, float]:
     """Return each candidate's share of all clusters' worth, by id, in [0, 1].
 
     Candidates of one cluster share a score. One that no call has read is in no cluster and
     gets 0.
     """
-    every = list(nodes)
-    read = [node for node in every if node.verdict is not None]
-    signatures = {node.node_id: _signature(node) for node in read}
-    sizes = Counter(signatures.values())
-    has_checks = any(node.checks for node in read)
+    scores: dict[str, float] = {node.node_id: 0.0 for node in nodes}
+    signatures = {
+        node.node_id: (node.verdict.answer, frozenset(n for n, ok in node.checks.items() if ok))
+        for node in nodes
+        if node.verdict is not None
+    }
+    has_checks = any(node.checks for node in nodes if node.verdict is not None)
     worth = {
         signature: size * (len(signature[1]) if has_checks else 1)
-        for signature, size in sizes.items()
+        for signature, size in Counter(signatures.values()).items()
     }
-    total = sum(worth.values())
-    scores = {node.node_id: 0.0 for node in every}
-    if total:
+    if total := sum(worth.values()):
         scores.update((each, worth[signature] / total) for each, signature in signatures.items())
-    return {str(node_id): score for node_id, score in scores.items()}
+    return scores
 
 
 TieBreak = Callable[[str], float]
