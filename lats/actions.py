@@ -52,19 +52,14 @@ class Side(StrEnum):
     JUDGE = "judge"
 
 
-_JUDGED = frozenset(
-    {
-        ActionKind.JUDGE,
-        ActionKind.CHECK_ASSISTANT,
-        ActionKind.FINAL_JUDGE,
-        ActionKind.JUDGE_LIST,
-    }
-)
-
-
 def side_of(kind: ActionKind) -> Side:
     """Return which model answers actions of a kind."""
-    return Side.JUDGE if kind in _JUDGED else Side.PROPOSER
+    match kind:
+        case ActionKind.JUDGE | ActionKind.FINAL_JUDGE | ActionKind.JUDGE_LIST:
+            return Side.JUDGE
+        case ActionKind.CHECK_ASSISTANT:
+            return Side.JUDGE
+    return Side.PROPOSER
 
 
 @dataclass(frozen=True, slots=True)

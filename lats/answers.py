@@ -53,7 +53,7 @@ def path_id(parent_id: NodeId | None, reply: str) -> NodeId:
 
 def clean_text(text: str, max_chars: int) -> str:
     """Return a text without unwritable characters and outer space, cut to a length."""
-    if not text or (len(text) <= max_chars and not _UNWRITABLE.search(text)):
+    if len(text) <= max_chars and (text.isprintable() or not _UNWRITABLE.search(text)):
         return text.strip()  # as nearly every text is
     return _UNWRITABLE.sub("", text).strip()[:max_chars].rstrip()
 
@@ -179,7 +179,8 @@ def cleaned_answer(action_id: str, answer: ActionAnswer) -> ActionAnswer:
         TypeError: when a verdict is something else.
     """
     if isinstance(answer, Drafts):
-        return Drafts(tuple(filter(None, map(_clean_draft, answer.drafts))))
+        drafts = [_clean_draft(draft) for draft in answer.drafts]
+        return Drafts(tuple([draft for draft in drafts if draft is not None]))
     if isinstance(answer, NoAnswer):
         return NoAnswer(answer.is_refused, clean_text(answer.detail, MAX_DETAIL_CHARS))
     for node_id, verdict in answer.by_id.items():

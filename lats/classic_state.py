@@ -207,9 +207,11 @@ def select_leaf(tree: SearchTree, *, exploration: float, seed: int, step: int) -
         for child in tree.children(node):
             if child.is_closed:
                 continue
-            deserved = uct_score(
-                child.mean_value, child.visits, node.visits, exploration=exploration
-            )
+            deserved = math.inf
+            if child.visits:  # as few have
+                deserved = uct_score(
+                    child.mean_value, child.visits, node.visits, exploration=exploration
+                )
             own = (deserved, child.rule_score or 0.0)
             if own > most:
                 best, most = [child], own
@@ -302,11 +304,12 @@ def _picked(state: ClassicState, nodes: list[Candidate]) -> list[Candidate]:
     if not n_picks:
         return []
     replies = [node.draft.reply for node in nodes]
-    scores = {
-        node.node_id: state.scorer(reply, replies[:place] + replies[place + 1 :])
-        for place, (node, reply) in enumerate(zip(nodes, replies, strict=True))
-    }
-    return sorted(nodes, key=lambda node: -scores[node.node_id])[:n_picks]
+    scores = [
+        state.scorer(reply, replies[:place] + replies[place + 1 :])
+        for place, reply in enumerate(replies)
+    ]
+    best_first = sorted(range(len(nodes)), key=scores.__getitem__, reverse=True)
+    return [nodes[place] for place in best_first[:n_picks]]
 
 
 def plant(state: ClassicState) -> None:

@@ -25,8 +25,7 @@ __all__ = [
     "best_next_call",
     "chance_best",
     "expected_max",
-    "gain_of_candidates",
-    "gain_of_pass",
+    "gain_of_call",
 ]
 
 _MIN_POINTS, _MAX_POINTS = 201, 20_001
@@ -109,29 +108,20 @@ def chance_best(beliefs: Sequence[Belief], place: int) -> float:
     return min(max(grid.integral(density * others), 0.0), 1.0)
 
 
-def _movement(variance: float, noise: NoiseModel) -> float:
-    """Return by how much one more score would change a belief's mean, as an SD."""
-    own_noise = (1 - noise.reliability) * noise.spread
-    return variance / math.sqrt(variance + own_noise)
-
-
-def gain_of_pass(beliefs: Sequence[Belief], noise: NoiseModel) -> float:
-    """Return the expected gain of one judge call over these candidates, in score, at least 0."""
-    return gain_of_candidates(beliefs, noise, k=0, prior_mean=0.0)
-
-
-def gain_of_candidates(
-    beliefs: Sequence[Belief], noise: NoiseModel, *, k: int, prior_mean: float
+def gain_of_call(
+    beliefs: Sequence[Belief], noise: NoiseModel, *, k: int = 0, prior_mean: float = 0.0
 ) -> float:
-    """Return the expected gain of `k` new candidates that are judged once together with these.
+    """Return the expected gain of a judge call over these and `k` new candidates.
 
-    `prior_mean` is the score expected of each new one. The gain is in score, at least 0, and
-    takes two calls: one to propose and one to judge.
+    `prior_mean` is the score expected of each new one. The gain is in score, at least 0. New
+    candidates take a second call, to propose them.
     """
     new = Belief(prior_mean, noise.reliability * noise.spread)
     best = max(each.mean for each in beliefs)
     both = [*beliefs, *[new] * k]
-    moved = [_movement(each.variance, noise) for each in both]
+    own_noise = (1 - noise.reliability) * noise.spread
+    # By how much one more score would change each belief's mean, as an SD.
+    moved = [each.variance / math.sqrt(each.variance + own_noise) for each in both]
     return max(expected_max([each.mean for each in both], moved) - best, 0.0)
 
 
@@ -163,14 +153,14 @@ def best_next_call(
     beliefs = [belief(node, noise) for node in readers]
     gains: dict[BestNextCall, float] = {}
     if BestNextCall.READ in possible:
-        gains[BestNextCall.READ] = gain_of_pass(beliefs, noise)
+        gains[BestNextCall.READ] = gain_of_call(beliefs, noise)
     if BestNextCall.GENERATE in possible:
-        gain = gain_of_candidates(beliefs, noise, k=knobs.generate_k, prior_mean=noise.grand_mean)
+        gain = gain_of_call(beliefs, noise, k=knobs.generate_k, prior_mean=noise.grand_mean)
         gains[BestNextCall.GENERATE] = gain / 2
     if BestNextCall.REFINE in possible:
         # A leader's children are taken to be worth as much, until there are some.
         expected = beliefs[0].mean + noise.refine_shift
-        gain = gain_of_candidates(beliefs, noise, k=knobs.refine_k, prior_mean=expected)
+        gain = gain_of_call(beliefs, noise, k=knobs.refine_k, prior_mean=expected)
         gains[BestNextCall.REFINE] = gain / 2
     best = max(gains, key=lambda call: gains[call])
     return best if gains[best] >= state.min_gain else StopReason.MIN_GAIN

@@ -123,7 +123,8 @@ class PolicyState:
 
     def nodes(self, ids: Iterable[NodeId]) -> list[Candidate]:
         """Return candidates by id."""
-        return [self.tree.nodes[node_id] for node_id in ids]
+        nodes = self.tree.nodes
+        return [nodes[node_id] for node_id in ids]
 
 
 class SearchPolicy(ABC):
@@ -207,7 +208,7 @@ def _check_answer(open_round: Sequence[Action], action_id: ActionId, answer: Any
     else:
         raise ValueError(f"nothing was asked with the id {action_id!r}")
     wanted: type = Verdicts if isinstance(action, JudgeList) else Drafts
-    if not isinstance(answer, wanted | NoAnswer):
+    if not isinstance(answer, (wanted, NoAnswer)):
         raise TypeError(
             f"{action_id} is answered by {wanted.__name__} or NoAnswer, got {type(answer).__name__}"
         )

@@ -25,7 +25,7 @@ intraclass correlation is Shrout and Fleiss (1979).
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -33,7 +33,7 @@ from pydantic import Field
 
 from lats.search_tree import Candidate, Count
 
-__all__ = ["Belief", "NoiseModel", "belief", "drift_of", "means_by"]
+__all__ = ["Belief", "NoiseModel", "belief", "drift_of", "posterior_means"]
 
 PRIOR_SPREAD = 0.15**2
 """Assumed variance of scores within a call, in score squared."""
@@ -105,7 +105,7 @@ class NoiseModel:
         """Add the scores of one call, as they came."""
         if len(scores) > 1:
             mean = math.fsum(scores) / len(scores)
-            self.spread_sum += math.fsum((score - mean) ** 2 for score in scores)
+            self.spread_sum += math.fsum([(score - mean) ** 2 for score in scores])
             self.spread_weight += len(scores) - 1
 
     def note_repeat(self, score: float, *, mean_before: float, count_before: int) -> None:
@@ -141,25 +141,20 @@ def belief(node: Candidate, noise: NoiseModel) -> Belief:
     """Return the posterior of a candidate's quality."""
     reliability = noise.reliability
     weight = 1 - reliability + reliability * node.score_count
-    return Belief(
-        means_by(noise, reliability)(node), noise.spread * reliability * (1 - reliability) / weight
-    )
+    variance = noise.spread * reliability * (1 - reliability) / weight
+    return Belief(posterior_means((node,), noise)[0], variance)
 
 
-def means_by(noise: NoiseModel, reliability: float | None = None) -> Callable[[Candidate], float]:
-    """Return a function from a candidate to `belief(...).mean`; it reads the noise once.
-
-    `reliability` is the noise's, where it is computed already.
-    """
-    reliability = noise.reliability if reliability is None else reliability
-    grand_mean, shift, doubt = noise.grand_mean, noise.refine_shift, 1 - reliability
-
-    def mean(node: Candidate) -> float:
+def posterior_means(nodes: Iterable[Candidate], noise: NoiseModel) -> list[float]:
+    """Return `belief(...).mean` of each candidate."""
+    reliability, shift, grand_mean = noise.reliability, noise.refine_shift, noise.grand_mean
+    doubt = 1 - reliability
+    means = []
+    for node in nodes:
         prior = grand_mean if node.prior_mean is None else node.prior_mean + shift
         weight = doubt + reliability * node.score_count
-        return (prior * doubt + reliability * node.score_sum) / weight
-
-    return mean
+        means.append((prior * doubt + reliability * node.score_sum) / weight)
+    return means
 
 
 def drift_of(scored: list[tuple[Candidate, float]], noise: NoiseModel) -> float:
@@ -175,13 +170,14 @@ def drift_of(scored: list[tuple[Candidate, float]], noise: NoiseModel) -> float:
     if len(scored) < 2 or not noise.mean_count:
         return 0.0
     reliability, spread = noise.reliability, noise.spread
-    believed, doubt = means_by(noise, reliability), 1 - reliability
+    doubt = 1 - reliability
+    means = posterior_means([node for node, _ in scored], noise)
     weighted = total = 0.0
-    for node, score in scored:
+    for (node, score), mean in zip(scored, means, strict=True):
         # One over what a score varies by: the belief's variance and the judge's noise.
         known = doubt + reliability * node.score_count
         weight = known / (spread * doubt * (reliability + known))
-        weighted += weight * (score - believed(node))
+        weighted += weight * (score - mean)
         total += weight
     seen, uncertainty = weighted / total, 1 / total
     varies = max(DRIFT_SHARE * spread, seen * seen - uncertainty)

@@ -10,10 +10,10 @@ itself rather than its root. Without checks it is self-consistency (arXiv 2203.1
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 
 from lats.gain import chance_best
-from lats.posterior import belief, means_by
+from lats.posterior import belief, posterior_means
 from lats.result import Confidence
 from lats.search_state import SearchState
 from lats.search_tree import Candidate
@@ -31,31 +31,26 @@ __all__ = [
 ]
 
 
-def _signature(node: Candidate) -> tuple[str, frozenset[str]]:
-    answer = "" if node.verdict is None else node.verdict.answer
-    return answer, frozenset(name for name, passed in node.checks.items() if passed)
-
-
-def agreement_scores(nodes: Iterable[Candidate]) -> dict[str, float]:
+def agreement_scores(nodes: Sequence[Candidate]) -> dict[str, float]:
     """Return each candidate's share of all clusters' worth, by id, in [0, 1].
 
     Candidates of one cluster share a score. One that no call has read is in no cluster and
     gets 0.
     """
-    every = list(nodes)
-    read = [node for node in every if node.verdict is not None]
-    signatures = {node.node_id: _signature(node) for node in read}
-    sizes = Counter(signatures.values())
-    has_checks = any(node.checks for node in read)
+    scores: dict[str, float] = {node.node_id: 0.0 for node in nodes}
+    signatures = {
+        node.node_id: (node.verdict.answer, frozenset(n for n, ok in node.checks.items() if ok))
+        for node in nodes
+        if node.verdict is not None
+    }
+    has_checks = any(node.checks for node in nodes if node.verdict is not None)
     worth = {
         signature: size * (len(signature[1]) if has_checks else 1)
-        for signature, size in sizes.items()
+        for signature, size in Counter(signatures.values()).items()
     }
-    total = sum(worth.values())
-    scores = {node.node_id: 0.0 for node in every}
-    if total:
+    if total := sum(worth.values()):
         scores.update((each, worth[signature] / total) for each, signature in signatures.items())
-    return {str(node_id): score for node_id, score in scores.items()}
+    return scores
 
 
 TieBreak = Callable[[str], float]
@@ -98,28 +93,30 @@ def ranked(
     that was judged average.
     """
     agreed = agreement_scores(nodes) if state.knobs.judging == "agreement" else {}
-    believed = means_by(state.noise)
     champion = state.progress.champion
 
-    def key(node: Candidate) -> tuple[bool, bool, float, float, float, int]:
+    def key(node: Candidate, mean: float) -> tuple[bool, bool, float, float, float, int]:
         judged = is_judged(node)
         return (
             not judged,
             node.node_id != champion,
             -agreed.get(node.node_id, 0.0),
-            -believed(node) if judged else -0.0,
+            -mean if judged else -0.0,
             0.0 if tie_break is None else -tie_break(node.draft.reply),
             node.birth,
         )
 
-    return sorted(nodes, key=key)
+    means = posterior_means(nodes, state.noise)
+    keyed = [(key(node, mean), node) for node, mean in zip(nodes, means, strict=True)]
+    return [node for _, node in sorted(keyed)]
 
 
 def note_front(state: SearchState, changed: list[Candidate]) -> None:
     """Keep the front up to date after candidates' own values changed."""
     front = {node.node_id: node for node in (*state.nodes(state.progress.front), *changed)}
-    best_first = sorted((-(node.own_value or 0.0), node.birth, node) for node in front.values())
-    state.progress.front = [node.node_id for _, _, node in best_first[:FRONT]]
+    values = [(-(node.own_value or 0.0), node.birth, node_id) for node_id, node in front.items()]
+    values.sort()
+    state.progress.front = [node_id for _, _, node_id in values[:FRONT]]
 
 
 def leading(state: SearchState, count: int) -> list[Candidate]:
@@ -129,14 +126,14 @@ def leading(state: SearchState, count: int) -> list[Candidate]:
     a round costs the same however large the tree is.
     """
     if len(state.tree) > RANKED_WHOLE:
-        known = [state.tree.nodes[node_id] for node_id in state.progress.front]
+        judged = state.nodes(state.progress.front)
     else:
-        known = list(state.tree.candidates)
-    judged = [node for node in known if is_judged(node)]
+        judged = [node for node in state.tree.candidates if is_judged(node)]
     if state.knobs.judging == "agreement" or state.progress.champion is not None:
         return ranked(state, judged)[:count]
-    believed = means_by(state.noise)
-    best_first = sorted((-believed(node), node.birth, node) for node in judged)
+    means = posterior_means(judged, state.noise)
+    best_first = [(-mean, node.birth, node) for mean, node in zip(means, judged, strict=True)]
+    best_first.sort()
     return [node for _, _, node in best_first[:count]]
 
 
@@ -149,8 +146,9 @@ def confidence(state: SearchState, best: Candidate) -> Confidence | None:
         share = agreement_scores(rivals)[best.node_id]
         if share > 0:
             return Confidence(share, None, None, best.score_count)
-    believed = means_by(state.noise)
-    shown = sorted(rivals, key=lambda node: -believed(node))[:MAX_RIVALS]
+    means = posterior_means(rivals, state.noise)
+    places = sorted(range(len(rivals)), key=means.__getitem__, reverse=True)[:MAX_RIVALS]
+    shown = [rivals[place] for place in places]
     if best not in shown:
         shown[-1] = best
     beliefs = [belief(node, state.noise) for node in shown]

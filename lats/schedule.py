@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from lats.actions import Action, JudgeList
 from lats.answers import NodeId
-from lats.posterior import means_by
+from lats.posterior import posterior_means
 from lats.ranking import is_judged, leading
 from lats.result import StopReason
 from lats.search_state import SearchState
@@ -29,14 +29,11 @@ __all__ = [
     "REFINE_CALLS",
     "CallsLeft",
     "Strategy",
-    "agreement_generations",
     "close_bracket_round",
     "first_generations",
     "first_passes",
     "judge_round",
-    "later_passes",
     "next_of_bracket",
-    "open_bracket",
     "passes_allowed",
     "reading_order",
     "root_generations",
@@ -96,28 +93,11 @@ def first_generations(cap: int, *, can_refine: bool) -> int:
     return 2 + cap % 2
 
 
-def agreement_generations(cap: int) -> int:
-    """Return how many calls from scratch a search by agreement begins with.
-
-    Half of all: a cluster shows among many candidates, and among many checks.
-    """
-    return max(cap // 2, 1)
-
-
 def first_passes(calls: int, *, can_refine: bool) -> int:
     """Return the passes over candidates from scratch, of the calls left, at least 1."""
     if can_refine and calls >= 2 + REFINE_CALLS:
         return 2 + calls % REFINE_CALLS
     return calls
-
-
-def later_passes(calls: int) -> int:
-    """Return the passes over refined candidates, of the calls left, at least 1.
-
-    One pass each, so that more can be refined; the call that no refinement fits into any
-    more becomes a second pass.
-    """
-    return 2 if calls == 2 else 1
 
 
 def root_generations(cap: int) -> int:
@@ -139,11 +119,12 @@ def reading_order(node_ids: Sequence[NodeId], *, seed: int, pass_index: int) -> 
     before it, for candidates that both read.
     """
     pair_seed = f"{seed}/{pass_index // 2}/"
-
-    def lot(node_id: NodeId) -> bytes:
-        return hashlib.blake2b((pair_seed + node_id).encode(), digest_size=8).digest()
-
-    return tuple(sorted(node_ids, key=lot, reverse=pass_index % 2 == 1))
+    lots = [
+        (hashlib.blake2b((pair_seed + node_id).encode(), digest_size=8).digest(), node_id)
+        for node_id in node_ids
+    ]
+    lots.sort(reverse=pass_index % 2 == 1)
+    return tuple([node_id for _, node_id in lots])
 
 
 def unread(state: SearchState) -> list[Candidate]:
@@ -179,7 +160,7 @@ def passes_allowed(state: SearchState, nodes: Sequence[Candidate]) -> int:
     """Return how often the judge may still read all of these."""
     if state.knobs.judging == "agreement":
         return state.cap
-    return max(state.knobs.max_passes - max((node.judge_passes for node in nodes), default=0), 0)
+    return max(state.knobs.max_passes - max([node.judge_passes for node in nodes], default=0), 0)
 
 
 def _chunks(ordered: Sequence[NodeId], max_items: int) -> list[tuple[NodeId, ...]]:
@@ -203,27 +184,22 @@ def judge_round(
     known go first.
     """
     progress, knobs = state.progress, state.knobs
+    ids = [node.node_id for node in nodes]
     calls: list[Action] = []
     for number in range(progress.passes, progress.passes + passes):
         rubric = knobs.rubrics[number % len(knobs.rubrics)]
-        ids = [node.node_id for node in nodes]
         if knobs.judging == "pointwise":
             lists: list[tuple[NodeId, ...]] = [(node_id,) for node_id in ids]
         else:
             ordered = reading_order(ids, seed=knobs.seed, pass_index=number)
             # Checks are for all, so agreement has no use for calls that read a part.
-            is_whole = knobs.judging == "agreement"
-            lists = [ordered] if is_whole else _chunks(ordered, knobs.max_items)
+            max_items = len(ids) if knobs.judging == "agreement" else knobs.max_items
+            lists = _chunks(ordered, max_items)
         for node_ids in lists:
             if len(calls) == left.judge_calls:
                 return calls
             calls.append(JudgeList(node_ids, progress.judge_calls + len(calls), rubric))
     return calls
-
-
-def open_bracket(state: SearchState, nodes: Sequence[Candidate]) -> None:
-    """Begin a knock-out among candidates, seeded by their order."""
-    state.progress.bracket = [node.node_id for node in nodes]
 
 
 def close_bracket_round(state: SearchState) -> None:
@@ -235,28 +211,18 @@ def close_bracket_round(state: SearchState) -> None:
     progress = state.progress
     if not progress.bracket:
         return
-    progress.bracket = _winners(state)
+    nodes, losers = state.nodes(progress.bracket), set(progress.losers)
+    worth = [
+        (node.node_id not in losers, mean, -node.birth, node.node_id)
+        for node, mean in zip(nodes, posterior_means(nodes, state.noise), strict=True)
+    ]
+    pairs = range((len(nodes) + 1) // 2)
+    progress.bracket = [max(worth[place], worth[-1 - place])[-1] for place in pairs]
     if progress.champion in progress.losers:
         progress.champion = None
     if len(progress.bracket) == 1:
         progress.champion = progress.bracket[0]
     progress.losers = []
-
-
-def _winners(state: SearchState) -> list[NodeId]:
-    nodes, losers = state.nodes(state.progress.bracket), set(state.progress.losers)
-    believed = means_by(state.noise)
-
-    def worth(node: Candidate) -> tuple[bool, float, int]:
-        return node.node_id not in losers, believed(node), -node.birth
-
-    halves = (len(nodes) + 1) // 2
-    winners = []
-    for place in range(halves):
-        rival = len(nodes) - 1 - place
-        pair = [nodes[place]] if rival <= place else [nodes[place], nodes[rival]]
-        winners.append(max(pair, key=worth).node_id)
-    return winners
 
 
 def next_of_bracket(state: SearchState, left: CallsLeft) -> list[Action]:

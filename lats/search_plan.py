@@ -116,7 +116,7 @@ def plan_search(knobs: SearchKnobs, scenario: Scenario = Scenario.DEFAULT) -> Se
         free = knobs.model_copy(update={"min_gain": NEVER}) if knobs.min_gain else knobs
         return SearchPlan(_rounds(PosteriorSearch(free), scenario))
     # Every pair of strategies is alike in the worst case, none in the others.
-    alike = {"max_calls": None, "top_up_similarity": 0.0} if is_worst else {"max_top_ups": 0}
+    alike = {"max_calls": None} if is_worst else {"max_top_ups": 0}
     context = ReplyContext(user_text="")
     search = ClassicUct(knobs.model_copy(update=alike), context, scorer=lambda *_: 0.0)
     rounds = _rounds(search, scenario)

@@ -194,8 +194,11 @@ class SearchTree:
         *,
         prior_mean: float | None = None,
         rule_score: float | None = None,
+        key: str | None = None,
     ) -> Candidate | None:
         """Return a new child of a node, or the top; None where the parent has this very child.
+
+        `key` is that of the reply, where it is computed already.
 
         Raises:
             ValueError: when there is a top already.
@@ -209,7 +212,7 @@ class SearchTree:
         depth = 0 if parent is None else parent.depth + 1
         node = Candidate(node_id, parent_id, depth, draft, len(self.nodes), prior_mean, rule_score)
         self.nodes[node_id] = node
-        self._keys.add(self.key_of(draft.reply))
+        self._keys.add(self.key_of(draft.reply) if key is None else key)
         if parent is not None:
             parent.children_ids.append(node_id)
         return node

@@ -1,14 +1,13 @@
 """Update of a posterior search by the answers of a round."""
 
 import math
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from statistics import NormalDist
 
 from lats.actions import Action, Generate, JudgeList, Refine
 from lats.answers import ActionAnswer, Draft, Drafts, NoAnswer, NodeId, Verdict, Verdicts
-from lats.posterior import belief, drift_of, means_by
+from lats.posterior import drift_of, posterior_means
 from lats.ranking import note_front
 from lats.reflection import reflect
 from lats.result import StopReason
@@ -105,7 +104,7 @@ def _take_drafts(state: SearchState, action: Generate | Refine, answer: Drafts |
 def _add_children(state: SearchState, parent: Candidate, drafts: tuple[Draft, ...], k: int) -> int:
     """Return how many new children drafts make of a node, at most `k`."""
     tree, progress = state.tree, state.progress
-    prior = None if parent.parent_id is None else belief(parent, state.noise).mean
+    prior = None if parent.parent_id is None else posterior_means((parent,), state.noise)[0]
     # Two ways may lead to the same step, so steps are compared with their siblings only.
     has_steps = any(draft.is_step for draft in drafts)
     born: list[Candidate] = []
@@ -115,7 +114,7 @@ def _add_children(state: SearchState, parent: Candidate, drafts: tuple[Draft, ..
         if len(born) == k or key in seen or (not has_steps and tree.has_key(key)):
             continue
         seen.add(key)
-        node = tree.add(parent, draft, prior_mean=prior)
+        node = tree.add(parent, draft, prior_mean=prior, key=key)
         if node is not None:
             born.append(node)
             progress.has_steps |= draft.is_step
@@ -128,18 +127,20 @@ def _add_children(state: SearchState, parent: Candidate, drafts: tuple[Draft, ..
 
 def _take_verdicts(state: SearchState, action: JudgeList, answer: Verdicts) -> int:
     """Return how many candidates have anything usable in an answer."""
+    nodes = state.tree.nodes
     usable: list[tuple[Candidate, Verdict]] = []
     scored: list[tuple[Candidate, float]] = []
     for node_id in action.node_ids:
         verdict = answer.by_id.get(node_id)
         if verdict is None:
             continue
-        node = state.tree.nodes[node_id]
+        node = nodes[node_id]
         score = composite_score(verdict, state.weights)
         if score is not None:
             scored.append((node, score))
-        if score is not None or verdict.checks or verdict.answer:
-            usable.append((node, verdict))
+        elif not (verdict.checks or verdict.answer):
+            continue
+        usable.append((node, verdict))
     if len(scored) < min(2, len(action.node_ids)) and len(answer.ranking) > 1:
         scored = _scores_by_rank(state, action.node_ids, answer.ranking)
         usable = usable or [(node, Verdict()) for node, _ in scored]
@@ -200,25 +201,28 @@ def _note_scores(state: SearchState, scored: list[tuple[Candidate, float]]) -> N
             noise.shift_count += 1
         node.score_sum += score
         node.score_count += 1
-    _count_visits(state, [node for node, _ in scored if node.own_value is None])
-    believed, changed = means_by(noise), [node for node, _ in scored]
-    for node in changed:
-        node.own_value = believed(node)
-    _back_up(state.tree.nodes, changed)
+    changed = [node for node, _ in scored]
+    _count_visits(state.tree.nodes, changed)
+    for node, mean in zip(changed, posterior_means(changed, noise), strict=True):
+        node.own_value = mean
+    # The highest first: then most paths to the top are walked once.
+    _back_up(state.tree.nodes, sorted(changed, key=lambda node: -(node.own_value or 0.0)))
     note_front(state, changed)
 
 
-def _count_visits(state: SearchState, fresh: list[Candidate]) -> None:
+def _count_visits(nodes: Mapping[NodeId, Candidate], scored: list[Candidate]) -> None:
     """Count candidates that have their first score as visits of themselves and all above."""
-    by_parent = Counter(node.parent_id for node in fresh)
-    for node in fresh:
-        node.visits += 1
-    nodes = state.tree.nodes
-    for parent_id, count in by_parent.items():
+    fresh_by_parent: dict[NodeId | None, int] = {}
+    for node in scored:
+        if node.own_value is None:
+            node.visits += 1
+            fresh_by_parent[node.parent_id] = fresh_by_parent.get(node.parent_id, 0) + 1
+    for parent_id, count in fresh_by_parent.items():
         step = parent_id
         while step is not None:
-            nodes[step].visits += count
-            step = nodes[step].parent_id
+            node = nodes[step]
+            node.visits += count
+            step = node.parent_id
 
 
 def _back_up(nodes: Mapping[NodeId, Candidate], changed: list[Candidate]) -> None:

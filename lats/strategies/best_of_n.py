@@ -2,7 +2,7 @@
 
 from lats.actions import Action
 from lats.result import StopReason
-from lats.schedule import CallsLeft, judge_round, next_of_bracket, open_bracket, unread
+from lats.schedule import CallsLeft, judge_round, next_of_bracket, unread
 from lats.search_knobs import SearchKnobs
 from lats.search_state import SearchState
 
@@ -54,6 +54,6 @@ def next_round(state: SearchState, left: CallsLeft) -> list[Action] | StopReason
     if not left.judge_calls:
         return StopReason.CAP
     if state.knobs.judging == "pairwise":
-        open_bracket(state, fresh)
+        state.progress.bracket = [node.node_id for node in fresh]
         return next_of_bracket(state, left) or StopReason.CAP
     return judge_round(state, fresh, left, passes=1)

@@ -15,13 +15,10 @@ from lats.result import StopReason
 from lats.schedule import (
     REFINE_CALLS,
     CallsLeft,
-    agreement_generations,
     first_generations,
     first_passes,
     judge_round,
-    later_passes,
     next_of_bracket,
-    open_bracket,
     passes_allowed,
     split,
     unread,
@@ -75,7 +72,8 @@ def next_round(state: SearchState, left: CallsLeft) -> list[Action] | StopReason
     if not len(state.tree):
         # After failures only as much is asked again as leaves calls for judging.
         if knobs.judging == "agreement":
-            wanted = agreement_generations(left.calls)
+            # Half of all: a cluster shows among many candidates, and among many checks.
+            wanted = max(left.calls // 2, 1)
         else:
             wanted = first_generations(left.calls, can_refine=knobs.refine)
         return fresh_generations(state, left, wanted if state.min_gain == 0 else 1) or (
@@ -104,7 +102,7 @@ def _first_reading(state: SearchState, left: CallsLeft) -> list[Action] | StopRe
         return StopReason.CAP
     readers = with_anchors(state, fresh)
     if state.knobs.judging == "pairwise":
-        open_bracket(state, readers)
+        state.progress.bracket = [node.node_id for node in readers]
         return next_of_bracket(state, left) or StopReason.CAP
     return judge_round(state, readers, left, passes=_passes(state, left, readers))
 
@@ -113,8 +111,11 @@ def _passes(state: SearchState, left: CallsLeft, readers: list[Candidate]) -> in
     may_refine = state.knobs.refine and not state.progress.is_exhausted and left.proposer > 0
     if state.min_gain > 0:
         wanted = 1
+    elif state.progress.cycles and may_refine:
+        # One, so that more can be refined; a call that no refinement fits into is a second pass.
+        wanted = 2 if left.calls == REFINE_CALLS else 1
     elif state.progress.cycles:
-        wanted = later_passes(left.calls) if may_refine else left.calls
+        wanted = left.calls
     else:
         wanted = first_passes(left.calls, can_refine=may_refine)
     return max(min(wanted, passes_allowed(state, readers)), 1)

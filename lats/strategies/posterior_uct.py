@@ -36,18 +36,18 @@ def _walk(state: SearchState, taken: set[str], weight: float) -> Candidate | Non
 
     The walk may neither end at nor pass the ids in `taken`. `weight` of the bonus is in score.
     """
-    nodes, has_steps, sqrt = state.tree.nodes, state.progress.has_steps, math.sqrt
+    nodes, has_steps, sqrt, log = state.tree.nodes, state.progress.has_steps, math.sqrt, math.log
     start = node = state.tree.top
     while node.children_ids:
-        bonus = weight * sqrt(2 * math.log(max(node.visits + node.pending_visits, 2)))
-        best, best_worth = None, -math.inf
-        if node is not start and not has_steps and node.node_id not in taken:
-            # An answer can be refined again; its worth then is its own value.
-            best, best_worth = node, (node.own_value or 0.0)
-            best_worth += bonus / sqrt(1 + node.expansions)
+        visits = node.visits + node.pending_visits
+        bonus = weight * sqrt(2 * log(max(visits, 2)))
+        if has_steps or node is start or node.node_id in taken:
+            best, best_worth = None, -math.inf
+        else:  # an answer can be refined again; its worth then is its own value
+            best, best_worth = node, (node.own_value or 0.0) + bonus / sqrt(1 + node.expansions)
         for child_id in node.children_ids:
             child = nodes[child_id]
-            if child.is_closed or child_id in taken:
+            if child.is_closed or (taken and child_id in taken):
                 continue
             visits = child.visits + child.pending_visits
             if visits == 1:  # as most are

@@ -11,8 +11,7 @@ from lats.gain import (
     best_next_call,
     chance_best,
     expected_max,
-    gain_of_candidates,
-    gain_of_pass,
+    gain_of_call,
 )
 from lats.posterior import Belief, NoiseModel
 from lats.result import StopReason
@@ -76,8 +75,8 @@ def test_the_expected_maximum_of_what_is_known_is_the_larger():
 def test_gains_are_never_below_0(beliefs, k, prior_mean, reliability):
     """No caller is forced to believe a worse one."""
     noise = NoiseModel(reliability)
-    assert gain_of_pass(beliefs, noise) >= 0
-    assert gain_of_candidates(beliefs, noise, k=k, prior_mean=prior_mean) >= 0
+    assert gain_of_call(beliefs, noise) >= 0
+    assert gain_of_call(beliefs, noise, k=k, prior_mean=prior_mean) >= 0
 
 
 def test_gains_fall_with_every_look():
@@ -87,7 +86,7 @@ def test_gains_fall_with_every_look():
     for passes in range(1, 9):
         weight = 1 - noise.reliability + noise.reliability * passes
         variance = noise.spread * noise.reliability * (1 - noise.reliability) / weight
-        gains.append(gain_of_pass([Belief(0.5 - i / 100, variance) for i in range(6)], noise))
+        gains.append(gain_of_call([Belief(0.5 - i / 100, variance) for i in range(6)], noise))
     assert gains == sorted(gains, reverse=True)
     assert gains[-1] < gains[0] / 2
 
@@ -103,16 +102,16 @@ def test_a_pass_gains_what_a_simulated_pass_does():
     scores = true + draw.normal(0, own_noise**0.5, size=true.shape)
     after = means + prior / (prior + own_noise) * (scores - means)
     wanted = after.max(axis=1).mean() - means.max()
-    found = gain_of_pass([Belief(mean, prior) for mean in means], noise)
+    found = gain_of_call([Belief(mean, prior) for mean in means], noise)
     assert found == pytest.approx(wanted, abs=5e-4)
 
 
 def test_more_candidates_gain_more_and_worse_ones_less():
     """As far as they may be better than the leader."""
     noise, beliefs = NoiseModel(0.4), [Belief(0.6, 0.003), Belief(0.5, 0.003)]
-    by_k = [gain_of_candidates(beliefs, noise, k=k, prior_mean=0.5) for k in (1, 2, 4, 8)]
+    by_k = [gain_of_call(beliefs, noise, k=k, prior_mean=0.5) for k in (1, 2, 4, 8)]
     assert by_k == sorted(by_k)
-    by_mean = [gain_of_candidates(beliefs, noise, k=4, prior_mean=m) for m in (0.1, 0.3, 0.5)]
+    by_mean = [gain_of_call(beliefs, noise, k=4, prior_mean=m) for m in (0.1, 0.3, 0.5)]
     assert by_mean == sorted(by_mean)
 
 

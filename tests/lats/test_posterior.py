@@ -15,7 +15,7 @@ from lats.posterior import (
     NoiseModel,
     belief,
     drift_of,
-    means_by,
+    posterior_means,
 )
 from lats.search import PosteriorSearch
 from lats.search_knobs import SearchKnobs
@@ -54,7 +54,7 @@ def test_a_belief_is_the_conjugate_normal_posterior(scores, prior, reliability, 
     assert found.mean == pytest.approx(mean, abs=1e-9)
     assert found.variance == pytest.approx(1 / precision)
     assert found.sd == math.sqrt(found.variance)
-    assert means_by(noise)(_candidate(scores, prior)) == found.mean
+    assert posterior_means([_candidate(scores, prior)], noise) == [found.mean]
 
 
 def test_without_a_prior_it_is_the_mean_of_all():
@@ -118,8 +118,8 @@ def _judged_twice(qualities, second, drift):
 def test_a_later_call_that_drifts_as_a_whole_changes_no_ranking(qualities, drift):
     """All that it read moved alike."""
     search, true = _judged_twice(qualities, qualities, drift)
-    believed = means_by(search._state.noise)
-    by_belief = sorted(search.tree.candidates, key=lambda node: -believed(node))
+    noise = search._state.noise
+    by_belief = sorted(search.tree.candidates, key=lambda node: -belief(node, noise).mean)
     assert [true[n.node_id] for n in by_belief] == sorted(qualities, reverse=True)
 
 

@@ -14,7 +14,6 @@ from lats.schedule import (
     first_generations,
     first_passes,
     judge_round,
-    later_passes,
     passes_allowed,
     reading_order,
     root_generations,
@@ -151,19 +150,6 @@ def test_a_shape_fits_into_its_cap_and_leaves_a_judge(cap, can_refine):
         assert 1 <= passes <= left
         if can_refine and left > passes:
             assert (left - passes) % REFINE_CALLS == 0
-
-
-def test_what_is_left_after_refinements_becomes_passes():
-    """One for each refinement, and the call into which none fits."""
-    for calls in range(1, 12):
-        spent, rest = 0, calls
-        while rest:
-            passes = later_passes(rest)
-            assert 1 <= passes <= rest
-            spent += passes
-            rest -= passes
-            rest -= 1 if rest >= REFINE_CALLS else 0
-        assert spent <= calls
 
 
 def test_a_root_by_halving_grows_with_the_cap():
