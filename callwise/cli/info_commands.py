@@ -285,8 +285,7 @@ def cassette(options: CassetteOptions) -> None:
         if options.as_json:
             print_json(asdict(found))
         else:
-            sums = "with checksums" if found.is_sealed else "without checksums (version 1)"
-            lines = [f"{found.exchanges:,} calls, {sums}"]
+            lines = [f"{found.exchanges:,} calls, with checksums"]
             if found.normalise:
                 lines.append(f"keys leave out: {', '.join(found.normalise)}")
             if found.recovered_bytes:
