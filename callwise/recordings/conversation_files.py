@@ -14,6 +14,7 @@ from callwise.recordings.formats import (
     Collector,
     ConversationFormat,
     DetectedRecord,
+    Pending,
     Reading,
     detect_format,
     is_foreign,
@@ -104,10 +105,14 @@ class ConversationReader:
                 reading = Reading(file, self.problems, self._options.agent, self._options.side)
                 collectors[known.name] = known.open(reading)
                 self.formats.setdefault(known.name, 0)
-            yield from self._taken(known, collectors[known.name], record)
+            try:
+                pending = collectors[known.name].add(record)
+            except FormatError as error:
+                self.problems.meet(error)
+            else:
+                yield from self._made(known.name, pending)
         for name, collector in collectors.items():
-            for found in collector.finish():
-                yield from self._kept(name, found)
+            yield from self._made(name, collector.finish())
 
     def _known_records(self, file: SourceFile) -> Iterator[tuple[ConversationFormat, SourceRecord]]:
         """Give a file's records with their formats; one that is in none is read as the last."""
@@ -139,14 +144,14 @@ class ConversationReader:
             self.problems.meet(error)
         errors.clear()
 
-    def _taken(
-        self, known: ConversationFormat, collector: Collector, record: SourceRecord
-    ) -> Iterator[Conversation]:
-        try:
-            for found in collector.add(record):
-                yield from self._kept(known.name, found)
-        except FormatError as error:
-            self.problems.meet(error)
+    def _made(self, name: str, pending: Iterable[Pending]) -> Iterator[Conversation]:
+        for make in pending:
+            try:
+                found = make()
+            except FormatError as error:
+                self.problems.meet(error)
+            else:
+                yield from self._kept(name, found)
 
     def _kept(self, name: str, found: DetectedRecord) -> Iterator[Conversation]:
         conversation = found.conversation
