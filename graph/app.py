@@ -12,19 +12,17 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel
 
 from callwise.budget.recorder import Recorder
-from callwise.calls.errors import ConfigError
-from callwise.calls.trust import Trust
+from callwise.calls.call import Role
+from callwise.calls.client import Endpoint
 from callwise.knobs import (
-    EnvironmentKnob,
     Overrides,
-    environment_knobs,
     is_preset_file,
     load_preset,
-    own_trust,
     preset_names,
     settings_from,
 )
 from callwise.plans import TurnPlan
+from callwise.recordings.app_protocol import SettingsApp
 from callwise.shipped import configs_folder
 from graph.settings import PipelineSettings
 
@@ -35,24 +33,15 @@ if TYPE_CHECKING:
 __all__ = ["ReplyPipeline", "app"]
 
 
-def _settings(settings: BaseModel) -> PipelineSettings:
-    if not isinstance(settings, PipelineSettings):
-        raise ConfigError(f"expected the reply pipeline's settings, got {type(settings).__name__}")
-    return settings
-
-
-class ReplyPipeline:
+class ReplyPipeline(SettingsApp[PipelineSettings]):
     """The reply pipeline, as `callwise.recordings.app_protocol.App` wants it."""
 
     name = "reply"
+    model = PipelineSettings
 
     def presets(self) -> Sequence[str]:
         """Return the names of the shipped presets."""
         return preset_names(configs_folder())
-
-    def settings_model(self) -> type[PipelineSettings]:
-        """Return the model of the knobs."""
-        return PipelineSettings
 
     def settings(self, preset: str | None, overrides: Overrides = ()) -> PipelineSettings:
         """Return the knobs of a preset, the environment's over them, and overrides over both.
@@ -76,19 +65,11 @@ class ReplyPipeline:
             is_file=is_preset_file(preset),
         )
 
-    def own_trust(self) -> Trust:
-        """Return the endpoints and folders that the environment names."""
-        return own_trust(PipelineSettings, (), os.environ)
-
-    def environment_knobs(self) -> Sequence[EnvironmentKnob]:
-        """Return the knobs that the environment sets."""
-        return environment_knobs(os.environ, PipelineSettings)
-
     def plan(self, settings: BaseModel) -> TurnPlan:
         """Return the plan of one turn under these knobs; see `graph.turn_scenarios`."""
         from graph.turn_scenarios import plan_turn  # noqa: PLC0415 - loads the nodes
 
-        return plan_turn(_settings(settings))
+        return plan_turn(self.checked(settings))
 
     def prompt_digests(self) -> Mapping[str, str]:
         """Return the digest of each prompt, as 16 hexadecimal digits by name and language."""
@@ -96,13 +77,11 @@ class ReplyPipeline:
 
         return prompt_digests()
 
-    def is_simulated(self, settings: BaseModel) -> bool:
-        """Return whether every role would be answered by a simulated model."""
+    def endpoints(self, settings: PipelineSettings, *, is_offline: bool) -> Mapping[Role, Endpoint]:
+        """Return the endpoint of each role; see `SettingsApp.endpoints`."""
         from graph.engine import endpoints_of  # noqa: PLC0415 - loads the memory
 
-        # A missing key does not make a model simulated, and nothing is sent to find out.
-        endpoints = endpoints_of(_settings(settings), is_offline=True)
-        return all(endpoint.client.is_simulated for endpoint in endpoints.values())
+        return endpoints_of(settings, is_offline=is_offline)
 
     @asynccontextmanager
     async def open(
@@ -120,7 +99,7 @@ class ReplyPipeline:
 
         async with AsyncExitStack() as stack:
             yield await open_session(
-                _settings(settings),
+                self.checked(settings),
                 stack,
                 folder=folder,
                 recorder=recorder,

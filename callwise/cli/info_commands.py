@@ -65,9 +65,9 @@ def opened_app(options: AppOptions) -> "tuple[App, BaseModel]":
 def _say_environment(app: "App", overrides: Sequence[str]) -> None:
     """Print the knobs from environment variables that no override replaces."""
     from callwise.knobs.presets import whole_path
-    from callwise.recordings.app_protocol import TakesEnvironment
+    from callwise.recordings.app_protocol import ReadsEnvironment
 
-    taken = app.environment_knobs() if isinstance(app, TakesEnvironment) else ()
+    taken = app.environment_knobs() if isinstance(app, ReadsEnvironment) else ()
     if taken:
         model = app.settings_model()
         overridden = {whole_path(each.partition("=")[0].strip(), model) for each in overrides}
@@ -285,8 +285,7 @@ def cassette(options: CassetteOptions) -> None:
         if options.as_json:
             print_json(asdict(found))
         else:
-            sums = "with checksums" if found.is_sealed else "without checksums (version 1)"
-            lines = [f"{found.exchanges:,} calls, {sums}"]
+            lines = [f"{found.exchanges:,} calls, with checksums"]
             if found.normalise:
                 lines.append(f"keys leave out: {', '.join(found.normalise)}")
             if found.recovered_bytes:

@@ -300,7 +300,7 @@ def conversations(options: ConversationsOptions) -> None:
     callwise conversations telegram.json --agent "Support Bot"
     """
     with clear_errors():
-        from callwise.recordings.conversation_survey import (
+        from callwise.recordings.conversation_files import (
             survey_conversations,
             survey_json,
             survey_text,

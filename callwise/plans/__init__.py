@@ -9,8 +9,7 @@ from callwise.plans.bound import (
     Wave,
     with_repairs,
 )
-from callwise.plans.rows import plan_rows
-from callwise.plans.turn_plan import ScenarioPlan, TurnPlan
+from callwise.plans.turn_plan import ScenarioPlan, TurnPlan, plan_rows
 
 __all__ = [
     "InParallel",

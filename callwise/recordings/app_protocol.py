@@ -6,20 +6,23 @@ that builds a LangGraph or LangChain program around a model is made one; see `pr
 """
 
 import importlib
+import os
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast, runtime_checkable
 
 from pydantic import BaseModel
 
 from callwise.budget.recorder import Recorder
+from callwise.calls.call import Role
+from callwise.calls.client import Endpoint
 from callwise.calls.errors import ConfigError
 from callwise.calls.payload import well_formed, well_formed_id
 from callwise.calls.trust import Trust, import_folder
-from callwise.knobs import Overrides
-from callwise.knobs.environment import EnvironmentKnob
+from callwise.knobs import EnvironmentKnob, Overrides, environment_knobs, own_trust
 from callwise.shipped import load_shipped_packages, prefer_folder
 
 if TYPE_CHECKING:
@@ -30,17 +33,18 @@ __all__ = [
     "App",
     "Notices",
     "PromptDigests",
+    "ReadsEnvironment",
     "ReplyListener",
     "Session",
+    "SettingsApp",
     "SnapshotStart",
-    "TakesEnvironment",
     "TellsNotices",
-    "TellsTrust",
     "TurnInput",
     "TurnResult",
     "load_app",
 ]
 
+SettingsT = TypeVar("SettingsT", bound=BaseModel)
 
 SHIPPED_APP = "graph.app:app"
 """Import string of the app that comes with Callwise: the only one that a file may name."""
@@ -207,21 +211,63 @@ class PromptDigests(Protocol):
 
 
 @runtime_checkable
-class TakesEnvironment(Protocol):
-    """An app whose settings take knobs from environment variables."""
+class ReadsEnvironment(Protocol):
+    """An app whose settings take knobs, endpoints among them, from environment variables."""
 
     def environment_knobs(self) -> Sequence[EnvironmentKnob]:
         """Return the knobs that the environment sets now."""
         ...
 
+    def own_trust(self) -> Trust:
+        """Return the endpoints and folders that the environment names."""
+        ...
 
-@runtime_checkable
-class TellsTrust(Protocol):
-    """An app whose settings name endpoints."""
+
+class SettingsApp(ABC, Generic[SettingsT]):
+    """Base of apps whose settings are one pydantic model that names endpoints.
+
+    Attributes:
+        model: the model of the knobs.
+    """
+
+    model: type[SettingsT]
+
+    def settings_model(self) -> type[SettingsT]:
+        """Return the model of the knobs."""
+        return self.model
 
     def own_trust(self) -> Trust:
-        """Return what its user named of them in the environment."""
-        ...
+        """Return the endpoints and folders that the environment names."""
+        return own_trust(self.model, (), os.environ)
+
+    def environment_knobs(self) -> Sequence[EnvironmentKnob]:
+        """Return the knobs that the environment sets."""
+        return environment_knobs(os.environ, self.model)
+
+    def is_simulated(self, settings: BaseModel) -> bool:
+        """Return whether every role would be answered by a simulated model."""
+        # A missing key does not make a model simulated, and nothing is sent to find out.
+        endpoints = self.endpoints(self.checked(settings), is_offline=True)
+        return all(endpoint.client.is_simulated for endpoint in endpoints.values())
+
+    def checked(self, settings: BaseModel) -> SettingsT:
+        """Return settings that are of this app's model.
+
+        Raises:
+            ConfigError: when they are of another.
+        """
+        if not isinstance(settings, self.model):
+            expected, got = self.model.__name__, type(settings).__name__
+            raise ConfigError(f"expected settings of the type {expected}, got {got}")
+        return settings
+
+    @abstractmethod
+    def endpoints(self, settings: SettingsT, *, is_offline: bool) -> Mapping[Role, Endpoint]:
+        """Return the endpoint of each role.
+
+        Args:
+            is_offline: never build a client that could reach the network.
+        """
 
 
 @runtime_checkable

@@ -325,7 +325,7 @@ def open_cassette(
         backup = _backup_path(where)
         file = CassetteFile.start_anew(where, backup=backup, **options)
     try:
-        normaliser = agreed_normaliser(given, file.header.normalise)
+        normaliser = agreed_normaliser(given, file.normalise)
     except ValueError as error:
         file.close()
         raise FormatError(where, 1, str(error)) from error

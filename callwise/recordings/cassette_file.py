@@ -40,8 +40,8 @@ from callwise.recordings.cassette_header import (
     BOM,
     HEADER,
     MAX_HEADER_BYTES,
-    CassetteHeader,
     LineDamaged,
+    Rules,
     check_is_cassette,
     holds_another,
     is_header,
@@ -49,11 +49,10 @@ from callwise.recordings.cassette_header import (
     read_header,
     require_whole,
     seal_line,
-    split_plain_head,
     split_sealed_head,
 )
 from callwise.recordings.cassette_index import CassetteIndex
-from callwise.recordings.cassette_sharing import Sharing, line_of, named_shared, shared_name
+from callwise.recordings.cassette_sharing import Sharing, named_shared, shared_name
 from callwise.recordings.held_files import (
     MAX_UNPACKED_BYTES,
     Write,
@@ -97,7 +96,7 @@ class CassetteFile:
         new_header: bytes = HEADER,
     ) -> None:
         self.path = path
-        self.header = CassetteHeader()
+        self.normalise: Rules = ()
         self.index = CassetteIndex()
         """Exchanges that were in the file when it was opened. Appended lines do not join it."""
         self.recovered_bytes = 0
@@ -181,7 +180,7 @@ class CassetteFile:
         if is_unstarted(read_at(self._fd, MAX_HEADER_BYTES, 0)):
             os.ftruncate(self._fd, 0)
             self._append_bytes(self._new_header)
-            self.header = read_header(self.path, self._new_header)
+            self.normalise = read_header(self.path, self._new_header)
             self.index.start_at(len(self._new_header))
             return
         self._scan()
@@ -199,19 +198,17 @@ class CassetteFile:
         first = lines.readline(MAX_HEADER_BYTES)
         if is_unstarted(first):
             raise FormatError(self.path, None, "is empty: nothing was recorded in it")
-        self.header = read_header(self.path, first)
+        self.normalise = read_header(self.path, first)
         self.index.start_at(len(first))
         add = self.index.add
-        heads = split_sealed_head if self.header.is_sealed else split_plain_head
-        is_shared = self.header.is_shared
         while line := lines.readline(MAX_LINE_BYTES + 1):
             try:
-                if is_shared and (name := shared_name(line)):
+                if name := shared_name(line):
                     self._lacks_line_end = not line.endswith(b"\n")
                     self._shared.add(name, self.index.end, len(line))
                     self.index.extend(len(line))
                     continue
-                key, lane, length = heads(line)
+                key, lane, length = split_sealed_head(line)
             except ValueError as error:
                 if self._passes_over(line) or self._sets_aside(line, error):
                     continue
@@ -239,12 +236,12 @@ class CassetteFile:
         if not is_header(line.removeprefix(BOM)) or not line.endswith(b"\n"):
             return False
         number = self._line_number(self.index.end)
-        if read_header(self.path, line, line=number) != self.header:
+        if read_header(self.path, line, line=number) != self.normalise:
             raise FormatError(
                 self.path,
                 number,
-                f"is where another cassette starts, at byte {self.index.end}: it has another "
-                "version or other normalisers, so that the two are not one. Cut the file here",
+                f"is where another cassette starts, at byte {self.index.end}: it has other "
+                "normalisers, so that the two are not one. Cut the file here",
             )
         self.index.extend(len(line))
         return True
@@ -267,12 +264,10 @@ class CassetteFile:
         ends = line[length:]
         if ends == b"\r\n":
             return True
-        if not ends and len(line) == length and self.header.is_sealed:
+        if not ends and len(line) == length:
             self._lacks_line_end = True  # an editor may leave out the last one
             return True
         if len(line) < length and not line.endswith(b"\n") and len(line) <= MAX_LINE_BYTES:
-            return False
-        if not self.header.is_sealed and len(line) <= MAX_LINE_BYTES:
             return False
         if line.endswith(b"\n") and not holds_another(line):
             return True  # changed, as reading it will tell; the others are not affected
@@ -318,14 +313,12 @@ class CassetteFile:
         Raises:
             ValueError: when it cannot be read.
         """
-        document = parse_line(self.line(entry))
-        return restore(document, self._shared.common) if self.header.is_shared else document
+        return restore(parse_line(self.line(entry)), self._shared.common)
 
     def _whole_line(self, entry: int) -> bytes:
         line = self.line(entry)
         try:
-            if self.header.is_sealed:
-                require_whole(line)
+            require_whole(line)
         except ValueError as error:
             raise self.damaged(entry, str(error)) from error
         return line
@@ -364,11 +357,10 @@ class CassetteFile:
         try:
             document = parse_line(line)
             check_types(document)
-            if self.header.is_shared:
-                document = restore(document, self._shared.common)
-                if is_prompt_whole:
-                    document = whole_prompt(document, self._shared.fields)
-                    check_types(document)
+            document = restore(document, self._shared.common)
+            if is_prompt_whole:
+                document = whole_prompt(document, self._shared.fields)
+                check_types(document)
             check_needed(document)
         except ValueError as error:
             raise self.damaged(entry, str(error)) from error
@@ -383,9 +375,8 @@ class CassetteFile:
             RecordingStopped: when it cannot be written whole. The file then ends with
                 the line before.
         """
-        is_shared = self.header.is_shared
-        shared, line = self._sharing.pack(document) if is_shared else ({}, line_of(document))
-        lines = [*shared.values(), seal_line(line) if self.header.is_sealed else line]
+        shared, line = self._sharing.pack(document)
+        lines = [*shared.values(), seal_line(line)]
         longest = max(map(len, lines))
         if longest > MAX_LINE_BYTES:
             raise ValueError(f"its line has {longest:,} bytes, at most {MAX_LINE_BYTES:,} fit")

@@ -14,7 +14,6 @@ sealed again (`callwise cassette FILE --seal`).
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from zlib import crc32
 
@@ -27,24 +26,20 @@ from callwise.recordings.typed_json import under_this_name
 
 __all__ = [
     "BOM",
-    "CASSETTE_VERSION",
     "HEADER",
     "MAX_HEADER_BYTES",
     "SEAL_HINT",
-    "CassetteHeader",
     "LineDamaged",
+    "Rules",
     "check_is_cassette",
     "header_line",
     "holds_another",
     "is_header",
-    "is_header_whole",
     "is_sealed",
     "is_unstarted",
     "read_header",
     "require_whole",
-    "seal_header",
     "seal_line",
-    "split_plain_head",
     "split_sealed_head",
 ]
 
@@ -84,11 +79,6 @@ def seal_line(line: bytes) -> bytes:
     length = _END + len(rest) - 1
     start = b"%b%b%08x%08x" % (head, _NAME, length, crc32(rest[:-1]))
     return b"%b%08x%b" % (start, crc32(start), rest)
-
-
-def split_plain_head(line: bytes) -> tuple[bytes, bytes, int]:
-    """Return key and lane of a line without checksums, and its length as it is."""
-    return *split_head(line), len(line.removesuffix(b"\n"))
 
 
 def split_sealed_head(line: bytes) -> tuple[bytes, bytes, int]:
@@ -131,17 +121,7 @@ def require_whole(line: bytes) -> None:
         raise LineDamaged(f"it is not as it was written, its checksum differs. {SEAL_HINT}")
 
 
-def seal_header(header: bytes) -> bytes:
-    """Return a header with its checksum.
-
-    Args:
-        header: a JSON object of at least one field, without line end.
-    """
-    return b'%b,"check":"%08x"}\n' % (header[:-1], crc32(header[:-1]))
-
-
-def is_header_whole(header: bytes) -> bool:
-    """Return whether a header's checksum fits it; line ends after it do no harm."""
+def _is_header_whole(header: bytes) -> bool:
     seal = _HEADER_SEAL.search(header.rstrip(b"\r\n"))
     return seal is not None and int(seal[1], 16) == crc32(header[: seal.start()])
 
@@ -149,12 +129,8 @@ def is_header_whole(header: bytes) -> bool:
 CASSETTE_VERSION = 3
 """Changes when a line cannot be read as before.
 
-Version 1 had no checksums, and versions 1 and 2 no shared lines. Both are played, and
-recorded on as they are.
+Versions 1 and 2 had keys of an older version, so that no call could be found in them.
 """
-
-_SEALED_SINCE, _SHARED_SINCE = 2, 3
-_VERSIONS = range(1, CASSETTE_VERSION + 1)
 
 MAX_HEADER_BYTES = 65_536
 """Longest first line that is read."""
@@ -166,48 +142,30 @@ _MARKS = (b'{"callwise_cassette":', b'{"turnwise_cassette":')
 """The second is of the name that the project had before."""
 
 
-def header_line(
-    normalise: Sequence[Mapping[str, str]] = (), *, version: int = CASSETTE_VERSION
-) -> bytes:
+def header_line(normalise: Sequence[Mapping[str, str]] = ()) -> bytes:
     """Return the first line of a cassette.
 
     Args:
         normalise: the rules of its keys, as `Normaliser.describe` gives them.
     """
-    document: dict[str, object] = {"callwise_cassette": version, "key_version": KEY_VERSION}
+    document: dict[str, object] = {
+        "callwise_cassette": CASSETTE_VERSION,
+        "key_version": KEY_VERSION,
+    }
     if normalise:
         document["normalise"] = list(normalise)
-    line = orjson.dumps(document)
-    return seal_header(line) if version >= _SEALED_SINCE else line + b"\n"
+    start = orjson.dumps(document)[:-1]
+    return b'%b,"check":"%08x"}\n' % (start, crc32(start))
 
 
 HEADER = header_line()
 """The first line of a cassette without normalisers, as this version writes it."""
 
-_BEGINNINGS = tuple(header_line(version=each).partition(b',"check"')[0] for each in _VERSIONS)
+_BEGINNING = HEADER.partition(b',"check"')[0]
 _EXCHANGE = b'"key":"'
 
-
-@dataclass(frozen=True, slots=True)
-class CassetteHeader:
-    """First line of a cassette.
-
-    Args:
-        normalise: the rules that its keys were made by. Untrusted.
-    """
-
-    version: int = CASSETTE_VERSION
-    normalise: tuple[Mapping[str, str], ...] = ()
-
-    @property
-    def is_sealed(self) -> bool:
-        """Whether its lines have checksums."""
-        return self.version >= _SEALED_SINCE
-
-    @property
-    def is_shared(self) -> bool:
-        """Whether what its exchanges have in common is in shared lines."""
-        return self.version >= _SHARED_SINCE
+Rules = tuple[Mapping[str, str], ...]
+"""Rules that a cassette's keys were made by, as its header names them. Untrusted."""
 
 
 def _kind_of(first: bytes) -> str:
@@ -231,7 +189,7 @@ def is_unstarted(first: bytes) -> bool:
     first = first.removeprefix(BOM)
     if first.endswith(b"\n") or _EXCHANGE in first:
         return False
-    return any(each.startswith(first) or first.startswith(each) for each in _BEGINNINGS)
+    return _BEGINNING.startswith(first) or first.startswith(_BEGINNING)
 
 
 def check_is_cassette(path: Path, first: bytes) -> None:
@@ -249,7 +207,7 @@ def check_is_cassette(path: Path, first: bytes) -> None:
         )
 
 
-def _rules(value: object) -> tuple[Mapping[str, str], ...]:
+def _rules(value: object) -> Rules:
     is_list = isinstance(value, list) and all(
         isinstance(rule, dict) and len(rule) == 1 and all(isinstance(x, str) for x in rule.values())
         for rule in value
@@ -259,10 +217,8 @@ def _rules(value: object) -> tuple[Mapping[str, str], ...]:
     return tuple(value)  # type: ignore[arg-type]  # checked above
 
 
-def read_header(
-    path: Path, first: bytes, *, line: int = 1, is_changed: bool = False
-) -> CassetteHeader:
-    """Return what a cassette's first line has.
+def read_header(path: Path, first: bytes, *, line: int = 1, is_changed: bool = False) -> Rules:
+    """Return the rules that a cassette's first line names.
 
     Args:
         first: the line, its end included.
@@ -272,51 +228,42 @@ def read_header(
         FormatError: when it is no cassette, one of another version, or damaged; with what
             to do.
     """
+
+    def wrong(problem: str) -> FormatError:
+        return FormatError(path, line, problem)
+
     check_is_cassette(path, first)
     first = first.removeprefix(BOM)
     try:
-        header = parse_line(first)
+        header = under_this_name(parse_line(first))
     except ValueError as error:
-        raise FormatError(
-            path, line, f"expected a whole cassette header at byte 0: {error}"
-        ) from error
+        raise wrong(f"expected a whole cassette header at byte 0: {error}") from error
     hint = "record it again (--mode rewrite), or replay it with the Callwise that wrote it"
-    header = under_this_name(header)
     version, key_version = header.pop("callwise_cassette"), header.pop("key_version", None)
-    if version not in _VERSIONS or type(version) is not int:
-        raise FormatError(
-            path,
-            line,
-            f"is a cassette of format version {version!r:.40}, this Callwise reads versions "
-            f"{_VERSIONS[0]} to {CASSETTE_VERSION}: {hint}",
+    if version != CASSETTE_VERSION or type(version) is not int:
+        raise wrong(
+            f"is a cassette of format version {version!r:.40}, this Callwise reads version "
+            f"{CASSETTE_VERSION}: {hint}"
         )
-    if (version >= _SEALED_SINCE or "check" in header) and not (
-        is_changed or is_header_whole(first)
-    ):
-        raise FormatError(
-            path,
-            line,
+    if not is_changed and not _is_header_whole(first):
+        raise wrong(
             "expected a whole cassette header at byte 0: it is not as it was written, its "
             "checksum differs. Restore it; or, after a change on purpose, seal it again: "
-            "callwise cassette FILE --seal",
+            "callwise cassette FILE --seal"
         )
     header.pop("check", None)
     if key_version != KEY_VERSION:
-        raise FormatError(
-            path,
-            line,
+        raise wrong(
             f"was recorded with key version {key_version!r:.40}, this Callwise makes keys of "
-            f"version {KEY_VERSION} and would find nothing in it: {hint}",
+            f"version {KEY_VERSION} and would find nothing in it: {hint}"
         )
     try:
         rules = _rules(header.pop("normalise", []))
     except ValueError as error:
-        raise FormatError(path, line, f"expected a whole cassette header: {error}") from error
+        raise wrong(f"expected a whole cassette header: {error}") from error
     if header:
-        raise FormatError(
-            path,
-            line,
+        raise wrong(
             f"has the field {min(header)[:40]!r} in its header, which this Callwise does not "
-            f"know: a newer one wrote it; {hint}",
+            f"know: a newer one wrote it; {hint}"
         )
-    return CassetteHeader(version, rules)
+    return rules

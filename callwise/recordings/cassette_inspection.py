@@ -61,7 +61,6 @@ class CassetteSurvey:
         damaged: the errors of lines that cannot be played, the first ones.
     """
 
-    is_sealed: bool
     normalise: tuple[str, ...]
     exchanges: int
     recovered_bytes: int
@@ -86,9 +85,8 @@ def survey_cassette(path: Path) -> CassetteSurvey:
                 count += 1
                 if len(damaged) < MAX_SHOWN:
                     damaged.append(str(error))
-        rules = (f"{kind} {text}" for each in file.header.normalise for kind, text in each.items())
+        rules = (f"{kind} {text}" for each in file.normalise for kind, text in each.items())
         return CassetteSurvey(
-            is_sealed=file.header.is_sealed,
             normalise=tuple(rules),
             exchanges=len(file.index),
             recovered_bytes=file.recovered_bytes,
@@ -143,8 +141,8 @@ def _sealed_lines(path: Path) -> Iterator[bytes]:
     """
     with path.open("rb") as file:
         first = file.readline(MAX_HEADER_BYTES)
-        header = read_header(path, first, is_changed=True)
-        yield header_line(header.normalise)
+        rules = read_header(path, first, is_changed=True)
+        yield header_line(rules)
         old: dict[str, dict[str, Any]] = {}
         new: set[bytes] = set()
         sharing = Sharing(new.__contains__)
@@ -153,20 +151,18 @@ def _sealed_lines(path: Path) -> Iterator[bytes]:
             if line == b"\n":
                 continue
             if is_header(line):
-                joined = read_header(path, line, line=number, is_changed=True)
-                if joined.normalise != header.normalise:
+                if read_header(path, line, line=number, is_changed=True) != rules:
                     raise FormatError(
                         path, number, "starts another cassette with other normalisers: cut it here"
                     )
                 continue
             try:
                 document = parse_line(line)
-                if header.is_shared and "shared" in document:
+                if "shared" in document:
                     old[str(document.pop("shared"))] = document
                     continue
                 split_head(line)
-                if header.is_shared:
-                    document = whole_prompt(restore(document, old.__getitem__), old.__getitem__)
+                document = whole_prompt(restore(document, old.__getitem__), old.__getitem__)
                 document.pop("check", None)
                 check_fields(document)
                 decode_exchange(document)
@@ -181,8 +177,7 @@ def _sealed_lines(path: Path) -> Iterator[bytes]:
 def seal_cassette(path: Path) -> int:
     """Give every line of a cassette a fresh checksum, and return how many there are.
 
-    A cassette of version 1 becomes one of the present version. The file is replaced once
-    the whole of it is written.
+    The file is replaced once the whole of it is written.
 
     Raises:
         FormatError: when it is no cassette, or a line is no exchange. It is left alone.

@@ -35,16 +35,9 @@ from callwise.calls.endpoint_settings import OPENAI_KEY_VARIABLE
 from callwise.calls.errors import ConfigError
 from callwise.calls.retry import RetryPolicy
 from callwise.calls.role_endpoints import EndpointSettings, endpoints_from_settings
-from callwise.calls.trust import Trust, TrustedSettings
-from callwise.knobs import (
-    EnvironmentKnob,
-    Overrides,
-    environment_knobs,
-    load_preset,
-    own_trust,
-    settings_from,
-)
-from callwise.recordings.app_protocol import Notices
+from callwise.calls.trust import TrustedSettings
+from callwise.knobs import Overrides, load_preset, settings_from
+from callwise.recordings.app_protocol import Notices, SettingsApp
 from callwise.recordings.learned_endpoints import LearnedEndpoints
 from callwise.recordings.program_session import ProgramSession, Replaying
 from callwise.recordings.recording import finished_turns
@@ -84,13 +77,15 @@ class ProgramSettings(TrustedSettings):
 Build = Callable[[Any], Any]
 
 
-class ProgramApp:
+class ProgramApp(SettingsApp[ProgramSettings]):
     """A function that builds a program, as `callwise.recordings.app_protocol.App` wants it.
 
     Args:
         build: makes the program around a model, or around a mapping of models by role where
             its first parameter is called `models`.
     """
+
+    model = ProgramSettings
 
     def __init__(self, build: Build, target: str) -> None:
         self._build = build
@@ -99,10 +94,6 @@ class ProgramApp:
     def presets(self) -> Sequence[str]:
         """Return the name of the one preset: the default of every knob."""
         return (_DEFAULT,)
-
-    def settings_model(self) -> type[ProgramSettings]:
-        """Return the model of the knobs."""
-        return ProgramSettings
 
     def settings(self, preset: str | None, overrides: Overrides = ()) -> ProgramSettings:
         """Return the knobs of a YAML file or the default ones, the environment's and overrides.
@@ -124,22 +115,21 @@ class ProgramApp:
             ProgramSettings, data, overrides=overrides, environ=os.environ, is_file=bool(data)
         )
 
-    def own_trust(self) -> Trust:
-        """Return what the environment names of endpoints."""
-        return own_trust(ProgramSettings, (), os.environ)
-
-    def environment_knobs(self) -> Sequence[EnvironmentKnob]:
-        """Return the knobs that the environment sets."""
-        return environment_knobs(os.environ, ProgramSettings)
-
     def plan(self, settings: BaseModel) -> None:
         """Return None: what a program asks is not known before it runs."""
         del settings
 
-    def is_simulated(self, settings: BaseModel) -> bool:
-        """Return whether every role would be answered by a simulated model."""
-        endpoints = _endpoints(_settings(settings), is_offline=True)
-        return all(endpoint.client.is_simulated for endpoint in endpoints.values())
+    def endpoints(self, settings: ProgramSettings, *, is_offline: bool) -> dict[Role, Endpoint]:
+        """Return the endpoint of each role; see `SettingsApp.endpoints`."""
+        return dict(
+            endpoints_from_settings(
+                settings.endpoints,
+                environ=os.environ,
+                retry=settings.retry,
+                trust=settings.trust,
+                is_offline=is_offline,
+            )
+        )
 
     @asynccontextmanager
     async def open(
@@ -161,11 +151,11 @@ class ProgramApp:
             ConfigError: when the program cannot be built, or a setting cannot work.
         """
         del keep_checkpoints
-        knobs, notices, rows = _settings(settings), Notices(), list[LedgerRow]()
+        knobs, notices, rows = self.checked(settings), Notices(), list[LedgerRow]()
         if is_offline:
             endpoints = _recorded_endpoints(knobs, recorder)
         else:
-            endpoints = _endpoints(knobs, is_offline=False)
+            endpoints = self.endpoints(knobs, is_offline=False)
             LearnedEndpoints(folder, notices).follow(endpoints)
         replaying = None if recorder is None else Replaying(recorder)
         has_virtual_time = is_offline or all(
@@ -227,24 +217,6 @@ def program_app(build: Any, target: str, missing: Sequence[str]) -> ProgramApp:
             "build(models) that returns a program"
         ) from error
     return ProgramApp(build, target)
-
-
-def _settings(settings: BaseModel) -> ProgramSettings:
-    if not isinstance(settings, ProgramSettings):
-        raise ConfigError(f"expected the settings of a program, got {type(settings).__name__}")
-    return settings
-
-
-def _endpoints(settings: ProgramSettings, *, is_offline: bool) -> dict[Role, Endpoint]:
-    return dict(
-        endpoints_from_settings(
-            settings.endpoints,
-            environ=os.environ,
-            retry=settings.retry,
-            trust=settings.trust,
-            is_offline=is_offline,
-        )
-    )
 
 
 def _recorded_endpoints(

@@ -25,9 +25,9 @@ from callwise.knobs import Overrides, apply_overrides, data_problem, validate
 from callwise.recordings.app_protocol import (
     SHIPPED_APP,
     App,
+    ReadsEnvironment,
     Session,
     SnapshotStart,
-    TellsTrust,
     TurnInput,
     load_app,
 )
@@ -248,7 +248,7 @@ def open_recording(folder: Path, *, app: str | None = None, trust: Trust = NOTHI
 
 def _trust_of(app: App, trust: Trust) -> Trust:
     """Return a trust with what the environment names for an app."""
-    if trust.is_everything or not isinstance(app, TellsTrust):
+    if trust.is_everything or not isinstance(app, ReadsEnvironment):
         return trust
     own = app.own_trust()
     return replace(own, endpoints=own.endpoints | trust.endpoints, code=own.code | trust.code)

@@ -80,7 +80,7 @@ class ReusableCassette:
 
     def _normaliser(self) -> Normaliser:
         try:
-            return agreed_normaliser(Normaliser(), self._file.header.normalise)
+            return agreed_normaliser(Normaliser(), self._file.normalise)
         except ValueError as error:
             raise FormatError(self.path, 1, str(error)) from error
 

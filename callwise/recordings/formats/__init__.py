@@ -4,6 +4,7 @@ from callwise.recordings.formats.conversation_format import (
     Collector,
     ConversationFormat,
     DetectedRecord,
+    Pending,
     Reading,
 )
 from callwise.recordings.formats.detection import FORMATS, detect_format, is_foreign, pieces_of
@@ -13,6 +14,7 @@ __all__ = [
     "Collector",
     "ConversationFormat",
     "DetectedRecord",
+    "Pending",
     "Reading",
     "detect_format",
     "is_foreign",

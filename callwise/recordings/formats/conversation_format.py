@@ -1,14 +1,15 @@
 """Conversation format: its name, how it is recognised, and its reader."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from functools import partial
+from typing import Any
 
 from callwise.recordings.conversation import Conversation
 from callwise.recordings.source_files import SourceFile
 from callwise.recordings.source_records import RecordProblems, SourceRecord
 
-__all__ = ["Collector", "ConversationFormat", "DetectedRecord", "Reading", "read_each"]
+__all__ = ["Collector", "ConversationFormat", "DetectedRecord", "Pending", "Reading", "read_each"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,20 +47,27 @@ class Reading:
         return f"{self.file.label}-{record.number}"
 
 
-class Collector(Protocol):
+Pending = Callable[[], DetectedRecord]
+"""Makes a conversation that is complete, or raises a FormatError when it is bad."""
+
+
+class Collector:
     """Takes the records of one file in one format, and gives conversations."""
 
-    def add(self, record: SourceRecord) -> Iterator[DetectedRecord]:
-        """Take one record; give the conversations that are complete with it.
+    def __init__(self, reading: Reading) -> None:
+        self._reading = reading
+
+    def add(self, record: SourceRecord) -> Iterable[Pending]:
+        """Take one record; return the conversations that are complete with it.
 
         Raises:
             FormatError: when the record does not fit; nothing of it is kept.
         """
-        ...
+        raise NotImplementedError
 
-    def finish(self) -> Iterator[DetectedRecord]:
-        """Give the conversations that are complete only when the file has ended."""
-        ...
+    def finish(self) -> Iterable[Pending]:
+        """Return the conversations that are complete only when the file has ended."""
+        return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,35 +92,28 @@ class ConversationFormat:
     is_weak: bool = False
 
 
-class _Each:
+Convert = Callable[[SourceRecord, Reading], Conversation]
+"""Makes a conversation of a record, or raises a FormatError when it is bad."""
+
+
+class _Each(Collector):
     """The collector of a format in which each record is a whole conversation."""
 
-    def __init__(
-        self, reading: Reading, convert: Callable[[SourceRecord, Reading], Conversation]
-    ) -> None:
-        self._reading = reading
+    def __init__(self, convert: Convert, reading: Reading) -> None:
+        super().__init__(reading)
         self._convert = convert
 
-    def add(self, record: SourceRecord) -> Iterator[DetectedRecord]:
-        yield DetectedRecord(self._convert(record, self._reading), record, may_be_renamed=True)
+    def add(self, record: SourceRecord) -> Iterable[Pending]:
+        return [partial(self._found, record)]
 
-    def finish(self) -> Iterator[DetectedRecord]:
-        yield from ()
+    def _found(self, record: SourceRecord) -> DetectedRecord:
+        return DetectedRecord(self._convert(record, self._reading), record, may_be_renamed=True)
 
 
-def read_each(
-    convert: Callable[[SourceRecord, Reading], Conversation],
-) -> Callable[[Reading], Collector]:
+def read_each(convert: Convert) -> Callable[[Reading], Collector]:
     """Return the reader of a format in which each record is a whole conversation.
 
     A conversation with one bad message is bad as a whole: what the rest would have been
     without it is not known.
-
-    Args:
-        convert: gets a record, and raises FormatError when it is bad.
     """
-
-    def open_reading(reading: Reading) -> Collector:
-        return _Each(reading, convert)
-
-    return open_reading
+    return partial(_Each, convert)

@@ -12,7 +12,7 @@ from callwise.recordings.formats import exchanges, message_lines
 from callwise.recordings.formats.conversation_format import ConversationFormat, read_each
 from callwise.recordings.formats.locomo import LOCOMO
 from callwise.recordings.formats.memorybank import MEMORYBANK, MEMORYBANK_HISTORY
-from callwise.recordings.formats.message_lines import is_line, is_named_line, open_lines_of_messages
+from callwise.recordings.formats.message_lines import MessageLines, is_line, is_named_line
 from callwise.recordings.formats.message_list import Spot, find_list, is_exchange
 from callwise.recordings.formats.messages import convert_messages
 from callwise.recordings.formats.native import NATIVE
@@ -180,7 +180,7 @@ FORMATS: Sequence[ConversationFormat] = (
         "where they have it; SillyTavern's chats and OASST's flat files too",
         '{"role": "user", "content": "Hi."}\n{"role": "assistant", "content": "Hello."}',
         is_line,
-        open_lines_of_messages,
+        MessageLines,
     ),
     ConversationFormat(
         "transcript",
@@ -196,7 +196,7 @@ FORMATS: Sequence[ConversationFormat] = (
         "`history` (Alpaca); those of one `conversation_id` or the like are its turns",
         '{"instruction": "Translate.", "input": "Hallo", "output": "Hello"}',
         exchanges.is_plain_exchange,
-        exchanges.open_exchanges,
+        exchanges.Exchanges,
     ),
     ConversationFormat(
         "text-lists",
@@ -204,7 +204,7 @@ FORMATS: Sequence[ConversationFormat] = (
         "or pairs of a speaker and a text; only in a file that is named outright",
         '["Hi.", "Hello."]\n["How are you?", "Well.", "Good."]',
         exchanges.is_text_list,
-        exchanges.open_text_lists,
+        exchanges.TextLists,
         is_weak=True,
     ),
     ConversationFormat(
@@ -212,7 +212,7 @@ FORMATS: Sequence[ConversationFormat] = (
         "`question` and `answer` and other loose pairs; only in a file that is named outright",
         '{"question": "How tall is it?", "answer": "324 m"}',
         exchanges.is_loose_exchange,
-        exchanges.open_exchanges,
+        exchanges.Exchanges,
         is_weak=True,
     ),
     ConversationFormat(
@@ -221,7 +221,7 @@ FORMATS: Sequence[ConversationFormat] = (
         "that is named outright",
         '{"nick": "user", "text": "Hi."}\n{"nick": "bot", "text": "Hello."}',
         is_named_line,
-        open_lines_of_messages,
+        MessageLines,
         is_weak=True,
     ),
 )

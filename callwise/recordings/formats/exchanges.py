@@ -1,18 +1,23 @@
 """Records of one exchange each, transcripts in one text, and two conversations in one record."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
-from callwise.calls.errors import FormatError
 from callwise.recordings.conversation import (
     Conversation,
     Utterance,
     in_order_of_time,
     pair_conversation,
 )
-from callwise.recordings.formats.conversation_format import Collector, DetectedRecord, Reading
+from callwise.recordings.formats.conversation_format import (
+    Collector,
+    DetectedRecord,
+    Pending,
+    Reading,
+)
 from callwise.recordings.formats.message_list import (
     are_by_speaker,
     conversation_of,
@@ -36,10 +41,10 @@ from callwise.recordings.formats.vocabulary import AGENT_SIDE_KEYS, USER_SIDE_KE
 from callwise.recordings.source_records import SourceRecord
 
 __all__ = [
-    "convert_exchange",
+    "Exchanges",
+    "TextLists",
     "convert_questions",
     "convert_side",
-    "convert_texts",
     "convert_transcript",
     "is_loose_exchange",
     "is_plain_exchange",
@@ -47,8 +52,6 @@ __all__ = [
     "is_text_list",
     "is_transcript",
     "is_two_sided",
-    "open_exchanges",
-    "open_text_lists",
 ]
 
 _HISTORY_KEYS = ("history", "chat_history", "conversation_history", "previous")
@@ -89,7 +92,7 @@ def is_plain_exchange(document: Any) -> bool:
     return all(keys & names for names in _CLEAR_PAIRS)
 
 
-def convert_exchange(record: SourceRecord, reading: Reading) -> Conversation:
+def _convert_exchange(record: SourceRecord, reading: Reading) -> Conversation:
     """Return a conversation of one exchange and, where it has one, its history.
 
     An `input` or `context` next to the user's words belongs to them, on a separate line.
@@ -135,35 +138,31 @@ def convert_exchange(record: SourceRecord, reading: Reading) -> Conversation:
     )
 
 
-class _Exchanges:
+class Exchanges(Collector):
     """The exchanges of one file; those that name the same conversation are its turns."""
 
     def __init__(self, reading: Reading) -> None:
-        self._reading = reading
+        super().__init__(reading)
         self._found: dict[str, list[DetectedRecord]] = {}
 
-    def add(self, record: SourceRecord) -> Iterator[DetectedRecord]:
+    def add(self, record: SourceRecord) -> Iterable[Pending]:
         """Take one exchange; it is a conversation unless it names one, or has its history."""
-        found = DetectedRecord(convert_exchange(record, self._reading), record, may_be_renamed=True)
+        whole = _convert_exchange(record, self._reading)
+        found = DetectedRecord(whole, record, may_be_renamed=True)
         name = conversation_of(record.fields)
-        if name is None or len(found.conversation.turns) > 1:
-            yield found
-        else:
-            self._found.setdefault(name, []).append(found)
+        if name is None or len(whole.turns) > 1:
+            return [lambda: found]
+        self._found.setdefault(name, []).append(found)
+        return ()
 
-    def finish(self) -> Iterator[DetectedRecord]:
-        """Give the conversations, in the order in which they begin."""
-        for name, all_found in self._found.items():
-            if len(all_found) == 1:
-                yield all_found[0]
-                continue
-            try:
-                yield self._joined(name, all_found)
-            except FormatError as error:
-                self._reading.problems.meet(error)
+    def finish(self) -> Iterable[Pending]:
+        """Return the conversations, in the order in which they begin."""
+        return [partial(self._joined, name, found) for name, found in self._found.items()]
 
     def _joined(self, name: str, all_found: Sequence[DetectedRecord]) -> DetectedRecord:
         first = all_found[0]
+        if len(all_found) == 1:
+            return first
         users = {found.conversation.user_id for found in all_found}
         if len(users) > 1:
             shown = ", ".join(sorted(str(user) for user in users)[:4])
@@ -184,11 +183,6 @@ class _Exchanges:
             first.record,
             may_be_renamed=True,
         )
-
-
-def open_exchanges(reading: Reading) -> Collector:
-    """Return the reader of a file with one exchange a record."""
-    return _Exchanges(reading)
 
 
 def _transcript(document: Any) -> str | None:
@@ -283,7 +277,7 @@ def convert_side(record: SourceRecord, reading: Reading) -> Conversation:
     chosen = record.fields[f"{key}_{reading.side}"]
     reading.problems.notes["side that was not chosen"] += 1
     if key == "response":
-        return convert_exchange(record.inside({**fields, "response": chosen}, ""), reading)
+        return _convert_exchange(record.inside({**fields, "response": chosen}, ""), reading)
     return convert_messages(record.inside({**fields, "messages": chosen}, ""), reading)
 
 
@@ -326,7 +320,7 @@ def is_text_list(document: Any) -> bool:
     )
 
 
-def convert_texts(record: SourceRecord, reading: Reading) -> Conversation:
+def _convert_texts(record: SourceRecord, reading: Reading) -> Conversation:
     """Return a conversation of texts that alternate, the user's first.
 
     Raises:
@@ -339,7 +333,7 @@ def convert_texts(record: SourceRecord, reading: Reading) -> Conversation:
     return pair_conversation(record, reading.default_id(record), utterances)
 
 
-class _TextLists:
+class TextLists(Collector):
     """The records of a file that are lists of texts: conversations, or a speaker and a text each.
 
     The latter are the messages of one conversation.
@@ -349,46 +343,30 @@ class _TextLists:
     """Most pairs of one conversation; a longer file is no such list."""
 
     def __init__(self, reading: Reading) -> None:
-        self._reading = reading
+        super().__init__(reading)
         self._pairs: list[SourceRecord] | None = []
 
-    def add(self, record: SourceRecord) -> Iterator[DetectedRecord]:
+    def add(self, record: SourceRecord) -> Iterable[Pending]:
         """Take one list; pairs are kept until it is known what they are."""
         is_pair = isinstance(record.document, list) and len(record.document) == 2
         if self._pairs is not None and is_pair and len(self._pairs) < self._MAX_PAIRS:
             self._pairs.append(record)
-            return
-        yield from self._flushed()
-        yield self._found(record)
+            return ()
+        kept, self._pairs = self._pairs or [], None
+        return [partial(self._of_texts, each) for each in (*kept, record)]
 
-    def finish(self) -> Iterator[DetectedRecord]:
-        """Give what was kept."""
+    def finish(self) -> Iterable[Pending]:
+        """Return what was kept."""
         pairs = self._pairs or []
-        if not are_by_speaker([pair.document for pair in pairs]):
-            yield from self._flushed()
-            return
+        if are_by_speaker([pair.document for pair in pairs]):
+            return [partial(self._of_pairs, pairs)]
+        return [partial(self._of_texts, each) for each in pairs]
+
+    def _of_pairs(self, pairs: Sequence[SourceRecord]) -> DetectedRecord:
         first, name = pairs[0], self._reading.default_id(pairs[0])
         whole = {"id": name, "messages": [pair.document for pair in pairs]}
-        try:
-            conversation = convert_messages(first.inside(whole, ""), self._reading)
-            yield DetectedRecord(conversation, first, may_be_renamed=True)
-        except FormatError as error:
-            self._reading.problems.meet(error)
+        conversation = convert_messages(first.inside(whole, ""), self._reading)
+        return DetectedRecord(conversation, first, may_be_renamed=True)
 
-    def _flushed(self) -> Iterator[DetectedRecord]:
-        kept, self._pairs = self._pairs or [], None
-        for record in kept:
-            try:
-                found = self._found(record)
-            except FormatError as error:
-                self._reading.problems.meet(error)
-            else:
-                yield found
-
-    def _found(self, record: SourceRecord) -> DetectedRecord:
-        return DetectedRecord(convert_texts(record, self._reading), record, may_be_renamed=True)
-
-
-def open_text_lists(reading: Reading) -> Collector:
-    """Return the reader of a file whose records are lists of texts."""
-    return _TextLists(reading)
+    def _of_texts(self, record: SourceRecord) -> DetectedRecord:
+        return DetectedRecord(_convert_texts(record, self._reading), record, may_be_renamed=True)

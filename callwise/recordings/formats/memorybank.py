@@ -6,8 +6,9 @@ the user's persona, so it never becomes the agent's.
 Source: Zhong et al., MemoryBank (AAAI 2024).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,10 @@ from callwise.recordings.conversation import (
     pair_conversation,
 )
 from callwise.recordings.formats.conversation_format import (
+    Collector,
     ConversationFormat,
     DetectedRecord,
+    Pending,
     Reading,
     read_each,
 )
@@ -91,15 +94,15 @@ def _personas(path: Path, problems: RecordProblems) -> Mapping[str, Persona]:
         return {}
 
 
-class _Days:
+class _Days(Collector):
     """The turns of one file, by user."""
 
     def __init__(self, reading: Reading) -> None:
-        self._reading = reading
+        super().__init__(reading)
         self._firsts: dict[str, SourceRecord] = {}
         self._turns: dict[str, dict[_Key, RecordedTurn]] = {}
 
-    def add(self, record: SourceRecord) -> Iterator[DetectedRecord]:
+    def add(self, record: SourceRecord) -> Iterable[Pending]:
         """Take one turn; a user's conversation is complete when the file has ended."""
         key, turn = _turn(record)
         turns = self._turns.setdefault(turn.conversation_id, {})
@@ -109,20 +112,18 @@ class _Days:
             )
         turns[key] = turn
         self._firsts.setdefault(turn.conversation_id, record)
-        yield from ()
+        return ()
 
-    def finish(self) -> Iterator[DetectedRecord]:
-        """Give a conversation for each user, its turns numbered from 0."""
+    def finish(self) -> Iterable[Pending]:
+        """Return a conversation for each user, its turns numbered from 0."""
         personas = _personas(self._reading.file.path, self._reading.problems)
-        for user_id, first in self._firsts.items():
-            in_order = sorted(self._turns[user_id].items(), key=lambda item: item[0])
-            numbered = tuple(
-                replace(turn, turn=number) for number, (_, turn) in enumerate(in_order)
-            )
-            conversation = Conversation(
-                user_id, user_id, None, numbered, user_persona=personas.get(user_id)
-            )
-            yield DetectedRecord(conversation, first)
+        return [partial(self._found, user_id, personas.get(user_id)) for user_id in self._firsts]
+
+    def _found(self, user_id: str, persona: Persona | None) -> DetectedRecord:
+        in_order = sorted(self._turns[user_id].items(), key=lambda item: item[0])
+        turns = tuple(replace(turn, turn=number) for number, (_, turn) in enumerate(in_order))
+        conversation = Conversation(user_id, user_id, None, turns, user_persona=persona)
+        return DetectedRecord(conversation, self._firsts[user_id])
 
 
 def _recognises(document: Any) -> bool:

@@ -6,7 +6,8 @@ record: the branch that was chosen, or that ranks best, is read.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from callwise.calls.errors import FormatError
@@ -16,7 +17,12 @@ from callwise.recordings.conversation import (
     numbered_in_order,
     pair_conversation,
 )
-from callwise.recordings.formats.conversation_format import Collector, DetectedRecord, Reading
+from callwise.recordings.formats.conversation_format import (
+    Collector,
+    DetectedRecord,
+    Pending,
+    Reading,
+)
 from callwise.recordings.formats.message_list import (
     conversation_of,
     find_list,
@@ -42,14 +48,13 @@ from callwise.recordings.formats.vocabulary import NAME_KEYS, THOUGHT_TYPES
 from callwise.recordings.source_records import RecordProblems, SourceRecord
 
 __all__ = [
-    "best_branches",
+    "MessageLines",
     "convert_mapping",
     "convert_replies",
     "is_line",
     "is_mapping",
     "is_named_line",
     "is_reply_tree",
-    "open_lines_of_messages",
 ]
 
 
@@ -80,7 +85,7 @@ def _best(children: Sequence[SourceRecord], problems: RecordProblems) -> SourceR
     return min(kept, key=lambda child: _rank(child.fields), default=None)
 
 
-def best_branches(
+def _best_branches(
     messages: Sequence[SourceRecord], problems: RecordProblems
 ) -> list[list[SourceRecord]]:
     """Return the best-ranked branch under each message that has no parent.
@@ -280,20 +285,20 @@ def _unnamed_ids(
     return None
 
 
-class _Lines:
+class MessageLines(Collector):
     """The messages of one file, by conversation."""
 
     def __init__(self, reading: Reading) -> None:
-        self._reading = reading
+        super().__init__(reading)
         self._messages: dict[str | None, list[SourceRecord]] = {}
         self._agent_name: str | None = None
 
-    def add(self, record: SourceRecord) -> Iterator[DetectedRecord]:
+    def add(self, record: SourceRecord) -> Iterable[Pending]:
         """Take one line; conversations are complete when the file has ended."""
         if _is_header(record.document):
             name = known_id(record.fields, ("character_name",))
             self._agent_name = None if name == _NO_NAME else name
-            return
+            return ()
         message = record.inside(unwrap(record.fields), "")
         read_content(message)
         if not is_message(message.fields):
@@ -309,24 +314,21 @@ class _Lines:
                 "on none"
             )
         self._messages.setdefault(conversation_id, []).append(message)
-        yield from ()
+        return ()
 
-    def finish(self) -> Iterator[DetectedRecord]:
+    def finish(self) -> Iterator[Pending]:
         """Give the conversations, in the order in which they begin."""
         for conversation_id, messages in self._messages.items():
             branches = [messages]
             try:
                 if any(parent_of(message.fields) is not None for message in messages):
-                    branches = best_branches(messages, self._reading.problems)
+                    branches = _best_branches(messages, self._reading.problems)
             except FormatError as error:
                 self._reading.problems.meet(error)
                 continue
             for number, branch in enumerate(branches, start=1):
                 name = conversation_id or f"{self._reading.file.label}-{number}"
-                try:
-                    yield self._finished(name, branch, may_be_renamed=number > 1)
-                except FormatError as error:
-                    self._reading.problems.meet(error)
+                yield partial(self._finished, name, branch, may_be_renamed=number > 1)
 
     def _finished(
         self, conversation_id: str, messages: list[SourceRecord], *, may_be_renamed: bool
@@ -380,8 +382,3 @@ class _Lines:
             shown = ", ".join(sorted(users)[:4])
             raise first.problem(f"expected one user a conversation, got `user_id` {shown}")
         return users.pop() if users else None
-
-
-def open_lines_of_messages(reading: Reading) -> Collector:
-    """Return the reader of a file with one message a line."""
-    return _Lines(reading)

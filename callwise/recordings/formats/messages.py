@@ -18,6 +18,7 @@ from callwise.recordings.conversation import (
     numbered_in_order,
     pair_conversation,
 )
+from callwise.recordings.formats import vocabulary as words
 from callwise.recordings.formats.conversation_format import Reading
 from callwise.recordings.formats.message_list import (
     Spot,
@@ -35,16 +36,6 @@ from callwise.recordings.formats.message_parts import (
     unfolded,
 )
 from callwise.recordings.formats.speakers import NamedRole, has_stated_role, is_speaking, roles_of
-from callwise.recordings.formats.vocabulary import (
-    ACT_TYPES,
-    FINAL_KEYS,
-    SYSTEM_KEYS,
-    TEXT_KEYS,
-    THOUGHT_TYPES,
-    TIME_KEYS,
-    TOOL_RESULT_TYPES,
-    USER_SIDE_KEYS,
-)
 from callwise.recordings.source_records import SourceRecord, iso_time
 
 __all__ = [
@@ -86,7 +77,9 @@ _SERVICE_TYPES = frozenset({"service"})
 
 def time_of(message: SourceRecord, reading: Reading) -> str | None:
     """Return when a message was written, as ISO 8601; one that cannot be read is noted."""
-    stated = [value for key in TIME_KEYS if (value := message.fields.get(key)) not in (None, "")]
+    stated = [
+        value for key in words.TIME_KEYS if (value := message.fields.get(key)) not in (None, "")
+    ]
     for value in stated:
         time = iso_time(value)
         if time is not None:
@@ -99,9 +92,12 @@ def time_of(message: SourceRecord, reading: Reading) -> str | None:
 def _silent_role(fields: Mapping[str, Any]) -> NamedRole | None:
     """Return what an item that is no message of a speaker is; None where it is one."""
     kind = str(fields.get("type") or "").lower()
-    if kind in ACT_TYPES:
+    if kind in words.ACT_TYPES:
         return kind, "agent"
-    if is_speaking(fields) or kind not in TOOL_RESULT_TYPES | THOUGHT_TYPES | _SERVICE_TYPES:
+    if (
+        is_speaking(fields)
+        or kind not in words.TOOL_RESULT_TYPES | words.THOUGHT_TYPES | _SERVICE_TYPES
+    ):
         return None
     return kind, "tool"
 
@@ -197,10 +193,10 @@ def _said_in(
     if role == "persona":
         return text
     if role == "agent":
-        said = _reply_text(message, "" if word.lower() in ACT_TYPES else text or "", reading)
+        said = _reply_text(message, "" if word.lower() in words.ACT_TYPES else text or "", reading)
         return Utterance(is_user=False, text=said, time=time_of(message, reading))
     if role == "tool" or (text is None and content.has_tool_result):
-        is_thought, is_service = word in THOUGHT_TYPES, word in _SERVICE_TYPES
+        is_thought, is_service = word in words.THOUGHT_TYPES, word in _SERVICE_TYPES
         kind = "thought" if is_thought else "service message" if is_service else "tool message"
         notes[kind] += 1
         return None
@@ -208,7 +204,7 @@ def _said_in(
         notes["message without text"] += 1
         return None
     if text is None:
-        name = next((key for key in TEXT_KEYS if key in message.fields), "content")
+        name = next((key for key in words.TEXT_KEYS if key in message.fields), "content")
         raise message.problem(f"expected the user's `{name}` to be a text, it is empty")
     return Utterance(is_user=True, text=text, time=time_of(message, reading))
 
@@ -227,7 +223,7 @@ def instructions_in(record: SourceRecord, *objects: Mapping[str, Any]) -> list[s
     """Return the instructions to the agent that are apart from the messages."""
     found: list[str] = []
     for fields in objects:
-        for key in SYSTEM_KEYS:
+        for key in words.SYSTEM_KEYS:
             value = fields.get(key)
             if isinstance(value, str | dict) or (isinstance(value, list) and value):
                 text = read_content(record.inside({"content": value}, f"`{key}`")).text
@@ -280,14 +276,14 @@ def _final_in(fields: Mapping[str, Any], depth: int) -> Iterator[dict[str, Any]]
         content = fields["content"] if isinstance(fields.get("content"), dict) else fields
         yield {"role": "assistant", **content}
     else:
-        names = (*FINAL_KEYS, *TEXT_KEYS, "result")
+        names = (*words.FINAL_KEYS, *words.TEXT_KEYS, "result")
         found = next((fields[key] for key in names if fields.get(key)), None)
         yield from _final(found, depth + 1)
 
 
 def _final_messages(record: SourceRecord, spot: Spot, reading: Reading) -> list[SourceRecord]:
     for fields in (spot.around, record.document if isinstance(record.document, dict) else {}):
-        for key in FINAL_KEYS:
+        for key in words.FINAL_KEYS:
             if fields.get(key) and key != spot.key:
                 value = _first_sample(fields[key]) if key in _SAMPLES else fields[key]
                 messages = [record.inside(each, f"`{key}`") for each in _final(value)]
@@ -313,7 +309,7 @@ def note_unread(fields: Mapping[str, Any], reading: Reading, *read: str) -> None
     """Note lists of messages of a record, by their fields, other than the ones that are read."""
     for key, value in fields.items():
         name = str(key)
-        if name in read or name in FINAL_KEYS or name.startswith("reject"):
+        if name in read or name in words.FINAL_KEYS or name.startswith("reject"):
             continue
         first = value
         while isinstance(first, list) and first and not is_exchange(first):
@@ -340,12 +336,12 @@ def _with_question(utterances: list[Utterance], spot: Spot) -> list[Utterance]:
     asked = next(
         (
             value
-            for key in (*USER_SIDE_KEYS, "message")
+            for key in (*words.USER_SIDE_KEYS, "message")
             if isinstance(value := spot.around.get(key), str) and value.strip()
         ),
         None,
     )
-    if asked is None or spot.key in {"message", *USER_SIDE_KEYS}:
+    if asked is None or spot.key in {"message", *words.USER_SIDE_KEYS}:
         return utterances
     question = Utterance(is_user=True, text=asked)
     if not any(each.is_user for each in utterances):

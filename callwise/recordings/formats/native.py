@@ -1,6 +1,6 @@
 """Callwise's own format: JSON Lines, one turn a line."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import Any
 
 from callwise.recordings.conversation import PERSONA_FIELDS, Conversation, Persona, RecordedTurn
@@ -8,6 +8,7 @@ from callwise.recordings.formats.conversation_format import (
     Collector,
     ConversationFormat,
     DetectedRecord,
+    Pending,
     Reading,
 )
 from callwise.recordings.source_records import SourceRecord
@@ -36,7 +37,7 @@ class _Draft:
     """A conversation whose lines are still coming in. Lines may be interleaved."""
 
     def __init__(self, record: SourceRecord) -> None:
-        self.first = record
+        self._first = record
         self._lines: dict[int, SourceRecord] = {}
         self._turns: list[RecordedTurn] = []
         self._user_id: str | None = None
@@ -78,34 +79,31 @@ class _Draft:
         self._lines[number] = record
         self._turns.append(turn)
 
-    def finish(self) -> Conversation:
+    def finish(self) -> DetectedRecord:
         """Return the conversation, its turns in order of their numbers."""
         turns = tuple(sorted(self._turns, key=lambda turn: turn.turn))
-        return Conversation(turns[0].conversation_id, self._user_id, self._persona, turns)
+        name = turns[0].conversation_id
+        return DetectedRecord(Conversation(name, self._user_id, self._persona, turns), self._first)
 
 
-class _Turns:
+class _Turns(Collector):
     """The turns of one file, by conversation."""
 
-    def __init__(self) -> None:
+    def __init__(self, reading: Reading) -> None:
+        super().__init__(reading)
         self._drafts: dict[str, _Draft] = {}
 
-    def add(self, record: SourceRecord) -> Iterator[DetectedRecord]:
+    def add(self, record: SourceRecord) -> Iterable[Pending]:
         """Take one turn; conversations are complete when the file has ended."""
         conversation_id = record.text("conversation_id")
         draft = self._drafts.get(conversation_id) or _Draft(record)
         draft.add(record)
         self._drafts.setdefault(conversation_id, draft)
-        yield from ()
+        return ()
 
-    def finish(self) -> Iterator[DetectedRecord]:
-        """Give the conversations, in the order in which they begin."""
-        for draft in self._drafts.values():
-            yield DetectedRecord(draft.finish(), draft.first)
-
-
-def _open(_reading: Reading) -> Collector:
-    return _Turns()
+    def finish(self) -> Iterable[Pending]:
+        """Return the conversations, in the order in which they begin."""
+        return [draft.finish for draft in self._drafts.values()]
 
 
 def _recognises(document: Any) -> bool:
@@ -123,5 +121,5 @@ NATIVE = ConversationFormat(
     about="our own: one turn a line; see below",
     example='{"conversation_id": "c1", "turn": 0, "user_text": "Hi.", "reply": "Hello."}',
     recognises=_recognises,
-    open=_open,
+    open=_Turns,
 )

@@ -98,10 +98,7 @@ def roles_of(
         )
         if key is not None:
             keys = (key, *NAME_KEYS)  # a speaker without that name may have another
-            names = [
-                next(filter(None, (role_word(each, k) for k in keys)), None) for each in fields
-            ]
-            return [_as_chosen(name, agent) for name in names], None
+            return [_as_chosen(_name(each, keys), agent) for each in fields], None
     for key in ROLE_KEYS:
         role_words = [role_word(each, key) for each in fields]
         roles = [_role(word) for word in role_words]
@@ -120,10 +117,9 @@ def roles_of(
     return _unknown(messages, agent)
 
 
-def _name(fields: Mapping[str, Any], key: str) -> str | None:
-    """Return a speaker's name in a field, or another name where it has none there."""
-    role_words = (role_word(fields, each) for each in (key, *NAME_KEYS))
-    return next((word for word in role_words if word is not None), None)
+def _name(fields: Mapping[str, Any], keys: Sequence[str] = NAME_KEYS) -> str | None:
+    """Return the name of a message's speaker in the first of these fields that has one."""
+    return next((name for key in keys if (name := role_word(fields, key))), None)
 
 
 def _as_chosen(word: str | None, agent: str) -> NamedRole | None:
@@ -137,11 +133,7 @@ def _as_chosen(word: str | None, agent: str) -> NamedRole | None:
 
 def _is_one_bot(fields: Sequence[Mapping[str, Any]], role_words: Sequence[str | None]) -> bool:
     """Return whether a chat has people and one bot: with several, a person has to choose."""
-    bots = {
-        next((name for key in NAME_KEYS if (name := role_word(each, key))), None)
-        for each, word in zip(fields, role_words, strict=True)
-        if word == "bot"
-    }
+    bots = {_name(each) for each, word in zip(fields, role_words, strict=True) if word == "bot"}
     return len(bots) == 1 and "user" in role_words
 
 

@@ -10,7 +10,6 @@ from callwise.budget.recorder import CallOrigin, RecordedExchange
 from callwise.calls import Call, CallKey, Message, Purpose, Role, Sampling
 from callwise.calls.errors import CassetteMiss, ConfigError, FormatError
 from callwise.recordings.cassette import CassetteMode, open_cassette
-from callwise.recordings.cassette_header import header_line
 from callwise.recordings.cassette_inspection import seal_cassette, survey_cassette
 
 Ask = Callable[..., tuple[CallKey, Call, CallOrigin]]
@@ -50,21 +49,6 @@ def test_a_change_on_purpose_is_named_and_then_sealed(
     assert survey_cassette(recording).damaged_count == 0
     with open_cassette(recording) as cassette:
         assert cassette.lookup(*ask("text 1")) == answer("another answer")
-
-
-@pytest.mark.parametrize("version", [1, 2])
-def test_an_old_cassette_becomes_a_present_one(
-    recording: Path, ask: Ask, answer: Answer, version: int
-) -> None:
-    """Sealing an older version gives what the present one would have recorded."""
-    old = recording.with_name("old.jsonl")
-    old.write_bytes(header_line([{"name": "uuid"}], version=version))
-    with open_cassette(old, CassetteMode.NEW_EPISODES, normalise=["uuid"]) as cassette:
-        for number in range(3):
-            cassette.record(*ask(f"text {number}"), answer(f"answer {number}"))
-    assert survey_cassette(old).is_sealed == (version > 1)
-    seal_cassette(old)
-    assert old.read_bytes() == recording.read_bytes()
 
 
 @pytest.mark.parametrize(

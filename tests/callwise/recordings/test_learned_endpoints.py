@@ -25,7 +25,7 @@ from callwise.simulator import SimulatedSettings
 from callwise.simulator.server import SimServer
 from callwise.simulator.server_responses import json_response
 from callwise.tuning.buying import buy
-from callwise.tuning.replay_evaluator import RECORDED
+from callwise.tuning.replay_evaluator import RECORDED, CounterfactualEvaluator
 from callwise.tuning.setting import Setting
 from graph.app import app
 
@@ -209,7 +209,9 @@ async def test_what_is_bought_starts_from_what_the_run_learned(
         run = await run_replay(_request(talk, tmp_path / "run"))
         refused = server.refused
         setting = Setting("longer", RECORDED, {"search.max_calls": 9})
-        bought = await asyncio.to_thread(buy, run.folder, [setting], SpendingCap(max_calls=200))
+        bought = await asyncio.to_thread(
+            buy, CounterfactualEvaluator(run.folder), [setting], SpendingCap(max_calls=200)
+        )
         assert bought.calls > 0
         assert server.refused == refused
     assert (run.folder / ENDPOINTS_FILE).exists()
