@@ -47,15 +47,13 @@ def wrap(
     - With a budgeter that has one, that endpoint: `wrap(chat_model, Budgeter.simulated())` sends
       nothing to `chat_model`. So a program can be tried with another model, or none.
 
-    The budgeter is the `asker` of what is returned; models of one budgeter share its limits.
+    The budgeter is the `llm` of what is returned; models of one budgeter share its limits.
     Bind tools and arguments to what is returned, not before. Retries that `chat_model` makes by
     itself are not counted: construct it with `max_retries=0`.
 
     Args:
-        chat_model: the model that the program uses.
         budgeter: counts and limits the calls; None makes one.
         max_calls: most calls of the new budgeter; None for no limit.
-        limits: of the new budgeter, in place of `max_calls`.
         role: which role its calls have. A second model of a budgeter needs another role.
         options: further arguments of `BudgetedChatModel`, such as `final_answer`.
 
