@@ -89,15 +89,11 @@ class PosteriorSearch(SearchPolicy):
     def tell(self, action_id: ActionId, answer: ActionAnswer, *, calls: int = 1) -> None:
         """Take the answer to an action; see `SearchPolicy.tell`.
 
-        Args:
-            action_id: of the action.
-            answer: the answer.
-            calls: calls that it took, repairs and retries included; at least 1. Leave it where
-                the `remaining` given to `ask` counts them already.
+        `calls` is how many it took, repairs and retries included; at least 1. Leave it where the
+        `remaining` given to `ask` counts them already.
 
         Raises:
-            ValueError: when nothing with this id was asked, or `calls` is less than 1.
-            TypeError: when the answer is of the wrong sort for the action.
+            ValueError: also when `calls` is less than 1.
         """
         if calls < 1:
             raise ValueError(f"an answer takes at least 1 call, got {calls}")
