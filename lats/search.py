@@ -182,16 +182,14 @@ class PosteriorSearch(SearchPolicy):
 
     def _apply(self, answered: list[tuple[Action, ActionAnswer]]) -> None:
         state, progress = self._state, self._state.progress
-        apply_round(state, answered)
+        judged = apply_round(state, answered)
         if progress.stop_reason is not None:
             return
-        # Gates open on a judge's verdicts: new candidates are to be judged first.
-        is_judged = any(isinstance(action, JudgeList) for action, _ in answered)
         if progress.empty_rounds >= MAX_EMPTY_ROUNDS and not len(state.tree):
             progress.stop_reason = StopReason.FAILED
         elif progress.unjudged_rounds >= MAX_EMPTY_ROUNDS:
             progress.stop_reason = StopReason.UNJUDGED
-        elif is_judged and self._is_good_enough():
+        elif judged and self._is_good_enough():  # gates open on a judge's verdicts only
             progress.stop_reason = StopReason.EARLY_EXIT
 
     def _is_good_enough(self) -> bool:
