@@ -31,7 +31,7 @@ from callwise.recordings.app_protocol import (
     TurnInput,
     load_app,
 )
-from callwise.recordings.held_files import open_fresh
+from callwise.recordings.held_files import replace_file
 from callwise.recordings.learned_endpoints import ENDPOINTS_FILE
 from callwise.recordings.run_folder import read_manifest
 
@@ -112,8 +112,7 @@ class Recording:
                     yield session
             finally:
                 if lent.exists() and not is_offline:
-                    with open_fresh(kept) as file:  # the run's folder may have links in it
-                        file.write(lent.read_bytes())
+                    replace_file(kept, lent.read_bytes())
 
 
 def _manifest(folder: Path) -> dict[str, Any]:

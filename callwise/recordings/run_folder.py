@@ -29,9 +29,9 @@ from callwise.recordings.app_protocol import TurnResult
 from callwise.recordings.held_files import (
     LOCK,
     hold_folder,
-    open_fresh,
     private_opener,
     refuse_links,
+    replace_file,
 )
 from callwise.recordings.typed_json import under_this_name
 
@@ -186,7 +186,7 @@ class RunFolder:
         rows, _ = _read_lines(path / "ledger.jsonl")
         if rows:
             kept = [row for row in rows if _row_key(row) in self.finished]
-            self._replace("ledger.jsonl", _lines(kept))
+            replace_file(self.path / "ledger.jsonl", _lines(kept))
         if turns_end:
             os.truncate(path / "turns.jsonl", turns_end)
         # Unbuffered: what was not written is not written later, behind an error's back.
@@ -243,13 +243,9 @@ class RunFolder:
         manifest = {"callwise_run": RUN_VERSION, "identity": self._identity, **self._details}
         if self._app_files is not None:
             manifest["app_files"] = self._app_files
-        self._replace("manifest.json", orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
-
-    def _replace(self, name: str, data: bytes) -> None:
-        partial = self.path / f"{name}.part"
-        with open_fresh(partial) as file:
-            file.write(data)
-        partial.replace(self.path / name)
+        replace_file(
+            self.path / "manifest.json", orjson.dumps(manifest, option=orjson.OPT_INDENT_2)
+        )
 
     def add(self, result: TurnResult) -> None:
         """Write a finished turn: its calls first, then its line.
@@ -330,9 +326,9 @@ class RunFolder:
             rows = [{**row, "sequence": number} for number, row in enumerate(rows, start=1)]
         # Equal lists of the same objects are compared by identity.
         if turns != turns_before:
-            self._replace("turns.jsonl", _lines(turns))
+            replace_file(self.path / "turns.jsonl", _lines(turns))
         if rows != rows_before:
-            self._replace("ledger.jsonl", _lines(rows))
+            replace_file(self.path / "ledger.jsonl", _lines(rows))
 
     def close(self) -> None:
         """Let go of the files. Safe to call twice."""
