@@ -3,7 +3,7 @@
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from callwise.budget.usage import Usage
+from callwise.budget.usage import JSON_NAMES, Usage
 from callwise.calls.call import Outcome, Purpose, Role
 from callwise.calls.key import CallKey
 
@@ -89,5 +89,5 @@ class LedgerRow(NamedTuple):
 _NOT_IN_ROWS = ("charged_tokens", "charged_usd")
 """Fields of the usage that only recordings need: a replay charges what was charged."""
 
-for _name in (*Usage._fields, "work_seconds", "retry_seconds"):
+for _name in {*Usage._fields, *JSON_NAMES} - {"usd"}:
     setattr(LedgerRow, _name, property(attrgetter(f"usage.{_name}")))
