@@ -33,7 +33,6 @@ class CounterValues:
         in_flight: asked calls that have not ended yet.
         outcomes: how the others ended; every outcome is a key.
         over_calls: calls that were charged beyond what was reserved for them.
-        speculative: asked calls that were speculative.
         repairs: asked calls that were repairs of an answer that did not fit.
         unreadable: answered calls whose answer is not in the form that was asked for.
     """

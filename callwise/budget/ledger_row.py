@@ -17,15 +17,9 @@ class LedgerRow(NamedTuple):
 
     Args:
         sequence: in which order the calls were asked. Starts at 1.
-        scope: path of the scope that asked.
         conversation: name of its conversation scope, or None.
         turn: name of its turn scope, or None.
         node: name of its innermost node scope, or None.
-        role: which model was asked.
-        purpose: what for.
-        endpoint: name of the endpoint.
-        model: the model's name there.
-        outcome: how it ended.
         sample: which resample it was. Starts at 0.
         repair: how many times the question had been asked before. Starts at 0.
         is_speculative: asked before it was known to be needed.

@@ -208,9 +208,6 @@ def attempt_usage(
 
     Args:
         result: how it ended; None when it was broken off.
-        requests: requests that it sent.
-        latency_seconds: how long it took.
-        prices: of the endpoint.
         estimate: returns what the attempt may have used at most; called only when something
             is unknown.
         received: returns about how much of a stream arrived, and what to charge for that; None
