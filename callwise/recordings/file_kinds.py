@@ -1,8 +1,9 @@
 """Kinds of conversation files: how each is recognised, and read as JSON records.
 
 A table with a header (comma- or tab-separated values) gives one record per row. To add a kind,
-such as a text with one message per line, write its `fits` and its reader, whose records look like
-those of a table (`{"speaker": "Ana", "text": "Hi."}`), and add an entry to `FILE_KINDS`.
+such as a text with one message per line, write a module with its `FileKind`, whose records look
+like a table's (`{"speaker": "Ana", "text": "Hi."}`), and list it in `FILE_KINDS` of
+`source_files`.
 """
 
 import csv
@@ -20,7 +21,7 @@ from callwise.calls.errors import FormatError
 from callwise.recordings.source_lines import Line, ReadLimits, decode, too_long
 from callwise.recordings.source_records import RecordProblems, SourceRecord
 
-__all__ = ["FILE_KINDS", "FileKind", "OpenFile"]
+__all__ = ["DOCUMENT", "LINES", "TABLE", "FileKind", "OpenFile"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,9 +321,7 @@ def _is_one_document(sample: Sequence[Line]) -> bool:
     return not has_lines
 
 
-FILE_KINDS = (
-    FileKind((".csv", ".tsv"), _has_table_header, _read_table, is_sure_by_name=True),
-    FileKind((".json",), _is_one_document, _read_document),
-    FileKind((".jsonl", ".ndjson"), bool, _read_lines),
-)
-"""In the order in which they are tried. The last one takes every file that is not empty."""
+TABLE = FileKind((".csv", ".tsv"), _has_table_header, _read_table, is_sure_by_name=True)
+DOCUMENT = FileKind((".json",), _is_one_document, _read_document)
+LINES = FileKind((".jsonl", ".ndjson"), bool, _read_lines)
+"""JSON Lines; fits every file that is not empty."""

@@ -7,11 +7,14 @@ from itertools import chain
 from pathlib import Path
 
 from callwise.calls.errors import FormatError
-from callwise.recordings.file_kinds import FILE_KINDS, FileKind, OpenFile
+from callwise.recordings.file_kinds import DOCUMENT, LINES, TABLE, FileKind, OpenFile
 from callwise.recordings.source_lines import MEGABYTE, Line, Progress, ReadLimits, open_lines
 from callwise.recordings.source_records import RecordProblems, SourceRecord
 
-__all__ = ["SUFFIXES", "SourceFile", "find_files", "read_records"]
+__all__ = ["FILE_KINDS", "SUFFIXES", "SourceFile", "find_files", "read_records"]
+
+FILE_KINDS = (TABLE, DOCUMENT, LINES)
+"""In the order in which they are tried; the last takes every file that is not empty."""
 
 _PLAIN_SUFFIXES = tuple(suffix for kind in reversed(FILE_KINDS) for suffix in kind.suffixes)
 SUFFIXES = (*_PLAIN_SUFFIXES, *(f"{suffix}.gz" for suffix in _PLAIN_SUFFIXES))

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from callwise.calls.errors import FormatError
-from callwise.recordings.file_kinds import FILE_KINDS, FileKind, OpenFile
+from callwise.recordings.file_kinds import FileKind, OpenFile
 from callwise.recordings.formats import detect_format
-from callwise.recordings.source_files import SourceFile, read_records
+from callwise.recordings.source_files import FILE_KINDS, SourceFile, read_records
 from callwise.recordings.source_lines import Line, decode
 from callwise.recordings.source_records import RecordProblems, SourceRecord
 
