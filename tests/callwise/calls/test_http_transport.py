@@ -7,8 +7,9 @@ import pytest
 
 from callwise.calls import ConfigError
 from callwise.calls.errors import WrongAddress
-from callwise.calls.http_transport import HttpTransport, RequestMoment, Route
+from callwise.calls.http_transport import HttpTransport, RequestMoment
 from callwise.calls.openai_http import openai_headers
+from callwise.calls.route import Route
 
 
 @pytest.fixture(autouse=True)
