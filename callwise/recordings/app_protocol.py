@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = [
     "SHIPPED_APP",
     "App",
+    "HasNotices",
     "Notices",
     "PromptDigests",
     "ReadsEnvironment",
@@ -38,7 +39,6 @@ __all__ = [
     "Session",
     "SettingsApp",
     "SnapshotStart",
-    "TellsNotices",
     "TurnInput",
     "TurnResult",
     "load_app",
@@ -144,7 +144,7 @@ class Notices:
 
 
 @runtime_checkable
-class TellsNotices(Protocol):
+class HasNotices(Protocol):
     """A session with notices for the user."""
 
     notices: Notices

@@ -36,7 +36,6 @@ __all__ = [
     "HEAD_BYTES",
     "Redact",
     "asked_of",
-    "check_fields",
     "check_needed",
     "check_types",
     "decode_exchange",
@@ -120,16 +119,6 @@ def parse_line(line: bytes) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise ValueError("not a JSON object")  # noqa: TRY004 - one error for one cause
     return document
-
-
-def check_fields(document: Mapping[str, Any]) -> None:
-    """Check what a whole exchange has besides how the call ended; see `check_types`.
-
-    Raises:
-        ValueError: names the field that is missing, unknown or of another type.
-    """
-    check_types(document)
-    check_needed(document)
 
 
 def check_types(document: Mapping[str, Any]) -> None:
