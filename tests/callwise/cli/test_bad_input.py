@@ -283,6 +283,7 @@ def test_an_app_that_imports_a_module_of_an_earlier_version(
     cli: Any, talk: Path, line: str, package: str
 ) -> None:
     """The error names the package that has its names now."""
-    Path("app_of_long_ago.py").write_text(f"{line}\n")
-    words = _words(cli("replay", talk, "--app", "app_of_long_ago:app"), 2)
+    name = f"app_with_{package.replace('.', '_')}"
+    Path(f"{name}.py").write_text(f"{line}\n")
+    words = _words(cli("replay", talk, "--app", f"{name}:app"), 2)
     assert f"Import them from `{package}`" in words

@@ -274,5 +274,5 @@ def test_two_values_of_one_knob_are_refused(overrides: Overrides) -> None:
 )
 def test_true_and_false_are_no_numbers(data: dict[str, Any]) -> None:
     """They are not taken for 1 and 0, wherever the knob is."""
-    with pytest.raises(ConfigError, match="=(True|False): expected a number, not true or false"):
+    with pytest.raises(ConfigError, match=r"=(True|False): expected a number, not true or false"):
         validate(Settings, data)
