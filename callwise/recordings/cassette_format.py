@@ -59,6 +59,8 @@ _ASKED = re.compile(rb'","(?:check":"[^"]*",")?asked":\[(\d{1,20}),(\d{1,20})\]'
 HEAD_BYTES = _LANE_START + 16
 """Length of the part of a line that the index is built from."""
 
+_NOT_AN_EXCHANGE = "it does not start with a key and a lane, as a recorded call does"
+
 _SHOWN_CHARS = 512
 """Longest text inside of a content part that a line repeats, in characters."""
 
@@ -79,11 +81,11 @@ def split_head(line: bytes) -> tuple[bytes, bytes]:
         ValueError: when it does not start as an exchange does.
     """
     if line[: len(_HEAD)] != _HEAD or line[_KEY_END:_LANE_START] != _MIDDLE:
-        raise ValueError("no exchange")
+        raise ValueError(_NOT_AN_EXCHANGE)
     key = bytes.fromhex(line[len(_HEAD) : _KEY_END].decode("ascii"))
     lane = bytes.fromhex(line[_LANE_START:HEAD_BYTES].decode("ascii"))
     if len(key) != 32 or len(lane) != 8:
-        raise ValueError("no exchange")
+        raise ValueError(_NOT_AN_EXCHANGE)
     return key, lane
 
 

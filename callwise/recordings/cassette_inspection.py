@@ -160,7 +160,17 @@ def _sealed_lines(path: Path) -> Iterator[bytes]:
                 decode_exchange(document)
                 shared, line = sharing.pack(document)
             except (LookupError, ValueError) as error:
-                raise FormatError(path, number, f"is no exchange: {error}") from error
+                problem = (
+                    f"it refers to the shared line {error}, which is not before it"
+                    if isinstance(error, LookupError)
+                    else error
+                )
+                raise FormatError(
+                    path,
+                    number,
+                    f"this line cannot be sealed: {problem}. Correct it or delete it, and seal the "
+                    "file again",
+                ) from error
             new.update(shared)
             yield from shared.values()
             yield seal_line(line)

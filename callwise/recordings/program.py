@@ -204,7 +204,9 @@ def program_app(build: Any, target: str, missing: Sequence[str]) -> ProgramApp:
     if not callable(build):
         raise ConfigError(
             f"{target!r} is not an app: it has no {', '.join(missing)}, and it is no function "
-            "build(model) that returns a program"
+            "build(model) that returns a program. Add what is missing (the base of an app is "
+            "`SettingsApp` of callwise.recordings.app_protocol; `App` there lists its methods), or "
+            "name such a function of a LangGraph or LangChain program, as docs/ci.md shows"
         )
     try:
         inspect.signature(build).bind(None)

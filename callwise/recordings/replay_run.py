@@ -179,7 +179,7 @@ async def play_in_lanes(
 
     try:
         async with asyncio.TaskGroup() as workers:
-            for _ in range(max_concurrency):
+            for _ in range(min(max_concurrency, len(lanes))):
                 workers.create_task(work())
     except* Exception as group:  # noqa: BLE001 - unwrapped, not handled
         raise group.exceptions[0] from None

@@ -30,7 +30,6 @@ from callwise.recordings.held_files import (
     LOCK,
     hold_folder,
     private_opener,
-    refuse_links,
     replace_file,
 )
 from callwise.recordings.typed_json import under_this_name
@@ -351,7 +350,8 @@ class RunFolder:
         """Delete a run's own files, and the folder when nothing else is in it.
 
         Raises:
-            ConfigError: when the folder is not a run, or has links in it.
+            ConfigError: when the folder is not a run, has links in it, or another process is
+                writing it.
         """
         if not path.exists():
             return
@@ -359,9 +359,10 @@ class RunFolder:
             raise ConfigError(f"{path} is not a folder; nothing was deleted")
         if any(path.iterdir()) and not (path / "manifest.json").exists():
             raise ConfigError(f"{path} is not a run; nothing was deleted")
-        refuse_links(path)
-        for name in (*_FILES, "manifest.json", LOCK, "checkpoints.sqlite"):
-            for item in path.glob(f"{name}*"):
-                item.unlink()
+        with hold_folder(path):
+            for name in (*_FILES, "manifest.json", "checkpoints.sqlite"):
+                for item in path.glob(f"{name}*"):
+                    item.unlink()
+        (path / LOCK).unlink(missing_ok=True)
         if not any(path.iterdir()):
             shutil.rmtree(path)

@@ -288,5 +288,5 @@ def test_what_is_no_json_object(line: bytes) -> None:
 )
 def test_what_has_no_head(line: bytes) -> None:
     """A line that does not start as an exchange does is told by its first bytes."""
-    with pytest.raises(ValueError, match=r"no exchange|non-hexadecimal"):
+    with pytest.raises(ValueError, match=r"a key and a lane|non-hexadecimal"):
         split_head(line)
