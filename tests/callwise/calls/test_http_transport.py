@@ -218,7 +218,7 @@ async def test_a_proxy_is_not_sent_the_key(client_class, raw_server, ask, monkey
     assert not error.was_sent
 
 
-async def test_a_proxy_of_a_plain_endpoint_gets_no_credentials_of_its_own(
+async def test_a_proxy_of_a_plain_endpoint_gets_no_separate_credentials(
     client_class, server, ask, monkeypatch
 ):
     """The key is in the request's own header alone; a password in the proxy's URL is sent."""
