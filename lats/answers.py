@@ -109,26 +109,20 @@ class Verdict:
 
     def __post_init__(self) -> None:
         """Drop values that are no score or check, and characters that cannot be written."""
-
-        def put(name: str, cleaned: Any) -> None:
-            object.__setattr__(self, name, cleaned)
-
+        put = object.__setattr__
         if self.score is not None:
             # As a float, so that a restored search writes it as the first one did.
-            put("score", float(self.score) if _is_score(self.score) else None)
+            put(self, "score", float(self.score) if _is_score(self.score) else None)
         if self.attributes:
             kept = {name: float(at) for name, at in self.attributes.items() if _is_score(at)}
-            put("attributes", kept)
+            put(self, "attributes", kept)
         if self.checks:
-            put("checks", {name: at for name, at in self.checks.items() if _is_check(at)})
+            given: Mapping[str, Any] = self.checks
+            put(self, "checks", {name: at for name, at in given.items() if isinstance(at, bool)})
         if self.answer:
-            put("answer", clean_text(self.answer, len(self.answer)))
+            put(self, "answer", clean_text(self.answer, len(self.answer)))
         if self.reason:
-            put("reason", clean_text(self.reason, MAX_REASON_CHARS))
-
-
-def _is_check(raw: Any) -> bool:
-    return isinstance(raw, bool)
+            put(self, "reason", clean_text(self.reason, MAX_REASON_CHARS))
 
 
 def _is_score(raw: Any) -> bool:

@@ -15,6 +15,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from types import EllipsisType
 from typing import Any, NoReturn
 
 __all__ = [
@@ -56,12 +57,9 @@ class NumberAt:
     end: int
 
 
-class _Number:
-    """A number of a document; the text has the numbers in the same order."""
-
-
-def _number(_written: str) -> _Number:
-    return _Number()
+def _number(_written: str) -> EllipsisType:
+    """Return a mark for each number of a document; the text has them in the same order."""
+    return ...
 
 
 def _refused(word: str) -> NoReturn:
@@ -114,7 +112,7 @@ def _document(text: str, start: int, *, may_be_followed: bool) -> tuple[NumberAt
 
 def _paths(value: Any, path: JsonPath) -> Iterator[JsonPath]:
     """Yield the path of each number, in the order of the document."""
-    if isinstance(value, _Number):
+    if value is ...:
         yield path
     elif isinstance(value, dict | list):
         if len(path) == MAX_DEPTH:

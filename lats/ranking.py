@@ -113,10 +113,11 @@ def ranked(
 
 def note_front(state: SearchState, changed: list[Candidate]) -> None:
     """Keep the front up to date after candidates' own values changed."""
-    front = {node.node_id: node for node in (*state.nodes(state.progress.front), *changed)}
-    values = [(-(node.own_value or 0.0), node.birth, node_id) for node_id, node in front.items()]
-    values.sort()
-    state.progress.front = [node_id for _, _, node_id in values[:FRONT]]
+    front = state.progress.front
+    known = [*state.nodes(front), *[node for node in changed if node.node_id not in front]]
+    best_first = [(-(node.own_value or 0.0), node.birth, node.node_id) for node in known]
+    best_first.sort()
+    state.progress.front = [node_id for _, _, node_id in best_first[:FRONT]]
 
 
 def leading(state: SearchState, count: int) -> list[Candidate]:

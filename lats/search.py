@@ -17,7 +17,7 @@ from lats.result import SearchResult, StateError, StopReason
 from lats.schedule import CallsLeft
 from lats.search_knobs import SearchKnobs
 from lats.search_state import SearchState, load_search, save_search
-from lats.strategies import STRATEGIES, strategy_of
+from lats.strategies import STRATEGIES, pick_of, strategy_of
 from lats.update import apply_round
 
 __all__ = ["PosteriorSearch"]
@@ -56,6 +56,7 @@ class PosteriorSearch(SearchPolicy):
         if knobs.policy not in STRATEGIES:
             raise ValueError(f"{knobs.policy!r} is none of {sorted(STRATEGIES)}")
         self._strategy = strategy_of(knobs.policy)
+        self._pick = pick_of(knobs.policy)
         self._state = SearchState(knobs, start, guidelines=tuple(guidelines))
         self._tie_break = tie_break
 
@@ -89,15 +90,11 @@ class PosteriorSearch(SearchPolicy):
     def tell(self, action_id: ActionId, answer: ActionAnswer, *, calls: int = 1) -> None:
         """Take the answer to an action; see `SearchPolicy.tell`.
 
-        Args:
-            action_id: of the action.
-            answer: the answer.
-            calls: calls that it took, repairs and retries included; at least 1. Leave it where
-                the `remaining` given to `ask` counts them already.
+        `calls` is how many it took, repairs and retries included; at least 1. Leave it where the
+        `remaining` given to `ask` counts them already.
 
         Raises:
-            ValueError: when nothing with this id was asked, or `calls` is less than 1.
-            TypeError: when the answer is of the wrong sort for the action.
+            ValueError: also when `calls` is less than 1.
         """
         if calls < 1:
             raise ValueError(f"an answer takes at least 1 call, got {calls}")
@@ -107,10 +104,12 @@ class PosteriorSearch(SearchPolicy):
         progress.spent_calls += (calls - 1) * is_new
 
     def result(self) -> SearchResult:
-        """Return the result so far: the best posterior mean, with its confidence."""
+        """Return the result so far: the strategy's pick or the best posterior mean."""
         state, progress = self._state, self._state.progress
         order = ranked(state, answers(state), tie_break=self._tie_break)
         best = order[0] if order else None
+        if order and self._pick is not None:
+            best = self._pick(state, order)
         return SearchResult(
             policy=state.given_knobs.policy,
             best=best,
@@ -186,16 +185,14 @@ class PosteriorSearch(SearchPolicy):
 
     def _apply(self, answered: list[tuple[Action, ActionAnswer]]) -> None:
         state, progress = self._state, self._state.progress
-        apply_round(state, answered)
+        judged = apply_round(state, answered)
         if progress.stop_reason is not None:
             return
-        # Gates open on a judge's verdicts: new candidates are to be judged first.
-        is_judged = any(isinstance(action, JudgeList) for action, _ in answered)
         if progress.empty_rounds >= MAX_EMPTY_ROUNDS and not len(state.tree):
             progress.stop_reason = StopReason.FAILED
         elif progress.unjudged_rounds >= MAX_EMPTY_ROUNDS:
             progress.stop_reason = StopReason.UNJUDGED
-        elif is_judged and self._is_good_enough():
+        elif judged and self._is_good_enough():  # gates open on a judge's verdicts only
             progress.stop_reason = StopReason.EARLY_EXIT
 
     def _is_good_enough(self) -> bool:

@@ -5,7 +5,6 @@ to mend. `bonding` is searched like `integrating`, its neighbour on the way up; 
 it apart.
 """
 
-from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -18,7 +17,6 @@ __all__ = [
     "PolicyName",
     "ReflectionKnobs",
     "SearchKnobs",
-    "explicit_names",
     "with_stage",
 ]
 
@@ -231,29 +229,23 @@ _KNOBS_OF_STAGES = {
 """Knobs by Knapp's stage, five of coming together and five of coming apart."""
 
 
-def explicit_names(knobs: BaseModel, prefix: str = "") -> frozenset[str]:
+def _explicit_names(knobs: BaseModel, prefix: str = "") -> frozenset[str]:
     """Return the dotted names of the knobs that were given rather than defaulted."""
     names: set[str] = set()
     for name in knobs.model_fields_set:
         inner = getattr(knobs, name)
         if isinstance(inner, BaseModel):
-            names |= explicit_names(inner, f"{prefix}{name}.")
+            names |= _explicit_names(inner, f"{prefix}{name}.")
         else:
             names.add(prefix + name)
     return frozenset(names)
 
 
-def with_stage(
-    knobs: SearchKnobs, stage: str | None, *, explicit: Collection[str] | None = None
-) -> SearchKnobs:
+def with_stage(knobs: SearchKnobs, stage: str | None) -> SearchKnobs:
     """Return the knobs as a stage of the relationship sets them.
 
-    Args:
-        knobs: the search's knobs. `stage_presets="off"` returns them as they are.
-        stage: one of Knapp's stages, or None when it is not known.
-        explicit: dotted names (`rollouts`, `early_exit.min_rollouts`) that a user set
-            and a stage must leave alone. None takes every name that was given when
-            `knobs` was made; pass the user's own names where a preset file gives some too.
+    It leaves alone each knob that was given when `knobs` was made, and all of them with
+    `stage_presets="off"` or where the stage is not known (None).
 
     Raises:
         ValueError: when the stage is none of Knapp's.
@@ -262,7 +254,7 @@ def with_stage(
         return knobs
     if stage not in _KNOBS_OF_STAGES:
         raise ValueError(f"unknown stage {stage!r}: expected one of {list(_KNOBS_OF_STAGES)}")
-    kept = explicit_names(knobs) if explicit is None else explicit
+    kept = _explicit_names(knobs)
     changes: dict[str, Any] = {
         name: value for name, value in _KNOBS_OF_STAGES[stage].items() if name not in kept
     }

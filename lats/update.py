@@ -49,8 +49,10 @@ MAX_EXPANSIONS = 2
 """Expansions of a candidate without children after which it is closed."""
 
 
-def apply_round(state: SearchState, answered: list[tuple[Action, ActionAnswer]]) -> None:
+def apply_round(state: SearchState, answered: list[tuple[Action, ActionAnswer]]) -> int:
     """Apply the answers of a closed round, in the order of its actions.
+
+    Return how many of the actions asked a judge.
 
     A call like a refused one would be refused as well: a refused judge ends the search; after a
     refused proposer only judges are asked.
@@ -82,6 +84,7 @@ def apply_round(state: SearchState, answered: list[tuple[Action, ActionAnswer]])
             knobs=state.knobs.reflection,
             weights=state.weights,
         )
+    return judged
 
 
 def _take_drafts(state: SearchState, action: Generate | Refine, answer: Drafts | None) -> int:

@@ -16,9 +16,12 @@ reply. The message is detected by rules, there is no plan, and bubbles are cut b
 
 A part that cannot be used is left to its own node, which asks its own question; so are
 all of them when there is no answer at all. Without a usable reply the search runs.
+
+A fused prompt shows every field that the questions it speaks for show, without those that the
+call itself answers. A field that is added to one of them is in the fused prompt too.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, Any, NamedTuple, TypeVar
 
 from pydantic import (
@@ -35,10 +38,10 @@ from pydantic import (
 from callwise.calls import LLM, Purpose, Role, Sampling
 from callwise.calls.structured import fitted, notes_of
 from lats.answers import MAX_REPLY_CHARS, clean_text
-from nodes.detection import DetectionAnswer, detect_by_rules
-from nodes.evolver import EvolverAnswer
-from nodes.inner_monologue import MonologueAnswer, think_by_rules
-from nodes.memory_manager import MemoryAnswer
+from nodes.detection import DETECTION, DetectionAnswer, detect_by_rules
+from nodes.evolver import EVOLVING, EvolverAnswer
+from nodes.inner_monologue import MONOLOGUE, MonologueAnswer, think_by_rules
+from nodes.memory_manager import REMEMBERING, MemoryAnswer
 from nodes.prompt import clip
 from nodes.question import (
     BOOKKEEPING_LEASE,
@@ -49,11 +52,11 @@ from nodes.question import (
     Text,
     Tokens,
 )
-from nodes.reasoner import ReasonerAnswer, reason_by_rules
+from nodes.reasoner import REASONING, ReasonerAnswer, reason_by_rules
 from nodes.records import Degradation, Detection, ResponsePlan
 from nodes.search.action_calls import REPLY_LEASE
 from nodes.style import choose_style
-from nodes.turn import TurnView, phrase_of
+from nodes.turn import PROMPT_FIELDS, TurnView, phrase_of
 
 __all__ = [
     "FUSED_BOOKKEEPING",
@@ -175,6 +178,16 @@ def _apart(degradation: Degradation, subject: str) -> Degradation:
     return degradation.model_copy(update={"detail": detail})
 
 
+def _fields_of(*questions: Question[Any, Any], without: Collection[str] = ()) -> tuple[str, ...]:
+    """Return the prompt fields that any of the questions shows, in the prompt's order.
+
+    Args:
+        without: names of fields that the fused call itself answers.
+    """
+    shown = {name for question in questions for name in question.fields}
+    return tuple(name for name in PROMPT_FIELDS if name in shown and name not in without)
+
+
 class ThinkingAnswer(FusedAnswer):
     """The model's answer: the answers of three nodes."""
 
@@ -197,7 +210,7 @@ def _thoughts(answer: ThinkingAnswer, view: TurnView) -> Fused:
     )
 
 
-_FIELDS = ("persona", "chat", "summary", "stage", "relationship", "mood", "mode")
+_THINKING_FIELDS = _fields_of(DETECTION, MONOLOGUE, REASONING, without=ThinkingAnswer.model_fields)
 
 FUSED_THINKING: Question[ThinkingAnswer, Fused | None] = Question(
     node="detection",
@@ -205,7 +218,7 @@ FUSED_THINKING: Question[ThinkingAnswer, Fused | None] = Question(
     purpose=Purpose.FUSE,
     prompt="fused_thinking",
     answer=ThinkingAnswer,
-    fields=_FIELDS,
+    fields=_THINKING_FIELDS,
     sampling=Sampling(temperature=0.6, max_tokens=1300),
     tokens=Tokens(1550, 370),
     convert=_thoughts,
@@ -259,7 +272,7 @@ FUSED_REPLY: Question[ReplyingAnswer, Fused | None] = Question(
     prompt="fused_reply",
     answer=ReplyingAnswer,
     # Memories are retrieved before this call; they may not be there yet for the other one.
-    fields=(*_FIELDS, "memories"),
+    fields=(*_THINKING_FIELDS, "memories"),
     sampling=Sampling(temperature=0.6, max_tokens=1000),
     tokens=Tokens(800, 200),
     convert=_replied,
@@ -292,12 +305,12 @@ FUSED_BOOKKEEPING: Question[BookkeepingAnswer, Fused | None] = Question(
     purpose=Purpose.FUSE,
     prompt="fused_bookkeeping",
     answer=BookkeepingAnswer,
-    fields=("persona", "chat", "stage", "relationship", "detection"),
+    fields=_fields_of(EVOLVING, REMEMBERING),
     sampling=Sampling(temperature=0.0, max_tokens=1200),
     tokens=Tokens(1300, 280),
     convert=_kept,
     fallback=lambda _view: None,
-    asked=lambda view: {"summary": view.summary},
+    asked=REMEMBERING.asked,
     lease=BOOKKEEPING_LEASE,
     speaks_for=("evolver", "memory_manager"),
 )

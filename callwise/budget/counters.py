@@ -14,7 +14,7 @@ from typing import Any
 
 from callwise.budget.ledger_row import LedgerRow
 from callwise.budget.limits import LeaseStatistics
-from callwise.budget.usage import Usage
+from callwise.budget.usage import JSON_NAMES, Usage
 from callwise.calls.call import Outcome, Purpose, Role
 from callwise.calls.errors import CallwiseError
 
@@ -33,7 +33,6 @@ class CounterValues:
         in_flight: asked calls that have not ended yet.
         outcomes: how the others ended; every outcome is a key.
         over_calls: calls that were charged beyond what was reserved for them.
-        speculative: asked calls that were speculative.
         repairs: asked calls that were repairs of an answer that did not fit.
         unreadable: answered calls whose answer is not in the form that was asked for.
     """
@@ -50,7 +49,7 @@ class CounterValues:
     def as_dict(self) -> dict[str, Any]:
         """Return the counts as JSON values, the usage by flat names."""
         usage = {name: v for name, v in self.usage.to_json().items() if name not in _NOT_IN_COUNTS}
-        seconds = {name: usage.pop(name) for name in ("work_seconds", "retry_seconds")}
+        seconds = {name: usage.pop(name) for name in JSON_NAMES if name.endswith("seconds")}
         over = {name: usage.pop(name) for name in ("over_tokens", "over_usd")}
         return {
             "asked": self.asked,
@@ -69,7 +68,7 @@ class CounterValues:
 _NOT_IN_COUNTS = {"sent", "charged_tokens", "charged_usd"}
 """Fields of the usage that are left out of the JSON of counts."""
 
-for _name in (*Usage._fields, "tokens", "usd", "over_usd", "work_seconds", "retry_seconds"):
+for _name in (*Usage._fields, *JSON_NAMES, "tokens"):
     setattr(CounterValues, _name, property(attrgetter(f"usage.{_name}")))
 
 Part = tuple[str | None, Role, Purpose]

@@ -148,7 +148,6 @@ def scheduled_seconds(durations_seconds: Sequence[float], *, max_concurrency: in
     happened to be observed first.
 
     Args:
-        durations_seconds: each call's own time.
         max_concurrency: places; at least 1.
     """
     free_at = [0.0] * min(max_concurrency, len(durations_seconds))

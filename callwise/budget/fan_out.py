@@ -80,8 +80,6 @@ async def fan_out(
 
     Args:
         calls: all asked in `scope`.
-        ask: asks one of them, and advances its track.
-        scope: the scope whose path they are on.
         max_concurrency: most of them under way; at least 1; None for all.
 
     Raises:

@@ -3,7 +3,7 @@
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from callwise.budget.usage import Usage
+from callwise.budget.usage import JSON_NAMES, Usage
 from callwise.calls.call import Outcome, Purpose, Role
 from callwise.calls.key import CallKey
 
@@ -17,15 +17,9 @@ class LedgerRow(NamedTuple):
 
     Args:
         sequence: in which order the calls were asked. Starts at 1.
-        scope: path of the scope that asked.
         conversation: name of its conversation scope, or None.
         turn: name of its turn scope, or None.
         node: name of its innermost node scope, or None.
-        role: which model was asked.
-        purpose: what for.
-        endpoint: name of the endpoint.
-        model: the model's name there.
-        outcome: how it ended.
         sample: which resample it was. Starts at 0.
         repair: how many times the question had been asked before. Starts at 0.
         is_speculative: asked before it was known to be needed.
@@ -95,5 +89,5 @@ class LedgerRow(NamedTuple):
 _NOT_IN_ROWS = ("charged_tokens", "charged_usd")
 """Fields of the usage that only recordings need: a replay charges what was charged."""
 
-for _name in (*Usage._fields, "work_seconds", "retry_seconds"):
+for _name in {*Usage._fields, *JSON_NAMES} - {"usd"}:
     setattr(LedgerRow, _name, property(attrgetter(f"usage.{_name}")))

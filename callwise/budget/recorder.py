@@ -93,7 +93,6 @@ class RecordedExchange:
         error: what ended the call instead, or None when there is a reply.
         usage: what it spent. Its `sent` and `work_microseconds` are not recorded.
         latency_seconds: time from its first attempt to its end, backoff included.
-        usage_note: what is odd about the usage that was reported.
         sequence: in which order the calls of its run were asked, from 1; 0 is not known.
             Equal calls of one scope are handed out in this order, whichever ended first.
         end_number: in which order the calls of its turn ended, from 1; 0 is not known. It is

@@ -240,11 +240,6 @@ def _whole(left: float) -> int | None:
 def require_prices(limits: Limits, scope: str, endpoints: Mapping[Role, Endpoint]) -> None:
     """Do nothing when every limit in USD can bind.
 
-    Args:
-        limits: of a scope.
-        scope: its path, for the error.
-        endpoints: the endpoint that serves each role.
-
     Raises:
         ConfigError: names the limit, and the endpoints that it covers and that have no
             prices. A model that is free has prices of 0.

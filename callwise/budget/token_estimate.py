@@ -325,7 +325,7 @@ class Estimate(NamedTuple):
 
 
 class _CountedModel(NamedTuple):
-    """How the input tokens of one endpoint's model are counted and corrected."""
+    """Counting and correction of the input tokens of one endpoint's model."""
 
     input_tokens: Callable[[Call], InputTokens]
     calibration: Calibration

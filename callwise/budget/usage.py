@@ -1,7 +1,8 @@
 """Usage: what calls have spent, as one record that is added, subtracted and written as JSON.
 
 A counted quantity is one field of `Usage`. Ledger rows, recorded exchanges, counters of scopes
-and sums of reports contain a `Usage`, and take names and values from it. All fields are whole
+and sums of reports contain a `Usage`, and take names and values from it. A field in microseconds
+or picodollars is read and written in seconds or USD too, as `work_seconds`. All fields are whole
 numbers, so that sums are equal in whatever order calls end.
 
 Charges of an attempt that was sent, known or not:
@@ -136,9 +137,14 @@ class Usage(NamedTuple):
         return self.retry_microseconds / MICROSECONDS
 
     @property
+    def wait_microseconds(self) -> int:
+        """All waits of the calls: their time in which no attempt was made."""
+        return self.retry_microseconds
+
+    @property
     def path_seconds(self) -> float:
-        """Attempts and the waits between them: the time waited, on a virtual clock."""
-        return (self.work_microseconds + self.retry_microseconds) / MICROSECONDS
+        """Attempts and waits: the time waited, on a virtual clock."""
+        return (self.work_microseconds + self.wait_microseconds) / MICROSECONDS
 
     def to_json(self) -> dict[str, int | float]:
         """Return the fields as JSON values in the order of declaration; in USD and seconds."""
@@ -173,6 +179,16 @@ JSON_NAMES = tuple(_unit(field)[0] for field in Usage._fields)
 
 _UNITS = tuple(_unit(field)[1] for field in Usage._fields)
 
+
+def _in_unit(field: str, unit: int) -> property:
+    return property(lambda usage: getattr(usage, field) / unit)
+
+
+# `usd`, `work_seconds` and the like; those that typed code reads are declared above.
+for _field, _name, _size in zip(Usage._fields, JSON_NAMES, _UNITS, strict=True):
+    if _size is not None and not hasattr(Usage, _name):
+        setattr(Usage, _name, _in_unit(_field, _size))
+
 NO_USAGE = Usage()
 
 _TURNED_AWAY = (RateLimited, AuthFailed, BadRequest, UnknownModel, QuotaExhausted, ModelLoading)
@@ -192,9 +208,6 @@ def attempt_usage(
 
     Args:
         result: how it ended; None when it was broken off.
-        requests: requests that it sent.
-        latency_seconds: how long it took.
-        prices: of the endpoint.
         estimate: returns what the attempt may have used at most; called only when something
             is unknown.
         received: returns about how much of a stream arrived, and what to charge for that; None

@@ -27,12 +27,7 @@ _ONE_REQUEST = Amounts(requests=1)
 
 
 class Work:
-    """The work of getting one call answered.
-
-    Args:
-        payer: the call that begins it and pays at first.
-        estimator: what to reserve.
-    """
+    """The work of getting one call answered, which `payer` begins and pays for at first."""
 
     payer: "InFlightCall"
     """The call that pays now. What is taken so far has been moved to its reservation."""

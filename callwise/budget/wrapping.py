@@ -52,10 +52,8 @@ def wrap(
     makes by itself are not counted: construct it with `max_retries=0`.
 
     Args:
-        chat_model: the model that the program uses.
         budgeter: counts and limits the calls; None makes one.
         max_calls: most calls of the new budgeter; None for no limit.
-        limits: of the new budgeter, in place of `max_calls`.
         role: which role its calls have. A second model of a budgeter needs another role.
         options: further arguments of `BudgetedChatModel`, such as `final_answer`.
 

@@ -333,7 +333,7 @@ class OpenAIClient(Learner):
                 latency_seconds=latency_seconds,
             )
         body = assembly.body()
-        document = self._reader.redacted(body, body_bytes(body))
+        document = self._reader.redacted(body)
         reply = self._reply(call, document, latency_seconds, assembly.chunks)
         if document != body:  # a key may be cut by the pieces of a stream
             reply = replace(reply, chunks=(reply.text,) if reply.text else ())

@@ -169,9 +169,9 @@ def _cost_line(result: "TurnResult") -> str:
 
 def _listen(session: "Session") -> None:
     """Print the session's notices as they come."""
-    from callwise.recordings.app_protocol import TellsNotices
+    from callwise.recordings.app_protocol import HasNotices
 
-    if isinstance(session, TellsNotices):
+    if isinstance(session, HasNotices):
         session.notices.listener = say
 
 

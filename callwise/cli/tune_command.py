@@ -322,6 +322,7 @@ def _tune(options: TuneOptions) -> None:
     from callwise.tuning.analysis import analyse, to_buy
     from callwise.tuning.judge.judge_sweep import check_judging
     from callwise.tuning.judge.reliability import reliability_in_words
+    from callwise.tuning.replay_evaluator import opened
     from callwise.tuning.summary import buy_sentence, summary_text
     from callwise.tuning.sweep import plan_sweep
     from callwise.tuning.sweep_store import SweepStore
@@ -330,7 +331,8 @@ def _tune(options: TuneOptions) -> None:
     recording = open_recording(request.recording, app=options.app, trust=options.trust)
     plan_sweep(recording, request.spec)
     check_judging(recording, options.quality_request, environ=os.environ)
-    if options.fresh:  # only once it is known that the new sweep can begin
+    if options.fresh:  # only once it is known that the recording can be played
+        opened(request.evaluator.folder, request.trust)
         SweepStore.clear(request.folder)
     with _connected(options, request) as placed:
         finished = _swept(options, placed, recording)

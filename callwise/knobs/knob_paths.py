@@ -280,17 +280,58 @@ def validate(
         ConfigError: with one line for each knob that is unknown (and the nearest
             names), out of range (and the range), or of a wrong type; of many, the first 20.
     """
+    cause: ValidationError | None = None
+    problems = list(_bools_for_numbers(model_cls, data))
     try:
-        return model_cls.model_validate(data)
+        settings = model_cls.model_validate(data)
     except ValidationError as error:
-        problems = error.errors(include_url=False)
-        lines = dict.fromkeys(
-            _message_of(model_cls, problem) + _source(problem, sources or {})
-            for problem in problems[:_MAX_SHOWN_PROBLEMS]
-        )
-        if len(problems) > _MAX_SHOWN_PROBLEMS:
-            lines[f"and {len(problems) - _MAX_SHOWN_PROBLEMS:,} more problems"] = None
-        raise ConfigError("\n".join(lines)) from error
+        problems += error.errors(include_url=False)
+        cause = error
+    if not problems:
+        return settings
+    lines = dict.fromkeys(
+        _message_of(model_cls, problem) + _source(problem, sources or {})
+        for problem in problems[:_MAX_SHOWN_PROBLEMS]
+    )
+    if len(problems) > _MAX_SHOWN_PROBLEMS:
+        lines[f"and {len(problems) - _MAX_SHOWN_PROBLEMS:,} more problems"] = None
+    raise ConfigError("\n".join(lines)) from cause
+
+
+def _bools_for_numbers(
+    model_cls: type[BaseModel], value: Any, location: tuple[str | int, ...] = ()
+) -> Iterator[ErrorDetails]:
+    """Yield a problem for each true and false of a knob that is a number.
+
+    Pydantic takes them for 1 and 0, and so would run a setting that was not meant.
+    """
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _bools_for_numbers(model_cls, inner, (*location, name))
+    elif isinstance(value, list):
+        for place, inner in enumerate(value):
+            yield from _bools_for_numbers(model_cls, inner, (*location, place))
+    elif isinstance(value, bool):
+        field, _ = field_at(model_cls, location)
+        kinds = set() if field is None else set(_innermost(field.annotation))
+        if kinds & {int, float} and bool not in kinds:
+            yield ErrorDetails(
+                type="bool_for_number",
+                loc=location,
+                msg="expected a number, not true or false",
+                input=value,
+            )
+
+
+def _innermost(annotation: Any) -> Iterator[Any]:
+    """Yield the types that values have inside of unions, lists and mappings."""
+    for part in _parts(annotation):
+        inner = () if get_origin(part) in (None, Literal) else get_args(part)
+        if inner:
+            for each in inner:
+                yield from _innermost(each)
+        else:
+            yield part
 
 
 def _source(problem: ErrorDetails, sources: Mapping[str, str]) -> str:

@@ -2,8 +2,8 @@
 
     Step
     |- PlannedCall   one call
-    |- Serial        each step waits for the one before it
-    |- Parallel      steps that start together
+    |- InSequence    each step waits for the one before it
+    |- InParallel    steps that start together
     |- Wave          steps that start together, so many at a time
     `- Network       named steps, each waits for some of those before it
 

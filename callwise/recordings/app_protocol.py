@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = [
     "SHIPPED_APP",
     "App",
+    "HasNotices",
     "Notices",
     "PromptDigests",
     "ReadsEnvironment",
@@ -38,7 +39,6 @@ __all__ = [
     "Session",
     "SettingsApp",
     "SnapshotStart",
-    "TellsNotices",
     "TurnInput",
     "TurnResult",
     "load_app",
@@ -144,7 +144,7 @@ class Notices:
 
 
 @runtime_checkable
-class TellsNotices(Protocol):
+class HasNotices(Protocol):
     """A session with notices for the user."""
 
     notices: Notices
@@ -288,6 +288,23 @@ class SnapshotStart(App, Protocol):
         ...
 
 
+_RENAMED = {"plan": "plans", "replay": "recordings", "tune": "tuning"}
+"""Packages of earlier versions, by the name of the present one."""
+
+
+def _moved(module: str | None) -> str:
+    """Return where the names of a module of an earlier version are now; empty for others."""
+    root, _, rest = (module or "").partition(".")
+    package = rest.partition(".")[0]
+    if root not in {"callwise", "turnwise"}:
+        return ""
+    now = ".".join(filter(None, ("callwise", _RENAMED.get(package, package))))
+    return (
+        ". Modules of Callwise were moved, and public names are in `callwise` and its packages. "
+        f"Import them from `{now}`, whose `__all__` lists them"
+    )
+
+
 def load_app(target: str) -> App:
     """Return the app that an import string names.
 
@@ -311,9 +328,9 @@ def load_app(target: str) -> App:
         prefer_folder(module_name)
     try:
         module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         raise ConfigError(
-            f"cannot import {module_name!r} of the app {target!r}: {error}"
+            f"cannot import {module_name!r} of the app {target!r}: {error}{_moved(error.name)}"
         ) from error
     app: Any = getattr(module, attribute, None)
     missing = [

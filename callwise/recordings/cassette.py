@@ -41,7 +41,6 @@ from callwise.recordings.normalising import (
     CassetteKeys,
     Normaliser,
     Rule,
-    agreed_normaliser,
     normaliser_of,
 )
 
@@ -86,25 +85,6 @@ def _backup_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.before-rewrite.bak")
 
 
-class _Ends:
-    """The order in which the recorded calls of each turn ended, which is that of their lines."""
-
-    def __init__(self, file: CassetteFile) -> None:
-        self._file = file
-        self._numbers: array[int] | None = None
-
-    def number(self, entry: int) -> int:
-        """Return an entry's number in its turn, from 1. Reads the whole file, once."""
-        if self._numbers is None:
-            self._numbers = array("L", bytes(array("L").itemsize * len(self._file.index)))
-            counts: Counter[str] = Counter()
-            for each, fields in self._file.readable():
-                turn = str((fields.get("conversation"), fields.get("turn")))
-                counts[turn] += 1
-                self._numbers[each] = counts[turn]
-        return self._numbers[entry] if entry < len(self._numbers) else 0
-
-
 class Cassette:
     """Plays and records calls on a cassette. A `callwise.budget.recorder.Recorder`.
 
@@ -121,7 +101,7 @@ class Cassette:
         normaliser: Normaliser | None = None,
     ) -> None:
         self._file = file
-        self._ends = _Ends(file)
+        self._end_numbers: array[int] | None = None
         self._keys = CassetteKeys(file, normaliser or Normaliser())
         self._mode = mode
         self._redact = redact
@@ -186,7 +166,21 @@ class Cassette:
         # What waits for what in a program that is not ours is not known: its calls end in order.
         recorded_in = (document.get("conversation"), document.get("turn"))
         is_of_turn = recorded_in == (where.conversation, where.turn)
-        return replace(exchange, end_number=self._ends.number(entry) if is_of_turn else 0)
+        return replace(exchange, end_number=self._end_number(entry) if is_of_turn else 0)
+
+    def _end_number(self, entry: int) -> int:
+        """Return which of its turn's calls an exchange was to end, from 1, as lines are ordered.
+
+        Reads the whole file, once.
+        """
+        if self._end_numbers is None:
+            self._end_numbers = array("L", bytes(array("L").itemsize * len(self._file.index)))
+            counts: Counter[str] = Counter()
+            for each, fields in self._file.readable():
+                turn = str((fields.get("conversation"), fields.get("turn")))
+                counts[turn] += 1
+                self._end_numbers[each] = counts[turn]
+        return self._end_numbers[entry] if entry < len(self._end_numbers) else 0
 
     def record(
         self, key: CallKey, call: Call, where: CallOrigin, exchange: RecordedExchange
@@ -325,8 +319,7 @@ def open_cassette(
         backup = _backup_path(where)
         file = CassetteFile.start_anew(where, backup=backup, **options)
     try:
-        normaliser = agreed_normaliser(given, file.normalise)
-    except ValueError as error:
+        return Cassette(file, mode, redact=redact, normaliser=given)
+    except FormatError:
         file.close()
-        raise FormatError(where, 1, str(error)) from error
-    return Cassette(file, mode, redact=redact, normaliser=normaliser)
+        raise

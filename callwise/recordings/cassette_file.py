@@ -271,7 +271,7 @@ class CassetteFile:
             return False
         if line.endswith(b"\n") and not holds_another(line):
             return True  # changed, as reading it will tell; the others are not affected
-        raise self._misread(line, LineDamaged("it is not as long as it was written"))
+        raise self._misread(line, LineDamaged("its length is not the one that it was written with"))
 
     def _misread(self, line: bytes, error: ValueError) -> FormatError:
         entry = len(self.index)
@@ -279,7 +279,7 @@ class CassetteFile:
             return self.damaged(entry, f"it is longer than {MAX_LINE_BYTES:,} bytes")
         if isinstance(error, LineDamaged):
             return self.damaged(entry, str(error))
-        return self.damaged(entry, "it does not start as one does")
+        return self.damaged(entry, str(error))
 
     def _line_number(self, offset: int) -> int:
         """Return the 1-based number of the line that starts at an offset."""
@@ -297,8 +297,8 @@ class CassetteFile:
         return FormatError(
             self.path,
             self._line_number(offset),
-            f"expected a whole exchange at byte {offset}: {problem}. The lines before and after "
-            "are not affected: restore this one, or take it out",
+            f"the recorded call at byte {offset} is damaged: {problem}. The lines before and after "
+            "are not affected: restore this one from a copy, or delete it",
         )
 
     def line(self, entry: int) -> bytes:

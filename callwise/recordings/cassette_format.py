@@ -36,7 +36,6 @@ __all__ = [
     "HEAD_BYTES",
     "Redact",
     "asked_of",
-    "check_fields",
     "check_needed",
     "check_types",
     "decode_exchange",
@@ -60,6 +59,8 @@ _ASKED = re.compile(rb'","(?:check":"[^"]*",")?asked":\[(\d{1,20}),(\d{1,20})\]'
 HEAD_BYTES = _LANE_START + 16
 """Length of the part of a line that the index is built from."""
 
+_NOT_AN_EXCHANGE = "it does not start with a key and a lane, as a recorded call does"
+
 _SHOWN_CHARS = 512
 """Longest text inside of a content part that a line repeats, in characters."""
 
@@ -80,11 +81,11 @@ def split_head(line: bytes) -> tuple[bytes, bytes]:
         ValueError: when it does not start as an exchange does.
     """
     if line[: len(_HEAD)] != _HEAD or line[_KEY_END:_LANE_START] != _MIDDLE:
-        raise ValueError("no exchange")
+        raise ValueError(_NOT_AN_EXCHANGE)
     key = bytes.fromhex(line[len(_HEAD) : _KEY_END].decode("ascii"))
     lane = bytes.fromhex(line[_LANE_START:HEAD_BYTES].decode("ascii"))
     if len(key) != 32 or len(lane) != 8:
-        raise ValueError("no exchange")
+        raise ValueError(_NOT_AN_EXCHANGE)
     return key, lane
 
 
@@ -118,16 +119,6 @@ def parse_line(line: bytes) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise ValueError("not a JSON object")  # noqa: TRY004 - one error for one cause
     return document
-
-
-def check_fields(document: Mapping[str, Any]) -> None:
-    """Check what a whole exchange has besides how the call ended; see `check_types`.
-
-    Raises:
-        ValueError: names the field that is missing, unknown or of another type.
-    """
-    check_types(document)
-    check_needed(document)
 
 
 def check_types(document: Mapping[str, Any]) -> None:

@@ -15,6 +15,7 @@ sealed again (`callwise cassette FILE --seal`).
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from shlex import quote
 from zlib import crc32
 
 import orjson
@@ -118,7 +119,7 @@ def require_whole(line: bytes) -> None:
         or line[length:].strip()
         or crc32(line[_END:length]) != int(line[_BODY_AT:_HEAD_AT], 16)
     ):
-        raise LineDamaged(f"it is not as it was written, its checksum differs. {SEAL_HINT}")
+        raise LineDamaged(f"its checksum differs, so that it was changed or damaged. {SEAL_HINT}")
 
 
 def _is_header_whole(header: bytes) -> bool:
@@ -217,6 +218,19 @@ def _rules(value: object) -> Rules:
     return tuple(value)  # type: ignore[arg-type]  # checked above
 
 
+_RESTORE = "Restore the file from a copy"
+
+
+def _record_again(path: Path) -> str:
+    """Return how a cassette that cannot be read is made again."""
+    is_of_run = path.name == "cassette.jsonl" and (path.parent / "manifest.json").is_file()
+    target = f"--out {quote(str(path.parent))}" if is_of_run else f"--record {quote(str(path))}"
+    return (
+        f"Record it again, with the same knobs: `callwise replay CONVERSATION... {target} "
+        "--mode rewrite`; or replay it with the Callwise that wrote it"
+    )
+
+
 def read_header(path: Path, first: bytes, *, line: int = 1, is_changed: bool = False) -> Rules:
     """Return the rules that a cassette's first line names.
 
@@ -237,33 +251,32 @@ def read_header(path: Path, first: bytes, *, line: int = 1, is_changed: bool = F
     try:
         header = under_this_name(parse_line(first))
     except ValueError as error:
-        raise wrong(f"expected a whole cassette header at byte 0: {error}") from error
-    hint = "record it again (--mode rewrite), or replay it with the Callwise that wrote it"
+        raise wrong(f"the header of the cassette is damaged: {error}. {_RESTORE}") from error
+    hint = _record_again(path)
     version, key_version = header.pop("callwise_cassette"), header.pop("key_version", None)
     if version != CASSETTE_VERSION or type(version) is not int:
         raise wrong(
             f"is a cassette of format version {version!r:.40}, this Callwise reads version "
-            f"{CASSETTE_VERSION}: {hint}"
+            f"{CASSETTE_VERSION}. {hint}"
         )
     if not is_changed and not _is_header_whole(first):
         raise wrong(
-            "expected a whole cassette header at byte 0: it is not as it was written, its "
-            "checksum differs. Restore it; or, after a change on purpose, seal it again: "
-            "callwise cassette FILE --seal"
+            "the header of the cassette was changed or damaged: its checksum differs. "
+            f"{_RESTORE}. {SEAL_HINT}"
         )
     header.pop("check", None)
     if key_version != KEY_VERSION:
         raise wrong(
             f"was recorded with key version {key_version!r:.40}, this Callwise makes keys of "
-            f"version {KEY_VERSION} and would find nothing in it: {hint}"
+            f"version {KEY_VERSION} and would find nothing in it. {hint}"
         )
     try:
         rules = _rules(header.pop("normalise", []))
     except ValueError as error:
-        raise wrong(f"expected a whole cassette header: {error}") from error
+        raise wrong(f"the header of the cassette cannot be read: {error}. {_RESTORE}") from error
     if header:
         raise wrong(
             f"has the field {min(header)[:40]!r} in its header, which this Callwise does not "
-            f"know: a newer one wrote it; {hint}"
+            f"know: a newer one wrote it. {hint}"
         )
     return rules

@@ -14,11 +14,12 @@ from typing import Any
 
 from callwise.budget.recorder import CallOrigin
 from callwise.calls.call import Call
-from callwise.calls.errors import ConfigError, FormatError
+from callwise.calls.errors import FormatError
 from callwise.calls.key import CallKey
 from callwise.recordings.cassette_file import CassetteFile
 from callwise.recordings.cassette_format import (
-    check_fields,
+    check_needed,
+    check_types,
     decode_exchange,
     lane_digest,
     parse_line,
@@ -36,7 +37,7 @@ from callwise.recordings.cassette_header import (
     seal_line,
 )
 from callwise.recordings.cassette_sharing import Sharing, common_chars, shared_name
-from callwise.recordings.held_files import open_fresh, open_private, try_lock
+from callwise.recordings.held_files import lock_file, open_file, open_fresh
 from callwise.recordings.normalising import Normaliser
 from callwise.recordings.shared_lines import restore, whole_prompt
 
@@ -121,16 +122,6 @@ def readable_exchanges(path: Path) -> Iterator[dict[str, Any]]:
                 continue
 
 
-def _hold(path: Path) -> int:
-    """Return a descriptor of a cassette that no other process may record to meanwhile."""
-    fd = open_private(path, os.O_RDWR)
-    is_held = try_lock(fd)
-    if not is_held:
-        os.close(fd)
-        raise ConfigError(f"{path} is being recorded by another process: wait for it to end")
-    return fd
-
-
 def _sealed_lines(path: Path) -> Iterator[bytes]:
     """Return the lines of a cassette with fresh checksums, its header first.
 
@@ -164,11 +155,22 @@ def _sealed_lines(path: Path) -> Iterator[bytes]:
                 split_head(line)
                 document = whole_prompt(restore(document, old.__getitem__), old.__getitem__)
                 document.pop("check", None)
-                check_fields(document)
+                check_types(document)
+                check_needed(document)
                 decode_exchange(document)
                 shared, line = sharing.pack(document)
             except (LookupError, ValueError) as error:
-                raise FormatError(path, number, f"is no exchange: {error}") from error
+                problem = (
+                    f"it refers to the shared line {error}, which is not before it"
+                    if isinstance(error, LookupError)
+                    else error
+                )
+                raise FormatError(
+                    path,
+                    number,
+                    f"this line cannot be sealed: {problem}. Correct it or delete it, and seal the "
+                    "file again",
+                ) from error
             new.update(shared)
             yield from shared.values()
             yield seal_line(line)
@@ -186,8 +188,9 @@ def seal_cassette(path: Path) -> int:
     """
     partial = path.with_name(f"{path.name}.part")
     count = -1
-    held = _hold(path)
+    held = open_file(path, os.O_RDWR)
     try:
+        lock_file(held, path)
         with open_fresh(partial) as sealed:
             for line in _sealed_lines(path):
                 sealed.write(line)

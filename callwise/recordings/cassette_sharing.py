@@ -123,7 +123,9 @@ def shared_name(line: bytes) -> bytes | None:
     content = line.rstrip()
     fields = content[_NAME_END + 2 : -1]
     if content != b'%b%b",%b}' % (_SHARED, name, fields) or _name_of(fields) != name:
-        raise LineDamaged(f"it is not as it was written, its name does not fit it. {SEAL_HINT}")
+        raise LineDamaged(
+            f"its name does not fit it, so that it was changed or damaged. {SEAL_HINT}"
+        )
     return name
 
 

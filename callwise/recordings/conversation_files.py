@@ -388,7 +388,7 @@ def survey_json(survey: Survey) -> dict[str, Any]:
 
 
 def survey_text(survey: Survey) -> Iterator[str]:
-    """Give a survey as lines for a terminal."""
+    """Yield a survey as lines for a terminal."""
     yield "format         " + ", ".join(f"{name} {n}" for name, n in survey.formats.items())
     yield f"conversations  {survey.conversations}"
     yield (

@@ -33,6 +33,7 @@ __all__ = [
     "private_opener",
     "read_at",
     "refuse_links",
+    "replace_file",
     "try_lock",
     "unpacked",
     "write_at",
@@ -88,6 +89,18 @@ def open_fresh(path: Path) -> BinaryIO:
     """
     path.unlink(missing_ok=True)
     return open(path, "xb", opener=private_opener)
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Write a file next to a path, and put it in the path's place once it is whole.
+
+    Raises:
+        OSError: when it cannot be written.
+    """
+    partial = path.with_name(f"{path.name}.part")
+    with open_fresh(partial) as file:
+        file.write(data)
+    partial.replace(path)
 
 
 def refuse_links(folder: Path) -> None:

@@ -22,7 +22,7 @@ from callwise.calls.client import Endpoint
 from callwise.calls.errors import FormatError
 from callwise.calls.learning import LearnedFact, Learner
 from callwise.recordings.app_protocol import Notices
-from callwise.recordings.held_files import open_fresh
+from callwise.recordings.held_files import replace_file
 from callwise.recordings.typed_json import under_this_name
 
 __all__ = ["ENDPOINTS_FILE", "LearnedEndpoints"]
@@ -79,11 +79,8 @@ class LearnedEndpoints:
     def _write(self) -> None:
         rows = [self._rows[key] for key in sorted(self._rows)]
         document = {"callwise_endpoints": VERSION, "learned": rows}
-        partial = self._path.with_name(f"{ENDPOINTS_FILE}.part")
         try:
-            with open_fresh(partial) as file:
-                file.write(orjson.dumps(document, option=orjson.OPT_INDENT_2))
-            partial.replace(self._path)
+            replace_file(self._path, orjson.dumps(document, option=orjson.OPT_INDENT_2))
         except OSError as error:
             # The answers are worth more than this file: it would be learned again.
             self._notices.add(f"{self._path} cannot be written ({error}); nothing else is lost")

@@ -21,11 +21,11 @@ from typing import Any, TypeVar
 
 from callwise.budget.recorder import CallOrigin
 from callwise.calls.call import Call, Message
-from callwise.calls.errors import ConfigError
+from callwise.calls.errors import ConfigError, FormatError
 from callwise.calls.key import CallKey, call_key
 from callwise.recordings.cassette_file import CassetteFile
 
-__all__ = ["BUILT_IN", "CassetteKeys", "Normaliser", "Rule", "agreed_normaliser", "normaliser_of"]
+__all__ = ["BUILT_IN", "CassetteKeys", "Normaliser", "Rule", "normaliser_of"]
 
 Rule = str | Callable[[str], str]
 """Name of a built-in rule, a regular expression, or a function from text to text."""
@@ -190,7 +190,7 @@ def _names(rules: Sequence[Mapping[str, str]]) -> str:
     return ", ".join(shown) or "none"
 
 
-def agreed_normaliser(given: Normaliser, recorded: Sequence[Mapping[str, str]]) -> Normaliser:
+def _agreed_normaliser(given: Normaliser, recorded: Sequence[Mapping[str, str]]) -> Normaliser:
     """Return the normaliser of a recording that is played.
 
     Args:
@@ -227,11 +227,18 @@ class CassetteKeys:
 
     Args:
         file: the recording. Not owned.
+        given: the user's normaliser; without rules, that of the recording is taken.
+
+    Raises:
+        FormatError: when the two differ, or the recording's own rules have to be given.
     """
 
-    def __init__(self, file: CassetteFile, normaliser: Normaliser) -> None:
+    def __init__(self, file: CassetteFile, given: Normaliser) -> None:
         self._file = file
-        self.normaliser = normaliser
+        try:
+            self.normaliser = _agreed_normaliser(given, file.normalise)
+        except ValueError as error:
+            raise FormatError(file.path, 1, str(error)) from error
         self._served: tuple[_Served, ...] | None = None
         self.moved: dict[str, str] = {}
         """Names of endpoints whose calls were found under another name, and that name."""

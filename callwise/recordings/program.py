@@ -26,7 +26,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from callwise.budget.budgeter import Budgeter
 from callwise.budget.clock import SystemClock, VirtualClock
-from callwise.budget.ledger_row import LedgerRow
 from callwise.budget.limits import Limits
 from callwise.budget.recorder import Recorder
 from callwise.calls.call import Role
@@ -151,7 +150,7 @@ class ProgramApp(SettingsApp[ProgramSettings]):
             ConfigError: when the program cannot be built, or a setting cannot work.
         """
         del keep_checkpoints
-        knobs, notices, rows = self.checked(settings), Notices(), list[LedgerRow]()
+        knobs, notices = self.checked(settings), Notices()
         if is_offline:
             endpoints = _recorded_endpoints(knobs, recorder)
         else:
@@ -169,13 +168,11 @@ class ProgramApp(SettingsApp[ProgramSettings]):
             retry=knobs.retry,
             seed=knobs.seed,
             secrets=_secret_values(knobs),
-            sinks=(rows.append,),
             max_kept_rows=0,
             notify=notices.tell,
         )
         session = ProgramSession(
             budgeter,
-            rows,
             limits=(knobs.budget.conversation, knobs.budget.turn),
             notices=notices,
             replaying=replaying,
@@ -207,7 +204,9 @@ def program_app(build: Any, target: str, missing: Sequence[str]) -> ProgramApp:
     if not callable(build):
         raise ConfigError(
             f"{target!r} is not an app: it has no {', '.join(missing)}, and it is no function "
-            "build(model) that returns a program"
+            "build(model) that returns a program. Add what is missing (the base of an app is "
+            "`SettingsApp` of callwise.recordings.app_protocol; `App` there lists its methods), or "
+            "name such a function of a LangGraph or LangChain program, as docs/ci.md shows"
         )
     try:
         inspect.signature(build).bind(None)

@@ -100,7 +100,6 @@ class ProgramSession:
     """An open program. An `LLM` for its models, which places calls and collects prompts.
 
     Args:
-        rows: where the budgeter's rows go.
         past: what the finished turns of an earlier process were asked, and their replies.
 
     Attributes:
@@ -110,7 +109,6 @@ class ProgramSession:
     def __init__(
         self,
         budgeter: Budgeter,
-        rows: list[LedgerRow],
         *,
         limits: tuple[Limits, Limits],
         notices: Notices,
@@ -120,7 +118,6 @@ class ProgramSession:
         self.notices = notices
         self.owner: Any = getattr(budgeter, "owner", None)
         self._budgeter = budgeter
-        self._rows = rows
         self._conversation_limits, self._turn_limits = limits
         self._replaying = replaying
         self._past = sorted(past, key=lambda each: each[0].turn or 0)
@@ -307,7 +304,7 @@ class ProgramSession:
         finally:
             del self._open[name]
             scope.close()
-            rows = self._take_rows(*name)
+            rows = _rows_of(scope)
         missed = next((row for row in rows if row.error_name == "CassetteMiss"), None)
         if missed is not None:
             # A program that catches every error went on with what was never said.
@@ -368,14 +365,13 @@ class ProgramSession:
             return all(each.max_seconds is None for each in limits)
         return isinstance(error, _OUTAGES) or (isinstance(error, CallError) and error.is_fatal)
 
-    def _take_rows(self, conversation: str, turn: str) -> list[LedgerRow]:
-        """Take a turn's rows out: in the order of the graph's steps, and in a task as asked."""
-        mine = [row for row in self._rows if (row.conversation, row.turn) == (conversation, turn)]
-        taken = set(map(id, mine))
-        self._rows[:] = [row for row in self._rows if id(row) not in taken]
-        numbers = sorted(row.sequence for row in mine)
-        mine.sort(key=lambda row: (_steps_of(row), row.node or "", row.sequence))
-        return [row._replace(sequence=n) for row, n in zip(mine, numbers, strict=True)]
+
+def _rows_of(turn: Scope) -> list[LedgerRow]:
+    """Take a turn's rows out: in the order of the graph's steps, and in a task as asked."""
+    rows = turn.take_rows()
+    numbers = sorted(row.sequence for row in rows)
+    rows.sort(key=lambda row: (_steps_of(row), row.node or "", row.sequence))
+    return [row._replace(sequence=n) for row, n in zip(rows, numbers, strict=True)]
 
 
 def _steps_of(row: LedgerRow) -> tuple[tuple[int, ...], ...]:

@@ -31,9 +31,9 @@ from callwise.recordings.app_protocol import (
     TurnInput,
     load_app,
 )
-from callwise.recordings.held_files import open_fresh
+from callwise.recordings.held_files import replace_file
 from callwise.recordings.learned_endpoints import ENDPOINTS_FILE
-from callwise.recordings.run_folder import read_manifest
+from callwise.recordings.run_folder import read_manifest, read_rows
 
 if TYPE_CHECKING:
     from callwise.memory.conversation_memory import ConversationMemory
@@ -112,8 +112,7 @@ class Recording:
                     yield session
             finally:
                 if lent.exists() and not is_offline:
-                    with open_fresh(kept) as file:  # the run's folder may have links in it
-                        file.write(lent.read_bytes())
+                    replace_file(kept, lent.read_bytes())
 
 
 def _manifest(folder: Path) -> dict[str, Any]:
@@ -142,9 +141,8 @@ def _manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def _turn(path: Path, number: int, line: bytes) -> tuple[TurnInput, str]:
+def _turn(path: Path, number: int, row: Mapping[str, Any]) -> tuple[TurnInput, str]:
     try:
-        row = orjson.loads(line)
         turn = TurnInput(
             conversation_id=row["conversation_id"],
             turn=int(row["turn"]),
@@ -154,7 +152,7 @@ def _turn(path: Path, number: int, line: bytes) -> tuple[TurnInput, str]:
             persona=row.get("persona"),
         )
         return turn, str(row.get("reply") or "")
-    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise FormatError(path, number, f"expected one finished turn: {error!r}") from error
 
 
@@ -165,14 +163,7 @@ def finished_turns(folder: Path) -> list[tuple[TurnInput, str]]:
         FormatError: when the file of its turns cannot be read.
     """
     path = folder / "turns.jsonl"
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise FormatError(path, None, f"cannot be read: {error.strerror or error}") from error
-    whole = data[: data.rfind(b"\n") + 1]
-    return [_turn(path, number, line) for number, line in enumerate(whole.splitlines(), start=1)]
+    return [_turn(path, number, row) for number, row in enumerate(read_rows(path)[0], start=1)]
 
 
 def _app(folder: Path, target: str, trust: Trust, given: str | None) -> SnapshotStart:

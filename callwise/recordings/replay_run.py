@@ -33,9 +33,9 @@ from callwise.calls.provider_errors import redacted_line
 from callwise.knobs import settings_digest
 from callwise.recordings.app_protocol import (
     App,
+    HasNotices,
     PromptDigests,
     Session,
-    TellsNotices,
     TurnInput,
     TurnResult,
 )
@@ -179,7 +179,7 @@ async def play_in_lanes(
 
     try:
         async with asyncio.TaskGroup() as workers:
-            for _ in range(max_concurrency):
+            for _ in range(min(max_concurrency, len(lanes))):
                 workers.create_task(work())
     except* Exception as group:  # noqa: BLE001 - unwrapped, not handled
         raise group.exceptions[0] from None
@@ -331,7 +331,7 @@ async def run_replay(
             is_offline=request.mode is CassetteMode.STRICT,
         ) as session:
             notices: Sequence[str] = ()
-            if isinstance(session, TellsNotices):
+            if isinstance(session, HasNotices):
                 session.notices.listener = on_notice
                 notices = session.notices.texts
             await replay_conversations(

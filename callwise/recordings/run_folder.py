@@ -29,13 +29,20 @@ from callwise.recordings.app_protocol import TurnResult
 from callwise.recordings.held_files import (
     LOCK,
     hold_folder,
-    open_fresh,
     private_opener,
-    refuse_links,
+    replace_file,
 )
 from callwise.recordings.typed_json import under_this_name
 
-__all__ = ["RUN_VERSION", "DiskFull", "RunFolder", "RunFolderGone", "TurnKey", "read_manifest"]
+__all__ = [
+    "RUN_VERSION",
+    "DiskFull",
+    "RunFolder",
+    "RunFolderGone",
+    "TurnKey",
+    "read_manifest",
+    "read_rows",
+]
 
 RUN_VERSION = 1
 
@@ -64,16 +71,19 @@ def _row_key(row: Mapping[str, Any]) -> TurnKey:
 _KEY_OF_FILE = {"turns.jsonl": _turn_key, "ledger.jsonl": _row_key}
 
 
-def _read_lines(path: Path) -> tuple[list[dict[str, Any]], int]:
+def read_rows(path: Path) -> tuple[list[dict[str, Any]], int]:
     """Return a file's rows and where its last whole line ends; drops a torn last line.
 
     Raises:
-        FormatError: when a line is no row that names its turn.
+        FormatError: when it cannot be read, or a line is no row that names its turn.
     """
     key_of = _KEY_OF_FILE[path.name]
-    if not path.exists():
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
         return [], 0
-    data = path.read_bytes()
+    except OSError as error:
+        raise FormatError(path, None, f"cannot be read: {error.strerror or error}") from error
     whole = data.rfind(b"\n") + 1
     rows: list[dict[str, Any]] = []
     for number, line in enumerate(data[:whole].splitlines(), start=1):
@@ -181,12 +191,12 @@ class RunFolder:
         """Read what is there, and open both files behind their last finished turn."""
         path = self.path
         self.was_resumed = self._check_manifest()
-        turns, turns_end = _read_lines(path / "turns.jsonl")
+        turns, turns_end = read_rows(path / "turns.jsonl")
         self.finished = {_turn_key(row) for row in turns}
-        rows, _ = _read_lines(path / "ledger.jsonl")
+        rows, _ = read_rows(path / "ledger.jsonl")
         if rows:
             kept = [row for row in rows if _row_key(row) in self.finished]
-            self._replace("ledger.jsonl", _lines(kept))
+            replace_file(self.path / "ledger.jsonl", _lines(kept))
         if turns_end:
             os.truncate(path / "turns.jsonl", turns_end)
         # Unbuffered: what was not written is not written later, behind an error's back.
@@ -196,12 +206,12 @@ class RunFolder:
     @property
     def turns(self) -> list[dict[str, Any]]:
         """The finished turns, read from the folder: a long run keeps none in memory."""
-        return _read_lines(self.path / "turns.jsonl")[0]
+        return read_rows(self.path / "turns.jsonl")[0]
 
     @property
     def rows(self) -> list[dict[str, Any]]:
         """The ledger rows of the finished turns, read from the folder."""
-        return _read_lines(self.path / "ledger.jsonl")[0]
+        return read_rows(self.path / "ledger.jsonl")[0]
 
     def _check_manifest(self) -> bool:
         manifest_path = self.path / "manifest.json"
@@ -243,13 +253,9 @@ class RunFolder:
         manifest = {"callwise_run": RUN_VERSION, "identity": self._identity, **self._details}
         if self._app_files is not None:
             manifest["app_files"] = self._app_files
-        self._replace("manifest.json", orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
-
-    def _replace(self, name: str, data: bytes) -> None:
-        partial = self.path / f"{name}.part"
-        with open_fresh(partial) as file:
-            file.write(data)
-        partial.replace(self.path / name)
+        replace_file(
+            self.path / "manifest.json", orjson.dumps(manifest, option=orjson.OPT_INDENT_2)
+        )
 
     def add(self, result: TurnResult) -> None:
         """Write a finished turn: its calls first, then its line.
@@ -330,9 +336,9 @@ class RunFolder:
             rows = [{**row, "sequence": number} for number, row in enumerate(rows, start=1)]
         # Equal lists of the same objects are compared by identity.
         if turns != turns_before:
-            self._replace("turns.jsonl", _lines(turns))
+            replace_file(self.path / "turns.jsonl", _lines(turns))
         if rows != rows_before:
-            self._replace("ledger.jsonl", _lines(rows))
+            replace_file(self.path / "ledger.jsonl", _lines(rows))
 
     def close(self) -> None:
         """Close the files. Safe to call twice."""
@@ -344,7 +350,8 @@ class RunFolder:
         """Delete a run's own files, and the folder when nothing else is in it.
 
         Raises:
-            ConfigError: when the folder is not a run, or has links in it.
+            ConfigError: when the folder is not a run, has links in it, or another process is
+                writing it.
         """
         if not path.exists():
             return
@@ -352,9 +359,10 @@ class RunFolder:
             raise ConfigError(f"{path} is not a folder; nothing was deleted")
         if any(path.iterdir()) and not (path / "manifest.json").exists():
             raise ConfigError(f"{path} is not a run; nothing was deleted")
-        refuse_links(path)
-        for name in (*_FILES, "manifest.json", LOCK, "checkpoints.sqlite"):
-            for item in path.glob(f"{name}*"):
-                item.unlink()
+        with hold_folder(path):
+            for name in (*_FILES, "manifest.json", "checkpoints.sqlite"):
+                for item in path.glob(f"{name}*"):
+                    item.unlink()
+        (path / LOCK).unlink(missing_ok=True)
         if not any(path.iterdir()):
             shutil.rmtree(path)

@@ -83,7 +83,12 @@ def _spent_rows(usual: Scenario, worst: Scenario, turns: Sequence[Calls]) -> lis
 
 def _token_rows(usual: Scenario, turns: Sequence[Calls]) -> list[Row]:
     """Return tokens per request by purpose, over the calls whose usage is known."""
-    known = [row for calls in turns for row in calls if row.requests and not row.unknown_usage]
+    known = [
+        row
+        for calls in turns
+        for row in calls
+        if row.usage.requests and not row.usage.unknown_usage
+    ]
     rows: list[Row] = []
     for purpose, calls in grouped(known, purpose_name).items():
         usage = sum_calls(calls).usage

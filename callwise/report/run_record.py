@@ -13,9 +13,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    InstanceOf,
+    ValidationError,
+    create_model,
+    field_validator,
+    model_validator,
+)
 
-from callwise.budget.usage import Usage
+from callwise.budget.usage import JSON_NAMES, NO_USAGE, Usage
 from callwise.calls.call import Outcome, Purpose, Role
 from callwise.calls.errors import FormatError
 from callwise.recordings.run_folder import RUN_VERSION
@@ -28,13 +37,25 @@ TurnKey = tuple[str, int]
 
 Count = Annotated[int, Field(ge=0)]
 
-Seconds = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+Amount = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+"""USD or seconds."""
 
 
 class RunFileLine(BaseModel):
     """Base of the lines: frozen, and open to fields of others."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+def _usage_field(name: str) -> Any:
+    kind = Amount if name.endswith(("usd", "seconds")) else Count
+    return (kind | None, None) if name in {"sent", "usd"} else (kind, 0)
+
+
+_FlatUsage = create_model(
+    "_FlatUsage", __base__=RunFileLine, **{name: _usage_field(name) for name in JSON_NAMES}
+)
+"""A call's usage as a line has it; `sent` and `usd` may be null."""
 
 
 class CallLine(RunFileLine):
@@ -53,27 +74,25 @@ class CallLine(RunFileLine):
     is_speculative: bool = False
     is_simulated: bool = False
     """Whether a simulated model answered it; True in no other form than `true`."""
-    attempts: Count = 0
-    requests: Count = 0
-    sent: Count | None = None
-    """Requests that left for it when this run was made; None in runs that did not count it."""
-    input_tokens: Count = 0
-    output_tokens: Count = 0
-    cached_tokens: Count = 0
-    unknown_usage: Count = 0
-    """Requests whose tokens are not known."""
-    over_tokens: Count = 0
-    """Tokens billed beyond what was reserved for the call."""
-    over_usd: float = Field(default=0.0, ge=0.0, allow_inf_nan=False)
-    """USD billed beyond it."""
+    usage: InstanceOf[Usage] = NO_USAGE
+    """Read from its flat names (`JSON_NAMES`); 0 where a run did not count it."""
     error: str = ""
     """Error of the call; empty without one."""
     notes: str = ""
     """Repairs and omissions in reading the answer; empty for none."""
-    usd: float | None = Field(default=None, ge=0.0, allow_inf_nan=False)
+    usd: Amount | None = None
     """Cost; None when it is not known, which is not 0."""
-    work_seconds: Seconds = 0.0
-    retry_seconds: Seconds = 0.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_usage(cls, line: Any) -> Any:
+        if not isinstance(line, Mapping) or isinstance(line.get("usage"), Usage):
+            return line
+        usage = Usage.from_json(_FlatUsage.model_validate(line).__dict__)
+        if line.get("sent") is None:  # not counted then
+            is_replayed = line.get("outcome") == Outcome.REPLAYED
+            usage = usage._replace(sent=0 if is_replayed else usage.requests)
+        return {**line, "usage": usage}
 
     @field_validator("error", "notes", mode="before")
     @classmethod
@@ -84,14 +103,6 @@ class CallLine(RunFileLine):
     @classmethod
     def _is_true(cls, value: Any) -> bool:
         return value is True
-
-    @property
-    def usage(self) -> Usage:
-        """Its usage."""
-        usage = Usage.from_json(self.__dict__)
-        if self.sent is None:  # not counted then
-            usage = usage._replace(sent=0 if self.outcome is Outcome.REPLAYED else self.requests)
-        return usage
 
     @property
     def is_refused(self) -> bool:
@@ -109,8 +120,8 @@ class CallLine(RunFileLine):
 class Spans(RunFileLine):
     """Rounds or seconds of a turn: until the reply, and until its end."""
 
-    reply: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.0
-    turn: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.0
+    reply: Amount = 0.0
+    turn: Amount = 0.0
 
 
 class TurnLine(RunFileLine):

@@ -31,6 +31,7 @@ _USAGE_COLUMNS = tuple(
     if name not in {"sent", "usd", "unknown_usd", "charged_tokens", "charged_usd"}
     and not name.endswith("seconds")
 )
+_TIME_COLUMNS = tuple(name for name in JSON_NAMES if name.endswith("seconds"))
 
 _SUM_COLUMNS = (
     "asked",
@@ -59,11 +60,11 @@ _CALL_CELLS: Mapping[str, Callable[[CallLine], Cell]] = {
     "outcome": lambda row: row.outcome.value,
     "unreadable": lambda row: int(row.is_unreadable),
     "repair": lambda row: row.repair,
-    "requests": lambda row: row.requests,
-    "input_tokens": lambda row: None if row.unknown_usage else row.input_tokens,
-    "output_tokens": lambda row: None if row.unknown_usage else row.output_tokens,
+    "requests": lambda row: row.usage.requests,
+    "input_tokens": lambda row: None if row.usage.unknown_usage else row.usage.input_tokens,
+    "output_tokens": lambda row: None if row.usage.unknown_usage else row.usage.output_tokens,
     "usd": lambda row: row.usd,
-    "over_tokens": lambda row: row.over_tokens,
+    "over_tokens": lambda row: row.usage.over_tokens,
     "error": lambda row: row.error,
     "notes": lambda row: row.notes,
 }
@@ -138,10 +139,10 @@ def _time_table(groups: Mapping[str, Sequence[CallLine]], all_sums: UsageSums) -
     def cells(sums: UsageSums) -> Row:
         usage = sums.usage
         share = usage.path_seconds / everything if everything else None
-        return usage.work_seconds, usage.retry_seconds, usage.path_seconds, share
+        return *(getattr(usage, name) for name in _TIME_COLUMNS), usage.path_seconds, share
 
     title = "Where the time went (seconds of all calls, as if one after another)"
-    columns = ("node", "work_seconds", "retry_seconds", "total_seconds", "share")
+    columns = ("node", *_TIME_COLUMNS, "total_seconds", "share")
     return _group_table(Table("time", title, columns, ()), groups, cells, all_sums)
 
 

@@ -89,15 +89,16 @@ class UsageSums:
 def sum_calls(rows: Sequence[CallLine]) -> UsageSums:
     """Return the sums over some calls."""
     ended = Counter(row.outcome for row in rows)
+    usages = [row.usage for row in rows]
     known_usd = [row.usd for row in rows if row.usd is not None]
     usd_known = math.fsum(known_usd)
     return UsageSums(
         asked=len(rows),
         outcomes={outcome: ended[outcome] for outcome in Outcome},
-        usage=sum((row.usage for row in rows), start=NO_USAGE),
+        usage=sum(usages, start=NO_USAGE),
         usd=usd_known if len(known_usd) == len(rows) else None,
         usd_known=usd_known,
-        over_calls=sum(row.over_tokens > 0 or row.over_usd > 0 for row in rows),
+        over_calls=sum(bool(each.over_tokens or each.over_picodollars) for each in usages),
         speculative=sum(row.is_speculative for row in rows),
         unreadable=sum(row.is_unreadable for row in rows),
         repairs=sum(row.repair > 0 for row in rows),

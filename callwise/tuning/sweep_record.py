@@ -1,6 +1,7 @@
 """A sweep read back from its SQLite file, without locking or changing it."""
 
 import json
+import os
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ import orjson
 from callwise.calls.errors import CallwiseError, ConfigError, FormatError
 from callwise.recordings.run_folder import DiskFull
 from callwise.tuning.row import EARLIER_NAMES, FIELDS, TurnRow, row_from_figures
-from callwise.tuning.setting import Setting
+from callwise.tuning.setting import Setting, value_text
 
 __all__ = [
     "FIRST_MANIFEST",
@@ -255,11 +256,51 @@ def refuse_first_format(folder: Path) -> None:
     if not path.is_file() or (folder / STORE).exists():
         return
     try:
-        recording = orjson.loads(path.read_bytes())["recording_folder"]
-    except (ValueError, LookupError, TypeError):
-        recording = "RECORDING"
+        manifest = orjson.loads(path.read_bytes())
+        recorded = manifest["recording_folder"]
+        options = _options_of_first_format(manifest)
+    except (ValueError, LookupError, TypeError, AttributeError):
+        recorded, options = None, ["--grid", "SWEEP"]
+    recording = None if recorded is None else _run_of_first_format(folder, str(recorded))
+    shown = "RECORDING" if recording is None else str(recording)
+    command = ["callwise", "tune", shown, *options, "--out", str(folder), "--fresh"]
+    more = [f"RECORDING is the run's folder; {recorded or 'its name'} is not found from here"]
+    more = [] if recording is not None else more
+    more += ["SWEEP is the sweep's file"] if "SWEEP" in options else []
     raise ConfigError(
-        f"{folder} is a sweep of format 1, which is not read any more. Make it again, with the "
-        f"same --grid or --knob: `callwise tune {quote(str(recording))} --out "
-        f"{quote(str(folder))} --fresh`; scores.csv and referee.jsonl are kept and taken over"
+        f"{folder} is a sweep of format 1, which is not read any more. Make it again: "
+        f"`{' '.join(map(quote, command))}`{''.join(f' ({each})' for each in more)}. "
+        "scores.csv and referee.jsonl are kept and taken over"
     )
+
+
+def _options_of_first_format(manifest: Mapping[str, Any]) -> list[str]:
+    """Return the options of `callwise tune` that make a sweep of format 1 again."""
+    spec, identity = manifest["spec"], manifest["identity"]
+    if spec.keys() == {"knobs"}:
+        options = [
+            part
+            for knob, values in spec["knobs"].items()
+            for part in (
+                "--knob",
+                f"{knob}={','.join(value_text([each])[1:-1] for each in values)}",
+            )
+        ]
+    else:
+        options = ["--grid", "SWEEP"]
+    if identity.get("past") == "own":
+        options += ["--past", "own"]
+    if identity.get("max_turns") is not None:
+        options += ["--max-turns", str(identity["max_turns"])]
+    return options
+
+
+def _run_of_first_format(folder: Path, recorded: str) -> Path | None:
+    """Return the recording's folder as seen from here, or None where it is not found.
+
+    Its path was kept as it was given, so it may begin in the folder where the sweep was made,
+    which is as a rule above the sweep's own.
+    """
+    above = (Path(os.path.relpath(each)) for each in folder.resolve().parents)
+    places = (place / recorded for place in (Path(), *above))
+    return next((place for place in places if (place / "manifest.json").is_file()), None)

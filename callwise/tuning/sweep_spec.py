@@ -307,7 +307,8 @@ def read_sweep(path: Path) -> SweepSpec:
 def with_knobs(spec: SweepSpec, knobs: Sequence[str]) -> SweepSpec:
     """Return a sweep with lists from a command line, such as `search.max_calls=3,4,6`.
 
-    A knob that the sweep has already is replaced. Values are YAML.
+    A knob that the sweep has already is replaced; one that is given several times has the
+    values of all. Values are YAML.
 
     Raises:
         ConfigError: when one has no `=` or no value, is not YAML, or contradicts the sweep.
@@ -318,9 +319,11 @@ def with_knobs(spec: SweepSpec, knobs: Sequence[str]) -> SweepSpec:
         if not equals or not name.strip() or not values.strip():
             raise ConfigError(f"expected knob=value,value, got {text!r}")
         try:
-            lists[name.strip()] = parse_yaml(f"[{values}]", name)
+            given = parse_yaml(f"[{values}]", name)
         except FormatError as error:
             raise ConfigError(f"the values of {name} are not YAML: {error.problem}") from error
+        known = lists.setdefault(name.strip(), [])
+        known += given
     return check_sweep(
         spec.model_copy(
             update={

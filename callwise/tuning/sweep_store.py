@@ -23,7 +23,7 @@ import orjson
 
 from callwise.calls.errors import ConfigError, FormatError
 from callwise.calls.payload import well_formed
-from callwise.recordings.held_files import LOCK, hold_folder, open_private, refuse_links
+from callwise.recordings.held_files import LOCK, hold_folder, open_private
 from callwise.tuning.judge.scores import Score, read_scores, write_scores
 from callwise.tuning.row import FIELDS, TurnRow, row_figures
 from callwise.tuning.setting import Setting, SettingResult
@@ -284,7 +284,8 @@ class SweepStore:
         Scores are exported to `scores.csv` first, which is kept: they were paid for.
 
         Raises:
-            ConfigError: when the folder is not a sweep, or has links in it.
+            ConfigError: when the folder is not a sweep, has links in it, or another process is
+                writing it.
         """
         if not path.exists():
             return
@@ -293,14 +294,15 @@ class SweepStore:
         is_sweep = (path / STORE).exists() or (path / FIRST_MANIFEST).exists()
         if any(path.iterdir()) and not is_sweep:
             raise ConfigError(f"{path} is not a sweep; nothing was deleted")
-        refuse_links(path)
-        if (path / STORE).exists():
-            _export_scores(path)
-        for name in (STORE, f"{STORE}-journal", *_FIRST_FILES, *_EXPORTS, LOCK):
-            (path / name).unlink(missing_ok=True)
-            (path / f"{name}.part").unlink(missing_ok=True)
-        for figure in (path / FIGURES).glob("*.svg"):
-            figure.unlink()
+        with hold_folder(path):
+            if (path / STORE).exists():
+                _export_scores(path)
+            for name in (STORE, f"{STORE}-journal", *_FIRST_FILES, *_EXPORTS):
+                (path / name).unlink(missing_ok=True)
+                (path / f"{name}.part").unlink(missing_ok=True)
+            for figure in (path / FIGURES).glob("*.svg"):
+                figure.unlink()
+        (path / LOCK).unlink(missing_ok=True)
         if (path / FIGURES).is_dir() and not any((path / FIGURES).iterdir()):
             (path / FIGURES).rmdir()
         if not any(path.iterdir()):

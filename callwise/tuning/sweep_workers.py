@@ -237,7 +237,9 @@ def _results(
         # interrupted sweep wants both.
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore", UserWarning)
-        parallel = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1)
+        parallel = joblib.Parallel(
+            n_jobs=min(jobs, len(settings)), return_as="generator_unordered", batch_size=1
+        )
         arriving = parallel(
             joblib.delayed(_evaluate)(evaluator, setting, here) for setting in settings
         )

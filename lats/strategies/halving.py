@@ -20,19 +20,16 @@ __all__ = ["next_round"]
 
 def next_round(state: SearchState, left: CallsLeft) -> list[Action] | StopReason:
     """Return the actions of the next round, or why to stop."""
+    knobs = state.knobs
     if not len(state.tree):
-        return _generations(state, left) or StopReason.CAP
+        wanted = min(root_generations(left.calls), left.proposer_calls)
+        k = 1 if left.calls == 1 else knobs.generate_k
+        total = max(knobs.max_candidates, knobs.generate_k)
+        return state.generate(split(total, k)[:wanted]) or StopReason.CAP
     roots = state.tree.children(state.tree.top)
     if len(roots) > 1 and not state.progress.cycles and all(node.judge_passes for node in roots):
         return _stage(state, left) or tree_round(state, left)
     return tree_round(state, left)
-
-
-def _generations(state: SearchState, left: CallsLeft) -> list[Action]:
-    knobs = state.knobs
-    wanted = min(root_generations(left.calls), left.proposer_calls)
-    k = 1 if left.calls == 1 else knobs.generate_k
-    return state.generate(split(max(knobs.max_candidates, knobs.generate_k), k)[:wanted])
 
 
 def _stage(state: SearchState, left: CallsLeft) -> list[Action]:

@@ -39,24 +39,20 @@ def _walk(state: SearchState, taken: set[str], weight: float) -> Candidate | Non
     nodes, has_steps, sqrt, log = state.tree.nodes, state.progress.has_steps, math.sqrt, math.log
     start = node = state.tree.top
     while node.children_ids:
-        visits = node.visits + node.pending_visits
-        bonus = weight * sqrt(2 * log(max(visits, 2)))
+        bonus = weight * sqrt(2 * log(max(node.visits + node.pending_visits, 2)))
         if has_steps or node is start or node.node_id in taken:
             best, best_worth = None, -math.inf
         else:  # an answer can be refined again; its worth then is its own value
             best, best_worth = node, (node.own_value or 0.0) + bonus / sqrt(1 + node.expansions)
         for child_id in node.children_ids:
             child = nodes[child_id]
-            if child.is_closed or (taken and child_id in taken):
-                continue
             visits = child.visits + child.pending_visits
-            if visits == 1:  # as most are
-                worth = (child.best_value or 0.0) + bonus
-            elif visits:
+            if visits:
                 worth = (child.best_value or 0.0) + bonus / sqrt(visits)
             else:  # unread ones come first; those that a judge gave nothing usable of, last
                 worth = -math.inf if child.judge_passes else math.inf
-            if best is None or worth > best_worth:
+            is_better = worth > best_worth or best is None
+            if is_better and not child.is_closed and child_id not in taken:
                 best, best_worth = child, worth
         if best is None or best is node:
             return best

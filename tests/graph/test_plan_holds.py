@@ -84,8 +84,8 @@ def _overrides(knobs: dict[str, Any]) -> list[str]:
 def test_the_default_is_exact_when_nothing_exits_early(knobs: dict[str, Any]) -> None:
     """Without exits and failures, calls, rounds and roles are those of the default."""
     # The plan counts a turn whose memory reaches further back than what is shown.
-    shut = ["search.early_exit.enabled=false", "memory.history_turns=0"]
-    overrides = [*_overrides(knobs), *shut]
+    shut = {"search.early_exit.enabled": "false", "memory.history_turns": 0}
+    overrides = _overrides({**knobs, **shut})
     planned = _scenarios(overrides)["default"]
     _, turn = _answered(overrides, PLAIN)
     search = turn.record["search"]

@@ -6,7 +6,6 @@ from pydantic import ValidationError
 from lats.search_knobs import (
     EarlyExitKnobs,
     SearchKnobs,
-    explicit_names,
     with_stage,
 )
 from lats.search_plan import plan_search
@@ -82,13 +81,6 @@ def test_setting_another_gate_leaves_the_stages_own_one_alone():
     assert (knobs.early_exit.min_rollouts, knobs.early_exit.min_mode_fit) == (1, 0.1)
 
 
-def test_a_caller_can_say_which_names_are_explicit():
-    """A preset file that writes a knob down does not hold it against the stage."""
-    knobs = SearchKnobs(rollouts=4, expand_k=2)
-    assert with_stage(knobs, "bonding") == knobs
-    assert with_stage(knobs, "bonding", explicit={"expand_k"}).rollouts == 2
-
-
 def test_a_switched_off_or_unknown_stage_sets_nothing():
     """`stage_presets` off, or no stage known."""
     off = SearchKnobs(stage_presets="off")
@@ -100,9 +92,3 @@ def test_a_stage_that_does_not_exist_is_named():
     """With the stages that do."""
     with pytest.raises(ValueError, match=r"unknown stage 'dating'.*bonding"):
         with_stage(SearchKnobs(), "dating")
-
-
-def test_explicit_names_are_dotted():
-    """Nested knobs by their path; a default is not explicit."""
-    knobs = SearchKnobs(seed=1, early_exit=EarlyExitKnobs(enabled=False))
-    assert explicit_names(knobs) == {"seed", "early_exit.enabled"}

@@ -316,7 +316,7 @@ def _over(exchange: RecordedExchange) -> Amounts:
 def _set_usage(call: InFlightCall, exchange: RecordedExchange) -> None:
     usage = exchange.usage
     if usage.attempts:
-        work_microseconds = to_microseconds(exchange.latency_seconds) - usage.retry_microseconds
+        work_microseconds = to_microseconds(exchange.latency_seconds) - usage.wait_microseconds
         usage = usage._replace(sent=0, work_microseconds=work_microseconds)
     call.usage = usage
     call.usage_note = exchange.usage_note

@@ -23,12 +23,11 @@ from typing import Any
 
 from callwise.budget.recorder import CallOrigin, RecordedExchange
 from callwise.calls.call import Call, Outcome, Purpose, Role
-from callwise.calls.errors import FormatError
 from callwise.calls.key import CallKey
 from callwise.recordings.cassette_file import CassetteFile
 from callwise.recordings.cassette_format import lane_digest, prompt_of, split_head
 from callwise.recordings.cassette_inspection import explain_miss
-from callwise.recordings.normalising import CassetteKeys, Normaliser, agreed_normaliser
+from callwise.recordings.normalising import CassetteKeys, Normaliser
 
 __all__ = ["Kind", "MissingCall", "ReusableCassette", "StandInAnswers", "TurnLane"]
 
@@ -72,17 +71,11 @@ class ReusableCassette:
         self._by_kind: dict[Kind, list[int]] = {}
         self._decoded: dict[int, RecordedExchange] = {}
         try:
-            self._keys = CassetteKeys(self._file, self._normaliser())
+            self._keys = CassetteKeys(self._file, Normaliser())
             self._read_all()
         except BaseException:
             self._file.close()
             raise
-
-    def _normaliser(self) -> Normaliser:
-        try:
-            return agreed_normaliser(Normaliser(), self._file.normalise)
-        except ValueError as error:
-            raise FormatError(self.path, 1, str(error)) from error
 
     def _read_all(self) -> None:
         paid: dict[bytes, list[int]] = {}

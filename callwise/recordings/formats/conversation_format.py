@@ -77,7 +77,7 @@ class ConversationFormat:
     Args:
         name: as in manifests and errors.
         about: where it comes from and how it is read, in one line, for the docs.
-        example: a record of it, as JSON; several, one a line, where a record is a turn.
+        example: a record of it, as JSON; several, one per line, where a record is a turn.
         recognises: whether a JSON value is a record in this format.
         open: starts to read a file in this format.
         is_weak: whether records of other kinds look alike, so that a file which was not

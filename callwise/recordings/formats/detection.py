@@ -176,7 +176,7 @@ FORMATS: Sequence[ConversationFormat] = (
     *_READ_AS_MESSAGES,
     ConversationFormat(
         "message-lines",
-        "one message a line or a row of a CSV table, grouped by `conversation_id` or the like "
+        "one message per line, or per row of a CSV table, grouped by `conversation_id` or the like "
         "where they have it; SillyTavern's chats and OASST's flat files too",
         '{"role": "user", "content": "Hi."}\n{"role": "assistant", "content": "Hello."}',
         is_line,
@@ -217,7 +217,7 @@ FORMATS: Sequence[ConversationFormat] = (
     ),
     ConversationFormat(
         "named-lines",
-        "one message a line whose speakers have names: choose with `--agent`; only in a file "
+        "one message per line whose speakers have names: choose with `--agent`; only in a file "
         "that is named outright",
         '{"nick": "user", "text": "Hi."}\n{"nick": "bot", "text": "Hello."}',
         is_named_line,

@@ -166,7 +166,7 @@ class Exchanges(Collector):
         users = {found.conversation.user_id for found in all_found}
         if len(users) > 1:
             shown = ", ".join(sorted(str(user) for user in users)[:4])
-            raise first.record.problem(f"expected one user a conversation, got `user_id` {shown}")
+            raise first.record.problem(f"expected one user per conversation, got `user_id` {shown}")
         turns = in_order_of_time(
             [turn for found in all_found for turn in found.conversation.turns],
             self._reading.problems,

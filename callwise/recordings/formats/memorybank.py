@@ -1,4 +1,4 @@
-"""MemoryBank: one turn a line, with a date; all days of one user are one conversation.
+"""MemoryBank: one turn per line, with a date; all days of one user are one conversation.
 
 A `personas.json` next to the file describes the users: `{user_id: {"name", …}}`. It is
 the user's persona, so it never becomes the agent's.
@@ -133,7 +133,7 @@ def _recognises(document: Any) -> bool:
 MEMORYBANK = ConversationFormat(
     name="memorybank",
     about=(
-        "MemoryBank, one turn a line; all days of a user are one conversation. A "
+        "MemoryBank, one turn per line; all days of a user are one conversation. A "
         "`personas.json` next to the file describes the users"
     ),
     example=(

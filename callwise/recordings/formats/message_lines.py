@@ -1,4 +1,4 @@
-"""One message a line (or a row of a table), and trees of messages.
+"""One message per line (or row of a table), and trees of messages.
 
 Lines that name their conversation are grouped by it, otherwise the file is one
 conversation. Lines with a parent are a tree, and so are conversations that branch inside a
@@ -317,7 +317,7 @@ class MessageLines(Collector):
         return ()
 
     def finish(self) -> Iterator[Pending]:
-        """Give the conversations, in the order in which they begin."""
+        """Yield the conversations, in the order in which they begin."""
         for conversation_id, messages in self._messages.items():
             branches = [messages]
             try:
@@ -380,5 +380,5 @@ class MessageLines(Collector):
         users = {user for each in messages if (user := known_id(each.fields, ("user_id",)))}
         if len(users) > 1:
             shown = ", ".join(sorted(users)[:4])
-            raise first.problem(f"expected one user a conversation, got `user_id` {shown}")
+            raise first.problem(f"expected one user per conversation, got `user_id` {shown}")
         return users.pop() if users else None

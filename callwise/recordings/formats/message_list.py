@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from callwise.recordings.formats import vocabulary as words
+from callwise.recordings.formats import vocabulary
 from callwise.recordings.formats.speakers import field_at, is_speaking, role_word
 from callwise.recordings.formats.vocabulary import keys
 from callwise.recordings.source_records import SourceRecord
@@ -39,7 +39,7 @@ _ASIDE = ("metadata", "meta")
 _MAX_NAME = 40
 """Most characters of a speaker's name in a list of pairs."""
 
-_SILENT = words.ACT_TYPES | words.TOOL_RESULT_TYPES | words.THOUGHT_TYPES
+_SILENT = vocabulary.ACT_TYPES | vocabulary.TOOL_RESULT_TYPES | vocabulary.THOUGHT_TYPES
 _TABLE_KEYS = frozenset({"data", "items", "log", "logs", "input", "inputs", "prompt", "chosen"})
 """Fields whose items may as well be records of their own, so that exchanges are none of it."""
 
@@ -93,7 +93,7 @@ def conversation_of(fields: Mapping[str, Any]) -> str | None:
     for place in (fields, *(fields.get(name) for name in _ASIDE)):
         if isinstance(place, Mapping):
             plain = {plain_name(name): value for name, value in place.items()}
-            found = known_id(plain, words.CONVERSATION_ID_KEYS)
+            found = known_id(plain, vocabulary.CONVERSATION_ID_KEYS)
             if found is not None:
                 return found
     return None
@@ -103,7 +103,7 @@ def unwrap(fields: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return a message's own fields, taken out of what it was stored in."""
     for name in ("message", "data", "kwargs"):
         inner = fields.get(name)
-        if isinstance(inner, dict) and any(key in inner for key in (*words.TEXT_KEYS, "role")):
+        if isinstance(inner, dict) and any(key in inner for key in (*vocabulary.TEXT_KEYS, "role")):
             outer = {key: value for key, value in fields.items() if key != name}
             if name == "kwargs" and isinstance(fields.get("id"), list) and fields["id"]:
                 return {**outer, "id": None, "type": str(fields["id"][-1]), **inner}
@@ -116,26 +116,26 @@ def is_message(value: Any, *, needs_speaker: bool = True) -> bool:
     if not isinstance(value, dict):
         return False
     fields = unwrap(value)
-    if any(isinstance(fields.get(key), list | dict) for key in words.MADE_OF_MESSAGES):
+    if any(isinstance(fields.get(key), list | dict) for key in vocabulary.MADE_OF_MESSAGES):
         return False
     if str(fields.get("type") or "").lower() in _SILENT:
         return True
     is_known = is_speaking(fields)
-    has_text = any(key in fields for key in words.TEXT_KEYS)
+    has_text = any(key in fields for key in vocabulary.TEXT_KEYS)
     if is_known and (has_text or "tool_calls" in fields or "function_call" in fields):
         return True
-    is_named = is_known or any(role_word(fields, key) for key in words.NAME_KEYS)
+    is_named = is_known or any(role_word(fields, key) for key in vocabulary.NAME_KEYS)
     return has_text and (is_named or not needs_speaker)
 
 
 _SIDES = (
     # Where a prompt and a response are there, `user` and `model` are an id and a name.
     (
-        [key for key in words.USER_SIDE_KEYS if key not in words.USER_NAMED_KEYS],
-        [key for key in words.AGENT_SIDE_KEYS if key not in words.AGENT_NAMED_KEYS],
+        [key for key in vocabulary.USER_SIDE_KEYS if key not in vocabulary.USER_NAMED_KEYS],
+        [key for key in vocabulary.AGENT_SIDE_KEYS if key not in vocabulary.AGENT_NAMED_KEYS],
     ),
-    (words.USER_NAMED_KEYS, words.AGENT_NAMED_KEYS),
-    (words.USER_SIDE_KEYS, words.AGENT_SIDE_KEYS),
+    (vocabulary.USER_NAMED_KEYS, vocabulary.AGENT_NAMED_KEYS),
+    (vocabulary.USER_SIDE_KEYS, vocabulary.AGENT_SIDE_KEYS),
 )
 
 
@@ -181,7 +181,7 @@ def _single_role(value: Any) -> str | None:
     """Return the role word that is the only key of an object with a text under it."""
     if isinstance(value, dict) and len(value) == 1:
         ((key, text),) = value.items()
-        if isinstance(text, str) and str(key).strip().lower() in words.ROLE_OF_WORD:
+        if isinstance(text, str) and str(key).strip().lower() in vocabulary.ROLE_OF_WORD:
             return str(key)
     return None
 
@@ -192,8 +192,8 @@ def _is_talk(value: Any, key: str) -> bool:
         return False
     first = value[0]
     if isinstance(first, str):
-        return key in words.ALTERNATING_KEYS and all(isinstance(each, str) for each in value)
-    if is_message(first, needs_speaker=key not in {*words.MADE_OF_MESSAGES, "utterances"}):
+        return key in vocabulary.ALTERNATING_KEYS and all(isinstance(each, str) for each in value)
+    if is_message(first, needs_speaker=key not in {*vocabulary.MADE_OF_MESSAGES, "utterances"}):
         return True
     if _single_role(first) is not None:
         return True
@@ -231,14 +231,14 @@ def find_list(document: Any) -> Spot | None:
         return None
     is_one_exchange = is_exchange(document)
     spot = _field_in(document, "", is_one_exchange=is_one_exchange)
-    for outer in words.NESTING_KEYS:
+    for outer in vocabulary.NESTING_KEYS:
         inner = field_at(document, outer)
         if spot is None and isinstance(inner, dict):
             whole = merged(document) if outer == "inputs" else inner
             spot = _field_in(inner, outer, is_one_exchange=is_exchange(whole))
     if spot is not None:
         return spot
-    for key in words.MADE_OF_MESSAGES[:2]:
+    for key in vocabulary.MADE_OF_MESSAGES[:2]:
         if key in document and (document[key] == [] or not isinstance(document[key], list | dict)):
             return Spot(key, document[key], document)
     if is_one_exchange:
@@ -257,7 +257,7 @@ def _is_bare_talk(items: Sequence[Any]) -> bool:
 
 
 def _field_in(fields: Mapping[str, Any], outer: str, *, is_one_exchange: bool) -> Spot | None:
-    for key in words.LIST_KEYS:
+    for key in vocabulary.LIST_KEYS:
         if is_one_exchange and key in {"history", "chat_history", "chosen"}:
             continue
         value = _listed(fields.get(key))
@@ -324,7 +324,7 @@ def are_by_speaker(items: Sequence[Any], *, may_be_names: bool = True) -> bool:
     if not firsts or len(firsts) < len(items) or not all(isinstance(each, str) for each in firsts):
         return False
     first_words = [each.strip().lower() for each in firsts]
-    known = sum(word in words.ROLE_OF_WORD for word in first_words)
+    known = sum(word in vocabulary.ROLE_OF_WORD for word in first_words)
     if known * 2 >= len(first_words):
         return True
     is_short = all(len(word) <= _MAX_NAME for word in first_words)

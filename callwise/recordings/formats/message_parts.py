@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from callwise.recordings.formats import vocabulary as words
+from callwise.recordings.formats import vocabulary
 from callwise.recordings.formats.message_list import is_message, known_id, unwrap
 from callwise.recordings.formats.speakers import role_word
 from callwise.recordings.formats.vocabulary import keys
@@ -69,9 +69,9 @@ def read_content(message: SourceRecord) -> Content:
     for name in ("tool_calls", "function_call", "tool_use"):
         content.has_act = content.has_act or bool(fields.get(name))
     kind = str(fields.get("type") or "").lower()
-    content.has_act = content.has_act or kind in words.ACT_TYPES
-    content.has_tool_result = kind in words.TOOL_RESULT_TYPES
-    for name in words.TEXT_KEYS:
+    content.has_act = content.has_act or kind in vocabulary.ACT_TYPES
+    content.has_tool_result = kind in vocabulary.TOOL_RESULT_TYPES
+    for name in vocabulary.TEXT_KEYS:
         value = fields.get(name)
         if value is None or value in ("", []):
             continue
@@ -86,7 +86,7 @@ def read_content(message: SourceRecord) -> Content:
             raise message.problem(f"expected `{name}` to be a string, got {named_type(value)}")
         if content.text is not None:
             break
-    content.left_out += [name for name in words.MEDIA_KEYS if fields.get(name)]
+    content.left_out += [name for name in vocabulary.MEDIA_KEYS if fields.get(name)]
     if _is_twice_encoded("".join(content.texts)):
         content.left_out.append("text with letters such as \u00c3\u00a9 in place of \u00e9")
     return content
@@ -117,11 +117,11 @@ def _read_parts(message: SourceRecord, parts: Sequence[Any], content: Content) -
 def _read_part(part: Mapping[str, Any], content: Content, depth: int) -> None:
     stated = str(part.get("type") or part.get("content_type") or "")
     kind = stated.lower()
-    if kind in words.ACT_TYPES or part.get("functionCall") or part.get("function_call"):
+    if kind in vocabulary.ACT_TYPES or part.get("functionCall") or part.get("function_call"):
         content.has_act = True
-    elif kind in words.TOOL_RESULT_TYPES or any(part.get(key) for key in _TOOL_RESULT_KEYS):
+    elif kind in vocabulary.TOOL_RESULT_TYPES or any(part.get(key) for key in _TOOL_RESULT_KEYS):
         content.has_tool_result = True
-    elif kind in words.THOUGHT_TYPES or part.get("thought") is True:
+    elif kind in vocabulary.THOUGHT_TYPES or part.get("thought") is True:
         content.left_out.append("thought")
     elif kind.startswith(_NOT_TEXT) or not _read_text(part, content, depth):
         content.left_out.append(f"{stated or 'other'} part")
@@ -195,7 +195,9 @@ def last_below(names: Sequence[str | None], parents: Sequence[str | None]) -> li
 
 
 def _word(message: SourceRecord) -> str | None:
-    return next(filter(None, (role_word(message.fields, key) for key in words.ROLE_KEYS)), None)
+    return next(
+        filter(None, (role_word(message.fields, key) for key in vocabulary.ROLE_KEYS)), None
+    )
 
 
 def shown_branch(

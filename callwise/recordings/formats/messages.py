@@ -18,7 +18,7 @@ from callwise.recordings.conversation import (
     numbered_in_order,
     pair_conversation,
 )
-from callwise.recordings.formats import vocabulary as words
+from callwise.recordings.formats import vocabulary
 from callwise.recordings.formats.conversation_format import Reading
 from callwise.recordings.formats.message_list import (
     Spot,
@@ -78,7 +78,9 @@ _SERVICE_TYPES = frozenset({"service"})
 def time_of(message: SourceRecord, reading: Reading) -> str | None:
     """Return when a message was written, as ISO 8601; one that cannot be read is noted."""
     stated = [
-        value for key in words.TIME_KEYS if (value := message.fields.get(key)) not in (None, "")
+        value
+        for key in vocabulary.TIME_KEYS
+        if (value := message.fields.get(key)) not in (None, "")
     ]
     for value in stated:
         time = iso_time(value)
@@ -92,11 +94,11 @@ def time_of(message: SourceRecord, reading: Reading) -> str | None:
 def _silent_role(fields: Mapping[str, Any]) -> NamedRole | None:
     """Return what an item that is no message of a speaker is; None where it is one."""
     kind = str(fields.get("type") or "").lower()
-    if kind in words.ACT_TYPES:
+    if kind in vocabulary.ACT_TYPES:
         return kind, "agent"
     if (
         is_speaking(fields)
-        or kind not in words.TOOL_RESULT_TYPES | words.THOUGHT_TYPES | _SERVICE_TYPES
+        or kind not in vocabulary.TOOL_RESULT_TYPES | vocabulary.THOUGHT_TYPES | _SERVICE_TYPES
     ):
         return None
     return kind, "tool"
@@ -193,10 +195,12 @@ def _said_in(
     if role == "persona":
         return text
     if role == "agent":
-        said = _reply_text(message, "" if word.lower() in words.ACT_TYPES else text or "", reading)
+        said = _reply_text(
+            message, "" if word.lower() in vocabulary.ACT_TYPES else text or "", reading
+        )
         return Utterance(is_user=False, text=said, time=time_of(message, reading))
     if role == "tool" or (text is None and content.has_tool_result):
-        is_thought, is_service = word in words.THOUGHT_TYPES, word in _SERVICE_TYPES
+        is_thought, is_service = word in vocabulary.THOUGHT_TYPES, word in _SERVICE_TYPES
         kind = "thought" if is_thought else "service message" if is_service else "tool message"
         notes[kind] += 1
         return None
@@ -204,7 +208,7 @@ def _said_in(
         notes["message without text"] += 1
         return None
     if text is None:
-        name = next((key for key in words.TEXT_KEYS if key in message.fields), "content")
+        name = next((key for key in vocabulary.TEXT_KEYS if key in message.fields), "content")
         raise message.problem(f"expected the user's `{name}` to be a text, it is empty")
     return Utterance(is_user=True, text=text, time=time_of(message, reading))
 
@@ -223,7 +227,7 @@ def instructions_in(record: SourceRecord, *objects: Mapping[str, Any]) -> list[s
     """Return the instructions to the agent that are apart from the messages."""
     found: list[str] = []
     for fields in objects:
-        for key in words.SYSTEM_KEYS:
+        for key in vocabulary.SYSTEM_KEYS:
             value = fields.get(key)
             if isinstance(value, str | dict) or (isinstance(value, list) and value):
                 text = read_content(record.inside({"content": value}, f"`{key}`")).text
@@ -276,14 +280,14 @@ def _final_in(fields: Mapping[str, Any], depth: int) -> Iterator[dict[str, Any]]
         content = fields["content"] if isinstance(fields.get("content"), dict) else fields
         yield {"role": "assistant", **content}
     else:
-        names = (*words.FINAL_KEYS, *words.TEXT_KEYS, "result")
+        names = (*vocabulary.FINAL_KEYS, *vocabulary.TEXT_KEYS, "result")
         found = next((fields[key] for key in names if fields.get(key)), None)
         yield from _final(found, depth + 1)
 
 
 def _final_messages(record: SourceRecord, spot: Spot, reading: Reading) -> list[SourceRecord]:
     for fields in (spot.around, record.document if isinstance(record.document, dict) else {}):
-        for key in words.FINAL_KEYS:
+        for key in vocabulary.FINAL_KEYS:
             if fields.get(key) and key != spot.key:
                 value = _first_sample(fields[key]) if key in _SAMPLES else fields[key]
                 messages = [record.inside(each, f"`{key}`") for each in _final(value)]
@@ -309,7 +313,7 @@ def note_unread(fields: Mapping[str, Any], reading: Reading, *read: str) -> None
     """Note lists of messages of a record, by their fields, other than the ones that are read."""
     for key, value in fields.items():
         name = str(key)
-        if name in read or name in words.FINAL_KEYS or name.startswith("reject"):
+        if name in read or name in vocabulary.FINAL_KEYS or name.startswith("reject"):
             continue
         first = value
         while isinstance(first, list) and first and not is_exchange(first):
@@ -336,12 +340,12 @@ def _with_question(utterances: list[Utterance], spot: Spot) -> list[Utterance]:
     asked = next(
         (
             value
-            for key in (*words.USER_SIDE_KEYS, "message")
+            for key in (*vocabulary.USER_SIDE_KEYS, "message")
             if isinstance(value := spot.around.get(key), str) and value.strip()
         ),
         None,
     )
-    if asked is None or spot.key in {"message", *words.USER_SIDE_KEYS}:
+    if asked is None or spot.key in {"message", *vocabulary.USER_SIDE_KEYS}:
         return utterances
     question = Utterance(is_user=True, text=asked)
     if not any(each.is_user for each in utterances):

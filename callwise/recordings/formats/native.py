@@ -1,4 +1,4 @@
-"""Callwise's own format: JSON Lines, one turn a line."""
+"""Callwise's own format: JSON Lines, one turn per line."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -58,7 +58,7 @@ class _Draft:
         user_id = record.optional_text("user_id")
         if self._user_id and user_id and user_id != self._user_id:
             raise record.problem(
-                f"expected one user a conversation: `user_id` was {self._user_id!r}, "
+                f"expected one user per conversation: `user_id` was {self._user_id!r}, "
                 f"here it is {user_id!r}. Give conversations of two users two ids"
             )
         if number in self._lines:
@@ -118,7 +118,7 @@ def _recognises(document: Any) -> bool:
 
 NATIVE = ConversationFormat(
     name="callwise",
-    about="our own: one turn a line; see below",
+    about="our own: one turn per line; see below",
     example='{"conversation_id": "c1", "turn": 0, "user_text": "Hi.", "reply": "Hello."}',
     recognises=_recognises,
     open=_Turns,

@@ -262,7 +262,8 @@ def call_rows(
     rows = []
     for call, raw, reasons in zip(calls, raw_calls, words, strict=True):
         known: dict[str, Any] = {
-            **{name: getattr(call, name, None) for name in CALL_COLUMNS},
+            **call.usage.to_json(),
+            **dict(call),
             **{name: figure(raw.get(name)) for name in _RAW_FIGURES},
             **{name: text(raw.get(name)) for name in _RAW_TEXTS},
             "node": call.node or "-",

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from pydantic import JsonValue, ValidationError
 
+from callwise.budget.usage import NO_USAGE
 from callwise.calls.call import Outcome
 from callwise.calls.errors import ConfigError, FormatError
 from callwise.recordings.program_turn import merged_digests
@@ -289,7 +290,7 @@ def _figures_of(
     quality: Mapping[TurnKey, float] | None,
 ) -> TurnFigures:
     """Return one turn's figures; rounds and degradations are those of `line`."""
-    is_usage_known = not any(row.unknown_usage for row in calls)
+    usage = sum((row.usage for row in calls), start=NO_USAGE)
     costs = [row.usd for row in calls if row.usd is not None]
     rounds = None if line is None else line.rounds
     return TurnFigures(
@@ -299,9 +300,9 @@ def _figures_of(
         refused=sum(row.is_refused for row in calls),
         unreadable=sum(row.is_unreadable for row in calls),
         degraded=0 if line is None else len(line.degraded),
-        requests=sum(row.requests for row in calls),
-        input_tokens=sum(row.input_tokens for row in calls) if is_usage_known else None,
-        output_tokens=sum(row.output_tokens for row in calls) if is_usage_known else None,
+        requests=usage.requests,
+        input_tokens=None if usage.unknown_usage else usage.input_tokens,
+        output_tokens=None if usage.unknown_usage else usage.output_tokens,
         usd=round(math.fsum(costs), _USD_DIGITS) if len(costs) == len(calls) else None,
         rounds_reply=None if rounds is None else rounds.reply,
         rounds_turn=None if rounds is None else rounds.turn,

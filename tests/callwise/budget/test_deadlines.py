@@ -60,7 +60,7 @@ async def test_a_deadline_before_the_request_leaves_costs_none(make_budgeter, as
 
     budgeter = make_budgeter(Queued(), limits=Limits(max_requests=1, max_tokens=2000))
     with (
-        budgeter.scope(ScopeKind.TURN, "1", limits=Limits(max_seconds=0.02)),
+        budgeter.scope(ScopeKind.TURN, "1", limits=Limits(max_seconds=0.2)),
         pytest.raises(CallTimeout, match="deadline") as caught,
     ):
         await budgeter.ask(ask_for())

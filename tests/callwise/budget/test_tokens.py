@@ -35,7 +35,7 @@ class WordEncoding:
         self.texts: list[str] = []
 
     def encode_ordinary(self, text: str) -> list[int]:
-        """Return one token a word."""
+        """Return one token per word."""
         self.texts.append(text)
         return list(range(len(text.split())))
 

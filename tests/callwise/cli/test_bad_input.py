@@ -227,6 +227,7 @@ def test_out_folders_that_cannot_be_used(cli: Any, talk: Path, tmp_path: Path) -
         (("--app", "nowhere:app"), "nowhere"),
         (("--app", "graph.app"), "module:attribute"),
         (("--app", "json:dumps"), "is not an app"),
+        (("--app", "json:__all__"), "`SettingsApp` of callwise.recordings.app_protocol"),
     ],
 )
 def test_options_that_contradict(
@@ -267,3 +268,22 @@ def test_a_wrong_role_is_answered_with_the_right_ones(cli: Any) -> None:
     shown = cli("plan", "--set", "budget.turn.roles.manager.max_calls=3")
     assert shown.exit_code == 2
     assert "'main', 'judge', 'fast' or 'embed'" in shown.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "package"),
+    [
+        ("import callwise.replay", "callwise.recordings"),
+        ("from turnwise.tune.sweep import sweep", "callwise.tuning"),
+        ("from callwise.calls.nowhere import Call", "callwise.calls"),
+        ("from callwise import Cassette", "callwise"),
+    ],
+)
+def test_an_app_that_imports_a_module_of_an_earlier_version(
+    cli: Any, talk: Path, line: str, package: str
+) -> None:
+    """The error names the package that has its names now."""
+    name = f"app_with_{package.replace('.', '_')}"
+    Path(f"{name}.py").write_text(f"{line}\n")
+    words = _words(cli("replay", talk, "--app", f"{name}:app"), 2)
+    assert f"Import them from `{package}`" in words

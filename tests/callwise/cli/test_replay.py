@@ -72,7 +72,7 @@ def test_a_recording_is_looked_over_and_sealed(
 
     damaged = cli("cassette", cassette)
     assert damaged.exit_code == 1
-    assert "c.jsonl:2: expected a whole exchange" in damaged.stdout
+    assert "c.jsonl:2: the recorded call at byte" in damaged.stdout
     sealed = cli("cassette", cassette, "--seal")
     assert (sealed.exit_code, "with checksums" in sealed.stdout) == (0, True)
     again = one_object(cli("replay", talk, "--cassette", cassette, "--max-turns", "1", "--json"))

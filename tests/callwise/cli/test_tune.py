@@ -247,6 +247,20 @@ def test_a_sweep_that_cannot_begin_deletes_nothing(cli: Any, run: Path) -> None:
     assert Path("s/sweep.sqlite").read_bytes() == before
 
 
+def test_a_recording_that_cannot_be_played_deletes_no_sweep(cli: Any, run: Path) -> None:
+    """--fresh starts over only once the cassette has been read; the error has a command."""
+    Path("s").mkdir()
+    Path("s/sweep.json").write_text("{}")
+    Path("s/rows.jsonl").write_text("{}\n")
+    cassette = run / "cassette.jsonl"
+    _, rest = cassette.read_bytes().split(b"\n", 1)
+    cassette.write_bytes(b'{"callwise_cassette":2,"key_version":1}\n' + rest)
+    wrong = cli("tune", run, "--knob", KNOB, "--out", "s", "--fresh")
+    assert wrong.exit_code == 2
+    assert f"callwise replay CONVERSATION... --out {run.resolve()} --mode rewrite" in wrong.stderr
+    assert sorted(item.name for item in Path("s").iterdir()) == ["rows.jsonl", "sweep.json"]
+
+
 @pytest.mark.slow
 def test_a_shipped_sweep_by_name(cli: Any, one_object: Any, run: Path) -> None:
     """Every preset next to the recording; those of other calls are missing, and say so."""

@@ -1,7 +1,7 @@
 """Overrides, validation, listing and the digest, on one small settings model."""
 
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 from hypothesis import given
@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from callwise.calls.errors import ConfigError
 from callwise.knobs import (
+    Overrides,
     apply_overrides,
     knob_paths,
     nearest_names,
@@ -103,7 +104,7 @@ def test_overrides_are_laid_over() -> None:
     data = {"search": {"rollouts": 4, "width": 2}}
     merged = apply_overrides(
         data,
-        ["search.rollouts=1", "rollouts=2", "roles.back.max_calls=3", "headers.X-A=b", "seed=5"],
+        ["rollouts=2", "roles.back.max_calls=3", "headers.X-A=b", "seed=5"],
         Settings,
     )
     assert merged == {
@@ -244,6 +245,34 @@ def test_overrides_are_a_mapping_and_the_command_lines_texts_mean_the_same() -> 
     merged = apply_overrides({"search": {"rollouts": 4}}, {"search": group, "seed": 7})
     assert merged == {"search": {"rollouts": 2}, "seed": 7}
     assert merged["search"] is not group
-    texts = ["search.rollouts=4", "seed=7", "search.rollouts=2"]
+    texts = ["seed=7", "search.rollouts=2", "seed=7"]
     assert parse_overrides(texts) == {"seed": 7, "search.rollouts": 2}
     assert apply_overrides({}, texts) == apply_overrides({}, parse_overrides(texts))
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["search.rollouts=4", "seed=7", "search.rollouts=2"],
+        ["search.rollouts=4", "rollouts=2"],
+        {"search.rollouts": 4, "rollouts": 2},
+    ],
+)
+def test_two_values_of_one_knob_are_refused(overrides: Overrides) -> None:
+    """Keeping the last one would run a setting that was not meant."""
+    with pytest.raises(ConfigError, match=r"search\.rollouts is set twice, to 4 and to 2"):
+        apply_overrides({}, overrides, Settings)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"search": {"rollouts": True}},
+        {"search": {"width": False}},
+        {"roles": {"back": {"max_calls": True}}},
+    ],
+)
+def test_true_and_false_are_no_numbers(data: dict[str, Any]) -> None:
+    """They are not taken for 1 and 0, wherever the knob is."""
+    with pytest.raises(ConfigError, match=r"=(True|False): expected a number, not true or false"):
+        validate(Settings, data)

@@ -67,7 +67,7 @@ def test_a_rate_limits_from_below(plan: Step, rpm: float) -> None:
 
 
 def test_slots_go_to_the_call_that_is_ready_first() -> None:
-    """Side by side at one request a second, the third starts at second two."""
+    """In parallel at one request per second, the third starts at second two."""
     plan = InSequence((InParallel((CALL, CALL, CALL)), CALL))
     assert _seconds(plan, 0.5, 60.0) == pytest.approx(3.5)
 

@@ -25,7 +25,8 @@ from callwise.calls import (
 )
 from callwise.calls.reply import TokenLogprobs
 from callwise.recordings.cassette_format import (
-    check_fields,
+    check_needed,
+    check_types,
     decode_exchange,
     exchange_document,
     lane_digest,
@@ -247,6 +248,11 @@ def test_what_is_no_exchange(document: dict[str, Any], field: str) -> None:
         decode_exchange(document)
 
 
+def _check(document: dict[str, Any]) -> None:
+    check_types(document)
+    check_needed(document)
+
+
 @pytest.mark.parametrize(
     ("change", "field"),
     [
@@ -263,7 +269,7 @@ def test_place_and_prompt_have_types_too(change: dict[str, Any], field: str) -> 
     """What a miss is explained by, and a sweep sorts by, is checked on reading."""
     document = {**parse_line(encode(RecordedExchange(Outcome.SERVED))), **change}
     with pytest.raises(ValueError, match=re.escape(field)):
-        check_fields(document)
+        _check(document)
 
 
 @pytest.mark.parametrize(
@@ -282,5 +288,5 @@ def test_what_is_no_json_object(line: bytes) -> None:
 )
 def test_what_has_no_head(line: bytes) -> None:
     """A line that does not start as an exchange does is told by its first bytes."""
-    with pytest.raises(ValueError, match=r"no exchange|non-hexadecimal"):
+    with pytest.raises(ValueError, match=r"a key and a lane|non-hexadecimal"):
         split_head(line)

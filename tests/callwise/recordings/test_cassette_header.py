@@ -195,7 +195,7 @@ def test_a_torn_cassette_before_another_is_an_error(
     first = _record(tmp_path / "a.jsonl", ask, answer)
     path = tmp_path / "both.jsonl"
     path.write_bytes(first[:-30] + HEADER + first)
-    with pytest.raises(FormatError, match=r"both.jsonl:8: .*not as long as it was written"):
+    with pytest.raises(FormatError, match=r"both.jsonl:8: .*its length is not the one"):
         open_cassette(path)
 
 

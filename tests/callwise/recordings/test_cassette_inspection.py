@@ -42,7 +42,7 @@ def test_a_change_on_purpose_is_named_and_then_sealed(
     recording.write_bytes(recording.read_bytes().replace(b"answer 1", b"another answer"))
     found = survey_cassette(recording)
     assert found.damaged_count == 1
-    assert "c.jsonl:4: expected a whole exchange at byte" in found.damaged[0]
+    assert "c.jsonl:4: the recorded call at byte" in found.damaged[0]
 
     seal_cassette(recording)
 

@@ -219,7 +219,7 @@ def test_a_changed_shared_line_is_named_and_can_be_sealed(recording: Path) -> No
     recording.write_bytes(b"\n".join(lines) + b"\n")
     survey = survey_cassette(recording)
     assert survey.damaged_count >= 3
-    assert all("it is not as it was written, its name" in error for error in survey.damaged)
+    assert all("its name does not fit it" in error for error in survey.damaged)
     seal_cassette(recording)
     file = CassetteFile.open_reading(recording)
     texts = [
@@ -239,7 +239,7 @@ def test_a_damaged_shared_line_costs_only_the_exchanges_that_refer_to_it(
     recording.write_bytes(data[: place + 20] + b"#" + data[place + 21 :])
     with open_cassette(recording) as cassette:
         assert cassette.lookup(*_asked(ask, 0)) == answer("answer 0")
-        problem = rf"refers to the shared line '.*', at byte {place - 29}: it is not as it was"
+        problem = rf"refers to the shared line '.*', at byte {place - 29}: its name does not"
         with pytest.raises(FormatError, match=problem):
             cassette.lookup(*_asked(ask, 5))
     assert 1 <= survey_cassette(recording).damaged_count < 6

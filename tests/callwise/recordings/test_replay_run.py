@@ -118,6 +118,12 @@ async def test_a_strict_replay_is_the_recording(
         assert turn["search"] == other["search"]
 
 
+async def test_more_workers_than_conversations_are_not_made(replay: Replay) -> None:
+    """A number that a hand slipped on costs neither time nor memory."""
+    run = await replay("many", preset="instant", max_concurrency=10**18)
+    assert len(run.turns) == 2 * len(WORDS)
+
+
 async def test_concurrency_changes_no_byte(replay: Replay) -> None:
     """One user at a time or eight, the run's files are the same bytes."""
     serial = await replay("serial", max_concurrency=1)

@@ -78,6 +78,17 @@ def test_a_folder_that_is_deleted_meanwhile_is_an_error(tmp_path: Path, is_repla
     folder.close()
 
 
+def test_a_folder_that_is_being_written_is_not_cleared(tmp_path: Path) -> None:
+    """A run that starts over in the folder of a running one is refused."""
+    folder = RunFolder(tmp_path / "run", identity={}, details={})
+    folder.add(_result(0, 1))
+    with pytest.raises(ConfigError, match="is being written by another process"):
+        RunFolder.clear(folder.path)
+    assert _finished(folder) == ([0], [1])
+    RunFolder.clear(folder.path)
+    assert not folder.path.exists()
+
+
 def test_other_knobs_are_named_with_both_values(tmp_path: Path) -> None:
     """Two digests say nothing to a person."""
     before = {"search": {"rollouts": 4, "policy": "auto"}, "budget": {}}

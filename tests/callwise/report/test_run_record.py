@@ -3,9 +3,11 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from callwise.budget.usage import JSON_NAMES
 from callwise.calls.errors import FormatError
 from callwise.report import load_run
 
@@ -19,6 +21,36 @@ def test_a_run_is_read_whole(write_run: RunWriter) -> None:
     assert [row.turn_key for row in run.rows] == [("one", 0)] * 3 + [("one", 1)]
     assert run.plan is not None
     assert (run.plan["preset"], run.is_simulated, run.notices) == ("toy", True, ())
+
+
+def test_every_counted_quantity_is_read(
+    write_run: RunWriter, call_row: Callable[..., dict[str, Any]]
+) -> None:
+    """A field of `Usage` needs no line in the report: what a row has of it comes back."""
+    spent = {name: number / 4 for number, name in enumerate(JSON_NAMES, start=1)}
+    spent |= {
+        name: int(4 * n) for name, n in spent.items() if not name.endswith(("usd", "seconds"))
+    }
+    (row,) = load_run(write_run([call_row(**spent)])).rows
+    assert row.usage.to_json() == spent
+    assert all(getattr(row.usage, name) == value for name, value in spent.items())
+
+
+@pytest.mark.parametrize("value", [-1, None, "many"])
+def test_a_count_that_is_none_is_named(
+    write_run: RunWriter, call_row: Callable[..., dict[str, Any]], value: Any
+) -> None:
+    """With its file and line."""
+    with pytest.raises(FormatError, match=r"ledger\.jsonl:1: cached_tokens: "):
+        load_run(write_run([call_row(cached_tokens=value)]))
+
+
+def test_requests_that_no_run_counted_as_sent_were_sent_unless_replayed(
+    write_run: RunWriter, call_row: Callable[..., dict[str, Any]]
+) -> None:
+    """So older runs have the figure too."""
+    rows = [call_row(requests=2), call_row(outcome="replayed", requests=3)]
+    assert [row.usage.sent for row in load_run(write_run(rows)).rows] == [2, 0]
 
 
 def test_a_cut_last_line_is_recovered_and_said(write_run: RunWriter) -> None:

@@ -185,7 +185,7 @@ def test_a_real_endpoint_answers_synchronously(
         assert model.invoke("hello").text
         assert asyncio.run(model.ainvoke("again")).text
     assert live_fixture.calls.total == 2
-    assert len(server.log.as_dicts()) == 2
+    assert len(server.log) == 2
 
 
 async def test_a_real_endpoint_answers_in_a_loop(
@@ -195,7 +195,7 @@ async def test_a_real_endpoint_answers_in_a_loop(
     model = live_fixture.model(client=OpenAIClient(server.base_url), model="simulated")
     with live_fixture.turn("talk", 0):
         assert (await model.ainvoke("hello")).text
-    assert len(server.log.as_dicts()) == 1
+    assert len(server.log) == 1
 
 
 def test_the_environment_names_the_endpoint(
@@ -205,4 +205,4 @@ def test_the_environment_names_the_endpoint(
     monkeypatch.setenv("CALLWISE_BASE_URL", server.base_url)
     monkeypatch.setenv("CALLWISE_MODEL", "simulated")
     assert live_fixture.model().invoke("hello").text
-    assert len(server.log.as_dicts()) == 1
+    assert len(server.log) == 1

@@ -35,7 +35,7 @@ def agent(model: Any) -> Any:
 
 
 def test_a_graph_is_counted_by_turn_and_node(callwise: CallwiseFixture) -> None:
-    """Two turns of a synchronous graph: two calls each, one a node, all of them main's."""
+    """Two turns of a synchronous graph: two calls each, one per node, all of them main's."""
     graph = agent(callwise.model(client=ScriptedClient(yes), purpose="reason"))
     for text in ("hello", "again"):
         with callwise.turn("talk"):

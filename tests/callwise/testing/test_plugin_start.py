@@ -63,7 +63,7 @@ def test_mark_fixture_and_options_explain_themselves(project: Any) -> None:
 
 
 def test_the_summary_lists_calls_by_test(project: Any, small_talk: str) -> None:
-    """One line a test: calls, turns, the dearest turn, and what answered."""
+    """One line per test: calls, turns, the dearest turn, and what answered."""
     project.write(
         small_talk,
         """

@@ -45,7 +45,7 @@ class ScriptedEvaluator:
     log: Path | None = None
 
     def evaluate(self, settings: Sequence[Setting]) -> list[SettingResult]:
-        """Return one result a setting, in the same order.
+        """Return one result per setting, in the same order.
 
         Raises:
             RuntimeError: where `raising` says so.

@@ -177,6 +177,7 @@ def test_lists_from_a_command_line_are_laid_over_a_sweep() -> None:
         "d": [None, 0.5, True, "word"],
     }
     assert with_knobs(SweepSpec(), ["a=1"]).knobs == {"a": [1]}
+    assert with_knobs(spec, ["a=3", "e=1", "a=4,5"]).knobs == {"a": [3, 4, 5], "e": [1]}
 
 
 @pytest.mark.parametrize("text", ["a", "=1", "a=", "a= ", "a=1]", "a=[", "a=1,,2", ""])

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -235,24 +236,51 @@ def test_a_folder_that_is_being_written_is_refused(tmp_path: Path) -> None:
         pytest.raises(ConfigError, match="is being written by another process"),
     ):
         _open(tmp_path / "sweep")
+    with (
+        _open(tmp_path / "sweep"),
+        pytest.raises(ConfigError, match="is being written by another process"),
+    ):
+        SweepStore.clear(tmp_path / "sweep")
+    assert (tmp_path / "sweep" / STORE).exists()
 
 
-@pytest.mark.parametrize("recording", ["runs/my run", None])
+@pytest.mark.parametrize(
+    ("manifest", "command"),
+    [
+        ("{", "callwise tune RECORDING --grid SWEEP --out sweep --fresh"),
+        (
+            {"recording_folder": "my run", "spec": {"knobs": {"a.b": [2, "x, y"]}}},
+            "callwise tune 'work/my run' --knob 'a.b=2,\"x, y\"' --out sweep --fresh",
+        ),
+        (
+            {"recording_folder": "gone", "spec": {"sampler": "tpe"}, "past": "own", "turns": 3},
+            "callwise tune RECORDING --grid SWEEP --past own --max-turns 3 --out sweep --fresh",
+        ),
+    ],
+)
 def test_a_sweep_of_the_first_format_is_refused_with_the_command(
-    tmp_path: Path, recording: str | None
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, manifest: Any, command: str
 ) -> None:
-    """The command makes it again and takes over what was judged."""
-    path = tmp_path / "sweep"
+    """The command has the path as it is from here, and takes over what was judged."""
+    (tmp_path / "work/my run").mkdir(parents=True)
+    (tmp_path / "work/my run/manifest.json").touch()
+    monkeypatch.chdir(tmp_path)
+    path = Path("work/sweep")
     path.mkdir()
-    manifest = {"callwise_sweep": 1, "identity": {}, "recording_folder": recording}
-    known = json.dumps(manifest) if recording else "{"
-    (path / "sweep.json").write_text(known)
+    if not isinstance(manifest, str):
+        identity = {
+            "past": manifest.pop("past", "recorded"),
+            "max_turns": manifest.pop("turns", None),
+        }
+        manifest = json.dumps({"callwise_sweep": 1, "identity": identity, **manifest})
+    (path / "sweep.json").write_text(manifest)
     (path / "rows.jsonl").write_text("{}\n")
     write_scores(path / "scores.csv", [SCORE])
-    shown = "'runs/my run'" if recording else "RECORDING"
     for opened in (_open, load_sweep):
-        with pytest.raises(ConfigError, match=rf"`callwise tune {shown} --out .* --fresh`"):
+        with pytest.raises(ConfigError) as refused:
             opened(path)
+        assert f"`{command.replace('sweep --fresh', 'work/sweep --fresh')}`" in str(refused.value)
+        assert ("is not found from here" in str(refused.value)) == ("RECORDING" in command)
     assert (path / "rows.jsonl").exists()
     SweepStore.clear(path)
     assert [item.name for item in path.iterdir()] == ["scores.csv"]

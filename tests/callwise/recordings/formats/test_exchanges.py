@@ -158,7 +158,7 @@ def test_one_conversation_of_two_users_is_an_error(write_lines: Callable[..., Pa
     rows = [
         {"session_id": "x", "user_id": user, "prompt": "a", "response": "b"} for user in ("u", "v")
     ]
-    with pytest.raises(FormatError, match="expected one user a conversation, got `user_id` u, v"):
+    with pytest.raises(FormatError, match="expected one user per conversation, got `user_id` u, v"):
         read_conversations([write_lines(*rows)])
 
 

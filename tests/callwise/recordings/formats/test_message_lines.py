@@ -1,4 +1,4 @@
-"""One message a line, and rows of tables."""
+"""One message per line, and rows of tables."""
 
 import json
 from collections.abc import Callable
@@ -77,7 +77,7 @@ def test_an_id_in_the_metadata_separates_conversations(write_lines: Write) -> No
 
 @pytest.mark.parametrize("key", ["id", "task_id", "scenarioId"])
 def test_an_id_of_unknown_meaning_that_repeats_is_an_error(write_lines: Write, key: str) -> None:
-    """It may tell apart conversations: they are not read as one without a word."""
+    """It may separate conversations: they are not read as one without a word."""
     path = write_lines(
         says("user", "a", **{key: 1}), says("assistant", "b", **{key: 1}),
         says("user", "c", **{key: 2}), says("assistant", "d", **{key: 2}),
@@ -130,7 +130,9 @@ def test_two_users_in_one_conversation_are_an_error(write_lines: Write) -> None:
     """A conversation belongs to one user."""
     path = write_lines(says("user", "a", user_id="u1"), says("user", "b", user_id="u2"))
 
-    with pytest.raises(FormatError, match="expected one user a conversation, got `user_id` u1, u2"):
+    with pytest.raises(
+        FormatError, match="expected one user per conversation, got `user_id` u1, u2"
+    ):
         read_conversations([path])
 
 
