@@ -14,6 +14,7 @@ from email.utils import parsedate_to_datetime
 
 from callwise.calls import errors
 from callwise.calls.call import Role
+from callwise.calls.payload import document_of
 from callwise.calls.redaction import redact
 
 __all__ = [
@@ -50,7 +51,7 @@ def redacted_line(text: str, *secrets: str | None) -> str:
 
 
 def describe_body(content: bytes, content_type: str) -> str:
-    """Return what a body that should have been JSON is, in a few words."""
+    """Return what a body that should have been an answer is, in a few words."""
     if not content.strip():
         return "an empty body"
     start = content[:200].lstrip().lower()
@@ -60,7 +61,13 @@ def describe_body(content: bytes, content_type: str) -> str:
         return f"an HTML page{f' titled {words!r}' if words else ''}"
     kind = content_type.partition(";")[0].strip() or "no content type"
     beginning = content[:80].decode("utf-8", "replace")
-    return f"{len(content)} bytes of {kind} that are not JSON, starting {beginning!r}"
+    try:
+        document_of(content)
+    except ValueError:
+        wrong = "that are not JSON"
+    else:
+        wrong = "that are not of the expected form"
+    return f"{len(content)} bytes of {kind} {wrong}, starting {beginning!r}"
 
 
 def utc_now() -> datetime:

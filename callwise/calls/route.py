@@ -1,6 +1,7 @@
 """The route to an endpoint's host: its proxy, and the certificates that are trusted."""
 
 import os
+import re
 import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,9 +69,10 @@ def _trusted() -> ssl.SSLContext:
     import httpx2  # noqa: PLC0415 - heavy, and needed for https alone
 
     file, directory = (os.environ.get(name) for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"))
-    if directory and not file and not Path(directory).is_dir():
+    if directory and not file and not any(map(_has_certificates, directory.split(os.pathsep))):
         raise ConfigError(
-            f"SSL_CERT_DIR is {directory}, which is no directory: set it to one with certificates"
+            f"SSL_CERT_DIR is {directory}, which has no certificates under their hashes: set it "
+            "to a directory that `openssl rehash` has prepared"
         )
     try:
         return httpx2.create_ssl_context()
@@ -81,3 +83,10 @@ def _trusted() -> ssl.SSLContext:
             f"SSL_CERT_FILE is {file}, from which no certificate can be read ({error}): "
             "set it to a file of certificates in PEM format"
         ) from None
+
+
+def _has_certificates(directory: str) -> bool:
+    """Return whether OpenSSL would look up any file of a directory."""
+    path = Path(directory)
+    names = (each.name for each in path.iterdir()) if path.is_dir() else ()
+    return any(re.fullmatch(r"[0-9a-f]{8}\.\d+", name) for name in names)

@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+import os
 import re
 import socket
 import ssl
@@ -253,6 +254,7 @@ def test_a_proxy_that_cannot_be_parsed_is_not_repeated(client_class, monkeypatch
         ("SSL_CERT_FILE", "nowhere.pem"),
         ("SSL_CERT_FILE", "empty.pem"),
         ("SSL_CERT_DIR", "nowhere"),
+        ("SSL_CERT_DIR", ""),
     ],
 )
 def test_certificates_that_cannot_be_read_are_named(
@@ -264,6 +266,13 @@ def test_certificates_that_cannot_be_read_are_named(
     with pytest.raises(ConfigError, match=f"{variable} is .*{value}"):
         client_class("https://elsewhere.example/v1")
     client_class("http://elsewhere.example/v1")
+
+
+def test_one_of_several_directories_may_have_the_certificates(client_class, monkeypatch, tmp_path):
+    """They are named as OpenSSL reads them."""
+    (tmp_path / "0a1b2c3d.0").write_bytes(LOCALHOST.read_bytes())
+    monkeypatch.setenv("SSL_CERT_DIR", os.pathsep.join(["nowhere", str(tmp_path)]))
+    client_class("https://elsewhere.example/v1")
 
 
 async def test_a_refused_certificate_names_the_way_to_trust_it(

@@ -439,7 +439,7 @@ async def test_retry_after_is_read_in_both_forms(client, server, ask, headers, s
         ("<!DOCTYPE html><title>Sign in</title>", "text/html", "HTML page titled 'Sign in'"),
         ("", "application/json", "an empty body"),
         ('{"choices": [', "application/json", "not JSON"),
-        ("[]", "application/json", "not JSON"),
+        ("[]", "application/json", "not of the expected form"),
         ("\xff", "text/plain", "not JSON"),
         ('{"ok": true}', "application/json", "expected a chat completion"),
         ('{"choices": []}', "application/json", "expected a chat completion"),
@@ -767,3 +767,38 @@ async def test_a_client_is_usable_in_a_second_loop(client_class, server, ask):
 
     texts = [await asyncio.to_thread(lambda: asyncio.run(once())) for _ in range(2)]
     assert texts == ["again", "again"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+async def test_any_legal_stream_is_an_answer_with_its_usage(  # noqa: PLR0917 - fixtures
+    client, server, ask, wire_words, end, stream
+):
+    """Pretty-printed events, any line's end, a byte-order mark, and no end of the last event."""
+    usage = {"choices": [], "usage": wire_words.chat_document()["usage"]}
+    events = [wire_words.delta("one"), wire_words.delta(" two", finish_reason="stop"), usage]
+    texts = [json.dumps(event, indent=1).encode() for event in events]
+    body = (end * 2).join(b"data: " + text.replace(b"\n", end + b"data: ") for text in texts)
+    server.then(text=b"\xef\xbb\xbf" + body, content_type="text/event-stream")
+    reply = await answer(client, ask(stream=stream))
+    assert (reply.text, reply.usage.input_tokens) == ("one two", 7)
+
+
+async def test_a_last_event_that_was_cut_does_no_harm(client, server, ask, wire_words):
+    """The answer had ended before it."""
+    body = wire_words.events(wire_words.delta("one", finish_reason="stop"), done=False)
+    server.then(text=body + b'data: {"choices": [], "us', content_type="text/event-stream")
+    assert (await answer(client, ask(stream=True))).text == "one"
+
+
+@pytest.mark.parametrize("data", [b'{"message": "overloaded"}', b"overloaded"])
+async def test_an_event_named_error_ends_a_stream_with_the_servers_words(
+    client, server, ask, wire_words, data
+):
+    """Also without an error object around them."""
+    body = wire_words.events(wire_words.delta("one"), done=False)
+    body += b"event: error\ndata: " + data + b"\n\n"
+    server.then(text=body, content_type="text/event-stream")
+    error = await answer(client, ask(stream=True))
+    assert isinstance(error, StreamCut)
+    assert str(error) == "127.0.0.1: answered an error: overloaded"

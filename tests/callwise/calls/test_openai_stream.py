@@ -94,7 +94,7 @@ def test_one_byte_order_mark_is_dropped():
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
-def test_events_without_an_empty_line_between_them_come_at_once(end):
+def test_events_without_an_empty_line_between_them_are_not_held_back(end):
     """Some servers write one line's end too few; nothing waits for the other."""
     events = EventReader()
     lines = [b'data: {"a": 1}' + end, b'data: {"a": 2}' + end, b"data: [DONE]" + end]

@@ -63,6 +63,7 @@ def test_ordinary_words_stay():
         (b"", "", "an empty body"),
         (b" <HTML>", "", "an HTML page"),
         (b"x", "text/html; charset=utf-8", "an HTML page"),
+        (b"{}", "a/b", "2 bytes of a/b that are not of the expected form, starting '{}'"),
         (b"\xff\x00", "", "2 bytes of no content type that are not JSON, starting '\ufffd\\x00'"),
     ],
 )
