@@ -217,7 +217,7 @@ def _clear_checkpoint_errors() -> Iterator[None]:
         raise FormatError(
             CHECKPOINTS,
             None,
-            f"the checkpoints cannot be read or written: {error}. What was said is in "
+            f"the checkpoints cannot be read or written: {error}. The conversation is in "
             f"memory.sqlite: move {CHECKPOINTS} out of its folder, and a new one is made",
         ) from error
 
