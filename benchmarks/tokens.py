@@ -175,7 +175,7 @@ def print_speed() -> None:
         if name == "table" and not chosen.is_exact:
             continue
         for language, text in texts.items():
-            count = chosen._encoded if chosen.is_exact else chosen.tokens  # noqa: SLF001 - uncached
+            count = chosen._count  # noqa: SLF001 - uncached
             best = min(timeit.repeat(lambda c=count, t=text: c(t), number=200, repeat=20))
             kilobytes = len(text.encode()) / 1000
             print(f"{name}, {language}: {best / 200 * 1e6 / kilobytes:.1f} us a KB")

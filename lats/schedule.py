@@ -28,6 +28,7 @@ from lats.search_tree import Candidate
 __all__ = [
     "REFINE_CALLS",
     "CallsLeft",
+    "Pick",
     "Strategy",
     "close_bracket_round",
     "first_generations",
@@ -77,6 +78,11 @@ Strategy = Callable[[SearchState, CallsLeft], list[Action] | StopReason]
 
 The actions fit into the calls left. `StopReason.CAP`: nothing useful fits any more, whatever
 binds. A strategy is a function of the state and keeps nothing."""
+
+Pick = Callable[[SearchState, Sequence[Candidate]], Candidate]
+"""Choice of the answer among the candidates that may be one, at least one, the best first.
+
+A function of the state: a search that is saved and loaded again must choose the same."""
 
 REFINE_CALLS = 2
 """Calls that a refinement takes at least: one to propose, one to judge."""

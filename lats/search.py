@@ -17,7 +17,7 @@ from lats.result import SearchResult, StateError, StopReason
 from lats.schedule import CallsLeft
 from lats.search_knobs import SearchKnobs
 from lats.search_state import SearchState, load_search, save_search
-from lats.strategies import STRATEGIES, strategy_of
+from lats.strategies import STRATEGIES, pick_of, strategy_of
 from lats.update import apply_round
 
 __all__ = ["PosteriorSearch"]
@@ -56,6 +56,7 @@ class PosteriorSearch(SearchPolicy):
         if knobs.policy not in STRATEGIES:
             raise ValueError(f"{knobs.policy!r} is none of {sorted(STRATEGIES)}")
         self._strategy = strategy_of(knobs.policy)
+        self._pick = pick_of(knobs.policy)
         self._state = SearchState(knobs, start, guidelines=tuple(guidelines))
         self._tie_break = tie_break
 
@@ -103,10 +104,12 @@ class PosteriorSearch(SearchPolicy):
         progress.spent_calls += (calls - 1) * is_new
 
     def result(self) -> SearchResult:
-        """Return the result so far: the best posterior mean, with its confidence."""
+        """Return the result so far: the strategy's pick or the best posterior mean."""
         state, progress = self._state, self._state.progress
         order = ranked(state, answers(state), tie_break=self._tie_break)
         best = order[0] if order else None
+        if order and self._pick is not None:
+            best = self._pick(state, order)
         return SearchResult(
             policy=state.given_knobs.policy,
             best=best,

@@ -45,62 +45,81 @@ def _docstrings(tree: ast.AST) -> Iterator[tuple[int, str]]:
                 yield node.lineno, text
 
 
-def _problems(path: str, texts: Iterable[tuple[int, str]], words: dict[str, str]) -> list[str]:
-    """Return each word of the list in numbered texts, with what to write instead."""
+def _problems(path: str, texts: Iterable[tuple[int, str]], words: dict[str, str]) -> Iterator[str]:
+    """Yield each word of the list in numbered texts, with what to write instead."""
     allowed = [each["text"] for each in LIST["allowed"] if path in each.get("files", [path])]
     allowed_text = re.compile("|".join(allowed), re.IGNORECASE)
-    found = []
+    any_word = re.compile(rf"\b(?:{'|'.join(words)})\b", re.IGNORECASE)
     for number, text in texts:
+        if any_word.search(text) is None:
+            continue
         rest = allowed_text.sub(" ", text)
         for word, instead in words.items():
             match = re.search(rf"\b({word})\b", rest, re.IGNORECASE)
             if match is not None:
-                found.append(f"{path}:{number}: {match[0]!r}: write {instead}")
-    return found
+                yield f"{path}:{number}: {match[0]!r}: write {instead}"
 
 
-@pytest.mark.parametrize("path", _paths(*PLACES))
-def test_texts_and_names_have_no_word_of_the_list(path: str) -> None:
+def _tree(path: str) -> ast.Module:
+    return ast.parse((ROOT / path).read_text(encoding="utf-8"))
+
+
+def _named_texts(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Yield docstrings and the names of functions and classes as words, with their lines."""
+    yield from _docstrings(tree)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield node.lineno, node.name.replace("_", " ")
+
+
+def test_texts_and_names_have_no_word_of_the_list() -> None:
     """The list names the plain word; a needed exception has its reason there."""
-    problems = _problems(path, _lines(path), LIST["words"])
-    assert not problems, "\n".join(problems)
-
-
-@pytest.mark.parametrize("path", _paths("tests/**/*.py"))
-def test_names_and_docstrings_of_tests_have_no_word_of_the_list(path: str) -> None:
-    """Names of test functions are checked word by word."""
-    tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
-    names = [
-        (node.lineno, node.name.replace("_", " "))
-        for node in ast.walk(tree)
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+    problems = [
+        problem
+        for path in _paths(*PLACES)
+        for problem in _problems(path, _lines(path), LIST["words"])
     ]
-    problems = _problems(path, (*names, *_docstrings(tree)), LIST["words"])
     assert not problems, "\n".join(problems)
 
 
-@pytest.mark.parametrize("path", _paths(*PRODUCT_FILES, "*.md", "docs/*.md"))
-def test_product_and_pages_have_no_word_of_the_longer_list(path: str) -> None:
+def test_names_and_docstrings_of_tests_have_no_word_of_the_list() -> None:
+    """Names of test functions are checked word by word."""
+    problems = [
+        problem
+        for path in _paths("tests/**/*.py")
+        for problem in _problems(path, _named_texts(_tree(path)), LIST["words"])
+    ]
+    assert not problems, "\n".join(problems)
+
+
+def test_product_and_pages_have_no_word_of_the_longer_list() -> None:
     """Its words have plain uses as well, which texts elsewhere may need."""
-    problems = _problems(path, _lines(path), LIST["more_words"])
+    problems = [
+        problem
+        for path in _paths(*PRODUCT_FILES, "*.md", "docs/*.md")
+        for problem in _problems(path, _lines(path), LIST["more_words"])
+    ]
     assert not problems, "\n".join(problems)
 
 
-@pytest.mark.parametrize(
-    "path",
-    _paths(*PRODUCT_FILES, *(f"{folder}/**/*.py" for folder in ("benchmarks", "docs", "tests"))),
-)
-def test_no_docstring_is_a_headless_clause(path: str) -> None:
+def _titles(path: str) -> Iterator[tuple[int, str]]:
+    """Yield the docstrings that must not begin with a headless clause: of tests, few."""
+    tree = _tree(path)
+    if not path.startswith("tests/"):
+        yield from _docstrings(tree)
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef):
+            yield getattr(node, "lineno", 1), ast.get_docstring(node) or ""
+
+
+def test_no_docstring_is_a_headless_clause() -> None:
     """A module or a class is named by a noun phrase; a function's docstring has a main verb."""
-    tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
-    if path.startswith("tests/"):
-        nodes = [node for node in ast.walk(tree) if isinstance(node, ast.Module | ast.ClassDef)]
-        texts = [(0, ast.get_docstring(node) or "") for node in nodes]
-    else:
-        texts = list(_docstrings(tree))
+    folders = ("benchmarks", "docs", "tests")
     problems = [
         f"{path}:{number}: the docstring begins with {words[0]!r}: write a noun phrase"
-        for number, docstring in texts
+        for path in _paths(*PRODUCT_FILES, *(f"{folder}/**/*.py" for folder in folders))
+        for number, docstring in _titles(path)
         if (words := docstring.split()) and words[0] in LIST["titles"]["words"]
     ]
     assert not problems, "\n".join(problems)

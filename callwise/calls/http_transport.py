@@ -17,28 +17,26 @@ memory than any other answer. Redirects are not followed: a key never reaches an
 
 import asyncio
 import os
-import ssl
 import weakref
 import zlib
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http import HttpProcessingError
 
-from callwise.calls.errors import BadResponse, ConfigError
-from callwise.calls.hosts import is_this_machine
+from callwise.calls.errors import BadResponse
+from callwise.calls.route import Route
 
 __all__ = [
     "MAX_ANSWER_BYTES",
+    "ConnectTimedOut",
     "HttpResponse",
     "HttpTransport",
     "RequestMoment",
     "Response",
-    "Route",
     "Transport",
     "TransportFailed",
 ]
@@ -60,14 +58,38 @@ EMBEDDING_BYTES = 128 * 2**10
 PIECE_BYTES = 2**16
 """Bytes of a packed answer that are unpacked, and of a long body that are written, at a time."""
 
+MAX_HEADER_BYTES = 2**16
+"""Longest header of a response, in bytes. Long cookies and policies exceed aiohttp's 8,190."""
+
+MAX_HEADERS = 1000
+"""Most headers of a response."""
+
 _PACKED = {"gzip": zlib.MAX_WBITS | 16, "x-gzip": zlib.MAX_WBITS | 16, "deflate": zlib.MAX_WBITS}
 """Encodings of packed answers, and zlib's window for each."""
+
+_PACKED_BYTES = 4096
+"""Bytes that are given to zlib at a time: it copies the rest at each end of a gzip member."""
+
+_UNKNOWN_ISSUER = frozenset({18, 19, 20, 21})
+"""OpenSSL's codes of certificates that become valid once their issuer is trusted."""
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
 class TransportFailed(Exception):
     """Raised when a connection could not be made, or broke."""
+
+
+class ConnectTimedOut(TimeoutError):
+    """Raised when no connection was made in the time for connecting.
+
+    Args:
+        seconds: that time.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"no connection in {seconds:g} s")
+        self.seconds = seconds
 
 
 class RequestMoment:
@@ -97,44 +119,6 @@ class RequestMoment:
             self.was_sent = True
             if self._on_sent is not None:
                 self._on_sent()
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """Route to a host: read once, outside the event loop, since it reads files.
-
-    Args:
-        tls: what is trusted, for https: the certificates of the system, or those that
-            `SSL_CERT_FILE` or `SSL_CERT_DIR` name.
-        proxy: URL of the proxy; may contain a password, so it is never shown.
-    """
-
-    tls: ssl.SSLContext | None
-    proxy: str | None = field(repr=False)
-
-    @classmethod
-    def to(cls, base_url: str) -> Self:
-        """Return the route to a URL's host, by the environment's proxy and certificates.
-
-        Raises:
-            ConfigError: when the environment names a proxy that is not an HTTP proxy.
-        """
-        parts = urlsplit(base_url)
-        host = parts.hostname or ""
-        proxy = None
-        if not is_this_machine(host) and not proxy_bypass(host):
-            proxies = getproxies()
-            proxy = proxies.get(parts.scheme) or proxies.get("all")
-        if proxy is not None and not proxy.startswith(("http://", "https://")):
-            raise ConfigError(
-                f"the proxy that the environment names for {host} is not an HTTP proxy: "
-                f"set {parts.scheme}_proxy to an http:// URL, or the host in no_proxy"
-            )
-        if parts.scheme != "https":
-            return cls(None, proxy)
-        import httpx2  # noqa: PLC0415 - heavy, and needed for https alone
-
-        return cls(httpx2.create_ssl_context(), proxy)
 
 
 class Response(Protocol):
@@ -170,7 +154,7 @@ class Transport(Protocol):
 
         Raises:
             TransportFailed: when no connection was made, or it broke.
-            TimeoutError: when connecting took too long.
+            ConnectTimedOut: when connecting took too long.
             BadResponse: when the answer is packed in a way that was not offered.
         """
 
@@ -212,21 +196,57 @@ class _Body(aiohttp.payload.Payload):
 
 
 def _failed(error: Exception) -> TransportFailed:
-    return TransportFailed(str(error) or type(error).__name__)
+    """Return aiohttp's error without its status 400, which no server sent, and without URLs."""
+    match error:
+        case aiohttp.ClientHttpProxyError():
+            text = f"the proxy answered {error.status} {error.message}"
+        case aiohttp.ClientResponseError():
+            text = f"no valid HTTP response: {error.message.rstrip('^ ')}"
+        case aiohttp.ClientConnectorCertificateError(certificate_error=problem):
+            text = f"its certificate is refused: {getattr(problem, 'verify_message', problem)}"
+            if getattr(problem, "verify_code", None) in _UNKNOWN_ISSUER:
+                text += "; to trust it, set SSL_CERT_FILE to a file with its issuer's certificate"
+        case aiohttp.ClientPayloadError(__cause__=HttpProcessingError() as cause):
+            text = f"the answer broke off: {cause.message}"
+        case aiohttp.ServerDisconnectedError() if not isinstance(error.message, str):
+            text = "the server closed the connection before the end of the headers"
+        case _:
+            text = str(error) or type(error).__name__
+    return TransportFailed(text)
 
 
-def _unpacked(packed: bytes, unpacker: "zlib._Decompress") -> Iterator[bytes]:
-    """Yield what a piece of a packed answer unpacks to, in pieces of bounded size.
+class _Unpacker:
+    """Unpacks one body: gzip, also of several members, and deflate with or without its frame."""
 
-    Raises:
-        zlib.error: when it is broken.
-    """
-    while True:
-        piece = unpacker.decompress(packed, PIECE_BYTES)
-        packed = unpacker.unconsumed_tail
-        yield piece
-        if not piece and not packed:
-            return
+    def __init__(self, encoding: str) -> None:
+        self._window = _PACKED[encoding]
+        self._inner: zlib._Decompress | None = None
+
+    def unpacked(self, piece: bytes) -> Iterator[bytes]:
+        """Yield what a piece of the body unpacks to, in pieces of bounded size.
+
+        Raises:
+            zlib.error: when it is broken.
+        """
+        for start in range(0, len(piece), _PACKED_BYTES):
+            packed = piece[start : start + _PACKED_BYTES]
+            part = b""
+            while packed or part:
+                inner = self._inner
+                if inner is None:
+                    inner = self._inner = self._begun(packed)
+                elif inner.eof and packed:
+                    if not packed.startswith(b"\x1f"):  # padding
+                        return
+                    inner = self._inner = zlib.decompressobj(self._window)
+                part = inner.decompress(packed, PIECE_BYTES)
+                packed = inner.unused_data if inner.eof else inner.unconsumed_tail
+                yield part
+
+    def _begun(self, packed: bytes) -> "zlib._Decompress":
+        # A zlib frame begins with method 8 and a window of at most 7; some servers send none.
+        is_bare = self._window == zlib.MAX_WBITS and packed[0] & 0x8F != 0x08
+        return zlib.decompressobj(-zlib.MAX_WBITS if is_bare else self._window)
 
 
 class HttpResponse:
@@ -255,13 +275,13 @@ class HttpResponse:
         self._host = host
         self._max_bytes = max_bytes
         self._on_closed: Callable[[], None] | None = on_closed
-        self._unpacker = None
+        self._unpacker: _Unpacker | None = None
         packed = self.headers.get("Content-Encoding")
         if packed is None:
             return
         packed = packed.strip().lower()
         if packed in _PACKED:
-            self._unpacker = zlib.decompressobj(_PACKED[packed])
+            self._unpacker = _Unpacker(packed)
         elif packed not in {"", "identity"}:
             raise BadResponse(
                 f"{host}: packed as {packed[:20]!r}, which was not offered", status=self.status
@@ -286,7 +306,7 @@ class HttpResponse:
         try:
             async for piece in self._response.content.iter_any():
                 came += len(piece)
-                for part in (piece,) if unpacker is None else _unpacked(piece, unpacker):
+                for part in (piece,) if unpacker is None else unpacker.unpacked(piece):
                     unpacked += len(part)
                     if max(came, unpacked) > self._max_bytes:
                         raise BadResponse(
@@ -331,6 +351,8 @@ class HttpTransport:
         self._host = urlsplit(base_url).hostname or ""
         self._proxy = route.proxy
         self._places = asyncio.Semaphore(max_connections)
+        self._headers = headers
+        self._connect_seconds = CONNECT_SECONDS
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
                 limit=0,  # see `_places`
@@ -338,10 +360,14 @@ class HttpTransport:
                 ssl=route.tls or True,
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
-            headers={"Accept-Encoding": "gzip, deflate", **(headers or {})},
+            # No others: aiohttp sends a session's headers to the proxy, too.
+            headers={"Accept-Encoding": "gzip, deflate"},
             auto_decompress=False,
             # The whole attempt is timed by the client; only connecting is timed here.
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_seconds),
+            max_line_size=MAX_HEADER_BYTES,
+            max_field_size=MAX_HEADER_BYTES,
+            max_headers=MAX_HEADERS,
         )
         _OPEN.add(self)
 
@@ -366,7 +392,7 @@ class HttpTransport:
     ) -> HttpResponse:
         """Send one request and return its response; see `Transport`.
 
-        `headers` are those of this request besides those of every one.
+        `headers` are those of this request; None sends those of every request.
         """
         await self._places.acquire()
         try:
@@ -375,13 +401,13 @@ class HttpTransport:
                     method,
                     path if "://" in path else f"{self._base_url}{path}",
                     data=_Body(content, moment),
-                    headers=headers,
+                    headers=self._headers if headers is None else headers,
                     allow_redirects=False,
                     proxy=self._proxy,
                 )
             except (aiohttp.ClientError, OSError) as error:
                 if isinstance(error, TimeoutError):
-                    raise
+                    raise ConnectTimedOut(self._connect_seconds) from error
                 raise _failed(error) from error
             try:
                 return HttpResponse(

@@ -24,10 +24,10 @@ from callwise.calls.capabilities import Capabilities
 from callwise.calls.hosts import openai_url, shown_url
 from callwise.calls.http_transport import (
     MAX_ANSWER_BYTES,
+    ConnectTimedOut,
     HttpTransport,
     RequestMoment,
     Response,
-    Route,
     Transport,
     TransportFailed,
 )
@@ -37,6 +37,7 @@ from callwise.calls.payload import body_bytes
 from callwise.calls.provider_errors import utc_now
 from callwise.calls.reply import Reply
 from callwise.calls.responses import Refused, ResponseReader
+from callwise.calls.route import Route
 from callwise.calls.wire import (
     chat_body,
     embedding_body,
@@ -259,6 +260,8 @@ class OpenAIClient(Learner):
         started: float,
     ) -> errors.CallError:
         seconds = self._clock() - started
+        if isinstance(error, ConnectTimedOut):
+            limit_seconds = error.seconds
         if isinstance(error, TimeoutError):
             words = (
                 f"{self._host} did not answer in {limit_seconds:g} s"

@@ -5,7 +5,6 @@ of an event with the same bytes only the text is parsed, which takes a sixth of 
 """
 
 import asyncio
-import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple
@@ -16,13 +15,13 @@ from callwise.calls.call import Piece, add_tool_call_part
 from callwise.calls.errors import BadResponse
 from callwise.calls.payload import document_of, well_formed
 
-__all__ = ["EventLines", "StreamAssembly"]
+__all__ = ["EventReader", "StreamAssembly"]
 
 DONE = b"[DONE]"
 
 NOTHING = Piece()
 
-_DATA_LINE = re.compile(rb"^data:(.*)$", re.MULTILINE)
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 MAX_PATTERNS = 3
 """Most patterns of one stream that are tried: a stream with log-probabilities has none."""
@@ -31,25 +30,91 @@ _TEXT_KEY = b'"content":'
 _PROBE = "probe"
 
 
-class EventLines:
-    """Splits the bytes of a server-sent event stream into the payloads of its `data:` lines.
+class EventReader:
+    """Splits the bytes of a server-sent event stream into the payloads of its events.
 
-    Lines end with LF or CRLF only: JSON may carry other line separators inside its
-    strings. A last line without an end is never returned: it is cut.
+    Lines end with LF, CRLF or CR only: JSON may carry other line separators inside its
+    strings. The lines of an event are joined. A first line that is a whole JSON document is an
+    event already, since some servers leave out the empty line between two events.
+    An event named `error` becomes an error object, whatever it carries.
+
+    Source: HTML Living Standard, section 9.2.6.
     """
 
     def __init__(self) -> None:
         self._rest: list[bytes] = []
+        self._lines: list[bytes] = []
+        self._mark = BYTE_ORDER_MARK
+        self._is_error = self._ends_in_cr = False
+        self._is_between = False  # the first piece may begin with the mark
 
     def feed(self, piece: bytes) -> list[bytes]:
         """Return the payloads that end in this piece."""
+        if self._is_between:
+            # Most pieces are whole events of one line each: every second line is empty.
+            lines = piece.splitlines()
+            ends = lines[1::2]
+            if 2 * len(ends) == len(lines) and not any(ends) and piece.endswith(b"\n"):
+                found = [line[5:].strip() for line in lines if line.startswith(b"data:")]
+                return found if all(found) else [data for data in found if data]
+        return self._feed_lines(piece)
+
+    def _feed_lines(self, piece: bytes) -> list[bytes]:
+        if piece:
+            piece = self._with_newlines(piece)
         ended, newline, rest = piece.rpartition(b"\n")
+        self._is_between = False
         if not newline:
             self._rest.append(piece)
             return []
-        ended = b"".join([*self._rest, ended])
-        self._rest = [rest]
-        return [payload.strip() for payload in _DATA_LINE.findall(ended)]
+        ended = b"".join([*self._rest, ended]).removeprefix(self._mark)
+        self._rest, self._mark = [rest], b""
+        payloads: list[bytes] = []
+        lines, line = self._lines, b""
+        for line in ended.split(b"\n"):
+            if line.startswith(b"data:"):
+                if len(lines) == 1 and _is_whole(lines[0]):
+                    self._end(payloads)
+                lines.append(line[5:].strip())
+            elif not line:
+                self._end(payloads)
+                self._is_error = False
+            elif line.startswith(b"event:"):
+                self._is_error = line[6:].strip() == b"error"
+        if len(lines) == 1 and line.startswith(b"data:") and _is_whole(lines[0]):
+            self._end(payloads)
+        self._is_between = not (rest or line or self._ends_in_cr)
+        return payloads
+
+    def end(self) -> list[bytes]:
+        """Return the payload of a last event without its end, when the stream has ended."""
+        return self.feed(b"\n\n")
+
+    def _end(self, payloads: list[bytes]) -> None:
+        """Append the payload of the lines so far, if there is one."""
+        data = b"\n".join(self._lines)
+        self._lines.clear()
+        if self._is_error and data:
+            text = data if _is_whole(data) else orjson.dumps(data.decode("utf-8", "replace"))
+            data = b'{"error":%b}' % text
+        if data:
+            payloads.append(data)
+
+    def _with_newlines(self, piece: bytes) -> bytes:
+        """Return a piece with LF for every line's end."""
+        if self._ends_in_cr:  # its line has ended already
+            piece = piece.removeprefix(b"\n")
+        self._ends_in_cr = piece.endswith(b"\r")
+        return piece.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+
+
+def _is_whole(data: bytes) -> bool:
+    """Return whether a line is an event by itself."""
+    try:
+        orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return data == DONE
+    return True
 
 
 def _index(value: Any) -> int:
@@ -222,15 +287,15 @@ class StreamAssembly:
             drain_seconds: how long its end is waited for after the end marker, so that
                 the connection can be kept.
         """
-        lines = EventLines()
+        events = EventReader()
         try:
             async for piece in pieces:
-                for data in lines.feed(piece):
-                    self.add(data)
-                    if self.is_done or self.error is not None:
-                        break
+                self._add_until_end(events.feed(piece))
                 if self.is_done or self.error is not None:
                     break
+            else:
+                with suppress(ValueError):  # it was cut
+                    self._add_until_end(events.end())
         except (broken, ValueError) as error:
             return str(error)
         if self.is_done:
@@ -239,6 +304,12 @@ class StreamAssembly:
                     async for _ in pieces:
                         pass
         return "it ended without its end marker"
+
+    def _add_until_end(self, payloads: list[bytes]) -> None:
+        for data in payloads:
+            self.add(data)
+            if self.is_done or self.error is not None:
+                break
 
     def add(self, data: bytes) -> None:
         """Take one event's payload.

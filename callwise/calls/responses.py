@@ -7,7 +7,7 @@ from typing import Any
 
 from callwise.calls.errors import BadResponse
 from callwise.calls.http_transport import Response, redirect_of
-from callwise.calls.openai_stream import StreamAssembly
+from callwise.calls.openai_stream import EventReader, StreamAssembly
 from callwise.calls.payload import document_of, member
 from callwise.calls.provider_errors import (
     Refusal,
@@ -185,9 +185,9 @@ def _document(response: Response, content: bytes) -> Any:
     """
     if "text/event-stream" in response.headers.get("content-type", ""):
         assembly = StreamAssembly()
-        for line in content.splitlines():
-            if line.startswith(b"data:"):
-                assembly.add(line[5:].strip())
+        events = EventReader()
+        for data in [*events.feed(content), *events.end()]:
+            assembly.add(data)
         if assembly.error is not None:
             return {"error": assembly.error}
         return assembly.body() if assembly.is_whole else None

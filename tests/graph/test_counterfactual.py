@@ -291,7 +291,7 @@ def test_another_model_is_named_as_the_reason(
         (lambda run: (run / "cassette.jsonl").unlink(), "is gone"),
         (lambda run: (run / "manifest.json").unlink(), "it is no run"),
         (lambda run: (run / "turns.jsonl").write_text(""), "no finished turn"),
-        (lambda run: (run / "turns.jsonl").write_text('{"turn": 1}\n'), "expected one finished"),
+        (lambda run: (run / "turns.jsonl").write_text('{"turn": 1}\n'), "expected a row of a run"),
         (lambda run: _edit(run, callwise_run=99), "is of format 99"),
         (lambda run: _edit(run, given=None), "which settings were given"),
     ],

@@ -21,6 +21,7 @@ from lats.actions import ActionKind
 from lats.policy import RemainingCalls
 from lats.result import StopReason
 from lats.search_knobs import SearchKnobs
+from lats.strategies import STRATEGIES
 from nodes.lats_search import (
     SearchLimits,
     remaining_calls,
@@ -31,7 +32,6 @@ from nodes.lats_search import (
 from nodes.search.action_calls import REPLY_LEASE, SearchMaterial
 from nodes.turn import TurnView
 
-POLICIES = ["best_of_n", "listwise", "halving", "posterior_uct", "auto"]
 MATERIAL = SearchMaterial(TurnView(language="en", user_text="I lost my keys again."))
 ZH = SearchMaterial(TurnView(language="zh", user_text="我又把钥匙弄丢了。"))
 
@@ -69,7 +69,7 @@ def _proposed(outcome):
     return {record["reply"] for record in outcome.summary()["candidates"]}
 
 
-@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("policy", STRATEGIES)
 @pytest.mark.parametrize("cap", range(1, 9))
 async def test_every_policy_ends_within_every_cap_with_a_reply_that_was_proposed(policy, cap):
     """Over the simulated model, in both languages; what is asked is what was planned for."""
@@ -83,7 +83,7 @@ async def test_every_policy_ends_within_every_cap_with_a_reply_that_was_proposed
         assert outcome.degradation is None
 
 
-@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("policy", STRATEGIES)
 @pytest.mark.parametrize("cap", [1, 2, 4, 6, 8])
 @pytest.mark.parametrize("repairs", [1, 3])
 async def test_repairs_and_retries_count_against_the_cap(policy, cap, repairs):
@@ -146,7 +146,7 @@ async def test_a_first_call_that_cannot_be_repaired_leaves_no_reply():
     assert outcome.degradation.reason == "invalid"
 
 
-@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("policy", STRATEGIES)
 @pytest.mark.parametrize("turn", range(1, 12))
 @pytest.mark.parametrize("first_broken", [0, 1, 3])
 async def test_no_repair_is_refused(policy, turn, first_broken):
@@ -165,7 +165,7 @@ async def test_retries_take_requests_of_the_same_cap():
     assert outcome.reply is None
 
 
-@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("policy", STRATEGIES)
 @pytest.mark.parametrize("turn", range(1, 9))
 async def test_the_replys_lease_is_part_of_the_plan(policy, turn):
     """What a turn has left is used to the last call, the held one included."""

@@ -12,11 +12,11 @@ from lats.answers import MAX_REPLY_CHARS
 from lats.reflection import Guideline
 from lats.result import StopReason
 from lats.search_knobs import ReflectionKnobs, SearchKnobs
+from lats.strategies import STRATEGIES
 from nodes.lats_search import SearchLimits, search_reply
 from nodes.search.action_calls import REPLY_LEASE, SearchMaterial, goal_of
 from nodes.turn import TurnView
 
-POLICIES = ["best_of_n", "listwise", "halving", "posterior_uct", "auto"]
 MATERIAL = SearchMaterial(TurnView(language="en", user_text="I lost my keys again."))
 CAP = 6
 
@@ -95,7 +95,7 @@ def _search(llm, *, guidelines=(), limits=None, **knobs):
     return search_reply(llm, knobs=given, material=MATERIAL, guidelines=guidelines, **more)
 
 
-@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("policy", STRATEGIES)
 @pytest.mark.parametrize(
     "judge",
     [
@@ -168,7 +168,7 @@ def _one_reply(text):
     }
 
 
-@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("policy", STRATEGIES)
 @pytest.mark.parametrize(
     ("write", "reply"),
     [
@@ -196,7 +196,7 @@ async def test_whatever_a_proposer_brings_the_search_ends(policy, write, reply):
         assert len(outcome.summary()["candidates"]) == 1
 
 
-@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("policy", STRATEGIES)
 async def test_a_cap_of_nothing_asks_nothing(policy):
     """And names the knob."""
     llm = _llm()
@@ -205,7 +205,7 @@ async def test_a_cap_of_nothing_asks_nothing(policy):
     assert "search.max_calls" in outcome.degradation.detail
 
 
-@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("policy", STRATEGIES)
 async def test_exactly_the_first_call_draws_on_the_replys_lease(policy):
     """Of two generations of one round, one does."""
     llm = _llm()
@@ -275,7 +275,7 @@ async def test_a_fatal_error_is_raised():
         await _search(_llm(judge=AuthFailed("wrong key")))
 
 
-@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("policy", STRATEGIES)
 @pytest.mark.parametrize("max_calls", range(1, 8))
 async def test_it_winds_down_to_what_the_budget_leaves(policy, max_calls):
     """It plans for less from the start, is never refused, and says so."""
@@ -323,7 +323,7 @@ async def test_what_is_held_for_the_reply_counts_in_the_plan():
     assert outcome.wound_down == {"planned": 5, "knobs": CAP}
 
 
-@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("policy", STRATEGIES)
 async def test_equal_turns_ask_equal_calls(policy):
     """Same input, same seed: the same bytes go out, and the same summary comes back."""
     llms = [_llm(), _llm()]
@@ -338,7 +338,7 @@ async def test_bubbles_of_the_chosen_reply_come_along():
     assert "".join(bubble.text for bubble in outcome.processor_plan) + "." == outcome.reply
 
 
-@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("policy", STRATEGIES)
 async def test_equal_prompts_are_asked_as_different_samples(policy):
     """So that a cache between here and the model cannot give both the same answer."""
     llm = _llm(judge=_each(0.5))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callwise.calls.openai_stream import EventLines, StreamAssembly
+from callwise.calls.openai_stream import EventReader, StreamAssembly
 from callwise.calls.wire import reply_of_chat
 
 texts = st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), max_size=6)
@@ -15,8 +15,8 @@ texts = st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), 
 
 def collect(pieces):
     """Return the events of a stream that comes in these pieces."""
-    lines = EventLines()
-    return [data for piece in pieces for data in lines.feed(piece)]
+    events = EventReader()
+    return [data for piece in pieces for data in events.feed(piece)]
 
 
 def cut(stream, places):
@@ -33,9 +33,98 @@ def test_the_pieces_do_not_matter(words, places, end):
     assert collect(cut(stream, places)) == events
 
 
-def test_a_line_without_its_end_is_not_an_event():
-    """It is cut."""
-    assert collect([b"data: 1\n\ndata: 2"]) == [b"1"]
+def reference(stream):
+    """Return the documents of a stream, read line by line as the standard says, in one go."""
+    documents, lines = [], []
+    stream = stream.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    for line in stream.split(b"\n"):
+        name, _, value = line.partition(b":")
+        if name == b"data":
+            lines.append(value.removeprefix(b" "))
+        elif not line and any(lines):
+            documents.append(json.loads(b"\n".join(lines)))
+        if not line:
+            lines = []
+    return documents
+
+
+line_ends = st.sampled_from([b"\n", b"\r\n", b"\r"])
+documents = st.dictionaries(
+    st.sampled_from("ab:"),
+    st.none() | st.sampled_from(["data: 1", "é\u2028\x85", "}", ""]) | st.lists(st.just({})),
+    max_size=3,
+)
+
+
+@st.composite
+def event_streams(draw):
+    """A legal stream: one line's end throughout, events of one line or several, other fields."""
+    end = draw(line_ends)
+    stream = [draw(st.sampled_from([b"", b"\xef\xbb\xbf"]))]
+    others = st.sampled_from([b"", b"", b"", b": ping", b"id: 1", b"event: message", b"data"])
+    for document in draw(st.lists(documents, max_size=6)):
+        indent = draw(st.sampled_from([None, None, 1]))
+        text = json.dumps(document, ensure_ascii=False, indent=indent).encode()
+        space = draw(st.sampled_from([b"", b" "]))
+        for line in text.split(b"\n"):
+            other = draw(others)
+            stream += [b"data:", space, line, end, *([other, end] if other else [])]
+        stream += [end, *draw(st.sampled_from([[], [end], [b": ping", end, end]]))]
+    return b"".join(stream)
+
+
+@given(event_streams(), st.lists(st.integers(0, 10_000), max_size=20))
+def test_every_legal_stream_is_read_as_the_standard_says(stream, places):
+    """Wherever it is cut, with any line's end, and with events of several lines."""
+    expected = reference(stream)
+    for pieces in (
+        cut(stream, places),
+        [stream],
+        [stream[at : at + 1] for at in range(len(stream))],
+    ):
+        assert [json.loads(data) for data in collect(pieces)] == expected
+
+
+def test_one_byte_order_mark_is_dropped():
+    """At the beginning alone, also where it is cut."""
+    mark = b"\xef\xbb\xbf"
+    stream = mark + b"data: 1\n\n" + mark + b"data: 2\n\ndata: \n\ndata: 3\n\n"
+    for pieces in ([stream], cut(stream, range(len(stream))), cut(stream, [12, 24])):
+        assert collect(pieces) == [b"1", b"3"]
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+def test_events_without_an_empty_line_between_them_come_at_once(end):
+    """Some servers write one line's end too few; nothing waits for the other."""
+    events = EventReader()
+    lines = [b'data: {"a": 1}' + end, b'data: {"a": 2}' + end, b"data: [DONE]" + end]
+    assert [events.feed(line) for line in lines] == [[b'{"a": 1}'], [b'{"a": 2}'], [b"[DONE]"]]
+    assert collect([b"".join(lines)]) == [b'{"a": 1}', b'{"a": 2}', b"[DONE]"]
+
+
+def test_a_last_line_without_its_end_is_an_event_once_the_stream_has_ended():
+    """Not before: the rest of it may follow."""
+    events = EventReader()
+    assert events.feed(b"data: 1\n\ndata: 2") == [b"1"]
+    assert events.end() == [b"2"]
+    assert events.end() == []
+
+
+@pytest.mark.parametrize(
+    ("data", "error"),
+    [
+        (b'data: {"message": "overloaded"}', {"message": "overloaded"}),
+        (b'data: {"message":\ndata: "overloaded"}', {"message": "overloaded"}),
+        (b'data: {"error": {"message": "full"}}', {"error": {"message": "full"}}),
+        (b"data: overloaded", "overloaded"),
+    ],
+)
+def test_an_event_named_error_is_an_error(data, error):
+    """Whatever it carries; the name counts for that event alone."""
+    stream = b"data: {}\n\nevent: error\n" + data + b"\n\ndata: [1]\n\n"
+    for pieces in ([stream], cut(stream, range(len(stream)))):
+        first, second, third = map(json.loads, collect(pieces))
+        assert (first, second, third) == ({}, {"error": error}, [1])
 
 
 @given(texts)
