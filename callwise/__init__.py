@@ -36,4 +36,4 @@ else:
         return globals().setdefault(name, getattr(import_module(_MODULES[name]), name))
 
     def __dir__():  # noqa: ANN202
-        return sorted({*globals(), *__all__})
+        return sorted(__all__)

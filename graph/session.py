@@ -1,8 +1,9 @@
 """Session of the reply pipeline: turns run one after another or side by side, on one engine."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from callwise.budget.ledger_row import LedgerRow
 from callwise.budget.recorder import Recorder
 from callwise.budget.scope import Scope
 from callwise.calls.call import Role
-from callwise.calls.errors import AuthFailed, CallError, ConnectionFailed, EndpointDown
+from callwise.calls.errors import AuthFailed, CallError, ConnectionFailed, EndpointDown, FormatError
 from callwise.memory import Identity
 from callwise.memory.conversation_memory import ConversationMemory
 from callwise.memory.sqlite_backend import SqliteBackend
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
 __all__ = ["ReplySession", "open_session"]
+
+CHECKPOINTS = "checkpoints.sqlite"
+"""The file of LangGraph's checkpoints, in a session's folder."""
 
 MAX_DETAIL_CHARS = 300
 """Longest explanation of why an endpoint is down, in characters."""
@@ -140,13 +144,14 @@ class ReplySession:
         if self.graph is None:
             return await run_directly(given, context)
         turn_input: Any = given
-        values = await self.graph.ainvoke(
-            turn_input,
-            {"configurable": {"thread_id": identity.thread_id}},
-            context=context,
-            # One checkpoint, at the end of the turn: a turn is all or nothing.
-            durability="exit" if self.is_checkpointed else None,
-        )
+        with _clear_checkpoint_errors():
+            values = await self.graph.ainvoke(
+                turn_input,
+                {"configurable": {"thread_id": identity.thread_id}},
+                context=context,
+                # One checkpoint, at the end of the turn: a turn is all or nothing.
+                durability="exit" if self.is_checkpointed else None,
+            )
         return TurnState.model_validate(values)
 
     def _take_rows(self, turn: Scope) -> list[LedgerRow]:
@@ -203,6 +208,20 @@ class ReplySession:
         }
 
 
+@contextmanager
+def _clear_checkpoint_errors() -> Iterator[None]:
+    """Turn SQLite's errors into one that names the file of the checkpoints."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise FormatError(
+            CHECKPOINTS,
+            None,
+            f"the checkpoints cannot be read or written: {error}. The conversation is in "
+            f"memory.sqlite: move {CHECKPOINTS} out of its folder, and a new one is made",
+        ) from error
+
+
 async def _checkpoints(path: Path, stack: AsyncExitStack) -> "AsyncSqliteSaver":
     """Return the checkpoints of an untrusted file: plain data is read, no code.
 
@@ -213,7 +232,10 @@ async def _checkpoints(path: Path, stack: AsyncExitStack) -> "AsyncSqliteSaver":
     from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver  # noqa: PLC0415 - optional
 
     connection = await stack.enter_async_context(aiosqlite.connect(path))
-    return AsyncSqliteSaver(connection, serde=JsonPlusSerializer(allowed_msgpack_modules=None))
+    saver = AsyncSqliteSaver(connection, serde=JsonPlusSerializer(allowed_msgpack_modules=None))
+    with _clear_checkpoint_errors():
+        await saver.setup()  # before anything is asked
+    return saver
 
 
 async def open_session(
@@ -230,6 +252,7 @@ async def open_session(
 
     Raises:
         ConfigError: when a setting cannot work; nothing was sent.
+        FormatError: when the checkpoints in `folder` cannot be read.
         StoreFailed: when the memory in `folder` cannot be opened.
     """
     endpoints = endpoints_of(settings, is_offline=is_offline)
@@ -253,7 +276,7 @@ async def open_session(
     await engine.budgeter.prepare()
     checkpointer = None
     if keep_checkpoints:
-        checkpointer = await _checkpoints(folder / "checkpoints.sqlite", stack)
+        checkpointer = await _checkpoints(folder / CHECKPOINTS, stack)
     # A strict replay without checkpoints has no use for LangGraph.
     graph = None
     if not is_offline or checkpointer is not None:

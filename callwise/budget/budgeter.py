@@ -145,6 +145,24 @@ class Budgeter:
         limits = Limits(max_calls=max_calls) if limits is None else limits
         return cls(dict.fromkeys(Role, endpoint), limits=limits, seed=seed, **options)
 
+    def __repr__(self) -> str:
+        """Return the calls of the run and what its limits leave, for a console."""
+        counts = self.run.counters.counts()
+        left = self.run.scope_limits.remaining(self.run.position)
+        amounts = {
+            "calls": left.calls_left,
+            "requests": left.requests_left,
+            "tokens": left.tokens_left,
+            "USD": left.usd_left,
+            "seconds": left.seconds_left,
+            **{f"calls of {role.value}": calls for role, calls in left.calls_left_by_role},
+        }
+        limited = [f"{each:,.12g} {name}" for name, each in amounts.items() if each is not None]
+        return (
+            f"<Budgeter: {counts.asked:,} calls asked, {counts.in_flight:,} in flight; "
+            f"{'left: ' + ', '.join(limited) if limited else 'no limits'}>"
+        )
+
     def endpoint(self, role: Role) -> Endpoint | None:
         """Return the endpoint that serves a role; None where none does."""
         return self._endpoints.get(role)

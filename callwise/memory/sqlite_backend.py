@@ -57,6 +57,9 @@ _APPEND = "INSERT INTO turns (agent, owner, version, turn, state) VALUES (?, ?, 
 _DROP_STATE = "UPDATE turns SET state = NULL WHERE agent = ? AND owner = ? AND version = ?"
 
 
+_RESTORE = "Restore the file from a copy; a run can also be made again with --fresh"
+
+
 class SqliteBackend:
     """Turns and states in a SQLite file. A `StorageBackend`.
 
@@ -109,7 +112,7 @@ class SqliteBackend:
         except sqlite3.OperationalError as error:
             raise self._explained(error) from error
         except sqlite3.DatabaseError as error:
-            problem = f"expected a SQLite database of memories: {error}"
+            problem = f"expected a SQLite database of memories: {error}. {_RESTORE}"
             raise FormatError(self.path, None, problem) from error
         if tables and owner != _APPLICATION_ID:
             raise FormatError(self.path, None, "this is a database of another program")
@@ -224,7 +227,7 @@ class SqliteBackend:
                 "Nothing was committed."
             )
         if primary in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
-            return StoreDamaged(f"{what} is damaged: {error}. Nothing was committed.")
+            return StoreDamaged(f"{what} is damaged: {error}. Nothing was committed. {_RESTORE}")
         return StoreFailed(f"{what}: {error}. Nothing was committed.")
 
     def close(self) -> None:

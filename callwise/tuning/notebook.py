@@ -157,8 +157,14 @@ def tune(
     Raises:
         ConfigError: for a sweep or a recording that cannot work.
         FormatError: when a file cannot be read.
+        TypeError: when `out` is not a path.
         ValueError: when no setting could run.
     """
+    if not isinstance(out, str | Path):
+        raise TypeError(
+            f"`out` is the folder of the sweep, got a {type(out).__name__}. Name the knobs: "
+            'tune("RUN", "SWEEP", knobs={"search.max_calls": [3, 6]})'
+        )
     named = [
         NamedSetting(
             name=name,

@@ -8,6 +8,7 @@ import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
+from pathlib import Path
 from typing import Any, Protocol, overload
 
 from callwise.budget.budgeter import Budgeter
@@ -15,7 +16,7 @@ from callwise.budget.counters import CounterValues
 from callwise.budget.scope import Scope
 from callwise.calls.call import Outcome
 from callwise.plans import TurnPlan, plan_rows
-from callwise.report import RunRecord, Table, summarise, to_markdown, to_text
+from callwise.report import RunRecord, Table, load_run, summarise, to_markdown, to_text
 from callwise.report.table import Cell, markdown_table, plain_table
 from callwise.safe_text import printable
 from callwise.tuning.figures import (
@@ -94,7 +95,9 @@ def show(found: FigureData) -> NotebookFigure: ...
 
 
 @overload
-def show(found: RunRecord | TurnPlan | Budgeter | Scope | HasLLM) -> NotebookText: ...
+def show(
+    found: RunRecord | TurnPlan | Budgeter | Scope | HasLLM | str | Path,
+) -> NotebookText: ...
 
 
 def show(found: object) -> NotebookFigure | NotebookText:
@@ -102,13 +105,16 @@ def show(found: object) -> NotebookFigure | NotebookText:
 
     Args:
         found: a figure's record (of `callwise.tuning.figures`, or `TuneResult.tradeoff`); a run,
-            of `replay`; a plan, of `plan`; or a budgeter, one of its scopes, or a chat model of
-            `wrap`, for their calls by node.
+            of `replay` or by the path of its folder; a plan, of `plan`; or a budgeter, one of its
+            scopes, or a chat model of `wrap`, for their calls by node.
 
     Raises:
         TypeError: for anything else.
+        FormatError: for a path that is not that of a run's folder.
     """
     found = getattr(found, "llm", found)
+    if isinstance(found, str | Path):
+        found = load_run(Path(found))
     match found:
         case RunRecord():
             tables = summarise(
@@ -126,8 +132,8 @@ def show(found: object) -> NotebookFigure | NotebookText:
         case Tradeoff() | CallsByNode() | CallsOverTurns() | Waterfall() | Timeline():
             return NotebookFigure(found)
     raise TypeError(
-        f"a {type(found).__name__} cannot be shown. Give a figure, a run, a plan, a budgeter or "
-        "one of its scopes, or a chat model of `wrap`"
+        f"a {type(found).__name__} cannot be shown. Give a figure, a run or the path of its "
+        "folder, a plan, a budgeter or one of its scopes, or a chat model of `wrap`"
     )
 
 

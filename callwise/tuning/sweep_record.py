@@ -76,9 +76,19 @@ def _clear_error(path: Path, error: sqlite3.Error) -> CallwiseError:
         )
     if primary in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
         return ConfigError(f"{path} is being written by another process; wait for it to end")
-    if primary in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR}:
+    # A file that may be written is refused as well where its header is damaged.
+    is_header_damaged = primary == sqlite3.SQLITE_READONLY and all(
+        os.access(each, os.W_OK) for each in (path, path.parent)
+    )
+    refusals = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR}
+    if primary in refusals and not is_header_damaged:
         return ConfigError(f"cannot read or write {path}: {error}; check the disk and its rights")
-    return FormatError(path, None, f"expected the SQLite file of a sweep: {error}")
+    return FormatError(
+        path,
+        None,
+        f"expected the SQLite file of a sweep: {error}. "
+        "Restore it from a copy, or run `callwise tune` again with --fresh, which keeps scores.csv",
+    )
 
 
 def connected(path: Path) -> sqlite3.Connection:

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 import callwise as cw
+from callwise.budget import RoleLimits
 from callwise.calls import Call, Message, Purpose, Role
-from callwise.calls.errors import CallRefused, ConfigError
+from callwise.calls.errors import CallRefused, ConfigError, FormatError
 from callwise.plans import TurnPlan
 from callwise.report import RunRecord
 from callwise.shipped import conversation_path
@@ -21,7 +22,7 @@ TALK = conversation_path("en_moving_city.jsonl")
 def test_importing_it_loads_no_other_module() -> None:
     """Not even the settings' library; `dir` shows the names all the same."""
     code = (
-        "import sys, callwise as cw; assert set(cw.__all__) <= set(dir(cw)); "
+        "import sys, callwise as cw; assert sorted(cw.__all__) == dir(cw); "
         f"print([m for m in {HEAVY!r} if m in sys.modules], "
         "[m for m in sys.modules if m.startswith('callwise.')])"
     )
@@ -94,6 +95,7 @@ def test_a_replay_works_in_a_script(tmp_path: Path) -> None:
     """No loop runs there. What it returns is shown as tables."""
     shown = cw.show(cw.replay(TALK, tmp_path / "run", preset="instant"))
     assert "By node" in shown.text
+    assert cw.show(tmp_path / "run").text == cw.show(str(tmp_path / "run")).text == shown.text
     assert "### By node" in shown._repr_mimebundle_()["text/markdown"]
 
 
@@ -101,3 +103,23 @@ def test_what_cannot_be_shown_is_an_error() -> None:
     """The error names the type and what can be shown."""
     with pytest.raises(TypeError, match=r"a dict cannot be shown\. Give a figure, a run"):
         cw.show({})  # type: ignore[call-overload]
+    with pytest.raises(FormatError, match="nowhere: there is no such folder"):
+        cw.show("nowhere")
+
+
+def test_knobs_in_the_place_of_a_folder_are_an_error() -> None:
+    """The error shows the call that was meant."""
+    with pytest.raises(TypeError, match=r"knobs=\{\"search\.max_calls\": \[3, 6\]\}"):
+        cw.tune("run", {"search.max_calls": [3, 6]})  # type: ignore[arg-type]
+
+
+async def test_a_budgeter_in_a_console_shows_its_calls_and_what_is_left() -> None:
+    """Limits that are not set are left out."""
+    limits = cw.Limits(max_calls=3000, max_usd=0.5, roles={Role.JUDGE: RoleLimits(max_calls=2)})
+    budgeter = cw.Budgeter(limits=limits)
+    left = "3,000 calls, 0.5 USD, 2 calls of judge"
+    assert repr(budgeter) == f"<Budgeter: 0 calls asked, 0 in flight; left: {left}>"
+    simulated = cw.Budgeter.simulated(max_calls=2)
+    await simulated.ask(Call(Role.MAIN, Purpose.OTHER, messages=(Message("user", "Hello."),)))
+    assert repr(simulated) == "<Budgeter: 1 calls asked, 0 in flight; left: 1 calls>"
+    assert repr(cw.Budgeter()) == "<Budgeter: 0 calls asked, 0 in flight; no limits>"

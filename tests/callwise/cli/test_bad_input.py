@@ -287,3 +287,13 @@ def test_an_app_that_imports_a_module_of_an_earlier_version(
     Path(f"{name}.py").write_text(f"{line}\n")
     words = _words(cli("replay", talk, "--app", f"{name}:app"), 2)
     assert f"Import them from `{package}`" in words
+
+
+def test_checkpoints_that_are_damaged_are_named_before_anything_is_asked(cli: Any) -> None:
+    """The conversation is in the memory, so the error has a way on that loses nothing."""
+    command = ("run", "I lost my job.", "--home", "home", "--conversation", "c")
+    assert cli(*command).exit_code == 0
+    Path("home/checkpoints.sqlite").write_bytes(b"no data base at all" * 400)
+    assert "move checkpoints.sqlite out of its folder" in _words(cli(*command), 2)
+    Path("home/checkpoints.sqlite").unlink()
+    assert "[turn 1: " in cli(*command).output

@@ -198,6 +198,19 @@ def test_another_file_of_that_name_is_an_error(tmp_path: Path, content: bytes) -
     assert not path.exists()
 
 
+def test_a_damaged_header_is_an_error_that_starting_over_ends(tmp_path: Path) -> None:
+    """SQLite takes the file for one that may not be written; --fresh is the way out of it."""
+    path = tmp_path / "sweep"
+    _finish(path)
+    data = bytearray((path / STORE).read_bytes())
+    data[18] ^= 0xFF  # the version of the file's format for writing
+    (path / STORE).write_bytes(data)
+    with pytest.raises(FormatError, match=r"Restore it from a copy, or .* --fresh"):
+        _open(path)
+    SweepStore.clear(path)
+    _finish(path)
+
+
 def test_a_file_that_was_not_begun_is_begun(tmp_path: Path) -> None:
     """Killed before the first transaction ended, a process leaves an empty file."""
     path = tmp_path / "sweep"
