@@ -23,7 +23,16 @@ from callwise.recordings.counterfactual.purchase import SpendingCap
 from callwise.recordings.recording import open_recording
 from callwise.recordings.replay_run import RunRequest, run_replay
 from callwise.report import RunRecord, load_run
-from callwise.tuning.analysis import Analysis, analyse, to_buy, with_estimates
+from callwise.report.table import Cell
+from callwise.tuning.analysis import (
+    Analysis,
+    analyse,
+    buy_sentence,
+    settings_table,
+    to_buy,
+    verdict_table,
+    with_estimates,
+)
 from callwise.tuning.buying import buy
 from callwise.tuning.figures import CostAxis, Tradeoff, tradeoff_of_front
 from callwise.tuning.figures.figure_files import loaded
@@ -34,7 +43,6 @@ from callwise.tuning.panel import Panel
 from callwise.tuning.row import Coverage, TurnRow
 from callwise.tuning.setting import override_of
 from callwise.tuning.statistics.recommendation import MARGIN_SHARE
-from callwise.tuning.summary import buy_sentence, settings_table, verdict_table
 from callwise.tuning.sweep import FinishedSweep, SweepRequest, sweep
 from callwise.tuning.sweep_spec import NamedSetting, SweepSpec, check_sweep
 from callwise.tuning.table_files import frame
@@ -76,8 +84,7 @@ class TuneResult:
     def settings(self) -> "pd.DataFrame":
         """One line per setting, cheapest first, with intervals."""
         table = settings_table(self.analysis)
-        shown = loaded("pandas").DataFrame(table.rows, columns=table.columns)
-        return shown.set_index("setting")
+        return _indexed(table.rows, table.columns)
 
     @property
     def tradeoff(self) -> Tradeoff:
@@ -103,9 +110,7 @@ class TuneResult:
         """The recommendation as four rows; none where nothing is recommended."""
         found = self.analysis.recommendation
         table = None if found is None else verdict_table(found)
-        rows = () if table is None else table.rows
-        shown = loaded("pandas").DataFrame(rows, columns=("measure", "value"))
-        return shown.set_index("measure")
+        return _indexed(() if table is None else table.rows, ("measure", "value"))
 
     @property
     def recommendation(self) -> str:
@@ -114,6 +119,11 @@ class TuneResult:
         if found is None:
             return "The replies were not judged, so no setting can be recommended."
         return found.sentence()
+
+
+def _indexed(rows: Sequence[Sequence[Cell]], columns: Sequence[str]) -> "pd.DataFrame":
+    """Return rows as a data frame with the first column as its index."""
+    return loaded("pandas").DataFrame(rows, columns=columns).set_index(columns[0])
 
 
 def tune(

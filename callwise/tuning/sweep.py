@@ -13,10 +13,9 @@ from callwise.calls.trust import NOTHING, Trust
 from callwise.knobs import settings_digest
 from callwise.recordings.counterfactual.evaluation import Past
 from callwise.recordings.recording import Recording, open_recording
-from callwise.tuning.adaptive import run_study
-from callwise.tuning.grid import LeftOut, plan_settings
 from callwise.tuning.replay_evaluator import RECORDED, CounterfactualEvaluator, settings_of
 from callwise.tuning.row import TurnRow
+from callwise.tuning.samplers import LeftOut, plan_settings, run_study
 from callwise.tuning.setting import Evaluator, Setting
 from callwise.tuning.sweep_spec import ObjectiveValues, SweepSpec, sweep_digest
 from callwise.tuning.sweep_store import SweepStore
