@@ -35,10 +35,10 @@ from callwise.tuning.analysis import (
 )
 from callwise.tuning.buying import buy
 from callwise.tuning.figures import CostAxis, Tradeoff, tradeoff_of_front
-from callwise.tuning.figures.figure_files import loaded
 from callwise.tuning.judge.judge_sweep import JudgedRows, QualityRequest, judge_rows
 from callwise.tuning.judge.reliability import reliability_in_words
 from callwise.tuning.notebook_output import NotebookFigure, show
+from callwise.tuning.optional_library import loaded
 from callwise.tuning.panel import Panel
 from callwise.tuning.row import Coverage, TurnRow
 from callwise.tuning.setting import override_of

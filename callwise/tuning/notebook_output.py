@@ -28,7 +28,7 @@ from callwise.tuning.figures import (
     figure_bytes,
     to_vega,
 )
-from callwise.tuning.figures.figure_files import loaded
+from callwise.tuning.optional_library import loaded
 
 __all__ = ["VEGA_LITE_MIME", "HasLLM", "NotebookFigure", "NotebookText", "show"]
 

@@ -24,6 +24,7 @@ import orjson
 from pydantic import JsonValue
 
 from callwise.calls.errors import ConfigError
+from callwise.tuning.optional_library import loaded
 from callwise.tuning.row import TurnRow
 from callwise.tuning.setting import Evaluator, Setting, make_setting
 from callwise.tuning.sweep_spec import (
@@ -299,13 +300,9 @@ def run_study(
 
 
 def _optuna() -> Any:
-    try:
-        import optuna  # noqa: PLC0415 - heavy, and an extra
-    except ImportError as error:
-        raise ConfigError(
-            "the samplers nsga2 and tpe need an extra: pip install 'callwise[tune]'"
-        ) from error
-    return optuna
+    return loaded(
+        "optuna", "the samplers nsga2 and tpe need an extra: pip install 'callwise[tune]'"
+    )
 
 
 @contextmanager

@@ -259,17 +259,12 @@ KINDS = ("truth", "human", "referee")
 """Kinds of sources, the most trusted first."""
 
 
-def _kind(by: str) -> str:
-    return by.partition(":")[0]
-
-
-def _known_better(by: str, scores: Sequence[Score]) -> list[Score]:
+def _known_better(kind: str, scores: Sequence[Score]) -> list[Score]:
     """Return the scores that a judge is compared with; empty where there are none."""
-    rank = KINDS.index(_kind(by)) if _kind(by) in KINDS else len(KINDS)
-    for kind in KINDS[:rank]:
-        sources = sorted({score.by for score in scores if _kind(score.by) == kind})
-        if sources:
-            return [score for score in scores if score.by == sources[0]]
+    for better in KINDS[: KINDS.index(kind) if kind in KINDS else None]:
+        source = min((each.by for each in scores if each.source_kind == better), default=None)
+        if source is not None:
+            return [score for score in scores if score.by == source]
     return []
 
 
@@ -287,30 +282,29 @@ def judge_reliabilities(
     if is_simulated:
         known += simulated_truth([*items, *search_judge_items(turns)], seed=seed)
     found = []
-    for by in sorted({score.by for score in scores if _kind(score.by) == "referee"}):
+    for by in sorted({score.by for score in scores if score.source_kind == "referee"}):
         own = [score for score in scores if score.by == by]
-        found.append(reliability_of(own, _known_better(by, known)))
+        found.append(reliability_of(own, _known_better("referee", known)))
     if search:
-        found.append(reliability_of(search, _known_better("search judge", known)))
+        found.append(reliability_of(search, _known_better(SEARCH_JUDGE, known)))
     return tuple(found)
-
-
-def _figure(name: str, interval: Interval | None) -> str | None:
-    if interval is None or interval.mean is None:
-        return None
-    return f"{name} {ranged(interval.mean, interval.low, interval.high)}, {interval.turns} turns"
 
 
 def reliability_in_words(judge: JudgeReliability) -> str:
     """Return one judge's figures as a line; those that cannot be computed are left out."""
-    figures = (
-        _figure("within-prompt correlation", judge.within_prompt_correlation),
-        _figure("of two passes", judge.repeat_correlation),
-        _figure("ties", judge.tie_rate),
-        _figure("same verdict in both orders", judge.order_consistency),
-        _figure("finds the best reply", judge.top1_recovery),
-        _figure("a random pick finds it", judge.top1_by_lot),
+    figures = {
+        "within-prompt correlation": judge.within_prompt_correlation,
+        "of two passes": judge.repeat_correlation,
+        "ties": judge.tie_rate,
+        "same verdict in both orders": judge.order_consistency,
+        "finds the best reply": judge.top1_recovery,
+        "a random pick finds it": judge.top1_by_lot,
+    }
+    known = "; ".join(
+        f"{name} {ranged(each.mean, each.low, each.high)}, {each.turns} turns"
+        for name, each in figures.items()
+        if each is not None and each.mean is not None
     )
-    known = "; ".join(figure for figure in figures if figure) or "nothing to compare it with"
+    known = known or "nothing to compare it with"
     against = f" compared with {judge.against}" if judge.against else ""
     return f"{judge.by}{against}: {known}"

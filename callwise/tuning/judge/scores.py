@@ -105,6 +105,11 @@ class Score:
         return self.conversation, self.turn, self.reply_id
 
     @property
+    def source_kind(self) -> str:
+        """The kind of its source, such as `referee`."""
+        return self.by.partition(":")[0]
+
+    @property
     def key(self) -> ScoreKey:
         """Its identity, and its place in a sorted table."""
         return (
