@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
 from pydantic import JsonValue
 
 from callwise.calls.errors import ConfigError
@@ -39,7 +38,7 @@ from callwise.tuning.judge.judge_sweep import JudgedRows, QualityRequest, judge_
 from callwise.tuning.judge.reliability import reliability_in_words
 from callwise.tuning.notebook_output import NotebookFigure, show
 from callwise.tuning.optional_library import loaded
-from callwise.tuning.panel import Panel
+from callwise.tuning.panel import Panel, measured_panel
 from callwise.tuning.row import Coverage, TurnRow
 from callwise.tuning.setting import override_of
 from callwise.tuning.statistics.recommendation import MARGIN_SHARE
@@ -290,20 +289,12 @@ def panel_of_run(run: RunRecord, *, is_by_turn: bool = False) -> Panel:
     """
     names = [turn.conversation_id for turn in run.turns]
     units = [str(place) for place in range(len(names))] if is_by_turn else names
-    places = {unit: place for place, unit in enumerate(dict.fromkeys(units))}
-    figures = [
-        [turn.asked for turn in run.turns],
-        [turn.spans[0] for turn in run.turns],
-        [turn.spans[2] for turn in run.turns],
-    ]
-    values = np.array(figures, dtype=np.float64)
-    return Panel(
-        settings=("calls per turn", "rounds to the reply", "seconds to the reply"),
-        conversations=tuple(places),
-        conversation_of=np.array([places[unit] for unit in units], dtype=np.intp),
-        values=values,
-        spread=np.zeros_like(values),
-    )
+    figures: dict[str, list[float | None]] = {
+        "calls per turn": [turn.asked for turn in run.turns],
+        "rounds to the reply": [turn.spans[0] for turn in run.turns],
+        "seconds to the reply": [turn.spans[2] for turn in run.turns],
+    }
+    return measured_panel(figures, units)
 
 
 def row_of_trial(

@@ -273,11 +273,7 @@ def quality_values(
 ) -> Callable[[Sequence[TurnRow]], ObjectiveValues]:
     """Return a function from a setting's rows to its objectives; it judges the rows first."""
     means = mean_figures(spec.objectives, spec.min_known_share)
-
-    def values(rows: Sequence[TurnRow]) -> ObjectiveValues:
-        return means(judge_rows(recording, folder, rows, request).rows)
-
-    return values
+    return lambda rows: means(judge_rows(recording, folder, rows, request).rows)
 
 
 async def _asked(

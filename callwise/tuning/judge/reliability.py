@@ -24,7 +24,7 @@ from callwise.report.search_view import read_search
 from callwise.tuning.judge.items import ReplyItem
 from callwise.tuning.judge.labels import simulated_truth
 from callwise.tuning.judge.scores import Score, mean_values
-from callwise.tuning.panel import Panel
+from callwise.tuning.panel import measured_panel
 from callwise.tuning.row import ReplyKey
 from callwise.tuning.statistics.bootstrap import BootstrapOptions, Interval, mean_intervals
 from callwise.tuning.statistics.power import ranged
@@ -210,15 +210,7 @@ def _over_prompts(
     known = {prompt: value for prompt, value in values.items() if value is not None}
     if not known:
         return None
-    conversations = tuple(dict.fromkeys(conversation for conversation, _ in known))
-    place_of = {name: at for at, name in enumerate(conversations)}
-    panel = Panel(
-        settings=("judge",),
-        conversations=conversations,
-        conversation_of=np.array([place_of[name] for name, _ in known], dtype=np.intp),
-        values=np.array([list(known.values())], dtype=np.float64),
-        spread=np.zeros((1, len(known))),
-    )
+    panel = measured_panel({"judge": list(known.values())}, [name for name, _ in known])
     return mean_intervals(panel, level=level, **options)["judge"]
 
 
