@@ -262,7 +262,6 @@ def buy_racing(
 def _played(
     evaluator: CounterfactualEvaluator, settings: Sequence[Setting], conversations: Collection[str]
 ) -> tuple[list[TurnRow], dict[str, str]]:
-    """Return the settings' rows of some conversations, and reply texts by id."""
     results = evaluator.evaluate(settings)
     texts = {name: text for result in results for name, text in result.replies.items()}
     rows = [row for result in results for row in result.rows if row.conversation in conversations]

@@ -59,7 +59,6 @@ class NotebookFigure:
 
 
 def _picture(record: FigureData) -> bytes:
-    """Return the figure as a PNG of few colours."""
     drawn = BytesIO(figure_bytes(record, "png", png_scale=_PNG_SCALE))
     picture = loaded("PIL.Image").open(drawn).convert("RGB").quantize(_PNG_COLOURS)
     out = BytesIO()

@@ -374,7 +374,6 @@ def _asked(trial: "optuna.Trial", spec: SweepSpec, preset: str, validate: Valida
 def _told(
     asked: _AskedTrial, store: SweepStore, values_of: Callable[[Sequence[TurnRow]], ObjectiveValues]
 ) -> ObjectiveValues:
-    """Return the objectives of a setting, or why they are not known."""
     name = asked.setting.name
     problem = asked.problem or store.errors.get(name, "")
     return problem or values_of(tuple(store.rows([name])))

@@ -135,11 +135,8 @@ def sweep(
     identity = _identity(request, recording, plan.settings)
     with SweepStore(request.folder, identity=identity, details=details) as store:
         stale = _stale(store, cassette_bytes)
-        options: dict[str, Any] = {
-            "jobs": request.jobs,
-            "on_result": on_result,
-            "client": request.client,
-        }
+        options: dict[str, Any] = {"jobs": request.jobs, "client": request.client}
+        options["on_result"] = on_result
         order = [setting.name for setting in plan.settings]
         run_sweep(plan.settings, chosen, store, **options)
         left_out = list(plan.left_out)

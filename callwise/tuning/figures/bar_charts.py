@@ -190,7 +190,6 @@ def waterfall_chart(found: Waterfall) -> Chart:
 
 
 def _right_end(bar: WaterfallBar) -> float:
-    """Return the right end of a step and its interval."""
     return max(bar.before, bar.ends_at.mean + bar.ends_at.above)
 
 
@@ -211,7 +210,6 @@ def _steps(found: Waterfall) -> Iterator[dict[str, Any]]:
 
 
 def _levels(found: Waterfall) -> Iterator[dict[str, Any]]:
-    """Yield a line from each bar down to the next."""
     befores = [bar.before for bar in found.bars]
     last = found.bars[-1].after if found.bars else found.start[1]
     for row, level in enumerate([*befores, last], start=1):

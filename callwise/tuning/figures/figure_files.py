@@ -125,7 +125,6 @@ def write_figure(found: FigureData, path: Path) -> None:
 
 @lru_cache(maxsize=1)
 def _library() -> str:
-    """Return Vega, Vega-Lite and Vega-Embed as one script."""
     return str(loaded("vl_convert").javascript_bundle(vl_version=VEGA_LITE_VERSION))
 
 
@@ -155,9 +154,7 @@ def write_figures(figures: Mapping[str, FigureData], folder: Path) -> list[Path]
         ConfigError: when vl-convert is not installed; names the extra.
     """
     folder.mkdir(exist_ok=True)
-    paths = []
-    for name, record in figures.items():
-        path = folder / f"{name}.svg"
+    paths = {folder / f"{name}.svg": record for name, record in figures.items()}
+    for path, record in paths.items():
         write_figure(record, path)
-        paths.append(path)
-    return paths
+    return list(paths)

@@ -133,7 +133,6 @@ def _marked(found: Tradeoff) -> Iterator[tuple[TradeoffPoint, str, str, float, s
 
 
 def _rings(found: Tradeoff, x: Chart, y: Chart) -> Chart:
-    """Return a ring around the knee and the recommended setting."""
     values = [
         {**_place(point), "name": plain_line(name), "shape": shape, "size": size, "stroke": colour}
         for point, name, shape, size, colour in _marked(found)

@@ -248,7 +248,6 @@ class _LabelTable:
         return next((found for found in ids if found and found in self._replies[turn]), None)
 
     def _scale(self, scale: tuple[float, float] | None) -> tuple[float, float, str]:
-        """Return the scale, and where it is from."""
         table, found = self._table, scale
         how = "as given"
         for row in table.rows if "scale" in table.columns else ():

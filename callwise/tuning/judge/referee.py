@@ -210,7 +210,6 @@ class _JudgeRun:
     def _loss_of(
         self, answer: RefereeAnswer | None, error: CallError | None
     ) -> tuple[LostScore, CallError | None]:
-        """Return why a question has no readable answer."""
         if isinstance(error, CallRefused):
             return LostScore.PAST_BUDGET, error
         if error is not None:

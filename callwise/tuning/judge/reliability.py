@@ -144,7 +144,6 @@ Verdicts = dict[tuple[str, str, int], dict[str, int]]
 
 
 def _verdicts(scores: Iterable[Score]) -> dict[Prompt, Verdicts]:
-    """Return the verdicts of comparisons."""
     found: dict[Prompt, Verdicts] = {}
     for score in scores:
         # One without an order needed no call: the reply is the reference itself.
@@ -182,7 +181,6 @@ def _tie_rate(passes: Sequence[ReplyScores], verdicts: Verdicts) -> float | None
 
 
 def _order_consistency(verdicts: Verdicts) -> float | None:
-    """Return the share of comparisons with the same verdict in both orders."""
     both = [own for own in verdicts.values() if {"first", "second"} <= set(own)]
     return fmean(own["first"] == own["second"] for own in both) if both else None
 
