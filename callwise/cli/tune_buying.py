@@ -12,7 +12,7 @@ from callwise.calls.trust import endpoint_lines
 from callwise.cli.terminal import progress_bar, say
 from callwise.recordings.counterfactual.purchase import SpendingCap, SpendingCapReached
 from callwise.recordings.recording import Recording, open_recording
-from callwise.tuning.analysis import ToBuy, to_buy
+from callwise.tuning.analysis import ToBuy, buy_sentence, to_buy
 from callwise.tuning.buying import (
     BuyingEvaluator,
     FinishedPurchase,
@@ -23,7 +23,6 @@ from callwise.tuning.buying import (
 from callwise.tuning.judge.judge_sweep import judge_rows
 from callwise.tuning.replay_evaluator import settings_of
 from callwise.tuning.row import TurnRow
-from callwise.tuning.summary import buy_sentence
 from callwise.tuning.sweep import FinishedSweep, SweepRequest
 
 if TYPE_CHECKING:

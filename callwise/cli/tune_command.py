@@ -295,8 +295,7 @@ def _judged(
 
 
 def _write(folder: Path, analysis: "Analysis", judged: "JudgedRows") -> dict[str, Any]:
-    from callwise.tuning.analysis import with_estimates
-    from callwise.tuning.summary import analysis_json
+    from callwise.tuning.analysis import analysis_json, with_estimates
     from callwise.tuning.table_files import write_csv
 
     write_csv(folder / "rows.csv", with_estimates(judged.rows, analysis.quality))
@@ -319,11 +318,10 @@ def _recorded_trouble(recording: "Recording") -> list[str]:
 def _tune(options: TuneOptions) -> None:
     """Sweep, buy where asked to, judge, and print the result."""
     from callwise.recordings.recording import open_recording
-    from callwise.tuning.analysis import analyse, to_buy
+    from callwise.tuning.analysis import analyse, buy_sentence, summary_text, to_buy
     from callwise.tuning.judge.judge_sweep import check_judging
     from callwise.tuning.judge.reliability import reliability_in_words
     from callwise.tuning.replay_evaluator import opened
-    from callwise.tuning.summary import buy_sentence, summary_text
     from callwise.tuning.sweep import plan_sweep
     from callwise.tuning.sweep_store import SweepStore
 

@@ -7,13 +7,14 @@ higher cost. The chance that the best one is dropped is bounded over all compari
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
 from callwise.calls.errors import ConfigError
 from callwise.calls.provider_errors import redacted_line
 from callwise.recordings.app_protocol import TurnInput
 from callwise.recordings.cassette import CassetteMode, open_cassette
-from callwise.recordings.counterfactual.evaluation import evaluate
+from callwise.recordings.counterfactual.evaluation import Past, evaluate
 from callwise.recordings.counterfactual.purchase import SpendingCap, SpendingCapReached, buy_turns
 from callwise.recordings.counterfactual.reusable_cassette import ReusableCassette
 from callwise.recordings.replay_run import RunRecorder
@@ -69,67 +70,6 @@ OnTurn = Callable[[PurchaseProgress], None]
 """Called with each turn that was bought whole."""
 
 
-@dataclass(slots=True)
-class _Purchase:
-    evaluator: CounterfactualEvaluator
-    known: OpenRecording
-    turns_meant: Sequence[TurnInput]
-    budget: SpendingCap
-    max_concurrency: int
-    on_turn: OnTurn | None
-    turns: int = field(default=0, init=False)
-
-    async def buy_all(self, settings: Sequence[Setting]) -> str:
-        """Buy setting by setting; return why that stopped early, or nothing."""
-        path = self.known.recording.cassette
-        with open_cassette(path, CassetteMode.NEW_EPISODES, redact=redacted_line) as cassette:
-            for setting in settings:
-                try:
-                    await self.buy(setting, RunRecorder(cassette))
-                except SpendingCapReached as reached:
-                    return str(reached)
-        return ""
-
-    async def buy(self, setting: Setting, recorder: RunRecorder) -> None:
-        """Buy the turns of a setting that have to be run."""
-        recording, past = self.known.recording, self.evaluator.past
-        cassette = ReusableCassette(recording.cassette)
-        knobs = settings_of(recording, setting)
-        try:
-            evaluated = await evaluate(
-                recording,
-                cassette,
-                knobs,
-                past=past,
-                store=self.known.store,
-                turns=self.turns_meant,
-            )
-            turns = [each.turn for each in evaluated if each.diverged_at is not None]
-            if past == "own":  # a user's later turns build on what is bought, so all are run
-                users = {turn.memory_owner for turn in turns}
-                turns = [each.turn for each in evaluated if each.turn.memory_owner in users]
-            if turns:
-                await buy_turns(
-                    recording,
-                    cassette,
-                    knobs,
-                    turns,
-                    recorder=recorder,
-                    budget=self.budget,
-                    past=past,
-                    store=self.known.store,
-                    max_concurrency=self.max_concurrency,
-                    on_turn=lambda _: self._count(setting),
-                )
-        finally:
-            cassette.close()
-
-    def _count(self, setting: Setting) -> None:
-        self.turns += 1
-        if self.on_turn is not None:
-            self.on_turn(PurchaseProgress(setting.name, self.turns, self.budget.calls))
-
-
 def buy(
     evaluator: CounterfactualEvaluator,
     settings: Sequence[Setting],
@@ -162,9 +102,53 @@ def buy(
         for turn in known.recording.inputs[: evaluator.max_turns]
         if conversations is None or turn.conversation_id in conversations
     ]
-    purchase = _Purchase(evaluator, known, meant, budget, max_concurrency, on_turn)
-    stopped = run_apart(purchase.buy_all(settings))
-    return FinishedPurchase(purchase.turns, budget.calls, budget.usd, budget.unknown_usd, stopped)
+    turns = 0
+
+    def count(setting: Setting) -> None:
+        nonlocal turns
+        turns += 1
+        if on_turn is not None:
+            on_turn(PurchaseProgress(setting.name, turns, budget.calls))
+
+    async def buy_all() -> str:
+        path = known.recording.cassette
+        with open_cassette(path, CassetteMode.NEW_EPISODES, redact=redacted_line) as cassette:
+            for setting in settings:
+                options: dict[str, Any] = {
+                    "recorder": RunRecorder(cassette),
+                    "budget": budget,
+                    "max_concurrency": max_concurrency,
+                    "on_turn": lambda _, setting=setting: count(setting),
+                }
+                try:
+                    await _buy_setting(known, evaluator.past, setting, meant, **options)
+                except SpendingCapReached as reached:
+                    return str(reached)
+        return ""
+
+    stopped = run_apart(buy_all())
+    return FinishedPurchase(turns, budget.calls, budget.usd, budget.unknown_usd, stopped)
+
+
+async def _buy_setting(
+    known: OpenRecording, past: Past, setting: Setting, meant: Sequence[TurnInput], **options: Any
+) -> None:
+    """Buy the turns of a setting that have to be run; `options` are those of `buy_turns`."""
+    recording, options = known.recording, {**options, "past": past, "store": known.store}
+    cassette = ReusableCassette(recording.cassette)
+    knobs = settings_of(recording, setting)
+    try:
+        evaluated = await evaluate(
+            recording, cassette, knobs, past=past, store=known.store, turns=meant
+        )
+        turns = [each.turn for each in evaluated if each.diverged_at is not None]
+        if past == "own":  # a user's later turns build on what is bought, so all are run
+            users = {turn.memory_owner for turn in turns}
+            turns = [each.turn for each in evaluated if each.turn.memory_owner in users]
+        if turns:
+            await buy_turns(recording, cassette, knobs, turns, **options)
+    finally:
+        cassette.close()
 
 
 @dataclass(slots=True)
@@ -278,7 +262,6 @@ def buy_racing(
 def _played(
     evaluator: CounterfactualEvaluator, settings: Sequence[Setting], conversations: Collection[str]
 ) -> tuple[list[TurnRow], dict[str, str]]:
-    """Return the settings' rows of some conversations, and reply texts by id."""
     results = evaluator.evaluate(settings)
     texts = {name: text for result in results for name, text in result.replies.items()}
     rows = [row for result in results for row in result.rows if row.conversation in conversations]

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
 from pydantic import JsonValue
 
 from callwise.calls.errors import ConfigError
@@ -23,18 +22,26 @@ from callwise.recordings.counterfactual.purchase import SpendingCap
 from callwise.recordings.recording import open_recording
 from callwise.recordings.replay_run import RunRequest, run_replay
 from callwise.report import RunRecord, load_run
-from callwise.tuning.analysis import Analysis, analyse, to_buy, with_estimates
+from callwise.report.table import Cell
+from callwise.tuning.analysis import (
+    Analysis,
+    analyse,
+    buy_sentence,
+    settings_table,
+    to_buy,
+    verdict_table,
+    with_estimates,
+)
 from callwise.tuning.buying import buy
 from callwise.tuning.figures import CostAxis, Tradeoff, tradeoff_of_front
-from callwise.tuning.figures.figure_files import loaded
 from callwise.tuning.judge.judge_sweep import JudgedRows, QualityRequest, judge_rows
 from callwise.tuning.judge.reliability import reliability_in_words
 from callwise.tuning.notebook_output import NotebookFigure, show
-from callwise.tuning.panel import Panel
+from callwise.tuning.optional_library import loaded
+from callwise.tuning.panel import Panel, measured_panel
 from callwise.tuning.row import Coverage, TurnRow
 from callwise.tuning.setting import override_of
 from callwise.tuning.statistics.recommendation import MARGIN_SHARE
-from callwise.tuning.summary import buy_sentence, settings_table, verdict_table
 from callwise.tuning.sweep import FinishedSweep, SweepRequest, sweep
 from callwise.tuning.sweep_spec import NamedSetting, SweepSpec, check_sweep
 from callwise.tuning.table_files import frame
@@ -76,8 +83,7 @@ class TuneResult:
     def settings(self) -> "pd.DataFrame":
         """One line per setting, cheapest first, with intervals."""
         table = settings_table(self.analysis)
-        shown = loaded("pandas").DataFrame(table.rows, columns=table.columns)
-        return shown.set_index("setting")
+        return _indexed(table.rows, table.columns)
 
     @property
     def tradeoff(self) -> Tradeoff:
@@ -103,9 +109,7 @@ class TuneResult:
         """The recommendation as four rows; none where nothing is recommended."""
         found = self.analysis.recommendation
         table = None if found is None else verdict_table(found)
-        rows = () if table is None else table.rows
-        shown = loaded("pandas").DataFrame(rows, columns=("measure", "value"))
-        return shown.set_index("measure")
+        return _indexed(() if table is None else table.rows, ("measure", "value"))
 
     @property
     def recommendation(self) -> str:
@@ -114,6 +118,11 @@ class TuneResult:
         if found is None:
             return "The replies were not judged, so no setting can be recommended."
         return found.sentence()
+
+
+def _indexed(rows: Sequence[Sequence[Cell]], columns: Sequence[str]) -> "pd.DataFrame":
+    """Return rows as a data frame with the first column as its index."""
+    return loaded("pandas").DataFrame(rows, columns=columns).set_index(columns[0])
 
 
 def tune(
@@ -286,20 +295,12 @@ def panel_of_run(run: RunRecord, *, is_by_turn: bool = False) -> Panel:
     """
     names = [turn.conversation_id for turn in run.turns]
     units = [str(place) for place in range(len(names))] if is_by_turn else names
-    places = {unit: place for place, unit in enumerate(dict.fromkeys(units))}
-    figures = [
-        [turn.asked for turn in run.turns],
-        [turn.spans[0] for turn in run.turns],
-        [turn.spans[2] for turn in run.turns],
-    ]
-    values = np.array(figures, dtype=np.float64)
-    return Panel(
-        settings=("calls per turn", "rounds to the reply", "seconds to the reply"),
-        conversations=tuple(places),
-        conversation_of=np.array([places[unit] for unit in units], dtype=np.intp),
-        values=values,
-        spread=np.zeros_like(values),
-    )
+    figures: dict[str, list[float | None]] = {
+        "calls per turn": [turn.asked for turn in run.turns],
+        "rounds to the reply": [turn.spans[0] for turn in run.turns],
+        "seconds to the reply": [turn.spans[2] for turn in run.turns],
+    }
+    return measured_panel(figures, units)
 
 
 def row_of_trial(

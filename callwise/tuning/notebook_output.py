@@ -29,7 +29,7 @@ from callwise.tuning.figures import (
     figure_bytes,
     to_vega,
 )
-from callwise.tuning.figures.figure_files import loaded
+from callwise.tuning.optional_library import loaded
 
 __all__ = ["VEGA_LITE_MIME", "HasLLM", "NotebookFigure", "NotebookText", "show"]
 
@@ -60,7 +60,6 @@ class NotebookFigure:
 
 
 def _picture(record: FigureData) -> bytes:
-    """Return the figure as a PNG of few colours."""
     drawn = BytesIO(figure_bytes(record, "png", png_scale=_PNG_SCALE))
     picture = loaded("PIL.Image").open(drawn).convert("RGB").quantize(_PNG_COLOURS)
     out = BytesIO()

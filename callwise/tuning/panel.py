@@ -3,7 +3,7 @@
 Statistics take panels and know nothing of rows, settings or recordings.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from callwise.tuning.row import TurnRow
 
-__all__ = ["Panel", "panel_of"]
+__all__ = ["Panel", "measured_panel", "panel_of"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,6 +43,21 @@ class Panel:
             )
 
 
+def measured_panel(
+    figures: Mapping[str, Sequence[float | None]], conversation_of: Sequence[str]
+) -> Panel:
+    """Return measured figures of T turns by setting as a panel; None is not known."""
+    places = {name: place for place, name in enumerate(dict.fromkeys(conversation_of))}
+    values = np.array(list(figures.values()), dtype=np.float64)
+    return Panel(
+        settings=tuple(figures),
+        conversations=tuple(places),
+        conversation_of=np.array([places[name] for name in conversation_of], dtype=np.intp),
+        values=values,
+        spread=np.zeros_like(values),
+    )
+
+
 def panel_of(rows: Sequence[TurnRow], figure: str) -> Panel:
     """Return one numeric field of the rows as a panel, in order of first appearance.
 
@@ -63,15 +78,15 @@ def panel_of(rows: Sequence[TurnRow], figure: str) -> Panel:
         name: place for place, name in enumerate(dict.fromkeys(name for name, _ in turns))
     }
     values = np.full((len(settings), len(turns)), np.nan)
-    spread = np.zeros((len(settings), len(turns)))
-    seen = np.zeros((len(settings), len(turns)), dtype=bool)
+    spread = np.zeros_like(values)
+    seen: set[tuple[int, int]] = set()
     for row in rows:
         place = settings[row.setting], turns[row.conversation, row.turn]
-        if seen[place]:
+        if place in seen:
             raise ValueError(
                 f"setting {row.setting!r} has two rows of turn {row.turn} of {row.conversation!r}"
             )
-        seen[place] = True
+        seen.add(place)
         value = getattr(row, figure)
         if value is not None:
             values[place] = value

@@ -7,7 +7,7 @@ and command lines, and reads back as the same value.
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -147,12 +147,9 @@ def _flow(value: JsonValue) -> str:
             raise ValueError(f"expected a finite number, got {value}")
         return repr(value)
     if isinstance(value, list):
-        return _joined("[]", map(_flow, value))
-    return _joined("{}", (f"{_quoted(key)}: {_flow(inner)}" for key, inner in value.items()))
-
-
-def _joined(brackets: str, parts: Iterable[str]) -> str:
-    return f"{brackets[0]}{', '.join(parts)}{brackets[1]}"
+        return f"[{', '.join(map(_flow, value))}]"
+    parts = (f"{_quoted(key)}: {_flow(inner)}" for key, inner in value.items())
+    return f"{{{', '.join(parts)}}}"
 
 
 @dataclass(frozen=True, slots=True)

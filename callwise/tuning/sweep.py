@@ -13,10 +13,9 @@ from callwise.calls.trust import NOTHING, Trust
 from callwise.knobs import settings_digest
 from callwise.recordings.counterfactual.evaluation import Past
 from callwise.recordings.recording import Recording, open_recording
-from callwise.tuning.adaptive import run_study
-from callwise.tuning.grid import LeftOut, plan_settings
 from callwise.tuning.replay_evaluator import RECORDED, CounterfactualEvaluator, settings_of
 from callwise.tuning.row import TurnRow
+from callwise.tuning.samplers import LeftOut, plan_settings, run_study
 from callwise.tuning.setting import Evaluator, Setting
 from callwise.tuning.sweep_spec import ObjectiveValues, SweepSpec, sweep_digest
 from callwise.tuning.sweep_store import SweepStore
@@ -136,11 +135,8 @@ def sweep(
     identity = _identity(request, recording, plan.settings)
     with SweepStore(request.folder, identity=identity, details=details) as store:
         stale = _stale(store, cassette_bytes)
-        options: dict[str, Any] = {
-            "jobs": request.jobs,
-            "on_result": on_result,
-            "client": request.client,
-        }
+        options: dict[str, Any] = {"jobs": request.jobs, "client": request.client}
+        options["on_result"] = on_result
         order = [setting.name for setting in plan.settings]
         run_sweep(plan.settings, chosen, store, **options)
         left_out = list(plan.left_out)

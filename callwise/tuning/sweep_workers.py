@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from callwise.calls.errors import CallwiseError, ConfigError
+from callwise.tuning.optional_library import loaded
 from callwise.tuning.setting import Evaluator, Setting, SettingResult
 from callwise.tuning.sweep_store import SweepStore
 
@@ -111,13 +112,10 @@ def connect(address: str, *, timeout_seconds: float = 30.0) -> Any:
     Raises:
         ConfigError: when the extra is not installed, or no scheduler answers there.
     """
+    need = "many machines need an extra: pip install 'callwise[cluster]'"
+    distributed = loaded("distributed", need)
     try:
-        import distributed  # noqa: PLC0415 - heavy, and an extra
-    except ImportError as error:
-        raise ConfigError("many machines need an extra: pip install 'callwise[cluster]'") from error
-    client: Any = distributed.Client
-    try:
-        return client(address, timeout=timeout_seconds, set_as_default=False)
+        return distributed.Client(address, timeout=timeout_seconds, set_as_default=False)
     except (OSError, ValueError, TimeoutError) as error:
         raise ConfigError(
             f"no dask scheduler answers at {address} ({error}); start one with `dask scheduler`, "

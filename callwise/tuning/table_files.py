@@ -11,7 +11,6 @@ here, and a spreadsheet may take it for a formula: import columns as text there.
 import csv
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any
 from callwise.calls.errors import ConfigError, FormatError
 from callwise.report.table import unguarded
 from callwise.tuning.judge.csv_table import text_cell
+from callwise.tuning.optional_library import loaded
 from callwise.tuning.row import EARLIER_NAMES, FIELDS, Coverage, TurnRow, row_from_json
 
 __all__ = ["frame", "read_csv", "read_parquet", "write_csv", "write_parquet"]
@@ -156,15 +156,7 @@ def _row_of(flat: Mapping[str, Any]) -> TurnRow:
     return row_from_json(plain)
 
 
-@contextmanager
-def _extra() -> Iterator[None]:
-    """Name the extra where an import fails."""
-    try:
-        yield
-    except ImportError as error:
-        raise ConfigError(
-            "Parquet and data frames need an extra: pip install 'callwise[tune]'"
-        ) from error
+_NEED = "Parquet and data frames need an extra: pip install 'callwise[tune]'"
 
 
 def write_parquet(path: Path, rows: Iterable[TurnRow]) -> None:
@@ -176,9 +168,7 @@ def write_parquet(path: Path, rows: Iterable[TurnRow]) -> None:
     Raises:
         ConfigError: when pyarrow is not installed.
     """
-    with _extra():
-        import pyarrow as pa  # noqa: PLC0415 - heavy, and an extra
-        from pyarrow import parquet  # noqa: PLC0415 - heavy, and an extra
+    pa, parquet = loaded("pyarrow", _NEED), loaded("pyarrow.parquet", _NEED)
     columns = _columns(rows)
     types = {int: pa.int64(), float: pa.float64(), bool: pa.bool_(), str: pa.string()}
     schema = pa.schema([(column.name, types[column.kind]) for column in columns])
@@ -201,9 +191,7 @@ def read_parquet(path: Path) -> Iterator[TurnRow]:
         ConfigError: when pyarrow is not installed, or the file cannot be opened.
         FormatError: when it is not Parquet, or a column is missing or unknown.
     """
-    with _extra():
-        import pyarrow as pa  # noqa: PLC0415 - heavy, and an extra
-        from pyarrow import parquet  # noqa: PLC0415 - heavy, and an extra
+    pa, parquet = loaded("pyarrow", _NEED), loaded("pyarrow.parquet", _NEED)
     try:
         with parquet.ParquetFile(path) as file:
             for batch in file.iter_batches(batch_size=_ROWS_PER_GROUP):
@@ -221,15 +209,11 @@ def frame(rows: Iterable[TurnRow]) -> Any:
     Raises:
         ConfigError: when pandas is not installed.
     """
-    with _extra():
-        import pandas as pd  # noqa: PLC0415 - heavy, and an extra
+    pd = loaded("pandas", _NEED)
     kept = list(rows)
     return pd.DataFrame(
         {
-            column.name: pd.Series(
-                [column.of(row) for row in kept],
-                dtype=column.frame_type,
-            )
+            column.name: pd.Series([column.of(row) for row in kept], dtype=column.frame_type)
             for column in _columns(kept)
         }
     )

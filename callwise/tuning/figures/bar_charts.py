@@ -1,6 +1,6 @@
 """Records whose charts are bars: calls by node, calls over turns, waterfall, timeline."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from callwise.tuning.figures import chart, palette
@@ -8,6 +8,7 @@ from callwise.tuning.figures.calls_by_node import CallsByNode, CallsOverTurns, S
 from callwise.tuning.figures.chart import Chart, LegendEntry, plain_line
 from callwise.tuning.figures.timeline import CallBar, Lane, Timeline, TimeScale
 from callwise.tuning.figures.waterfall import Waterfall, WaterfallBar
+from callwise.tuning.figures.whisker import Whisker
 
 __all__ = ["calls_by_node_chart", "calls_over_turns_chart", "timeline_chart", "waterfall_chart"]
 
@@ -26,6 +27,17 @@ def _box(x: float, x2: float, y: float, half: float, fill: str, **style: Any) ->
     return {"x": x, "x2": x2, "y": y - half, "y2": y + half, **usual, **style}
 
 
+def _whiskers(first_row: int, whiskers: Iterable[Whisker]) -> Iterator[dict[str, Any]]:
+    """Yield the intervals of rows that have one."""
+    for row, whisker in enumerate(whiskers, start=first_row):
+        if whisker.has_interval:
+            yield {"y": row, **chart.ends_of(whisker), "color": palette.INK}
+
+
+def _node_legend(nodes: Sequence[str], colours: Mapping[str, str]) -> list[LegendEntry]:
+    return [LegendEntry(node, colours[node], colours[node], "square") for node in nodes]
+
+
 def calls_by_node_chart(found: CallsByNode) -> Chart:
     """Return calls by node as a Vega-Lite specification, the first setting on top."""
     is_simulated = found.basis.is_simulated
@@ -38,7 +50,7 @@ def calls_by_node_chart(found: CallsByNode) -> Chart:
     names = [plain_line(bar.setting, 32) for bar in found.bars]
     y, params = chart.row_axis("y", range(len(names)), names, len(names))
     colours = palette.node_colours(found.nodes)
-    legend = [LegendEntry(node, colours[node], colours[node], "square") for node in found.nodes]
+    legend = _node_legend(found.nodes, colours)
     rows = list(enumerate(found.bars))
     layers = [
         chart.bars(_stacks(found, colours), x, y, ("setting", "node", "calls", "in all", "turns"))
@@ -50,11 +62,7 @@ def calls_by_node_chart(found: CallsByNode) -> Chart:
         legend.append(
             LegendEntry("not recorded", palette.PAPER, palette.SOFT, "square", dash=(2, 1))
         )
-    totals = [
-        {"y": row, **chart.ends_of(bar.total), "color": palette.INK}
-        for row, bar in rows
-        if bar.total.has_interval
-    ]
+    totals = _whiskers(0, (bar.total for bar in found.bars))
     numbers = [
         {"x": bar.total.mean + bar.total.above, "y": row, "text": f"{bar.total.mean:.1f}"}
         for row, bar in rows
@@ -90,15 +98,8 @@ def _stacks(found: CallsByNode, colours: dict[str, str]) -> Iterator[dict[str, A
 def _missing(row: int, bar: SettingCalls) -> dict[str, Any]:
     """Return the calls that are not recorded, as a slim bar below the setting's."""
     total = bar.total.mean
-    box = _box(
-        total - bar.missing,
-        total,
-        row + 0.38,
-        0.07,
-        palette.PAPER,
-        stroke=palette.SOFT,
-        dash=[2, 1],
-    )
+    style: dict[str, Any] = {"stroke": palette.SOFT, "dash": [2, 1]}
+    box = _box(total - bar.missing, total, row + 0.38, 0.07, palette.PAPER, **style)
     return box | {"setting": plain_line(bar.setting), "missing": f"{bar.missing:.2f}"}
 
 
@@ -122,7 +123,7 @@ def calls_over_turns_chart(found: CallsOverTurns) -> Chart:
         [chart.bars(_turn_stacks(found, colours), x, y, ("turn", "node", "calls", "in all"))],
         height=240,
         is_simulated=found.basis.is_simulated,
-        legend=[LegendEntry(node, colours[node], colours[node], "square") for node in found.nodes],
+        legend=_node_legend(found.nodes, colours),
         legend_title="node",
         params=[
             {"name": "turn_places", "value": places},
@@ -169,11 +170,7 @@ def waterfall_chart(found: Waterfall) -> Chart:
         _box(0, calls, row, 0.28, palette.SOFT, name=plain_line(name), calls=f"{calls:.2f}")
         for row, (name, calls) in ((0, found.start), (last, found.end))
     ]
-    ends = [
-        {"y": row, **chart.ends_of(bar.ends_at), "color": palette.INK}
-        for row, bar in enumerate(found.bars, start=1)
-        if bar.ends_at.has_interval
-    ]
+    ends = _whiskers(1, (bar.ends_at for bar in found.bars))
     return chart.chart_of(
         found.title,
         found.caption,
@@ -193,7 +190,6 @@ def waterfall_chart(found: Waterfall) -> Chart:
 
 
 def _right_end(bar: WaterfallBar) -> float:
-    """Return the right end of a step and its interval."""
     return max(bar.before, bar.ends_at.mean + bar.ends_at.above)
 
 
@@ -214,7 +210,6 @@ def _steps(found: Waterfall) -> Iterator[dict[str, Any]]:
 
 
 def _levels(found: Waterfall) -> Iterator[dict[str, Any]]:
-    """Yield a line from each bar down to the next."""
     befores = [bar.before for bar in found.bars]
     last = found.bars[-1].after if found.bars else found.start[1]
     for row, level in enumerate([*befores, last], start=1):
@@ -297,7 +292,6 @@ def _call(bar: CallBar, lane: Lane, row: int, colours: dict[str, str]) -> dict[s
 
 
 def _tooltip(bar: CallBar, lane: Lane) -> dict[str, Any]:
-    """Return the tooltip of a call."""
     call = bar.call
     return {
         "node": plain_line(lane.node),

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from callwise.report.run_record import CallLine, TurnLine
 from callwise.tuning.figures.palette import NO_NODE
@@ -52,16 +52,12 @@ class CallsByNode:
     bars: tuple[SettingCalls, ...]
     interval_words: str
     basis: FigureBasis
+    title: ClassVar[str] = "Calls per turn by node"
 
     @property
     def has_missing(self) -> bool:
         """Whether any setting has calls that are not recorded."""
         return any(bar.missing > 0 for bar in self.bars)
-
-    @property
-    def title(self) -> str:
-        """The title of the figure."""
-        return "Calls per turn by node"
 
     @property
     def caption(self) -> str:

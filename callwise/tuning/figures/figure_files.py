@@ -7,9 +7,8 @@ import json
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from html import escape
-from importlib import import_module
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from callwise.calls.errors import ConfigError
 from callwise.tuning.analysis import analyse
@@ -26,12 +25,12 @@ from callwise.tuning.figures.tradeoff import Tradeoff, tradeoff_of_front
 from callwise.tuning.figures.tradeoff_chart import tradeoff_chart
 from callwise.tuning.figures.waterfall import Waterfall
 from callwise.tuning.figures.whisker import CostAxis
+from callwise.tuning.optional_library import loaded
 from callwise.tuning.row import TurnRow
 
 __all__ = [
     "FigureData",
     "figure_bytes",
-    "loaded",
     "sweep_figures",
     "to_vega",
     "write_figure",
@@ -124,27 +123,8 @@ def write_figure(found: FigureData, path: Path) -> None:
         raise ConfigError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
-def loaded(module: str) -> Any:
-    """Return a library of the extra `tune`, imported when it is first needed.
-
-    Raises:
-        ConfigError: when it is not installed; names the extra.
-    """
-    library = module.partition(".")[0]
-    try:
-        return import_module(module)
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != library:
-            raise
-        raise ConfigError(
-            f"figures need {library}, which is not installed. Install it with: "
-            "pip install 'callwise[tune]'"
-        ) from error
-
-
 @lru_cache(maxsize=1)
 def _library() -> str:
-    """Return Vega, Vega-Lite and Vega-Embed as one script."""
     return str(loaded("vl_convert").javascript_bundle(vl_version=VEGA_LITE_VERSION))
 
 
@@ -174,9 +154,7 @@ def write_figures(figures: Mapping[str, FigureData], folder: Path) -> list[Path]
         ConfigError: when vl-convert is not installed; names the extra.
     """
     folder.mkdir(exist_ok=True)
-    paths = []
-    for name, record in figures.items():
-        path = folder / f"{name}.svg"
+    paths = {folder / f"{name}.svg": record for name, record in figures.items()}
+    for path, record in paths.items():
         write_figure(record, path)
-        paths.append(path)
-    return paths
+    return list(paths)

@@ -259,18 +259,17 @@ def _point_of(
 ) -> TradeoffPoint | str:
     """Return a setting's point, or why it has none."""
     costs = [found for row in rows if (found := cost.of(row)) is not None]
-    judged = [row for row in rows if row.quality is not None]
+    judged = [row.quality for row in rows if row.quality is not None]
     if len(costs) < len(rows):
         unknown = len(rows) - len(costs)
         return f"{cost.noun} not known on {unknown} of {len(rows)} turns"
     if not judged:
         return "quality not known on any turn"
-    plain = fmean(row.quality for row in judged if row.quality is not None)
     setting = rows[0].setting
     return TradeoffPoint(
         setting=setting,
         cost=given[0].get(setting) or Whisker(fmean(costs)),
-        quality=given[1].get(setting) or Whisker(plain),
+        quality=given[1].get(setting) or Whisker(fmean(judged)),
         group=group,
         turns=len(rows),
         judged_turns=len(judged),

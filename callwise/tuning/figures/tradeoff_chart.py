@@ -67,6 +67,10 @@ def _front(found: Tradeoff, x: Chart, y: Chart) -> Chart:
     )
 
 
+def _place(point: TradeoffPoint) -> dict[str, float]:
+    return {"x": point.cost.mean, "y": point.quality.mean}
+
+
 def _colours(found: Tradeoff) -> dict[str, str]:
     return dict(zip(found.groups, palette.group_colours(found.groups), strict=True))
 
@@ -80,15 +84,10 @@ def _intervals(found: Tradeoff, x: Chart, y: Chart) -> list[Chart]:
     colours = _colours(found)
     layers = []
     for side, is_upright in (("cost", False), ("quality", True)):
-        own = [point for point in found.points if getattr(point, side).has_interval]
         values = [
-            {
-                "x": point.cost.mean,
-                "y": point.quality.mean,
-                **chart.ends_of(getattr(point, side)),
-                "color": _shade(point, colours),
-            }
-            for point in own
+            {**_place(point), **chart.ends_of(own), "color": _shade(point, colours)}
+            for point in found.points
+            if (own := getattr(point, side)).has_interval
         ]
         if values:
             layers.append(chart.whisker_layer(values, x, y, is_upright=is_upright))
@@ -108,8 +107,7 @@ def _point(found: Tradeoff, point: TradeoffPoint, colour: str) -> dict[str, Any]
     chance = point.chance_on_front
     knob = f"{found.knob}: {point.group}" if found.knob else ""
     return {
-        "x": point.cost.mean,
-        "y": point.quality.mean,
+        **_place(point),
         "fill": colour if point.is_exact else palette.PAPER,
         "stroke": colour,
         "setting": plain_line(point.setting),
@@ -135,12 +133,10 @@ def _marked(found: Tradeoff) -> Iterator[tuple[TradeoffPoint, str, str, float, s
 
 
 def _rings(found: Tradeoff, x: Chart, y: Chart) -> Chart:
-    """Return a ring around the knee and the recommended setting."""
     values = [
-        {"x": point.cost.mean, "y": point.quality.mean, "name": plain_line(name), "shape": shape,
-         "size": size, "stroke": colour}
+        {**_place(point), "name": plain_line(name), "shape": shape, "size": size, "stroke": colour}
         for point, name, shape, size, colour in _marked(found)
-    ]  # fmt: skip
+    ]
     return chart.points(values, x, y, "shape", "stroke", "size", strokeWidth=2, fill=None)
 
 

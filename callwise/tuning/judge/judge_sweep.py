@@ -7,6 +7,7 @@ replies, so its scores of them are too high.
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -20,10 +21,9 @@ from callwise.calls.errors import ConfigError
 from callwise.recordings.counterfactual.purchase import SpendingCap
 from callwise.recordings.recording import Recording
 from callwise.tuning.judge.items import ReplyItem, items_of, references_of
-from callwise.tuning.judge.judging_plan import PricePreview
 from callwise.tuning.judge.labels import read_labels, simulated_truth
-from callwise.tuning.judge.methods import JudgeMethod, Pairwise, Pointwise
-from callwise.tuning.judge.referee import JudgedReplies, open_referee
+from callwise.tuning.judge.methods import JudgeMethod, Pairwise, Pointwise, PricePreview
+from callwise.tuning.judge.referee import JudgedReplies, Referee, open_referee
 from callwise.tuning.judge.referee_endpoint import (
     PRICES,
     referee_endpoint,
@@ -148,6 +148,14 @@ def _chosen(recording: Recording, request: QualityRequest) -> QualitySource:
     return "truth" if recording.is_simulated and request.labels is None else "none"
 
 
+def _asks_referee(recording: Recording, request: QualityRequest) -> bool:
+    return _chosen(recording, request) in {"referee", "pairwise"}
+
+
+def _endpoint(recording: Recording, environ: Mapping[str, str]) -> Endpoint:
+    return referee_endpoint(environ, simulated_seed=_seed(recording))
+
+
 def preview_judging(
     recording: Recording,
     folder: Path,
@@ -161,13 +169,13 @@ def preview_judging(
     Raises:
         ConfigError: when no referee can be reached with these variables.
     """
-    if _chosen(recording, request) not in {"referee", "pairwise"}:
+    if not _asks_referee(recording, request):
         return None
     items, _ = _items(recording, folder, rows)
     method = _method(recording, request)
 
     async def preview() -> PricePreview:
-        endpoint = referee_endpoint(environ, simulated_seed=_seed(recording))
+        endpoint = _endpoint(recording, environ)
         request.limits(endpoint)
         async with open_referee(endpoint, folder / "referee.jsonl") as referee:
             return referee.preview(items, method, max_calls=request.calls_left)
@@ -183,8 +191,8 @@ def check_judging(
     Raises:
         ConfigError: when they cannot, or no referee can be reached with these variables.
     """
-    if _chosen(recording, request) in {"referee", "pairwise"}:
-        request.limits(referee_endpoint(environ, simulated_seed=_seed(recording)))
+    if _asks_referee(recording, request):
+        request.limits(_endpoint(recording, environ))
 
 
 def judge_rows(
@@ -204,27 +212,29 @@ def judge_rows(
         FormatError: when labels cannot be read; names the line.
     """
     items, notices = _items(recording, folder, rows, texts)
-    source, judged = _chosen(recording, request), None
+    judged = None
     scores: list[Score] = []
     if request.labels is not None:
         labels = read_labels(request.labels, rows)
         scores += labels.scores
         notices = (*notices, *labels.notices)
-    if source == "truth":
+    if _chosen(recording, request) == "truth":
         if not recording.is_simulated:
             raise ConfigError(
                 f"{recording.folder} was not simulated, so there is no truth to read. Pass "
                 "--labels, or let a referee judge with --quality referee"
             )
         scores += simulated_truth(items, seed=_seed(recording))
-    elif source in {"referee", "pairwise"}:
+    elif _asks_referee(recording, request):
         variables = os.environ if environ is None else environ
-        method = _method(recording, request)
-        endpoint = referee_endpoint(variables, simulated_seed=_seed(recording))
-        secrets = referee_secrets(variables)
-        judged = run_apart(
-            _asked(items, method, request, folder, endpoint, secrets=secrets, on_scores=on_scores)
+        method, endpoint = _method(recording, request), _endpoint(recording, variables)
+        opening = open_referee(
+            endpoint,
+            folder / "referee.jsonl",
+            limits=request.limits(endpoint),
+            secrets=referee_secrets(variables),
         )
+        judged = run_apart(_asked(items, method, request, folder, opening, on_scores=on_scores))
         scores += judged.scores
         calls = _lines(recording, "ledger.jsonl")
         search_judge = next((row.get("model") for row in calls if row.get("role") == "judge"), None)
@@ -263,11 +273,7 @@ def quality_values(
 ) -> Callable[[Sequence[TurnRow]], ObjectiveValues]:
     """Return a function from a setting's rows to its objectives; it judges the rows first."""
     means = mean_figures(spec.objectives, spec.min_known_share)
-
-    def values(rows: Sequence[TurnRow]) -> ObjectiveValues:
-        return means(judge_rows(recording, folder, rows, request).rows)
-
-    return values
+    return lambda rows: means(judge_rows(recording, folder, rows, request).rows)
 
 
 async def _asked(
@@ -275,14 +281,12 @@ async def _asked(
     method: JudgeMethod,
     request: QualityRequest,
     folder: Path,
-    endpoint: Endpoint,
+    opening: AbstractAsyncContextManager[Referee],
     *,
-    secrets: tuple[str, ...],
     on_scores: Callable[[int], None] | None,
 ) -> JudgedReplies:
     """Return a referee's scores; they and its answers are kept in the folder as they come."""
     count = 0
-    limits = request.limits(endpoint)
     with SweepScores(folder) as stored:
 
         def keep(scores: Sequence[Score]) -> None:
@@ -292,8 +296,7 @@ async def _asked(
             if on_scores is not None:
                 on_scores(count)
 
-        path = folder / "referee.jsonl"
-        async with open_referee(endpoint, path, limits=limits, secrets=secrets) as referee:
+        async with opening as referee:
             try:
                 judged = await referee.judge(
                     items, method, max_calls=request.calls_left, on_scores=keep

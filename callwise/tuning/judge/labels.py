@@ -124,6 +124,7 @@ class Labels:
 
 
 _REPLY_COLUMNS = ("reply_id", "reply", "setting")
+_OWN_RANGE = "the range of its labels"
 _SCALE = re.compile(r"\s*([+-]?[0-9.]+)\s*(?:\.\.|[-–:])\s*([+-]?[0-9.]+)\s*")
 
 
@@ -138,7 +139,7 @@ def read_labels(
     Raises:
         FormatError: when the file cannot be read as labels; names the line.
     """
-    return LabelTable(Path(path), rows).labels(scale)
+    return _LabelTable(Path(path), rows).labels(scale)
 
 
 def simulated_truth(items: Iterable[ReplyItem], *, seed: int = 0) -> list[Score]:
@@ -157,12 +158,8 @@ def simulated_truth(items: Iterable[ReplyItem], *, seed: int = 0) -> list[Score]
     ]
 
 
-class LabelTable:
-    """A file of labels, matched with a sweep's rows.
-
-    Raises:
-        FormatError: when the file cannot be read, or has no column that names a reply.
-    """
+class _LabelTable:
+    """A file of labels, matched with a sweep's rows."""
 
     def __init__(self, path: Path, rows: Iterable[TurnRow]) -> None:
         self._table = read_csv(path, ("conversation", "turn", "value"))
@@ -179,11 +176,7 @@ class LabelTable:
             self._reply_of[row.conversation, row.turn, row.setting] = row.reply_id
 
     def labels(self, scale: tuple[float, float] | None) -> Labels:
-        """Return the labels as scores.
-
-        Raises:
-            FormatError: for a cell that is no number, or a label off its scale.
-        """
+        """Return the labels as scores."""
         table = self._table
         unknown_turns = unknown_replies = 0
         given: defaultdict[ReplyKey, defaultdict[str, list[float]]] = defaultdict(
@@ -215,24 +208,32 @@ class LabelTable:
             for key, own in means.items()
             for rater, value in own.items()
         ]
+        notices = (
+            (how == _OWN_RANGE, f"states no scale; {how} is taken for it"),
+            (unknown_turns, f"{unknown_turns} rows are of turns that the sweep does not have"),
+            (
+                unknown_replies,
+                f"{unknown_replies} rows are of replies that no setting gave on their turn",
+            ),
+            (not means, "no row is of a reply of this sweep"),
+            (agreement, "" if agreement is None else agreement.sentence()),
+        )
         return Labels(
             by=by,
             scores=tuple(sorted(scores, key=lambda score: score.key)),
             agreement=agreement,
             unknown_turns=unknown_turns,
             unknown_replies=unknown_replies,
-            notices=self._notices(len(means), unknown_turns, unknown_replies, how, agreement),
+            notices=tuple(f"{table.path.name}: {text}" for is_so, text in notices if is_so),
         )
 
     def _turn(self, row: CsvRow) -> tuple[str, int] | None:
-        """Return the sweep's turn that a row is about, or None."""
         number = self._table.whole(row, "turn")
         cell = row.cells["conversation"]
         places = ((name, number) for name in (cell, unguarded(cell), cell.strip()))
         return next((place for place in places if place in self._replies), None)
 
     def _reply(self, row: CsvRow, turn: tuple[str, int]) -> str | None:
-        """Return the id of the reply that a row is about, or None."""
         cell = row.cells[self._column]
         if self._column == "setting":
             names = (cell, unguarded(cell), cell.strip())
@@ -247,7 +248,6 @@ class LabelTable:
         return next((found for found in ids if found and found in self._replies[turn]), None)
 
     def _scale(self, scale: tuple[float, float] | None) -> tuple[float, float, str]:
-        """Return the scale, and where it is from."""
         table, found = self._table, scale
         how = "as given"
         for row in table.rows if "scale" in table.columns else ():
@@ -268,33 +268,7 @@ class LabelTable:
             return (*found, how)
         values = [table.number(row, "value") for row in table.rows]
         low, high = min(values, default=0.0), max(values, default=1.0)
-        return low, (high if high > low else low + 1.0), "the range of its labels"
-
-    def _notices(
-        self,
-        reply_count: int,
-        unknown_turns: int,
-        unknown_replies: int,
-        how: str,
-        agreement: RaterAgreement | None,
-    ) -> tuple[str, ...]:
-        name = self._table.path.name
-        notices = []
-        if how == "the range of its labels":
-            notices.append(f"{name}: states no scale; {how} is taken for it")
-        if unknown_turns:
-            notices.append(
-                f"{name}: {unknown_turns} rows are of turns that the sweep does not have"
-            )
-        if unknown_replies:
-            notices.append(
-                f"{name}: {unknown_replies} rows are of replies that no setting gave on their turn"
-            )
-        if not reply_count:
-            notices.append(f"{name}: no row is of a reply of this sweep")
-        if agreement is not None:
-            notices.append(f"{name}: {agreement.sentence()}")
-        return tuple(notices)
+        return low, (high if high > low else low + 1.0), _OWN_RANGE
 
 
 def _rater(row: CsvRow, own: "defaultdict[str, list[float]]") -> str:

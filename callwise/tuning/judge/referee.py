@@ -5,7 +5,7 @@ high (the winner's curse). A referee is another model, or at least another rubri
 sees which setting gave a reply; it asks through a budgeter; and its answers are recorded, so that
 none is bought twice.
 
-Invariant: the passes are chosen before anything is asked (`judging_plan`), and answers are read
+Invariant: the passes are chosen before anything is asked (`plan_passes`), and answers are read
 in the order of the passes: the same input gives the same scores at any concurrency. Limits other
 than `max_calls` bind as calls come, and do not have that property.
 """
@@ -13,7 +13,7 @@ than `max_calls` bind as calls come, and do not have that property.
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
@@ -32,14 +32,14 @@ from callwise.calls.retry import RetryPolicy
 from callwise.recordings.cassette import CassetteMode, open_cassette
 from callwise.safe_text import printable
 from callwise.tuning.judge.items import ReplyItem, distinct
-from callwise.tuning.judge.judging_plan import (
+from callwise.tuning.judge.methods import (
+    JudgeMethod,
+    JudgePass,
     JudgingPlan,
     PlannedPass,
     PricePreview,
     plan_passes,
-    preview_of,
 )
-from callwise.tuning.judge.methods import JudgeMethod, JudgePass, SettledPass
 from callwise.tuning.judge.referee_answers import AnswersOnlyRecorder, RefereeAnswer, RefereeAnswers
 from callwise.tuning.judge.scores import Order, Score
 from callwise.tuning.row import ReplyKey
@@ -107,32 +107,24 @@ def referee_name(method: JudgeMethod, model: str, *, is_simulated: bool = False)
     return f"referee:{name}" if is_usual else f"referee:{name}:{method.rubric.name}"
 
 
+@dataclass(slots=True)
 class _JudgeRun:
-    """One run of a plan; `max_repairs` is the most repairs to buy, None for all."""
+    """One run of a plan; `repairs_left` is the most repairs to buy, None for all."""
 
-    def __init__(
-        self,
-        answers: RefereeAnswers,
-        method: JudgeMethod,
-        plan: JudgingPlan,
-        *,
-        endpoint: Endpoint,
-        max_repairs: int | None,
-    ) -> None:
-        self._answers = answers
-        self._method = method
-        self._plan = plan
-        self._model = endpoint.model
-        self._repairs_left = max_repairs
-        self._is_simulated = endpoint.client.is_simulated
-        self._scores: list[Score] = []
-        self._settled_counts: Counter[str] = Counter()
-        self._losses = Counter([LostScore.PAST_BUDGET] * len(plan.left_out))
-        self._first_error: dict[LostScore, CallError | None] = {}
+    answers: RefereeAnswers
+    method: JudgeMethod
+    plan: JudgingPlan
+    model: str
+    repairs_left: int | None
+    is_simulated: bool
+    losses: Counter[LostScore]
+    scores: list[Score] = field(default_factory=list)
+    settled_counts: Counter[str] = field(default_factory=Counter)
+    first_error: dict[LostScore, CallError | None] = field(default_factory=dict)
 
     @property
-    def _by(self) -> str:
-        return referee_name(self._method, self._model, is_simulated=self._is_simulated)
+    def by(self) -> str:
+        return referee_name(self.method, self.model, is_simulated=self.is_simulated)
 
     async def step(self, planned: Sequence[PlannedPass]) -> list[Score]:
         """Ask some passes, and return their scores in order."""
@@ -140,47 +132,47 @@ class _JudgeRun:
         for each in planned:
             questions = zip(each.keys, each.judge_pass.questions, strict=True)
             calls.update({key: question.call for key, question in questions})
-        errors = await self._answers.ask(calls)
-        bought, repair_errors = await self._answers.repair(calls, max_bought=self._repairs_left)
-        if self._repairs_left is not None:
-            self._repairs_left -= bought
+        errors = await self.answers.ask(calls)
+        bought, repair_errors = await self.answers.repair(calls, max_bought=self.repairs_left)
+        if self.repairs_left is not None:
+            self.repairs_left -= bought
         errors.update(repair_errors)
-        answers = (self._answers.get(key) for key in calls)
-        self._is_simulated |= any(answer is not None and answer.is_simulated for answer in answers)
+        answers = (self.answers.get(key) for key in calls)
+        self.is_simulated |= any(answer is not None and answer.is_simulated for answer in answers)
         scores = [score for each in planned for score in self._read(each, errors)]
-        self._scores += scores
+        self.scores += scores
         return scores
 
     def judged(self, counts: CounterValues) -> JudgedReplies:
         """Return the scores of all steps."""
-        passes = [each.judge_pass for each in (*self._plan.taken, *self._plan.left_out)]
+        passes = self.plan.passes
         wanted = dict.fromkeys(each.item.key for each in passes)
-        scored = {score.reply_key for score in self._scores}
+        scored = {score.reply_key for score in self.scores}
         unscored = tuple(sorted(key for key in wanted if key not in scored))
         lost = ""
-        if self._losses:
-            parts = [self._part(loss) for loss in LostScore if self._losses[loss]]
+        if self.losses:
+            parts = [self._part(loss) for loss in LostScore if self.losses[loss]]
             lost = (
-                f"{self._losses.total()} of {len(passes)} passes gave no score: "
+                f"{self.losses.total()} of {len(passes)} passes gave no score: "
                 f"{'; '.join(parts)}. {len(unscored)} of {len(wanted)} replies have none at all"
             )
-        settled = sorted(self._settled_counts.items())
+        settled = sorted(self.settled_counts.items())
         notices = [f"{count} passes without a call: {why}" for why, count in settled]
         notices += [lost] if lost else []
-        if self._is_simulated:
+        if self.is_simulated:
             notices.append("the referee is simulated: its scores prove arithmetic, not quality")
-        stopped_by = self._answers.stopped_by
+        stopped_by = self.answers.stopped_by
         if stopped_by is not None:
             notices.append("a fatal error ended the judging; what was judged before it is kept")
         return JudgedReplies(
-            by=self._by,
-            scores=tuple(self._scores),
+            by=self.by,
+            scores=tuple(self.scores),
             replies=len(wanted),
             unscored=unscored,
-            losses=dict(self._losses),
+            losses=dict(self.losses),
             counts=counts,
             notices=tuple(notices),
-            is_simulated=self._is_simulated,
+            is_simulated=self.is_simulated,
             stopped_by=stopped_by,
             lost=lost,
         )
@@ -189,23 +181,27 @@ class _JudgeRun:
         """Return the scores of one pass; none when one of its questions has no answer."""
         judge_pass = planned.judge_pass
         if judge_pass.settled is not None:
-            return self._settled(judge_pass, judge_pass.settled)
-        answers = [self._answers.get(key) for key in planned.keys]
+            if judge_pass.settled.value is None:
+                self.losses[LostScore.NOT_JUDGEABLE] += 1
+                return []
+            self.settled_counts[judge_pass.settled.why] += 1
+            return [self._score(judge_pass, judge_pass.settled.value, "")]
+        answers = [self.answers.get(key) for key in planned.keys]
         scores = []
         for key, answer, question in zip(planned.keys, answers, judge_pass.questions, strict=True):
             if answer is None or answer.parsed is None:
                 loss, error = self._loss_of(answer, errors.get(key))
-                self._losses[loss] += 1
-                self._first_error[loss] = self._first_error.get(loss) or error
+                self.losses[loss] += 1
+                self.first_error[loss] = self.first_error.get(loss) or error
                 return []
-            value = self._method.value(answer.parsed, question.order)
+            value = self.method.value(answer.parsed, question.order)
             scores.append(self._score(judge_pass, value, question.order))
         return scores
 
     def _part(self, loss: LostScore) -> str:
         """Return the number of passes lost for a reason, with its first error."""
-        error = self._first_error.get(loss)
-        text = f"{self._losses[loss]} {loss}"
+        error = self.first_error.get(loss)
+        text = f"{self.losses[loss]} {loss}"
         if error is None:
             return text
         message = printable(str(error)[:MAX_ERROR_CHARS])
@@ -214,32 +210,24 @@ class _JudgeRun:
     def _loss_of(
         self, answer: RefereeAnswer | None, error: CallError | None
     ) -> tuple[LostScore, CallError | None]:
-        """Return why a question has no readable answer."""
         if isinstance(error, CallRefused):
             return LostScore.PAST_BUDGET, error
         if error is not None:
             return LostScore.FAILED, error
         if answer is None:
-            return LostScore.STOPPED, self._answers.stopped_by
+            return LostScore.STOPPED, self.answers.stopped_by
         loss = LostScore.UNREADABLE if answer.is_repaired else LostScore.PAST_BUDGET
         return loss, answer.unreadable
 
-    def _settled(self, judge_pass: JudgePass, settled: SettledPass) -> list[Score]:
-        if settled.value is None:
-            self._losses[LostScore.NOT_JUDGEABLE] += 1
-            return []
-        self._settled_counts[settled.why] += 1
-        return [self._score(judge_pass, settled.value, "")]
-
     def _score(self, judge_pass: JudgePass, value: float, order: Order) -> Score:
         return Score(
-            self._by,
+            self.by,
             *judge_pass.item.key,
             value,
-            *self._method.scale,
+            *self.method.scale,
             repeat=judge_pass.repeat,
             order=order,
-            kind=self._method.kind,
+            kind=self.method.kind,
             against=judge_pass.against,
         )
 
@@ -266,16 +254,14 @@ class Referee:
             raise ConfigError(f"a referee's max_concurrency is at least 1, got {max_concurrency}")
         self.budgeter = budgeter
         self.endpoint = endpoint
-        self._answers = RefereeAnswers(
-            budgeter, endpoint, recording, max_concurrency=max_concurrency
-        )
+        self._answers = RefereeAnswers(budgeter, endpoint, recording, max_concurrency)
 
     def preview(
         self, items: Iterable[ReplyItem], method: JudgeMethod, *, max_calls: int | None = None
     ) -> PricePreview:
         """Return what `judge` with the same arguments would cost. Asks nothing."""
         plan = self._plan(items, method, max_calls)
-        return preview_of(plan, self.endpoint, estimator(self.endpoint.model).call_tokens)
+        return plan.price(self.endpoint, estimator(self.endpoint.model).call_tokens)
 
     async def judge(
         self,
@@ -305,8 +291,10 @@ class Referee:
             self._answers,
             method,
             plan,
-            endpoint=self.endpoint,
-            max_repairs=None if max_calls is None else max_calls - len(plan.to_buy),
+            self.endpoint.model,
+            repairs_left=None if max_calls is None else max_calls - len(plan.to_buy),
+            is_simulated=self.endpoint.client.is_simulated,
+            losses=Counter([LostScore.PAST_BUDGET] * len(plan.left_out)),
         )
         with self.budgeter.scope(ScopeKind.NODE, "referee") as scope:
             for start in range(0, len(plan.taken), PASSES_PER_STEP):

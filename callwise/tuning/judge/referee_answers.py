@@ -8,7 +8,7 @@ answer: it was paid for, and is repaired once where the budget allows it.
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from pydantic import BaseModel
 
@@ -79,23 +79,16 @@ class RefereeAnswer:
     is_simulated: bool = False
 
 
+@dataclass(slots=True)
 class RefereeAnswers:
     """The questions that were asked, and their answers."""
 
-    def __init__(
-        self,
-        budgeter: Budgeter,
-        endpoint: Endpoint,
-        recording: AnswersOnlyRecorder,
-        *,
-        max_concurrency: int,
-    ) -> None:
-        self.stopped_by: CallError | None = None
-        self._budgeter = budgeter
-        self._endpoint = endpoint
-        self._recording = recording
-        self._max_concurrency = max_concurrency
-        self._answers: dict[CallKey, RefereeAnswer] = {}
+    _budgeter: Budgeter
+    _endpoint: Endpoint
+    _recording: AnswersOnlyRecorder
+    _max_concurrency: int
+    stopped_by: CallError | None = None
+    _answers: dict[CallKey, RefereeAnswer] = field(default_factory=dict)
 
     def key_of(self, call: Call) -> CallKey:
         """Return a call's key at this endpoint."""

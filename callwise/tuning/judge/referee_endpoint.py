@@ -132,7 +132,6 @@ def _key_variable(base_url: str, environ: Mapping[str, str]) -> str:
 
 
 def _prices(text: str) -> PriceSettings:
-    """Return a price list from the environment."""
     try:
         input_price, output_price = map(float, text.split(","))
         return PriceSettings(input_usd_per_million=input_price, output_usd_per_million=output_price)

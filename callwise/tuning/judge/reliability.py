@@ -24,7 +24,7 @@ from callwise.report.search_view import read_search
 from callwise.tuning.judge.items import ReplyItem
 from callwise.tuning.judge.labels import simulated_truth
 from callwise.tuning.judge.scores import Score, mean_values
-from callwise.tuning.panel import Panel
+from callwise.tuning.panel import measured_panel
 from callwise.tuning.row import ReplyKey
 from callwise.tuning.statistics.bootstrap import BootstrapOptions, Interval, mean_intervals
 from callwise.tuning.statistics.power import ranged
@@ -144,7 +144,6 @@ Verdicts = dict[tuple[str, str, int], dict[str, int]]
 
 
 def _verdicts(scores: Iterable[Score]) -> dict[Prompt, Verdicts]:
-    """Return the verdicts of comparisons."""
     found: dict[Prompt, Verdicts] = {}
     for score in scores:
         # One without an order needed no call: the reply is the reference itself.
@@ -182,7 +181,6 @@ def _tie_rate(passes: Sequence[ReplyScores], verdicts: Verdicts) -> float | None
 
 
 def _order_consistency(verdicts: Verdicts) -> float | None:
-    """Return the share of comparisons with the same verdict in both orders."""
     both = [own for own in verdicts.values() if {"first", "second"} <= set(own)]
     return fmean(own["first"] == own["second"] for own in both) if both else None
 
@@ -210,15 +208,7 @@ def _over_prompts(
     known = {prompt: value for prompt, value in values.items() if value is not None}
     if not known:
         return None
-    conversations = tuple(dict.fromkeys(conversation for conversation, _ in known))
-    place_of = {name: at for at, name in enumerate(conversations)}
-    panel = Panel(
-        settings=("judge",),
-        conversations=conversations,
-        conversation_of=np.array([place_of[name] for name, _ in known], dtype=np.intp),
-        values=np.array([list(known.values())], dtype=np.float64),
-        spread=np.zeros((1, len(known))),
-    )
+    panel = measured_panel({"judge": list(known.values())}, [name for name, _ in known])
     return mean_intervals(panel, level=level, **options)["judge"]
 
 
@@ -259,17 +249,12 @@ KINDS = ("truth", "human", "referee")
 """Kinds of sources, the most trusted first."""
 
 
-def _kind(by: str) -> str:
-    return by.partition(":")[0]
-
-
-def _known_better(by: str, scores: Sequence[Score]) -> list[Score]:
+def _known_better(kind: str, scores: Sequence[Score]) -> list[Score]:
     """Return the scores that a judge is compared with; empty where there are none."""
-    rank = KINDS.index(_kind(by)) if _kind(by) in KINDS else len(KINDS)
-    for kind in KINDS[:rank]:
-        sources = sorted({score.by for score in scores if _kind(score.by) == kind})
-        if sources:
-            return [score for score in scores if score.by == sources[0]]
+    for better in KINDS[: KINDS.index(kind) if kind in KINDS else None]:
+        source = min((each.by for each in scores if each.source_kind == better), default=None)
+        if source is not None:
+            return [score for score in scores if score.by == source]
     return []
 
 
@@ -287,30 +272,29 @@ def judge_reliabilities(
     if is_simulated:
         known += simulated_truth([*items, *search_judge_items(turns)], seed=seed)
     found = []
-    for by in sorted({score.by for score in scores if _kind(score.by) == "referee"}):
+    for by in sorted({score.by for score in scores if score.source_kind == "referee"}):
         own = [score for score in scores if score.by == by]
-        found.append(reliability_of(own, _known_better(by, known)))
+        found.append(reliability_of(own, _known_better("referee", known)))
     if search:
-        found.append(reliability_of(search, _known_better("search judge", known)))
+        found.append(reliability_of(search, _known_better(SEARCH_JUDGE, known)))
     return tuple(found)
-
-
-def _figure(name: str, interval: Interval | None) -> str | None:
-    if interval is None or interval.mean is None:
-        return None
-    return f"{name} {ranged(interval.mean, interval.low, interval.high)}, {interval.turns} turns"
 
 
 def reliability_in_words(judge: JudgeReliability) -> str:
     """Return one judge's figures as a line; those that cannot be computed are left out."""
-    figures = (
-        _figure("within-prompt correlation", judge.within_prompt_correlation),
-        _figure("of two passes", judge.repeat_correlation),
-        _figure("ties", judge.tie_rate),
-        _figure("same verdict in both orders", judge.order_consistency),
-        _figure("finds the best reply", judge.top1_recovery),
-        _figure("a random pick finds it", judge.top1_by_lot),
+    figures = {
+        "within-prompt correlation": judge.within_prompt_correlation,
+        "of two passes": judge.repeat_correlation,
+        "ties": judge.tie_rate,
+        "same verdict in both orders": judge.order_consistency,
+        "finds the best reply": judge.top1_recovery,
+        "a random pick finds it": judge.top1_by_lot,
+    }
+    known = "; ".join(
+        f"{name} {ranged(each.mean, each.low, each.high)}, {each.turns} turns"
+        for name, each in figures.items()
+        if each is not None and each.mean is not None
     )
-    known = "; ".join(figure for figure in figures if figure) or "nothing to compare it with"
+    known = known or "nothing to compare it with"
     against = f" compared with {judge.against}" if judge.against else ""
     return f"{judge.by}{against}: {known}"

@@ -105,6 +105,11 @@ class Score:
         return self.conversation, self.turn, self.reply_id
 
     @property
+    def source_kind(self) -> str:
+        """The kind of its source, such as `referee`."""
+        return self.by.partition(":")[0]
+
+    @property
     def key(self) -> ScoreKey:
         """Its identity, and its place in a sorted table."""
         return (
@@ -223,10 +228,8 @@ _SCALE_WIDTHS_PER_SD = 4
 
 def sources_of(scores: Iterable[Score]) -> dict[str, int]:
     """Return the number of replies that each source scored, in order of the sources' names."""
-    found: defaultdict[str, set[ReplyKey]] = defaultdict(set)
-    for score in scores:
-        found[score.by].add(score.reply_key)
-    return {by: len(found[by]) for by in sorted(found)}
+    found = Counter(by for by, _ in {(score.by, score.reply_key) for score in scores})
+    return dict(sorted(found.items()))
 
 
 def choose_source(scores: Iterable[Score], by: str | None = None) -> str | None:

@@ -168,7 +168,6 @@ def pareto_front(
 
 
 def _why_empty(costs: Floats, qualities: Floats) -> str:
-    """Return why there is no front, and what to do."""
     if not len(costs):
         return "the sweep has no rows, so there is no front: run at least one setting"
     if np.isnan(qualities).all():

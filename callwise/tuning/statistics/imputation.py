@@ -42,8 +42,7 @@ def impute(panel: Panel, is_known: NDArray[np.bool_]) -> Panel:
     is_exact = is_known & ~np.isnan(panel.values)
     known = np.where(is_exact, panel.values, np.nan)
     counts = is_exact.sum(axis=0)
-    within = _within_turn_sd(known)
-    total = _total_sd(known)
+    within, total = _within_turn_sd(known), _total_sd(known)
     turn_means = _mean(known, axis=0)[None, :]
     own_means = _mean(known, axis=1)[:, None]
     own_counts = is_exact.sum(axis=1)[:, None]

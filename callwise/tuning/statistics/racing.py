@@ -122,7 +122,6 @@ def spent_alpha(alpha: float, share: float) -> float:
 
 
 def _only(panel: Panel, settings: tuple[str, ...]) -> Panel:
-    """Return a panel of some of its settings."""
     rows = [panel.settings.index(name) for name in settings]
     return replace(panel, settings=settings, values=panel.values[rows], spread=panel.spread[rows])
 

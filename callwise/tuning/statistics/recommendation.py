@@ -197,7 +197,6 @@ def _ranked(
 
 
 def _width(qualities: dict[str, Interval], scale_width: float | None, margin_share: float) -> float:
-    """Return the scale's width, in quality."""
     if not 0 <= margin_share < 1:
         raise ConfigError(
             f"margin {margin_share}: expected a share of the scale from 0 to below 1, "
@@ -217,7 +216,6 @@ def _width(qualities: dict[str, Interval], scale_width: float | None, margin_sha
 
 
 def _why_none(ranked: list[str], qualities: dict[str, Interval], costs: dict[str, Interval]) -> str:
-    """Return why nothing is chosen, and the way out."""
     if all(each.mean is None for each in costs.values()):
         return "no setting has a known cost: price the models, or take calls as the cost"
     if not ranked:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from callwise.calls.errors import ConfigError
-from callwise.tuning.adaptive import StudyOutcome, run_study
+from callwise.tuning.samplers import StudyOutcome, run_study
 from callwise.tuning.setting import Setting
 from callwise.tuning.sweep_record import STORE, load_sweep
 from callwise.tuning.sweep_spec import SweepSpec

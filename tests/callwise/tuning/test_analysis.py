@@ -5,15 +5,16 @@ from dataclasses import replace
 
 import pytest
 
-from callwise.tuning.analysis import analyse, to_buy
-from callwise.tuning.row import Coverage, TurnRow
-from callwise.tuning.summary import (
+from callwise.tuning.analysis import (
+    analyse,
     analysis_json,
     buy_sentence,
     settings_table,
     summary_text,
+    to_buy,
     verdict_table,
 )
+from callwise.tuning.row import Coverage, TurnRow
 
 CONVERSATIONS, TURNS = 8, 3
 

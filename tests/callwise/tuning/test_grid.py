@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from callwise.calls.errors import ConfigError
 from callwise.shipped import configs_folder
-from callwise.tuning.grid import SweepPlan, plan_settings
+from callwise.tuning.samplers import SweepPlan, plan_settings
 from callwise.tuning.setting import Setting
 from callwise.tuning.sweep_spec import KnobRange, SweepSpec, read_sweep
 from graph.app import app
