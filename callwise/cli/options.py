@@ -128,7 +128,8 @@ SetOption = Annotated[
         "--set",
         "-s",
         metavar="KNOB=VALUE",
-        help="Set one knob, e.g. --set search.rollouts=2. Repeatable. `callwise knobs` lists them.",
+        help="Set one knob, e.g. --set search.rollouts=2. Repeatable; of two values of a knob the "
+        "last counts. `callwise knobs` lists them.",
     ),
 ]
 TrustEndpointOption = Annotated[

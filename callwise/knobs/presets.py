@@ -271,15 +271,14 @@ def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 Overrides: TypeAlias = Mapping[str, Any] | Sequence[str]
 """Knobs by their paths, such as `{"search.max_calls": 6}`; or `knob=value` texts of a command line,
-later ones last. A knob has one value: a second one is an error."""
+later ones last."""
 
 
 def parse_overrides(overrides: Overrides) -> dict[str, Any]:
     """Return overrides as a mapping; a text's value is YAML.
 
     Raises:
-        ConfigError: when a text has no `=`, its value is not YAML, or two give one knob
-            different values.
+        ConfigError: when a text has no `=`, or its value is not YAML.
     """
     if isinstance(overrides, Mapping):
         return dict(overrides)
@@ -289,9 +288,8 @@ def parse_overrides(overrides: Overrides) -> dict[str, Any]:
         name = name.strip()
         if not equals or not name:
             raise ConfigError(f"expected knob=value, got {override!r}")
-        value = _value(name, text)
-        _refuse_two_values(name, values, value)
-        values[name] = value
+        values.pop(name, None)  # the last one counts, and comes last
+        values[name] = _value(name, text)
     return values
 
 
@@ -309,14 +307,11 @@ def apply_overrides(
 
     Raises:
         ConfigError: when an override names no knob, could mean several, or names a preset,
-            which is no knob; when two set one knob; and as `parse_overrides` does.
+            which is no knob; and as `parse_overrides` does.
     """
     merged: dict[str, Any] = copy.deepcopy(dict(data))
-    given: dict[str, Any] = {}
     for name, value in parse_overrides(overrides).items():
         path = whole_path(name, model_cls) if model_cls is not None else name
-        _refuse_two_values(path, given, value)
-        given[path] = value
         if path == "preset":
             raise ConfigError(
                 "a preset is not set as a knob, because that would run other knobs under its "
@@ -324,14 +319,6 @@ def apply_overrides(
             )
         _set(merged, path, copy.deepcopy(value))
     return merged
-
-
-def _refuse_two_values(name: str, given: Mapping[str, Any], value: Any) -> None:
-    # By how they are written, because True equals 1.
-    if name in given and repr(given[name]) != repr(value):
-        raise ConfigError(
-            f"{name} is set twice, to {given[name]!r} and to {value!r}: keep one of the two"
-        )
 
 
 def _value(name: str, text: str) -> Any:

@@ -10,7 +10,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from callwise.calls.errors import ConfigError
 from callwise.knobs import (
-    Overrides,
     apply_overrides,
     knob_paths,
     nearest_names,
@@ -104,7 +103,7 @@ def test_overrides_are_laid_over() -> None:
     data = {"search": {"rollouts": 4, "width": 2}}
     merged = apply_overrides(
         data,
-        ["rollouts=2", "roles.back.max_calls=3", "headers.X-A=b", "seed=5"],
+        ["search.rollouts=1", "rollouts=2", "roles.back.max_calls=3", "headers.X-A=b", "seed=5"],
         Settings,
     )
     assert merged == {
@@ -245,23 +244,9 @@ def test_overrides_are_a_mapping_and_the_command_lines_texts_mean_the_same() -> 
     merged = apply_overrides({"search": {"rollouts": 4}}, {"search": group, "seed": 7})
     assert merged == {"search": {"rollouts": 2}, "seed": 7}
     assert merged["search"] is not group
-    texts = ["seed=7", "search.rollouts=2", "seed=7"]
+    texts = ["search.rollouts=4", "seed=7", "search.rollouts=2"]
     assert parse_overrides(texts) == {"seed": 7, "search.rollouts": 2}
     assert apply_overrides({}, texts) == apply_overrides({}, parse_overrides(texts))
-
-
-@pytest.mark.parametrize(
-    "overrides",
-    [
-        ["search.rollouts=4", "seed=7", "search.rollouts=2"],
-        ["search.rollouts=4", "rollouts=2"],
-        {"search.rollouts": 4, "rollouts": 2},
-    ],
-)
-def test_two_values_of_one_knob_are_refused(overrides: Overrides) -> None:
-    """Keeping the last one would run a setting that was not meant."""
-    with pytest.raises(ConfigError, match=r"search\.rollouts is set twice, to 4 and to 2"):
-        apply_overrides({}, overrides, Settings)
 
 
 @pytest.mark.parametrize(
