@@ -95,7 +95,7 @@ def test_a_cluster_changes_nothing(
         threads_per_worker=1,
         processes=True,
         host="127.0.0.1",
-        dashboard_address=None,
+        dashboard_address="127.0.0.1:0",
         silence_logs=logging.CRITICAL,
     ) as cluster:
         address = cluster.scheduler_address
