@@ -31,7 +31,7 @@ setup: $(VENV)/.dev ## Set up the virtual environment with everything developers
 demo: $(VENV)/.runtime ## Replay a shipped conversation on the simulated model and print the ledger
 	@$(BIN)/callwise demo
 
-test: $(VENV)/.dev ## Run the suite: offline, without a key, in two and a half minutes
+test: $(VENV)/.dev ## Run the suite: offline, without a key, in about three minutes
 	@$(BIN)/python -m pytest -n 2 -m "not slow and not model" tests
 
 test-slow: $(VENV)/.dev ## Run the tests that take longer, every property test on 200 examples, and those of benchmarks/

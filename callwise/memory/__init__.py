@@ -13,7 +13,7 @@ from callwise.memory.memory_errors import (
     StoreFull,
     StoreLocked,
 )
-from callwise.memory.records import (
+from callwise.memory.stored_records import (
     AgentUser,
     ConversationSummary,
     Embedding,

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 
 from callwise.calls.errors import ConfigError
 from callwise.memory.memory_errors import MemoryConflict, StoreDamaged, StoreFailed
-from callwise.memory.records import (
+from callwise.memory.retrieval import TurnIndex
+from callwise.memory.stored_records import (
     AgentUser,
     ConversationSummary,
     Embedding,
@@ -26,7 +27,6 @@ from callwise.memory.records import (
     TranscriptEntry,
     TurnCommit,
 )
-from callwise.memory.retrieval import TurnIndex
 from callwise.memory.stored_turns import (
     StorageBackend,
     StoredTurn,

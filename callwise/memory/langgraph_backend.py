@@ -15,7 +15,7 @@ from typing import Any
 from langgraph.store.base import BaseStore, GetOp, Op, PutOp, SearchItem, SearchOp
 
 from callwise.memory.memory_errors import MemoryConflict, StoreDamaged
-from callwise.memory.records import AgentUser
+from callwise.memory.stored_records import AgentUser
 from callwise.memory.stored_turns import StoredTurn
 
 __all__ = ["LangGraphBackend"]

@@ -10,7 +10,7 @@ CallwiseError
 """
 
 from callwise.calls.errors import CallwiseError
-from callwise.memory.records import AgentUser
+from callwise.memory.stored_records import AgentUser
 
 __all__ = ["MemoryConflict", "StoreDamaged", "StoreFailed", "StoreFull", "StoreLocked"]
 

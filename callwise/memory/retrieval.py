@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from callwise.calls.errors import ConfigError
 from callwise.memory.lexical_index import LexicalIndex, day_of_time
-from callwise.memory.records import Embedding
+from callwise.memory.stored_records import Embedding
 
 __all__ = ["DenseIndex", "FoundTurn", "TurnIndex", "reciprocal_rank_fusion"]
 

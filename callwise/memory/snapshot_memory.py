@@ -10,7 +10,7 @@ from typing import Any
 
 from callwise.memory.conversation_memory import CommitResult, ConversationMemory, UserIndex
 from callwise.memory.memory_errors import MemoryConflict, StoreFailed
-from callwise.memory.records import AgentUser, TurnCommit
+from callwise.memory.stored_records import AgentUser, TurnCommit
 from callwise.memory.stored_turns import StoredTurn, json_copy
 
 __all__ = ["SnapshotBackend", "SnapshotMemory"]

@@ -25,7 +25,7 @@ from callwise.memory.memory_errors import (
     StoreFull,
     StoreLocked,
 )
-from callwise.memory.records import AgentUser
+from callwise.memory.stored_records import AgentUser
 from callwise.memory.stored_turns import StoredTurn, json_bytes, json_value
 
 __all__ = ["SCHEMA_VERSION", "SqliteBackend"]

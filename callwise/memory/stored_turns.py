@@ -17,7 +17,7 @@ import numpy as np
 import orjson
 
 from callwise.memory.memory_errors import StoreDamaged
-from callwise.memory.records import AgentUser, Embedding, Note, TranscriptEntry, TurnCommit
+from callwise.memory.stored_records import AgentUser, Embedding, Note, TranscriptEntry, TurnCommit
 
 __all__ = [
     "StorageBackend",

@@ -7,8 +7,8 @@ import pytest
 
 from callwise.memory import AgentUser
 from callwise.memory.conversation_memory import ConversationMemory
-from callwise.memory.records import TurnCommit
 from callwise.memory.sqlite_backend import SqliteBackend
+from callwise.memory.stored_records import TurnCommit
 from graph.app import app
 from nodes.loader import RelationState
 from nodes.records import Relationship

@@ -25,8 +25,8 @@ from callwise.memory import (
 )
 from callwise.memory.conversation_memory import ConversationMemory
 from callwise.memory.langgraph_backend import LangGraphBackend
-from callwise.memory.records import escape_label
 from callwise.memory.sqlite_backend import SqliteBackend
+from callwise.memory.stored_records import escape_label
 from callwise.memory.stored_turns import json_bytes, json_value
 
 ANN = AgentUser("lin", "ann")

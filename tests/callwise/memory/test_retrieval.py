@@ -21,8 +21,8 @@ from callwise.memory.lexical_index import (
     split_days,
     text_terms,
 )
-from callwise.memory.records import Embedding
 from callwise.memory.retrieval import DenseIndex, TurnIndex, reciprocal_rank_fusion
+from callwise.memory.stored_records import Embedding
 
 DATA = Path(os.environ.get("CALLWISE_DATA", "../shared/data")) / "sample_memorybank_cn"
 
