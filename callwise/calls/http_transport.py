@@ -31,6 +31,7 @@ from callwise.calls.errors import BadResponse
 from callwise.calls.route import Route
 
 __all__ = [
+    "CONNECT_SECONDS",
     "MAX_ANSWER_BYTES",
     "ConnectTimedOut",
     "HttpResponse",
@@ -337,6 +338,7 @@ class HttpTransport:
     Args:
         base_url: what paths are below.
         max_connections: most connections open at a time. A request beyond them waits.
+        connect_seconds: longest time to make a connection.
     """
 
     def __init__(
@@ -346,13 +348,14 @@ class HttpTransport:
         *,
         max_connections: int,
         headers: Mapping[str, str] | None = None,
+        connect_seconds: float = CONNECT_SECONDS,
     ) -> None:
         self._base_url = base_url.rstrip("/")
         self._host = urlsplit(base_url).hostname or ""
         self._proxy = route.proxy
         self._places = asyncio.Semaphore(max_connections)
         self._headers = headers
-        self._connect_seconds = CONNECT_SECONDS
+        self._connect_seconds = connect_seconds
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
                 limit=0,  # see `_places`

@@ -23,6 +23,7 @@ from callwise.calls.call import Call, Purpose
 from callwise.calls.capabilities import Capabilities
 from callwise.calls.hosts import openai_url, shown_url
 from callwise.calls.http_transport import (
+    CONNECT_SECONDS,
     MAX_ANSWER_BYTES,
     ConnectTimedOut,
     HttpTransport,
@@ -95,6 +96,7 @@ class OpenAIClient(Learner):
         is_confirmed: whether `capabilities` are known to be right, so that no call waits
             for another to find out. A refusal changes them all the same.
         max_connections: most connections at a time; at least 1. More calls wait.
+        connect_seconds: longest time to make a connection; it is part of the attempt's.
         max_answer_bytes: longest answer that is read; see `http_transport`.
         timeout_seconds: longest time for one attempt, by purpose; what is not named
             keeps `TIMEOUT_SECONDS`. `Call.timeout_seconds` goes before both.
@@ -116,6 +118,7 @@ class OpenAIClient(Learner):
         capabilities: Capabilities | None = None,
         is_confirmed: bool = False,
         max_connections: int = 64,
+        connect_seconds: float = CONNECT_SECONDS,
         max_answer_bytes: int = MAX_ANSWER_BYTES,
         timeout_seconds: Mapping[Purpose, float] | None = None,
         clock: Callable[[], float] = time.perf_counter,
@@ -136,6 +139,7 @@ class OpenAIClient(Learner):
         self._route = Route.to(base_url)
         self._api_key = api_key
         self._max_connections = max_connections
+        self._connect_seconds = connect_seconds
         self._max_answer_bytes = max_answer_bytes
         self._timeout_seconds = {**TIMEOUT_SECONDS, **(timeout_seconds or {})}
         self._clock = clock
@@ -205,8 +209,15 @@ class OpenAIClient(Learner):
         }
         if self._api_key is not None:
             headers["Authorization"] = f"Bearer {self._api_key}"
+        return self._new_http(headers)
+
+    def _new_http(self, headers: Mapping[str, str] | None = None) -> HttpTransport:
         return HttpTransport(
-            self._base_url, self._route, headers=headers, max_connections=self._max_connections
+            self._base_url,
+            self._route,
+            max_connections=self._max_connections,
+            headers=headers,
+            connect_seconds=self._connect_seconds,
         )
 
     async def _attempt(

@@ -55,7 +55,7 @@ class OpenAISdkClient(OpenAIClient):
         return cast("_SdkTransport", self._connected()).api
 
     def _open(self) -> "_SdkTransport":
-        http = HttpTransport(self._base_url, self._route, max_connections=self._max_connections)
+        http = self._new_http()
         # None of the environment's headers and keys goes to a host that it is not for.
         names = {"OpenAI-Organization", "OpenAI-Project", *custom_headers(os.environ)}
         left_out = names - openai_headers(self._host, os.environ).keys()

@@ -159,7 +159,8 @@ def _comparable(message: Mapping[str, Any]) -> tuple[str, str | bytes]:
 class _Beginnings:
     """Finds how much of a text was seen before; of a list of messages, see `_ListBeginnings`."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_kept_chars: int) -> None:
+        self._max_kept_chars = max_kept_chars
         self._groups: OrderedDict[Hashable, _Group] = OrderedDict()
         self._kept_chars = 0
 
@@ -218,7 +219,7 @@ class _Beginnings:
             added -= self._chars(group.recent.pop(0))
         group.chars += added
         self._kept_chars += added
-        while self._kept_chars > MAX_KEPT_CHARS and len(self._groups) > 1:
+        while self._kept_chars > self._max_kept_chars and len(self._groups) > 1:
             self._kept_chars -= self._groups.popitem(last=False)[1].chars
 
     def name(self, start: Hashable, beginning: Sequence[Any], name: str) -> None:
@@ -277,10 +278,12 @@ class Sharing:
         is_written: whether a shared line of this name is in the file.
     """
 
-    def __init__(self, is_written: Callable[[bytes], bool]) -> None:
+    def __init__(
+        self, is_written: Callable[[bytes], bool], *, max_kept_chars: int = MAX_KEPT_CHARS
+    ) -> None:
         self._is_written = is_written
-        self._texts = _Beginnings()
-        self._lists = _ListBeginnings()
+        self._texts = _Beginnings(max_kept_chars)
+        self._lists = _ListBeginnings(max_kept_chars)
         self._names: OrderedDict[bytes, str] = OrderedDict()
         """Name of each set of common fields that was seen, by how it is written."""
         self._lines: dict[bytes, bytes] = {}

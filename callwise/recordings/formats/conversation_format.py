@@ -1,5 +1,6 @@
 """Conversation format: its name, how it is recognised, and its reader."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -51,19 +52,19 @@ Pending = Callable[[], DetectedRecord]
 """Makes a conversation that is complete, or raises a FormatError when it is bad."""
 
 
-class Collector:
+class Collector(ABC):
     """Takes the records of one file in one format, and gives conversations."""
 
     def __init__(self, reading: Reading) -> None:
         self._reading = reading
 
+    @abstractmethod
     def add(self, record: SourceRecord) -> Iterable[Pending]:
         """Take one record; return the conversations that are complete with it.
 
         Raises:
             FormatError: when the record does not fit; nothing of it is kept.
         """
-        raise NotImplementedError
 
     def finish(self) -> Iterable[Pending]:
         """Return the conversations that are complete only when the file has ended."""

@@ -170,13 +170,13 @@ def anyio_cancels(program):
 
 
 def callers_that_cancel(program):
-    """Half of the callers are cancelled: before they begin, at once, and later."""
+    """Half of the callers are cancelled: as they begin, or when a neighbour has its answer."""
 
     async def main():
         tasks = [asyncio.create_task(program.main.ainvoke("hello")) for _ in program.prompts()]
         for number, task in enumerate(tasks):
             if number % 2:
-                await asyncio.sleep(0.001 * (number % 3))
+                await (asyncio.wait([tasks[number - 1]]) if number % 3 else asyncio.sleep(0))
                 task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
@@ -211,9 +211,9 @@ def shared_and_capped(program):
 
     async def main():
         tasks = [asyncio.create_task(ask(number)) for number in range(program.callers // 4)]
-        for task in tasks[::3]:
-            await asyncio.sleep(0.001)
-            task.cancel()
+        for leaving, staying in zip(tasks[::3], tasks[1::3], strict=False):
+            await asyncio.wait([staying])
+            leaving.cancel()
         for end in await asyncio.gather(*tasks, return_exceptions=True):
             if not isinstance(end, CallRefused | asyncio.CancelledError | None):
                 raise end

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from callwise.calls import ConfigError, http_transport
+from callwise.calls import ConfigError
 from callwise.calls.errors import CallTimeout, ConnectionFailed, WrongAddress
 from callwise.calls.http_transport import HttpTransport, RequestMoment
 from callwise.calls.openai_http import openai_headers
@@ -296,13 +296,11 @@ async def test_a_refused_certificate_names_the_way_to_trust_it(
     assert reply.text == "hello"
 
 
-async def test_a_connection_that_is_not_made_names_the_limit_for_connecting(
-    client_class, ask, monkeypatch
-):
+async def test_a_connection_that_is_not_made_names_the_limit_for_connecting(client_class, ask):
     """Not the longer one of the attempt."""
-    monkeypatch.setattr(http_transport, "CONNECT_SECONDS", 0.05)
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        client = client_class(f"https://127.0.0.1:{silent.getsockname()[1]}/v1")
+        url = f"https://127.0.0.1:{silent.getsockname()[1]}/v1"
+        client = client_class(url, connect_seconds=0.05)
         [error] = await client.answer([ask()], model="m")
         await client.aclose()
     assert isinstance(error, CallTimeout)

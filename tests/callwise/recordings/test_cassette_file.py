@@ -17,9 +17,8 @@ from hypothesis import strategies as st
 from callwise.budget.recorder import CallOrigin, RecordedExchange
 from callwise.calls import Call, CallKey
 from callwise.calls.errors import ConfigError, FormatError
-from callwise.recordings import cassette_file
 from callwise.recordings.cassette import CassetteMode, open_cassette
-from callwise.recordings.cassette_file import RecordingStopped
+from callwise.recordings.cassette_file import SYNC_EXCHANGES, RecordingStopped
 from callwise.recordings.cassette_header import HEADER
 
 Ask = Callable[..., tuple[CallKey, Call, CallOrigin]]
@@ -288,10 +287,9 @@ def test_a_disk_that_is_full_from_the_start(tmp_path: Path) -> None:
 
 
 def test_a_recording_is_put_on_the_disk_at_intervals(
-    tmp_path: Path, ask: Ask, answer: Answer, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, ask: Ask, answer: Answer
 ) -> None:
     """After so many seconds or exchanges, and when it is closed; never twice for the same."""
-    monkeypatch.setattr(cassette_file, "SYNC_EXCHANGES", 3)
     now, synced, written = 0.0, [], 0
     with open_cassette(
         tmp_path / "c.jsonl",
@@ -299,10 +297,10 @@ def test_a_recording_is_put_on_the_disk_at_intervals(
         sync=lambda fd: synced.append(written),
         clock=lambda: now,
     ) as cassette:
-        for now in (1.0, 2.0, 4.9, 5.0, 9.8, 9.9, 10.0, 16.0, 17.0):
+        for now in (1.0, 5.0, *[9.9] * (SYNC_EXCHANGES + 1), 14.8, 14.9, 15.0):
             written += 1
             cassette.record(*ask(f"{now}"), answer())
-    assert synced == [3, 6, 8, 9]
+    assert synced == [2, SYNC_EXCHANGES + 2, SYNC_EXCHANGES + 5, SYNC_EXCHANGES + 6]
 
 
 def test_a_disk_that_fails_stops_the_recording(tmp_path: Path, ask: Ask, answer: Answer) -> None:

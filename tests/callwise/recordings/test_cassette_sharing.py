@@ -16,7 +16,6 @@ from callwise.budget.recorder import CallOrigin, RecordedExchange
 from callwise.budget.usage import Usage
 from callwise.calls import Call, CallKey, Message, Outcome, Purpose, Role, call_key
 from callwise.calls.errors import CassetteMiss, FormatError
-from callwise.recordings import cassette_sharing
 from callwise.recordings.cassette import Cassette, CassetteMode, open_cassette
 from callwise.recordings.cassette_file import CassetteFile
 from callwise.recordings.cassette_format import exchange_document, parse_line
@@ -35,9 +34,9 @@ def _document(messages: Iterable[Message], answer: RecordedExchange, scope: str)
     return exchange_document(CallKey("0f" * 32), call, where, answer, redact=str)
 
 
-def _packed(documents: Iterable[dict[str, Any]]) -> list[bytes]:
+def _packed(documents: Iterable[dict[str, Any]], **options: int) -> list[bytes]:
     written: dict[bytes, bytes] = {}
-    sharing, lines = Sharing(written.__contains__), []
+    sharing, lines = Sharing(written.__contains__, **options), []
     for document in documents:
         before = json.dumps(document)
         shared, line = sharing.pack(document)
@@ -141,12 +140,11 @@ def test_what_does_not_recur_is_not_longer(answer: Answer) -> None:
     assert all(len(a) <= len(orjson.dumps(b)) for a, b in zip(lines, documents, strict=True))
 
 
-def test_recent_prompts_are_bounded(answer: Answer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_recent_prompts_are_bounded(answer: Answer) -> None:
     """What was forgotten is written again; nothing else changes."""
-    monkeypatch.setattr(cassette_sharing, "MAX_KEPT_CHARS", 2_000)
     texts = [f"{number % 9}{LONG}" for number in range(30)]
     documents = [_document([Message("user", text)], answer(), "run") for text in texts]
-    lines = _packed(documents)
+    lines = _packed(documents, max_kept_chars=2_000)
     assert _restored(lines) == documents
     assert sum(map(len, lines)) > 25 * len(LONG)
 
