@@ -293,16 +293,25 @@ _RENAMED = {"plan": "plans", "replay": "recordings", "tune": "tuning"}
 
 
 def _moved(module: str | None) -> str:
-    """Return where the names of a module of an earlier version are now; empty for others."""
+    """Return where the names of a module of an earlier version are now; empty for others.
+
+    Args:
+        module: the module that was not found. Of the project's earlier name Python names the
+            root alone, so that the renamed packages are listed.
+    """
     root, _, rest = (module or "").partition(".")
     package = rest.partition(".")[0]
     if root not in {"callwise", "turnwise"}:
         return ""
     now = ".".join(filter(None, ("callwise", _RENAMED.get(package, package))))
-    return (
+    words = (
         ". Modules of Callwise were moved, and public names are in `callwise` and its packages. "
         f"Import them from `{now}`, whose `__all__` lists them"
     )
+    if package:
+        return words
+    renamed = ", ".join(f"`{old}` is `callwise.{new}`" for old, new in _RENAMED.items())
+    return f"{words}; {renamed} now"
 
 
 def load_app(target: str) -> App:
