@@ -62,6 +62,10 @@ def side_of(kind: ActionKind) -> Side:
     return Side.PROPOSER
 
 
+_Name = Annotated[str, Field(exclude_if=lambda name: not name)]
+"""Name of a plug-in; left out of JSON when blank."""
+
+
 @dataclass(frozen=True, slots=True)
 class Generate:
     """Propose `k` candidates from the start, in one call. Answered by `Drafts`.
@@ -72,12 +76,14 @@ class Generate:
             must be another answer, not the first one out of a cache.
         guidelines: repeated failings of earlier candidates. Untrusted.
         prompt: which instructions to ask by.
+        proposer: name of the proposer that answers it; blank where there is only one.
     """
 
     k: int
     attempt: int
     guidelines: tuple[str, ...] = ()
     prompt: Literal["generate", "plan"] = "generate"
+    proposer: _Name = ""
     label: ActionKind = ActionKind.GENERATE
     kind: Literal["generate"] = "generate"
 
@@ -103,6 +109,7 @@ class Refine:
         strategies_used: strategy tags that `expand` should not repeat; `refine` names those
             of the tree.
         is_speculative: asked before it was known to be needed.
+        proposer: name of the proposer that answers it; blank where there is only one.
     """
 
     node_ids: tuple[NodeId, ...]
@@ -112,6 +119,7 @@ class Refine:
     prompt: Literal["refine", "expand"] = "refine"
     strategies_used: tuple[str, ...] = ()
     is_speculative: bool = False
+    proposer: _Name = ""
     label: ActionKind = ActionKind.REFINE
     kind: Literal["refine"] = "refine"
 
