@@ -18,7 +18,15 @@ from lats.posterior import Belief
 from lats.reflection import Guideline
 from lats.search_tree import Candidate, SearchTree
 
-__all__ = ["DIGITS", "RECORD_VERSION", "Confidence", "SearchResult", "StateError", "StopReason"]
+__all__ = [
+    "DIGITS",
+    "RECORD_VERSION",
+    "Confidence",
+    "ProposerStats",
+    "SearchResult",
+    "StateError",
+    "StopReason",
+]
 
 RECORD_VERSION = 1
 """Changes when a reader of an earlier version could no longer read a record."""
@@ -85,6 +93,29 @@ class Confidence:
 
 
 @dataclass(frozen=True, slots=True)
+class ProposerStats:
+    """A proposer's part in a search.
+
+    Args:
+        name: of the proposer.
+        calls: asked of it, failed ones included.
+        share: its share of all proposals, in [0, 1].
+        candidates: that came of it and were new.
+        mean: mean of its candidates' posterior means, in score; None where none has a score.
+        best: the best of them; None likewise.
+        cost: of one of its calls, relative to the others'.
+    """
+
+    name: str
+    calls: int
+    share: float
+    candidates: int
+    mean: float | None
+    best: float | None
+    cost: float
+
+
+@dataclass(frozen=True, slots=True)
 class SearchResult:
     """The state of a search, at its end or before.
 
@@ -104,6 +135,7 @@ class SearchResult:
         beliefs: posteriors of all candidates that have a score; None for `classic_uct`.
         survivors: candidates from scratch that are still in the running; none where the policy
             drops none.
+        proposers: each proposer's part, by name; none where there is only one, without a name.
     """
 
     policy: str
@@ -120,6 +152,7 @@ class SearchResult:
     planned_cap: int | None = None
     beliefs: Mapping[NodeId, Belief] | None = None
     survivors: tuple[NodeId, ...] = ()
+    proposers: tuple[ProposerStats, ...] = ()
 
     @property
     def calls(self) -> int:
@@ -168,6 +201,7 @@ class SearchResult:
         `candidates` are in the order of birth, so a parent comes before its children; its
         `parent_id` is null for one from scratch, and missing figures are null. `start` is null
         where there is none. Figures of a candidate have `DIGITS` digits after the point.
+        `proposers`, and `proposer` of a candidate, are there only where proposers have names.
         """
         start = self.tree.top if self.tree.has_start else None
         costs, dropped = self.costs(), self.dropped()
@@ -196,6 +230,7 @@ class SearchResult:
                 self._candidate_record(node, costs[node.node_id], node.node_id in dropped)
                 for node in self.tree.candidates
             ],
+            **({"proposers": [asdict(each) for each in self.proposers]} if self.proposers else {}),
         }
 
     def _candidate_record(self, node: Candidate, cost: float, is_dropped: bool) -> dict[str, Any]:
@@ -223,6 +258,7 @@ class SearchResult:
             "calls": _rounded(cost),
             "checks": dict(node.checks),
             "judged": _verdict_record(node.verdict),
+            **({"proposer": node.draft.proposer} if node.draft.proposer else {}),
         }
 
 

@@ -11,6 +11,7 @@ from lats.actions import Action, ActionId, Generate, JudgeList, Refine, passes_o
 from lats.answers import ActionAnswer, Draft, cleaned_answer
 from lats.policy import UNLIMITED, RemainingCalls, SearchPolicy, closed_gates
 from lats.posterior import belief
+from lats.proposers import assign_proposers, checked_costs, proposer_stats, signed_drafts
 from lats.ranking import RANKED_WHOLE, TieBreak, answers, confidence, is_judged, leading, ranked
 from lats.reflection import Guideline
 from lats.result import SearchResult, StateError, StopReason
@@ -38,9 +39,12 @@ class PosteriorSearch(SearchPolicy):
         guidelines: of earlier turns, aged.
         tie_break: decides between candidates that are otherwise equal. Give the same one
             again to `from_state`.
+        proposers: where several answer proposals, the relative cost of a call of each, by name;
+            `Generate` and `Refine` name the one to ask.
 
     Raises:
-        ValueError: when the knobs name no strategy of `STRATEGIES`.
+        ValueError: when the knobs name no strategy of `STRATEGIES`, or proposers have no usable
+            names or costs.
     """
 
     _state: SearchState
@@ -52,12 +56,18 @@ class PosteriorSearch(SearchPolicy):
         start: Draft = _START,
         guidelines: Iterable[Guideline] = (),
         tie_break: TieBreak | None = None,
+        proposers: Mapping[str, float] | None = None,
     ) -> None:
         if knobs.policy not in STRATEGIES:
             raise ValueError(f"{knobs.policy!r} is none of {sorted(STRATEGIES)}")
         self._strategy = strategy_of(knobs.policy)
         self._pick = pick_of(knobs.policy)
-        self._state = SearchState(knobs, start, guidelines=tuple(guidelines))
+        self._state = SearchState(
+            knobs,
+            start,
+            guidelines=tuple(guidelines),
+            proposers=None if proposers is None else checked_costs(proposers),
+        )
         self._tie_break = tie_break
 
     @classmethod
@@ -129,6 +139,7 @@ class PosteriorSearch(SearchPolicy):
                 if node.score_count
             },
             survivors=tuple(progress.survivors),
+            proposers=proposer_stats(state),
         )
 
     def _left(self, remaining: RemainingCalls) -> CallsLeft:
@@ -154,7 +165,7 @@ class PosteriorSearch(SearchPolicy):
         elif isinstance(found, StopReason) or not found:
             progress.stop_reason = self._what_binds(remaining, left)
         else:
-            actions = _fitting(found, left)
+            actions = assign_proposers(state, _fitting(found, left))
             self._count(actions)
             return actions
         return []
@@ -163,6 +174,9 @@ class PosteriorSearch(SearchPolicy):
         tree, progress = self._state.tree, self._state.progress
         progress.spent_calls += len(actions)
         for action in actions:
+            if not isinstance(action, JudgeList) and action.proposer:
+                made = progress.proposer_calls.get(action.proposer, 0)
+                progress.proposer_calls[action.proposer] = made + 1
             match action:
                 case Generate():
                     progress.generations += 1
@@ -185,6 +199,8 @@ class PosteriorSearch(SearchPolicy):
 
     def _apply(self, answered: list[tuple[Action, ActionAnswer]]) -> None:
         state, progress = self._state, self._state.progress
+        if state.proposers:
+            answered = [(action, signed_drafts(action, answer)) for action, answer in answered]
         judged = apply_round(state, answered)
         if progress.stop_reason is not None:
             return

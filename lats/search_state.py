@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
-from lats.actions import Action, Generate, Side, side_of
-from lats.answers import Draft, Drafts, NoAnswer, NodeId, Verdicts
+from pydantic import Field
+
+from lats.actions import Action, Generate, JudgeList, Side, side_of
+from lats.answers import MAX_TAG_CHARS, Draft, Drafts, NoAnswer, NodeId, Verdicts
 from lats.policy import PolicyState, RoundProgress, SavedState, dump_state, read_state
 from lats.posterior import NoiseModel
 from lats.reflection import Guideline
@@ -42,6 +44,7 @@ class SearchProgress(RoundProgress):
         champion: winner of the last knock-out that came to its end; None when there is none,
             or when it lost since. It is the answer then.
         guidelines: those alive, the oldest first.
+        proposer_calls: proposals asked of each proposer; none where proposers have no names.
     """
 
     planned_cap: int | None = None
@@ -60,6 +63,7 @@ class SearchProgress(RoundProgress):
     losers: list[NodeId] = field(default_factory=list)
     champion: NodeId | None = None
     guidelines: tuple[Guideline, ...] = ()
+    proposer_calls: dict[str, Count] = field(default_factory=dict)
 
 
 class SearchState(PolicyState):
@@ -72,18 +76,26 @@ class SearchState(PolicyState):
         knobs: all settings.
         start: the draft that candidates from scratch descend from.
         guidelines: of earlier turns, aged.
+        proposers: relative cost of a call of each proposer, by name; none where there is only
+            one, without a name.
     """
 
     progress: SearchProgress
 
     def __init__(
-        self, knobs: SearchKnobs, start: Draft, *, guidelines: tuple[Guideline, ...] = ()
+        self,
+        knobs: SearchKnobs,
+        start: Draft,
+        *,
+        guidelines: tuple[Guideline, ...] = (),
+        proposers: Mapping[str, float] | None = None,
     ) -> None:
         self.given_knobs = knobs
         self.knobs = knobs
         self.tree = SearchTree(start, identity_key)
         self.noise = NoiseModel(knobs.judge_reliability)
         self.progress = SearchProgress(guidelines=guidelines)
+        self.proposers = dict(proposers or {})
         self.weights: Mapping[str, float] = knobs.attribute_weights
 
     @property
@@ -108,10 +120,15 @@ class SearchState(PolicyState):
         return tuple(each.text for each in self.progress.guidelines)
 
 
+_Name = Annotated[str, Field(min_length=1, max_length=MAX_TAG_CHARS)]
+_Cost = Annotated[float, Field(gt=0)]
+
+
 class _Saved(SavedState):
     knobs: SearchKnobs
     noise: NoiseModel
     progress: SearchProgress
+    proposers: dict[_Name, _Cost] = Field(default={}, exclude_if=lambda costs: not costs)
 
 
 def save_search(state: SearchState) -> dict[str, Any]:
@@ -123,6 +140,7 @@ def save_search(state: SearchState) -> dict[str, Any]:
             nodes=list(state.tree.nodes.values()),
             noise=state.noise,
             progress=state.progress,
+            proposers=state.proposers,
         )
     )
 
@@ -140,9 +158,10 @@ def load_search(raw: Mapping[str, Any]) -> SearchState:
         tree = SearchTree.restored(saved.nodes, identity_key, has_start=True)
         _check_ids(saved.progress, tree)
         _check_round(saved.progress)
+        _check_proposers(saved.progress, saved.proposers)
     except ValueError as error:
         raise StateError(f"broken state of a search: {error}") from error
-    state = SearchState(saved.knobs, tree.top.draft)
+    state = SearchState(saved.knobs, tree.top.draft, proposers=saved.proposers)
     state.tree, state.noise, state.progress = tree, saved.noise, saved.progress
     return state
 
@@ -173,3 +192,12 @@ def _check_round(progress: SearchProgress) -> None:
             raise StateError(f"{action_id!r} was told {answer.kind}")
     if asked and len(progress.told) >= len(asked):
         raise StateError("all actions of the open round are answered")
+
+
+def _check_proposers(progress: SearchProgress, proposers: Mapping[str, float]) -> None:
+    """Check that calls and actions name proposers that there are."""
+    proposing = [each for each in progress.open_round if not isinstance(each, JudgeList)]
+    named = {*progress.proposer_calls, *[action.proposer for action in proposing]}
+    unknown = sorted(named - ({*proposers} or {""}))
+    if unknown:
+        raise StateError(f"proposer {unknown[0]!r} is none of {sorted(proposers)}")

@@ -2,7 +2,7 @@
 
 import unicodedata
 
-from lats.result import SearchResult
+from lats.result import ProposerStats, SearchResult
 from lats.search_tree import Candidate
 
 __all__ = ["render_tree"]
@@ -59,7 +59,8 @@ def _posterior_label(node: Candidate, result: SearchResult, cost: float, max_cha
     if node.checks:
         figures += f"  checks {sum(node.checks.values())}/{len(node.checks)}"
     reason = "" if node.verdict is None else _line(node.verdict.reason, max_chars)
-    parts = [figures, _line(node.draft.strategy_tag, MAX_TAG_CHARS)]
+    parts = [figures, _line(node.draft.proposer, MAX_TAG_CHARS)]
+    parts += [_line(node.draft.strategy_tag, MAX_TAG_CHARS)]
     parts += [_line(node.draft.reply, max_chars), f"[judge: {reason}]" if reason else ""]
     return "  ".join(filter(None, parts))
 
@@ -86,13 +87,21 @@ def _node_lines(result: SearchResult, max_chars: int) -> list[str]:
     return lines
 
 
+def _proposer_line(stats: ProposerStats) -> str:
+    return (
+        f"{_line(stats.name, MAX_TAG_CHARS)}: {stats.calls} calls ({stats.share:.0%}), "
+        f"{stats.candidates} candidates, mean {_figure(stats.mean)}, best {_figure(stats.best)}"
+    )
+
+
 def render_tree(result: SearchResult, *, max_chars: int = 48) -> str:
     """Return the tree as lines of text, one line per candidate.
 
     Of `classic_uct`: strategy, figures, and the start of each reply. Of any other search: the
     posterior mean of its score and its standard deviation, judge calls that were to read it,
-    its share of the calls, its strategy, and the start of the reply and of the judge's last
-    reason. `*` marks the answer; `--` is a figure that is missing.
+    its share of the calls, its proposer where they have names, its strategy, and the start of
+    the reply and of the judge's last reason. `*` marks the answer; `--` is a figure that is
+    missing.
 
     Args:
         result: of a search, at its end or before.
@@ -117,4 +126,5 @@ def render_tree(result: SearchResult, *, max_chars: int = 48) -> str:
         lines.append(
             f"chance that * is the best of these: {_figure(result.confidence.chance_best)}"
         )
+    lines += [_proposer_line(each) for each in result.proposers]
     return "\n".join(lines)
