@@ -4,34 +4,25 @@ from lats.actions import Generate, JudgeList, Refine
 from lats.answers import Draft, Drafts, NoAnswer, Verdict, Verdicts
 from lats.policies import resume_search, start_search
 from lats.policy import RemainingCalls, drive
+from lats.policy_checks import PolicyError
+from lats.policy_registry import register_policy
 from lats.problem import Solution, resume, solve
 from lats.problem_rounds import Problem
-from lats.result import Confidence, SearchResult, StopReason
+from lats.ranking import leading, ranked
+from lats.result import Confidence, ProposerStats, SearchResult, StopReason
+from lats.schedule import CallsLeft, judge_round, unread
 from lats.search import PosteriorSearch
 from lats.search_knobs import SearchKnobs
+from lats.search_state import SearchState
 from lats.search_text import render_tree
+from lats.search_tree import Candidate
 
+# fmt: off
 __all__ = [
-    "Confidence",
-    "Draft",
-    "Drafts",
-    "Generate",
-    "JudgeList",
-    "NoAnswer",
-    "PosteriorSearch",
-    "Problem",
-    "Refine",
-    "RemainingCalls",
-    "SearchKnobs",
-    "SearchResult",
-    "Solution",
-    "StopReason",
-    "Verdict",
-    "Verdicts",
-    "drive",
-    "render_tree",
-    "resume",
-    "resume_search",
-    "solve",
-    "start_search",
+    "CallsLeft", "Candidate", "Confidence", "Draft", "Drafts", "Generate", "JudgeList", "NoAnswer",
+    "PolicyError", "PosteriorSearch", "Problem", "ProposerStats", "Refine", "RemainingCalls",
+    "SearchKnobs", "SearchResult", "SearchState", "Solution", "StopReason", "Verdict", "Verdicts",
+    "drive", "judge_round", "leading", "ranked", "register_policy", "render_tree", "resume",
+    "resume_search", "solve", "start_search", "unread",
 ]
+# fmt: on

@@ -10,6 +10,8 @@ from typing import Any
 from lats.actions import Action, ActionId, Generate, JudgeList, Refine, passes_of
 from lats.answers import ActionAnswer, Draft, cleaned_answer
 from lats.policy import UNLIMITED, RemainingCalls, SearchPolicy, closed_gates
+from lats.policy_checks import pick_of, strategy_of
+from lats.policy_registry import CLASSIC, policy_names
 from lats.posterior import belief
 from lats.proposers import assign_proposers, checked_costs, proposer_stats, signed_drafts
 from lats.ranking import RANKED_WHOLE, TieBreak, answers, confidence, is_judged, leading, ranked
@@ -18,7 +20,6 @@ from lats.result import SearchResult, StateError, StopReason
 from lats.schedule import CallsLeft
 from lats.search_knobs import SearchKnobs
 from lats.search_state import SearchState, load_search, save_search
-from lats.strategies import STRATEGIES, pick_of, strategy_of
 from lats.update import apply_round
 
 __all__ = ["PosteriorSearch"]
@@ -43,7 +44,7 @@ class PosteriorSearch(SearchPolicy):
             `Generate` and `Refine` name the one to ask.
 
     Raises:
-        ValueError: when the knobs name no strategy of `STRATEGIES`, or proposers have no usable
+        ValueError: when the knobs name a policy that is no strategy, or proposers have no usable
             names or costs.
     """
 
@@ -58,8 +59,6 @@ class PosteriorSearch(SearchPolicy):
         tie_break: TieBreak | None = None,
         proposers: Mapping[str, float] | None = None,
     ) -> None:
-        if knobs.policy not in STRATEGIES:
-            raise ValueError(f"{knobs.policy!r} is none of {sorted(STRATEGIES)}")
         self._strategy = strategy_of(knobs.policy)
         self._pick = pick_of(knobs.policy)
         self._state = SearchState(
@@ -79,9 +78,8 @@ class PosteriorSearch(SearchPolicy):
         Raises:
             StateError: when the state is of another version or policy, or broken.
         """
+        _check_policy(state)
         loaded = load_search(state)
-        if loaded.given_knobs.policy not in STRATEGIES:
-            raise StateError(f"a state of {loaded.given_knobs.policy!r} is for another search")
         told = loaded.progress.told
         told.update({told_id: cleaned_answer(told_id, told[told_id]) for told_id in told})
         search = cls(loaded.given_knobs, tie_break=tie_break)
@@ -166,6 +164,8 @@ class PosteriorSearch(SearchPolicy):
             progress.stop_reason = self._what_binds(remaining, left)
         else:
             actions = assign_proposers(state, _fitting(found, left))
+            if not actions:
+                progress.stop_reason = self._what_binds(remaining, left)
             self._count(actions)
             return actions
         return []
@@ -236,6 +236,22 @@ class PosteriorSearch(SearchPolicy):
         known = nodes.values() if len(nodes) <= RANKED_WHOLE + 1 else map(nodes.__getitem__, front)
         said = (node.verdict for node in known if node.verdict is not None)
         return any(verdict.attributes.keys() >= _GATES for verdict in said)
+
+
+def _check_policy(state: Mapping[str, Any]) -> None:
+    """Check that a saved state is one of a strategy that is known here."""
+    given: Any = state
+    if not isinstance(given, Mapping):
+        return  # refused with all others that are no state
+    policy = state.get("policy")
+    if policy == CLASSIC:
+        raise StateError(f"a state of {CLASSIC!r} is for another search: use resume_search")
+    if policy not in policy_names():
+        raise StateError(
+            f"the state needs the policy {policy!r}, which is not known here: expected {CLASSIC} "
+            f"or {sorted(policy_names()[1:])}; one of your own is registered first, by "
+            f"lats.register_policy({policy!r}, next_round)"
+        )
 
 
 def _within(calls: int, limit: int | None) -> int:

@@ -5,10 +5,12 @@ to mend. `bonding` is searched like `integrating`, its neighbour on the way up; 
 it apart.
 """
 
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WrapValidator
 
+from lats.policy_registry import CLASSIC, is_registered
 from lats.strategies import STRATEGIES
 
 __all__ = [
@@ -20,10 +22,16 @@ __all__ = [
     "with_stage",
 ]
 
+
+def _registered_or(name: Any, built_in: Callable[[Any], Any]) -> Any:
+    """Let the names of registered policies pass; they are in no schema and no page."""
+    return name if is_registered(name) else built_in(name)
+
+
 if TYPE_CHECKING:
     PolicyName = str
 else:
-    PolicyName = Literal[("classic_uct", *STRATEGIES)]
+    PolicyName = Annotated[Literal[(CLASSIC, *STRATEGIES)], WrapValidator(_registered_or)]
 
 _STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
