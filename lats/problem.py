@@ -14,11 +14,12 @@ from typing import Any, Generic, TypeVar
 from lats.actions import Action
 from lats.answers import ActionAnswer
 from lats.policy import RemainingCalls, drive
+from lats.policy_registry import CLASSIC, policy_names
 from lats.problem_rounds import Problem, ProblemRounds, StateDrafts
+from lats.proposers import check_same_costs, costs_of
 from lats.result import Confidence, SearchResult, StateError, StopReason
 from lats.search import PosteriorSearch
 from lats.search_knobs import SearchKnobs
-from lats.strategies import STRATEGIES
 
 __all__ = ["Solution", "resume", "solve"]
 
@@ -78,10 +79,13 @@ async def solve(
             scores, or one outside [0, 1].
         Exception: whatever `propose` or `judge` raise and the problem does not list.
     """
-    if knobs.policy not in STRATEGIES:
-        raise ValueError(f"policy {knobs.policy!r} is for replies; expected {sorted(STRATEGIES)}")
+    if knobs.policy == CLASSIC:
+        raise ValueError(
+            f"policy {CLASSIC!r} is for replies; expected {sorted(policy_names()[1:])}"
+        )
     drafts = StateDrafts(problem)
-    search = PosteriorSearch(knobs, start=drafts.start())
+    costs = costs_of(problem.propose, problem.proposer_costs)
+    search = PosteriorSearch(knobs, start=drafts.start(), proposers=costs)
     return await _solve(problem, drafts, search, remaining, checkpoint)
 
 
@@ -104,6 +108,7 @@ async def resume(
     drafts = StateDrafts(problem)
     if search.tree.top.draft != drafts.start():
         raise StateError("the state is of a problem with another start")
+    check_same_costs(search.proposers, costs_of(problem.propose, problem.proposer_costs))
     for node in search.tree.candidates:
         drafts.state(node.draft)
     return await _solve(problem, drafts, search, remaining, checkpoint)

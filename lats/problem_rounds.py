@@ -69,11 +69,13 @@ class ProposalContext(Generic[StateT]):
             states are asked for from the start. Where states are whole answers there may be
             several to learn from.
         guidelines: repeated failings of earlier states. Untrusted.
+        proposer: name of the proposer that is asked, where the problem has several; else blank.
     """
 
     attempt: int
     leaders: tuple[JudgedState[StateT], ...] = ()
     guidelines: tuple[str, ...] = ()
+    proposer: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +105,8 @@ class Problem(Generic[StateT]):
             and reads back, such as `tuple[int, ...]`, a dataclass or a model.
         propose: `(state, k, context) -> states`: at most `k` states that follow from one, from
             `start` at first. More are dropped, fewer are fine, none closes the state. At most
-            `16 * k` of an iterator are read.
+            `16 * k` of an iterator are read. Or several of these by name, such as other models or
+            prompts: each proposal then goes to one of them, see `lats.proposers`.
         judge: `(states, judge_pass) -> scores`, one `Score` per state, in their order.
         is_answer: whether a state may be the answer. States that may not are steps towards
             one; every state may by default.
@@ -114,19 +117,31 @@ class Problem(Generic[StateT]):
             more. All others end it and reach the caller.
         refusals: exceptions after which no more can be asked; the search ends with the best so
             far.
+        proposer_costs: of one call of each proposer, relative to the others', above 0; 1 where it
+            is not given. Gain for cost decides who is asked.
     """
 
     state_type: Any
-    propose: Callable[
-        [StateT | None, int, ProposalContext[StateT]],
-        Iterable[StateT] | Awaitable[Iterable[StateT]],
-    ]
+    propose: (
+        Callable[
+            [StateT | None, int, ProposalContext[StateT]],
+            Iterable[StateT] | Awaitable[Iterable[StateT]],
+        ]
+        | Mapping[
+            str,
+            Callable[
+                [StateT | None, int, ProposalContext[StateT]],
+                Iterable[StateT] | Awaitable[Iterable[StateT]],
+            ],
+        ]
+    )
     judge: Callable[[Sequence[StateT], ProblemPass], Iterable[Score] | Awaitable[Iterable[Score]]]
     is_answer: Callable[[StateT], bool] = field(default=_always, kw_only=True)
     text: Callable[[StateT], str] | None = field(default=None, kw_only=True)
     start: StateT | None = field(default=None, kw_only=True)
     failures: tuple[type[Exception], ...] = field(default=(), kw_only=True)
     refusals: tuple[type[Exception], ...] = field(default=(), kw_only=True)
+    proposer_costs: Mapping[str, float] = field(default_factory=dict, kw_only=True)
 
 
 _PAYLOAD_KEY = "state"
@@ -285,8 +300,12 @@ class ProblemRounds(Generic[StateT]):
                 ids = action.node_ids if isinstance(action, Refine) else ()
                 leaders = tuple(map(self._leader, ids))
                 start = leaders[0].state if leaders else self._problem.start
-                context = ProposalContext(action.attempt, leaders, action.guidelines)
-                said = self._problem.propose(start, action.k, context)
+                context = ProposalContext(
+                    action.attempt, leaders, action.guidelines, action.proposer
+                )
+                propose = self._problem.propose
+                propose = propose[action.proposer] if isinstance(propose, Mapping) else propose
+                said = propose(start, action.k, context)
             return await said if inspect.isawaitable(said) else said
         except self._problem.refusals as error:
             return NoAnswer(is_refused=True, detail=f"{type(error).__name__}: {error}")

@@ -29,13 +29,15 @@ from typing import Any
 from lats.actions import Action, Generate, JudgeList, Refine
 from lats.answers import MAX_TAG_CHARS, ActionAnswer, Draft, Drafts, clean_text
 from lats.posterior import posterior_means
-from lats.result import ProposerStats
+from lats.result import ProposerStats, StateError
 from lats.search_state import SearchState
 from lats.search_tree import Candidate
 
 __all__ = [
     "assign_proposers",
+    "check_same_costs",
     "checked_costs",
+    "costs_of",
     "proposer_stats",
     "signed_drafts",
 ]
@@ -78,6 +80,43 @@ def checked_costs(costs: Mapping[str, float]) -> dict[str, float]:
         if not is_figure or not 0 < cost < math.inf:
             raise ValueError(f"proposer {name!r} costs {cost!r}; give a figure above 0")
     return {name: float(cost) for name, cost in costs.items()}
+
+
+def costs_of(propose: object, costs: Mapping[str, float]) -> dict[str, float] | None:
+    """Return the costs of a problem's proposers by name; None of one without a name.
+
+    Args:
+        propose: a function, or several by name.
+        costs: those that are not 1.
+
+    Raises:
+        ValueError: when there are no functions, or names or costs do not fit.
+    """
+    if not isinstance(propose, Mapping):
+        if costs:
+            raise ValueError(
+                f"proposer_costs has {sorted(costs)}, but propose is one function; give propose "
+                "as a mapping of these names to functions"
+            )
+        return None
+    unknown = sorted(costs.keys() - propose.keys())
+    if unknown:
+        raise ValueError(f"proposer_costs has {unknown[0]!r}, but propose has {sorted(propose)}")
+    return checked_costs({name: costs.get(name, 1.0) for name in propose})
+
+
+def check_same_costs(saved: Mapping[str, float], given: Mapping[str, float] | None) -> None:
+    """Check that a saved search has the proposers that a problem gives.
+
+    Raises:
+        StateError: when it has not.
+    """
+    here = given or {}
+    if saved != here:
+        raise StateError(
+            f"the state is of a problem with the proposers {dict(saved) or 'unnamed'}, here they "
+            f"are {dict(here) or 'unnamed'}; resume with the same names and costs"
+        )
 
 
 def signed_drafts(action: Action, answer: ActionAnswer) -> ActionAnswer:

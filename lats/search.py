@@ -91,6 +91,11 @@ class PosteriorSearch(SearchPolicy):
         return save_search(self._state)
 
     @property
+    def proposers(self) -> Mapping[str, float]:
+        """Relative cost of each proposer by name; none where there is one without a name."""
+        return self._state.proposers
+
+    @property
     def is_done(self) -> bool:
         """Whether nothing will be asked any more."""
         return self._state.progress.stop_reason is not None

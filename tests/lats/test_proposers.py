@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from lats.actions import Generate, JudgeList, Refine
 from lats.answers import Draft, Drafts, NoAnswer, Verdict, Verdicts
+from lats.problem import resume, solve
+from lats.problem_rounds import Problem
 from lats.result import StateError
 from lats.search import PosteriorSearch
 from lats.search_knobs import SearchKnobs
@@ -267,3 +269,84 @@ def test_drafts_are_signed_by_the_action_that_asked():
     assert isinstance(action, Generate | Refine)
     search.tell(action.action_id, Drafts((Draft(reply="hello", proposer="other"),)))
     assert [node.draft.proposer for node in search.tree.candidates] == ["real"]
+
+
+def pairs(**changes):
+    """Return a problem of two proposers of numbers, one of which gives higher ones."""
+
+    def low(state, k, context):
+        assert context.proposer == "low"
+        return [10 * context.attempt + place for place in range(k)]
+
+    async def high(state, k, context):
+        assert context.proposer == "high"
+        return [1000 + 10 * context.attempt + place for place in range(k)]
+
+    parts = {"propose": {"low": low, "high": high}} | changes
+    return Problem(
+        int, parts.pop("propose"), lambda states, given: [s / 2000 for s in states], **parts
+    )
+
+
+async def test_a_problem_may_have_several_proposers():
+    """Plain and coroutine functions; the solution's best is of the better one."""
+    found = await solve(pairs(), SearchKnobs(policy="listwise", max_calls=6))
+    assert found.best >= 1000
+    assert {each.name: each.calls for each in found.result.proposers}["high"] >= 1
+
+
+async def test_a_mapping_of_one_is_as_one_with_a_name():
+    """The same search, but for the name."""
+    knobs = SearchKnobs(policy="listwise", max_calls=6)
+    only = await solve(pairs(propose={"low": lambda s, k, c: range(k)}), knobs)
+    plain = await solve(pairs(propose=lambda s, k, c: range(k)), knobs)
+    assert (only.best, only.calls) == (plain.best, plain.calls)
+    assert [each.name for each in only.result.proposers] == ["low"]
+
+
+async def test_a_search_of_several_is_resumed_with_the_same_ones():
+    """Another set is refused, with what differs."""
+    kept = []
+    knobs = SearchKnobs(policy="listwise", max_calls=6)
+    found = await solve(pairs(), knobs, checkpoint=lambda s: kept.append(json.dumps(s)))
+    again = await resume(pairs(), json.loads(kept[1]))
+    assert again.search.state_dict() == found.search.state_dict()
+    for other in (
+        pairs(propose=lambda s, k, c: []),
+        pairs(propose={"low": lambda s, k, c: []}),
+        pairs(proposer_costs={"high": 2.0}),
+    ):
+        with pytest.raises(StateError, match=r"the proposers \{'low': 1.0, 'high': 1.0\}"):
+            await resume(other, json.loads(kept[1]))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"propose": {}}, "empty mapping"),
+        ({"proposer_costs": {"other": 1.0}}, "has 'other', but propose has"),
+        ({"propose": lambda s, k, c: [], "proposer_costs": {"a": 1.0}}, "propose is one function"),
+        ({"proposer_costs": {"low": -1.0}}, "costs -1.0"),
+    ],
+)
+async def test_proposers_of_a_problem_are_checked(changes, words):
+    """Before anything is asked."""
+    with pytest.raises(ValueError, match=words):
+        await solve(pairs(**changes), SearchKnobs(policy="listwise"))
+
+
+async def test_a_proposer_that_raises_costs_its_call_only():
+    """Where its exception is one that the problem lists."""
+
+    def broken(state, k, context):
+        raise OSError("down")
+
+    problem = pairs(
+        propose={"broken": broken, "fine": lambda s, k, c: [c.attempt * 9 + n for n in range(k)]},
+        failures=(OSError,),
+    )
+    found = await solve(problem, SearchKnobs(policy="posterior_uct", max_calls=40, refine=True))
+    by_name = {each.name: each for each in found.result.proposers}
+    assert by_name["broken"].candidates == 0
+    assert by_name["broken"].calls < by_name["fine"].calls
+    assert found.best is not None
