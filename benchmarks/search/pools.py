@@ -8,7 +8,8 @@ The protocol, the same for every policy:
 * All shuffles follow from (prompt, seed) alone. What one policy asks, and in which order,
   changes nothing of what another would be given.
 * Truth is given once, for the final pick, and closes the prompt.
-* Prompts are halved by sorted id: the first half is for tuning, the second for reporting.
+* Prompts are halved by sorted id: the first half is for tuning, the second for reporting; in
+  an interleaved pool every second one, from the first, is for tuning.
 """
 
 import hashlib
@@ -18,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -190,6 +191,7 @@ class Pool(ABC):
         cost_model: what a request buys, as text.
         prompt_ids: in sorted order.
         rubrics: that judge passes should take one after another.
+        is_interleaved: whether prompts are halved one by one, not in the middle.
         task_knobs: settings of a search that follow from the task, not from taste.
     """
 
@@ -200,6 +202,7 @@ class Pool(ABC):
         description: str,
         cost_model: str,
         prompt_ids: Sequence[str],
+        is_interleaved: bool = False,
         rubrics: tuple[str, ...] = (OVERALL,),
         task_knobs: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
@@ -209,23 +212,23 @@ class Pool(ABC):
         self.description = description
         self.cost_model = cost_model
         self.prompt_ids = tuple(prompt_ids)
+        self.is_interleaved = is_interleaved
         self.rubrics = rubrics
         self.task_knobs = dict(task_knobs)
 
     def half(self, half: Half) -> tuple[str, ...]:
-        """Return the ids of one half: `tuning` is the first by sorted id, `reporting` the rest.
+        """Return the ids of one half, sorted: the first, `tuning`, or the rest, `reporting`.
 
         Raises:
             ValueError: when it is neither.
         """
+        if half not in get_args(Half):
+            raise ValueError(f"expected the half `tuning` or `reporting`, got {half!r}")
+        is_tuning = half == "tuning"
+        if self.is_interleaved:
+            return self.prompt_ids[::2] if is_tuning else self.prompt_ids[1::2]
         middle = len(self.prompt_ids) // 2
-        match half:
-            case "tuning":
-                return self.prompt_ids[:middle]
-            case "reporting":
-                return self.prompt_ids[middle:]
-            case _:
-                raise ValueError(f"expected the half `tuning` or `reporting`, got {half!r}")
+        return self.prompt_ids[:middle] if is_tuning else self.prompt_ids[middle:]
 
     @abstractmethod
     def prompt(self, prompt_id: str, seed: int) -> PoolPrompt:

@@ -21,6 +21,7 @@ from benchmarks.search.peers_best_of_n import (
 from benchmarks.search.peers_treequest import is_installed, treequest_ab_mcts_a, treequest_mcts
 from benchmarks.search.pools import Pool, PoolPrompt
 from benchmarks.search.running import Run
+from benchmarks.search.summeval import load_summeval
 from benchmarks.search.topical_chat import load_topical_chat
 from lats.search_knobs import EarlyExitKnobs, SearchKnobs
 
@@ -68,6 +69,9 @@ POOLS: Mapping[str, Callable[[], Pool]] = MappingProxyType(
         "topical-rubric": partial(load_topical_chat, "rubric"),
         "topical-rotating": partial(load_topical_chat, "rotating"),
         "topical-weak": partial(load_topical_chat, "weak"),
+        "summeval-gpt35": partial(load_summeval, "gpt35"),
+        "summeval-llama": partial(load_summeval, "llama"),
+        "summeval-all": partial(load_summeval, "all"),
         "humaneval": load_humaneval,
         "humaneval-usable": partial(load_humaneval, is_usable_only=True),
         "game24": load_game24,

@@ -6,6 +6,7 @@ import pytest
 from benchmarks.search.game24 import VOTE_SCORES, Game24, State
 from benchmarks.search.humaneval import HumanEval
 from benchmarks.search.pools import PoolAbsent
+from benchmarks.search.summeval import ASPECTS, JUDGES, SummEval
 from benchmarks.search.topical_chat import ATTRIBUTES, STYLE, TopicalChat
 
 
@@ -25,6 +26,20 @@ def make_topical(judge="engagingness", *, prompts=4, replies=6, seed=0):
         truths=truths,
         user_texts=["and you?"] * prompts,
         columns=columns,
+    )
+
+
+def make_summeval(setting="gpt35", *, articles=5, summaries=4, seed=0):
+    """Return a SummEval-like pool: truth 1 to 5, every judge's aspects follow it with noise."""
+    draw = np.random.default_rng(seed)
+    truths = draw.uniform(1, 5, (articles, summaries))
+    noise = draw.normal(0, 0.1, (articles, len(JUDGES[setting]), summaries, len(ASPECTS)))
+    return SummEval(
+        setting,
+        prompt_ids=[f"dm-{place:02d}" for place in range(articles)],
+        texts=[[f"summary {each} of {at}" for each in range(summaries)] for at in range(articles)],
+        truths=truths,
+        ratings=np.clip((truths[:, None, :, None] - 1) / 4 + noise, 0, 1),
     )
 
 

@@ -5,12 +5,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.search.pools import Item, PoolAbsent, PromptClosed, lots, read_columns
-from benchmarks.tests.search.conftest import make_game24, make_humaneval, make_topical
+from benchmarks.tests.search.conftest import (
+    make_game24,
+    make_humaneval,
+    make_summeval,
+    make_topical,
+)
 
 POOLS = {
     "topical": make_topical(),
     "rotating": make_topical("rotating"),
     "humaneval": make_humaneval(),
+    "summeval": make_summeval(),
     "game24": make_game24(),
 }
 
@@ -96,7 +102,9 @@ def test_a_rubric_that_was_not_recorded_is_refused(pool):
 def test_halves_share_no_prompt(pool):
     """Tuning and reporting are disjoint, complete, and in sorted order."""
     tuning, reporting = pool.half("tuning"), pool.half("reporting")
-    assert (*tuning, *reporting) == pool.prompt_ids
+    both = tuple(sorted((*tuning, *reporting))) if pool.is_interleaved else (*tuning, *reporting)
+    assert both == pool.prompt_ids
+    assert list(tuning) == sorted(tuning)
     assert tuning
     assert reporting
     with pytest.raises(ValueError, match="'both'"):
