@@ -68,7 +68,8 @@ async def solve(
 
     Args:
         problem: the task.
-        knobs: of the search; any policy but `classic_uct`, which is for replies only.
+        knobs: of the search; any policy but `classic_uct`, which is for replies only. Knobs that
+            were made without a policy get `auto`.
         remaining: what a budget outside would still accept; asked before each round.
         checkpoint: given the search's state, plain JSON, before each round and at the end.
 
@@ -79,6 +80,8 @@ async def solve(
             scores, or one outside [0, 1].
         Exception: whatever `propose` or `judge` raise and the problem does not list.
     """
+    if "policy" not in knobs.model_fields_set:
+        knobs = knobs.model_copy(update={"policy": AUTO.policy})
     if knobs.policy == CLASSIC:
         raise ValueError(
             f"policy {CLASSIC!r} is for replies; expected {sorted(policy_names()[1:])}"

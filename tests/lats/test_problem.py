@@ -381,7 +381,14 @@ async def test_a_text_must_be_one(text, error, said):
 async def test_the_classic_search_is_for_replies():
     """The error names what can be used."""
     with pytest.raises(ValueError, match="'classic_uct' is for replies; expected"):
-        await solve(numbers(), SearchKnobs())
+        await solve(numbers(), SearchKnobs(policy="classic_uct"))
+
+
+async def test_knobs_without_a_policy_get_auto():
+    """A cap alone is enough to begin with."""
+    found = await solve(numbers(), SearchKnobs(max_calls=4))
+    assert found.result.policy == "auto"
+    assert found.calls <= 4
 
 
 async def test_the_remaining_budget_binds():
