@@ -85,10 +85,11 @@ def test_the_page_shows_the_example_and_what_it_prints(tmp_path: Path) -> None:
     assert blocks[1] == ("text", _run(EXAMPLE, tmp_path))
 
 
-def test_the_pages_second_program_prints_what_it_says(tmp_path: Path) -> None:
-    """Whole answers, a failure, and a search resumed: the page runs unchanged."""
+@pytest.mark.parametrize("place", [2, 4], ids=["resumed", "policy"])
+def test_the_pages_other_programs_print_what_it_says(tmp_path: Path, place: int) -> None:
+    """Whole answers, a failure, a search resumed; proposers, a policy: the page runs unchanged."""
     blocks = BLOCK.findall(PAGE.read_text(encoding="utf-8"))
-    program = tmp_path / "guess.py"
-    program.write_text(blocks[2][1], encoding="utf-8")
-    assert blocks[3] == ("text", _run(program, tmp_path))
-    assert len(blocks) == 4
+    program = tmp_path / "program.py"
+    program.write_text(blocks[place][1], encoding="utf-8")
+    assert blocks[place + 1] == ("text", _run(program, tmp_path))
+    assert len(blocks) == 6
