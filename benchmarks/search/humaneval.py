@@ -115,7 +115,6 @@ class HumanEval(Pool):
             task_knobs={"refine": False},
         )
         self._texts, self._truths, self._calls, self._passes = texts, truths, calls, passes
-        self._place = {prompt_id: place for place, prompt_id in enumerate(self.prompt_ids)}
 
     def prompt(self, prompt_id: str, seed: int) -> HumanEvalPrompt:
         """Return a task untouched."""

@@ -36,6 +36,7 @@ __all__ = [
     "data_folder",
     "lots",
     "read_columns",
+    "rows_in_order",
 ]
 
 Half = Literal["tuning", "reporting"]
@@ -212,6 +213,7 @@ class Pool(ABC):
         self.description = description
         self.cost_model = cost_model
         self.prompt_ids = tuple(prompt_ids)
+        self._place = {prompt_id: place for place, prompt_id in enumerate(self.prompt_ids)}
         self.is_interleaved = is_interleaved
         self.rubrics = rubrics
         self.task_knobs = dict(task_knobs)
@@ -270,3 +272,9 @@ def read_columns(*path: str, columns: Sequence[str] | None = None) -> dict[str, 
         raise PoolAbsent("pyarrow is not installed; it is in the `bench` extra") from error
     found: dict[str, list[Any]] = pq.read_table(file, columns=columns).to_pydict()
     return found
+
+
+def rows_in_order(table: Mapping[str, Sequence[Any]]) -> tuple[list[int], list[str]]:
+    """Return a table's rows by prompt and then by candidate, and its prompts in that order."""
+    keys = list(zip(table["prompt_id"], table["cand_id"], strict=True))
+    return sorted(range(len(keys)), key=keys.__getitem__), sorted(set(table["prompt_id"]))

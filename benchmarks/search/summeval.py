@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.search.flat_prompt import FlatPrompt
-from benchmarks.search.pools import OVERALL, Item, Pool, lots, read_columns
+from benchmarks.search.pools import OVERALL, Item, Pool, lots, read_columns, rows_in_order
 from lats.answers import Verdict
 
 __all__ = ["ASPECTS", "JUDGES", "JudgeSetting", "SummEval", "SummEvalPrompt", "load_summeval"]
@@ -141,7 +141,6 @@ class SummEval(Pool):
             task_knobs={"refine": False},
         )
         self._texts, self._truths, self._ratings = texts, truths, ratings
-        self._place = {prompt_id: place for place, prompt_id in enumerate(self.prompt_ids)}
 
     def prompt(self, prompt_id: str, seed: int) -> SummEvalPrompt:
         """Return an article untouched."""
@@ -171,9 +170,7 @@ def load_summeval(setting: JudgeSetting = "gpt35") -> SummEval:
     expert = [f"human_expert_{aspect}" for aspect in ASPECTS]
     columns = ["prompt_id", "cand_id", "summary", *expert, *(f"judge_{judge}" for judge in judges)]
     table = read_columns("summeval_summary_pool", "pool.parquet", columns=columns)
-    keys = zip(table["prompt_id"], table["cand_id"], strict=True)
-    ordered = [row for _, row in sorted((key, row) for row, key in enumerate(keys))]
-    prompt_ids = sorted(set(table["prompt_id"]))
+    ordered, prompt_ids = rows_in_order(table)
     width = len(ordered) // len(prompt_ids)
     texts = [table["summary"][row] for row in ordered]
     human = np.array([[table[name][row] for name in expert] for row in ordered])

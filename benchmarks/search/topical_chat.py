@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.search.flat_prompt import FlatPrompt
-from benchmarks.search.pools import OVERALL, Item, Pool, lots, read_columns
+from benchmarks.search.pools import OVERALL, Item, Pool, lots, read_columns, rows_in_order
 from lats.answers import Verdict
 
 __all__ = [
@@ -187,7 +187,6 @@ class TopicalChat(Pool):
         used = {column for read in self._rubrics.values() for column in read.values()}
         self._columns = {name: columns[name] for name in sorted(used)}
         self._texts, self._truths, self._user_texts = texts, truths, user_texts
-        self._place = {prompt_id: place for place, prompt_id in enumerate(self.prompt_ids)}
 
     def prompt(self, prompt_id: str, seed: int) -> TopicalPrompt:
         """Return a dialogue untouched."""
@@ -242,11 +241,9 @@ def load_topical_chat(
         PoolAbsent: when the record is not there.
     """
     table = read_columns("topicalchat_reply_pool", "pool.parquet")
-    keys = zip(table["prompt_id"], table["cand_id"], strict=True)
-    ordered = [row for _, row in sorted((key, row) for row, key in enumerate(keys))]
+    ordered, prompt_ids = rows_in_order(table)
     if is_machine_only:
         ordered = [row for row in ordered if not table["human_written"][row]]
-    prompt_ids = sorted(set(table["prompt_id"]))
     shape = (len(prompt_ids), len(ordered) // len(prompt_ids))
     columns: dict[str, Samples] = {}
     for name in (each for each in table if each.startswith("judge_")):
