@@ -45,11 +45,11 @@ def strategy_of(policy: str) -> Strategy:
 
 
 def pick_of(policy: str) -> Pick | None:
-    """Return how a policy that has a strategy chooses its answer; None: the best ranked."""
+    """Return how a policy chooses its answer; None: the best ranked, as all built-in ones do."""
     functions = functions_of(policy)
-    if functions is None:
-        return strategies.pick_of(policy)
-    return None if functions.pick is None else partial(_pick, policy, functions.pick)
+    if functions is None or functions.pick is None:
+        return None
+    return partial(_pick, policy, functions.pick)
 
 
 def _next_round(

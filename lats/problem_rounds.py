@@ -92,6 +92,12 @@ class ProblemPass:
     rubric: str
 
 
+Proposer = Callable[
+    [StateT | None, int, ProposalContext[StateT]], Iterable[StateT] | Awaitable[Iterable[StateT]]
+]
+"""`(state, k, context) -> states`, see `Problem`."""
+
+
 def _always(_state: object) -> bool:
     return True
 
@@ -122,19 +128,7 @@ class Problem(Generic[StateT]):
     """
 
     state_type: Any
-    propose: (
-        Callable[
-            [StateT | None, int, ProposalContext[StateT]],
-            Iterable[StateT] | Awaitable[Iterable[StateT]],
-        ]
-        | Mapping[
-            str,
-            Callable[
-                [StateT | None, int, ProposalContext[StateT]],
-                Iterable[StateT] | Awaitable[Iterable[StateT]],
-            ],
-        ]
-    )
+    propose: Proposer[StateT] | Mapping[str, Proposer[StateT]]
     judge: Callable[[Sequence[StateT], ProblemPass], Iterable[Score] | Awaitable[Iterable[Score]]]
     is_answer: Callable[[StateT], bool] = field(default=_always, kw_only=True)
     text: Callable[[StateT], str] | None = field(default=None, kw_only=True)

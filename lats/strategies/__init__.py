@@ -1,16 +1,16 @@
 """Strategies by the name of their policy: one module each.
 
 Its function `next_round` (a `Strategy`) decides what is asked. The answer is the first of the
-ranking, unless the module also has a function `pick` (a `Pick`).
+ranking.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lats.schedule import Pick, Strategy
+    from lats.schedule import Strategy
 
-__all__ = ["STRATEGIES", "pick_of", "strategy_of"]
+__all__ = ["STRATEGIES", "strategy_of"]
 
 STRATEGIES = ("best_of_n", "listwise", "halving", "posterior_uct", "auto")
 """Names of the policies, each the name of a module here. The modules are imported when they are
@@ -21,9 +21,3 @@ def strategy_of(policy: str) -> "Strategy":
     """Return the strategy of a policy, one of `STRATEGIES`."""
     strategy: Strategy = import_module(f"lats.strategies.{policy}").next_round
     return strategy
-
-
-def pick_of(policy: str) -> "Pick | None":
-    """Return how a policy, one of `STRATEGIES`, chooses its answer; None: the best ranked."""
-    pick: Pick | None = getattr(import_module(f"lats.strategies.{policy}"), "pick", None)
-    return pick

@@ -1,15 +1,14 @@
-"""A strategy that chooses its answer itself, by a function `pick`."""
+"""A policy that chooses its answer itself, by a function `pick`."""
 
 import random
 
 import pytest
 
+from lats.policy_registry import register_policy
 from lats.result import SearchResult
 from lats.search import PosteriorSearch
 from lats.search_knobs import SearchKnobs
 from lats.strategies import best_of_n
-
-KNOBS = SearchKnobs(policy="best_of_n", max_calls=3)
 
 
 def runner_up(state, ranking):
@@ -19,9 +18,10 @@ def runner_up(state, ranking):
 
 
 @pytest.fixture
-def _second_best(monkeypatch):
-    """Give a strategy's module a function `pick`."""
-    monkeypatch.setattr(best_of_n, "pick", runner_up, raising=False)
+def knobs():
+    """Return the knobs of `best_of_n` with a function `pick`."""
+    with register_policy("second_of_n", best_of_n.next_round, runner_up):
+        yield SearchKnobs(policy="second_of_n", max_calls=3)
 
 
 def by_rank(result: SearchResult) -> list[str]:
@@ -31,11 +31,10 @@ def by_rank(result: SearchResult) -> list[str]:
     return sorted(means, key=means.__getitem__, reverse=True)
 
 
-@pytest.mark.usefixtures("_second_best")
-def test_the_answer_is_the_strategys_pick(play, actions_model):
+def test_the_answer_is_the_strategys_pick(play, actions_model, knobs):
     """With its own confidence and mark in the record, and after a resume too."""
     model = actions_model(judge="perfect")
-    search, _ = play(PosteriorSearch(KNOBS), model, resume=random.Random(1))
+    search, _ = play(PosteriorSearch(knobs), model, resume=random.Random(1))
     result = search.result()
     first, second, *_ = by_rank(result)
     assert result.best.node_id == second
@@ -45,19 +44,17 @@ def test_the_answer_is_the_strategys_pick(play, actions_model):
     assert again.result().best.node_id == second
 
 
-@pytest.mark.usefixtures("_second_best")
-def test_it_asks_what_it_asks_without_a_pick(play, actions_model, monkeypatch):
+def test_it_asks_what_it_asks_without_a_pick(play, actions_model, knobs):
     """The pick decides on the answer only."""
-    _, rounds = play(PosteriorSearch(KNOBS), actions_model(judge="perfect"))
-    monkeypatch.undo()
-    _, others = play(PosteriorSearch(KNOBS), actions_model(judge="perfect"))
+    _, rounds = play(PosteriorSearch(knobs), actions_model(judge="perfect"))
+    plain = SearchKnobs(policy="best_of_n", max_calls=3)
+    _, others = play(PosteriorSearch(plain), actions_model(judge="perfect"))
     assert [[action.label for action in each] for each in rounds] == [
         [action.label for action in each] for each in others
     ]
 
 
-@pytest.mark.usefixtures("_second_best")
-def test_nothing_is_picked_of_no_candidates(play, actions_model):
+def test_nothing_is_picked_of_no_candidates(play, actions_model, knobs):
     """A search that no proposer answered has no answer."""
-    search, _ = play(PosteriorSearch(KNOBS), actions_model(proposer="fails"))
+    search, _ = play(PosteriorSearch(knobs), actions_model(proposer="fails"))
     assert search.result().best is None
