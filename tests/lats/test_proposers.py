@@ -127,7 +127,7 @@ def test_the_better_proposer_gets_most_proposals():
     early = shares([steps(levels, seed=seed, cap=12) for seed in range(20)])
     late = shares([steps(levels, seed=seed, cap=96) for seed in range(20)])
     assert early["good"] > 0.5
-    assert late["good"] > max(early["good"], 0.7)
+    assert late["good"] > max(early["good"], 0.8)
 
 
 def test_equal_proposers_share_the_proposals():
