@@ -74,7 +74,7 @@ notebooks: $(VENV)/.dev ## Open the notebooks in JupyterLab
 bench: $(VENV)/.dev ## Measure what the README claims; results go to benchmarks/results/
 	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.run
 
-bench-search: $(VENV)/.dev ## Measure the search on recorded pools, compared with peers; five minutes
+bench-search: $(VENV)/.dev ## Measure the search on recorded pools, compared with peers; nine minutes
 	@$(BIN)/python -m benchmarks.search
 
 docs: $(VENV)/.dev ## Write the pages and pictures in docs/ that are generated, and run the notebooks
