@@ -2,7 +2,8 @@
 
 Source: the knowledge gradient (Frazier, Powell and Dayanik 2008) for independent normal
 beliefs, computed for whole calls: a judge call reads several candidates together, so the
-expectation is over all of their means moving together. The knob `min_gain` is compared with it.
+expectation is over all of their means moving together. The knob `min_gain` is compared with it
+in standard deviations of the scores within a call: judges use a tenth of their scale or all of it.
 """
 
 import math
@@ -26,6 +27,7 @@ __all__ = [
     "chance_best",
     "expected_max",
     "gain_of_call",
+    "gain_per_pass",
 ]
 
 _MIN_POINTS, _MAX_POINTS = 201, 20_001
@@ -109,20 +111,35 @@ def chance_best(beliefs: Sequence[Belief], place: int) -> float:
 
 
 def gain_of_call(
-    beliefs: Sequence[Belief], noise: NoiseModel, *, k: int = 0, prior_mean: float = 0.0
+    beliefs: Sequence[Belief],
+    noise: NoiseModel,
+    *,
+    k: int = 0,
+    prior_mean: float = 0.0,
+    passes: int = 1,
 ) -> float:
-    """Return the expected gain of a judge call over these and `k` new candidates.
+    """Return the expected gain of judge calls over these and `k` new candidates.
 
     `prior_mean` is the score expected of each new one. The gain is in score, at least 0. New
-    candidates take a second call, to propose them.
+    candidates take another call, to propose them; `passes` are the judge calls that read all.
     """
     new = Belief(prior_mean, noise.reliability * noise.spread)
     best = max(each.mean for each in beliefs)
     both = [*beliefs, *[new] * k]
-    own_noise = (1 - noise.reliability) * noise.spread
-    # By how much one more score would change each belief's mean, as an SD.
+    own_noise = (1 - noise.reliability) * noise.spread / passes
+    # By how much the scores would change each belief's mean, as an SD.
     moved = [each.variance / math.sqrt(each.variance + own_noise) for each in both]
     return max(expected_max([each.mean for each in both], moved) - best, 0.0)
+
+
+def gain_per_pass(beliefs: Sequence[Belief], noise: NoiseModel, most: int) -> float:
+    """Return the expected gain per pass of the best number of passes, at most `most`, in score.
+
+    One more pass often cannot change the leader where several could.
+    Source: the KG(*) policy (Frazier and Powell 2010).
+    """
+    counts = [count for count in (1, 2, 4, 8, 16) if count <= most]
+    return max(gain_of_call(beliefs, noise, passes=count) / count for count in counts)
 
 
 class BestNextCall(StrEnum):
@@ -134,18 +151,25 @@ class BestNextCall(StrEnum):
 
 
 def best_next_call(
-    state: SearchState, readers: list[Candidate], possible: AbstractSet[BestNextCall]
+    state: SearchState,
+    readers: list[Candidate],
+    possible: AbstractSet[BestNextCall],
+    *,
+    min_gain: float,
+    most_passes: int = 1,
 ) -> BestNextCall | StopReason:
     """Return the call that promises most, or why none is made.
 
     Args:
-        state: of the search; `min_gain` is read from its knobs.
+        state: of the search.
         readers: candidates that a judge call would read; the best first.
         possible: calls that fit and make sense.
+        min_gain: least gain per call, in standard deviations of the scores within a call.
+        most_passes: passes that fit; at least 1 where reading is possible.
 
     Returns:
-        `MIN_GAIN` when the most promising call promises less than `min_gain`, in score per
-        call; `PLAN_DONE` when none is possible.
+        `MIN_GAIN` when the most promising call promises less than `min_gain`; `PLAN_DONE` when
+        none is possible.
     """
     if not possible or not readers:
         return StopReason.EXHAUSTED if state.progress.is_exhausted else StopReason.PLAN_DONE
@@ -153,14 +177,15 @@ def best_next_call(
     beliefs = [belief(node, noise) for node in readers]
     gains: dict[BestNextCall, float] = {}
     if BestNextCall.READ in possible:
-        gains[BestNextCall.READ] = gain_of_call(beliefs, noise)
+        gains[BestNextCall.READ] = gain_per_pass(beliefs, noise, most_passes)
     if BestNextCall.GENERATE in possible:
         gain = gain_of_call(beliefs, noise, k=knobs.generate_k, prior_mean=noise.grand_mean)
         gains[BestNextCall.GENERATE] = gain / 2
     if BestNextCall.REFINE in possible:
-        # A leader's children are taken to be worth as much, until there are some.
-        expected = beliefs[0].mean + noise.refine_shift
+        is_step = readers[0].draft.is_step
+        expected = beliefs[0].mean + noise.step_shift if is_step else noise.refined_mean
         gain = gain_of_call(beliefs, noise, k=knobs.refine_k, prior_mean=expected)
         gains[BestNextCall.REFINE] = gain / 2
     best = max(gains, key=lambda call: gains[call])
-    return best if gains[best] >= state.min_gain else StopReason.MIN_GAIN
+    bar = min_gain * math.sqrt(noise.spread)
+    return best if gains[best] >= bar else StopReason.MIN_GAIN

@@ -1,8 +1,12 @@
 """Posterior of a candidate's quality: a normal, from its prior and its scores.
 
-    quality ~ N(prior, r V)         V: spread of scores within a call; prior: the mean of
-                                    all, or the parent's mean and what refining has added
+    quality ~ N(prior, r V)         V: spread of scores within a call; prior: below
     score   ~ N(quality + drift of the call, (1 - r) V)       r: the judge's reliability
+
+The prior of a candidate from scratch is the mean of those; of a step, its parent's mean and what
+steps have added so far. That of a refined answer is what refinements have brought so far, and
+from nothing known the mean of the candidates from scratch: a leader leads by luck as well, and a
+child that inherited the luck would win by one more lucky score.
 
 So with n scores the posterior mean is `(prior (1 - r) + r * score_sum) / (1 - r + r n)`,
 and V cancels: only how reliable the judge is decides how far a lucky score is believed.
@@ -41,11 +45,12 @@ PRIOR_SPREAD = 0.15**2
 PRIOR_SPREAD_WEIGHT = 1.0
 """Observations that the assumed spread counts for."""
 
-PRIOR_NOISE_WEIGHT = 6.0
-"""Observations that the assumed reliability counts for."""
+PRIOR_NOISE_WEIGHT = 2.0
+"""Observations that the assumed reliability counts for: two passes over a few candidates are to
+tell a judge that repeats itself from one that does not."""
 
 PRIOR_SHIFT_WEIGHT = 4.0
-"""Observations that no shift at all counts for."""
+"""Observations that no gain of refinements and steps counts for."""
 
 MIN_RELIABILITY, MAX_RELIABILITY = 0.05, 0.98
 
@@ -63,8 +68,9 @@ class NoiseModel:
         noise_sum: sum of squared deviations of repeated scores from their candidate's mean.
         noise_weight: degrees of freedom in that sum.
         mean_sum: sum of the drift-corrected scores of candidates from scratch.
-        shift_sum: sum of the differences between refined candidates' scores and their parent's
-            posterior mean.
+        shift_sum: sum of the differences between steps' scores and their parent's posterior
+            mean.
+        refined_sum: sum of the drift-corrected scores of refined answers.
     """
 
     prior_reliability: Annotated[float, Field(gt=0, lt=1)]
@@ -75,7 +81,9 @@ class NoiseModel:
     mean_sum: float = 0.0
     mean_count: Count = 0
     shift_sum: float = 0.0
-    shift_count: int = 0
+    shift_count: Count = 0
+    refined_sum: float = 0.0
+    refined_count: Count = 0
 
     @property
     def spread(self) -> float:
@@ -97,9 +105,15 @@ class NoiseModel:
         return self.mean_sum / self.mean_count if self.mean_count else 0.5
 
     @property
-    def refine_shift(self) -> float:
-        """Expected gain of a refined candidate over its parent, in score; 0 at first."""
+    def step_shift(self) -> float:
+        """Expected gain of a step over its parent, in score; 0 at first."""
         return self.shift_sum / (PRIOR_SHIFT_WEIGHT + self.shift_count)
+
+    @property
+    def refined_mean(self) -> float:
+        """Expected score of a refined answer; the mean of those from scratch at first."""
+        total = PRIOR_SHIFT_WEIGHT * self.grand_mean + self.refined_sum
+        return total / (PRIOR_SHIFT_WEIGHT + self.refined_count)
 
     def note_call(self, scores: list[float]) -> None:
         """Add the scores of one call, as they came."""
@@ -147,11 +161,15 @@ def belief(node: Candidate, noise: NoiseModel) -> Belief:
 
 def posterior_means(nodes: Iterable[Candidate], noise: NoiseModel) -> list[float]:
     """Return `belief(...).mean` of each candidate."""
-    reliability, shift, grand_mean = noise.reliability, noise.refine_shift, noise.grand_mean
+    reliability, shift, grand_mean = noise.reliability, noise.step_shift, noise.grand_mean
+    refined_mean = noise.refined_mean if noise.refined_count else grand_mean
     doubt = 1 - reliability
     means = []
     for node in nodes:
-        prior = grand_mean if node.prior_mean is None else node.prior_mean + shift
+        if node.prior_mean is not None:
+            prior = node.prior_mean + shift
+        else:
+            prior = refined_mean if node.depth > 1 else grand_mean
         weight = doubt + reliability * node.score_count
         means.append((prior * doubt + reliability * node.score_sum) / weight)
     return means

@@ -9,8 +9,10 @@ Source: CodeT (arXiv 2207.10397), dual execution agreement, with the number of c
 itself rather than its root. Without checks it is self-consistency (arXiv 2203.11171).
 """
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 
 from lats.gain import chance_best
 from lats.posterior import belief, posterior_means
@@ -62,6 +64,9 @@ FRONT = 12
 RANKED_WHOLE = 24
 """Candidates up to which each round ranks all of them."""
 
+MEAN_DIGITS = 9
+"""Digits of a posterior mean that decide; the others are rounding errors of sums."""
+
 MAX_RIVALS = 32
 """Leading candidates that a confidence is computed over."""
 
@@ -82,18 +87,29 @@ def is_judged(node: Candidate) -> bool:
     )
 
 
+def _lot_factor(seed: int) -> int:
+    """Return an odd number of 64 bits that follows from a seed."""
+    return int.from_bytes(hashlib.blake2b(f"{seed}".encode(), digest_size=8).digest()) | 1
+
+
+def _lot(node: Candidate, factor: int) -> int:
+    """Return a node's lot: its id is a digest, and a seed's factor puts digests in another order."""
+    return int(node.node_id, 16) * factor % (1 << 64)
+
+
 def ranked(
     state: SearchState, nodes: list[Candidate], *, tie_break: TieBreak | None = None
 ) -> list[Candidate]:
     """Return candidates, the one to answer with first.
 
     The best posterior mean is first (under agreement: the most worthy cluster; in a knock-out:
-    its winner); equals are ordered by `tie_break`, then by birth. Candidates that have
-    no usable verdict come last: to believe their prior would prefer an unread candidate to one
-    that was judged average.
+    its winner); equals are ordered by `tie_break`, then by a lot drawn from the seed, since a
+    proposer's first candidate is no better than its last. Candidates that have no usable verdict
+    come last: to believe their prior would prefer an unread candidate to one that was judged
+    average.
     """
     agreed = agreement_scores(nodes) if state.knobs.judging == "agreement" else {}
-    champion = state.progress.champion
+    champion, factor = state.progress.champion, _lot_factor(state.knobs.seed)
 
     def key(node: Candidate, mean: float) -> tuple[bool, bool, float, float, float, int]:
         judged = is_judged(node)
@@ -101,9 +117,9 @@ def ranked(
             not judged,
             node.node_id != champion,
             -agreed.get(node.node_id, 0.0),
-            -mean if judged else -0.0,
+            -round(mean, MEAN_DIGITS) if judged else -0.0,
             0.0 if tie_break is None else -tie_break(node.draft.reply),
-            node.birth,
+            _lot(node, factor),
         )
 
     means = posterior_means(nodes, state.noise)
@@ -121,7 +137,7 @@ def note_front(state: SearchState, changed: list[Candidate]) -> None:
 
 
 def leading(state: SearchState, count: int) -> list[Candidate]:
-    """Return the leading judged candidates, the best first, at most `count`.
+    """Return the leading judged candidates, the best first, at most `count`; equals by lot.
 
     Where there are many candidates only those with the best own values are ranked, so that
     a round costs the same however large the tree is.
@@ -132,8 +148,14 @@ def leading(state: SearchState, count: int) -> list[Candidate]:
         judged = [node for node in state.tree.candidates if is_judged(node)]
     if state.knobs.judging == "agreement" or state.progress.champion is not None:
         return ranked(state, judged)[:count]
-    means = posterior_means(judged, state.noise)
-    best_first = [(-mean, node.birth, node) for mean, node in zip(means, judged, strict=True)]
+    means = [round(mean, MEAN_DIGITS) for mean in posterior_means(judged, state.noise)]
+    if len(set(means)) == len(means):
+        pairs = sorted(zip(means, judged, strict=True), key=itemgetter(0), reverse=True)
+        return [node for _, node in pairs[:count]]
+    factor = _lot_factor(state.knobs.seed)
+    best_first = [
+        (-mean, _lot(node, factor), node) for mean, node in zip(means, judged, strict=True)
+    ]
     best_first.sort()
     return [node for _, _, node in best_first[:count]]
 

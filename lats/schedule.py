@@ -1,12 +1,22 @@
 """Schedule of a search: generations, judge passes and refinements by the calls that are left.
 
-    1: one candidate                       4: 2 generations, 2 passes
-    2: 1 generation (wide), 1 pass         5: 3 generations, 2 passes
-    3: 2 generations, 1 pass               6: 2 generations, 2 passes, refine, pass
-    7: 3 generations, then as 6            8: as 6, and refine, pass once more; and so on
+Without refinement, which is the default:
 
-Generations travel together, and so do passes: 2 rounds up to 5 calls, and 2 more for each
-refinement. Without refinement all that is left goes to passes.
+    1: one candidate
+    2 and more: 1 generation (wide), all others are passes
+
+So a smaller search asks the first calls of a larger one, word for word. With refinement, from 5
+calls on:
+
+    5: 1 generation (wide), 2 passes, refine, pass
+    6: 2 generations, 2 passes, refine, pass
+    7: 2 generations, 3 passes, refine, pass       8: as 6, and refine, pass once more; and so on
+
+A third generation takes the place of the third pass where `max_candidates` allows one.
+
+A wide generation asks for half more candidates: one call for them in place of two leaves
+a call for another reading. Several proposers each get a generation. Generations travel together, and so do passes: 2 rounds, and 2 more
+for each refinement.
 
 Judge calls: batching, reading order, rubric, number of passes. Judges favour places (arXiv
 2406.07791), so each seeded order is followed by its reverse: over such a pair of passes every
@@ -15,7 +25,7 @@ candidate has the same mean place.
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lats.actions import Action, JudgeList
 from lats.answers import NodeId
@@ -58,6 +68,10 @@ class CallsLeft:
     proposer: int = MANY
     judge: int = MANY
 
+    def at_most(self, calls: int) -> "CallsLeft":
+        """Return the same with no more than that many calls."""
+        return replace(self, calls=min(self.calls, calls))
+
     @property
     def judge_calls(self) -> int:
         """Judge calls that fit if nothing else is asked."""
@@ -88,15 +102,11 @@ REFINE_CALLS = 2
 """Calls that a refinement takes at least: one to propose, one to judge."""
 
 
-def first_generations(cap: int, *, can_refine: bool) -> int:
+def first_generations(cap: int, *, can_refine: bool, proposers: int = 1) -> int:
     """Return how many calls from scratch a search of `cap` calls, at least 1, begins with."""
-    if cap <= 2:
-        return 1
-    if cap <= 4:
-        return 2
-    if not can_refine:
-        return 3 if cap == 5 or cap >= 7 else 2
-    return 2 + cap % 2
+    if can_refine and cap >= 4 + REFINE_CALLS:
+        return 2 + cap % 2
+    return max(min(proposers, cap - 2), 1)
 
 
 def first_passes(calls: int, *, can_refine: bool) -> int:
@@ -164,9 +174,7 @@ def with_anchors(state: SearchState, fresh: Sequence[Candidate]) -> list[Candida
 
 def passes_allowed(state: SearchState, nodes: Sequence[Candidate]) -> int:
     """Return how often the judge may still read all of these."""
-    if state.knobs.judging == "agreement":
-        return state.cap
-    return max(state.knobs.max_passes - max([node.judge_passes for node in nodes], default=0), 0)
+    return max(state.max_passes - max([node.judge_passes for node in nodes], default=0), 0)
 
 
 def _chunks(ordered: Sequence[NodeId], max_items: int) -> list[tuple[NodeId, ...]]:

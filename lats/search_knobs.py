@@ -156,24 +156,33 @@ class SearchKnobs(ClassicKnobs):
     A knock-out is for one set of candidates: a tree reads lists in its place."""
 
     generate_k: int = Field(default=4, ge=1, le=32)
-    """Candidates that one call from scratch asks for. A search of 2 calls asks for half more."""
+    """Candidates that one call from scratch asks for. Where a search has one such call only, it
+    asks for half more."""
 
     refine_k: int = Field(default=4, ge=1, le=32)
     """Candidates that one call asks for when it improves on leaders, or takes the next step."""
 
-    refine: bool = True
-    """Whether leaders are improved on at all. Where not, the remaining calls go to judging."""
+    refine: bool | None = None
+    """Whether leading answers are improved on. Where not, the remaining calls go to judging.
+
+    None refines in `posterior_uct` and `halving`, which grow a tree, and under an exact verifier:
+    under a noisy judge the luck of a leader is refined as often as its quality, see
+    docs/search.md. Next steps are no refinements, and always asked for.
+    """
 
     leaders: int = Field(default=2, ge=1, le=8)
     """Leading candidates that are improved on, and carried into judge calls as anchors."""
 
-    max_candidates: int = Field(default=8, ge=1, le=1024)
+    max_candidates: int | None = Field(default=None, ge=1, le=1024)
     """Candidates from scratch after which no more are asked for. The more there are, the
-    likelier it is that the best score is a judge's error. Agreement has no such limit."""
+    likelier it is that the best score is a judge's error. None: 8; in `best_of_n`
+    as many as the cap can judge once. Agreement has no such limit, nor has an exact verifier
+    where this is None."""
 
-    max_passes: int = Field(default=4, ge=1, le=64)
+    max_passes: int | None = Field(default=None, ge=1, le=64)
     """Times that the judge may read the same candidate. More repeats a judge's bias rather
-    than removing its noise. Agreement has no such limit."""
+    than removing its noise. None: 4 where answers are improved on or candidates are steps, else
+    no limit but the cap. Agreement has no such limit."""
 
     max_items: int = Field(default=12, ge=2, le=64)
     """Candidates that one judge call may read."""
@@ -189,10 +198,11 @@ class SearchKnobs(ClassicKnobs):
     parallel_leaves: int = Field(default=1, ge=1, le=16)
     """Leaves that a tree expands in one round. More saves rounds, not calls."""
 
-    min_gain: float | None = Field(default=None, ge=0, le=1)
-    """Stop when the next call promises less than this, in score. 0 spends the cap as planned;
-    None leaves it to the policy: `auto` sets it where calls are many or short, others to 0.
-    Agreement does not read it: it has no noise to compute a gain from.
+    min_gain: float | None = Field(default=None, ge=0, le=10)
+    """Stop when the next call promises less than this, in standard deviations of the scores
+    within a judge call, which are measured. 0 spends the cap as planned; None leaves it to the
+    policy: `auto` sets it for what is beyond the first six calls, others to 0. Agreement does not
+    read it: it has no noise to compute a gain from.
 
     The knob between quality and calls: judging goes pass by pass then, which costs rounds.
     """

@@ -1,5 +1,6 @@
 """The whole state of a posterior search, in memory and as plain JSON."""
 
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
@@ -20,6 +21,17 @@ __all__ = ["DEFAULT_CAP", "SearchProgress", "SearchState", "load_search", "save_
 
 DEFAULT_CAP = 6
 """Calls of a search whose knobs name no cap."""
+
+DEFAULT_CANDIDATES = 8
+"""Candidates from scratch under a noisy judge, where the knobs name no limit."""
+
+DEFAULT_PASSES = 4
+"""Passes over the same candidates where a call may be spent on new ones below them, and the knobs
+name no limit."""
+
+
+TREE_POLICIES = frozenset({"posterior_uct", "halving"})
+"""Policies whose trees grow below answers too, unless the knobs say no."""
 
 
 @dataclass(slots=True)
@@ -106,8 +118,37 @@ class SearchState(PolicyState):
 
     @property
     def min_gain(self) -> float:
-        """Gain below which the search stops, in score per call; 0 spends the cap."""
+        """Gain below which the search stops, in SDs of a call's scores; 0 spends the cap."""
         return 0.0 if self.knobs.judging == "agreement" else self.knobs.min_gain or 0.0
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the judge is an exact verifier: without noise, and without drift."""
+        return self.given_knobs.stop_score == 1
+
+    @property
+    def max_candidates(self) -> int:
+        """Candidates from scratch after which no more are asked for."""
+        if self.knobs.judging == "agreement" or (self.is_exact and not self.knobs.max_candidates):
+            return sys.maxsize
+        return self.knobs.max_candidates or DEFAULT_CANDIDATES
+
+    @property
+    def max_passes(self) -> int:
+        """Times that the judge may read the same candidate."""
+        if self.knobs.judging == "agreement":
+            return self.cap
+        if self.knobs.max_passes is not None:
+            return self.knobs.max_passes
+        grows = self.may_refine or self.progress.has_steps or self.knobs.policy in TREE_POLICIES
+        return DEFAULT_PASSES if grows else self.cap
+
+    @property
+    def may_refine(self) -> bool:
+        """Whether answers may be improved on; next steps are no such improvements."""
+        if self.knobs.refine is not None:
+            return self.knobs.refine
+        return self.is_exact or self.knobs.policy in TREE_POLICIES
 
     def generate(self, counts: Iterable[int]) -> list[Action]:
         """Return the next generations, each of as many candidates as its count."""

@@ -31,9 +31,9 @@ class Candidate:
     Args:
         depth: edges to the top. 0 for the top.
         birth: candidates born before it, a start included. Starts at 0.
-        prior_mean: the score expected of it before any judge read it: its parent's posterior
-            mean when it was born, the usual gain of refining left out; None for one from
-            scratch, where it is the mean of all.
+        prior_mean: of a child of a step the score expected of it before any judge read it: its
+            parent's posterior mean when it was born, the usual gain of a step left out. None
+            elsewhere: then it follows from the scores of its kind, see `posterior`.
         rule_score: the rule score of the reply by itself, in [0, 1], its siblings left aside,
             so that any two can be compared. `classic_uct` only; None elsewhere.
         score_sum: sum of its scores, each with its call's drift removed.
@@ -76,8 +76,10 @@ class Candidate:
 
     @property
     def mean_score(self) -> float | None:
-        """Mean of its scores, drift removed; None when it has none."""
-        return self.score_sum / self.score_count if self.score_count else None
+        """Mean of its scores, drift removed, in [0, 1]; None when it has none."""
+        if not self.score_count:
+            return None
+        return min(max(self.score_sum / self.score_count, 0.0), 1.0)
 
     @property
     def mean_value(self) -> float:

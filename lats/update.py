@@ -107,7 +107,9 @@ def _take_drafts(state: SearchState, action: Generate | Refine, answer: Drafts |
 def _add_children(state: SearchState, parent: Candidate, drafts: tuple[Draft, ...], k: int) -> int:
     """Return how many new children drafts make of a node, at most `k`."""
     tree, progress = state.tree, state.progress
-    prior = None if parent.parent_id is None else posterior_means((parent,), state.noise)[0]
+    prior = None
+    if state.progress.has_steps and parent.parent_id is not None:
+        prior = posterior_means((parent,), state.noise)[0]
     # Two ways may lead to the same step, so steps are compared with their siblings only.
     has_steps = any(draft.is_step for draft in drafts)
     born: list[Candidate] = []
@@ -196,12 +198,15 @@ def _note_scores(state: SearchState, scored: list[tuple[Candidate, float]]) -> N
         if node.score_count:
             mean = node.score_sum / node.score_count
             noise.note_repeat(score, mean_before=mean, count_before=node.score_count)
-        elif node.prior_mean is None:
-            noise.mean_sum += score
-            noise.mean_count += 1
-        else:
+        elif node.prior_mean is not None:
             noise.shift_sum += score - node.prior_mean
             noise.shift_count += 1
+        elif node.depth > 1:
+            noise.refined_sum += score
+            noise.refined_count += 1
+        else:
+            noise.mean_sum += score
+            noise.mean_count += 1
         node.score_sum += score
         node.score_count += 1
     changed = [node for node, _ in scored]

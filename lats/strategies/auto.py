@@ -1,12 +1,12 @@
-"""`auto`: picks plan and stopping from the task, the cap, the judge and the remaining calls.
+"""`auto`: picks plan and stopping from the task, the cap and what the judge has shown.
 
-- Candidates that are steps: `posterior_uct`. Else `listwise`, which halves where it is large
-  and spends its cap.
-- A judge measured to repeat itself needs no third pass: the calls go to refinement. A judge
-  measured to contradict itself cannot tell a refinement from a mishap: none is made, the
-  calls go to passes.
-- Above 10 calls, and where the budget leaves less than the knobs allow, it stops as soon as
-  a call promises less than `AUTO_MIN_GAIN`, unless `min_gain` is set.
+- Candidates that are steps: `posterior_uct`.
+- Verdicts that have checks or answers: by agreement, which a judge's bias harms least.
+- Else `listwise`. The first six calls are planned for themselves, so that a larger cap begins
+  as a smaller one does. What is beyond them is spent as long as a call promises more than
+  `AUTO_MIN_GAIN`, in rounds of half of what is left.
+- Where refinement is asked for: a judge measured to contradict itself cannot tell a refinement
+  from a mishap, so none is made.
 """
 
 from typing import Any
@@ -15,35 +15,39 @@ from lats.actions import Action
 from lats.result import StopReason
 from lats.schedule import CallsLeft
 from lats.search_knobs import SearchKnobs
-from lats.search_state import SearchState
+from lats.search_state import DEFAULT_CAP, SearchState
 from lats.strategies import listwise, posterior_uct
 
 __all__ = ["AUTO_MIN_GAIN", "next_round", "tuned_knobs"]
 
-AUTO_MIN_GAIN = 0.002
-"""Gain below which `auto` stops where it stops by gain, in score per call."""
+AUTO_MIN_GAIN = 0.02
+"""Gain below which `auto` stops beyond its first calls, in standard deviations of the scores."""
 
 MIN_REPEATS = 4
 """Repeated scores after which a judge's reliability counts as measured."""
 
-RELIABLE, UNRELIABLE = 0.85, 0.15
+UNRELIABLE = 0.4
+"""Measured reliability up to which none is refined for. Two passes over eight candidates put five
+of six judges that score by lot below it, and one of thirty whose reliability is 0.75."""
+
+SHARE_OF_ROUND = 0.5
+"""Share of the calls left that one round beyond the first calls may spend on passes."""
 
 
 def tuned_knobs(state: SearchState) -> SearchKnobs:
     """Return the knobs as `auto` sets them at this point of a search; a function of the state."""
     given, noise = state.given_knobs, state.noise
     changes: dict[str, Any] = {}
-    if noise.noise_weight >= MIN_REPEATS and given.judging != "agreement":
-        if noise.reliability >= RELIABLE:
-            changes["max_passes"] = min(2, given.max_passes)
-        elif noise.reliability <= UNRELIABLE and not state.progress.has_steps:
-            changes["refine"] = False
-    planned = state.progress.planned_cap
-    is_large = planned is not None and planned > listwise.MAX_PLANNED_CAP
-    is_short = planned is not None and planned < state.cap
-    if (is_large or is_short) and given.min_gain is None:
-        changes["min_gain"] = AUTO_MIN_GAIN
-    return given.model_copy(update=changes) if changes else given
+    if given.judging == "listwise" and _has_checks(state):
+        changes["judging"] = "agreement"
+    if given.refine and noise.noise_weight >= MIN_REPEATS and noise.reliability <= UNRELIABLE:
+        changes["refine"] = False
+    return given.model_copy(update=changes)
+
+
+def _has_checks(state: SearchState) -> bool:
+    said = (node.verdict for node in state.tree.candidates if node.verdict is not None)
+    return any(verdict.checks or verdict.answer for verdict in said)
 
 
 def next_round(state: SearchState, left: CallsLeft) -> list[Action] | StopReason:
@@ -51,4 +55,12 @@ def next_round(state: SearchState, left: CallsLeft) -> list[Action] | StopReason
     state.knobs = tuned_knobs(state)
     if state.progress.has_steps:
         return posterior_uct.next_round(state, left)
-    return listwise.next_round(state, left)
+    first = max(DEFAULT_CAP - state.progress.spent_calls, 0)
+    by_plan = state.knobs.min_gain is not None or state.knobs.judging in {"agreement", "pairwise"}
+    if by_plan or left.calls <= first:
+        return listwise.next_round(state, left)
+    if first:
+        found = listwise.next_round(state, left.at_most(first))
+        if not isinstance(found, StopReason):
+            return found
+    return listwise.by_gain(state, left, min_gain=AUTO_MIN_GAIN, share=SHARE_OF_ROUND)

@@ -31,8 +31,9 @@ def planned_generations(cap: int, knobs: SearchKnobs) -> list[int]:
     """
     counts: list[int] = []
     while len(counts) < cap:
-        remaining = knobs.max_candidates - sum(counts)
-        k = min(knobs.generate_k, remaining)
+        k = knobs.generate_k
+        if knobs.max_candidates is not None:
+            k = min(k, knobs.max_candidates - sum(counts))
         while k > 0 and len(counts) + 1 + judge_calls_for(sum(counts) + k, knobs) > cap:
             k -= 1
         if k <= 0:

@@ -24,7 +24,7 @@ def next_round(state: SearchState, left: CallsLeft) -> list[Action] | StopReason
     if not len(state.tree):
         wanted = min(root_generations(left.calls), left.proposer_calls)
         k = 1 if left.calls == 1 else knobs.generate_k
-        total = max(knobs.max_candidates, knobs.generate_k)
+        total = min(max(state.max_candidates, k), wanted * k)
         return state.generate(split(total, k)[:wanted]) or StopReason.CAP
     roots = state.tree.children(state.tree.top)
     if len(roots) > 1 and not state.progress.cycles and all(node.judge_passes for node in roots):

@@ -1,12 +1,13 @@
 """`listwise`: all candidates compared, in few and wide rounds.
 
-Generate, judge, and with the calls that are left refine the leaders and judge again. The
-order matters: two generations before the second pass, and never one pass alone where there
-are many candidates. Above 10 calls the root is decided by halving, with a tree below.
+Generate, judge, and with refinement improve on the leaders and judge again. Above 10 calls
+with refinement the root is decided by halving, with a tree below.
 
-With `min_gain` it proceeds call by call instead: one wide generation, one pass, and then
+With `min_gain` it proceeds call by call instead: one wide generation, two passes, and then
 the call that promises most, until that is too little.
 """
+
+import math
 
 from lats.actions import Action, Refine
 from lats.gain import BestNextCall, best_next_call
@@ -28,7 +29,10 @@ from lats.search_state import SearchState
 from lats.search_tree import Candidate
 from lats.strategies import halving
 
-__all__ = ["MAX_PLANNED_CAP", "fresh_generations", "next_round"]
+__all__ = ["MAX_PLANNED_CAP", "by_gain", "fresh_generations", "next_round"]
+
+GAIN_PASSES = 2
+"""Passes before the gain of another call is asked: one shows no noise."""
 
 MAX_PLANNED_CAP = 10
 """Cap up to which the schedule by cap is used."""
@@ -36,22 +40,21 @@ MAX_PLANNED_CAP = 10
 
 def fresh_generations(state: SearchState, left: CallsLeft, wanted: int) -> list[Action]:
     """Return that many calls from scratch, as far as they and `max_candidates` allow."""
-    knobs = state.knobs
-    remaining = knobs.max_candidates - len(state.tree)
-    if knobs.judging == "agreement":
-        remaining = knobs.generate_k * wanted
-    k = knobs.generate_k
+    k = state.knobs.generate_k
     if left.calls == 1:
         k = 1  # no call is left to choose
-    elif left.calls == 2 or (state.min_gain > 0 and not len(state.tree)):
+    elif wanted == 1 and not len(state.tree):
         k += k // 2  # the only generation there may be: half as many more cost tokens only
-    return state.generate(split(remaining, k)[: min(wanted, left.proposer_calls)])
+    remaining = min(state.max_candidates - len(state.tree), k * wanted)
+    if state.proposers:  # each is asked, for its share
+        k = min(k, math.ceil(remaining / wanted))
+    return state.generate(split(remaining, k)[: left.proposer_calls])
 
 
 def refinements(state: SearchState, left: CallsLeft) -> list[Action]:
     """Return a call that improves on the leaders; none where it cannot, or fits no more."""
     progress, knobs = state.progress, state.knobs
-    if progress.is_exhausted or not knobs.refine or progress.empty_rounds:
+    if progress.is_exhausted or not state.may_refine or progress.empty_rounds:
         return []
     if not left.fits(proposer=1, judge=REFINE_CALLS - 1):
         return []
@@ -64,29 +67,29 @@ def refinements(state: SearchState, left: CallsLeft) -> list[Action]:
 
 def next_round(state: SearchState, left: CallsLeft) -> list[Action] | StopReason:
     """Return the actions of the next round, or why to stop."""
-    knobs = state.knobs
-    is_large = (state.progress.planned_cap or left.calls) > MAX_PLANNED_CAP
-    grows_tree = knobs.refine and knobs.judging in {"listwise", "pointwise"}
-    if is_large and grows_tree and state.min_gain == 0:
+    progress, knobs = state.progress, state.knobs
+    planned = min(progress.planned_cap or left.calls, progress.spent_calls + left.calls)
+    grows_tree = state.may_refine and knobs.judging in {"listwise", "pointwise"}
+    if planned > MAX_PLANNED_CAP and grows_tree and state.min_gain == 0:
         return halving.next_round(state, left)
     if not len(state.tree):
         # After failures only as much is asked again as leaves calls for judging.
-        if knobs.judging == "agreement":
+        if state.min_gain > 0:
+            wanted = 1
+        elif knobs.judging == "agreement":
             # Half of all: a cluster shows among many candidates, and among many checks.
             wanted = max(left.calls // 2, 1)
         else:
-            wanted = first_generations(left.calls, can_refine=knobs.refine)
-        return fresh_generations(state, left, wanted if state.min_gain == 0 else 1) or (
-            StopReason.CAP
-        )
+            wanted = first_generations(
+                left.calls, can_refine=state.may_refine, proposers=len(state.proposers)
+            )
+        return fresh_generations(state, left, wanted) or StopReason.CAP
+    if state.min_gain > 0:
+        return by_gain(state, left, min_gain=state.min_gain)
     judging = _first_reading(state, left)
     if judging is not None:
         return judging
-    if not left.calls:
-        return StopReason.CAP
-    if state.min_gain > 0:
-        return _if_worth_it(state, left)
-    return _refine_or_read_on(state, left)
+    return _refine_or_read_on(state, left) if left.calls else StopReason.CAP
 
 
 def _first_reading(state: SearchState, left: CallsLeft) -> list[Action] | StopReason | None:
@@ -108,9 +111,9 @@ def _first_reading(state: SearchState, left: CallsLeft) -> list[Action] | StopRe
 
 
 def _passes(state: SearchState, left: CallsLeft, readers: list[Candidate]) -> int:
-    may_refine = state.knobs.refine and not state.progress.is_exhausted and left.proposer > 0
+    may_refine = state.may_refine and not state.progress.is_exhausted and left.proposer > 0
     if state.min_gain > 0:
-        wanted = 1
+        wanted = 1 if state.progress.passes else GAIN_PASSES
     elif state.progress.cycles and may_refine:
         # One, so that more can be refined; a call that no refinement fits into is a second pass.
         wanted = 2 if left.calls == REFINE_CALLS else 1
@@ -125,43 +128,47 @@ def _refine_or_read_on(state: SearchState, left: CallsLeft) -> list[Action] | St
     actions = refinements(state, left)
     if actions:
         return actions
-    readers = contenders(state)
+    readers = leading(state, len(state.tree))
     passes = min(left.judge_calls, passes_allowed(state, readers))
     if not passes or len(readers) < 2 or state.knobs.judging == "pairwise":
         return StopReason.EXHAUSTED if state.progress.is_exhausted else StopReason.PLAN_DONE
     return judge_round(state, readers, left, passes=passes)
 
 
-def _if_worth_it(state: SearchState, left: CallsLeft) -> list[Action] | StopReason:
-    """Return the call that promises most, or stop when that is too little."""
-    readers = contenders(state)
+def by_gain(
+    state: SearchState, left: CallsLeft, *, min_gain: float, share: float = 0.0
+) -> list[Action] | StopReason:
+    """Return the call that promises most, or stop when that is too little.
+
+    Args:
+        state: of a search that has candidates.
+        left: at least the calls of the next round.
+        min_gain: in standard deviations of the scores within a call; above 0.
+        share: of the calls left that one round may spend on passes, in [0, 1]; always one.
+    """
+    judging = _first_reading(state, left)
+    if judging is not None:
+        return judging
+    if not left.calls:
+        return StopReason.CAP
+    readers = leading(state, len(state.tree))
+    most = min(left.judge_calls, passes_allowed(state, readers))
     may = {
-        BestNextCall.READ: len(readers) > 1
-        and left.judge_calls > 0
-        and passes_allowed(state, readers) > 0
-        and state.knobs.judging != "pairwise",
+        BestNextCall.READ: len(readers) > 1 and most > 0 and state.knobs.judging != "pairwise",
         BestNextCall.GENERATE: not state.progress.is_exhausted
         and not state.progress.empty_rounds
-        and len(state.tree) < state.knobs.max_candidates
+        and len(state.tree) + state.knobs.generate_k <= state.max_candidates
         and left.fits(proposer=1, judge=1),
         BestNextCall.REFINE: bool(refinements(state, left)),
     }
-    match best_next_call(state, readers, {call for call, is_open in may.items() if is_open}):
+    possible = {call for call, is_open in may.items() if is_open}
+    match best_next_call(state, readers, possible, min_gain=min_gain, most_passes=most):
         case BestNextCall.READ:
-            return judge_round(state, readers, left, passes=1)
+            passes = min(max(math.ceil(share * left.judge_calls), 1), most)
+            return judge_round(state, readers, left, passes=passes)
         case BestNextCall.GENERATE:
             return fresh_generations(state, left, 1)
         case BestNextCall.REFINE:
             return refinements(state, left)
         case reason:
             return reason
-
-
-def contenders(state: SearchState) -> list[Candidate]:
-    """Return the candidates of a further pass: after two passes the better half, at least three."""
-    every = leading(state, len(state.tree))
-    if state.knobs.judging == "agreement":
-        return every
-    if min((node.judge_passes for node in every), default=0) < 2:
-        return every
-    return every[: max(3, state.knobs.leaders, (len(every) + 1) // 2)]

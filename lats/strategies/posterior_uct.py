@@ -137,12 +137,12 @@ def tree_round(state: SearchState, left: CallsLeft) -> list[Action] | StopReason
         return judge_round(state, with_anchors(state, fresh), left, passes=passes)
     if not left.calls:
         return StopReason.CAP
-    can_expand = left.fits(proposer=1, judge=1) and (knobs.refine or progress.has_steps)
+    can_expand = left.fits(proposer=1, judge=1) and (progress.has_steps or state.may_refine)
     readers = [] if can_expand and not state.min_gain else _rereadable(state)
     if state.min_gain > 0:
         possible = {BestNextCall.REFINE} if can_expand else set()
         possible |= {BestNextCall.READ} if left.judge_calls and len(readers) > 1 else set()
-        found = best_next_call(state, leading(state, FRONT), possible)
+        found = best_next_call(state, leading(state, FRONT), possible, min_gain=state.min_gain)
         if isinstance(found, StopReason):
             return found
         can_expand = found is BestNextCall.REFINE

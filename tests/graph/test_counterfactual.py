@@ -196,7 +196,7 @@ def test_nothing_of_another_preset_is_missing_to_the_plan(tmp_path: Path) -> Non
 def test_a_cap_stops_before_the_call_that_does_not_fit(tmp_path: Path) -> None:
     """What was bought until then is recorded, and is not bought again."""
     recording = _record(tmp_path / "run", "balanced", turns=2)
-    settings = recording.settings("frugal", ["search.max_calls=5"])
+    settings = recording.settings("frugal", ["search.generate_k=3"])
     budget = SpendingCap(max_calls=3)
     with pytest.raises(SpendingCapReached, match="3 calls were bought"):
         _buy(recording, settings, budget)
@@ -260,7 +260,7 @@ def test_what_follows_an_estimate_is_one_though_all_its_calls_are_recorded(
 def test_a_conversations_limit_makes_later_turns_estimates(tmp_path: Path) -> None:
     """What an estimated turn spent is missing to the next one, and is not known."""
     recording = _record(tmp_path / "run", "balanced", "search.max_calls=11")
-    knobs = ["search.max_calls=5", "budget.conversation.max_calls=30"]
+    knobs = ["search.generate_k=3", "budget.conversation.max_calls=30"]
     turns, _ = _evaluated(recording, recording.settings(None, knobs))
     assert all(turn.diverged_at == 1 for turn in turns[1:])
 

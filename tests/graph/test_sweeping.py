@@ -169,11 +169,14 @@ def test_a_sampler_that_chooses_buys_as_it_goes(run: Path, tmp_path: Path) -> No
 def test_a_spent_cap_leaves_settings_out_with_a_reason(run: Path, tmp_path: Path) -> None:
     """Calls bought until then are kept; the settings go on when there is more."""
     evaluator = BuyingEvaluator(CounterfactualEvaluator(run), SpendingCap(max_calls=2))
-    finished = sweep(SweepRequest(run, _spec(), tmp_path / "s", jobs=1), evaluator=evaluator)
+    request = SweepRequest(
+        run, _spec(knobs={"search.generate_k": [2, 3, 4]}), tmp_path / "s", jobs=1
+    )
+    finished = sweep(request, evaluator=evaluator)
     assert {left.reason.partition(":")[0] for left in finished.left_out} == {"not bought"}
-    assert [setting.name for setting in finished.settings] == ["search.max_calls=11"]
+    assert [setting.name for setting in finished.settings] == ["search.generate_k=4"]
     more = BuyingEvaluator(CounterfactualEvaluator(run), SpendingCap())
-    again = sweep(SweepRequest(run, _spec(), tmp_path / "s", jobs=1), evaluator=more)
+    again = sweep(request, evaluator=more)
     assert len(again.settings) == 3
     assert not again.left_out
 

@@ -135,7 +135,8 @@ class ScriptedActions:
     """`good`, `steps`, `repeats`, `none`, `blank`, `long`, `surrogates`, `odd` or `fails`."""
     judge: str = "good"
     """`good`, `perfect`, `ties`, `by_place`, `fewer`, `more`, `empty`, `ranks`, `same_words`,
-    `huge`, `negative`, `nan`, `infinite`, `bools`, `words`, `odd` or `fails`."""
+    `lots` (by lot alone), `huge`, `negative`, `nan`, `infinite`, `bools`, `words`, `odd` or
+    `fails`."""
     failing: float = 0.0
     """Share of actions that fail, by lot."""
     refusing: float = 0.0
@@ -148,6 +149,8 @@ class ScriptedActions:
     """Names of sub-scores that verdicts carry."""
     drift: float = 0.0
     """Added to all scores of every call but the first."""
+    scale: float = 1.0
+    """Share of the scale that the scores use, from 0 on."""
     depths: dict[str, int] = field(default_factory=dict)
     """Depth of candidates, which a proposer of steps must know. Filled by the driver."""
 
@@ -209,6 +212,7 @@ class ScriptedActions:
         score = {
             "perfect": good,
             "ties": 0.5,
+            "lots": draw.random(),
             "by_place": 1 - place / (len(action.node_ids) + 1),
             "huge": 7,
             "negative": -0.1,
@@ -217,7 +221,7 @@ class ScriptedActions:
             "bools": True,
             "words": "0.7",
             "odd": draw.choice([None, 0, 1, 0.5, 2, -1, float("nan"), "x", False]),
-        }.get(self.judge, min(max(good + draw.gauss(0, 0.1), 0.0), 1.0))
+        }.get(self.judge, self.scale * min(max(good + draw.gauss(0, 0.1), 0.0), 1.0))
         return Verdict(
             score=score,
             attributes={name: draw.random() for name in self.attributes},

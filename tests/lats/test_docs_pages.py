@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from lats.actions import Generate, JudgeList, Refine, Side, side_of
 from lats.answers import Draft, Drafts, Verdict, Verdicts
 from lats.classic_uct import ClassicUct
@@ -74,7 +76,7 @@ def _answer(action, tree):
 
 def test_the_drawn_tree_is_the_one_that_these_answers_give():
     """Round by round as in the table of the page."""
-    search = PosteriorSearch(SearchKnobs(policy="listwise", max_calls=6))
+    search = PosteriorSearch(SearchKnobs(policy="listwise", max_calls=6, refine=True))
     rounds = []
     while actions := search.ask():
         rounds.append([type(action).__name__ for action in actions])
@@ -85,11 +87,13 @@ def test_the_drawn_tree_is_the_one_that_these_answers_give():
     assert f"```text\n{drawn}\n```" in PAGE.read_text(encoding="utf-8"), drawn
 
 
-def test_the_pages_plan_by_cap_is_the_plan():
-    """Every row of its table: generations, passes before the first refinement, rounds."""
-    rows = PAGE.read_text(encoding="utf-8").split("## Reasons for this design")[1].splitlines()
-    for cap in range(1, 11):
-        plan = plan_search(SearchKnobs(policy="listwise", max_calls=cap))
+@pytest.mark.parametrize("refine", [False, True])
+def test_the_pages_plan_by_cap_is_the_plan(refine):
+    """Every row of both tables: generations, passes before the first refinement, rounds."""
+    page = PAGE.read_text(encoding="utf-8").split("## Reasons for this design")[1]
+    rows = page.split("With `refine: true`:")[refine].splitlines()
+    for cap in range(5 if refine else 1, 11 if refine else 7):
+        plan = plan_search(SearchKnobs(policy="listwise", max_calls=cap, refine=refine))
         cells = next(
             [cell.strip() for cell in row.split("|")]
             for row in rows
@@ -100,8 +104,8 @@ def test_the_pages_plan_by_cap_is_the_plan():
         assert cells[2].split()[0] == str(plan.rounds[0][0].count_calls)
         if cap > 1:
             assert cells[3] == str(plan.rounds[1][0].count_calls)
-        assert cells[4].startswith("(") == (cap >= 8)
-        assert bool(cells[4]) == (cap >= 6)
+        assert cells[4].startswith("(") == (refine and cap >= 8)
+        assert bool(cells[4]) == refine
 
 
 def test_every_reason_to_stop_is_on_the_page():

@@ -12,8 +12,9 @@ from lats.gain import (
     chance_best,
     expected_max,
     gain_of_call,
+    gain_per_pass,
 )
-from lats.posterior import Belief, NoiseModel
+from lats.posterior import Belief, NoiseModel, belief
 from lats.result import StopReason
 from lats.search_knobs import SearchKnobs
 from lats.search_state import SearchState
@@ -130,33 +131,59 @@ def _read(scores, *, passes=1, **knobs):
 def test_nothing_possible_is_a_plan_done_or_a_proposer_exhausted():
     """At any `min_gain`."""
     state, nodes = _read([0.5, 0.6])
-    assert best_next_call(state, nodes, set()) is StopReason.PLAN_DONE
-    assert best_next_call(state, [], set(BestNextCall)) is StopReason.PLAN_DONE
+    assert best_next_call(state, nodes, set(), min_gain=1.0) is StopReason.PLAN_DONE
+    assert best_next_call(state, [], set(BestNextCall), min_gain=1.0) is StopReason.PLAN_DONE
     state.progress.is_exhausted = True
-    assert best_next_call(state, nodes, set()) is StopReason.EXHAUSTED
+    assert best_next_call(state, nodes, set(), min_gain=1.0) is StopReason.EXHAUSTED
 
 
 def test_a_close_race_is_read_on_and_a_decided_one_is_not():
     """The gain of a pass is in the doubt about the leaders."""
-    close, nodes = _read([0.6, 0.6, 0.59], min_gain=0.003)
-    assert best_next_call(close, nodes, {BestNextCall.READ}) is BestNextCall.READ
+    close, nodes = _read([0.6, 0.6, 0.59])
+    read = {BestNextCall.READ}
+    assert best_next_call(close, nodes, read, min_gain=0.02) is BestNextCall.READ
     for scores, passes in (([0.95, 0.2, 0.1], 1), ([0.9, 0.6, 0.59], 30)):
-        state, nodes = _read(scores, passes=passes, min_gain=0.003)
-        assert best_next_call(state, nodes, {BestNextCall.READ}) is StopReason.MIN_GAIN
+        state, nodes = _read(scores, passes=passes)
+        assert best_next_call(state, nodes, read, min_gain=0.02) is StopReason.MIN_GAIN
 
 
 @pytest.mark.parametrize("call", list(BestNextCall))
 def test_the_only_possible_call_is_made_when_it_pays(call):
     """With no least gain, always."""
     state, nodes = _read([0.5, 0.6, 0.55])
-    assert best_next_call(state, nodes, {call}) is call
+    assert best_next_call(state, nodes, {call}, min_gain=0.0) is call
 
 
 def test_more_wanted_gain_stops_earlier():
     """Once it stops it stops for every higher gain."""
     found = []
-    for min_gain in (0.001, 0.005, 0.02, 0.1, 0.5):
-        state, nodes = _read([0.6, 0.55, 0.5], min_gain=min_gain)
-        found.append(best_next_call(state, nodes, set(BestNextCall)) is StopReason.MIN_GAIN)
+    state, nodes = _read([0.6, 0.55, 0.5])
+    for min_gain in (0.005, 0.02, 0.1, 0.5, 2.0):
+        call = best_next_call(state, nodes, set(BestNextCall), min_gain=min_gain)
+        found.append(call is StopReason.MIN_GAIN)
     assert found == sorted(found)
     assert (found[0], found[-1]) == (False, True)
+
+
+@pytest.mark.parametrize("scale", [0.1, 0.5, 2.0])
+def test_gain_counts_in_the_spread_of_the_scores(scale):
+    """A judge that uses a tenth of the scale is stopped no earlier than one that uses all."""
+    found = []
+    for factor in (1.0, scale):
+        state, nodes = _read([factor * each for each in (0.45, 0.4, 0.3)], passes=2)
+        state.noise.spread_sum, state.noise.spread_weight = (0.15 * factor) ** 2 * 1000, 1000
+        bars = [0.01 * 1.5**step for step in range(12)]
+        found.append(
+            [best_next_call(state, nodes, {BestNextCall.READ}, min_gain=bar) for bar in bars]
+        )
+    assert found[0] == found[1]
+    assert len(set(found[0])) == 2
+
+
+def test_several_passes_may_promise_what_one_cannot():
+    """A leader that one more score cannot overtake, and four can."""
+    state, nodes = _read([0.75, 0.5], passes=2)
+    beliefs = [belief(node, state.noise) for node in nodes]
+    one, best = (gain_per_pass(beliefs, state.noise, most) for most in (1, 8))
+    assert best > one
+    assert gain_per_pass(beliefs, state.noise, 16) >= best

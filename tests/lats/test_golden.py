@@ -40,6 +40,10 @@ CLASSIC = {
 
 POSTERIOR = {
     "listwise_cap6_seed0": ({"policy": "listwise", "max_calls": 6}, {"seed": 0}),
+    "listwise_refine_cap8_seed6": (
+        {"policy": "listwise", "max_calls": 8, "refine": True},
+        {"seed": 6},
+    ),
     "best_of_n_pairwise_cap8_seed1": (
         {"policy": "best_of_n", "judging": "pairwise", "max_calls": 8},
         {"seed": 1, "judge": "perfect"},
@@ -49,15 +53,15 @@ POSTERIOR = {
         {"policy": "posterior_uct", "max_calls": 12, "max_depth": 3, "generate_k": 3},
         {"seed": 3, "proposer": "steps"},
     ),
-    "auto_cap10_flaky_seed4": (
-        {"policy": "auto", "max_calls": 10, "rubrics": ["warmth", "wit"]},
+    "auto_cap16_flaky_seed4": (
+        {"policy": "auto", "max_calls": 16, "rubrics": ["warmth", "wit"]},
         {"seed": 4, "failing": 0.2, "drift": 0.1},
     ),
     "listwise_gain_reflecting_seed5": (
         {
             "policy": "listwise",
             "max_calls": 8,
-            "min_gain": 0.004,
+            "min_gain": 0.03,
             "reflection": {"enabled": True},
         },
         {"seed": 5, "attributes": ["warmth", "wit"]},

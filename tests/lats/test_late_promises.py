@@ -41,7 +41,9 @@ def test_attributes_of_one_rubric_are_kept_when_the_next_one_answers():
 def test_gates_do_not_open_on_what_was_proposed_and_not_judged():
     """A refinement is paid for, so it is judged before the search may stop."""
     gates = EarlyExitKnobs(min_rollouts=1)
-    search = PosteriorSearch(SearchKnobs(policy="listwise", max_calls=6, early_exit=gates))
+    search = PosteriorSearch(
+        SearchKnobs(policy="listwise", max_calls=6, refine=True, early_exit=gates)
+    )
     _told(search, say=lambda *_: Verdict(score=1.0, attributes=GOOD))
     assert search.result().asked == {
         ActionKind.GENERATE: 2,
@@ -97,17 +99,18 @@ def test_a_leaf_from_which_no_answer_can_be_reached_in_time_is_passed_over():
 
 
 def test_what_refining_has_gained_so_far_speaks_for_refining_again():
-    """And what it has lost speaks against it."""
+    """And refinements that were worse than first drafts speak against it."""
     found = {}
-    for shift in (-2.0, 2.0):
-        state = SearchState(SearchKnobs(min_gain=0.01, policy="listwise"), Draft(reply=""))
+    for mean in (0.3, 0.8):
+        state = SearchState(SearchKnobs(policy="listwise"), Draft(reply=""))
         nodes = []
         for text in ("one", "two"):
             node = state.tree.add(state.tree.top, Draft(reply=text), prior_mean=None)
             node.score_sum, node.score_count = 2.0, 4
             nodes.append(node)
         state.noise.mean_sum, state.noise.mean_count = 1.0, 2
-        state.noise.shift_sum, state.noise.shift_count = shift, 8
-        found[shift] = best_next_call(state, nodes, {BestNextCall.READ, BestNextCall.REFINE})
-    assert found[2.0] is BestNextCall.REFINE
-    assert found[-2.0] is not BestNextCall.REFINE
+        state.noise.refined_sum, state.noise.refined_count = 8 * mean, 8
+        possible = {BestNextCall.READ, BestNextCall.REFINE}
+        found[mean] = best_next_call(state, nodes, possible, min_gain=0.01)
+    assert found[0.8] is BestNextCall.REFINE
+    assert found[0.3] is not BestNextCall.REFINE

@@ -96,7 +96,7 @@ async def test_the_calls_of_a_round_travel_together():
             await asyncio.wait_for(both.wait(), 60)
         return near(state, k, origin)
 
-    found = await solve(numbers(propose=propose), SearchKnobs(policy="listwise", max_calls=4))
+    found = await solve(numbers(propose=propose), SearchKnobs(policy="best_of_n", max_calls=3))
     assert found.rounds == 2
 
 
@@ -208,7 +208,8 @@ async def test_the_proposer_is_told_what_it_goes_on_from():
             for state, score in zip(states, closeness(states, given), strict=True)
         ]
 
-    await solve(numbers(propose=propose, judge=judge), SearchKnobs(policy="listwise", max_calls=6))
+    knobs = SearchKnobs(policy="listwise", max_calls=6, refine=True)
+    await solve(numbers(propose=propose, judge=judge), knobs)
     assert [(state, origin.attempt) for state, origin in seen[:2]] == [(None, 0), (None, 1)]
     assert all(origin.leaders == () for _, origin in seen[:2])
     state, origin = seen[2]
@@ -225,7 +226,7 @@ async def test_the_judge_is_given_its_pass():
         passes.append(given)
         return closeness(states, given)
 
-    knobs = SearchKnobs(policy="listwise", max_calls=4, rubrics=("first", "second"))
+    knobs = SearchKnobs(policy="listwise", max_calls=3, rubrics=("first", "second"))
     await solve(numbers(judge=judge), knobs)
     assert [(given.number, given.rubric) for given in passes] == [(0, "first"), (1, "second")]
 
@@ -277,7 +278,7 @@ async def test_an_unlisted_error_reaches_the_caller_and_stops_the_others():
             stopped.append(origin.attempt)
 
     with pytest.raises(Down, match="not listed"):
-        await solve(numbers(propose=propose), SearchKnobs(policy="listwise", max_calls=4))
+        await solve(numbers(propose=propose), SearchKnobs(policy="best_of_n", max_calls=3))
     assert stopped == [0]
 
 

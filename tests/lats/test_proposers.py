@@ -86,11 +86,13 @@ def test_names_change_no_call_and_survive_a_resume(
     costs = dict.fromkeys(names, 1.0)
     one, plain = play(PosteriorSearch(made), actions_model(**model))
     search, rounds = play(PosteriorSearch(made, proposers=costs), actions_model(**model))
-    assert [[each.action_id for each in r] for r in rounds] == [
-        [each.action_id for each in r] for r in plain
-    ]
     assert {each.proposer for each in proposing(rounds)} <= set(names)
-    assert [n.node_id for n in search.tree.candidates] == [n.node_id for n in one.tree.candidates]
+    if len(names) == 1 or made.policy not in {"listwise", "auto"}:  # these ask several for one
+        assert [[each.action_id for each in r] for r in rounds] == [
+            [each.action_id for each in r] for r in plain
+        ]
+        kept, kept_of_one = ([n.node_id for n in s.tree.candidates] for s in (search, one))
+        assert kept == kept_of_one
     again, _ = play(
         PosteriorSearch(made, proposers=costs), actions_model(**model), resume=resume, order=resume
     )
@@ -112,8 +114,8 @@ def test_each_is_asked_once_before_any_is_asked_again(play, actions_model, knobs
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_two_generations_of_one_round_are_by_two_proposers(play, actions_model, seed):
-    """So the few calls of `listwise` alternate."""
+def test_every_proposer_gets_a_generation(play, actions_model, seed):
+    """In the one round of proposals that `listwise` has."""
     search = PosteriorSearch(
         SearchKnobs(policy="listwise", max_calls=6, refine=False, seed=seed), proposers=COSTS
     )
@@ -125,7 +127,7 @@ def test_the_better_proposer_gets_most_proposals():
     """And ever more of them, the more calls there are."""
     levels = {"good": 0.6, "bad": 0.45}
     early = shares([steps(levels, seed=seed, cap=12) for seed in range(20)])
-    late = shares([steps(levels, seed=seed, cap=96) for seed in range(20)])
+    late = shares([steps(levels, seed=seed, cap=144) for seed in range(20)])
     assert early["good"] > 0.5
     assert late["good"] > max(early["good"], 0.8)
 

@@ -82,15 +82,18 @@ def test_new_candidates_are_read_next_to_the_leaders(play, actions_model):
 
 
 def test_a_judge_is_asked_of_one_candidate_only_so_often():
-    """Agreement has no such limit."""
+    """Agreement has no such limit, nor has a search that spends calls on nothing else."""
     state, nodes = _state(3, max_passes=3)
     nodes[1].judge_passes = 2
     assert passes_allowed(state, nodes) == 1
     nodes[1].judge_passes = 5
     assert passes_allowed(state, nodes) == 0
     state, nodes = _state(3, judging="agreement", max_calls=9)
-    nodes[0].judge_passes = 50
-    assert passes_allowed(state, nodes) == 9
+    nodes[0].judge_passes = 8
+    assert passes_allowed(state, nodes) == 1
+    for refine, limit in ((False, 9), (True, 4)):
+        state, nodes = _state(3, max_calls=9, refine=refine)
+        assert passes_allowed(state, nodes) == limit
 
 
 @given(seed=st.integers(0, 999), count=st.integers(2, 16), drift=st.sampled_from([0.0, 0.15]))

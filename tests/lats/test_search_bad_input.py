@@ -34,7 +34,7 @@ def test_a_judge_out_of_range_said_nothing(run, policy, judge):
     """To clip it would invent an opinion; two rounds without a verdict end the search."""
     result = run(policy, judge=judge)[0].result()
     assert all(node.score_count == 0 for node in result.tree.candidates)
-    assert result.best is next(result.tree.candidates)
+    assert result.best in list(result.tree.candidates)
     assert result.confidence is None
     assert result.calls <= 8
 
@@ -50,10 +50,14 @@ def test_a_judge_of_few_words_still_gets_a_defined_answer(run, policy, judging, 
     assert result.calls <= 8
 
 
-def test_ties_of_everything_are_the_first_born_and_none_is_sure(run):
+def test_ties_of_everything_are_drawn_and_none_is_sure(run):
     """No candidate is believed to be better than another."""
-    result = run("best_of_n", judge="ties", max_calls=2, knobs={"generate_k": 4})[0].result()
-    assert result.best.birth == 1
+    births = set()
+    for seed in range(40):
+        knobs = {"generate_k": 4, "seed": seed}
+        result = run("best_of_n", judge="ties", max_calls=2, knobs=knobs)[0].result()
+        births.add(result.best.birth)
+    assert births == {1, 2, 3, 4}
     assert result.confidence.chance_best == pytest.approx(1 / 4, abs=0.01)
 
 
@@ -102,8 +106,8 @@ def test_a_proposer_that_repeats_itself_is_not_asked_again_and_again(run, policy
     """One candidate is kept of all its copies."""
     search, rounds = run(policy, proposer="repeats", max_calls=16)
     assert len(search.tree) == 1
-    proposed = [m for r in rounds for m in r if m.label is not ActionKind.JUDGE_LIST]
-    assert len(proposed) <= 6
+    proposing = [r for r in rounds if r[0].label is not ActionKind.JUDGE_LIST]
+    assert len(proposing) <= 4
     assert search.result().best is not None
 
 
@@ -120,22 +124,23 @@ def test_a_proposer_of_nothing_is_a_failure(run, policy, proposer):
 def test_a_reply_of_fifty_thousand_characters_is_cut(run):
     """And told from others by what is left."""
     search, _ = run(proposer="long", max_calls=3)
-    assert len(search.tree) == 8
+    assert len(search.tree) == 6
     assert all(len(n.draft.reply) <= MAX_REPLY_CHARS for n in search.tree.candidates)
 
 
 def test_unwritable_characters_enter_no_state(run, actions_model):
     """Lone surrogates of proposers and judges, also while a round is still open."""
-    search = PosteriorSearch(SearchKnobs(policy="listwise", max_calls=4))
+    search = PosteriorSearch(SearchKnobs(policy="listwise", max_calls=6, refine=True))
     model = actions_model(proposer="surrogates")
     first, second = search.ask()
     search.tell(first.action_id, model.answer(first))
     json.dumps(search.state_dict(), ensure_ascii=False).encode("utf-8")
     search.tell(second.action_id, NoAnswer(detail="\ud800 down"))
-    action, other = search.ask()
+    action, *others = search.ask()
     said = Verdict(score=0.5, answer="4\udfff2", reason="so \ud800so")
     search.tell(action.action_id, Verdicts(dict.fromkeys(action.node_ids, said)))
-    search.tell(other.action_id, NoAnswer(detail="\udfff"))
+    for other in others:
+        search.tell(other.action_id, NoAnswer(detail="\udfff"))
     json.dumps(search.state_dict(), ensure_ascii=False).encode("utf-8")
     assert next(search.tree.candidates).verdict == Verdict(0.5, answer="42", reason="so so")
 
@@ -188,7 +193,7 @@ def test_a_knob_out_of_range_is_refused_by_name(knobs):
 @pytest.fixture
 def state(actions_model):
     """The state of a search in the middle of its second judge round."""
-    search = PosteriorSearch(SearchKnobs(policy="listwise", max_calls=8))
+    search = PosteriorSearch(SearchKnobs(policy="listwise", max_calls=8, refine=True))
     model = actions_model(attributes=("mode_fit",))
     while len(search.tree) < 9:
         for action in search.ask():

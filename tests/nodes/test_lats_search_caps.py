@@ -125,7 +125,9 @@ def _scripted(*, broken=()):
 
 async def test_a_repair_takes_the_place_of_a_later_call():
     """One wrong form among six calls: the search plans the rest with what is left."""
-    outcome, counts = await _search(_scripted(broken={2}), policy="listwise", max_calls=6)
+    outcome, counts = await _search(
+        _scripted(broken={2}), policy="listwise", max_calls=6, refine=True
+    )
     assert (counts.asked, _refused(counts), counts.repairs) == (6, 0, 1)
     assert sum(outcome.result.asked.values()) == 5
 

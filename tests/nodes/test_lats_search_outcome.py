@@ -51,7 +51,7 @@ def _outcome(*, remaining=None, errors=(), guidelines=(), **fields):
 
 def test_a_summary_is_the_searchs_record():
     """Plain JSON, with what the search planned and the guidelines of the next turn."""
-    outcome = _outcome(max_calls=6)
+    outcome = _outcome(max_calls=6, refine=True)
     summary = outcome.summary()
     assert json.loads(json.dumps(summary)) == summary
     assert summary == {**outcome.result.record(), "guidelines": summary["guidelines"]}
@@ -116,7 +116,7 @@ def test_a_search_that_planned_for_less_says_so(max_calls, of):
 
 def test_the_goal_is_the_best_drafts_or_its_parents():
     """A refinement has none itself."""
-    outcome = _outcome(max_calls=6)
+    outcome = _outcome(max_calls=6, refine=True)
     assert outcome.result.best.depth == 2
     assert goal_of(outcome.result.tree, outcome.result.best.node_id) == "make peace"
 

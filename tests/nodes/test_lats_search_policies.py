@@ -133,7 +133,7 @@ async def test_whatever_a_judge_says_the_search_ends_with_a_reply_that_was_propo
 async def test_a_judge_that_says_nothing_leaves_the_choice_to_the_rules(judge):
     """It is not asked for ever, nothing is built on its silence, and no one leads for sure."""
     llm = _llm(judge=judge)
-    outcome = await _search(llm, policy="listwise")
+    outcome = await _search(llm, policy="listwise", refine=True)
     assert outcome.result.stop_reason in {StopReason.UNJUDGED, StopReason.PLAN_DONE}
     assert outcome.result.confidence is None
     assert "refine" not in outcome.summary()["asked"]
@@ -216,12 +216,14 @@ async def test_exactly_the_first_call_draws_on_the_replys_lease(policy):
 
 
 async def test_a_round_travels_together():
-    """Six calls in four rounds."""
-    llm = _llm()
-    outcome = await _search(llm, policy="listwise")
-    assert (len(llm.calls), llm.max_in_flight, outcome.result.rounds) == (6, 2, 4)
-    roles = [call.role for call in llm.calls]
-    assert (roles.count(Role.MAIN), roles.count(Role.JUDGE)) == (3, 3)
+    """Six calls in two rounds, and in four with refinement."""
+    for refine, in_flight, rounds, proposed in ((None, 5, 2, 1), (True, 2, 4, 3)):
+        llm = _llm()
+        outcome = await _search(llm, policy="listwise", refine=refine)
+        found = (len(llm.calls), llm.max_in_flight, outcome.result.rounds)
+        assert found == (6, in_flight, rounds)
+        roles = [call.role for call in llm.calls]
+        assert (roles.count(Role.MAIN), roles.count(Role.JUDGE)) == (proposed, 6 - proposed)
 
 
 async def test_no_two_calls_of_a_search_have_one_identity():
@@ -235,7 +237,7 @@ async def test_no_two_calls_of_a_search_have_one_identity():
 async def test_rubrics_rotate_between_passes():
     """Each with its own instructions and form."""
     llm = _llm()
-    await _search(llm, policy="listwise", max_calls=4, rubrics=("character", "fit"))
+    await _search(llm, policy="listwise", max_calls=3, rubrics=("character", "fit"))
     forms = [call.response_model.__name__ for call in llm.calls_for(Purpose.JUDGE)]
     assert forms == ["CharacterVerdicts", "FitVerdicts"]
 

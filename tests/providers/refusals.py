@@ -490,9 +490,10 @@ def _context_of_prompt_and_answer() -> Script:
     return script
 
 
-CLIPPED = Expected(calls=12, repairs=6, may_degrade=True, min_answered=4)
+CLIPPED = Expected(calls=12, repairs=6, may_degrade=True, min_answered=3)
 """Each call is asked once more with a shorter history, which counts as a repair. The search
-asks no more than its six calls, repairs among them, and may end without a judgement."""
+asks no more than its six calls, repairs among them. Its five judge calls travel together, so
+where all are refused it ends without a judgement; later turns know the length."""
 
 _TOO_LONG = [
     Behaviour(

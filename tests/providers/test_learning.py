@@ -113,5 +113,5 @@ async def test_models_learn_apart(tmp_path: Path) -> None:
     assert not run.turns[0]["degraded"]
     assert _refusals(server) == FACTS
     judged = [entry.asked for entry in server.log if entry.asked.body["model"] == "judge-model"]
-    assert len(judged) == 3
+    assert len(judged) == 5
     assert all(has_schema(asked) for asked in judged)

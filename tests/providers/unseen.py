@@ -459,9 +459,7 @@ _ONCE = [
             odd_text(lambda _text: "They are all quite good, but the third one is warmest."),
             is_judge,
         ),
-        survives(
-            calls=11, requests=11, repairs=3, min_repairs=1, min_unreadable=2, degraded=("judge",)
-        ),
+        survives(calls=8, requests=8, min_unreadable=5, degraded=("judge",)),
         "reported for small models",
     ),
 ]

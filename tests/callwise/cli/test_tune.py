@@ -98,7 +98,7 @@ def test_the_same_command_goes_on_where_it_stopped(cli: Any, one_object: Any, ru
 
 def test_what_is_bought_is_exact_from_then_on(cli: Any, one_object: Any, run: Path) -> None:
     """The price is shown, the calls are appended to the recording, nothing is bought twice."""
-    command = ("tune", run, "--knob", "search.max_calls=5,11", "--jobs", 1, "--json")
+    command = ("tune", run, "--knob", "search.generate_k=3,4", "--jobs", 1, "--json")
     with open_cassette(run / "cassette.jsonl", CassetteMode.STRICT) as cassette:
         found = cassette.statistics().found_count
     result = cli(*command, "--buy", "--yes")
@@ -115,7 +115,7 @@ def test_what_is_bought_is_exact_from_then_on(cli: Any, one_object: Any, run: Pa
 def test_nothing_is_bought_without_consent(cli: Any, run: Path) -> None:
     """Without a terminal to ask at, that is an error, and the recording stays as it is."""
     before = (run / "cassette.jsonl").read_bytes()
-    result = cli("tune", run, "--knob", "search.max_calls=5", "--jobs", 1, "--buy")
+    result = cli("tune", run, "--knob", "search.generate_k=3", "--jobs", 1, "--buy")
     assert result.exit_code == 2
     assert "standard input is no terminal; give --yes" in result.stderr
     assert (run / "cassette.jsonl").read_bytes() == before
@@ -123,7 +123,7 @@ def test_nothing_is_bought_without_consent(cli: Any, run: Path) -> None:
 
 def test_a_cap_on_purchases_binds(cli: Any, run: Path) -> None:
     """It binds all settings together, and says how to go on."""
-    command = ("tune", run, "--knob", "search.max_calls=5,7", "--jobs", 1, "--buy", "--yes")
+    command = ("tune", run, "--knob", "search.generate_k=2,3", "--jobs", 1, "--buy", "--yes")
     result = cli(*command, "--max-buy-calls", 4)
     assert result.exit_code == 0, result.output
     assert "Bought 4 calls" in result.stderr
@@ -133,7 +133,7 @@ def test_a_cap_on_purchases_binds(cli: Any, run: Path) -> None:
 def test_a_price_that_is_unknown_cannot_be_capped(cli: Any, run: Path) -> None:
     """Unknown is not free: the error names both ways out."""
     result = cli(
-        "tune", run, "--knob", "search.max_calls=5", "--jobs", 1, "--buy", "--max-buy-usd", 1
+        "tune", run, "--knob", "search.generate_k=3", "--jobs", 1, "--buy", "--max-buy-usd", 1
     )
     assert result.exit_code == 2
     assert "--max-buy-calls" in result.stderr
@@ -171,10 +171,10 @@ def test_troubles_of_a_recording_come_first(cli: Any, run: Path) -> None:
 
 def test_a_substituted_reply_is_not_judged(cli: Any, one_object: Any, run: Path) -> None:
     """A setting whose every reply is an estimate has no score, and no own quality."""
-    command = ("tune", run, "--knob", "search.max_calls=5", "--jobs", 1, "--out", "s", "--json")
+    command = ("tune", run, "--knob", "search.generate_k=3", "--jobs", 1, "--out", "s", "--json")
     document = one_object(cli(*command))
     assert document["quality_by"] == ""
-    assert document["settings"]["search.max_calls=5"]["quality"]["mean"] is None
+    assert document["settings"]["search.generate_k=3"]["quality"]["mean"] is None
     assert len(Path("s/scores.csv").read_text(encoding="utf-8").splitlines()) <= 1
 
 
@@ -322,7 +322,7 @@ def test_a_cap_on_purchases_binds_the_referee_too(cli: Any, run: Path) -> None:
 @pytest.mark.slow
 def test_settings_and_referee_draw_from_one_cap(cli: Any, run: Path) -> None:
     """What the settings were bought with is not there for the referee again."""
-    command = ("tune", run, "--knob", "search.max_calls=5,7", "--jobs", 1, "--out", "s")
+    command = ("tune", run, "--knob", "search.generate_k=2,3", "--jobs", 1, "--out", "s")
     result = cli(*command, "--quality", "referee", "--buy", "--yes", "--max-buy-calls", 4)
     assert result.exit_code == 0, result.output
     assert "Bought 4 calls" in result.stderr

@@ -14,7 +14,7 @@ from callwise.tuning.statistics.bootstrap import mean_intervals
 SETTINGS = {
     "recorded": {},
     "search 3": {"search.max_calls": 3},
-    "search 6": {"search.max_calls": 6},
+    "three a call": {"search.generate_k": 3},
 }
 
 
@@ -63,8 +63,8 @@ async def test_other_settings_from_one_recording(tmp_path: Path, recording: Path
 async def test_what_is_not_known_is_no_point(tmp_path: Path, recording: Path) -> None:
     """A setting most of whose replies are not recorded is left out of the figure, and named."""
     found = tune(recording, tmp_path / "sweep", settings=SETTINGS).tradeoff
-    assert "search 6" not in {point.setting for point in found.points}
-    assert "search 6" in dict(found.left_out)
+    assert "three a call" not in {point.setting for point in found.points}
+    assert "three a call" in dict(found.left_out)
 
 
 async def test_it_buys_what_it_may(tmp_path: Path, recording: Path) -> None:

@@ -3,68 +3,81 @@
 import pytest
 
 from lats.actions import ActionKind
-from lats.answers import Draft
+from lats.answers import Draft, Verdict
 from lats.policy import RemainingCalls
 from lats.search import PosteriorSearch
 from lats.search_knobs import SearchKnobs
 from lats.search_state import SearchState
-from lats.strategies.auto import AUTO_MIN_GAIN, MIN_REPEATS, tuned_knobs
+from lats.strategies.auto import MIN_REPEATS, tuned_knobs
 
 
-def _state(*, planned=6, reliability=None, **knobs):
+def _state(*, reliability=None, **knobs):
     state = SearchState(SearchKnobs(policy="auto", **knobs), Draft(reply=""))
-    state.progress.planned_cap = planned
     if reliability is not None:
         noise = state.noise
-        noise.noise_weight = 1000
-        noise.noise_sum = 1000 * (1 - reliability) * noise.spread
-        assert noise.reliability == pytest.approx(reliability, abs=0.02)
+        noise.noise_weight = 8
+        noise.noise_sum = 8 * (1 - reliability) * noise.spread
+        assert noise.reliability == pytest.approx(reliability, abs=0.12)
     return state
 
 
-def test_knobs_stay_as_given_while_nothing_was_measured():
-    """A few repeats are no measurement."""
-    state = _state()
-    assert tuned_knobs(state) is state.given_knobs
-    state.noise.noise_weight, state.noise.noise_sum = MIN_REPEATS - 1, 9.0
-    assert tuned_knobs(state) is state.given_knobs
-
-
-def test_a_judge_that_repeats_itself_needs_no_third_pass():
-    """The calls go to refinement."""
-    assert tuned_knobs(_state(reliability=0.95)).max_passes == 2
-    assert tuned_knobs(_state(reliability=0.95, max_passes=1)).max_passes == 1
-
-
 def test_a_judge_that_contradicts_itself_is_not_trusted_with_refinements():
-    """Unless candidates are steps, which must go on."""
-    state = _state(reliability=0.06)
-    assert not tuned_knobs(state).refine
-    state.progress.has_steps = True
+    """Two passes over eight candidates show it; a few repeats are no measurement."""
+    assert not tuned_knobs(_state(reliability=0.0, refine=True)).refine
+    assert tuned_knobs(_state(reliability=0.6, refine=True)).refine
+    state = _state(refine=True)
+    state.noise.noise_weight, state.noise.noise_sum = MIN_REPEATS - 1, 9.0
     assert tuned_knobs(state).refine
 
 
-def test_agreement_is_not_measured_by_scores():
-    """It has none."""
-    state = _state(reliability=0.06, judging="agreement")
-    assert tuned_knobs(state) is state.given_knobs
+def test_two_passes_tell_a_judge_by_lot_from_a_good_one(play, actions_model):
+    """In most searches: no refinement is made for the one, and nearly always for the other."""
+    refined = {}
+    for judge in ("lots", "good"):
+        found = [
+            play(
+                PosteriorSearch(SearchKnobs(policy="auto", max_calls=6, refine=True, seed=seed)),
+                actions_model(seed=seed, judge=judge),
+            )[0].result()
+            for seed in range(60)
+        ]
+        refined[judge] = sum(ActionKind.REFINE in each.asked for each in found)
+    assert refined["lots"] <= 15
+    assert refined["good"] >= 54
 
 
-def test_large_and_shortened_searches_stop_by_gain_unless_told_otherwise():
-    """The given knobs are kept."""
-    assert tuned_knobs(_state(planned=16, max_calls=16)).min_gain == AUTO_MIN_GAIN
-    assert tuned_knobs(_state(planned=4, max_calls=6)).min_gain == AUTO_MIN_GAIN
-    assert tuned_knobs(_state(planned=16, max_calls=16, min_gain=0.0)).min_gain == 0.0
+def test_verdicts_that_have_checks_are_counted_by_agreement():
+    """Unless another judging was chosen."""
+    for judging, wanted in (("listwise", "agreement"), ("pairwise", "pairwise")):
+        state = _state(judging=judging)
+        assert tuned_knobs(state).judging == judging
+        node = state.tree.add(state.tree.top, Draft(reply="one"), prior_mean=None)
+        node.verdict = Verdict(score=0.5, checks={"returns": True})
+        assert tuned_knobs(state).judging == wanted
 
 
-@pytest.mark.parametrize("cap", range(1, 11))
-def test_up_to_ten_calls_it_begins_as_listwise_does(play, actions_model, cap):
-    """Two rounds the same, and the same cap."""
-    firsts = []
+@pytest.mark.parametrize("cap", range(1, 7))
+def test_up_to_six_calls_it_is_listwise(play, actions_model, cap):
+    """The same calls."""
+    rounds = []
     for policy in ("auto", "listwise"):
         search = PosteriorSearch(SearchKnobs(policy=policy, max_calls=cap))
-        firsts.append(play(search, actions_model())[1][:2])
-    assert firsts[0] == firsts[1]
+        rounds.append(play(search, actions_model())[1])
+    assert rounds[0] == rounds[1]
+
+
+@pytest.mark.parametrize("refine", [None, True])
+@pytest.mark.parametrize("cap", [7, 11, 16, 32])
+def test_a_larger_cap_begins_as_a_smaller_one(play, actions_model, cap, refine):
+    """With exactly the calls of a cap of six, so that it is no worse for being larger."""
+    small, large = (
+        play(
+            PosteriorSearch(SearchKnobs(policy="auto", max_calls=each, refine=refine)),
+            actions_model(),
+        )[1]
+        for each in (6, cap)
+    )
+    assert large[: len(small)] == small
 
 
 @pytest.mark.parametrize("cap", [11, 16, 32])

@@ -293,7 +293,7 @@ def test_repairs_are_the_callers_to_say():
     ("knobs", "tokens"),
     [
         ({}, 1000),
-        ({"policy": "listwise"}, 2300),
+        ({"policy": "listwise"}, 3300),
         ({"policy": "best_of_n", "generate_k": 2}, 1300),
         ({"policy": "auto", "max_calls": 1}, 800),
         ({"policy": "auto", "max_calls": 0}, 800),
