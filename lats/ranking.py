@@ -93,7 +93,7 @@ def _lot_factor(seed: int) -> int:
 
 
 def _lot(node: Candidate, factor: int) -> int:
-    """Return a node's lot: its id is a digest, and a seed's factor puts digests in another order."""
+    """Return a node's lot: its id is a digest, and a seed's factor reorders digests."""
     return int(node.node_id, 16) * factor % (1 << 64)
 
 

@@ -15,8 +15,8 @@ calls on:
 A third generation takes the place of the third pass where `max_candidates` allows one.
 
 A wide generation asks for half more candidates: one call for them in place of two leaves
-a call for another reading. Several proposers each get a generation. Generations travel together, and so do passes: 2 rounds, and 2 more
-for each refinement.
+a call for another reading. Several proposers each get a generation. Generations travel
+together, and so do passes: 2 rounds, and 2 more for each refinement.
 
 Judge calls: batching, reading order, rubric, number of passes. Judges favour places (arXiv
 2406.07791), so each seeded order is followed by its reverse: over such a pair of passes every
