@@ -1,25 +1,20 @@
 """The Game of 24 as a task of one's own: make 24 of four numbers with + - * and /.
 
 A step puts one number in the place of two; three steps make an answer. The proposer lists
-steps, the judge is an exact verifier: 1 where 24 can still be reached, else 0. Neither is a
-model; put a call to one in the place of either.
+steps, the verifier finds out whether 24 can still be reached. Neither is a model; put a call to one
+in the place of the proposer, and a judge in that of a verifier where none is to be had.
 """
 
 import asyncio
 from fractions import Fraction
 from itertools import combinations
 
-from lats import Problem, SearchKnobs, Solution, render_tree, solve
+from lats import Problem, Solution, render_tree, solve
 
 __all__ = ["play"]
 
 State = tuple[tuple[Fraction, ...], tuple[str, ...]]
 """The numbers that are left, and the steps so far."""
-
-KNOBS = SearchKnobs(
-    policy="posterior_uct", max_calls=12, max_depth=3, stop_score=1.0, max_passes=1,
-    tree_exploration=0, generate_k=32, refine_k=18, max_items=32,
-)  # fmt: skip
 
 
 def next_states(state: State) -> list[State]:
@@ -47,13 +42,15 @@ async def play(*numbers: int) -> Solution[State]:
     """Return what a search of at most 12 calls makes of some numbers."""
     problem = Problem[State](
         State,
-        propose=lambda state, k, _origin: next_states(state)[:k] if state else [],
-        judge=lambda states, _look: map(can_reach_24, states),
+        propose=lambda state, k, _context: next_states(state)[:k] if state else [],
+        verify=can_reach_24,
         is_answer=lambda state: len(state[0]) == 1,
         text=lambda state: "; ".join(state[1]) or "start",
         start=(tuple(map(Fraction, numbers)), ()),
     )
-    return await solve(problem, KNOBS)
+    return await solve(
+        problem, policy="posterior_uct", max_calls=12, max_depth=3, generate_k=32, refine_k=18
+    )
 
 
 if __name__ == "__main__":

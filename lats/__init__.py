@@ -6,23 +6,28 @@ from lats.policies import resume_search, start_search
 from lats.policy import RemainingCalls, drive
 from lats.policy_checks import PolicyError
 from lats.policy_registry import register_policy
-from lats.problem import Solution, resume, solve
-from lats.problem_rounds import Problem
+from lats.problem import JudgedState, Problem, ProblemPass, ProposalContext
 from lats.ranking import leading, ranked
-from lats.result import Confidence, ProposerStats, SearchResult, StopReason
+from lats.result import Confidence, ProposerStats, SearchResult, StateError, StopReason
 from lats.schedule import CallsLeft, judge_round, unread
 from lats.search import PosteriorSearch
 from lats.search_knobs import SearchKnobs
 from lats.search_state import SearchState
 from lats.search_text import render_tree
 from lats.search_tree import Candidate
+from lats.similarity import identity_key, text_key
+from lats.solving import Solution, resume, solve, solve_all, solve_sync
+from lats.spending import Priced
+from lats.state_search import Request, StateSearch
 
 # fmt: off
 __all__ = [
-    "CallsLeft", "Candidate", "Confidence", "Draft", "Drafts", "Generate", "JudgeList", "NoAnswer",
-    "PolicyError", "PosteriorSearch", "Problem", "ProposerStats", "Refine", "RemainingCalls",
-    "SearchKnobs", "SearchResult", "SearchState", "Solution", "StopReason", "Verdict", "Verdicts",
-    "drive", "judge_round", "leading", "ranked", "register_policy", "render_tree", "resume",
-    "resume_search", "solve", "start_search", "unread",
+    "CallsLeft", "Candidate", "Confidence", "Draft", "Drafts", "Generate", "JudgeList",
+    "JudgedState", "NoAnswer", "PolicyError", "PosteriorSearch", "Priced", "Problem", "ProblemPass",
+    "ProposalContext", "ProposerStats", "Refine", "RemainingCalls", "Request", "SearchKnobs",
+    "SearchResult", "SearchState", "Solution", "StateError", "StateSearch", "StopReason", "Verdict",
+    "Verdicts", "drive", "identity_key", "judge_round", "leading", "ranked", "register_policy",
+    "render_tree", "resume", "resume_search", "solve", "solve_all", "solve_sync", "start_search",
+    "text_key", "unread",
 ]
 # fmt: on

@@ -79,6 +79,15 @@ class Draft(BaseModel):
     """Name of the proposer that it came from; blank where there is only one. A search with
     several sets it from its action."""
 
+    key: str = Field(default="", exclude_if=lambda key: not key)
+    """States of equal keys are one; blank where the text decides."""
+
+    verified: bool | None = Field(default=None, exclude_if=lambda verified: verified is None)
+    """Whether a verifier found it right; None where that is not settled."""
+
+    passed: float | None = Field(default=None, ge=0, le=1, exclude_if=lambda passed: passed is None)
+    """Share of a verifier's checks that it passed, in [0, 1]; None where it has none."""
+
 
 @dataclass(frozen=True, slots=True)
 class Drafts:

@@ -138,6 +138,19 @@ class SearchPolicy(ABC):
         return self._state.tree
 
     @property
+    def open_answers(self) -> Mapping[ActionId, ActionAnswer]:
+        """Answers of the open round, as far as they are told. Read only."""
+        return self._state.progress.told
+
+    @property
+    def waiting(self) -> list[Action]:
+        """Actions of the open round that are not answered yet."""
+        progress = self._state.progress
+        if not progress.told:
+            return list(progress.open_round)
+        return [each for each in progress.open_round if each.action_id not in progress.told]
+
+    @property
     @abstractmethod
     def is_done(self) -> bool:
         """Whether nothing will be asked any more."""
@@ -156,9 +169,7 @@ class SearchPolicy(ABC):
             progress.rounds += bool(made)
             for action in made:
                 progress.asked[action.label] = progress.asked.get(action.label, 0) + 1
-        if not progress.told:
-            return list(progress.open_round)
-        return [each for each in progress.open_round if each.action_id not in progress.told]
+        return self.waiting
 
     def tell(self, action_id: ActionId, answer: ActionAnswer) -> None:
         """Take the answer to an action. A second answer to it is ignored.

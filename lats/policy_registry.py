@@ -1,11 +1,10 @@
 """Names of all policies: those that are built in, and those that users register."""
 
-import inspect
 import re
-import reprlib
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+from lats.callables import check_function
 from lats.strategies import STRATEGIES
 
 if TYPE_CHECKING:
@@ -91,24 +90,13 @@ def register_policy(
     if name in policy_names():
         kind = "registered already; unregister it first" if is_registered(name) else "built in"
         raise ValueError(f"the policy {name!r} is {kind}, or give this one another name")
-    _check_function(next_round, "next_round", "state, left")
+    check_function(
+        next_round, "next_round", ("state", "left"), "actions or a StopReason", is_awaited=False
+    )
     if pick is not None:
-        _check_function(pick, "pick", "state, ranking")
+        check_function(pick, "pick", ("state", "ranking"), "candidate", is_awaited=False)
     _REGISTERED[name] = PolicyFunctions(next_round, pick)
     return RegisteredPolicy(name)
-
-
-def _check_function(function: Any, name: str, parameters: str) -> None:
-    if not callable(function):
-        raise TypeError(f"{name} is {reprlib.repr(function)}; give a function of ({parameters})")
-    try:
-        signature = inspect.signature(function)
-    except ValueError:
-        return  # a builtin without one
-    try:
-        signature.bind(*parameters.split(", "))
-    except TypeError as error:
-        raise TypeError(f"{name} is called with ({parameters}), but takes {signature}") from error
 
 
 def is_registered(policy: object) -> bool:

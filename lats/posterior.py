@@ -54,6 +54,9 @@ PRIOR_SHIFT_WEIGHT = 4.0
 
 MIN_RELIABILITY, MAX_RELIABILITY = 0.05, 0.98
 
+EXACT_RELIABILITY = 1 - 1e-9
+"""Reliability of exact scores: a belief is the score itself, and of unscored ones the prior."""
+
 _SumOfSquares = Annotated[float, Field(ge=0)]
 
 
@@ -71,6 +74,7 @@ class NoiseModel:
         shift_sum: sum of the differences between steps' scores and their parent's posterior
             mean.
         refined_sum: sum of the drift-corrected scores of refined answers.
+        is_exact: whether scores have no noise at all: a verifier gives them.
     """
 
     prior_reliability: Annotated[float, Field(gt=0, lt=1)]
@@ -84,6 +88,7 @@ class NoiseModel:
     shift_count: Count = 0
     refined_sum: float = 0.0
     refined_count: Count = 0
+    is_exact: Annotated[bool, Field(exclude_if=lambda is_exact: not is_exact)] = False
 
     @property
     def spread(self) -> float:
@@ -93,7 +98,9 @@ class NoiseModel:
 
     @property
     def reliability(self) -> float:
-        """Correlation of two judgements of the same candidates, in [.05, .98]."""
+        """Correlation of two judgements, in [.05, .98]; of exact ones next to 1."""
+        if self.is_exact:
+            return EXACT_RELIABILITY
         spread = self.spread
         prior = PRIOR_NOISE_WEIGHT * (1 - self.prior_reliability) * spread
         noise = (prior + self.noise_sum) / (PRIOR_NOISE_WEIGHT + self.noise_weight)

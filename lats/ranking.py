@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from operator import itemgetter
 
+from lats.answers import Draft
 from lats.gain import chance_best
 from lats.posterior import belief, posterior_means
 from lats.result import Confidence
@@ -72,8 +73,13 @@ MAX_RIVALS = 32
 
 
 def answers(state: SearchState) -> list[Candidate]:
-    """Return the candidates that may be the answer; all of them where there are only steps."""
+    """Return the candidates that may be the answer.
+
+    All of them where there are only steps. Refuted ones where there is nothing else.
+    """
     every = list(state.tree.candidates)
+    if state.task.has_verifier:
+        every = [node for node in every if node.draft.verified is not False] or every
     if not state.progress.has_steps:
         return every
     return [node for node in every if not node.draft.is_step] or every
@@ -106,7 +112,8 @@ def ranked(
     its winner); equals are ordered by `tie_break`, then by a lot drawn from the seed, since a
     proposer's first candidate is no better than its last. Candidates that have no usable verdict
     come last: to believe their prior would prefer an unread candidate to one that was judged
-    average.
+    average. A verifier's results go before all of this: refuted ones are last, and those that
+    passed more of its checks go before others.
     """
     agreed = agreement_scores(nodes) if state.knobs.judging == "agreement" else {}
     champion, factor = state.progress.champion, _lot_factor(state.knobs.seed)
@@ -124,7 +131,15 @@ def ranked(
 
     means = posterior_means(nodes, state.noise)
     keyed = [(key(node, mean), node) for node, mean in zip(nodes, means, strict=True)]
-    return [node for _, node in sorted(keyed)]
+    order = [node for _, node in sorted(keyed)]
+    if state.task.has_verifier:
+        order.sort(key=lambda node: _verified_rank(node.draft))
+    return order
+
+
+def _verified_rank(draft: Draft) -> tuple[bool, bool, float]:
+    """Return a sort key: right ones, then those that passed most checks, then refuted ones."""
+    return draft.verified is False, draft.verified is not True, -(draft.passed or 0.0)
 
 
 def note_front(state: SearchState, changed: list[Candidate]) -> None:
@@ -146,7 +161,8 @@ def leading(state: SearchState, count: int) -> list[Candidate]:
         judged = state.nodes(state.progress.front)
     else:
         judged = [node for node in state.tree.candidates if is_judged(node)]
-    if state.knobs.judging == "agreement" or state.progress.champion is not None:
+    is_by_mean = state.progress.champion is None and not state.task.has_verifier
+    if state.knobs.judging == "agreement" or not is_by_mean:
         return ranked(state, judged)[:count]
     means = [round(mean, MEAN_DIGITS) for mean in posterior_means(judged, state.noise)]
     if len(set(means)) == len(means):
@@ -162,9 +178,15 @@ def leading(state: SearchState, count: int) -> list[Candidate]:
 
 def confidence(state: SearchState, best: Candidate) -> Confidence | None:
     """Return how sure the search is of its answer; None where it was not judged."""
+    if best.draft.verified is not None:
+        return Confidence(float(best.draft.verified), float(best.draft.verified), 0.0, 0)
     if not is_judged(best):
         return None
-    rivals = [node for node in answers(state) if is_judged(node)]
+    rivals = [
+        node
+        for node in answers(state)
+        if is_judged(node) and node.draft.passed == best.draft.passed
+    ]
     if state.knobs.judging == "agreement":
         share = agreement_scores(rivals)[best.node_id]
         if share > 0:

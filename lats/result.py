@@ -26,6 +26,7 @@ __all__ = [
     "SearchResult",
     "StateError",
     "StopReason",
+    "in_scale",
 ]
 
 RECORD_VERSION = 1
@@ -135,6 +136,10 @@ class SearchResult:
         beliefs: posteriors of all candidates that have a score; None for `classic_uct`.
         survivors: candidates from scratch that are still in the running; none where the policy
             drops none.
+        stopped_by: names of the knobs, or of the arguments, of which another value would have let
+            the search go on; none where it had nothing more to ask. Not in the record.
+        score_range: worst and best score of the task's own scale, in which a drawing shows
+            scores; all figures here are in [0, 1].
         proposers: each proposer's part, by name; none where there is only one, without a name.
     """
 
@@ -152,6 +157,8 @@ class SearchResult:
     planned_cap: int | None = None
     beliefs: Mapping[NodeId, Belief] | None = None
     survivors: tuple[NodeId, ...] = ()
+    stopped_by: tuple[str, ...] = ()
+    score_range: tuple[float, float] = (0.0, 1.0)
     proposers: tuple[ProposerStats, ...] = ()
 
     @property
@@ -260,6 +267,15 @@ class SearchResult:
             "judged": _verdict_record(node.verdict),
             **({"proposer": node.draft.proposer} if node.draft.proposer else {}),
         }
+
+
+def in_scale(score: float, score_range: tuple[float, float]) -> float:
+    """Return a score in [0, 1] in a task's own scale, given by its worst and best score.
+
+    Where a judge's drift was removed a score may lie outside [0, 1]; the scale's end is returned.
+    """
+    low, high = score_range
+    return low + min(max(score, 0.0), 1.0) * (high - low)
 
 
 def _rounded(value: float | None) -> float | None:

@@ -149,9 +149,13 @@ def unread(state: SearchState) -> list[Candidate]:
     Those are the youngest. After a round without a usable verdict, candidates that it
     was to read wait once more.
     """
+    if not state.task.has_judge:
+        return []
     waiting: list[Candidate] = []
     is_unjudged = state.progress.unjudged_rounds > 0
     for node in reversed(state.tree.nodes.values()):
+        if node.draft.verified is not None:
+            continue  # settled without a judge
         was_asked = node.judge_passes > 0 and not is_unjudged
         if was_asked or node.parent_id is None or is_judged(node):
             break
@@ -166,7 +170,7 @@ def with_anchors(state: SearchState, fresh: Sequence[Candidate]) -> list[Candida
     Under agreement every candidate is read: all checks are for all.
     """
     if state.knobs.judging == "agreement":
-        return list(state.tree.candidates)
+        return [node for node in state.tree.candidates if node.draft.verified is None]
     new = {node.node_id for node in fresh}
     anchors = [node for node in leading(state, state.knobs.leaders) if node.node_id not in new]
     return [*anchors, *fresh]
@@ -174,6 +178,8 @@ def with_anchors(state: SearchState, fresh: Sequence[Candidate]) -> list[Candida
 
 def passes_allowed(state: SearchState, nodes: Sequence[Candidate]) -> int:
     """Return how often the judge may still read all of these."""
+    if not state.task.has_judge:
+        return 0
     return max(state.max_passes - max([node.judge_passes for node in nodes], default=0), 0)
 
 

@@ -7,25 +7,46 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from lats.actions import Action, ActionId, Generate, JudgeList, Refine, passes_of
-from lats.answers import ActionAnswer, Draft, cleaned_answer
+from lats.actions import Action, ActionId, Generate, JudgeList, Refine, passes_of, side_of
+from lats.answers import ActionAnswer, Draft, NoAnswer, cleaned_answer
 from lats.policy import UNLIMITED, RemainingCalls, SearchPolicy, closed_gates
 from lats.policy_checks import pick_of, strategy_of
 from lats.policy_registry import CLASSIC, policy_names
 from lats.posterior import belief
 from lats.proposers import assign_proposers, checked_costs, proposer_stats, signed_drafts
-from lats.ranking import RANKED_WHOLE, TieBreak, answers, confidence, is_judged, leading, ranked
+from lats.ranking import (
+    FRONT,
+    RANKED_WHOLE,
+    TieBreak,
+    answers,
+    confidence,
+    is_judged,
+    leading,
+    ranked,
+)
 from lats.reflection import Guideline
 from lats.result import SearchResult, StateError, StopReason
 from lats.schedule import CallsLeft
 from lats.search_knobs import SearchKnobs
-from lats.search_state import SearchState, load_search, save_search
+from lats.search_state import SearchState, TaskTraits, load_search, save_search
+from lats.spending import Priced, Spend
 from lats.update import apply_round
 
 __all__ = ["PosteriorSearch"]
 
 MAX_EMPTY_ROUNDS = 2
 """Rounds in a row that bring nothing, after which a search asks no more of their kind."""
+
+_REOPENED = frozenset(
+    {
+        StopReason.CAP,
+        StopReason.BUDGET,
+        StopReason.DEADLINE,
+        StopReason.PLAN_DONE,
+        StopReason.MIN_GAIN,
+    }
+)
+"""Reasons to stop that another cap may lift."""
 
 _START = Draft(reply="")
 _GATES = frozenset({"plan_alignment", "assistantness", "mode_fit"})
@@ -38,6 +59,7 @@ class PosteriorSearch(SearchPolicy):
         knobs: all settings.
         start: the draft that candidates from scratch descend from, for tasks that have one.
         guidelines: of earlier turns, aged.
+        task: traits of the task.
         tie_break: decides between candidates that are otherwise equal. Give the same one
             again to `from_state`.
         proposers: where several answer proposals, the relative cost of a call of each, by name;
@@ -56,6 +78,7 @@ class PosteriorSearch(SearchPolicy):
         *,
         start: Draft = _START,
         guidelines: Iterable[Guideline] = (),
+        task: TaskTraits | None = None,
         tie_break: TieBreak | None = None,
         proposers: Mapping[str, float] | None = None,
     ) -> None:
@@ -65,6 +88,7 @@ class PosteriorSearch(SearchPolicy):
             knobs,
             start,
             guidelines=tuple(guidelines),
+            task=task or TaskTraits(),
             proposers=None if proposers is None else checked_costs(proposers),
         )
         self._tie_break = tie_break
@@ -100,21 +124,70 @@ class PosteriorSearch(SearchPolicy):
         """Whether nothing will be asked any more."""
         return self._state.progress.stop_reason is not None
 
-    def tell(self, action_id: ActionId, answer: ActionAnswer, *, calls: int = 1) -> None:
+    @property
+    def task(self) -> TaskTraits:
+        """Traits of the task."""
+        return self._state.task
+
+    @property
+    def calls_left(self) -> int:
+        """Calls that its cap leaves."""
+        return max(self._state.cap - self._state.progress.spent_calls, 0)
+
+    @property
+    def spend(self) -> Spend:
+        """Amounts that its calls took, as far as they were given. Read only."""
+        return self._state.spend
+
+    def reopen(self, cap: int) -> None:
+        """Go on under another cap, be the search done or under way.
+
+        Actions that were asked, not answered, and do not fit any more count as failed.
+
+        Raises:
+            ValueError: when the cap is no cap.
+        """
+        state, progress = self._state, self._state.progress
+        if cap != int(cap) or cap < 0:
+            raise ValueError(f"cap is {cap!r}; give a whole number from 0 on")
+        state.given_knobs = state.given_knobs.model_copy(update={"max_calls": cap})
+        state.knobs = state.given_knobs
+        progress.stop_reason = None if progress.stop_reason in _REOPENED else progress.stop_reason
+        progress.is_refused = False
+        if progress.planned_cap is not None:
+            progress.planned_cap = cap
+        waiting = self.waiting
+        kept = max(len(waiting) - max(progress.spent_calls - cap, 0), 0)
+        for action in waiting[kept:]:
+            self.tell(action.action_id, NoAnswer(detail="the cap was lowered"))
+
+    def tell(
+        self,
+        action_id: ActionId,
+        answer: ActionAnswer,
+        *,
+        calls: int = 1,
+        price: Priced[object] | None = None,
+    ) -> None:
         """Take the answer to an action; see `SearchPolicy.tell`.
 
         `calls` is how many it took, repairs and retries included; at least 1. Leave it where the
-        `remaining` given to `ask` counts them already.
+        `remaining` given to `ask` counts them already. `price` is what it took in all; its
+        `calls` are read in place of the others.
 
         Raises:
             ValueError: also when `calls` is less than 1.
         """
+        calls = calls if price is None else price.calls
         if calls < 1:
             raise ValueError(f"an answer takes at least 1 call, got {calls}")
         progress = self._state.progress
         is_new = action_id not in progress.told and action_id not in progress.closed_ids
+        sides = {each.action_id: each.label for each in progress.open_round} if price else {}
         super().tell(action_id, answer)
         progress.spent_calls += (calls - 1) * is_new
+        if is_new and price is not None:
+            self._state.spend.add(side_of(sides[action_id]), price)
 
     def result(self) -> SearchResult:
         """Return the result so far: the strategy's pick or the best posterior mean."""
@@ -142,13 +215,44 @@ class PosteriorSearch(SearchPolicy):
                 if node.score_count
             },
             survivors=tuple(progress.survivors),
+            stopped_by=self._stopped_by(),
+            score_range=state.task.score_range,
             proposers=proposer_stats(state),
         )
+
+    def _stopped_by(self) -> tuple[str, ...]:
+        """Return the names of the knobs that stopped the search; see `SearchResult`."""
+        state, knobs, nodes = self._state, self._state.knobs, list(self._state.tree.candidates)
+        is_flat = not state.progress.has_steps
+        match state.progress.stop_reason:
+            case StopReason.CAP:
+                return ("max_calls",)
+            case StopReason.MIN_GAIN:
+                return ("min_gain",)
+            case StopReason.BUDGET | StopReason.DEADLINE:
+                return ("refusals",) if state.progress.is_refused else ("remaining",)
+            case StopReason.EARLY_EXIT if state.is_solved:
+                return ("verify",)
+            case StopReason.EARLY_EXIT:
+                return ("early_exit",) if knobs.stop_score is None else ("stop_score",)
+            case StopReason.PLAN_DONE | StopReason.EXHAUSTED:
+                deepest = max((each.depth for each in nodes if each.draft.is_step), default=0)
+                passes = max((each.judge_passes for each in nodes), default=0)
+                first = sum(each.depth == 1 for each in nodes)
+                bound = {
+                    "max_candidates": is_flat and first >= state.max_candidates,
+                    "max_passes": is_flat and passes >= state.max_passes,
+                    "refine": is_flat and not state.may_refine and knobs.policy != "best_of_n",
+                    "max_depth": deepest == knobs.max_depth,
+                }
+                return tuple(name for name, is_bound in bound.items() if is_bound)
+            case _:
+                return ()
 
     def _left(self, remaining: RemainingCalls) -> CallsLeft:
         """Return the calls left by the knobs' cap and by the driver's budget."""
         state = self._state
-        calls = max(state.cap - state.progress.spent_calls, 0)
+        calls = self.calls_left
         if remaining is UNLIMITED and not state.progress.is_refused:
             return CallsLeft(calls, calls, calls)
         calls = 0 if remaining.is_late else _within(calls, remaining.max_calls)
@@ -162,7 +266,9 @@ class PosteriorSearch(SearchPolicy):
         left = self._left(remaining)
         if progress.planned_cap is None:
             progress.planned_cap = left.calls
-        found = self._strategy(state, left) if left.calls else StopReason.CAP
+        found = self._strategy(state, _free_judging(left, state)) if left.calls else StopReason.CAP
+        if state.task.has_verifier:
+            found = self._until_solved(found, left)
         if isinstance(found, StopReason) and found is not StopReason.CAP:
             progress.stop_reason = found
         elif isinstance(found, StopReason) or not found:
@@ -174,6 +280,42 @@ class PosteriorSearch(SearchPolicy):
             self._count(actions)
             return actions
         return []
+
+    def _until_solved(
+        self, found: list[Action] | StopReason, left: CallsLeft
+    ) -> list[Action] | StopReason:
+        """Return a strategy's round as a verifier wants it.
+
+        Any generation may bring the answer that ends the search, so at most as many travel
+        together as were asked before. A plan is not done while every answer is refuted, nor, where
+        a verifier alone decides, before the answer is found, unless the knobs limit it. Then
+        generations alternate with refinements, and give way to them once they repeat themselves.
+        """
+        state, progress = self._state, self._state.progress
+        knobs = state.given_knobs
+        together = max(knobs.parallel_leaves, progress.generations, 1)
+        if not isinstance(found, StopReason) and found:
+            is_from_scratch = all(isinstance(action, Generate) for action in found)
+            return found[:together] if is_from_scratch else found
+        is_limited = bool(found is StopReason.MIN_GAIN and knobs.min_gain)
+        if not state.task.has_judge:  # with a judge, refuted candidates do not count
+            is_limited |= len(state.tree) >= state.max_candidates
+        is_open = not state.task.has_judge or all(
+            node.draft.verified is False for node in answers(state)
+        )
+        if is_limited or not is_open or progress.has_steps:
+            return found
+        may_refine = state.may_refine and knobs.policy != "best_of_n"
+        leaders = [node for node in leading(state, FRONT) if not node.is_closed] * may_refine
+        if progress.empty_rounds >= MAX_EMPTY_ROUNDS * (1 + bool(leaders)):
+            return StopReason.EXHAUSTED if len(state.tree) else StopReason.FAILED
+        if leaders and left.proposer_calls and (progress.is_exhausted or progress.rounds % 2):
+            # The best first; one that was tried more often gives way to the next.
+            rank = {node.node_id: place for place, node in enumerate(leaders)}
+            best = min(leaders, key=lambda node: rank[node.node_id] + node.expansions)
+            return [Refine((best.node_id,), knobs.refine_k, best.expansions, state.guideline_texts)]
+        wanted = min(together, left.proposer_calls)
+        return state.generate([knobs.generate_k] * wanted) or found
 
     def _count(self, actions: list[Action]) -> None:
         tree, progress = self._state.tree, self._state.progress
@@ -213,7 +355,7 @@ class PosteriorSearch(SearchPolicy):
             progress.stop_reason = StopReason.FAILED
         elif progress.unjudged_rounds >= MAX_EMPTY_ROUNDS:
             progress.stop_reason = StopReason.UNJUDGED
-        elif judged and self._is_good_enough():  # gates open on a judge's verdicts only
+        elif state.is_solved or (judged and self._is_good_enough()):
             progress.stop_reason = StopReason.EARLY_EXIT
 
     def _is_good_enough(self) -> bool:
@@ -243,6 +385,13 @@ class PosteriorSearch(SearchPolicy):
         return any(verdict.attributes.keys() >= _GATES for verdict in said)
 
 
+def _free_judging(left: CallsLeft, state: SearchState) -> CallsLeft:
+    """Return the calls left with those of a judge that costs none: one for each proposal."""
+    if state.task.has_judge:
+        return left
+    return CallsLeft(2 * left.proposer_calls, left.proposer_calls, left.proposer_calls)
+
+
 def _check_policy(state: Mapping[str, Any]) -> None:
     """Check that a saved state is one of a strategy that is known here."""
     given: Any = state
@@ -252,10 +401,12 @@ def _check_policy(state: Mapping[str, Any]) -> None:
     if policy == CLASSIC:
         raise StateError(f"a state of {CLASSIC!r} is for another search: use resume_search")
     if policy not in policy_names():
+        expected = f"expected {CLASSIC} or {sorted(policy_names()[1:])}"
+        if not isinstance(policy, str):
+            raise StateError(f"this is no state of a search, its policy is {policy!r}: {expected}")
         raise StateError(
-            f"the state needs the policy {policy!r}, which is not known here: expected {CLASSIC} "
-            f"or {sorted(policy_names()[1:])}; one of your own is registered first, by "
-            f"lats.register_policy({policy!r}, next_round)"
+            f"the state needs the policy {policy!r}, which is not known here: {expected}; one of "
+            f"your own is registered first, by lats.register_policy({policy!r}, next_round)"
         )
 
 

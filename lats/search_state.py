@@ -16,8 +16,18 @@ from lats.result import StateError
 from lats.search_knobs import SearchKnobs
 from lats.search_tree import Count, SearchTree
 from lats.similarity import identity_key
+from lats.spending import Spend
 
-__all__ = ["DEFAULT_CAP", "SearchProgress", "SearchState", "load_search", "save_search"]
+__all__ = [
+    "DEFAULT_CAP",
+    "SearchProgress",
+    "SearchState",
+    "TaskTraits",
+    "is_solution",
+    "load_search",
+    "save_search",
+    "verified_score",
+]
 
 DEFAULT_CAP = 6
 """Calls of a search whose knobs name no cap."""
@@ -32,6 +42,41 @@ name no limit."""
 
 TREE_POLICIES = frozenset({"posterior_uct", "halving"})
 """Policies whose trees grow below answers too, unless the knobs say no."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskTraits:
+    """Traits of a task that decide how its scores are read.
+
+    Args:
+        has_judge: whether a judge can be asked. Without one a verifier scores each draft when it
+            is proposed, at no call, without noise or drift.
+        has_verifier: whether drafts come with a verifier's result.
+        score_range: worst and best score of the task's own scale; inside the search they are 0
+            and 1.
+    """
+
+    has_judge: bool = True
+    has_verifier: bool = False
+    score_range: tuple[float, float] = (0.0, 1.0)
+
+
+_PLAIN_TASK = TaskTraits()
+
+
+def verified_score(draft: Draft) -> float | None:
+    """Return the score that a verifier's result is, in [0, 1]; None where there is none."""
+    return draft.passed if draft.verified is None else float(draft.verified)
+
+
+def is_solution(draft: Draft, task: TaskTraits) -> bool:
+    """Return whether a verifier leaves no better answer to look for.
+
+    All checks passed are proof where there is no judge to tell such answers apart.
+    """
+    if draft.is_step or draft.verified is False:
+        return False
+    return bool(draft.verified) or (not task.has_judge and draft.passed == 1)
 
 
 @dataclass(slots=True)
@@ -54,7 +99,7 @@ class SearchProgress(RoundProgress):
         bracket: candidates still in a knock-out, paired in this order.
         losers: those of them whose own call in the latest round preferred the rival.
         champion: winner of the last knock-out that came to its end; None when there is none,
-            or when it lost since. It is the answer then.
+            or when it lost since. It is the answer then. So is one that a verifier found right.
         guidelines: those alive, the oldest first.
         proposer_calls: proposals asked of each proposer; none where proposers have no names.
     """
@@ -88,6 +133,7 @@ class SearchState(PolicyState):
         knobs: all settings.
         start: the draft that candidates from scratch descend from.
         guidelines: of earlier turns, aged.
+        task: traits of the task.
         proposers: relative cost of a call of each proposer, by name; none where there is only
             one, without a name.
     """
@@ -100,12 +146,15 @@ class SearchState(PolicyState):
         start: Draft,
         *,
         guidelines: tuple[Guideline, ...] = (),
+        task: TaskTraits = _PLAIN_TASK,
         proposers: Mapping[str, float] | None = None,
     ) -> None:
         self.given_knobs = knobs
         self.knobs = knobs
         self.tree = SearchTree(start, identity_key)
-        self.noise = NoiseModel(knobs.judge_reliability)
+        self.task = task
+        self.spend = Spend()
+        self.noise = NoiseModel(knobs.judge_reliability, is_exact=self.is_exact)
         self.progress = SearchProgress(guidelines=guidelines)
         self.proposers = dict(proposers or {})
         self.weights: Mapping[str, float] = knobs.attribute_weights
@@ -117,14 +166,20 @@ class SearchState(PolicyState):
         return DEFAULT_CAP if cap is None else cap
 
     @property
+    def is_exact(self) -> bool:
+        """Whether scores have neither noise nor drift: a verifier gives them."""
+        return self.given_knobs.stop_score == 1 or not self.task.has_judge
+
+    @property
+    def is_solved(self) -> bool:
+        """Whether a verifier has nothing to object to the answer."""
+        champion = self.progress.champion
+        return champion is not None and is_solution(self.tree.nodes[champion].draft, self.task)
+
+    @property
     def min_gain(self) -> float:
         """Gain below which the search stops, in SDs of a call's scores; 0 spends the cap."""
         return 0.0 if self.knobs.judging == "agreement" else self.knobs.min_gain or 0.0
-
-    @property
-    def is_exact(self) -> bool:
-        """Whether the judge is an exact verifier: without noise, and without drift."""
-        return self.given_knobs.stop_score == 1
 
     @property
     def max_candidates(self) -> int:
@@ -169,6 +224,8 @@ class _Saved(SavedState):
     knobs: SearchKnobs
     noise: NoiseModel
     progress: SearchProgress
+    task: TaskTraits = Field(default=_PLAIN_TASK, exclude_if=lambda task: task == _PLAIN_TASK)
+    spend: Spend = Field(default_factory=Spend, exclude_if=lambda spend: not spend.by_side)
     proposers: dict[_Name, _Cost] = Field(default={}, exclude_if=lambda costs: not costs)
 
 
@@ -181,6 +238,8 @@ def save_search(state: SearchState) -> dict[str, Any]:
             nodes=list(state.tree.nodes.values()),
             noise=state.noise,
             progress=state.progress,
+            task=state.task,
+            spend=state.spend,
             proposers=state.proposers,
         )
     )
@@ -202,8 +261,9 @@ def load_search(raw: Mapping[str, Any]) -> SearchState:
         _check_proposers(saved.progress, saved.proposers)
     except ValueError as error:
         raise StateError(f"broken state of a search: {error}") from error
-    state = SearchState(saved.knobs, tree.top.draft, proposers=saved.proposers)
+    state = SearchState(saved.knobs, tree.top.draft, task=saved.task, proposers=saved.proposers)
     state.tree, state.noise, state.progress = tree, saved.noise, saved.progress
+    state.spend = saved.spend
     return state
 
 

@@ -2,7 +2,7 @@
 
 import unicodedata
 
-from lats.result import ProposerStats, SearchResult
+from lats.result import ProposerStats, SearchResult, in_scale
 from lats.search_tree import Candidate
 
 __all__ = ["render_tree"]
@@ -51,10 +51,11 @@ def _classic_label(node: Candidate, max_chars: int) -> str:
 
 
 def _posterior_label(node: Candidate, result: SearchResult, cost: float, max_chars: int) -> str:
-    belief = result.belief_of(node)
-    figures = _figure(node.own_value if belief is None else belief.mean)
+    belief, (low, high) = result.belief_of(node), result.score_range
+    mean = node.own_value if belief is None else belief.mean
+    figures = _figure(None if mean is None else in_scale(mean, result.score_range))
     if belief is not None:
-        figures += f" ±{_figure(belief.sd)}"
+        figures += f" ±{_figure(belief.sd * (high - low))}"
     figures += f"  judged {node.judge_passes}  cost {_figure(cost)}"
     if node.checks:
         figures += f"  checks {sum(node.checks.values())}/{len(node.checks)}"
@@ -98,10 +99,10 @@ def render_tree(result: SearchResult, *, max_chars: int = 48) -> str:
     """Return the tree as lines of text, one line per candidate.
 
     Of `classic_uct`: strategy, figures, and the start of each reply. Of any other search: the
-    posterior mean of its score and its standard deviation, judge calls that were to read it,
-    its share of the calls, its proposer where they have names, its strategy, and the start of
-    the reply and of the judge's last reason. `*` marks the answer; `--` is a figure that is
-    missing.
+    posterior mean of its score and its standard deviation in the task's scale, judge calls that
+    were to read it, its share of the calls, its proposer where they have names, its strategy, and
+    the start of the reply and of the judge's last reason. `*` marks the answer; `--` is a figure
+    that is missing.
 
     Args:
         result: of a search, at its end or before.

@@ -12,7 +12,7 @@ from lats.ranking import note_front
 from lats.reflection import reflect
 from lats.result import StopReason
 from lats.schedule import close_bracket_round, unread
-from lats.search_state import SearchState
+from lats.search_state import SearchState, is_solution, verified_score
 from lats.search_tree import Candidate
 
 __all__ = ["apply_round", "composite_score"]
@@ -127,7 +127,30 @@ def _add_children(state: SearchState, parent: Candidate, drafts: tuple[Draft, ..
         for node in born:
             if not node.draft.is_step or node.depth == state.knobs.max_depth:
                 tree.close(node)
+    if state.task.has_verifier:
+        _take_verified(state, born)
     return len(born)
+
+
+def _take_verified(state: SearchState, born: list[Candidate]) -> None:
+    """Take a verifier's results on new candidates.
+
+    A right answer is the search's answer, a refuted step leads nowhere. Without a judge the
+    results are the scores.
+    """
+    progress, scored = state.progress, []
+    for node in born:
+        score = verified_score(node.draft)
+        if is_solution(node.draft, state.task) and not state.is_solved:
+            progress.champion = node.node_id
+        if node.draft.verified is False and node.draft.is_step:
+            state.tree.close(node)
+        if score is not None and (node.draft.verified is not None or not state.task.has_judge):
+            node.verdict = Verdict(score=score)
+        if score is not None and not state.task.has_judge:
+            scored.append((node, score))
+    if scored:
+        _note_scores(state, scored)
 
 
 def _take_verdicts(state: SearchState, action: JudgeList, answer: Verdicts) -> int:
@@ -190,8 +213,7 @@ def _scores_by_rank(
 def _note_scores(state: SearchState, scored: list[tuple[Candidate, float]]) -> None:
     """Add one call's scores to those of its candidates, and to the judge's noise."""
     noise = state.noise
-    # A search that stops at nothing less than 1 has a verifier for a judge: it does not drift.
-    drift = 0.0 if state.knobs.stop_score == 1 else drift_of(scored, noise)
+    drift = 0.0 if state.is_exact else drift_of(scored, noise)
     noise.note_call([score for _, score in scored])
     for node, raw in scored:
         score = raw - drift

@@ -3,8 +3,6 @@
 import ast
 import importlib.util
 import re
-import subprocess
-import sys
 from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
@@ -28,17 +26,6 @@ def example() -> ModuleType:
     return module
 
 
-def _run(program: Path, folder: Path) -> str:
-    done = subprocess.run(  # noqa: S603 - our own program
-        [sys.executable, "-X", "utf8", str(program)],
-        cwd=folder,
-        capture_output=True,
-        encoding="utf-8",
-        check=True,
-    )
-    return done.stdout
-
-
 @pytest.mark.parametrize(
     "numbers", [(1, 5, 5, 5), (4, 9, 10, 13), (3, 3, 8, 8), (1, 3, 4, 6), (6, 6, 6, 6)]
 )
@@ -47,7 +34,7 @@ async def test_it_solves_hard_ones(example: ModuleType, numbers: tuple[int, ...]
     solution = await example.play(*numbers)
     assert solution.is_answer
     assert solution.stop_reason == "early_exit"
-    assert solution.calls <= 12
+    assert solution.calls <= 3
     left, steps = solution.best
     assert left == (24,)
     assert len(steps) == 3
@@ -78,18 +65,8 @@ def test_it_is_short() -> None:
     assert sum(bool(line.strip()) and place not in words for place, line in lines) < 40
 
 
-def test_the_page_shows_the_example_and_what_it_prints(tmp_path: Path) -> None:
-    """Its first program is the file, and the text below it is its output."""
-    blocks = BLOCK.findall(PAGE.read_text(encoding="utf-8"))
-    assert blocks[0] == ("python", EXAMPLE.read_text(encoding="utf-8"))
-    assert blocks[1] == ("text", _run(EXAMPLE, tmp_path))
-
-
-@pytest.mark.parametrize("place", [2, 4], ids=["resumed", "policy"])
-def test_the_pages_other_programs_print_what_it_says(tmp_path: Path, place: int) -> None:
-    """Whole answers, a failure, a search resumed; proposers, a policy: the page runs unchanged."""
-    blocks = BLOCK.findall(PAGE.read_text(encoding="utf-8"))
-    program = tmp_path / "program.py"
-    program.write_text(blocks[place][1], encoding="utf-8")
-    assert blocks[place + 1] == ("text", _run(program, tmp_path))
-    assert len(blocks) == 6
+def test_the_page_shows_the_example() -> None:
+    """Unchanged; that it prints what the page shows is tested with the page."""
+    assert ("python", EXAMPLE.read_text(encoding="utf-8")) in BLOCK.findall(
+        PAGE.read_text(encoding="utf-8")
+    )

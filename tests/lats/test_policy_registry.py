@@ -117,9 +117,9 @@ def test_a_name_is_registered_once():
     ("functions", "words"),
     [
         (("no function",), "next_round is 'no function'"),
-        ((lambda state: [],), r"next_round is called with \(state, left\)"),
+        ((lambda state: [],), r"next_round is called as next_round\(state, left\)"),
         ((two_and_judge, 7), "pick is 7"),
-        ((two_and_judge, lambda: None), r"pick is called with \(state, ranking\)"),
+        ((two_and_judge, lambda: None), r"pick is called as pick\(state, ranking\)"),
     ],
 )
 def test_functions_are_checked_when_they_are_registered(functions, words):

@@ -13,10 +13,11 @@ from pydantic import BaseModel
 
 from lats.answers import Verdict
 from lats.policy import RemainingCalls
-from lats.problem import resume, solve
-from lats.problem_rounds import Problem, StateDrafts
+from lats.problem import Problem
 from lats.result import StateError, StopReason
 from lats.search_knobs import SearchKnobs
+from lats.solving import resume, solve
+from lats.state_drafts import StateDrafts
 
 TARGET = 37
 KNOBS = SearchKnobs(policy="posterior_uct", max_calls=40, stop_score=1.0, tree_exploration=0)
@@ -265,21 +266,42 @@ async def test_a_refusal_ends_with_the_best_so_far():
     assert found.best is not None
 
 
-async def test_an_unlisted_error_reaches_the_caller_and_stops_the_others():
-    """A defect is no failure, and no call of its round is left running."""
-    stopped = []
+async def test_an_unlisted_error_reaches_the_caller_with_the_search():
+    """Calls of its round that are under way are waited for, since they are paid for."""
+    both = asyncio.Barrier(2)
 
     async def propose(state, k, origin):
-        if origin.attempt == 1:
+        await both.wait()
+        if origin.attempt == 0:
             raise Down("not listed")
-        try:
-            await asyncio.Event().wait()
-        finally:
-            stopped.append(origin.attempt)
+        await asyncio.sleep(0)
+        return near(state, k, origin)
 
-    with pytest.raises(Down, match="not listed"):
-        await solve(numbers(propose=propose), SearchKnobs(policy="best_of_n", max_calls=3))
-    assert stopped == [0]
+    kept = []
+    with pytest.raises(Down, match="not listed") as raised:
+        await solve(
+            numbers(propose=propose),
+            SearchKnobs(policy="best_of_n", max_calls=3),
+            checkpoint=kept.append,
+        )
+    notes = "\n".join(raised.value.__notes__)
+    assert "In propose(the start, k=4, attempt 0) by " in notes
+    assert ", action generate:0." in notes
+    assert "resume(problem, error.search.state_dict())" in notes
+    assert list(raised.value.search.open_answers) == ["generate:1"]
+    assert kept[-1] == raised.value.search.state_dict()
+
+    asked = []
+
+    def again(state, k, origin):
+        asked.append(origin.attempt)
+        return near(state, k, origin)
+
+    found = await resume(numbers(propose=again), kept[-1])
+    assert asked[0] == 0
+    assert 1 not in asked
+    whole = await solve(numbers(), SearchKnobs(policy="best_of_n", max_calls=3))
+    assert found.search.state_dict() == whole.search.state_dict()
 
 
 @pytest.mark.parametrize(
@@ -322,8 +344,8 @@ async def test_a_missing_score_is_missing():
         (None, "propose returned None, expected states in a list"),
         ("abc", "propose returned 'abc'"),
         (7, "propose returned 7"),
-        (["seven"], "propose gave 'seven', no state: "),
-        ([None], "propose gave None, no state: "),
+        (["seven"], "propose gave 'seven', no state of int: "),
+        ([None], "propose gave None, no state of int: "),
     ],
 )
 async def test_what_is_no_state_is_an_error(states, said):

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 from lats.actions import Generate, JudgeList, Refine
 from lats.answers import Draft, Drafts, NoAnswer, Verdict, Verdicts
-from lats.problem import resume, solve
-from lats.problem_rounds import Problem
+from lats.problem import Problem
 from lats.result import StateError
 from lats.search import PosteriorSearch
 from lats.search_knobs import SearchKnobs
 from lats.search_text import render_tree
+from lats.solving import resume, solve
 
 COSTS = {"small": 1.0, "large": 1.0}
 TREE = {"policy": "posterior_uct", "max_calls": 48, "generate_k": 4, "refine": True}
