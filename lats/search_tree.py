@@ -39,10 +39,14 @@ class Candidate:
         score_sum: sum of its scores, each with its call's drift removed.
         judge_passes: judge calls that were to read it, failures and missing scores included.
         expansions: calls that refined it, failures included.
+        poor_expansions: latest ones of them in a row (of the start, of the calls from scratch)
+            that failed, or brought fewer than was asked for or nothing new.
         visits: candidates with a score at or below it.
         value_sum: sum of the values backed up, each in [0, 1]. `classic_uct` only.
         pending_visits: expansions under way at or below it.
         own_value: its posterior mean when a judge last read it; None when it was never scored.
+        expansion_value: worth of the best expansion at or below it, by which a tree of steps is
+            walked; None where there is none, and in trees of answers.
         best_value: of an answer the best own value at or below it; of a step with scored
             children the best below it. None when there is none.
         is_closed: whether nothing at or below it can be expanded any more.
@@ -63,11 +67,13 @@ class Candidate:
     score_count: Count = 0
     judge_passes: Count = 0
     expansions: Count = 0
+    poor_expansions: Count = 0
     visits: Count = 0
     value_sum: float = 0.0
     pending_visits: Count = 0
     own_value: float | None = None
     best_value: float | None = None
+    expansion_value: float | None = None
     is_closed: bool = False
     verdict: Verdict | None = None
     assistantness: float | None = None
@@ -83,6 +89,10 @@ class Candidate:
     def mean_value(self) -> float:
         """Mean of the values backed up, in [0, 1]; 0 when there are none."""
         return self.value_sum / self.visits if self.visits else 0.0
+
+
+def _always(_node: Candidate) -> bool:
+    return True
 
 
 class SearchTree:
@@ -217,9 +227,14 @@ class SearchTree:
             parent.children_ids.append(node_id)
         return node
 
-    def close(self, node: Candidate) -> None:
-        """Close a node to expansions, and each node above it whose children are all closed."""
+    def close(self, node: Candidate, *, is_complete: Callable[[Candidate], bool] = _always) -> None:
+        """Close a node to expansions, and each node above it whose children are all closed.
+
+        A node above must be complete as well, where that is not always so.
+        """
         for step in self.path_to_top(node.node_id):
             if not all(child.is_closed for child in self.children(step)):
+                return
+            if step is not node and not is_complete(step):
                 return
             step.is_closed = True

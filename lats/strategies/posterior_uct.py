@@ -24,7 +24,8 @@ from lats.search_tree import Candidate
 
 __all__ = ["next_round", "select_leaves", "tree_round"]
 
-ROOT_PASSES, DEEPER_PASSES = 3, 2
+import os
+ROOT_PASSES, DEEPER_PASSES = eval(os.environ.get('PASSES','(3,2)'))
 """Most passes over new steps: the first ones, and those below them."""
 
 CALLS_PER_STEP = 2
@@ -60,6 +61,31 @@ def _walk(state: SearchState, taken: set[str], weight: float) -> Candidate | Non
     return None if node is start else node
 
 
+def _walk_steps(state: SearchState, taken: set[str], weight: float) -> Candidate | None:
+    from lats.update import own_expansion, RULE, PWC, PWA
+    nodes = state.tree.nodes
+    node = state.tree.top
+    while True:
+        bonus = weight * math.sqrt(2 * math.log(max(node.visits + node.pending_visits, 2)))
+        best, worth = None, -math.inf
+        if node.node_id not in taken:
+            own = own_expansion(state, node)
+            if own is not None:
+                if RULE == 'pw' and node.children_ids and own > -5:
+                    allowed = len(node.children_ids) < PWC*node.visits**PWA
+                    own = 9.0 if allowed else -9.0
+                best, worth = node, own + bonus/math.sqrt(1+len(node.children_ids)/state.knobs.refine_k)
+        for c in node.children_ids:
+            child = nodes[c]
+            if child.is_closed or child.expansion_value is None: continue
+            if c in taken and not child.children_ids: continue
+            visits = child.visits + child.pending_visits
+            w = child.expansion_value + bonus/math.sqrt(max(visits,1))
+            if w > worth or (w == worth and best is node): best, worth = child, w
+        if best is None or best is node: return best
+        node = best
+
+
 def _select(state: SearchState, taken: set[str], calls: int) -> Candidate | None:
     """Return the leaf of the next expansion; None where everything is closed or taken.
 
@@ -68,6 +94,10 @@ def _select(state: SearchState, taken: set[str], calls: int) -> Candidate | None
     """
     weight = state.knobs.tree_exploration * math.sqrt(state.noise.spread)
     max_depth = state.knobs.max_depth
+    if state.progress.has_steps:
+        if state.knobs.stop_score == 1: weight = 0.0
+        if max_depth is None: return _walk_steps(state, taken, weight)
+        return _select_deep(state, taken, calls, weight)
     if max_depth is None or not state.progress.has_steps:
         return _walk(state, taken, weight)
     best = _walk(state, taken, 0.0)
@@ -76,6 +106,18 @@ def _select(state: SearchState, taken: set[str], calls: int) -> Candidate | None
     while best is not None and CALLS_PER_STEP * (max_depth - best.depth) > calls:
         taken = {*taken, best.node_id}
         best = _walk(state, taken, 0.0)
+    return best
+
+
+def _select_deep(state, taken, calls, weight):
+    max_depth = state.knobs.max_depth
+    best = _walk_steps(state, taken, 0.0)
+    if best is not None and calls >= CALLS_PER_STEP * (max_depth - best.depth + 1):
+        best = _walk_steps(state, taken, weight)
+    seen = 0
+    while best is not None and CALLS_PER_STEP * (max_depth - best.depth) > calls and seen < 64:
+        taken = {*taken, best.node_id}; seen += 1
+        best = _walk_steps(state, taken, 0.0)
     return best
 
 
@@ -151,8 +193,9 @@ def tree_round(state: SearchState, left: CallsLeft) -> list[Action] | StopReason
         leaves = select_leaves(state, remaining, calls=left.calls)
         if leaves:
             texts = state.guideline_texts
+            if leaves[0] is state.tree.top: return state.generate([knobs.generate_k])
             return [
-                Refine((leaf.node_id,), knobs.refine_k, leaf.expansions, texts) for leaf in leaves
+                Refine((leaf.node_id,), knobs.refine_k, leaf.expansions, texts) for leaf in leaves if leaf is not state.tree.top
             ]
         if not any(not node.is_closed for node in state.tree.children(state.tree.top)):
             return StopReason.EXHAUSTED
