@@ -75,6 +75,9 @@ class Draft(BaseModel):
     is_step: bool = Field(default=False, exclude_if=lambda is_step: not is_step)
     """Whether it is only a step towards an answer, and can be no answer itself."""
 
+    key: str = Field(default="", exclude_if=lambda key: not key)
+    """States of equal keys are one; blank where the text decides."""
+
     proposer: str = Field(default="", exclude_if=lambda name: not name)
     """Name of the proposer that it came from; blank where there is only one. A search with
     several sets it from its action."""

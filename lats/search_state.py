@@ -109,6 +109,11 @@ class SearchState(PolicyState):
         """Gain below which the search stops, in score per call; 0 spends the cap."""
         return 0.0 if self.knobs.judging == "agreement" else self.knobs.min_gain or 0.0
 
+    @property
+    def is_exact(self) -> bool:
+        """Whether the judge is an exact verifier: without noise, and without drift."""
+        return self.given_knobs.stop_score == 1
+
     def generate(self, counts: Iterable[int]) -> list[Action]:
         """Return the next generations, each of as many candidates as its count."""
         made, texts = self.progress.generations, self.guideline_texts

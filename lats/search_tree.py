@@ -38,17 +38,17 @@ class Candidate:
             so that any two can be compared. `classic_uct` only; None elsewhere.
         score_sum: sum of its scores, each with its call's drift removed.
         judge_passes: judge calls that were to read it, failures and missing scores included.
-        expansions: calls that refined it, failures included.
-        poor_expansions: latest ones of them in a row (of the start, of the calls from scratch)
-            that failed, or brought fewer than was asked for or nothing new.
+        expansions: calls that refined it, failures included; of a step, that asked for next ones.
+        poor_requests: latest requests for next states in a row that failed, brought nothing
+            new, or (the first of them) fewer than were asked for; see `widening`.
         visits: candidates with a score at or below it.
         value_sum: sum of the values backed up, each in [0, 1]. `classic_uct` only.
         pending_visits: expansions under way at or below it.
         own_value: its posterior mean when a judge last read it; None when it was never scored.
-        expansion_value: worth of the best expansion at or below it, by which a tree of steps is
-            walked; None where there is none, and in trees of answers.
         best_value: of an answer the best own value at or below it; of a step with scored
             children the best below it. None when there is none.
+        best_request: worth of the best request for next states at or below it, see `widening`;
+            None where there is none, and in trees of whole answers.
         is_closed: whether nothing at or below it can be expanded any more.
         verdict: the judge's last one; of `classic_uct` the first. None without a usable one.
         assistantness: result of the assistant check, in [0, 1]; None when unchecked or missing.
@@ -67,13 +67,13 @@ class Candidate:
     score_count: Count = 0
     judge_passes: Count = 0
     expansions: Count = 0
-    poor_expansions: Count = 0
+    poor_requests: Annotated[Count, Field(exclude_if=lambda count: not count)] = 0
     visits: Count = 0
     value_sum: float = 0.0
     pending_visits: Count = 0
     own_value: float | None = None
     best_value: float | None = None
-    expansion_value: float | None = None
+    best_request: Annotated[float | None, Field(exclude_if=lambda worth: worth is None)] = None
     is_closed: bool = False
     verdict: Verdict | None = None
     assistantness: float | None = None
@@ -101,18 +101,20 @@ class SearchTree:
     Args:
         start: the top, from which candidates from scratch descend; None where the first
             candidate is the top.
-        identity: a reply's text -> a key; replies of equal keys are the same reply.
+        identity: a reply's text -> a key; replies of equal keys are the same reply. A draft that
+            has a key itself is compared by that instead.
     """
 
     def __init__(self, start: Draft | None, identity: Callable[[str], str]) -> None:
         self.nodes: dict[NodeId, Candidate] = {}
         self.has_start = start is not None
         self._identity = identity
-        self._keys: set[str] = set()
+        self._depth_by_key: dict[str, int] = {}
         self._key_by_reply: dict[str, str] = {}
         if start is not None:
             node_id = path_id(None, start.reply)
             self.nodes[node_id] = Candidate(node_id, None, 0, start, 0)
+            self._note_start()
 
     @classmethod
     def restored(
@@ -143,8 +145,19 @@ class SearchTree:
             tree.nodes[node.node_id] = node
         if nodes and sum(len(node.children_ids) for node in nodes) != len(nodes) - 1:
             raise ValueError("a child is listed that is not there")
-        tree._keys = {tree.key_of(node.draft.reply) for node in tree.candidates}
+        if has_start:
+            tree._note_start()
+        for node in tree.candidates:
+            tree._note_key(tree.key_of(node.draft), node.depth)
         return tree
+
+    def _note_start(self) -> None:
+        """Note the key of a start; its text alone makes no candidate a duplicate of it."""
+        if self.top.draft.key:
+            self._note_key(self.key_of(self.top.draft), 0)
+
+    def _note_key(self, key: str, depth: int) -> None:
+        self._depth_by_key[key] = min(depth, self._depth_by_key.get(key, depth))
 
     def __len__(self) -> int:
         """Return the number of candidates, a start left out."""
@@ -170,16 +183,19 @@ class SearchTree:
         """Return a node's children in the order of their birth."""
         return [self.nodes[child_id] for child_id in node.children_ids]
 
-    def key_of(self, reply: str) -> str:
-        """Return the key of a reply; see `identity`. The tree remembers it."""
-        key = self._key_by_reply.get(reply)
+    def key_of(self, draft: Draft) -> str:
+        """Return the key by which a draft is compared; see `identity`. The tree remembers it."""
+        if draft.key:
+            return f"\0{draft.key}"  # no text's key begins like this
+        key = self._key_by_reply.get(draft.reply)
         if key is None:
-            key = self._key_by_reply[reply] = self._identity(reply)
+            key = self._key_by_reply[draft.reply] = self._identity(draft.reply)
         return key
 
-    def has_key(self, key: str) -> bool:
-        """Return whether there is a candidate whose reply has this key."""
-        return key in self._keys
+    def has_key(self, key: str, *, max_depth: int | None = None) -> bool:
+        """Return whether there is a candidate of this key, at most so many edges from the top."""
+        depth = self._depth_by_key.get(key)
+        return depth is not None and (max_depth is None or depth <= max_depth)
 
     def path_to_top(self, node_id: NodeId) -> Iterator[Candidate]:
         """Yield a node, its parent, and so on up to the top."""
@@ -208,7 +224,7 @@ class SearchTree:
     ) -> Candidate | None:
         """Return a new child of a node, or the top; None where the parent has this very child.
 
-        `key` is that of the reply, where it is computed already.
+        `key` is that of the draft, where it is computed already.
 
         Raises:
             ValueError: when there is a top already.
@@ -222,7 +238,7 @@ class SearchTree:
         depth = 0 if parent is None else parent.depth + 1
         node = Candidate(node_id, parent_id, depth, draft, len(self.nodes), prior_mean, rule_score)
         self.nodes[node_id] = node
-        self._keys.add(self.key_of(draft.reply) if key is None else key)
+        self._note_key(self.key_of(draft) if key is None else key, depth)
         if parent is not None:
             parent.children_ids.append(node_id)
         return node

@@ -14,6 +14,7 @@ from lats.result import StopReason
 from lats.schedule import close_bracket_round, unread
 from lats.search_state import SearchState
 from lats.search_tree import Candidate
+from lats.widening import close, note_judged, note_request
 
 __all__ = ["apply_round", "composite_score"]
 
@@ -45,11 +46,8 @@ def composite_score(verdict: Verdict, weights: Mapping[str, float]) -> float | N
     return weighted / total if total else None
 
 
-import os
-RULE=os.environ.get('RULE','pred'); KAPPA=float(os.environ.get('KAPPA','2')); TAU=float(os.environ.get('TAU','1')); GAMMA=float(os.environ.get('GAMMA','.8')); PWC=float(os.environ.get('PWC','2')); PWA=float(os.environ.get('PWA','.5'))
-LAST=10.0
 MAX_EXPANSIONS = 2
-"""Expansions of a candidate without children after which it is closed."""
+"""Expansions of an answer without children after which it is closed."""
 
 
 def apply_round(state: SearchState, answered: list[tuple[Action, ActionAnswer]]) -> int:
@@ -97,96 +95,33 @@ def _take_drafts(state: SearchState, action: Generate | Refine, answer: Drafts |
     if isinstance(action, Refine):
         tree.add_pending(parent.node_id, -1)
     born = 0 if answer is None else _add_children(state, parent, answer.drafts, action.k)
-    if isinstance(action, Generate):
+    if state.progress.has_steps:
+        note_request(state, parent, answer, k=action.k, born=born)
+    elif isinstance(action, Generate):
         # A proposer that repeats itself once will do so again, and dearer each time.
         state.progress.is_exhausted |= answer is not None and 2 * born <= action.k
-    if state.progress.has_steps:
-        offered = 0 if answer is None else len(answer.drafts)
-        if not born:
-            parent.poor_expansions += 1
-        else:
-            parent.poor_expansions = int(offered < action.k)
-        is_dead_end = answer is not None and not born and not parent.children_ids and parent is not tree.top
-        if is_dead_end or is_complete(parent):
-            parent.poor_expansions = max(parent.poor_expansions, MAX_EXPANSIONS)
-            tree.close(parent, is_complete=is_complete)
-        note_expansion_value(state, parent)
-    elif isinstance(action, Refine) and not parent.children_ids and (
+    elif not parent.children_ids and (
         (answer is not None and not born) or parent.expansions >= MAX_EXPANSIONS
     ):
         tree.close(parent)
     return born
 
 
-def is_complete(node):
-    return node.poor_expansions >= MAX_EXPANSIONS
-
-
-def own_expansion(state, node):
-    """worth of asking for (more) next steps of this state; None where it cannot be asked"""
-    if node.is_closed or is_complete(node):
-        return None
-    noise = state.noise
-    is_exact = state.knobs.stop_score == 1
-    top = node.parent_id is None
-    own = node.own_value
-    if own is None:
-        own = 1.0 if top and is_exact else noise.grand_mean
-    n = 0; total = 0.0; best=-9
-    nodes = state.tree.nodes
-    tier = 0
-    if node.children_ids:
-        if node.poor_expansions: tier = 1
-        e = len(node.children_ids)/state.knobs.refine_k
-        if RULE == 'pred':
-            for c in node.children_ids:
-                v = nodes[c].best_value
-                if v is not None:
-                    n += 1; total += v
-            prior = own if top else own + noise.refine_shift
-            m = (KAPPA*prior + total)/(KAPPA+n)
-            own_w = m + TAU*math.sqrt(noise.spread*(1 if is_exact else noise.reliability))
-        elif RULE == 'disc':
-            own_w = own*GAMMA**e
-        elif RULE == 'sd':
-            own_w = own - TAU*e**PWA*math.sqrt(noise.spread*(1 if is_exact else noise.reliability))
-        elif RULE == 'pw':
-            own_w = own
-    else:
-        own_w = own
-    if is_exact and not top and own == 0: tier = 2
-    return own_w - LAST*tier
-
-
-def note_expansion_value(state, node):
-    nodes = state.tree.nodes
-    while True:
-        if node.children_ids:
-            best = own_expansion(state, node)
-            for c in node.children_ids:
-                child = nodes[c]
-                if child.is_closed: continue
-                v = child.expansion_value if child.children_ids else own_expansion(state, child)
-                child.expansion_value = v
-                if v is not None and (best is None or v > best): best = v
-        else:
-            best = own_expansion(state, node)
-        node.expansion_value = best
-        if node.parent_id is None: break
-        node = nodes[node.parent_id]
-
-
 def _add_children(state: SearchState, parent: Candidate, drafts: tuple[Draft, ...], k: int) -> int:
     """Return how many new children drafts make of a node, at most `k`."""
     tree, progress = state.tree, state.progress
     prior = None if parent.parent_id is None else posterior_means((parent,), state.noise)[0]
-    # Two ways may lead to the same step, so steps are compared with their siblings only.
+    # Two ways may lead to the same step, so without keys steps are compared with their siblings.
     has_steps = any(draft.is_step for draft in drafts)
     born: list[Candidate] = []
-    seen: set[str] = set()
+    seen = {tree.key_of(child.draft) for child in tree.children(parent)} if has_steps else set()
+    max_depth = None if state.knobs.max_depth is None else parent.depth + 1
     for draft in drafts:
-        key = tree.key_of(draft.reply)
-        if len(born) == k or key in seen or (not has_steps and tree.has_key(key)):
+        key = tree.key_of(draft)
+        if len(born) == k or key in seen:
+            continue
+        # A longer way to a state may leave too few steps to an answer; a shorter one is new.
+        if (draft.key or not has_steps) and tree.has_key(key, max_depth=max_depth):
             continue
         seen.add(key)
         node = tree.add(parent, draft, prior_mean=prior, key=key)
@@ -196,7 +131,7 @@ def _add_children(state: SearchState, parent: Candidate, drafts: tuple[Draft, ..
     if progress.has_steps:
         for node in born:
             if not node.draft.is_step or node.depth == state.knobs.max_depth:
-                tree.close(node, is_complete=is_complete)
+                close(state, node)
     return len(born)
 
 
@@ -224,6 +159,8 @@ def _take_verdicts(state: SearchState, action: JudgeList, answer: Verdicts) -> i
         node.checks.update(verdict.checks)
     _note_loser(state, scored)
     _note_scores(state, scored)
+    if state.progress.has_steps:
+        note_judged(state, state.nodes(action.node_ids))
     return len(usable)
 
 
@@ -261,8 +198,7 @@ def _note_scores(state: SearchState, scored: list[tuple[Candidate, float]]) -> N
     """Add one call's scores to those of its candidates, and to the judge's noise."""
     noise = state.noise
     # A search that stops at nothing less than 1 has a verifier for a judge: it does not drift.
-    known = [pair for pair in scored if pair[0].score_count] if state.progress.has_steps else scored
-    drift = 0.0 if state.knobs.stop_score == 1 else drift_of(known, noise)
+    drift = 0.0 if state.is_exact else drift_of(scored, noise)
     noise.note_call([score for _, score in scored])
     for node, raw in scored:
         score = raw - drift
@@ -279,14 +215,10 @@ def _note_scores(state: SearchState, scored: list[tuple[Candidate, float]]) -> N
         node.score_count += 1
     changed = [node for node, _ in scored]
     _count_visits(state.tree.nodes, changed)
-    is_exact = state.knobs.stop_score == 1
     for node, mean in zip(changed, posterior_means(changed, noise), strict=True):
-        node.own_value = node.mean_score if is_exact else mean
+        node.own_value = mean
     # The highest first: then most paths to the top are walked once.
     _back_up(state.tree.nodes, sorted(changed, key=lambda node: -(node.own_value or 0.0)))
-    if state.progress.has_steps:
-        for parent_id in dict.fromkeys(node.parent_id for node in changed):
-            note_expansion_value(state, state.tree.nodes[parent_id])
     note_front(state, changed)
 
 
