@@ -114,7 +114,7 @@ class SearchTree:
         if start is not None:
             node_id = path_id(None, start.reply)
             self.nodes[node_id] = Candidate(node_id, None, 0, start, 0)
-            self._note_start()
+            self._note_key(self.nodes[node_id])
 
     @classmethod
     def restored(
@@ -145,19 +145,16 @@ class SearchTree:
             tree.nodes[node.node_id] = node
         if nodes and sum(len(node.children_ids) for node in nodes) != len(nodes) - 1:
             raise ValueError("a child is listed that is not there")
-        if has_start:
-            tree._note_start()
-        for node in tree.candidates:
-            tree._note_key(tree.key_of(node.draft), node.depth)
+        for node in tree.nodes.values():
+            tree._note_key(node)
         return tree
 
-    def _note_start(self) -> None:
-        """Note the key of a start; its text alone makes no candidate a duplicate of it."""
-        if self.top.draft.key:
-            self._note_key(self.key_of(self.top.draft), 0)
-
-    def _note_key(self, key: str, depth: int) -> None:
-        self._depth_by_key[key] = min(depth, self._depth_by_key.get(key, depth))
+    def _note_key(self, node: Candidate, key: str | None = None) -> None:
+        """Note the key of a node; the text alone of a start makes no candidate its duplicate."""
+        if node.parent_id is None and self.has_start and not node.draft.key:
+            return
+        key = self.key_of(node.draft) if key is None else key
+        self._depth_by_key[key] = min(node.depth, self._depth_by_key.get(key, node.depth))
 
     def __len__(self) -> int:
         """Return the number of candidates, a start left out."""
@@ -238,7 +235,7 @@ class SearchTree:
         depth = 0 if parent is None else parent.depth + 1
         node = Candidate(node_id, parent_id, depth, draft, len(self.nodes), prior_mean, rule_score)
         self.nodes[node_id] = node
-        self._note_key(self.key_of(draft) if key is None else key, depth)
+        self._note_key(node, key)
         if parent is not None:
             parent.children_ids.append(node_id)
         return node

@@ -31,10 +31,10 @@ from lats.search_tree import Candidate
 
 __all__ = ["best_request", "close", "note_judged", "note_request", "request_worth"]
 
-WIDENING_SDS = 0.3
+WIDENING_SDS = 0.2
 """Loss of worth by each request, in standard deviations of the states' true scores."""
 
-IMPOSSIBLE_REQUESTS = 8
+IMPOSSIBLE_REQUESTS = 16
 """Requests that a state counts as asked before its first one where its score is 0, the least
 there is: others are widened that often before it is gone on from."""
 

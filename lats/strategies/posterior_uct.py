@@ -104,7 +104,8 @@ def _deep_enough(state: SearchState, least: int, taken: set[str]) -> Candidate |
 def select_leaves(state: SearchState, count: int, *, calls: int) -> list[Candidate]:
     """Return the nodes that deserve the next expansions, at most `count`, all different.
 
-    The start is one of them where the first steps are to be more. Where candidates were dropped at the root, only those below `survivors` are considered.
+    The start is one of them where more first steps are wanted. Where candidates were dropped at
+    the root, only those below `survivors` are considered.
 
     Args:
         state: of the search.
@@ -181,10 +182,9 @@ def tree_round(state: SearchState, left: CallsLeft) -> list[Action] | StopReason
         return judge_round(state, readers, left, passes=1)
     # Where an expansion would fit, it is the knobs that want no more, unless steps are left that
     # the calls are too few for.
-    is_short = progress.has_steps and not progress.survivors
-    return (
-        StopReason.CAP if is_short or not left.fits(proposer=1, judge=1) else StopReason.PLAN_DONE
-    )
+    if left.fits(proposer=1, judge=1) and not (progress.has_steps and not progress.survivors):
+        return StopReason.PLAN_DONE
+    return StopReason.CAP
 
 
 def _expansion(state: SearchState, node: Candidate) -> Action:
