@@ -202,8 +202,7 @@ class StateDrafts(Generic[StateT]):
         """Return the draft of the problem's start; a blank one without a start."""
         if self._problem.start is None:
             return Draft(reply="")
-        start = self.draft(self._problem.start, source="start")
-        return Draft(reply=start.reply, payload=start.payload)
+        return self.draft(self._problem.start, source="start")
 
     def state(self, draft: Draft) -> StateT:
         """Return the state of a draft.

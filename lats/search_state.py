@@ -114,6 +114,13 @@ class SearchState(PolicyState):
         """Whether the judge is an exact verifier: without noise, and without drift."""
         return self.given_knobs.stop_score == 1
 
+    @property
+    def takes_steps(self) -> bool:
+        """Whether candidates are steps towards an answer, as far as that is known by now."""
+        if len(self.tree):
+            return self.progress.has_steps
+        return self.knobs.max_depth is not None or self.tree.top.draft.is_step
+
     def generate(self, counts: Iterable[int]) -> list[Action]:
         """Return the next generations, each of as many candidates as its count."""
         made, texts = self.progress.generations, self.guideline_texts

@@ -143,10 +143,9 @@ class SearchTree:
             if node.node_id != path_id(node.parent_id, node.draft.reply):
                 raise ValueError(f"candidate {node.node_id} does not match its id")
             tree.nodes[node.node_id] = node
+            tree._note_key(node)
         if nodes and sum(len(node.children_ids) for node in nodes) != len(nodes) - 1:
             raise ValueError("a child is listed that is not there")
-        for node in tree.nodes.values():
-            tree._note_key(node)
         return tree
 
     def _note_key(self, node: Candidate, key: str | None = None) -> None:

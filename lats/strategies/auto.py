@@ -49,6 +49,6 @@ def tuned_knobs(state: SearchState) -> SearchKnobs:
 def next_round(state: SearchState, left: CallsLeft) -> list[Action] | StopReason:
     """Return the actions of the next round, or why to stop."""
     state.knobs = tuned_knobs(state)
-    if state.progress.has_steps:
+    if state.takes_steps:
         return posterior_uct.next_round(state, left)
     return listwise.next_round(state, left)

@@ -90,15 +90,17 @@ def _select(state: SearchState, taken: set[str], dropped: set[str], calls: int) 
 
 def _deep_enough(state: SearchState, least: int, taken: set[str]) -> Candidate | None:
     """Return the best step to expand among those at this depth and below it; None without one."""
-    found = None, -math.inf
+    found: Candidate | None = None
+    found_worth = -math.inf
     for node in state.tree.candidates:
         if node.depth < least or node.is_closed:
             continue
         worth = request_worth(state, node)
         path = state.tree.path_to_top(node.node_id)
-        if worth is not None and worth > found[1] and not any(s.node_id in taken for s in path):
-            found = node, worth
-    return found[0]
+        if worth is None or worth <= found_worth or any(step.node_id in taken for step in path):
+            continue
+        found, found_worth = node, worth
+    return found
 
 
 def select_leaves(state: SearchState, count: int, *, calls: int) -> list[Candidate]:
@@ -180,11 +182,17 @@ def tree_round(state: SearchState, left: CallsLeft) -> list[Action] | StopReason
         readers = _rereadable(state)
     if left.judge_calls and len(readers) > 1:
         return judge_round(state, readers, left, passes=1)
-    # Where an expansion would fit, it is the knobs that want no more, unless steps are left that
-    # the calls are too few for.
-    if left.fits(proposer=1, judge=1) and not (progress.has_steps and not progress.survivors):
-        return StopReason.PLAN_DONE
-    return StopReason.CAP
+    return _why_no_more(state, left)
+
+
+def _why_no_more(state: SearchState, left: CallsLeft) -> StopReason:
+    """Return why nothing is asked, though not all is closed."""
+    # Steps may be open that the calls left are too few for. Else, where an expansion would fit, it
+    # is the knobs that want no more.
+    is_short = state.progress.has_steps and not state.progress.survivors
+    if is_short or not left.fits(proposer=1, judge=1):
+        return StopReason.CAP
+    return StopReason.PLAN_DONE
 
 
 def _expansion(state: SearchState, node: Candidate) -> Action:
