@@ -5,15 +5,15 @@ follows from the rules and a seeded noise. So every policy can go on from every 
 never is a miss, and any number of puzzles can be drawn.
 
 The proposer is as a language model: a request names `k` next states in a seeded order that
-the judge's opinion has no part in, and the next request from the same state names the next
-ones (`is_forgetful`: draws again, so that some come twice). The judge reads any number of
-states in a request. Its score of an answer is exact; of other states it is what the game says.
+the judge's opinion has no part in, the next request from the same state names the next
+ones, and after the last it begins again. The judge reads any number of states in a request. Its
+score of an answer is exact; of other states it is what the game says.
 
 * `WideStart`: of 30 first moves one leads on; below, two of eight; three moves make an answer.
-  Exact judge.
+  The judge is exact, or has a noise of `WIDE_NOISE_SD`.
 * `Countdown`: reach a number of 100 to 999 from six, each used once at most. The judge's score
-  of an unfinished state is how near the nearest number comes that one more step reaches, with a
-  noise of `NOISE_SD`.
+  of an unfinished state is how near the nearest number comes that two more steps reach, with a
+  noise of `NOISE_SD`. States with equal numbers left are one.
 * `TwentyFour`: make 24 of four numbers. Exact judge.
 """
 
@@ -29,7 +29,16 @@ import numpy as np
 from benchmarks.search.pools import OVERALL, Half, Item, Pool, PoolPrompt, lots
 from lats.answers import Verdict
 
-__all__ = ["NOISE_SD", "Countdown", "Game", "StepPrompt", "StepTask", "TwentyFour", "WideStart"]
+__all__ = [
+    "NOISE_SD",
+    "WIDE_NOISE_SD",
+    "Countdown",
+    "Game",
+    "StepPrompt",
+    "StepTask",
+    "TwentyFour",
+    "WideStart",
+]
 
 PUZZLES, TUNING = 300, 100
 """Puzzles of a task, and how many of them are for tuning."""
@@ -40,6 +49,9 @@ an answer further off scores nothing."""
 
 NOISE_SD = 0.1
 """Standard deviation of the noise in a score of an unfinished Countdown state, in score."""
+
+WIDE_NOISE_SD = 0.3
+"""The same of `WideStart` where its judge is not exact; 0 and 1 are what it judges."""
 
 
 class State(NamedTuple):
@@ -76,22 +88,32 @@ class Game(ABC):
 
     @abstractmethod
     def score(self, key: Any, noise: float) -> float:
-        """Return the judge's score of an unfinished state, in [0, 1], of a standard normal."""
+        """Return the judge's score of an unfinished state, in [0, 1].
+
+        `noise` is a draw of a standard normal.
+        """
 
 
 class WideStart(Game):
     """Moves by number, of which few lead on.
 
     Args:
-        seed: which ones lead on.
+        seed: decides which ones lead on.
         widths: moves at each depth.
         leading: how many of them lead on.
+        noise_sd: standard deviation of the judge's noise, in score.
     """
 
     def __init__(
-        self, seed: int, widths: Sequence[int] = (30, 8, 8), leading: Sequence[int] = (1, 2, 2)
+        self,
+        seed: int,
+        *,
+        widths: Sequence[int] = (30, 8, 8),
+        leading: Sequence[int] = (1, 2, 2),
+        noise_sd: float = 0.0,
     ) -> None:
         self._widths = tuple(widths)
+        self._noise_sd = noise_sd
         draw = lots("wide start", seed)
         self._leading = [
             frozenset(draw.permutation(width)[:count].tolist())
@@ -117,9 +139,8 @@ class WideStart(Game):
         return all(move in good for move, good in zip(key, self._leading, strict=False))
 
     def score(self, key: tuple[int, ...], noise: float) -> float:
-        """Return whether all moves so far lead on."""
-        del noise
-        return float(self._leads_on(key))
+        """Return 1 where all moves so far lead on, else 0, with noise."""
+        return min(max(self._leads_on(key) + self._noise_sd * noise, 0.0), 1.0)
 
 
 Numbers = tuple[int, ...]
@@ -249,15 +270,12 @@ class StepPrompt(PoolPrompt):
         prompt_id: of the puzzle.
         seed: of the proposer's order and of the judge's noise.
         game: its rules.
-        is_forgetful: whether each request draws from all next states again.
     """
 
-    def __init__(self, prompt_id: str, seed: int, game: Game, *, is_forgetful: bool) -> None:
+    def __init__(self, prompt_id: str, seed: int, game: Game) -> None:
         super().__init__(prompt_id, seed=seed, start=Item("start", "start", is_step=True))
         self._game = game
-        self._is_forgetful = is_forgetful
         self._states: dict[str, State] = {"start": State(game.start)}
-        self._requests: dict[str, int] = {}
         self._given: dict[str, int] = {}
         self._looks: dict[str, int] = {}
 
@@ -274,23 +292,18 @@ class StepPrompt(PoolPrompt):
         self.check_open(k)
         state = self._states[item_id]
         following = self._game.next_keys(state.key)
-        attempt = self._requests.get(item_id, 0)
-        self._requests[item_id] = attempt + 1
-        if self._is_forgetful:
-            draw = lots(self.prompt_id, self.seed, "steps", item_id, str(attempt))
-            chosen = draw.permutation(len(following))[:k]
-        else:
-            given = self._given.get(item_id, 0)
-            draw = lots(self.prompt_id, self.seed, "steps", item_id)
-            chosen = draw.permutation(len(following))[given : given + k]
-            self._given[item_id] = given + len(chosen)
+        given = self._given.get(item_id, 0)
+        order = lots(self.prompt_id, self.seed, "steps", item_id).permutation(len(following))
+        chosen = [order[place % len(order)] for place in range(given, given + min(k, len(order)))]
+        self._given[item_id] = given + len(chosen)
         return [self._item(item_id, state, *following[place]) for place in chosen]
 
     def _item(self, parent: str, before: State, step: str, key: Any) -> Item:
         after = State(key, (*before.steps, step))
         text = "; ".join(after.steps)
         self._states[text] = after
-        return Item(text, text, parent=parent, is_step=not self._game.is_answer(key))
+        is_step = not self._game.is_answer(key)
+        return Item(text, text, parent=parent, is_step=is_step, key=f"{key}")
 
     def judge(self, items: Sequence[Item], rubric: str = OVERALL) -> list[Verdict | None]:
         """Return a score of each state.
@@ -341,9 +354,8 @@ class StepTask(Pool):
     Args:
         name: for a table.
         game: seed -> the rules of a puzzle.
-        max_depth: steps to the deepest answer.
+        max_depth: steps to an answer; None where it is not always as many.
         knobs: further ones that follow from the task.
-        is_forgetful: whether each request draws from all next states again.
     """
 
     def __init__(
@@ -351,9 +363,8 @@ class StepTask(Pool):
         name: str,
         game: Callable[[int], Game],
         *,
-        max_depth: int,
+        max_depth: int | None,
         knobs: Mapping[str, Any] = MappingProxyType({}),
-        is_forgetful: bool = False,
     ) -> None:
         super().__init__(
             name=name,
@@ -362,7 +373,7 @@ class StepTask(Pool):
             prompt_ids=[f"{place:03d}" for place in range(PUZZLES)],
             task_knobs={"max_depth": max_depth, **knobs},
         )
-        self._game, self._is_forgetful = game, is_forgetful
+        self._game = game
 
     def half(self, half: Half) -> tuple[str, ...]:
         """Return the puzzles of one half: the first 100 are for tuning."""
@@ -370,5 +381,4 @@ class StepTask(Pool):
 
     def prompt(self, prompt_id: str, seed: int) -> StepPrompt:
         """Return a puzzle untouched."""
-        game = self._game(int(prompt_id))
-        return StepPrompt(prompt_id, seed, game, is_forgetful=self._is_forgetful)
+        return StepPrompt(prompt_id, seed, self._game(int(prompt_id)))
