@@ -68,7 +68,7 @@ def _run(algorithm: Any, prompt: PoolPrompt, cap: int, k: int) -> Run:
     before = np.random.get_state()  # noqa: NPY002 - the one generator that treequest reads
     np.random.seed(prompt.seed % 2**32)  # noqa: NPY002
     try:
-        state, reason = _grow(algorithm, meter, _Children(meter, k))
+        state, reason = _grow(algorithm, _Children(meter, k))
     finally:
         np.random.set_state(before)  # noqa: NPY002
     return meter.run(_pick(algorithm, state), reason)
@@ -106,7 +106,7 @@ class _Children:
         return waiting.pop() if waiting else None
 
 
-def _grow(algorithm: Any, meter: Metered, children: _Children) -> tuple[Any, str]:
+def _grow(algorithm: Any, children: _Children) -> tuple[Any, str]:
     """Return the tree when the cap is spent, or nothing new comes, and which it was."""
     state, scores, free_steps = algorithm.init_tree(), dict[str, float](), 0
     has_steps = False

@@ -8,7 +8,7 @@ is, a node takes two, one to propose it and one to read it; packed, one request 
 children as ours do, and one reads them all.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
@@ -44,14 +44,14 @@ class StepCase:
         task: its puzzles.
         k: states that a request names.
         caps: requests, rising.
-        targets: least share solved that `posterior_uct` should reach, by cap.
+        targets: least share solved that `posterior_uct` should reach, each after its cap.
     """
 
     title: str
     task: StepTask
     k: int
     caps: tuple[int, ...]
-    targets: Mapping[int, float] = MappingProxyType({})
+    targets: tuple[tuple[int, float], ...] = ()
 
 
 _EXACT = MappingProxyType({"stop_score": 1.0})
@@ -62,7 +62,7 @@ STEP_CASES: tuple[StepCase, ...] = (
         StepTask("wide start", WideStart, max_depth=3, knobs=_EXACT),
         4,
         (12, 24, 50, 200),
-        MappingProxyType({50: 0.6, 200: 0.95}),
+        ((50, 0.6), (200, 0.95)),
     ),
     StepCase(
         "30 first moves, 4 a request, exact judge that is not declared as one",
@@ -81,7 +81,7 @@ STEP_CASES: tuple[StepCase, ...] = (
         StepTask("countdown", Countdown, max_depth=None, knobs=_EXACT),
         8,
         (12, 24, 48, 96),
-        MappingProxyType({48: 0.85}),
+        ((48, 0.85),),
     ),
     StepCase(
         f"Countdown, 4 a request, noise of {NOISE_SD:g} in scores of unfinished states",
@@ -210,7 +210,7 @@ def _table(case: StepCase, rows: NDArray[Any]) -> str:
 def _targets(case: StepCase, rows: NDArray[Any]) -> str:
     """Return a sentence on each target and whether it is met."""
     said = []
-    for cap, least in case.targets.items():
+    for cap, least in case.targets:
         share = float(by_prompt(rows, _name(OURS[0], cap)).mean())
         word = "met" if share >= least else "not met"
         said.append(f"Target at {cap} requests: {least:.2f}; {word}, {share:.2f}.")
