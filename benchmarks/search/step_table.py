@@ -45,6 +45,7 @@ class StepCase:
         k: states that a request names.
         caps: requests, rising.
         targets: least share solved that `posterior_uct` should reach, each after its cap.
+        has_peers: whether treequest is run as well.
     """
 
     title: str
@@ -52,6 +53,7 @@ class StepCase:
     k: int
     caps: tuple[int, ...]
     targets: tuple[tuple[int, float], ...] = ()
+    has_peers: bool = True
 
 
 _EXACT = MappingProxyType({"stop_score": 1.0})
@@ -69,12 +71,14 @@ STEP_CASES: tuple[StepCase, ...] = (
         StepTask("wide start, undeclared", WideStart, max_depth=3),
         4,
         (12, 24, 50, 200),
+        has_peers=False,
     ),
     StepCase(
         f"30 first moves, 4 a request, noise of {WIDE_NOISE_SD:g} in every score",
         StepTask("wide start, noisy", partial(WideStart, noise_sd=WIDE_NOISE_SD), max_depth=3),
         4,
         (12, 24, 50, 200),
+        has_peers=False,
     ),
     StepCase(
         f"Countdown, 8 a request, noise of {NOISE_SD:g} in scores of unfinished states",
@@ -88,6 +92,7 @@ STEP_CASES: tuple[StepCase, ...] = (
         StepTask("countdown, 4", Countdown, max_depth=None, knobs=_EXACT),
         4,
         (12, 24, 48, 96),
+        has_peers=False,
     ),
     StepCase(
         "24 of four numbers, 4 a request, exact judge",
@@ -117,7 +122,7 @@ def _settings(case: StepCase) -> dict[str, SearchKnobs | Runner]:
                 **case.task.task_knobs,
             }
             found[_name(policy, cap)] = SearchKnobs(**given)
-        if is_installed():
+        if case.has_peers and is_installed():
             peers = {
                 "treequest StandardMCTS": treequest_mcts,
                 "treequest AB-MCTS-A": treequest_ab_mcts_a,
@@ -158,7 +163,7 @@ def solved_shares(
 def step_tables(
     *,
     half: Half = "reporting",
-    max_puzzles: int | None = None,
+    max_puzzles: int | None = 100,
     max_workers: int = 2,
     progress: Callable[[str], None] = lambda _line: None,
 ) -> str:
