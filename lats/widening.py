@@ -29,7 +29,14 @@ from lats.posterior import posterior_means
 from lats.search_state import SearchState
 from lats.search_tree import Candidate
 
-__all__ = ["best_request", "close", "note_judged", "note_request", "request_worth"]
+__all__ = [
+    "WIDENING_SDS",
+    "best_request",
+    "close",
+    "note_judged",
+    "note_request",
+    "request_worth",
+]
 
 WIDENING_SDS = 0.2
 """Loss of worth by each request, in standard deviations of the states' true scores."""
@@ -118,7 +125,7 @@ def request_worth(state: SearchState, node: Candidate) -> float | None:
     if node.poor_requests:
         worth -= AFTER_OTHERS
     variance = noise.spread * (1.0 if is_exact else noise.reliability)
-    return worth - WIDENING_SDS * requests * math.sqrt(variance)
+    return worth - min(WIDENING_SDS * requests * math.sqrt(variance), AFTER_OTHERS / 2)
 
 
 def _note_worth(state: SearchState, node: Candidate) -> None:
