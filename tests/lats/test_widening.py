@@ -77,7 +77,7 @@ def test_the_loss_a_request_is_in_units_of_the_scores_own_spread(scale):
     first.expansions = 2
     worths = [request_worth(state, node) / scale for node in state.tree.candidates]
     loss = 2 * WIDENING_SDS * math.sqrt(state.noise.reliability * 0.2 / 3)
-    assert worths == pytest.approx([0.9 - loss, 0.7, 0.5, 0.3], abs=0.005)
+    assert worths == pytest.approx([0.9 - loss, 0.7, 0.5, 0.3], abs=0.01)
 
 
 def test_states_that_an_exact_judge_found_impossible_are_asked_after_all_others():
@@ -176,7 +176,10 @@ def _grown(draw):
     state.progress.generations = draw(st.integers(1, 5))
     scores = st.sampled_from([0.0, 0.2, 0.4, 0.5, 0.9, 1.0])
     for _ in range(draw(st.integers(1, 6))):
-        nodes = list(state.tree.nodes.values())
+        nodes = [node for node in state.tree.nodes.values() if not node.is_closed]
+        nodes = [node for node in nodes if request_worth(state, node) is not None]
+        if not nodes:
+            break
         parent = draw(st.sampled_from(nodes))
         born = _grow(state, parent, *draw(st.lists(scores, min_size=0, max_size=3)))
         if parent.parent_id is not None:
