@@ -110,7 +110,7 @@ def test_packed_treequest_pays_two_requests_for_k_children(search):
 
 
 def test_our_searches_reach_the_targets_on_tuning_puzzles():
-    """30 first moves: at least 60 % at 50 requests and 95 % at 200. Countdown: 85 % at 48, rising."""
+    """30 first moves: at least 60 % at 50 requests, 95 % at 200. Countdown: 85 % at 48, rising."""
     wide, countdown = (case for case in STEP_CASES if case.targets)
     for case in (wide, countdown):
         ours = StepCase(case.title, case.task, case.k, case.caps, has_peers=False)
