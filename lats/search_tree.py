@@ -153,7 +153,9 @@ class SearchTree:
         if node.parent_id is None and self.has_start and not node.draft.key:
             return
         key = self.key_of(node.draft) if key is None else key
-        self._depth_by_key[key] = min(node.depth, self._depth_by_key.get(key, node.depth))
+        known = self._depth_by_key.get(key)
+        if known is None or node.depth < known:
+            self._depth_by_key[key] = node.depth
 
     def __len__(self) -> int:
         """Return the number of candidates, a start left out."""

@@ -68,6 +68,8 @@ def apply_round(state: SearchState, answered: list[tuple[Action, ActionAnswer]])
         if isinstance(action, JudgeList):
             judged += 1
             usable += _take_verdicts(state, action, answer) if isinstance(answer, Verdicts) else 0
+            if progress.has_steps:
+                note_judged(state, state.nodes(action.node_ids))
         else:
             proposed += 1
             born += _take_drafts(state, action, answer if isinstance(answer, Drafts) else None)
@@ -159,8 +161,6 @@ def _take_verdicts(state: SearchState, action: JudgeList, answer: Verdicts) -> i
         node.checks.update(verdict.checks)
     _note_loser(state, scored)
     _note_scores(state, scored)
-    if state.progress.has_steps:
-        note_judged(state, state.nodes(action.node_ids))
     return len(usable)
 
 

@@ -86,53 +86,67 @@ def note_request(
         node.poor_requests += 1
     if is_complete(node):
         close(state, node)
-    # A failed judge may leave new states without a score; they can be asked all the same.
-    note_judged(state, state.tree.children(node)[-born:] if born else [])
-    _note_worth(state, node)
+    if not born:  # else a judge is asked next
+        _note_worth(state, node, _loss(state))
 
 
 def note_judged(state: SearchState, nodes: Iterable[Candidate]) -> None:
-    """Note that a judge was to read some states: their requests may be worth something else."""
+    """Note that a judge was to read some states, whether it answered or not."""
+    loss = _loss(state)
     changed: dict[NodeId, Candidate] = {}
     for node in nodes:
         if node.children_ids or node.parent_id is None:
             changed[node.node_id] = node
         else:
-            node.best_request = None if node.is_closed else request_worth(state, node)
+            node.best_request = None if node.is_closed else request_worth(state, node, loss=loss)
             changed[node.parent_id] = state.tree.nodes[node.parent_id]
     for node in changed.values():
-        _note_worth(state, node)
+        _note_worth(state, node, loss)
 
 
-def request_worth(state: SearchState, node: Candidate) -> float | None:
+def _loss(state: SearchState) -> float:
+    """Return the loss of worth by each request, in score."""
+    noise = state.noise
+    return WIDENING_SDS * math.sqrt(noise.spread * (1.0 if state.is_exact else noise.reliability))
+
+
+def request_worth(
+    state: SearchState, node: Candidate, *, loss: float | None = None
+) -> float | None:
     """Return the worth of asking for next states of a state, in score; None where it is complete.
 
     After all others come, in this order: states that the judge gave nothing usable of, those
     whose last request was poor, and those that an exact judge found impossible.
+
+    Args:
+        state: of the search.
+        node: that would be asked.
+        loss: of worth by each request, in score, where it is computed already.
     """
     if is_complete(node):
         return None
-    noise, is_exact = state.noise, state.is_exact
+    is_exact = state.is_exact
     worth, requests = node.mean_score if is_exact else node.own_value, node.expansions
     if node.parent_id is None:
         requests += state.progress.generations
-        worth = 1.0 if is_exact else noise.grand_mean
+        worth = 1.0 if is_exact else state.noise.grand_mean
     elif worth is None:
-        worth = posterior_means((node,), noise)[0] - AFTER_OTHERS * (node.judge_passes > 0)
+        worth = posterior_means((node,), state.noise)[0] - AFTER_OTHERS * (node.judge_passes > 0)
     elif node.score_sum == 0 and not node.children_ids:
         requests += IMPOSSIBLE_REQUESTS
         worth -= 2 * AFTER_OTHERS * is_exact
     if node.poor_requests:
         worth -= AFTER_OTHERS
-    variance = noise.spread * (1.0 if is_exact else noise.reliability)
-    return worth - min(WIDENING_SDS * requests * math.sqrt(variance), AFTER_OTHERS / 2)
+    if not requests:
+        return worth
+    return worth - min(requests * (_loss(state) if loss is None else loss), AFTER_OTHERS / 2)
 
 
-def _note_worth(state: SearchState, node: Candidate) -> None:
+def _note_worth(state: SearchState, node: Candidate, loss: float) -> None:
     """Bring the worth of a state's requests, as it is now, to the states above it."""
     nodes = state.tree.nodes
     while True:
-        best = None if node.is_closed else request_worth(state, node)
+        best = None if node.is_closed else request_worth(state, node, loss=loss)
         for child_id in node.children_ids:
             child = nodes[child_id]
             worth = child.best_request
@@ -159,14 +173,15 @@ def best_request(
         taken: states that are not asked.
         barred: states at or below which nothing is asked.
     """
-    nodes, sqrt = state.tree.nodes, math.sqrt
+    nodes, sqrt, loss = state.tree.nodes, math.sqrt, _loss(state)
     barred = set(barred)
     while True:
         node = state.tree.top
         while True:
             best, best_worth = None, -math.inf
             bonus = weight * sqrt(2 * math.log(max(node.visits + node.pending_visits, 2)))
-            own = None if node.node_id in taken else request_worth(state, node)
+            is_taken = node.node_id in taken
+            own = None if is_taken else request_worth(state, node, loss=loss)
             if own is not None:
                 requests = node.expansions if node.parent_id else state.progress.generations
                 best, best_worth = node, own + bonus / sqrt(1 + requests)

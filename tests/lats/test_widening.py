@@ -181,11 +181,12 @@ def _grown(draw):
         if not nodes:
             break
         parent = draw(st.sampled_from(nodes))
-        born = _grow(state, parent, *draw(st.lists(scores, min_size=0, max_size=3)))
+        values = draw(st.lists(scores, min_size=0, max_size=3))
         if parent.parent_id is not None:
             parent.expansions += 1
-        answer = draw(st.sampled_from([None, _offered(len(born)), _offered(3)]))
-        note_request(state, parent, answer, k=3, born=len(born))
+        answer = draw(st.sampled_from([None, _offered(len(values)), _offered(3)]))
+        note_request(state, parent, answer, k=3, born=len(values))
+        _grow(state, parent, *values)
     ids = st.sets(st.sampled_from(list(state.tree.nodes)))
     return state, draw(ids), draw(ids) - {state.tree.top.node_id}
 
