@@ -60,21 +60,21 @@ _EXACT = MappingProxyType({"stop_score": 1.0})
 
 STEP_CASES: tuple[StepCase, ...] = (
     StepCase(
-        "30 first moves, 4 a request, exact judge",
+        "30 first steps, 4 a request, exact judge",
         StepTask("wide start", WideStart, max_depth=3, knobs=_EXACT),
         4,
         (12, 24, 50, 200),
         ((50, 0.6), (200, 0.95)),
     ),
     StepCase(
-        "30 first moves, 4 a request, exact judge that is not declared as one",
+        "30 first steps, 4 a request, exact judge that is not declared as one",
         StepTask("wide start, undeclared", WideStart, max_depth=3),
         4,
         (12, 24, 50, 200),
         has_peers=False,
     ),
     StepCase(
-        f"30 first moves, 4 a request, noise of {WIDE_NOISE_SD:g} in every score",
+        f"30 first steps, 4 a request, noise of {WIDE_NOISE_SD:g} in every score",
         StepTask("wide start, noisy", partial(WideStart, noise_sd=WIDE_NOISE_SD), max_depth=3),
         4,
         (12, 24, 50, 200),

@@ -9,7 +9,7 @@ the judge's opinion has no part in, the next request from the same state names t
 ones, and after the last it begins again. The judge reads any number of states in a request. Its
 score of an answer is exact; of other states it is what the game says.
 
-* `WideStart`: of 30 first moves one leads on; below, two of eight; three moves make an answer.
+* `WideStart`: of 30 first steps one leads on; below, two of eight; three steps make an answer.
   The judge is exact, or has a noise of `WIDE_NOISE_SD`.
 * `Countdown`: reach a number of 100 to 999 from six, each used once at most. The judge's score
   of an unfinished state is how near the nearest number comes that two more steps reach, with a
@@ -95,11 +95,11 @@ class Game(ABC):
 
 
 class WideStart(Game):
-    """Moves by number, of which few lead on.
+    """Steps by number, of which few lead on.
 
     Args:
         seed: decides which ones lead on.
-        widths: moves at each depth.
+        widths: steps at each depth.
         leading: how many of them lead on.
         noise_sd: standard deviation of the judge's noise, in score.
     """
@@ -132,14 +132,14 @@ class WideStart(Game):
         return [(f"move {move}", (*key, move)) for move in range(self._widths[len(key)])]
 
     def is_solved(self, key: tuple[int, ...]) -> bool:
-        """Return whether all moves are made, and all lead on."""
+        """Return whether all steps are made, and all lead on."""
         return len(key) == len(self._widths) and self._leads_on(key)
 
     def _leads_on(self, key: tuple[int, ...]) -> bool:
         return all(move in good for move, good in zip(key, self._leading, strict=False))
 
     def score(self, key: tuple[int, ...], noise: float) -> float:
-        """Return 1 where all moves so far lead on, else 0, with noise."""
+        """Return 1 where all steps so far lead on, else 0, with noise."""
         return min(max(self._leads_on(key) + self._noise_sd * noise, 0.0), 1.0)
 
 
@@ -192,7 +192,7 @@ class Countdown(Arithmetic):
 
     Args:
         seed: of the puzzle.
-        foresight: steps that the judge looks ahead.
+        foresight: steps that the judge reads ahead.
     """
 
     def __init__(self, seed: int, foresight: int = 2) -> None:
@@ -277,7 +277,7 @@ class StepPrompt(PoolPrompt):
         self._game = game
         self._states: dict[str, State] = {"start": State(game.start)}
         self._given: dict[str, int] = {}
-        self._looks: dict[str, int] = {}
+        self._readings: dict[str, int] = {}
 
     def generate(self, k: int) -> list[Item]:
         """Return the next first steps, at most `k`."""
@@ -322,7 +322,7 @@ class StepPrompt(PoolPrompt):
             return Verdict(score=1.0)
         if self._game.is_answer(key):
             return Verdict(score=0.0)
-        look = self._looks[item_id] = self._looks.get(item_id, 0) + 1
+        look = self._readings[item_id] = self._readings.get(item_id, 0) + 1
         noise = float(lots(self.prompt_id, self.seed, "noise", item_id, str(look)).normal())
         return Verdict(score=self._game.score(key, noise))
 

@@ -15,8 +15,8 @@ from lats.search_knobs import SearchKnobs
 
 
 @dataclass
-class Moves:
-    """Words over an alphabet: a proposer names letters in an order of its own, round and round.
+class Letters:
+    """Words over an alphabet: a proposer names letters in a drawn order, round and round.
 
     Args:
         widths: letters at each depth.
@@ -98,10 +98,10 @@ def _play(game, cap, *, is_resuming=False, shuffle=None, **knobs):
 
 
 def test_a_start_with_many_first_moves_is_widened_until_the_right_one_is_found():
-    """12 first moves, 4 a request, one of which leads on; with and without a declared verifier."""
+    """12 first steps, 4 a request, one of which leads on; with and without a declared verifier."""
     solved = {
         stop_score: sum(
-            _play(Moves(seed=seed), 40, stop_score=stop_score)[0].result().best.draft.reply
+            _play(Letters(seed=seed), 40, stop_score=stop_score)[0].result().best.draft.reply
             == "word hbc"
             for seed in range(20)
         )
@@ -120,9 +120,9 @@ def test_auto_begins_a_task_of_steps_with_one_generation():
 
 def test_states_that_an_exact_judge_found_impossible_are_not_gone_on_from_while_others_are_open():
     """Not even where the start has brought nothing but these."""
-    _, rounds = _play(Moves(good="zzz"), 6, stop_score=1)
+    _, rounds = _play(Letters(good="zzz"), 6, stop_score=1)
     assert not any(isinstance(action, Refine) for actions in rounds for action in actions)
-    search, rounds = _play(Moves(), 60, stop_score=1)
+    search, rounds = _play(Letters(), 60, stop_score=1)
     nodes = search.tree.nodes
     expanded = [
         nodes[a.node_ids[0]] for actions in rounds for a in actions if isinstance(a, Refine)
@@ -133,7 +133,7 @@ def test_states_that_an_exact_judge_found_impossible_are_not_gone_on_from_while_
 
 def test_an_exact_judge_reads_no_state_twice_on_purpose():
     """One pass a step; leaders are read again as anchors of new ones only."""
-    search, rounds = _play(Moves(good="zzz"), 200, stop_score=1, leaders=1)
+    search, rounds = _play(Letters(good="zzz"), 200, stop_score=1, leaders=1)
     seen = set()
     for actions in rounds:
         read = {
@@ -146,7 +146,7 @@ def test_an_exact_judge_reads_no_state_twice_on_purpose():
 
 def test_more_first_steps_and_next_steps_may_travel_together():
     """Several leaves a round: the start is one of them, as a generation."""
-    _, rounds = _play(Moves(judge="noisy"), 60, parallel_leaves=3)
+    _, rounds = _play(Letters(judge="noisy"), 60, parallel_leaves=3)
     kinds = [{type(action) for action in actions} for actions in rounds]
     assert {Generate, Refine} in kinds
     for actions in rounds:
@@ -156,16 +156,16 @@ def test_more_first_steps_and_next_steps_may_travel_together():
 @pytest.mark.parametrize("judge", ["noisy", "flat", "zero", "exact"])
 def test_it_is_exhausted_when_every_state_is_complete_and_not_before(judge):
     """All 12 + 36 + 108 states are there, whatever the judge thinks of them."""
-    search, _ = _play(Moves(judge=judge, good="zzz"), 2000, max_passes=1)
+    search, _ = _play(Letters(judge=judge, good="zzz"), 2000, max_passes=1)
     assert search.result().stop_reason is StopReason.EXHAUSTED
     assert len(search.tree) == 12 + 36 + 108
-    search, _ = _play(Moves(judge=judge, good="zzz"), 60)
+    search, _ = _play(Letters(judge=judge, good="zzz"), 60)
     assert search.result().stop_reason is StopReason.CAP
 
 
 def test_steps_that_the_calls_left_are_too_few_for_end_it_by_the_cap():
     """Answers are two steps below the first states: four calls, where three are left."""
-    search, _ = _play(Moves(good="zzz"), 5, stop_score=1, max_depth=3)
+    search, _ = _play(Letters(good="zzz"), 5, stop_score=1, max_depth=3)
     result = search.result()
     assert (result.stop_reason, result.calls) == (StopReason.CAP, 2)
 
@@ -185,7 +185,7 @@ def test_a_search_of_steps_keeps_its_cap_and_is_the_same_again(
     judge, failing = game_of
 
     def game():
-        return Moves(judge=judge, merges=seed % 2 == 1, failing=failing, seed=seed)
+        return Letters(judge=judge, merges=seed % 2 == 1, failing=failing, seed=seed)
 
     search, rounds = _play(game(), cap, **knobs)
     assert sum(map(len, rounds)) <= cap
@@ -196,12 +196,12 @@ def test_a_search_of_steps_keeps_its_cap_and_is_the_same_again(
 
 def test_states_of_equal_key_are_one_anywhere_in_the_tree_and_are_not_judged_again():
     """Without keys the same letters recur below other parents."""
-    game = Moves(widths=(3, 3, 3), judge="noisy", good="", merges=True)
+    game = Letters(widths=(3, 3, 3), judge="noisy", good="", merges=True)
     search, _ = _play(game, 500, max_passes=1, leaders=1)
     words = ["".join(sorted(word)) for word in _words(search)]
     assert len(words) == len(set(words)) == 3 + 6 + 10
     assert search.result().stop_reason is StopReason.EXHAUSTED
-    search, _ = _play(Moves(widths=(3, 3, 3), judge="noisy", good=""), 500, max_passes=1)
+    search, _ = _play(Letters(widths=(3, 3, 3), judge="noisy", good=""), 500, max_passes=1)
     assert len(search.tree) == 3 + 9 + 27
 
 

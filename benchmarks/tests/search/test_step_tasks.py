@@ -110,7 +110,7 @@ def test_packed_treequest_pays_two_requests_for_k_children(search):
 
 
 def test_our_searches_reach_the_targets_on_tuning_puzzles():
-    """30 first moves: at least 60 % at 50 requests, 95 % at 200. Countdown: 85 % at 48, rising."""
+    """30 first steps: at least 60 % at 50 requests, 95 % at 200. Countdown: 85 % at 48, rising."""
     wide, countdown = (case for case in STEP_CASES if case.targets)
     for case in (wide, countdown):
         ours = StepCase(case.title, case.task, case.k, case.caps, has_peers=False)
@@ -124,12 +124,12 @@ def test_our_searches_reach_the_targets_on_tuning_puzzles():
 
 def test_the_tables_name_each_policy_cap_and_target(monkeypatch):
     """One table a case, with intervals and the paired difference."""
-    small = StepCase("few moves", WIDE, 4, (6, 12), targets=((12, 1.1),))
+    small = StepCase("few steps", WIDE, 4, (6, 12), targets=((12, 1.1),))
     monkeypatch.setattr("benchmarks.search.step_table.STEP_CASES", (small,))
     said = []
     text = step_tables(half="tuning", max_puzzles=4, max_workers=1, progress=said.append)
-    assert said == ["few moves"]
-    assert text.startswith("### few moves\n\nTarget at 12 requests: 1.10; not met, ")
+    assert said == ["few steps"]
+    assert text.startswith("### few steps\n\nTarget at 12 requests: 1.10; not met, ")
     rows = [line for line in text.splitlines() if line.startswith("| ")]
     assert rows[0].count("requests") == 2
     assert {"posterior_uct", "auto"} <= {line.split(" | ")[0].strip("| ") for line in rows}
