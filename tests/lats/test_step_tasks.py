@@ -97,7 +97,7 @@ def _play(game, cap, *, is_resuming=False, shuffle=None, **knobs):
     return search, rounds
 
 
-def test_a_start_with_many_first_moves_is_widened_until_the_right_one_is_found():
+def test_a_start_with_many_first_steps_is_widened_until_the_right_one_is_found():
     """12 first steps, 4 a request, one of which leads on; with and without a declared verifier."""
     solved = {
         stop_score: sum(
