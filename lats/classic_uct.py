@@ -138,9 +138,9 @@ def _note_drafts(
 ) -> None:
     progress, tree = state.progress, state.tree
     pending = (progress.drafts or []) if action.label is ActionKind.TOP_UP else []
-    new = {tree.key_of(draft.reply): draft for draft in pending}
+    new = {tree.key_of(draft): draft for draft in pending}
     for draft in offered:
-        key = tree.key_of(draft.reply)
+        key = tree.key_of(draft)
         if len(new) < len(pending) + action.k and key not in new and not tree.has_key(key):
             new[key] = draft
     progress.drafts = list(new.values())

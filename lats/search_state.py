@@ -205,6 +205,13 @@ class SearchState(PolicyState):
             return self.knobs.refine
         return self.is_exact or self.knobs.policy in TREE_POLICIES
 
+    @property
+    def takes_steps(self) -> bool:
+        """Whether candidates are steps towards an answer, as far as that is known by now."""
+        if len(self.tree):
+            return self.progress.has_steps
+        return self.knobs.max_depth is not None or self.tree.top.draft.is_step
+
     def generate(self, counts: Iterable[int]) -> list[Action]:
         """Return the next generations, each of as many candidates as its count."""
         made, texts = self.progress.generations, self.guideline_texts

@@ -38,13 +38,17 @@ class Candidate:
             so that any two can be compared. `classic_uct` only; None elsewhere.
         score_sum: sum of its scores, each with its call's drift removed.
         judge_passes: judge calls that were to read it, failures and missing scores included.
-        expansions: calls that refined it, failures included.
+        expansions: calls that refined it, failures included; of a step, that asked for next ones.
+        poor_requests: latest requests for next states in a row that failed, brought nothing
+            new, or (the first of them) fewer than were asked for; see `widening`.
         visits: candidates with a score at or below it.
         value_sum: sum of the values backed up, each in [0, 1]. `classic_uct` only.
         pending_visits: expansions under way at or below it.
         own_value: its posterior mean when a judge last read it; None when it was never scored.
         best_value: of an answer the best own value at or below it; of a step with scored
             children the best below it. None when there is none.
+        best_request: worth of the best request for next states at or below it, see `widening`;
+            None where there is none, and in trees of whole answers.
         is_closed: whether nothing at or below it can be expanded any more.
         verdict: the judge's last one; of `classic_uct` the first. None without a usable one.
         assistantness: result of the assistant check, in [0, 1]; None when unchecked or missing.
@@ -63,11 +67,13 @@ class Candidate:
     score_count: Count = 0
     judge_passes: Count = 0
     expansions: Count = 0
+    poor_requests: Annotated[Count, Field(exclude_if=lambda count: not count)] = 0
     visits: Count = 0
     value_sum: float = 0.0
     pending_visits: Count = 0
     own_value: float | None = None
     best_value: float | None = None
+    best_request: Annotated[float | None, Field(exclude_if=lambda worth: worth is None)] = None
     is_closed: bool = False
     verdict: Verdict | None = None
     assistantness: float | None = None
@@ -87,24 +93,30 @@ class Candidate:
         return self.value_sum / self.visits if self.visits else 0.0
 
 
+def _always(_node: Candidate) -> bool:
+    return True
+
+
 class SearchTree:
     """All candidates by id, in the order of their birth. The first is the top.
 
     Args:
         start: the top, from which candidates from scratch descend; None where the first
             candidate is the top.
-        identity: a reply's text -> a key; replies of equal keys are the same reply.
+        identity: a reply's text -> a key; replies of equal keys are the same reply. A draft that
+            has a key itself is compared by that instead.
     """
 
     def __init__(self, start: Draft | None, identity: Callable[[str], str]) -> None:
         self.nodes: dict[NodeId, Candidate] = {}
         self.has_start = start is not None
         self._identity = identity
-        self._keys: set[str] = set()
+        self._depth_by_key: dict[str, int] = {}
         self._key_by_reply: dict[str, str] = {}
         if start is not None:
             node_id = path_id(None, start.reply)
             self.nodes[node_id] = Candidate(node_id, None, 0, start, 0)
+            self._note_key(self.nodes[node_id])
 
     @classmethod
     def restored(
@@ -133,10 +145,19 @@ class SearchTree:
             if node.node_id != path_id(node.parent_id, node.draft.reply):
                 raise ValueError(f"candidate {node.node_id} does not match its id")
             tree.nodes[node.node_id] = node
+            tree._note_key(node)
         if nodes and sum(len(node.children_ids) for node in nodes) != len(nodes) - 1:
             raise ValueError("a child is listed that is not there")
-        tree._keys = {tree.key_of(node.draft.reply) for node in tree.candidates}
         return tree
+
+    def _note_key(self, node: Candidate, key: str | None = None) -> None:
+        """Note the key of a node; the text alone of a start makes no candidate its duplicate."""
+        if node.parent_id is None and self.has_start and not node.draft.key:
+            return
+        key = self.key_of(node.draft) if key is None else key
+        known = self._depth_by_key.get(key)
+        if known is None or node.depth < known:
+            self._depth_by_key[key] = node.depth
 
     def __len__(self) -> int:
         """Return the number of candidates, a start left out."""
@@ -162,16 +183,19 @@ class SearchTree:
         """Return a node's children in the order of their birth."""
         return [self.nodes[child_id] for child_id in node.children_ids]
 
-    def key_of(self, reply: str) -> str:
-        """Return the key of a reply; see `identity`. The tree remembers it."""
-        key = self._key_by_reply.get(reply)
+    def key_of(self, draft: Draft) -> str:
+        """Return the key by which a draft is compared; see `identity`. The tree remembers it."""
+        if draft.key:
+            return f"\0{draft.key}"  # no text's key begins like this
+        key = self._key_by_reply.get(draft.reply)
         if key is None:
-            key = self._key_by_reply[reply] = self._identity(reply)
+            key = self._key_by_reply[draft.reply] = self._identity(draft.reply)
         return key
 
-    def has_key(self, key: str) -> bool:
-        """Return whether there is a candidate whose reply has this key."""
-        return key in self._keys
+    def has_key(self, key: str, *, max_depth: int | None = None) -> bool:
+        """Return whether there is a candidate of this key, at most so many edges from the top."""
+        depth = self._depth_by_key.get(key)
+        return depth is not None and (max_depth is None or depth <= max_depth)
 
     def path_to_top(self, node_id: NodeId) -> Iterator[Candidate]:
         """Yield a node, its parent, and so on up to the top."""
@@ -200,7 +224,7 @@ class SearchTree:
     ) -> Candidate | None:
         """Return a new child of a node, or the top; None where the parent has this very child.
 
-        `key` is that of the reply, where it is computed already.
+        `key` is that of the draft, where it is computed already.
 
         Raises:
             ValueError: when there is a top already.
@@ -214,14 +238,19 @@ class SearchTree:
         depth = 0 if parent is None else parent.depth + 1
         node = Candidate(node_id, parent_id, depth, draft, len(self.nodes), prior_mean, rule_score)
         self.nodes[node_id] = node
-        self._keys.add(self.key_of(draft.reply) if key is None else key)
+        self._note_key(node, key)
         if parent is not None:
             parent.children_ids.append(node_id)
         return node
 
-    def close(self, node: Candidate) -> None:
-        """Close a node to expansions, and each node above it whose children are all closed."""
+    def close(self, node: Candidate, *, is_complete: Callable[[Candidate], bool] = _always) -> None:
+        """Close a node to expansions, and each node above it whose children are all closed.
+
+        A node above must be complete as well, where that is not always so.
+        """
         for step in self.path_to_top(node.node_id):
             if not all(child.is_closed for child in self.children(step)):
+                return
+            if step is not node and not is_complete(step):
                 return
             step.is_closed = True

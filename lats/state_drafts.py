@@ -101,7 +101,8 @@ class StateDrafts(Generic[StateT]):
         if self._problem.start is None:
             return Draft(reply="")
         start = self.draft(self._problem.start, source="start is")
-        return Draft(reply=start.reply, payload=start.payload, key=start.key)
+        is_step, key = start.is_step, start.key
+        return Draft(reply=start.reply, payload=start.payload, is_step=is_step, key=key)
 
     def state(self, draft: Draft) -> StateT:
         """Return the state of a draft.

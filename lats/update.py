@@ -14,6 +14,7 @@ from lats.result import StopReason
 from lats.schedule import close_bracket_round, unread
 from lats.search_state import SearchState, is_solution, verified_score
 from lats.search_tree import Candidate
+from lats.widening import close, note_judged, note_request
 
 __all__ = ["apply_round", "composite_score"]
 
@@ -46,7 +47,7 @@ def composite_score(verdict: Verdict, weights: Mapping[str, float]) -> float | N
 
 
 MAX_EXPANSIONS = 2
-"""Expansions of a candidate without children after which it is closed."""
+"""Expansions of an answer without children after which it is closed."""
 
 
 def apply_round(state: SearchState, answered: list[tuple[Action, ActionAnswer]]) -> int:
@@ -67,6 +68,8 @@ def apply_round(state: SearchState, answered: list[tuple[Action, ActionAnswer]])
         if isinstance(action, JudgeList):
             judged += 1
             usable += _take_verdicts(state, action, answer) if isinstance(answer, Verdicts) else 0
+            if progress.has_steps:
+                note_judged(state, state.nodes(action.node_ids))
         else:
             proposed += 1
             born += _take_drafts(state, action, answer if isinstance(answer, Drafts) else None)
@@ -94,7 +97,9 @@ def _take_drafts(state: SearchState, action: Generate | Refine, answer: Drafts |
     if isinstance(action, Refine):
         tree.add_pending(parent.node_id, -1)
     born = 0 if answer is None else _add_children(state, parent, answer.drafts, action.k)
-    if isinstance(action, Generate):
+    if state.progress.has_steps:
+        note_request(state, parent, answer, k=action.k, born=born)
+    elif isinstance(action, Generate):
         # A proposer that repeats itself once will do so again, and dearer each time.
         state.progress.is_exhausted |= answer is not None and 2 * born <= action.k
     elif not parent.children_ids and (
@@ -110,13 +115,17 @@ def _add_children(state: SearchState, parent: Candidate, drafts: tuple[Draft, ..
     prior = None
     if state.progress.has_steps and parent.parent_id is not None:
         prior = posterior_means((parent,), state.noise)[0]
-    # Two ways may lead to the same step, so steps are compared with their siblings only.
+    # Two ways may lead to the same step, so without keys steps are compared with their siblings.
     has_steps = any(draft.is_step for draft in drafts)
     born: list[Candidate] = []
-    seen: set[str] = set()
+    seen = {tree.key_of(child.draft) for child in tree.children(parent)} if has_steps else set()
+    max_depth = None if state.knobs.max_depth is None else parent.depth + 1
     for draft in drafts:
-        key = tree.key_of(draft.reply)
-        if len(born) == k or key in seen or (not has_steps and tree.has_key(key)):
+        key = tree.key_of(draft)
+        if len(born) == k or key in seen:
+            continue
+        # A longer way to a state may leave too few steps to an answer; a shorter one is new.
+        if (draft.key or not has_steps) and tree.has_key(key, max_depth=max_depth):
             continue
         seen.add(key)
         node = tree.add(parent, draft, prior_mean=prior, key=key)
@@ -126,7 +135,7 @@ def _add_children(state: SearchState, parent: Candidate, drafts: tuple[Draft, ..
     if progress.has_steps:
         for node in born:
             if not node.draft.is_step or node.depth == state.knobs.max_depth:
-                tree.close(node)
+                close(state, node)
     if state.task.has_verifier:
         _take_verified(state, born)
     return len(born)
@@ -144,13 +153,15 @@ def _take_verified(state: SearchState, born: list[Candidate]) -> None:
         if is_solution(node.draft, state.task) and not state.is_solved:
             progress.champion = node.node_id
         if node.draft.verified is False and node.draft.is_step:
-            state.tree.close(node)
+            close(state, node)
         if score is not None and (node.draft.verified is not None or not state.task.has_judge):
             node.verdict = Verdict(score=score)
         if score is not None and not state.task.has_judge:
             scored.append((node, score))
     if scored:
         _note_scores(state, scored)
+    if progress.has_steps and not state.task.has_judge:
+        note_judged(state, born)
 
 
 def _take_verdicts(state: SearchState, action: JudgeList, answer: Verdicts) -> int:

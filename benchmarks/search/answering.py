@@ -67,6 +67,7 @@ class Recorded:
                     strategy_tag=tag,
                     payload={_PAYLOAD: item.item_id},
                     is_step=item.is_step,
+                    key=item.key,
                 )
             )
         self.completions += len(drafts)

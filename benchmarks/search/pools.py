@@ -61,12 +61,14 @@ class Item:
         text: what a model wrote. Untrusted.
         parent: id of the item that it goes on from; None for one from scratch.
         is_step: whether it is only a step towards an answer.
+        key: items of equal keys are one; blank where the text decides.
     """
 
     item_id: str
     text: str
     parent: str | None = None
     is_step: bool = False
+    key: str = ""
 
 
 def lots(prompt_id: str, seed: int, *purpose: str) -> np.random.Generator:

@@ -38,7 +38,7 @@ def tuned_knobs(state: SearchState) -> SearchKnobs:
     """Return the knobs as `auto` sets them at this point of a search; a function of the state."""
     given, noise = state.given_knobs, state.noise
     changes: dict[str, Any] = {}
-    if given.judging == "listwise" and _has_checks(state):
+    if given.judging == "listwise" and not state.takes_steps and _has_checks(state):
         changes["judging"] = "agreement"
     if given.refine and noise.noise_weight >= MIN_REPEATS and noise.reliability <= UNRELIABLE:
         changes["refine"] = False
@@ -53,7 +53,7 @@ def _has_checks(state: SearchState) -> bool:
 def next_round(state: SearchState, left: CallsLeft) -> list[Action] | StopReason:
     """Return the actions of the next round, or why to stop."""
     state.knobs = tuned_knobs(state)
-    if state.progress.has_steps:
+    if state.takes_steps:
         return posterior_uct.next_round(state, left)
     first = max(DEFAULT_CAP - state.progress.spent_calls, 0)
     by_plan = state.knobs.min_gain is not None or state.knobs.judging in {"agreement", "pairwise"}

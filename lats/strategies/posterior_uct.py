@@ -8,19 +8,23 @@ n counts visits, those under way included; N likewise of the parent. The worth i
 finished visits only, and the bonus is in units of the scores' own standard deviation.
 Source: WU-UCT (arXiv 1810.11755). We depart from it in two places. A child is worth the best
 posterior mean below it (for answers its own included) rather than a mean of rewards, since
-the search chooses where it walks. And an answer that has children may be refined again, an arm like
-its children; expansions of steps are taken to be complete.
+the search chooses where it walks. And a node that has children may be expanded again, an arm like
+its children: an answer to be refined once more, a step for further next steps, see `widening`. A
+step is worth the best request for next ones below it.
+
+An exact judge is asked once, and greedily.
 """
 
 import math
 
-from lats.actions import Action, Refine
+from lats.actions import Action, Generate, Refine
 from lats.gain import BestNextCall, best_next_call
 from lats.ranking import FRONT, leading
 from lats.result import StopReason
 from lats.schedule import CallsLeft, judge_round, passes_allowed, unread, with_anchors
 from lats.search_state import SearchState
 from lats.search_tree import Candidate
+from lats.widening import best_request, request_worth
 
 __all__ = ["next_round", "select_leaves", "tree_round"]
 
@@ -32,15 +36,15 @@ CALLS_PER_STEP = 2
 
 
 def _walk(state: SearchState, taken: set[str], weight: float) -> Candidate | None:
-    """Return the end of the walk from the start; None where everything is closed or taken.
+    """Return the answer to refine, by a walk from the start; None where all is closed or taken.
 
     The walk may neither end at nor pass the ids in `taken`. `weight` of the bonus is in score.
     """
-    nodes, has_steps, sqrt, log = state.tree.nodes, state.progress.has_steps, math.sqrt, math.log
+    nodes, sqrt, log = state.tree.nodes, math.sqrt, math.log
     start = node = state.tree.top
     while node.children_ids:
         bonus = weight * sqrt(2 * log(max(node.visits + node.pending_visits, 2)))
-        if has_steps or node is start or node.node_id in taken:
+        if node is start or node.node_id in taken:
             best, best_worth = None, -math.inf
         else:  # an answer can be refined again; its worth then is its own value
             best, best_worth = node, (node.own_value or 0.0) + bonus / sqrt(1 + node.expansions)
@@ -60,29 +64,50 @@ def _walk(state: SearchState, taken: set[str], weight: float) -> Candidate | Non
     return None if node is start else node
 
 
-def _select(state: SearchState, taken: set[str], calls: int) -> Candidate | None:
-    """Return the leaf of the next expansion; None where everything is closed or taken.
+def _select(state: SearchState, taken: set[str], dropped: set[str], calls: int) -> Candidate | None:
+    """Return the node of the next expansion; None where everything is closed or taken.
 
-    Where it is known how deep answers lie, a leaf from which none can be reached with the
+    Where it is known how deep answers lie, a step from which none can be reached with the
     calls left is passed over; where the calls reach for one way only, the best one is taken.
     """
     weight = state.knobs.tree_exploration * math.sqrt(state.noise.spread)
+    if not state.progress.has_steps:
+        return _walk(state, taken | dropped, weight)
+    weight = 0.0 if state.is_exact else weight
+    if dropped:
+        taken = {*taken, state.tree.top.node_id}
     max_depth = state.knobs.max_depth
-    if max_depth is None or not state.progress.has_steps:
-        return _walk(state, taken, weight)
-    best = _walk(state, taken, 0.0)
-    if best is not None and calls >= CALLS_PER_STEP * (max_depth - best.depth + 1):
-        best = _walk(state, taken, weight)
-    while best is not None and CALLS_PER_STEP * (max_depth - best.depth) > calls:
-        taken = {*taken, best.node_id}
-        best = _walk(state, taken, 0.0)
+    if max_depth is None:
+        return best_request(state, weight=weight, taken=taken, barred=dropped)
+    best = best_request(state, weight=0.0, taken=taken, barred=dropped)
+    if best is not None and calls >= CALLS_PER_STEP * (max_depth - best.depth + 1) and weight:
+        return best_request(state, weight=weight, taken=taken, barred=dropped)
+    least = max_depth - calls // CALLS_PER_STEP
+    if best is not None and best.depth < least:
+        return _deep_enough(state, least, taken | dropped)
     return best
 
 
-def select_leaves(state: SearchState, count: int, *, calls: int) -> list[Candidate]:
-    """Return the leaves that deserve the next expansions, at most `count`, all different.
+def _deep_enough(state: SearchState, least: int, taken: set[str]) -> Candidate | None:
+    """Return the best step to expand among those at this depth and below it; None without one."""
+    found: Candidate | None = None
+    found_worth = -math.inf
+    for node in state.tree.candidates:
+        if node.depth < least or node.is_closed:
+            continue
+        worth = request_worth(state, node)
+        path = state.tree.path_to_top(node.node_id)
+        if worth is None or worth <= found_worth or any(step.node_id in taken for step in path):
+            continue
+        found, found_worth = node, worth
+    return found
 
-    Where candidates were dropped at the root, only those below `survivors` are considered.
+
+def select_leaves(state: SearchState, count: int, *, calls: int) -> list[Candidate]:
+    """Return the nodes that deserve the next expansions, at most `count`, all different.
+
+    The start is one of them where more first steps are wanted. Where candidates were dropped at
+    the root, only those below `survivors` are considered.
 
     Args:
         state: of the search.
@@ -91,12 +116,13 @@ def select_leaves(state: SearchState, count: int, *, calls: int) -> list[Candida
     """
     start = state.tree.top
     taken: set[str] = set()
+    dropped: set[str] = set()
     if state.progress.survivors:
         alive = set(state.progress.survivors)
-        taken = {child_id for child_id in start.children_ids if child_id not in alive}
+        dropped = {child_id for child_id in start.children_ids if child_id not in alive}
     chosen: list[Candidate] = []
     while len(chosen) < count:
-        leaf = _select(state, taken, calls - CALLS_PER_STEP * len(chosen))
+        leaf = _select(state, taken, dropped, calls - CALLS_PER_STEP * len(chosen))
         if leaf is None:
             break
         chosen.append(leaf)
@@ -116,7 +142,7 @@ def _passes(state: SearchState, left: CallsLeft, fresh: list[Candidate]) -> int:
     there does not need.
     """
     knobs, depth = state.knobs, fresh[0].depth
-    if state.min_gain > 0 or knobs.stop_score == 1:  # one pass of a verifier is enough
+    if state.min_gain > 0 or state.is_exact:  # one pass of a verifier is enough
         return 1
     if knobs.max_depth is None:
         return 2 if depth == 1 and left.calls >= 4 else 1
@@ -150,21 +176,37 @@ def tree_round(state: SearchState, left: CallsLeft) -> list[Action] | StopReason
         remaining = min(knobs.parallel_leaves, left.proposer, left.calls - 1)
         leaves = select_leaves(state, remaining, calls=left.calls)
         if leaves:
-            texts = state.guideline_texts
-            return [
-                Refine((leaf.node_id,), knobs.refine_k, leaf.expansions, texts) for leaf in leaves
-            ]
-        if not any(not node.is_closed for node in state.tree.children(state.tree.top)):
+            return [_expansion(state, leaf) for leaf in leaves]
+        if state.tree.top.is_closed:
             return StopReason.EXHAUSTED
         readers = _rereadable(state)
     if left.judge_calls and len(readers) > 1:
         return judge_round(state, readers, left, passes=1)
-    # Where an expansion would fit, it is the knobs that want no more.
-    return StopReason.PLAN_DONE if left.fits(proposer=1, judge=1) else StopReason.CAP
+    return _why_no_more(state, left)
+
+
+def _why_no_more(state: SearchState, left: CallsLeft) -> StopReason:
+    """Return why nothing is asked, though not all is closed."""
+    # Steps may be open that the calls left are too few for. Else, where an expansion would fit, it
+    # is the knobs that want no more.
+    is_short = state.progress.has_steps and not state.progress.survivors
+    if is_short or not left.fits(proposer=1, judge=1):
+        return StopReason.CAP
+    return StopReason.PLAN_DONE
+
+
+def _expansion(state: SearchState, node: Candidate) -> Action:
+    """Return the call that expands a node, the start included."""
+    knobs, texts = state.knobs, state.guideline_texts
+    if node.parent_id is None:
+        return Generate(knobs.generate_k, state.progress.generations, texts)
+    return Refine((node.node_id,), knobs.refine_k, node.expansions, texts)
 
 
 def _rereadable(state: SearchState) -> list[Candidate]:
-    """Return the leaders among those that the judge may read once more."""
+    """Return the leaders among those that the judge may read once more; none of an exact one."""
+    if state.is_exact and state.progress.has_steps:
+        return []
     known = [node for node in leading(state, FRONT) if passes_allowed(state, [node])]
     return known[: max(state.knobs.leaders, 2)]
 

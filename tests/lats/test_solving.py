@@ -143,7 +143,8 @@ async def test_a_mean_score_stays_in_the_scale(seed, policy):
         ({}, {"max_calls": 9, "stop_score": 0.1}, ("stop_score",)),
         ({"verify": lambda n: n > 10}, {"max_calls": 9}, ("verify",)),
         (
-            {"is_answer": lambda n: False}, {"policy": "posterior_uct", "max_depth": 1},
+            {"is_answer": lambda n: False, "propose": lambda *args: [7]},
+            {"policy": "posterior_uct", "max_depth": 1},
             ("max_depth",),
         ),
         (
