@@ -2,6 +2,8 @@
 
 from lats.actions import Generate, JudgeList, Refine
 from lats.answers import Draft, Drafts, NoAnswer, Verdict, Verdicts
+from lats.calibration import Calibration, fit_calibration, labelled, load_calibration
+from lats.judge_report import pool_reports
 from lats.policies import resume_search, start_search
 from lats.policy import RemainingCalls, drive
 from lats.policy_checks import PolicyError
@@ -19,10 +21,11 @@ from lats.search_tree import Candidate
 
 # fmt: off
 __all__ = [
-    "CallsLeft", "Candidate", "Confidence", "Draft", "Drafts", "Generate", "JudgeList", "NoAnswer",
-    "PolicyError", "PosteriorSearch", "Problem", "ProposerStats", "Refine", "RemainingCalls",
-    "SearchKnobs", "SearchResult", "SearchState", "Solution", "StopReason", "Verdict", "Verdicts",
-    "drive", "judge_round", "leading", "ranked", "register_policy", "render_tree", "resume",
+    "Calibration", "CallsLeft", "Candidate", "Confidence", "Draft", "Drafts", "Generate",
+    "JudgeList", "NoAnswer", "PolicyError", "PosteriorSearch", "Problem", "ProposerStats", "Refine",
+    "RemainingCalls", "SearchKnobs", "SearchResult", "SearchState", "Solution", "StopReason",
+    "Verdict", "Verdicts", "drive", "fit_calibration", "judge_round", "labelled", "leading",
+    "load_calibration", "pool_reports", "ranked", "register_policy", "render_tree", "resume",
     "resume_search", "solve", "start_search", "unread",
 ]
 # fmt: on

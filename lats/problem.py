@@ -13,6 +13,8 @@ from typing import Any, Generic, TypeVar
 
 from lats.actions import Action
 from lats.answers import ActionAnswer
+from lats.calibration import Calibration, calibrated
+from lats.judges import judge_names
 from lats.policy import RemainingCalls, drive
 from lats.policy_registry import CLASSIC, policy_names
 from lats.problem_rounds import Problem, ProblemRounds, StateDrafts
@@ -63,6 +65,7 @@ async def solve(
     *,
     remaining: Callable[[], RemainingCalls] = RemainingCalls,
     checkpoint: Checkpoint | None = None,
+    calibration: Calibration | None = None,
 ) -> Solution[StateT]:
     """Return the best state that a search finds.
 
@@ -72,6 +75,7 @@ async def solve(
             were made without a policy get `auto`.
         remaining: what a budget outside would still accept; asked before each round.
         checkpoint: given the search's state, plain JSON, before each round and at the end.
+        calibration: from labelled searches of the task; gives the confidence its `chance_right`.
 
     Raises:
         TypeError: when states cannot be written as JSON, or `propose` or `judge` return
@@ -87,9 +91,9 @@ async def solve(
             f"policy {CLASSIC!r} is for replies; expected {sorted(policy_names()[1:])}"
         )
     drafts = StateDrafts(problem)
-    costs = costs_of(problem.propose, problem.proposer_costs)
-    search = PosteriorSearch(knobs, start=drafts.start(), proposers=costs)
-    return await _solve(problem, drafts, search, remaining, checkpoint)
+    costs, judges = costs_of(problem.propose, problem.proposer_costs), judge_names(problem.judge)
+    search = PosteriorSearch(knobs, start=drafts.start(), proposers=costs, judges=judges)
+    return await _solve(problem, drafts, search, remaining, checkpoint, calibration=calibration)
 
 
 async def resume(
@@ -98,6 +102,7 @@ async def resume(
     *,
     remaining: Callable[[], RemainingCalls] = RemainingCalls,
     checkpoint: Checkpoint | None = None,
+    calibration: Calibration | None = None,
 ) -> Solution[StateT]:
     """Return the solution of a search that continues from a kept state, as `solve` does.
 
@@ -111,10 +116,15 @@ async def resume(
     drafts = StateDrafts(problem)
     if search.tree.top.draft != drafts.start():
         raise StateError("the state is of a problem with another start")
+    if search.judges != judge_names(problem.judge):
+        raise StateError(
+            f"the state is of a search with the judges {list(search.judges) or 'unnamed'}; give "
+            "the problem the same ones, in the same order"
+        )
     check_same_costs(search.proposers, costs_of(problem.propose, problem.proposer_costs))
     for node in search.tree.candidates:
         drafts.state(node.draft)
-    return await _solve(problem, drafts, search, remaining, checkpoint)
+    return await _solve(problem, drafts, search, remaining, checkpoint, calibration=calibration)
 
 
 async def _solve(
@@ -123,6 +133,8 @@ async def _solve(
     search: PosteriorSearch,
     remaining: Callable[[], RemainingCalls],
     checkpoint: Checkpoint | None,
+    *,
+    calibration: Calibration | None,
 ) -> Solution[StateT]:
     rounds = ProblemRounds(problem, drafts, search)
 
@@ -131,7 +143,7 @@ async def _solve(
             checkpoint(search.state_dict())
         return await rounds.answer(actions)
 
-    result = await drive(search, answer, remaining=remaining)
+    result = calibrated(await drive(search, answer, remaining=remaining), calibration)
     if checkpoint is not None:
         checkpoint(search.state_dict())
     best, reason = result.best, result.stop_reason

@@ -86,16 +86,21 @@ class ProblemPass:
         number: judge calls before it in this search. Starts at 0. The same states may come
             again under another number: another opinion is wanted then, not a cached one.
         rubric: one of the knob `rubrics`.
+        judge: its name, where the problem has several; else blank.
     """
 
     number: int
     rubric: str
+    judge: str = ""
 
 
 Proposer = Callable[
     [StateT | None, int, ProposalContext[StateT]], Iterable[StateT] | Awaitable[Iterable[StateT]]
 ]
 """`(state, k, context) -> states`, see `Problem`."""
+
+Judge = Callable[[Sequence[StateT], ProblemPass], Iterable[Score] | Awaitable[Iterable[Score]]]
+"""`(states, judge_pass) -> scores`, see `Problem`."""
 
 
 def _always(_state: object) -> bool:
@@ -113,7 +118,8 @@ class Problem(Generic[StateT]):
             `start` at first. More are dropped, fewer are fine, none closes the state. At most
             `16 * k` of an iterator are read. Or several of these by name, such as other models or
             prompts: each proposal then goes to one of them, see `lats.proposers`.
-        judge: `(states, judge_pass) -> scores`, one `Score` per state, in their order.
+        judge: `(states, judge_pass) -> scores`, one `Score` per state, in their order; or several
+            of these by name, such as other models, which then judge passes one after another.
         is_answer: whether a state may be the answer. States that may not are steps towards
             one; every state may by default.
         text: the text by which states differ and are drawn; their JSON by default. States of
@@ -129,7 +135,7 @@ class Problem(Generic[StateT]):
 
     state_type: Any
     propose: Proposer[StateT] | Mapping[str, Proposer[StateT]]
-    judge: Callable[[Sequence[StateT], ProblemPass], Iterable[Score] | Awaitable[Iterable[Score]]]
+    judge: Judge[StateT] | Mapping[str, Judge[StateT]]
     is_answer: Callable[[StateT], bool] = field(default=_always, kw_only=True)
     text: Callable[[StateT], str] | None = field(default=None, kw_only=True)
     start: StateT | None = field(default=None, kw_only=True)
@@ -289,7 +295,9 @@ class ProblemRounds(Generic[StateT]):
         try:
             if isinstance(action, JudgeList):
                 states = [self._state(node_id) for node_id in action.node_ids]
-                said = self._problem.judge(states, ProblemPass(action.pass_index, action.rubric))
+                judge = self._problem.judge
+                judge = judge[action.judge] if isinstance(judge, Mapping) else judge
+                said = judge(states, ProblemPass(action.pass_index, action.rubric, action.judge))
             else:
                 ids = action.node_ids if isinstance(action, Refine) else ()
                 leaders = tuple(map(self._leader, ids))

@@ -40,6 +40,7 @@ class PosteriorSearch(SearchPolicy):
         guidelines: of earlier turns, aged.
         tie_break: decides between candidates that are otherwise equal. Give the same one
             again to `from_state`.
+        judges: names of several judges, which judge calls then bear; none where there is one.
         proposers: where several answer proposals, the relative cost of a call of each, by name;
             `Generate` and `Refine` name the one to ask.
 
@@ -57,6 +58,7 @@ class PosteriorSearch(SearchPolicy):
         start: Draft = _START,
         guidelines: Iterable[Guideline] = (),
         tie_break: TieBreak | None = None,
+        judges: Iterable[str] = (),
         proposers: Mapping[str, float] | None = None,
     ) -> None:
         self._strategy = strategy_of(knobs.policy)
@@ -66,6 +68,7 @@ class PosteriorSearch(SearchPolicy):
             start,
             guidelines=tuple(guidelines),
             proposers=None if proposers is None else checked_costs(proposers),
+            judges=tuple(judges),
         )
         self._tie_break = tie_break
 
@@ -89,6 +92,11 @@ class PosteriorSearch(SearchPolicy):
     def state_dict(self) -> dict[str, Any]:
         """Return the whole state as plain JSON."""
         return save_search(self._state)
+
+    @property
+    def judges(self) -> tuple[str, ...]:
+        """Names of several judges; none where there is one."""
+        return self._state.judges
 
     @property
     def proposers(self) -> Mapping[str, float]:
@@ -142,6 +150,7 @@ class PosteriorSearch(SearchPolicy):
                 if node.score_count
             },
             survivors=tuple(progress.survivors),
+            readings=tuple(state.readings),
             proposers=proposer_stats(state),
         )
 
@@ -211,7 +220,7 @@ class PosteriorSearch(SearchPolicy):
             return
         if progress.empty_rounds >= MAX_EMPTY_ROUNDS and not len(state.tree):
             progress.stop_reason = StopReason.FAILED
-        elif progress.unjudged_rounds >= MAX_EMPTY_ROUNDS:
+        elif progress.unjudged_rounds >= max(MAX_EMPTY_ROUNDS, len(state.judges)):
             progress.stop_reason = StopReason.UNJUDGED
         elif judged and self._is_good_enough():  # gates open on a judge's verdicts only
             progress.stop_reason = StopReason.EARLY_EXIT

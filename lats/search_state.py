@@ -1,6 +1,6 @@
 """The whole state of a posterior search, in memory and as plain JSON."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -8,6 +8,7 @@ from pydantic import Field
 
 from lats.actions import Action, Generate, JudgeList, Side, side_of
 from lats.answers import MAX_TAG_CHARS, Draft, Drafts, NoAnswer, NodeId, Verdicts
+from lats.judge_bias import JudgeReading
 from lats.policy import PolicyState, RoundProgress, SavedState, dump_state, read_state
 from lats.posterior import NoiseModel
 from lats.reflection import Guideline
@@ -78,6 +79,10 @@ class SearchState(PolicyState):
         guidelines: of earlier turns, aged.
         proposers: relative cost of a call of each proposer, by name; none where there is only
             one, without a name.
+        judges: names of several judges; none where there is one.
+
+    Attributes:
+        readings: judge calls with their scores as they came, at most `MAX_READINGS`.
     """
 
     progress: SearchProgress
@@ -88,6 +93,7 @@ class SearchState(PolicyState):
         start: Draft,
         *,
         guidelines: tuple[Guideline, ...] = (),
+        judges: tuple[str, ...] = (),
         proposers: Mapping[str, float] | None = None,
     ) -> None:
         self.given_knobs = knobs
@@ -95,6 +101,8 @@ class SearchState(PolicyState):
         self.tree = SearchTree(start, identity_key)
         self.noise = NoiseModel(knobs.judge_reliability)
         self.progress = SearchProgress(guidelines=guidelines)
+        self.judges = judges
+        self.readings: list[JudgeReading] = []
         self.proposers = dict(proposers or {})
         self.weights: Mapping[str, float] = knobs.attribute_weights
 
@@ -120,6 +128,10 @@ class SearchState(PolicyState):
         return tuple(each.text for each in self.progress.guidelines)
 
 
+def _is_empty(values: Sequence[object]) -> bool:
+    return not values
+
+
 _Name = Annotated[str, Field(min_length=1, max_length=MAX_TAG_CHARS)]
 _Cost = Annotated[float, Field(gt=0)]
 
@@ -128,6 +140,8 @@ class _Saved(SavedState):
     knobs: SearchKnobs
     noise: NoiseModel
     progress: SearchProgress
+    judges: tuple[str, ...] = Field(default=(), exclude_if=_is_empty)
+    readings: list[JudgeReading] = Field(default_factory=list, exclude_if=_is_empty)
     proposers: dict[_Name, _Cost] = Field(default={}, exclude_if=lambda costs: not costs)
 
 
@@ -140,6 +154,8 @@ def save_search(state: SearchState) -> dict[str, Any]:
             nodes=list(state.tree.nodes.values()),
             noise=state.noise,
             progress=state.progress,
+            judges=state.judges,
+            readings=state.readings,
             proposers=state.proposers,
         )
     )
@@ -158,10 +174,12 @@ def load_search(raw: Mapping[str, Any]) -> SearchState:
         tree = SearchTree.restored(saved.nodes, identity_key, has_start=True)
         _check_ids(saved.progress, tree)
         _check_round(saved.progress)
+        _check_readings(saved.readings, len(tree.nodes))
         _check_proposers(saved.progress, saved.proposers)
     except ValueError as error:
         raise StateError(f"broken state of a search: {error}") from error
-    state = SearchState(saved.knobs, tree.top.draft, proposers=saved.proposers)
+    state = SearchState(saved.knobs, tree.top.draft, proposers=saved.proposers, judges=saved.judges)
+    state.readings = saved.readings
     state.tree, state.noise, state.progress = tree, saved.noise, saved.progress
     return state
 
@@ -177,6 +195,14 @@ def _check_ids(progress: SearchProgress, tree: SearchTree) -> None:
     unknown = sorted(set(named) - tree.nodes.keys())
     if unknown:
         raise StateError(f"candidate {unknown[0]} is not there")
+
+
+def _check_readings(readings: list[JudgeReading], nodes: int) -> None:
+    for reading in readings:
+        if reading.scores and len(reading.scores) != len(reading.births):
+            raise StateError("a judge call has more or fewer scores than candidates")
+        if any(birth >= nodes for birth in reading.births):
+            raise StateError("a judge call read a candidate that is not there")
 
 
 def _check_round(progress: SearchProgress) -> None:
