@@ -147,7 +147,7 @@ def _rows(name: str, read: list[_Judge]) -> list[tuple[Cell, ...]]:
         if found := count(field):
             rows.append((judge, words, found, None, None, None, "found"))
     for field, words in _SIGNS.items():
-        sums = map(sum, zip(*(getattr(each, field) for each in read), strict=True))
+        sums = map(math.fsum, zip(*(getattr(each, field) for each in read), strict=True))
         rows.append(_row(judge, field, words, sums))
     return rows
 
@@ -180,7 +180,7 @@ def judge_table(searches: Iterable[Mapping[str, Any]]) -> Table | None:
         return None
     rows = [row for name in sorted(by_judge)[:MAX_JUDGES] for row in _rows(name, by_judge[name])]
     for (one, other), found in sorted(by_pair.items())[:MAX_JUDGES]:
-        sums = map(sum, zip(*found, strict=True))
+        sums = map(math.fsum, zip(*found, strict=True))
         rows.append(_row(f"{one} and {other}", "agreement", "agreement, correlation", sums))
     title = f"Signs of the judges' bias, of {read:,} searches"
     if unreadable:

@@ -1,4 +1,4 @@
-"""Signs of the judges' bias in a run: pooled as the search pools them, and robust to bad records."""
+"""Signs of the judges' bias in a run: pooled as the search pools them, whatever the records."""
 
 import json
 
@@ -33,8 +33,8 @@ def _report(order=0.4, agreement=0.6, cases=20):
         length=_sums(3, 0.5, 0.1),
         self_agreement=_sums(cases, agreement, 0.2),
     )
-    pair = _sums(cases, 0.5, 0.2)
-    return JudgeReport(1, {"gpt": judge, "llama": JudgeStatistics(calls=2)}, {("gpt", "llama"): pair})
+    judges = {"gpt": judge, "llama": JudgeStatistics(calls=2)}
+    return JudgeReport(1, judges, {("gpt", "llama"): _sums(cases, 0.5, 0.2)})
 
 
 def _table(*reports):
