@@ -2,9 +2,8 @@
 
 Scores are compared within a call only, in units of the standard deviation of that judge's scores
 within a call. Reading orders are drawn independently of what is read, so a judge that goes by the
-text alone has no effect of places in expectation, whatever the candidates are worth. Two calls that
-read the same candidates in reversed order are one case, in which that worth cancels out. Cases of
-`length` and `self_agreement` are whole searches, since the calls of one share their candidates.
+text alone has no effect of places in expectation, whatever the candidates are worth. A case is a
+whole search, since its calls share their candidates.
 
 Source: places as a judge's bias: arXiv 2406.07791.
 """
@@ -20,7 +19,7 @@ from pydantic import Field
 from lats.actions import JudgeList, is_blank
 from lats.answers import ActionAnswer, NodeId, Verdicts
 from lats.judge_report import EffectSums, JudgeReport, JudgeStatistics
-from lats.search_tree import Candidate, Count, SearchTree
+from lats.search_tree import Candidate, Count
 
 __all__ = ["MAX_READINGS", "JudgeReading", "note_reading", "report_on"]
 
@@ -97,14 +96,14 @@ def note_reading(
     )
 
 
-def report_on(readings: Sequence[JudgeReading], tree: SearchTree) -> JudgeReport:
+def report_on(readings: Sequence[JudgeReading], chars: Sequence[int]) -> JudgeReport:
     """Return the report on the judges of one search.
 
     Args:
         readings: its judge calls, in the order in which they were asked for.
-        tree: with the texts of the candidates.
+        chars: lengths of the candidates' texts, by `Candidate.birth`.
     """
-    lengths = [math.log1p(len(node.draft.reply)) for node in tree.nodes.values()]
+    lengths = [math.log1p(each) for each in chars]
     by_judge: dict[str, list[JudgeReading]] = {}
     for reading in readings:
         by_judge.setdefault(reading.judge, []).append(reading)
@@ -134,7 +133,6 @@ def _statistics(readings: Sequence[JudgeReading], lengths: Sequence[float]) -> J
         found.top_ties += scores.count(best) > 1
         found.levels += len(set(scores))
         found.scores += len(scores)
-        found.score_sum += math.fsum(scores)
         found.spread_sum += math.fsum(value * value for value in _centred(scores))
         found.spread_weight += len(scores) - 1
     if found.sd:
@@ -154,27 +152,23 @@ def _cross(one: Sequence[float], other: Sequence[float]) -> float:
 
 
 def _add_places(found: JudgeStatistics, readings: Sequence[JudgeReading], sd: float) -> None:
-    """Add the effects of places; two calls in a row over the same candidates are one case."""
-    numbers: dict[frozenset[int], int] = {}
-    sums: dict[tuple[frozenset[int], int], list[float]] = {}
+    """Add the effects of places; the search is one case."""
+    effects = (found.order, found.first, found.last)
+    sums = [[0.0, 0.0] for _ in effects]
     for reading in readings:
         scored = reading.scored
         if len(scored) < 2:
             continue
-        candidates = frozenset(reading.births)
-        number = numbers[candidates] = numbers.get(candidates, -1) + 1
-        scores = [value / sd for value in _centred([score for _, _, score in scored])]
+        scores = _centred([score for _, _, score in scored])
         last = len(reading.births) - 1
         contrasts = [[0.5 - place / last for place, _, _ in scored]]
         if last > 1:
             contrasts += [[float(place == at) for place, _, _ in scored] for at in (0, last)]
-        case = sums.setdefault((candidates, number // 2), [0.0] * 6)
-        for at, contrast in enumerate(map(_centred, contrasts)):
-            case[2 * at] += _cross(contrast, scores)
-            case[2 * at + 1] += _cross(contrast, contrast)
-    for case in sums.values():
-        for at, effect in enumerate((found.order, found.first, found.last)):
-            effect.add(case[2 * at], case[2 * at + 1])
+        for own, contrast in zip(sums, map(_centred, contrasts), strict=False):
+            own[0] += _cross(contrast, scores) / sd
+            own[1] += _cross(contrast, contrast)
+    for effect, (value, weight) in zip(effects, sums, strict=True):
+        effect.add(value, weight)
 
 
 def _add_length(

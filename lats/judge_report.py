@@ -157,7 +157,6 @@ class JudgeStatistics:
         top_ties: of these, calls in which several candidates share the best score.
         levels: different scores in each of these calls, added up.
         scores: scores in these calls.
-        score_sum: sum of these scores.
         spread_sum: sum of squared deviations from their call's mean.
         spread_weight: degrees of freedom in that sum.
         repeats: scores of candidates that had one by the same judge and rubric.
@@ -174,7 +173,6 @@ class JudgeStatistics:
     top_ties: Count = 0
     levels: Count = 0
     scores: Count = 0
-    score_sum: float = 0.0
     spread_sum: float = 0.0
     spread_weight: Count = 0
     repeats: Count = 0

@@ -15,12 +15,13 @@ All judges count the same; their number is too small in one search to learn whic
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 
+from lats.answers import checked_name
 from lats.judge_bias import JudgeReading
 
-__all__ = ["common_scale", "judge_and_rubric", "judge_names"]
+__all__ = ["checked_judges", "common_scale", "judge_and_rubric", "judge_names"]
 
 PRIOR_FREEDOM = 6.0
 """Degrees of freedom that equal scales are worth, as the logarithm of their ratio."""
@@ -32,23 +33,29 @@ MAX_FAILURES = 2
 """First calls of a judge that bring nothing, after which it is asked no more."""
 
 
-def judge_names(judge: Any) -> tuple[str, ...]:
-    """Return the names of several judges, in their order; none where there is one judge.
+def judge_names(judge: object) -> tuple[str, ...]:
+    """Return the names of a problem's judges, in their order; none where there is one judge.
 
     Raises:
-        ValueError: when a mapping of judges is empty, or a name is blank.
-        TypeError: when a name is no text.
+        ValueError: when a mapping of judges is empty.
     """
     if not isinstance(judge, Mapping):
         return ()
     if not judge:
         raise ValueError("`judge` is an empty mapping; give a function, or judges by name")
-    for name in judge:
-        if not isinstance(name, str):
-            raise TypeError(f"a judge's name is a text, got {name!r}")
-        if not name.strip():
-            raise ValueError(f"a judge's name is not blank, got {name!r}")
     return tuple(judge)
+
+
+def checked_judges(names: Iterable[str]) -> tuple[str, ...]:
+    """Return names of several judges.
+
+    Raises:
+        ValueError: when one is blank, too long, not plain text, or there twice.
+    """
+    checked = [checked_name(name, "judge") for name in names]
+    if len(set(checked)) < len(checked):
+        raise ValueError(f"a judge is named twice in {checked}; give each its name")
+    return tuple(checked)
 
 
 def judge_and_rubric(
@@ -70,11 +77,9 @@ def judge_and_rubric(
     """
     if not judges:
         return "", rubrics[number % len(rubrics)]
-    calls = dict.fromkeys(judges, 0.0)
-    for reading in readings:
-        if reading.judge in calls:
-            calls[reading.judge] += -math.inf if reading.scored else 1
-    able = [name for name in judges if calls[name] < MAX_FAILURES] or list(judges)
+    useful = {reading.judge for reading in readings if reading.scored}
+    calls = Counter(reading.judge for reading in readings)
+    able = [name for name in judges if name in useful or calls[name] < MAX_FAILURES] or judges
     # Where their numbers have a common divisor, going round both together would tie each judge to
     # some of the rubrics.
     shift = number // math.lcm(len(able), len(rubrics))

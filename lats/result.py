@@ -173,7 +173,8 @@ class SearchResult:
     @property
     def judge_report(self) -> JudgeReport:
         """Signs of the judges' bias; one search has few data, so pool those of many."""
-        return report_on(self.readings, self.tree)
+        chars = [len(node.draft.reply) for node in self.tree.nodes.values()]
+        return report_on(self.readings, chars)
 
     def belief_of(self, node: Candidate) -> Belief | None:
         """Return the posterior of a candidate; None where it has no score, or none is kept."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from lats.actions import Action, ActionId, Generate, JudgeList, Refine, passes_of
 from lats.answers import ActionAnswer, Draft, cleaned_answer
+from lats.judges import checked_judges
 from lats.policy import UNLIMITED, RemainingCalls, SearchPolicy, closed_gates
 from lats.policy_checks import pick_of, strategy_of
 from lats.policy_registry import CLASSIC, policy_names
@@ -45,8 +46,8 @@ class PosteriorSearch(SearchPolicy):
             `Generate` and `Refine` name the one to ask.
 
     Raises:
-        ValueError: when the knobs name a policy that is no strategy, or proposers have no usable
-            names or costs.
+        ValueError: when the knobs name a policy that is no strategy, or proposers or judges have
+            no usable names or costs.
     """
 
     _state: SearchState
@@ -68,7 +69,7 @@ class PosteriorSearch(SearchPolicy):
             start,
             guidelines=tuple(guidelines),
             proposers=None if proposers is None else checked_costs(proposers),
-            judges=tuple(judges),
+            judges=checked_judges(judges),
         )
         self._tie_break = tie_break
 

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from lats.actions import Action, Generate, JudgeList, Side, side_of
 from lats.answers import MAX_TAG_CHARS, Draft, Drafts, NoAnswer, NodeId, Verdicts
-from lats.judge_bias import JudgeReading
+from lats.judge_bias import MAX_READINGS, JudgeReading
 from lats.policy import PolicyState, RoundProgress, SavedState, dump_state, read_state
 from lats.posterior import NoiseModel
 from lats.reflection import Guideline
@@ -140,8 +140,10 @@ class _Saved(SavedState):
     knobs: SearchKnobs
     noise: NoiseModel
     progress: SearchProgress
-    judges: tuple[str, ...] = Field(default=(), exclude_if=_is_empty)
-    readings: list[JudgeReading] = Field(default_factory=list, exclude_if=_is_empty)
+    judges: tuple[_Name, ...] = Field(default=(), exclude_if=_is_empty)
+    readings: list[JudgeReading] = Field(
+        default_factory=list, max_length=MAX_READINGS, exclude_if=_is_empty
+    )
     proposers: dict[_Name, _Cost] = Field(default={}, exclude_if=lambda costs: not costs)
 
 
@@ -176,6 +178,7 @@ def load_search(raw: Mapping[str, Any]) -> SearchState:
         _check_round(saved.progress)
         _check_readings(saved.readings, len(tree.nodes))
         _check_proposers(saved.progress, saved.proposers)
+        _check_judges(saved.progress, saved.judges)
     except ValueError as error:
         raise StateError(f"broken state of a search: {error}") from error
     state = SearchState(saved.knobs, tree.top.draft, proposers=saved.proposers, judges=saved.judges)
@@ -227,3 +230,11 @@ def _check_proposers(progress: SearchProgress, proposers: Mapping[str, float]) -
     unknown = sorted(named - ({*proposers} or {""}))
     if unknown:
         raise StateError(f"proposer {unknown[0]!r} is none of {sorted(proposers)}")
+
+
+def _check_judges(progress: SearchProgress, judges: tuple[str, ...]) -> None:
+    """Check that judge calls of the open round name judges that there are."""
+    named = {action.judge for action in progress.open_round if isinstance(action, JudgeList)}
+    unknown = sorted(named - ({*judges} or {""}))
+    if unknown:
+        raise StateError(f"judge {unknown[0]!r} is none of {list(judges)}")

@@ -156,7 +156,7 @@ def _take_verdicts(state: SearchState, action: JudgeList, answer: Verdicts) -> i
         node.verdict = _merged(node.verdict, verdict)
         node.checks.update(verdict.checks)
     note_reading(state.readings, action, answer, scored, nodes)
-    if action.judge:
+    if action.judge and state.knobs.stop_score != 1:  # a verifier's scores stay as they are
         common = common_scale([score for _, score in scored], action.judge, state.readings)
         scored = [(node, score) for (node, _), score in zip(scored, common, strict=True)]
     _note_loser(state, scored)

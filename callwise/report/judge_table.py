@@ -31,8 +31,8 @@ MAX_JUDGES = 64
 """Judges of a run that are shown; a forged record might name any number."""
 
 _READ = ConfigDict(extra="ignore", allow_inf_nan=False, defer_build=True)
-_Count = Annotated[int, Field(ge=0, le=10**12)]
-_Sum = Annotated[float, Field(ge=-1e12, le=1e12)]
+_Count = Annotated[int, Field(ge=0, le=10**12, strict=True)]
+_Sum = Annotated[float, Field(ge=-1e12, le=1e12, strict=True)]
 _Sums = tuple[_Count, _Sum, _Sum, _Sum, _Sum, _Sum]
 
 

@@ -208,8 +208,7 @@ def test_readings_are_limited_and_saved(actions_model, play):
 
 def test_a_reading_without_scores_is_a_failed_call():
     """It is counted, and enters no effect."""
-    search = PosteriorSearch(SearchKnobs(**KNOBS))
     readings = [JudgeReading("overall", (1, 2), ())] * 3
-    report = report_on(readings, search.tree)
+    report = report_on(readings, (0, 10, 10))
     assert (report.judges[""].calls, report.judges[""].failed) == (3, 3)
     assert report.judges[""].sd is None

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from lats.actions import JudgeList
 from lats.answers import Draft, Drafts, NoAnswer, Verdict, Verdicts
 from lats.judge_bias import JudgeReading
-from lats.judges import common_scale, judge_and_rubric, judge_names
+from lats.judges import common_scale, judge_and_rubric
 from lats.problem import resume, solve
 from lats.problem_rounds import Problem
 from lats.result import StateError
@@ -202,12 +202,46 @@ def test_a_state_with_broken_readings_is_refused(change):
 
 
 @pytest.mark.parametrize(
-    ("judge", "error"), [({}, ValueError), ({" ": _good}, ValueError), ({1: _good}, TypeError)]
+    ("judge", "words"),
+    [({}, "empty mapping"), ({" ": _good}, "called ' '"), ({1: _good}, "called 1")],
 )
-def test_names_of_judges_are_checked(judge, error):
+def test_names_of_judges_are_checked(judge, words):
     """A mapping with nothing in it, a blank name, and one that is no text are errors."""
-    with pytest.raises(error):
-        judge_names(judge)
+    with pytest.raises(ValueError, match=words):
+        asyncio.run(solve(Problem(int, lambda state, k, context: range(8), judge), KNOBS))
+
+
+def test_a_judge_is_named_once():
+    """Passes by one judge under one name would count as two judges' agreement."""
+    with pytest.raises(ValueError, match="named twice"):
+        PosteriorSearch(KNOBS, judges=["gpt", "gpt"])
+
+
+def test_a_verifier_keeps_its_scale():
+    """A score of 1 ends the search, so it is no other judge's spread that decides."""
+    knobs = SearchKnobs(policy="listwise", max_calls=6, refine=False, stop_score=1)
+    search = PosteriorSearch(knobs, judges=["rater", "tests"])
+
+    def verdicts(action, others):
+        passing = min(action.node_ids)
+        scores = {each: 1 if each == passing else others for each in action.node_ids}
+        return Verdicts({each: Verdict(score=score) for each, score in scores.items()})
+
+    _answers(search, {"rater": lambda a: verdicts(a, 0.9), "tests": lambda a: verdicts(a, 0)})
+    assert search.result().stop_reason == "early_exit"
+    assert search.result().best.mean_score == 1
+
+
+def test_a_state_whose_open_round_asks_another_judge_is_refused():
+    """It could not be answered."""
+    search = PosteriorSearch(KNOBS, judges=["gpt", "llama"])
+    _answers(search, {"gpt": _good, "llama": _good}, rounds=1)
+    assert search.ask()
+    state = json.loads(json.dumps(search.state_dict()))
+    PosteriorSearch.from_state(state)
+    state["judges"] = ["gpt", "claude"]
+    with pytest.raises(StateError, match="'llama' is none of"):
+        PosteriorSearch.from_state(state)
 
 
 def _problem(**judges):
