@@ -8,8 +8,8 @@ that an answer is right follows from it:
 
 Source: Platt (1999), on the logit, as a maximum a posteriori: intercept ~ N(0, 1.5^2),
 slope ~ N(0, 0.3^2). With few labels it is near their share of right answers, which is what is known
-then. On recorded pools it lost least per label of Platt, beta and isotonic calibration with 20 to
-50 labels, and nothing that matters with 2,000.
+then. On seven recorded pools it lost least of Platt, beta and isotonic calibration with 12, 20 and
+30 labels, and .002 more than the best of them, in log loss, with several hundred.
 """
 
 import json

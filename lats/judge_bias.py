@@ -80,19 +80,17 @@ def note_reading(
     if not isinstance(answer, Verdicts):
         readings.append(JudgeReading(action.rubric, births, (), action.judge))
         return
-    given = [verdict for each in action.node_ids if (verdict := answer.by_id.get(each)) is not None]
-    if not scored and any(verdict.checks or verdict.answer for verdict in given):
-        return  # a judge of checks gives no scores
     by_id = {node.node_id: score for node, score in scored}
+    scores = tuple([by_id.get(node_id) for node_id in action.node_ids])
+    unreadable = unknown_ids = 0
+    if not len(by_id) == len(births) == len(answer.by_id):
+        given = [answer.by_id[each] for each in action.node_ids if each in answer.by_id]
+        if not scored and any(verdict.checks or verdict.answer for verdict in given):
+            return  # a judge of checks gives no scores
+        unreadable = max(len(given) - len(scored), 0)
+        unknown_ids = len(answer.by_id) - len(given)
     readings.append(
-        JudgeReading(
-            action.rubric,
-            births,
-            tuple([by_id.get(node_id) for node_id in action.node_ids]),
-            action.judge,
-            unreadable=max(len(given) - len(scored), 0),
-            unknown_ids=len(answer.by_id.keys() - set(action.node_ids)),
-        )
+        JudgeReading(action.rubric, births, scores, action.judge, unreadable, unknown_ids)
     )
 
 

@@ -10,6 +10,7 @@ import math
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import fmean
 
 from benchmarks.search.answering import Recorded
@@ -147,7 +148,7 @@ def curve_table(rows: Sequence[Row]) -> str:
     """Return the curve over all pools, each search with its own pool's calibration."""
     lines = ["| said | searches | mean said | right | calibrated |", "|---|---|---|---|---|"]
     every = [each for row in rows for each in row.chances]
-    for low, high in zip(EDGES, EDGES[1:], strict=False):
+    for low, high in pairwise(EDGES):
         step = [each for each in every if low <= each[0] < high or each[0] == high == 1]
         if step:
             figures = [fmean(each[place] for each in step) for place in (0, 2, 1)]
