@@ -91,7 +91,7 @@ def _problem_of(action: Any, state: SearchState) -> str:
         return ""
     judges = state.judges or ("",)
     if isinstance(action, JudgeList) and action.judge not in judges:
-        return f"its judge is none of {list(judges)}; judge_round names them in turn"
+        return f"its judge is none of {list(judges)}; judge_round names one for each pass"
     if not action.node_ids:
         return "it names no candidate; name at least one"
     if len(set(action.node_ids)) < len(action.node_ids):
