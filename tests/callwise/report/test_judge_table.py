@@ -6,6 +6,7 @@ import pytest
 
 from callwise.report import load_run, render
 from callwise.report.judge_table import judge_table
+from callwise.report.page import write_page
 from lats.judge_report import EffectSums, JudgeReport, JudgeStatistics, pool_reports
 
 
@@ -111,14 +112,18 @@ def test_a_run_without_judges_has_no_table(write_run):
     assert "Signs of" not in render(run)
 
 
-def test_a_run_shows_its_judges_pooled_over_turns(write_run, turn_row):
-    """As text, and escaped as every table is."""
+def test_a_run_shows_its_judges_pooled_over_turns(write_run, turn_row, tmp_path):
+    """As text and on the page, and escaped as every table is."""
     hostile = JudgeReport(1, {"=cmd|x\x1b": _report().judges["gpt"]}, {})
     turns = [
         turn_row(0, search={"judges": _report().record()}),
         turn_row(1, search={"judges": hostile.record()}),
     ]
-    run = load_run(write_run(turns=turns))
+    folder = write_run(turns=turns)
+    page = write_page(folder, tmp_path / "page.html").file.read_text(encoding="utf-8")
+    assert "bias, of 2 searches" in page
+    assert "agreement with itself" in page
+    run = load_run(folder)
     assert "Signs of the judges' bias, of 2 searches" in render(run)
     for form in ("text", "markdown", "csv"):
         shown = render(run, form=form, table="judges")
