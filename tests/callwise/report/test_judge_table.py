@@ -4,9 +4,11 @@ import json
 
 import pytest
 
+from callwise.report import judge_table as judge_table_module
 from callwise.report import load_run, render
 from callwise.report.judge_table import judge_table
 from callwise.report.page import write_page
+from lats import judge_report
 from lats.judge_report import EffectSums, JudgeReport, JudgeStatistics, pool_reports
 
 
@@ -130,3 +132,9 @@ def test_a_run_shows_its_judges_pooled_over_turns(write_run, turn_row, tmp_path)
         assert "agreement with itself" in shown
         assert "\x1b" not in shown
     assert "'=cmd" in render(run, form="csv", table="judges")
+
+
+def test_the_report_finds_by_the_same_limits_as_the_search():
+    """It cannot import them: the search is above it."""
+    for name in ("MIN_CASES", "REACH", "MIN_EFFECT", "LOW_AGREEMENT", "MIN_COUNTED"):
+        assert getattr(judge_report, name) == getattr(judge_table_module, name)
