@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+from collections import Counter
 from itertools import pairwise
 
 import pytest
@@ -132,9 +133,10 @@ def test_passes_over_the_same_candidates_are_by_different_judges():
     search = PosteriorSearch(KNOBS, judges=["gpt", "llama"])
     rounds = _answers(search, {"gpt": _good, "llama": _good})
     judges = [each.judge for each in rounds[1] if isinstance(each, JudgeList)]
-    assert judges == ["gpt", "llama", "gpt", "llama"]
+    assert judges == [("gpt", "llama")[place % 2] for place in range(len(judges))]
     report = search.result().judge_report
-    assert {name: each.calls for name, each in report.judges.items()} == {"gpt": 2, "llama": 2}
+    calls = {name: each.calls for name, each in report.judges.items()}
+    assert calls == Counter(judges)
     assert list(report.agreement) == [("gpt", "llama")]
     assert report.agreement["gpt", "llama"].effect == pytest.approx(1)
 
@@ -208,7 +210,7 @@ def test_a_state_with_broken_readings_is_refused(change):
 def test_names_of_judges_are_checked(judge, words):
     """A mapping with nothing in it, a blank name, and one that is no text are errors."""
     with pytest.raises(ValueError, match=words):
-        asyncio.run(solve(Problem(int, lambda state, k, context: range(8), judge), KNOBS))
+        asyncio.run(solve(Problem(int, lambda state, k, context: range(4), judge), KNOBS))
 
 
 def test_a_judge_is_named_once():
@@ -245,7 +247,7 @@ def test_a_state_whose_open_round_asks_another_judge_is_refused():
 
 
 def _problem(**judges):
-    return Problem(int, lambda state, k, context: range(8), judges)
+    return Problem(int, lambda state, k, context: range(4), judges)
 
 
 def test_a_problem_has_judges_by_name():
@@ -262,8 +264,9 @@ def test_a_problem_has_judges_by_name():
         return judge
 
     found = asyncio.run(solve(_problem(a=reader("a"), b=reader("b")), KNOBS))
-    assert found.best == 7
-    assert seen.count("a") == seen.count("b") > 0
+    assert found.best == 3
+    assert set(seen) == {"a", "b"}
+    assert abs(seen.count("a") - seen.count("b")) <= 1
 
 
 def test_a_state_is_resumed_with_the_judges_that_it_names():
@@ -276,7 +279,7 @@ def test_a_state_is_resumed_with_the_judges_that_it_names():
     problem = _problem(a=judge, b=judge)
     asyncio.run(solve(problem, KNOBS, checkpoint=lambda state: kept.append(json.dumps(state))))
     again = asyncio.run(resume(problem, json.loads(kept[1])))
-    assert again.best == 7
+    assert again.best == 3
     with pytest.raises(StateError, match=r"judges \['a', 'b'\]"):
         asyncio.run(resume(_problem(a=judge), json.loads(kept[1])))
     with pytest.raises(StateError, match="same ones"):
