@@ -52,6 +52,11 @@ class Side(StrEnum):
     JUDGE = "judge"
 
 
+def is_blank(name: str) -> bool:
+    """Return whether a name is left out of JSON."""
+    return not name
+
+
 def side_of(kind: ActionKind) -> Side:
     """Return which model answers actions of a kind."""
     match kind:
@@ -138,6 +143,8 @@ class JudgeList:
         pass_index: judge calls asked for before in this search. Starts at 0.
         sample: index of the answer among those to equal prompts; another sample must not come
             out of a cache. None takes `pass_index`.
+        judge: name of the judge that answers, where a search has several; blank where it has
+            one.
     """
 
     node_ids: tuple[NodeId, ...]
@@ -146,6 +153,7 @@ class JudgeList:
     sample: int | None = None
     label: ActionKind = ActionKind.JUDGE_LIST
     kind: Literal["judge_list"] = "judge_list"
+    judge: Annotated[str, Field(exclude_if=is_blank)] = ""
 
     @property
     def action_id(self) -> ActionId:

@@ -22,6 +22,7 @@ __all__ = [
     "NodeId",
     "Verdict",
     "Verdicts",
+    "checked_name",
     "clean_text",
     "cleaned_answer",
     "path_id",
@@ -56,6 +57,23 @@ def clean_text(text: str, max_chars: int) -> str:
     if len(text) <= max_chars and (text.isprintable() or not _UNWRITABLE.search(text)):
         return text.strip()  # as nearly every text is
     return _UNWRITABLE.sub("", text).strip()[:max_chars].rstrip()
+
+
+def checked_name(name: Any, role: str) -> str:
+    """Return the name of one of several proposers or judges.
+
+    Args:
+        name: 1 to `MAX_TAG_CHARS` characters of plain text.
+        role: what it names, for the error.
+
+    Raises:
+        ValueError: when it is blank, too long or not plain text.
+    """
+    if not isinstance(name, str) or not name or clean_text(name, MAX_TAG_CHARS) != name:
+        raise ValueError(
+            f"a {role} is called {name!r}; give it a name of 1 to {MAX_TAG_CHARS} characters"
+        )
+    return name
 
 
 class Draft(BaseModel):

@@ -89,6 +89,9 @@ def _problem_of(action: Any, state: SearchState) -> str:
         return f"it asks for {action.k} candidates; ask for at least 1"
     if isinstance(action, Generate):
         return ""
+    judges = state.judges or ("",)
+    if isinstance(action, JudgeList) and action.judge not in judges:
+        return f"its judge is none of {list(judges)}; judge_round names one for each pass"
     if not action.node_ids:
         return "it names no candidate; name at least one"
     if len(set(action.node_ids)) < len(action.node_ids):

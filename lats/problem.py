@@ -64,16 +64,21 @@ class ProblemPass:
         number: judge calls before it in this search. Starts at 0. The same states may come
             again under another number: another opinion is wanted then, not a cached one.
         rubric: one of the knob `rubrics`.
+        judge: its name, where the problem has several; else blank.
     """
 
     number: int
     rubric: str
+    judge: str = ""
 
 
 Proposer = Callable[
     [StateT | None, int, ProposalContext[StateT]], Proposed[StateT] | Awaitable[Proposed[StateT]]
 ]
 """`(state, k, context) -> states`, see `Problem`."""
+
+Judge = Callable[[Sequence[StateT], ProblemPass], Judged | Awaitable[Judged]]
+"""`(states, judge_pass) -> scores`, see `Problem`."""
 
 
 def _always(_state: object) -> bool:
@@ -95,7 +100,8 @@ class Problem(Generic[StateT]):
             by name, such as other models or prompts: each proposal then goes to one of them, see
             `lats.proposers`.
         judge: `(states, judge_pass) -> scores`, one `Score` per state, in their order, or a
-            `Priced` of them. None where `verify` decides alone.
+            `Priced` of them. Or several of these by name, such as other models, which then judge
+            passes one after another. None where `verify` decides alone.
         verify: `(state) -> result`, exact and repeatable, and no call against the cap. True: the
             state is right, and the search ends with it. False: it is not; it is answered with only
             where there is nothing else, and no step follows from it. A float in [0, 1] is the
@@ -126,7 +132,7 @@ class Problem(Generic[StateT]):
 
     state_type: Any
     propose: Proposer[StateT] | Mapping[str, Proposer[StateT]]
-    judge: Callable[[Sequence[StateT], ProblemPass], Judged | Awaitable[Judged]] | None = None
+    judge: Judge[StateT] | Mapping[str, Judge[StateT]] | None = None
     verify: Callable[[StateT], Verified | Awaitable[Verified]] | None = field(
         default=None, kw_only=True
     )
@@ -143,6 +149,8 @@ class Problem(Generic[StateT]):
         """Check the parts."""
         for name, propose in _by_name(self.propose, "propose").items():
             check_function(propose, name, ("state", "k", "context"), "states", is_awaited=True)
+        for name, judge in ({} if self.judge is None else _by_name(self.judge, "judge")).items():
+            check_function(judge, name, ("states", "judge_pass"), "scores", is_awaited=True)
         for name, parameters, returns, is_awaited in _OPTIONAL_PARTS:
             if (function := getattr(self, name)) is not None:
                 check_function(function, name, parameters, returns, is_awaited=is_awaited)
@@ -170,7 +178,6 @@ class Problem(Generic[StateT]):
 
 
 _OPTIONAL_PARTS = (
-    ("judge", ("states", "judge_pass"), "scores", True),
     ("verify", ("state",), "True, False, a share of checks, or None", True),
     ("is_answer", ("state",), "bool", False),
     ("text", ("state",), "str", False),

@@ -36,7 +36,8 @@ class ProblemCalls(Generic[StateT]):
     def function(self, action: Action) -> Any:
         """Return the function that answers an action; None where the problem has none."""
         if isinstance(action, JudgeList):
-            return self._problem.judge
+            judge = self._problem.judge
+            return judge[action.judge] if isinstance(judge, Mapping) else judge
         propose = self._problem.propose
         return propose[action.proposer] if isinstance(propose, Mapping) else propose
 
@@ -50,7 +51,7 @@ class ProblemCalls(Generic[StateT]):
             if self._problem.judge is None:
                 raise TypeError("the policy asks for a judge, and the problem has none; give one")
             states = [self._leader(node_id).state for node_id in action.node_ids]
-            return states, ProblemPass(action.pass_index, action.rubric)
+            return states, ProblemPass(action.pass_index, action.rubric, action.judge)
         ids = action.node_ids if isinstance(action, Refine) else ()
         leaders = tuple(map(self._leader, ids))
         context = ProposalContext(action.attempt, leaders, action.guidelines, action.proposer)

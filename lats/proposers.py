@@ -27,7 +27,7 @@ from statistics import NormalDist, fmean
 from typing import Any
 
 from lats.actions import Action, Generate, JudgeList, Refine
-from lats.answers import MAX_TAG_CHARS, ActionAnswer, Draft, Drafts, clean_text
+from lats.answers import ActionAnswer, Draft, Drafts, checked_name
 from lats.posterior import posterior_means
 from lats.result import ProposerStats, StateError
 from lats.search_state import SearchState
@@ -72,10 +72,7 @@ def checked_costs(costs: Mapping[str, float]) -> dict[str, float]:
         raise ValueError("a search needs a proposer; got an empty mapping of them")
     given: Mapping[Any, Any] = costs
     for name, cost in given.items():
-        if not isinstance(name, str) or not name or clean_text(name, MAX_TAG_CHARS) != name:
-            raise ValueError(
-                f"a proposer is called {name!r}; give it a name of 1 to {MAX_TAG_CHARS} characters"
-            )
+        checked_name(name, "proposer")
         is_figure = isinstance(cost, int | float) and not isinstance(cost, bool)
         if not is_figure or not 0 < cost < math.inf:
             raise ValueError(f"proposer {name!r} costs {cost!r}; give a figure above 0")

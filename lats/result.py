@@ -14,6 +14,8 @@ from typing import Any
 
 from lats.actions import ActionKind
 from lats.answers import NodeId, Verdict
+from lats.judge_bias import JudgeReading, report_on
+from lats.judge_report import JudgeReport
 from lats.posterior import Belief
 from lats.reflection import Guideline
 from lats.search_tree import Candidate, SearchTree
@@ -75,9 +77,10 @@ class StopReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Confidence:
-    """Confidence of a search in its answer, if its judge may be believed.
+    """Confidence of a search in its answer: two numbers.
 
-    A biased judge makes it sure and wrong: only noise is accounted for.
+    `chance_best` is against noise, if the judge may be believed: a biased judge makes a search
+    sure and wrong. `chance_right` is against truth, from searches that were labelled.
 
     Args:
         chance_best: probability that no other candidate is better, in [0, 1]. Under judging
@@ -85,12 +88,18 @@ class Confidence:
         mean_score: posterior mean of the answer's score; None under agreement without scores.
         sd: posterior standard deviation, in score; None likewise.
         scores: number of the answer's own scores.
+        chance_right: probability that the answer is right as it was labelled, in (0, 1); None
+            without a calibration (`lats.calibration`).
+        calibration: how many labels of which task `chance_right` is from, and where this search
+            is not like them; blank without one.
     """
 
     chance_best: float
     mean_score: float | None
     sd: float | None
     scores: int
+    chance_right: float | None = None
+    calibration: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +149,7 @@ class SearchResult:
             the search go on; none where it had nothing more to ask. Not in the record.
         score_range: worst and best score of the task's own scale, in which a drawing shows
             scores; all figures here are in [0, 1].
+        readings: judge calls with their scores as they came; none of `classic_uct`.
         proposers: each proposer's part, by name; none where there is only one, without a name.
     """
 
@@ -159,12 +169,19 @@ class SearchResult:
     survivors: tuple[NodeId, ...] = ()
     stopped_by: tuple[str, ...] = ()
     score_range: tuple[float, float] = (0.0, 1.0)
+    readings: tuple[JudgeReading, ...] = ()
     proposers: tuple[ProposerStats, ...] = ()
 
     @property
     def calls(self) -> int:
         """Actions asked, of all kinds."""
         return sum(self.asked.values())
+
+    @property
+    def judge_report(self) -> JudgeReport:
+        """Signs of the judges' bias; one search has few data, so pool those of many."""
+        chars = [len(node.draft.reply) for node in self.tree.nodes.values()]
+        return report_on(self.readings, chars)
 
     def belief_of(self, node: Candidate) -> Belief | None:
         """Return the posterior of a candidate; None where it has no score, or none is kept."""
@@ -223,6 +240,7 @@ class SearchResult:
             "failed": {kind.value: count for kind, count in self.failed.items()},
             "planned_cap": self.planned_cap,
             "confidence": None if self.confidence is None else asdict(self.confidence),
+            "judges": self.judge_report.record(),
             "final_judgement": _verdict_record(self.final_judgement),
             "guidelines": [asdict(each) for each in self.guidelines],
             "wound_down": None,

@@ -29,6 +29,7 @@ from dataclasses import dataclass, replace
 
 from lats.actions import Action, JudgeList
 from lats.answers import NodeId
+from lats.judges import judge_and_rubric
 from lats.posterior import posterior_means
 from lats.ranking import is_judged, leading
 from lats.result import StopReason
@@ -207,7 +208,7 @@ def judge_round(
     ids = [node.node_id for node in nodes]
     calls: list[Action] = []
     for number in range(progress.passes, progress.passes + passes):
-        rubric = knobs.rubrics[number % len(knobs.rubrics)]
+        judge, rubric = judge_and_rubric(number, state.judges, knobs.rubrics, state.readings)
         if knobs.judging == "pointwise":
             lists: list[tuple[NodeId, ...]] = [(node_id,) for node_id in ids]
         else:
@@ -218,7 +219,8 @@ def judge_round(
         for node_ids in lists:
             if len(calls) == left.judge_calls:
                 return calls
-            calls.append(JudgeList(node_ids, progress.judge_calls + len(calls), rubric))
+            index = progress.judge_calls + len(calls)
+            calls.append(JudgeList(node_ids, index, rubric, judge=judge))
     return calls
 
 
@@ -257,7 +259,9 @@ def next_of_bracket(state: SearchState, left: CallsLeft) -> list[Action]:
     if not pairs or left.judge_calls < pairs:
         progress.bracket = []
         return []
-    rubric = state.knobs.rubrics[progress.passes % len(state.knobs.rubrics)]
+    judge, rubric = judge_and_rubric(
+        progress.passes, state.judges, state.knobs.rubrics, state.readings
+    )
     return [
         JudgeList(
             reading_order(
@@ -267,6 +271,7 @@ def next_of_bracket(state: SearchState, left: CallsLeft) -> list[Action]:
             ),
             progress.judge_calls + place,
             rubric,
+            judge=judge,
         )
         for place in range(pairs)
     ]

@@ -9,6 +9,7 @@ from typing import Any
 
 from lats.actions import Action, ActionId, Generate, JudgeList, Refine, passes_of, side_of
 from lats.answers import ActionAnswer, Draft, NoAnswer, cleaned_answer
+from lats.judges import checked_judges
 from lats.policy import UNLIMITED, RemainingCalls, SearchPolicy, closed_gates
 from lats.policy_checks import pick_of, strategy_of
 from lats.policy_registry import CLASSIC, policy_names
@@ -62,12 +63,13 @@ class PosteriorSearch(SearchPolicy):
         task: traits of the task.
         tie_break: decides between candidates that are otherwise equal. Give the same one
             again to `from_state`.
+        judges: names of several judges, which judge calls then bear; none where there is one.
         proposers: where several answer proposals, the relative cost of a call of each, by name;
             `Generate` and `Refine` name the one to ask.
 
     Raises:
-        ValueError: when the knobs name a policy that is no strategy, or proposers have no usable
-            names or costs.
+        ValueError: when the knobs name a policy that is no strategy, or proposers or judges have
+            no usable names or costs.
     """
 
     _state: SearchState
@@ -80,6 +82,7 @@ class PosteriorSearch(SearchPolicy):
         guidelines: Iterable[Guideline] = (),
         task: TaskTraits | None = None,
         tie_break: TieBreak | None = None,
+        judges: Iterable[str] = (),
         proposers: Mapping[str, float] | None = None,
     ) -> None:
         self._strategy = strategy_of(knobs.policy)
@@ -90,6 +93,7 @@ class PosteriorSearch(SearchPolicy):
             guidelines=tuple(guidelines),
             task=task or TaskTraits(),
             proposers=None if proposers is None else checked_costs(proposers),
+            judges=checked_judges(judges),
         )
         self._tie_break = tie_break
 
@@ -113,6 +117,11 @@ class PosteriorSearch(SearchPolicy):
     def state_dict(self) -> dict[str, Any]:
         """Return the whole state as plain JSON."""
         return save_search(self._state)
+
+    @property
+    def judges(self) -> tuple[str, ...]:
+        """Names of several judges; none where there is one."""
+        return self._state.judges
 
     @property
     def proposers(self) -> Mapping[str, float]:
@@ -217,6 +226,7 @@ class PosteriorSearch(SearchPolicy):
             survivors=tuple(progress.survivors),
             stopped_by=self._stopped_by(),
             score_range=state.task.score_range,
+            readings=tuple(state.readings),
             proposers=proposer_stats(state),
         )
 
@@ -353,7 +363,7 @@ class PosteriorSearch(SearchPolicy):
             return
         if progress.empty_rounds >= MAX_EMPTY_ROUNDS and not len(state.tree):
             progress.stop_reason = StopReason.FAILED
-        elif progress.unjudged_rounds >= MAX_EMPTY_ROUNDS:
+        elif progress.unjudged_rounds >= max(MAX_EMPTY_ROUNDS, len(state.judges)):
             progress.stop_reason = StopReason.UNJUDGED
         elif state.is_solved or (judged and self._is_good_enough()):
             progress.stop_reason = StopReason.EARLY_EXIT

@@ -1,7 +1,7 @@
 """The whole state of a posterior search, in memory and as plain JSON."""
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -9,6 +9,7 @@ from pydantic import Field
 
 from lats.actions import Action, Generate, JudgeList, Side, side_of
 from lats.answers import MAX_TAG_CHARS, Draft, Drafts, NoAnswer, NodeId, Verdicts
+from lats.judge_bias import MAX_READINGS, JudgeReading
 from lats.policy import PolicyState, RoundProgress, SavedState, dump_state, read_state
 from lats.posterior import NoiseModel
 from lats.reflection import Guideline
@@ -136,6 +137,10 @@ class SearchState(PolicyState):
         task: traits of the task.
         proposers: relative cost of a call of each proposer, by name; none where there is only
             one, without a name.
+        judges: names of several judges; none where there is one.
+
+    Attributes:
+        readings: judge calls with their scores as they came, at most `MAX_READINGS`.
     """
 
     progress: SearchProgress
@@ -147,6 +152,7 @@ class SearchState(PolicyState):
         *,
         guidelines: tuple[Guideline, ...] = (),
         task: TaskTraits = _PLAIN_TASK,
+        judges: tuple[str, ...] = (),
         proposers: Mapping[str, float] | None = None,
     ) -> None:
         self.given_knobs = knobs
@@ -156,6 +162,8 @@ class SearchState(PolicyState):
         self.spend = Spend()
         self.noise = NoiseModel(knobs.judge_reliability, is_exact=self.is_exact)
         self.progress = SearchProgress(guidelines=guidelines)
+        self.judges = judges
+        self.readings: list[JudgeReading] = []
         self.proposers = dict(proposers or {})
         self.weights: Mapping[str, float] = knobs.attribute_weights
 
@@ -223,6 +231,10 @@ class SearchState(PolicyState):
         return tuple(each.text for each in self.progress.guidelines)
 
 
+def _is_empty(values: Sequence[object]) -> bool:
+    return not values
+
+
 _Name = Annotated[str, Field(min_length=1, max_length=MAX_TAG_CHARS)]
 _Cost = Annotated[float, Field(gt=0)]
 
@@ -233,6 +245,10 @@ class _Saved(SavedState):
     progress: SearchProgress
     task: TaskTraits = Field(default=_PLAIN_TASK, exclude_if=lambda task: task == _PLAIN_TASK)
     spend: Spend = Field(default_factory=Spend, exclude_if=lambda spend: not spend.by_side)
+    judges: tuple[_Name, ...] = Field(default=(), exclude_if=_is_empty)
+    readings: list[JudgeReading] = Field(
+        default_factory=list, max_length=MAX_READINGS, exclude_if=_is_empty
+    )
     proposers: dict[_Name, _Cost] = Field(default={}, exclude_if=lambda costs: not costs)
 
 
@@ -247,6 +263,8 @@ def save_search(state: SearchState) -> dict[str, Any]:
             progress=state.progress,
             task=state.task,
             spend=state.spend,
+            judges=state.judges,
+            readings=state.readings,
             proposers=state.proposers,
         )
     )
@@ -265,10 +283,19 @@ def load_search(raw: Mapping[str, Any]) -> SearchState:
         tree = SearchTree.restored(saved.nodes, identity_key, has_start=True)
         _check_ids(saved.progress, tree)
         _check_round(saved.progress)
+        _check_readings(saved.readings, len(tree.nodes))
         _check_proposers(saved.progress, saved.proposers)
+        _check_judges(saved.progress, saved.judges)
     except ValueError as error:
         raise StateError(f"broken state of a search: {error}") from error
-    state = SearchState(saved.knobs, tree.top.draft, task=saved.task, proposers=saved.proposers)
+    state = SearchState(
+        saved.knobs,
+        tree.top.draft,
+        task=saved.task,
+        proposers=saved.proposers,
+        judges=saved.judges,
+    )
+    state.readings = saved.readings
     state.tree, state.noise, state.progress = tree, saved.noise, saved.progress
     state.spend = saved.spend
     return state
@@ -285,6 +312,14 @@ def _check_ids(progress: SearchProgress, tree: SearchTree) -> None:
     unknown = sorted(set(named) - tree.nodes.keys())
     if unknown:
         raise StateError(f"candidate {unknown[0]} is not there")
+
+
+def _check_readings(readings: list[JudgeReading], nodes: int) -> None:
+    for reading in readings:
+        if reading.scores and len(reading.scores) != len(reading.births):
+            raise StateError("a judge call has more or fewer scores than candidates")
+        if any(birth >= nodes for birth in reading.births):
+            raise StateError("a judge call read a candidate that is not there")
 
 
 def _check_round(progress: SearchProgress) -> None:
@@ -309,3 +344,11 @@ def _check_proposers(progress: SearchProgress, proposers: Mapping[str, float]) -
     unknown = sorted(named - ({*proposers} or {""}))
     if unknown:
         raise StateError(f"proposer {unknown[0]!r} is none of {sorted(proposers)}")
+
+
+def _check_judges(progress: SearchProgress, judges: tuple[str, ...]) -> None:
+    """Check that judge calls of the open round name judges that there are."""
+    named = {action.judge for action in progress.open_round if isinstance(action, JudgeList)}
+    unknown = sorted(named - ({*judges} or {""}))
+    if unknown:
+        raise StateError(f"judge {unknown[0]!r} is none of {list(judges)}")

@@ -127,5 +127,10 @@ def render_tree(result: SearchResult, *, max_chars: int = 48) -> str:
         lines.append(
             f"chance that * is the best of these: {_figure(result.confidence.chance_best)}"
         )
+        if result.confidence.chance_right is not None:
+            lines.append(
+                f"chance that * is right: {_figure(result.confidence.chance_right)} "
+                f"({_line(result.confidence.calibration, 4 * max_chars)})"
+            )
     lines += [_proposer_line(each) for each in result.proposers]
     return "\n".join(lines)

@@ -20,7 +20,9 @@ from pydantic import ValidationError
 
 from lats.actions import Action
 from lats.answers import ActionAnswer
+from lats.calibration import Calibration, calibrated
 from lats.callables import check_function
+from lats.judges import judge_names
 from lats.policy import RemainingCalls, drive
 from lats.policy_registry import CLASSIC, policy_names
 from lats.problem import Problem
@@ -98,6 +100,7 @@ async def solve(
     max_concurrency: int | AbstractAsyncContextManager[Any] | None = None,
     remaining: Callable[[], RemainingCalls] = RemainingCalls,
     checkpoint: Checkpoint | None = None,
+    calibration: Calibration | None = None,
     **changes: Any,
 ) -> Solution[StateT]:
     """Return the best state that a search finds.
@@ -114,6 +117,7 @@ async def solve(
         remaining: what a budget outside would still accept; asked before each round.
         checkpoint: given the search's state, plain JSON, before each round and at the end, and
             when an exception ends the search.
+        calibration: from labelled searches of the task; gives the confidence its `chance_right`.
         changes: single knobs, in place of those of `knobs`: `max_calls=40, seed=1`.
 
     Raises:
@@ -131,6 +135,7 @@ async def solve(
         max_concurrency=max_concurrency,
         remaining=remaining,
         checkpoint=checkpoint,
+        calibration=calibration,
     )
 
 
@@ -144,6 +149,7 @@ async def resume(
     max_concurrency: int | AbstractAsyncContextManager[Any] | None = None,
     remaining: Callable[[], RemainingCalls] = RemainingCalls,
     checkpoint: Checkpoint | None = None,
+    calibration: Calibration | None = None,
 ) -> Solution[StateT]:
     """Return the solution of a search that continues from a kept state, as `solve` does.
 
@@ -160,6 +166,7 @@ async def resume(
         max_concurrency: as in `solve`.
         remaining: as in `solve`.
         checkpoint: as in `solve`.
+        calibration: as in `solve`.
 
     Raises:
         StateError: when the state is of another version, policy or problem, or broken.
@@ -173,6 +180,7 @@ async def resume(
         max_concurrency=max_concurrency,
         remaining=remaining,
         checkpoint=checkpoint,
+        calibration=calibration,
     )
 
 
@@ -271,6 +279,7 @@ def begun(
         start=StateDrafts(problem).start(),
         task=problem.traits,
         proposers=costs_of(problem.propose, problem.proposer_costs),
+        judges=judge_names(problem.judge),
     )
 
 
@@ -361,6 +370,11 @@ def _check_same_problem(
             raise StateError(
                 f"the state is of a problem with {name}={before!r}, and here it is {now!r}"
             )
+    if search.judges != judge_names(problem.judge):
+        raise StateError(
+            f"the state is of a search with the judges {list(search.judges) or 'unnamed'}; give "
+            "the problem the same ones, in the same order"
+        )
     check_same_costs(search.proposers, costs_of(problem.propose, problem.proposer_costs))
     for node in search.tree.candidates:
         drafts.state(node.draft)
@@ -374,6 +388,7 @@ async def _solve(
     max_concurrency: int | AbstractAsyncContextManager[Any] | None,
     remaining: Callable[[], RemainingCalls],
     checkpoint: Checkpoint | None,
+    calibration: Calibration | None,
 ) -> Solution[StateT]:
     check_function(remaining, "remaining", (), "RemainingCalls", is_awaited=False)
     if checkpoint is not None:
@@ -400,14 +415,17 @@ async def _solve(
     await rounds.save()
     if result.stop_reason is None:
         raise RuntimeError("the search proposed nothing and did not stop")
-    return solution_of(problem, search, spend_limits)
+    return solution_of(problem, search, spend_limits, calibration)
 
 
 def solution_of(
-    problem: Problem[StateT], search: PosteriorSearch, spend_limits: SpendLimits
+    problem: Problem[StateT],
+    search: PosteriorSearch,
+    spend_limits: SpendLimits,
+    calibration: Calibration | None = None,
 ) -> Solution[StateT]:
     """Return the solution of a search, at its end or before."""
-    result, spend = search.result(), search.spend
+    result, spend = calibrated(search.result(), calibration), search.spend
     best, stopped_by = result.best, result.stopped_by
     if result.stop_reason is StopReason.BUDGET:
         stopped_by = spend_limits.tighter_than(search.calls_left, spend) or stopped_by

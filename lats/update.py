@@ -7,6 +7,8 @@ from statistics import NormalDist
 
 from lats.actions import Action, Generate, JudgeList, Refine
 from lats.answers import ActionAnswer, Draft, Drafts, NoAnswer, NodeId, Verdict, Verdicts
+from lats.judge_bias import note_reading
+from lats.judges import common_scale
 from lats.posterior import drift_of, posterior_means
 from lats.ranking import note_front
 from lats.reflection import reflect
@@ -67,7 +69,10 @@ def apply_round(state: SearchState, answered: list[tuple[Action, ActionAnswer]])
                 progress.stop_reason = StopReason.BUDGET
         if isinstance(action, JudgeList):
             judged += 1
-            usable += _take_verdicts(state, action, answer) if isinstance(answer, Verdicts) else 0
+            if isinstance(answer, Verdicts):
+                usable += _take_verdicts(state, action, answer)
+            else:
+                note_reading(state.readings, action, answer, (), state.tree.nodes)
             if progress.has_steps:
                 note_judged(state, state.nodes(action.node_ids))
         else:
@@ -186,6 +191,10 @@ def _take_verdicts(state: SearchState, action: JudgeList, answer: Verdicts) -> i
     for node, verdict in usable:
         node.verdict = _merged(node.verdict, verdict)
         node.checks.update(verdict.checks)
+    note_reading(state.readings, action, answer, scored, nodes)
+    if action.judge and not state.is_exact:  # a verifier's scores stay as they are
+        common = common_scale([score for _, score in scored], action.judge, state.readings)
+        scored = [(node, score) for (node, _), score in zip(scored, common, strict=True)]
     _note_loser(state, scored)
     _note_scores(state, scored)
     return len(usable)

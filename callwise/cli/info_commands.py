@@ -197,7 +197,7 @@ class ReportOptions(CommandOptions):
         Literal["text", "markdown", "csv", "json"], typer.Option("--format", "-f", help="Form.")
     ] = "text"
     table: Annotated[
-        Literal["all", "node", "role", "purpose", "turn", "call", "plan", "time"],
+        Literal["all", "node", "role", "purpose", "turn", "call", "plan", "time", "judges"],
         typer.Option("--table", "-t", help="Which table. CSV has one; `all` gives by node."),
     ] = "all"
     html: Annotated[

@@ -129,8 +129,9 @@ def headline(tables: ReportTables) -> list[str]:
 
 Form = Literal["text", "markdown", "csv", "json"]
 
-TableName = Literal["all", "node", "role", "purpose", "turn", "call", "plan", "time"]
+TableName = Literal["all", "node", "role", "purpose", "turn", "call", "plan", "time", "judges"]
 
+_NO_JUDGES = Table("judges", "The run records no judge of a search", ("figure",), ())
 _NO_PLAN = Table("plan", "The run has no plan, or no turn to compare with it", ("figure",), ())
 
 
@@ -139,6 +140,8 @@ def _chosen(tables: ReportTables, name: TableName) -> list[Table]:
     if name == "plan":
         both = (tables.against_plan, tables.scenarios)
         return [table for table in both if table is not None] or [_NO_PLAN]
+    if name == "judges":
+        return [tables.judges or _NO_JUDGES]
     by_name = {each.name.removeprefix("by_"): each for each in (*tables.tables(), tables.by_call)}
     return [by_name["node" if name == "all" else name]]
 

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from callwise.budget.usage import JSON_NAMES
 from callwise.calls.call import Outcome
+from callwise.report.judge_table import judge_table
 from callwise.report.plan_tables import plan_table, scenario_table
 from callwise.report.run_record import CallLine, RunFileLine, TurnLine, calls_by_turn
 from callwise.report.table import Cell, Table
@@ -80,6 +81,7 @@ class ReportTables:
         against_plan: planned and actual figures per turn; None without a plan.
         scenarios: how many turns went as each scenario of the plan; None without one.
         time: the calls' seconds by node, and the total.
+        judges: signs of the judges' bias over all searches; None where none is recorded.
     """
 
     totals: Totals
@@ -91,6 +93,7 @@ class ReportTables:
     against_plan: Table | None
     scenarios: Table | None
     time: Table
+    judges: Table | None = None
 
     def tables(self) -> tuple[Table, ...]:
         """Return the tables of sums that there are, in reading order."""
@@ -101,6 +104,7 @@ class ReportTables:
             self.against_plan,
             self.scenarios,
             self.time,
+            self.judges,
             self.by_turn,
         )
         return tuple(table for table in every if table is not None)
@@ -211,4 +215,5 @@ def summarise(
         against_plan=against_plan,
         scenarios=scenarios,
         time=_time_table(by_node, totals.sums),
+        judges=judge_table(turn.search for turn in ended),
     )

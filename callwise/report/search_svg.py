@@ -268,6 +268,8 @@ def _head(view: SearchView) -> str:
     )
     if view.chance_best is not None:
         head += f"; chance that the answer is the best of these: {_figure(view.chance_best)}"
+    if view.chance_right is not None:
+        head += f"; that it is right: {_figure(view.chance_right)}"
     return head
 
 

@@ -96,6 +96,7 @@ class SearchView:
         calls: asked in all.
         rounds: of the search.
         chance_best: probability that no other candidate is better; None when not known.
+        chance_right: probability that the answer is right, by labels; None when not known.
     """
 
     policy: str
@@ -104,6 +105,7 @@ class SearchView:
     calls: int
     rounds: int
     chance_best: float | None = None
+    chance_right: float | None = None
 
     @property
     def candidates(self) -> tuple[SearchViewNode, ...]:
@@ -134,6 +136,7 @@ class _Confidence(BaseModel):
     model_config = _READ
 
     chance_best: float
+    chance_right: float | None = None
 
 
 class _SearchRecord(BaseModel):
@@ -217,7 +220,7 @@ def read_search(raw: Mapping[str, Any]) -> SearchView:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         field = ".".join(map(str, first["loc"])) or "the whole"
         raise ValueError(f"no record of a search: {field}: {first['msg']}") from error
-    nodes = _nodes_of(record)
+    nodes, confidence = _nodes_of(record), record.confidence
     if record.best_id is not None and not any(node.is_best for node in nodes):
         raise ValueError(f"no record of a search: best_id {record.best_id!r} is not in its tree")
     return SearchView(
@@ -226,7 +229,8 @@ def read_search(raw: Mapping[str, Any]) -> SearchView:
         stop_reason=record.stop_reason,
         calls=sum(record.asked.values()),
         rounds=record.rounds,
-        chance_best=None if record.confidence is None else record.confidence.chance_best,
+        chance_best=None if confidence is None else confidence.chance_best,
+        chance_right=None if confidence is None else confidence.chance_right,
     )
 
 

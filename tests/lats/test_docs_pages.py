@@ -1,5 +1,9 @@
 """The pages on the searches show what the searches do."""
 
+import ast
+import asyncio
+import inspect
+import re
 from pathlib import Path
 
 import pytest
@@ -7,12 +11,14 @@ import pytest
 from lats.actions import Generate, JudgeList, Refine, Side, side_of
 from lats.answers import Draft, Drafts, Verdict, Verdicts
 from lats.classic_uct import ClassicUct
+from lats.problem import Problem
 from lats.result import StopReason
 from lats.rule_score import ReplyContext
 from lats.search import PosteriorSearch
 from lats.search_knobs import SearchKnobs
 from lats.search_plan import Scenario, plan_search
 from lats.search_text import render_tree
+from lats.solving import solve
 
 PAGE = Path(__file__).parents[2] / "docs" / "search.md"
 
@@ -172,3 +178,31 @@ def test_the_pages_costs_are_the_plans():
         row = next(line for line in text.splitlines() if line.startswith(f"| `{scenario}`"))
         assert f"| {serial.calls} | {len(serial.rounds)} | {ahead.calls} calls" in row
         assert row.endswith(f"{len(ahead.rounds)} rounds |")
+
+
+async def test_the_pages_code_on_judges_and_chances_does_what_it_shows(
+    tmp_path, monkeypatch, capsys
+):
+    """Pooled reports, two judges, and a calibration that is kept in a file."""
+    monkeypatch.chdir(tmp_path)
+    part = PAGE.read_text(encoding="utf-8").split("## Signs of a judge's bias")[1]
+    pooled, judges, chances = re.findall(r"```python\n(.*?)```", part, re.DOTALL)[:3]
+    (shown,) = re.findall(
+        r"```text\n(.*?)```", part.split("## Confidence against truth")[0], re.DOTALL
+    )
+    problem = Problem(
+        int, lambda state, k, origin: range(4), lambda states, look: [0.5] * len(states)
+    )
+    knobs = SearchKnobs(policy="listwise", max_calls=6, refine=False)
+    known = {"solutions": [await solve(problem, knobs) for _ in range(12)], "RIGHT": {0, 3}}
+
+    exec(pooled, known)  # noqa: S102
+    calls = sum(len(each.result.readings) for each in known["solutions"])
+    assert f"gave one score to everything in {calls} of {calls} calls" in capsys.readouterr().out
+    await asyncio.to_thread(exec, judges, {})
+    assert capsys.readouterr().out == shown
+    code = compile(chances, "page", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    found = eval(code, known | {"problem": problem, "knobs": knobs})  # noqa: S307
+    assert inspect.iscoroutine(found)
+    await found
+    assert "12 labels of 'summaries'" in capsys.readouterr().out

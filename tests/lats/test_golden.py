@@ -91,6 +91,7 @@ def _found(search, *, knobs, progress):
     state = json.loads(json.dumps(search.state_dict()))
     state["knobs"] = _beyond_defaults(state["knobs"], json.loads(knobs().model_dump_json()))
     state["progress"] = _beyond_defaults(state["progress"], _defaults(progress))
+    state.pop("readings", None)  # raw scores, of which the tree has the sums
     node_defaults = _defaults(Candidate)
     state["nodes"] = [_beyond_defaults(node, node_defaults) for node in state["nodes"]]
     return {

@@ -33,6 +33,7 @@ KEYS = [
     "failed",
     "planned_cap",
     "confidence",
+    "judges",
     "final_judgement",
     "guidelines",
     "wound_down",

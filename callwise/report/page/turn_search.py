@@ -36,6 +36,7 @@ _SHOWN_ELSEWHERE = frozenset(
         "stopped",
         "best_id",
         "final_judgement",
+        "judges",
     }
 )
 
