@@ -149,24 +149,16 @@ class TrustRow:
 def trust_rows(recorded: Sequence[Comparison], simulated: Sequence[Comparison]) -> list[TrustRow]:
     """Return the lines that stand in both, in the order of the recorded ones."""
     theirs = {(row.policy, row.cap): row for row in simulated}
-    rows = []
-    for row in recorded:
-        other = theirs.get((row.policy, row.cap))
-        if other is None or row.verdict == "not reported":
-            continue
-        rows.append(
-            TrustRow(
-                pool=row.pool,
-                policy=row.policy,
-                cap=row.cap,
-                recorded=_share(row, row.quality.mean),
-                low=_share(row, row.quality.low),
-                high=_share(row, row.quality.high),
-                simulated=_share(other, other.quality.mean),
-            )
+    return [
+        TrustRow(
+            pool=row.pool,
+            policy=row.policy,
+            cap=row.cap,
+            recorded=row.share.mean,
+            low=row.share.low,
+            high=row.share.high,
+            simulated=theirs[row.policy, row.cap].share.mean,
         )
-    return rows
-
-
-def _share(row: Comparison, quality: float) -> float:
-    return (quality - row.random_truth) / (row.oracle_truth - row.random_truth)
+        for row in recorded
+        if (row.policy, row.cap) in theirs and row.is_reported
+    ]
