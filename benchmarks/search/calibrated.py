@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.search.comparing import Comparison
-from benchmarks.search.pools import Item, Pool, PoolPrompt
+from benchmarks.search.pools import Pool
 from benchmarks.search.simulated_setting import SimulatedSetting
 
 __all__ = ["JudgeFigures", "TrustRow", "measured", "setting_like", "trust_rows"]
@@ -49,23 +49,16 @@ class JudgeFigures:
 
 def _read(pool: Pool, prompt_id: str) -> tuple[Floats, Floats, int]:
     """Return a prompt's truths, two rounds of scores [2, candidate] (NaN: none), and its size."""
-
-    def fresh() -> tuple[PoolPrompt, list[Item]]:
-        prompt = pool.prompt(prompt_id, 0)
-        return prompt, list(prompt.generate(_ALL))
-
-    prompt, items = fresh()
+    prompt = pool.prompt(prompt_id, 0)
+    items = prompt.generate(_ALL)
     read = items[:MAX_READ]
     scores = np.full((2, len(read)), np.nan)
     for look in range(2):
-        verdicts = prompt.judge(read)
-        for place, verdict in enumerate(verdicts):
+        for place, verdict in enumerate(prompt.judge(read)):
             if verdict is not None and verdict.score is not None:
                 scores[look, place] = verdict.score
-    truths = np.empty(len(read))
-    for place in range(len(read)):  # a truth closes its prompt
-        again, same = fresh()
-        truths[place] = again.truth(same[place])
+    prompt.close()
+    truths = np.array(prompt.truths_seen(read))
     return truths, scores, len(items)
 
 

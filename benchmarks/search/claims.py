@@ -6,9 +6,12 @@ interval and the pool that it is least true of. A difference whose interval cont
 `open`.
 """
 
+import math
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from benchmarks.figures import Figure
+from benchmarks.search.bias import JudgeBias
 from benchmarks.search.comparing import CLASSIC, PACKED, TREEQUEST, Average, Comparison, between
 from benchmarks.search.intervals import Interval, Pooled
 from benchmarks.search.overhead import StepCost
@@ -19,6 +22,8 @@ from lats.search_plan import plan_search
 __all__ = [
     "AUTO_CAPS",
     "auto_claims",
+    "bias_words",
+    "changes_by_cap",
     "overhead_claims",
     "quality_claims",
     "rounds_claims",
@@ -96,6 +101,86 @@ def auto_claims(comparisons: Sequence[Comparison], pools: Sequence[str]) -> list
         found = f"{shown(worst)} on {pool}"
         figures.append(Figure(f"{what}, worst pool", found, target, _is_worse_nowhere(every)))
     return figures
+
+
+BIAS_POLICIES = (
+    "best-of-N, packed",
+    "listwise without limits",
+    "listwise",
+    "auto",
+    "listwise by agreement",
+)
+"""Policies whose way from few requests to many is shown where a judge is biased."""
+
+
+class Change(NamedTuple):
+    """Gain of a policy on a pool from its smallest cap to its largest, paired over prompts."""
+
+    pool: str
+    policy: str
+    first: int
+    last: int
+    gain: Interval
+
+
+def changes_by_cap(comparisons: Sequence[Comparison]) -> list[Change]:
+    """Return what more requests bring on pools with a biased judge, pool after pool."""
+    found = []
+    for pool in dict.fromkeys(row.pool for row in comparisons):
+        for policy in BIAS_POLICIES:
+            own = [row for row in comparisons if (row.pool, row.policy) == (pool, policy)]
+            caps = [row.cap for row in own if row.is_reported]
+            if len(caps) < 2:
+                continue
+            first, last = min(caps), max(caps)
+            change = between(own, (policy, last), (policy, first))
+            if change is not None:
+                found.append(Change(pool, policy, first, last, change.mean))
+    return found
+
+
+def bias_words(biases: Iterable[JudgeBias], comparisons: Sequence[Comparison]) -> str:
+    """Return which judges mislead a search that reads more, and what more requests did there.
+
+    Args:
+        biases: of all judges.
+        comparisons: of the pools with a biased judge.
+    """
+    parts = []
+    rising = []
+    for each in biases:
+        if not each.falls:
+            rising.append(each.pool)
+            continue
+        wrong = (
+            ""
+            if math.isnan(each.wrong_checks)
+            else f"{each.wrong_checks:.0%} of its checks fail most of the best candidates; "
+        )
+        most, least = (100 * each.best_of[count] for count in (each.peak, each.last))
+        parts.append(
+            f"{each.pool}: {wrong}one call puts {each.pairs_one:.0%} of the pairs in order, all "
+            f"calls together {each.pairs_all:.0%}. Even so, the candidate that all calls together "
+            f"score highest is worth {most:.0f} % of the gap among {each.peak} candidates, and "
+            f"{least:.0f} % among {each.last}."
+        )
+    if rising:
+        parts.append(f"No such fall: {'; '.join(rising)}.")
+    changes = changes_by_cap(comparisons)
+    ways = {
+        "Worse with more requests": [each for each in changes if each.gain.high < 0],
+        "Better with more requests": [each for each in changes if each.gain.low > 0],
+        "Open": [each for each in changes if each.gain.is_open],
+    }
+    for word, found in ways.items():
+        named = "; ".join(
+            f"`{each.policy}` {each.first} to {each.last} on {each.pool} "
+            f"({100 * each.gain.mean:+.1f})"
+            for each in found
+        )
+        if found:
+            parts.append(f"{word}: {named}.")
+    return "\n\n".join(parts)
 
 
 def saving_claims(savings: Sequence[Saving], plan: tuple[str, int]) -> list[Figure]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from benchmarks.search.bias import JudgeBias, measure_bias
 from benchmarks.search.calibrated import (
     JudgeFigures,
     TrustRow,
@@ -73,6 +74,7 @@ class Found:
         described: description and cost model of each pool that was, by name.
         mean_pools: names of the pools that count in means.
         biased_pools: names of those whose judge is biased.
+        biases: each flat pool's judge, noise averaged out, on the half that is run.
         pools: comparisons with the baselines, pool after pool.
         averages: means over the pools that count, by policy and cap.
         savings: requests that plans save by stopping on their own, pool after pool.
@@ -87,6 +89,7 @@ class Found:
     described: dict[str, tuple[str, str]] = field(default_factory=dict)
     mean_pools: list[str] = field(default_factory=list)
     biased_pools: list[str] = field(default_factory=list)
+    biases: list[JudgeBias] = field(default_factory=list)
     pools: list[Comparison] = field(default_factory=list)
     averages: list[Average] = field(default_factory=list)
     savings: list[Saving] = field(default_factory=list)
@@ -135,8 +138,12 @@ def measure(keys: Sequence[str], scale: Scale, say: Say) -> Found:
     found.confidence = bins_of(counted)
     for name in found.biased_pools:
         found.confidence += bins_of([each for each in apart if each.pool == name])
+    flat = [pool for pool in pools.values() if not is_tree(pool)]
+    for pool in flat:
+        say(f"{pool.name}: all that its judge recorded")
+        found.biases.append(measure_bias(pool, scale.half))
     _simulated(found, scale, say)
-    _trust(found, [pool for pool in pools.values() if not is_tree(pool)], scale, say)
+    _trust(found, flat, scale, say)
     found.overhead = measure_overhead(turns=scale.turns, sizes=scale.sizes, progress=say)
     return found
 

@@ -12,13 +12,15 @@ from benchmarks.figures import Figure, Measured, markdown
 from benchmarks.search import table
 from benchmarks.search.claims import (
     auto_claims,
+    bias_words,
     overhead_claims,
     quality_claims,
     rounds_claims,
     saving_claims,
 )
+from benchmarks.search.comparing import Comparison
 from benchmarks.search.drawing import draw
-from benchmarks.search.figures import curves
+from benchmarks.search.figures import STYLES, curves
 from benchmarks.search.measuring import STOPPING, Found
 from benchmarks.search.settings import preset_knobs
 
@@ -67,17 +69,20 @@ pool counts once. Pools with the same prompts share the draws of the bootstrap. 
 prompts: they are for these pools, and the table by pool shows how far pools differ.
 """
 
+_JUDGES = """\
+What is left of a judge's errors once all its recorded calls are averaged, so that no further call
+could mend it. *Pairs in order*: of two candidates that are not equally good. *Wrong checks*: those
+that most of the best candidates fail. *Best of n*: share of the gap, in percent, of the candidate
+with the best mean score among n at random. Where that falls, reading more candidates misleads a
+search, though most pairs are in order: the best score of many is a fault that suits the judge.
+"""
+
 _BIAS = """\
-HumanEval's judge is tests that the same model wrote: two in three are wrong, so a wrong program
-that shares the mistake passes more of them than a right one. Such a judge is biased: asking it more
-often repeats the error instead of averaging it out, and the more programs it reads, the likelier
-one that suits its mistakes is among them. So each further request that is spent on reading more
-candidates, or the same ones more often, makes the pick worse (`listwise without limits`: 64
-candidates, 16 passes). The limits on candidates and passes cap the harm; they do not remove it.
-Choosing by agreement (programs that pass the same tests are one cluster; its size counts with the
-tests passed) uses what the tests tell apart rather than how many are passed, and keeps gaining.
-Without checks to agree on, more search with a biased judge is harmful: find out first, with
-labels, whether yours is.
+HumanEval's judge is tests that the model wrote which wrote the programs. Limits on candidates and
+passes (`listwise without limits`: 64 and 16 instead) bound the harm of such a judge; they do not
+remove the bias. Agreement is for answers that can be checked: programs that pass the same tests are
+one cluster, whose size counts with the tests passed. With a judge that may be biased, compare few
+requests with many on labelled prompts before paying for more.
 """
 
 _SAVING = """\
@@ -93,6 +98,10 @@ chance, so what the judge gets wrong every time shows here.
 """
 
 
+def _biased(found: Found) -> list[Comparison]:
+    return [row for row in found.pools if row.pool in found.biased_pools]
+
+
 def results_markdown(found: Found, facts: Mapping[str, str]) -> str:
     """Return the whole report."""
     parts = ["# Search: quality, calls, rounds\n"]
@@ -105,9 +114,12 @@ def results_markdown(found: Found, facts: Mapping[str, str]) -> str:
         parts += [f"![Share of the gap against requests]({FIGURE})\n"]
         parts += [table.mean_tables(found.averages), "## The shipped searches by pool\n"]
         parts += [table.by_pool_table(found.pools, found.averages)]
-    biased = [row for row in found.pools if row.pool in found.biased_pools]
+    if found.biases:
+        parts += ["## The judges, noise averaged out\n", _JUDGES, table.judges_table(found.biases)]
+    biased = _biased(found)
     if biased:
-        parts += ["## A biased judge\n", _BIAS, table.bias_table(biased)]
+        words = bias_words(found.biases, biased) + "\n"
+        parts += ["## A biased judge\n", words, _BIAS, table.bias_table(biased)]
     if found.savings:
         parts += ["## Requests saved by stopping\n", _SAVING, table.saving_table(found.savings)]
     if found.confidence:
@@ -144,8 +156,11 @@ def readme_part(found: Found, facts: Mapping[str, str]) -> str:
         pools = "; ".join(found.mean_pools)
         lines += [f"Mean over {len(found.mean_pools)} pools: {pools}.", ""]
         lines += [f"![Share of the gap against requests](benchmarks/results/{FIGURE})", ""]
-        lines += [table.share_table(found.averages).strip(), ""]
+        shown = [row for row in found.averages if row.policy in STYLES]
+        lines += [table.share_table(shown).strip(), ""]
         lines += [table.by_pool_table(found.pools, found.averages).strip(), ""]
+    if biased := _biased(found):
+        lines += ["**Judges that mislead.** " + bias_words(found.biases, biased), ""]
     lines += [markdown([Measured("search", claims(found))]).strip()]
     return "\n".join([*lines, "", END])
 

@@ -6,8 +6,9 @@ from itertools import pairwise
 from types import MappingProxyType
 from typing import TypeVar
 
+from benchmarks.search.bias import JudgeBias
 from benchmarks.search.calibrated import JudgeFigures, TrustRow
-from benchmarks.search.claims import AUTO_CAPS, shown
+from benchmarks.search.claims import AUTO_CAPS, changes_by_cap, shown
 from benchmarks.search.collecting import MAX_MISS_RATE
 from benchmarks.search.comparing import (
     BASELINES,
@@ -28,6 +29,7 @@ __all__ = [
     "by_pool_table",
     "confidence_table",
     "grid_table",
+    "judges_table",
     "mean_tables",
     "overhead_table",
     "pool_tables",
@@ -224,13 +226,20 @@ def _spread(by_pool: Mapping[str, Interval]) -> float:
     return 100 * math.sqrt(sum((mean - centre) ** 2 for mean in means) / max(len(means) - 1, 1))
 
 
-BIAS_POLICIES = (
-    "best-of-N, packed",
-    "listwise without limits",
-    "listwise",
-    "auto",
-    "listwise by agreement",
-)
+def judges_table(biases: Sequence[JudgeBias]) -> str:
+    """Return each pool's judge, noise averaged out: pairs, checks, and the best-scored of many."""
+    sizes = sorted({count for each in biases for count in each.best_of})
+    head = ["judge of", "pairs in order, one call", "all calls", "wrong checks"]
+    head += [f"best of {count}" for count in sizes]
+    body = []
+    for each in biases:
+        wrong = "" if math.isnan(each.wrong_checks) else f"{each.wrong_checks:.0%}"
+        cells = [each.pool, f"{each.pairs_one:.0%}", f"{each.pairs_all:.0%}", wrong]
+        cells += [
+            f"{100 * each.best_of[count]:.0f}" if count in each.best_of else "" for count in sizes
+        ]
+        body.append(cells)
+    return _rows(head, body)
 
 
 def bias_table(comparisons: Sequence[Comparison], caps: Sequence[int] = CAPS) -> str:
@@ -240,17 +249,13 @@ def bias_table(comparisons: Sequence[Comparison], caps: Sequence[int] = CAPS) ->
         comparisons: of the pools with a biased judge.
         caps: that have a column.
     """
-    first, last = min(caps), max(caps)
-    head = ["share of the gap, %", *map(str, caps), f"{last} less {first}"]
+    head = ["share of the gap, %", *map(str, caps), "last less first"]
+    known = {(row.pool, row.policy, row.cap): row for row in comparisons if row.is_reported}
     body = []
-    for pool in dict.fromkeys(row.pool for row in comparisons):
-        for policy in BIAS_POLICIES:
-            at = {row.cap: row for row in comparisons if (row.pool, row.policy) == (pool, policy)}
-            change = between(list(at.values()), (policy, last), (policy, first))
-            if change is None:
-                continue
-            cells = [f"{100 * at[cap].share.mean:.0f}" if cap in at else "" for cap in caps]
-            body.append([f"{pool}: {policy}", *cells, shown(change.mean)])
+    for each in changes_by_cap(comparisons):
+        at = [known.get((each.pool, each.policy, cap)) for cap in caps]
+        cells = ["" if row is None else f"{100 * row.share.mean:.0f}" for row in at]
+        body.append([f"{each.pool}: {each.policy}", *cells, shown(each.gain)])
     return _rows(head, body)
 
 

@@ -1,13 +1,16 @@
 """The report: targets and findings, and a page whose text is not changed."""
 
 import json
+import math
 
 import pytest
 
 from benchmarks.search.__main__ import PARTS, main
+from benchmarks.search.bias import JudgeBias
 from benchmarks.search.calibrated import JudgeFigures, TrustRow
 from benchmarks.search.claims import (
     auto_claims,
+    bias_words,
     overhead_claims,
     quality_claims,
     rounds_claims,
@@ -32,6 +35,9 @@ from benchmarks.tests.search.test_comparing import NOISE, baseline, make_runs
 from benchmarks.tests.search.test_confidence import runs_of
 
 FACTS = {"commit": "abc", "prompts": "the tuning half"}
+
+
+MISLED = JudgeBias("a pool", 9, 0.6, 0.7, {2: 0.2, 4: 0.3, 8: -0.1}, 2 / 3)
 
 
 def shipped(pool="a pool", *, balanced=2.0, frugal=1.0, larger=0.0):
@@ -69,6 +75,7 @@ def found():
         described={"a pool": ("What it is.", "What a request buys.")},
         mean_pools=["a pool"],
         biased_pools=["a pool"],
+        biases=[MISLED, JudgeBias("b", 9, 0.6, 0.7, {2: 0.2, 4: 0.3}, math.nan)],
         pools=rows,
         averages=averages(rows, ["a pool"]),
         savings=[saving(9, 5)],
@@ -118,6 +125,31 @@ def test_savings_are_claimed_of_one_plan_with_its_worst_pool():
     assert saving_claims([saving(2, 5)], ("listwise", 16)) == []
 
 
+def test_the_words_on_bias_follow_the_figures():
+    """Where the best of many falls, which policies gained and lost, and what is open."""
+    rows = compare(
+        [
+            make_runs(NOISE + cap * gain, policy=policy, cap=cap)
+            for policy, gain in (("listwise", 0.1), ("best-of-N, packed", -0.1), ("auto", 0))
+            for cap in (2, 6, 16)
+        ]
+    )
+    words = bias_words(found().biases, rows)
+    assert "a pool: 67% of its checks fail most of the best candidates; one call puts 60%" in words
+    assert "worth 30 % of the gap among 4 candidates, and -10 % among 8." in words
+    assert "No such fall: b." in words
+    assert "Worse with more requests: `best-of-N, packed` 2 to 16 on a pool (-14.0)." in words
+    assert "Better with more requests: `listwise` 2 to 16 on a pool (+14.0)." in words
+    assert "Open: `auto` 2 to 16 on a pool (+0.0)." in words
+
+
+def test_a_judge_without_checks_has_no_wrong_ones():
+    """Nor has a judge that only rises a sentence of its own."""
+    words = bias_words([JudgeBias("b", 9, 0.6, 0.7, {2: 0.3, 4: 0.2}, math.nan)], [])
+    assert words.startswith("b: one call puts")
+    assert "Open" not in words
+
+
 def test_rounds_are_those_of_the_plan():
     """Exact, for the presets that do not stop on their own."""
     assert [figure.what.split("`")[1] for figure in rounds_claims()] == ["frugal", "balanced"]
@@ -139,6 +171,7 @@ def test_the_report_names_what_was_not_run():
         "Targets",
         "Means over pools",
         "The shipped searches by pool",
+        "The judges, noise averaged out",
         "A biased judge",
         "Requests saved by stopping",
         "Confidence and truth",
@@ -155,6 +188,7 @@ def test_the_readme_has_means_presets_and_every_target():
     assert part.startswith(BEGIN)
     assert part.endswith(END)
     assert part.count("| --- |") >= 3
+    assert "**Judges that mislead.** a pool: " in part
     assert all(figure.what in part for figure in claims(found()))
 
 

@@ -141,7 +141,7 @@ def test_a_biased_judge_is_shown_from_the_smallest_cap_to_the_largest():
         ]
     )
     head, line = cells(bias_table(rows))
-    assert head[-1] == "16 less 2"
+    assert head[-1] == "last less first"
     assert line[0] == "a pool: listwise without limits"
     assert line[-1] == "-14.0 (-14.0 to -14.0)"
 
