@@ -105,7 +105,7 @@ def auto_claims(comparisons: Sequence[Comparison], pools: Sequence[str]) -> list
 
 BIAS_POLICIES = (
     "best-of-N, packed",
-    "listwise without limits",
+    "listwise, 32 a request",
     "listwise",
     "auto",
     "listwise by agreement",

@@ -78,11 +78,11 @@ search, though most pairs are in order: the best score of many is a fault that s
 """
 
 _BIAS = """\
-HumanEval's judge is tests that the model wrote which wrote the programs. Limits on candidates and
-passes (`listwise without limits`: 64 and 16 instead) bound the harm of such a judge; they do not
-remove the bias. Agreement is for answers that can be checked: programs that pass the same tests are
-one cluster, whose size counts with the tests passed. With a judge that may be biased, compare few
-requests with many on labelled prompts before paying for more.
+HumanEval's judge is tests that the model wrote which wrote the programs. `listwise, 32 a request`
+reads up to 64 programs where `listwise` reads 8: a limit on candidates bounds the harm of such a
+judge, and does not remove its bias. Agreement is for answers that can be checked: programs that
+pass the same tests are one cluster, whose size counts with the tests passed. With a judge that may
+be biased, compare few requests with many on labelled prompts before paying for more.
 """
 
 _SAVING = """\

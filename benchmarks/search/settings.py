@@ -215,7 +215,12 @@ def shipped_entries() -> list[Entry]:
 
 
 _AGREEMENT = (("judging", "agreement"),)
-_UNLIMITED = (("judging", "listwise"), ("max_candidates", 64), ("max_passes", 16))
+_MANY = (
+    ("judging", "listwise"),
+    ("generate_k", 32),
+    ("max_candidates", 64),
+    ("max_items", 64),
+)
 
 
 def entries(pool: Pool, caps: Sequence[int] = CAPS) -> list[Entry]:
@@ -225,7 +230,7 @@ def entries(pool: Pool, caps: Sequence[int] = CAPS) -> list[Entry]:
     for policy in (*OURS[1:], *peers_for(pool)):
         found += [Entry(policy, cap) for cap in caps]
     if isinstance(pool, HumanEval):  # the one whose judge gives checks, and is biased
-        for words, changes in ((" by agreement", _AGREEMENT), (" without limits", _UNLIMITED)):
+        for words, changes in ((" by agreement", _AGREEMENT), (", 32 a request", _MANY)):
             found += [Entry("listwise", cap, words, changes) for cap in caps]
     elif not is_tree(pool):
         found += [

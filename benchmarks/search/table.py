@@ -165,6 +165,8 @@ def _mean_less(baseline: str) -> Callable[[Average], str]:
 def by_pool_table(comparisons: Sequence[Comparison], averages: Sequence[Average]) -> str:
     """Return the presets' searches pool by pool, the mean over pools, and its spread.
 
+    Pools in which none of these differences is reported are left out.
+
     Args:
         comparisons: of all pools.
         averages: means over the pools that count.
@@ -201,7 +203,8 @@ def by_pool_table(comparisons: Sequence[Comparison], averages: Sequence[Average]
         for preset, baseline in wanted:
             cells.append(_less(baseline)(own[preset, presets[preset].cap]))
         cells.append(shown(of_auto[pool]) if pool in of_auto else "")
-        (body if pool in counted else apart).append(cells)
+        if any(cells[1 + len(columns) :]):
+            (body if pool in counted else apart).append(cells)
     means = {(row.policy, row.cap): row for row in averages}
     cells = [f"**mean of these {len(body)}**"]
     spread = ["standard deviation between them"]
