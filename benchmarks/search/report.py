@@ -79,7 +79,7 @@ search, though most pairs are in order: the best score of many is a fault that s
 
 _BIAS = """\
 HumanEval's judge is tests that the model wrote which wrote the programs. `listwise, 32 a request`
-reads up to 64 programs where `listwise` reads 8: a limit on candidates bounds the harm of such a
+reads up to 64 programs where `listwise` reads 8: a limit on candidates reduces the harm of such a
 judge, and does not remove its bias. Agreement is for answers that can be checked: programs that
 pass the same tests are one cluster, whose size counts with the tests passed. With a judge that may
 be biased, compare few requests with many on labelled prompts before paying for more.
@@ -94,7 +94,8 @@ had reached. Where the curve is flat, little quality is many requests: read the 
 _CONFIDENCE = """\
 Of the presets' searches: the mean chance that they gave their pick of being the best of all
 candidates that they had / the share of runs in which it truly was (runs). Only noise is in the
-chance, so what the judge gets wrong every time shows here.
+chance, so what the judge gets wrong every time shows here. Candidates that are equally good are all
+the best. `all` is over the runs of the pools above it.
 """
 
 

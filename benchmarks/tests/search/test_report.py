@@ -126,7 +126,7 @@ def test_savings_are_claimed_of_one_plan_with_its_worst_pool():
 
 
 def test_the_words_on_bias_follow_the_figures():
-    """Where the best of many falls, which policies gained and lost, and what is open."""
+    """They name the judges whose best of many falls, and each policy as gaining, losing or open."""
     rows = compare(
         [
             make_runs(NOISE + cap * gain, policy=policy, cap=cap)
@@ -134,20 +134,20 @@ def test_the_words_on_bias_follow_the_figures():
             for cap in (2, 6, 16)
         ]
     )
-    words = bias_words(found().biases, rows)
-    assert "a pool: 67% of its checks fail most of the best candidates; one call puts 60%" in words
-    assert "worth 30 % of the gap among 4 candidates, and -10 % among 8." in words
-    assert "No such fall: b." in words
-    assert "Worse with more requests: `best-of-N, packed` 2 to 16 on a pool (-14.0)." in words
-    assert "Better with more requests: `listwise` 2 to 16 on a pool (+14.0)." in words
-    assert "Open: `auto` 2 to 16 on a pool (+0.0)." in words
+    text = bias_words(found().biases, rows)
+    assert "a pool: 67% of its checks fail most of the best candidates; one call puts 60%" in text
+    assert "worth 30 % of the gap among 4 candidates, and -10 % among 8." in text
+    assert "No such fall: b." in text
+    assert "Worse with more requests: `best-of-N, packed` 2 to 16 on a pool (-14.0)." in text
+    assert "Better with more requests: `listwise` 2 to 16 on a pool (+14.0)." in text
+    assert "Open: `auto` 2 to 16 on a pool (+0.0)." in text
 
 
 def test_a_judge_without_checks_has_no_wrong_ones():
-    """Nor has a judge that only rises a sentence of its own."""
-    words = bias_words([JudgeBias("b", 9, 0.6, 0.7, {2: 0.3, 4: 0.2}, math.nan)], [])
-    assert words.startswith("b: one call puts")
-    assert "Open" not in words
+    """And without comparisons none is open."""
+    text = bias_words([JudgeBias("b", 9, 0.6, 0.7, {2: 0.3, 4: 0.2}, math.nan)], [])
+    assert text.startswith("b: one call puts")
+    assert "Open" not in text
 
 
 def test_rounds_are_those_of_the_plan():
