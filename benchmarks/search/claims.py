@@ -147,10 +147,10 @@ def bias_words(biases: Iterable[JudgeBias], comparisons: Sequence[Comparison]) -
         comparisons: of the pools with a biased judge.
     """
     parts = []
-    rising = []
+    rising = 0
     for each in biases:
         if not each.falls:
-            rising.append(each.pool)
+            rising += 1
             continue
         wrong = (
             ""
@@ -165,21 +165,22 @@ def bias_words(biases: Iterable[JudgeBias], comparisons: Sequence[Comparison]) -
             f"{least:.0f} % among {each.last}."
         )
     if rising:
-        parts.append(f"No such fall: {'; '.join(rising)}.")
+        parts.append(f"Pools of whole answers without such a fall: {rising}.")
     changes = changes_by_cap(comparisons)
-    ways = {
-        "Worse with more requests": [each for each in changes if each.gain.high < 0],
-        "Better with more requests": [each for each in changes if each.gain.low > 0],
-        "Open": [each for each in changes if each.gain.is_open],
-    }
-    for word, found in ways.items():
+    known = [each for each in changes if not each.gain.is_open]
+    for word, found in (
+        ("Worse", [each for each in known if each.gain.mean < 0]),
+        ("Better", [each for each in known if each.gain.mean > 0]),
+    ):
         named = "; ".join(
             f"`{each.policy}` {each.first} to {each.last} on {each.pool} "
             f"({100 * each.gain.mean:+.1f})"
             for each in found
         )
         if found:
-            parts.append(f"{word}: {named}.")
+            parts.append(f"{word} with more requests: {named}.")
+    if len(known) < len(changes):
+        parts.append(f"Open: {len(changes) - len(known)} of {len(changes)} such changes.")
     return "\n\n".join(parts)
 
 

@@ -22,7 +22,7 @@ from benchmarks.search.comparing import Comparison
 from benchmarks.search.drawing import draw
 from benchmarks.search.figures import STYLES, curves
 from benchmarks.search.measuring import STOPPING, Found
-from benchmarks.search.settings import preset_knobs
+from benchmarks.search.settings import CLAIMED_GAIN, gain_entry, preset_knobs
 
 __all__ = [
     "BEGIN",
@@ -44,7 +44,9 @@ FIGURE = "search.svg"
 def claims(found: Found) -> list[Figure]:
     """Return every claim with its measured value."""
     figures = quality_claims(found.averages) + auto_claims(found.pools, found.mean_pools)
-    figures += saving_claims(found.savings, (STOPPING, preset_knobs(STOPPING).max_calls or 0))
+    by_gain = gain_entry(CLAIMED_GAIN)
+    for plan in ((STOPPING, preset_knobs(STOPPING).max_calls or 0), (by_gain.label, by_gain.cap)):
+        figures += saving_claims(found.savings, plan)
     return figures + rounds_claims() + overhead_claims(found.overhead)
 
 

@@ -36,6 +36,7 @@ from lats.search_knobs import EarlyExitKnobs, SearchKnobs
 __all__ = [
     "BIASED_POOLS",
     "CAPS",
+    "CLAIMED_GAIN",
     "CLASSIC_CAPS",
     "GAIN_CAP",
     "GRID_CAPS",
@@ -48,6 +49,7 @@ __all__ = [
     "PRESETS",
     "Entry",
     "entries",
+    "gain_entry",
     "grid_entries",
     "is_tree",
     "knobs_for",
@@ -97,8 +99,11 @@ MEAN_POOLS = tuple(key for key in POOLS if key not in (*BIASED_POOLS, "game24"))
 GAIN_CAP = 16
 """Cap of the searches with `min_gain`: far enough that stopping is what ends them."""
 
-MIN_GAINS = (0.01, 0.02, 0.04, 0.08)
-"""Values of the knob between quality and calls."""
+MIN_GAINS = (0.02, 0.05, 0.1, 0.2)
+"""Values of the knob between quality and calls, in standard deviations of a judge call's scores."""
+
+CLAIMED_GAIN = 0.05
+"""The one of these whose saving is claimed; chosen on the tuning halves."""
 
 PEER_CAPS = (6, 11)
 """Requests at which peers are run on the simulated grid."""
@@ -214,6 +219,11 @@ def shipped_entries() -> list[Entry]:
     return found
 
 
+def gain_entry(gain: float) -> Entry:
+    """Return the `listwise` search that stops by this gain."""
+    return Entry("listwise", GAIN_CAP, f", min_gain {gain:g}", (("min_gain", gain),))
+
+
 _AGREEMENT = (("judging", "agreement"),)
 _MANY = (
     ("judging", "listwise"),
@@ -233,10 +243,7 @@ def entries(pool: Pool, caps: Sequence[int] = CAPS) -> list[Entry]:
         for words, changes in ((" by agreement", _AGREEMENT), (", 32 a request", _MANY)):
             found += [Entry("listwise", cap, words, changes) for cap in caps]
     elif not is_tree(pool):
-        found += [
-            Entry("listwise", GAIN_CAP, f", min_gain {gain:g}", (("min_gain", gain),))
-            for gain in MIN_GAINS
-        ]
+        found += [gain_entry(gain) for gain in MIN_GAINS]
     if isinstance(pool, TopicalChat):  # the one whose candidates are replies
         ruled = [Entry("classic_uct", 11), *shipped_entries()]
         found += [Entry(each.policy, each.cap, ", with rules", has_rules=True) for each in ruled]

@@ -137,10 +137,10 @@ def test_the_words_on_bias_follow_the_figures():
     text = bias_words(found().biases, rows)
     assert "a pool: 67% of its checks fail most of the best candidates; one call puts 60%" in text
     assert "worth 30 % of the gap among 4 candidates, and -10 % among 8." in text
-    assert "No such fall: b." in text
+    assert "Pools of whole answers without such a fall: 1." in text
     assert "Worse with more requests: `best-of-N, packed` 2 to 16 on a pool (-14.0)." in text
     assert "Better with more requests: `listwise` 2 to 16 on a pool (+14.0)." in text
-    assert "Open: `auto` 2 to 16 on a pool (+0.0)." in text
+    assert "Open: 1 of 3 such changes." in text
 
 
 def test_a_judge_without_checks_has_no_wrong_ones():

@@ -5,6 +5,7 @@ import pytest
 from benchmarks.search.settings import (
     BIASED_POOLS,
     CAPS,
+    CLAIMED_GAIN,
     MEAN_POOLS,
     MIN_GAINS,
     OURS,
@@ -124,3 +125,4 @@ def test_names_are_known():
     assert not set(MEAN_POOLS) & set(BIASED_POOLS)
     assert len({*PEERS, *OURS, *PRESETS}) == len(PEERS) + len(OURS) + len(PRESETS)
     assert list(MIN_GAINS) == sorted(MIN_GAINS)
+    assert CLAIMED_GAIN in MIN_GAINS
