@@ -31,7 +31,7 @@ def test_the_classic_root_of_a_tree_is_the_task_itself(game24):
 
 def test_a_packed_look_counts_one_request_and_all_its_items(topical):
     """Three requests: two generations and one look at six replies."""
-    run = run_policy(SearchKnobs(policy="listwise", max_calls=3), topical.prompt("tc00", 0))
+    run = run_policy(SearchKnobs(policy="best_of_n", max_calls=3), topical.prompt("tc00", 0))
     assert (run.requests, run.completions, run.items, run.rounds) == (3, 6, 6, 2)
 
 
