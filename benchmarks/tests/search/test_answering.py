@@ -49,8 +49,8 @@ def test_no_record_says_what_sounds_like_an_assistant(topical):
     prompt = topical.prompt("tc00", 0)
     search = PosteriorSearch(SearchKnobs(policy="listwise"))
     recorded = Recorded(prompt, search)
-    search.tell(search.ask()[0].action_id, recorded.answer(Generate(1, 0)))
-    search.tell(search.ask()[0].action_id, recorded.answer(Generate(1, 0)))
+    for action in search.ask():
+        search.tell(action.action_id, recorded.answer(Generate(1, 0)))
     node = next(search.tree.candidates)
     said = recorded.answer(JudgeList((node.node_id,), 0, ASSISTANT_CHECK))
     assert (said, recorded.items) == (Verdicts({}), 1)
