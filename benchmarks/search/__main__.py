@@ -1,7 +1,7 @@
 """Measure the search: `python -m benchmarks.search`, or `make bench-search`.
 
 Runs every policy and every peer on the recorded pools, on the simulated grid and against
-the clock, and writes one table and two figures. A pool whose record is not on this
+the clock, and writes the tables and one figure. A pool whose record is not on this
 machine is named and left out; the rest still runs.
 """
 
@@ -9,36 +9,46 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks.figures import provenance
-from benchmarks.search.measuring import Scale, measure
+from benchmarks.search.measuring import Found, Scale, measure
 from benchmarks.search.pools import Half
-from benchmarks.search.report import page_part, results_markdown, write_results
+from benchmarks.search.report import (
+    page_part,
+    readme_part,
+    results_markdown,
+    write_results,
+)
 from benchmarks.search.settings import POOLS
 
 __all__ = ["main"]
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
-PAGE = ROOT / "docs" / "simulator-and-pools.md"
+PARTS: Mapping[Path, Callable[[Found, Mapping[str, str]], str]] = {
+    ROOT / "README.md": readme_part,
+    ROOT / "docs" / "simulator-and-pools.md": page_part,
+}
+"""Pages that have a generated part, each with what makes it."""
 
 EPILOG = f"""
 pools: {", ".join(POOLS)}
 
   python -m benchmarks.search
-      everything, on the reporting half; writes search.md, search.json and the figures
-      to benchmarks/results/, and the generated part of docs/simulator-and-pools.md
+      everything, on the reporting half; writes search.md, search.json and search.svg
+      to benchmarks/results/, and the generated parts of README.md and
+      docs/simulator-and-pools.md
   python -m benchmarks.search --tuning --pools humaneval --seeds 2
       while developing: the tuning half of one pool; prints, and writes nothing
   python -m benchmarks.search --tuning --out look
-      the same report and figures somewhere else
+      the same report and figure somewhere else
 
 Recorded pools are read from the folder that CALLWISE_DATA names (default: ../shared/data).
-Prompts are halved by sorted id. Knobs are chosen on the first half (tuning), and what is
-claimed is measured on the second (reporting): do not look at the second to choose.
+Prompts are halved by sorted id. Knobs are chosen on one half (tuning), and what is claimed is
+measured on the other (reporting): do not look at that one to choose.
 treequest, matplotlib and pyarrow are in the `bench` extra.
 """
 
@@ -65,9 +75,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--simulated",
         type=int,
-        default=200,
+        default=100,
         metavar="N",
-        help="prompts of each simulated setting (200)",
+        help="prompts of each simulated setting (100)",
     )
     parser.add_argument(
         "--workers",
@@ -89,7 +99,7 @@ def _scale(given: argparse.Namespace) -> Scale:
             half=half,
             seeds=min(given.seeds, 1),
             simulated_prompts=min(given.simulated, 40),
-            caps=(3, 4, 6, 11, 16),
+            caps=(2, 3, 6, 11, 16),
             turns=1,
             sizes=(100,),
             workers=given.workers,
@@ -133,25 +143,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "took": f"{seconds:.0f} s",
     }
     print(results_markdown(found, facts))
-    print(page_part(found, facts, "search_simulator.svg"))
-    if given.out is not None:
-        given.out.mkdir(parents=True, exist_ok=True)
-        page = given.out / PAGE.name
-        page.write_text(PAGE.read_text(encoding="utf-8"), encoding="utf-8")
-        written = write_results(
-            found, facts, given.out, page=page, figure_from_page="search_simulator.svg"
-        )
-    elif given.tuning or given.quick or set(keys) != set(POOLS):
+    if given.out is None and (given.tuning or given.quick or set(keys) != set(POOLS)):
         say("only a look: nothing was written")
         return
-    else:
-        written = write_results(
-            found,
-            facts,
-            RESULTS,
-            page=PAGE,
-            figure_from_page="../benchmarks/results/search_simulator.svg",
-        )
+    folder, parts = given.out or RESULTS, PARTS
+    folder.mkdir(parents=True, exist_ok=True)
+    if given.out is not None:
+        parts = {given.out / page.name: part for page, part in PARTS.items()}
+        for page in PARTS:
+            (given.out / page.name).write_text(page.read_text(encoding="utf-8"), encoding="utf-8")
+    pages = {page: part(found, facts) for page, part in parts.items()}
+    written = write_results(found, facts, folder, pages=pages)
     for path in written:
         say(f"wrote {path}")
 

@@ -40,6 +40,11 @@ class Recorded:
         """Return the item that a draft was made of."""
         return self._by_id[draft.payload[_PAYLOAD]]
 
+    def answers(self) -> list[Item]:
+        """Return all items that were handed out and are answers, or all where none is one."""
+        items = list(self._by_id.values())
+        return [item for item in items if not item.is_step] or items
+
     def answer(self, action: Action) -> ActionAnswer:
         """Return the recorded answer to one action."""
         match action:

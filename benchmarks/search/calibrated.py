@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.search.comparing import Comparison
-from benchmarks.search.pools import Item, Pool, PoolPrompt
+from benchmarks.search.pools import Pool
 from benchmarks.search.simulated_setting import SimulatedSetting
 
 __all__ = ["JudgeFigures", "TrustRow", "measured", "setting_like", "trust_rows"]
@@ -49,23 +49,16 @@ class JudgeFigures:
 
 def _read(pool: Pool, prompt_id: str) -> tuple[Floats, Floats, int]:
     """Return a prompt's truths, two rounds of scores [2, candidate] (NaN: none), and its size."""
-
-    def fresh() -> tuple[PoolPrompt, list[Item]]:
-        prompt = pool.prompt(prompt_id, 0)
-        return prompt, list(prompt.generate(_ALL))
-
-    prompt, items = fresh()
+    prompt = pool.prompt(prompt_id, 0)
+    items = prompt.generate(_ALL)
     read = items[:MAX_READ]
     scores = np.full((2, len(read)), np.nan)
     for look in range(2):
-        verdicts = prompt.judge(read)
-        for place, verdict in enumerate(verdicts):
+        for place, verdict in enumerate(prompt.judge(read)):
             if verdict is not None and verdict.score is not None:
                 scores[look, place] = verdict.score
-    truths = np.empty(len(read))
-    for place in range(len(read)):  # a truth closes its prompt
-        again, same = fresh()
-        truths[place] = again.truth(same[place])
+    prompt.close()
+    truths = np.array(prompt.truths_seen(read))
     return truths, scores, len(items)
 
 
@@ -149,24 +142,16 @@ class TrustRow:
 def trust_rows(recorded: Sequence[Comparison], simulated: Sequence[Comparison]) -> list[TrustRow]:
     """Return the lines that stand in both, in the order of the recorded ones."""
     theirs = {(row.policy, row.cap): row for row in simulated}
-    rows = []
-    for row in recorded:
-        other = theirs.get((row.policy, row.cap))
-        if other is None or row.verdict == "not reported":
-            continue
-        rows.append(
-            TrustRow(
-                pool=row.pool,
-                policy=row.policy,
-                cap=row.cap,
-                recorded=_share(row, row.quality.mean),
-                low=_share(row, row.quality.low),
-                high=_share(row, row.quality.high),
-                simulated=_share(other, other.quality.mean),
-            )
+    return [
+        TrustRow(
+            pool=row.pool,
+            policy=row.policy,
+            cap=row.cap,
+            recorded=row.share.mean,
+            low=row.share.low,
+            high=row.share.high,
+            simulated=theirs[row.policy, row.cap].share.mean,
         )
-    return rows
-
-
-def _share(row: Comparison, quality: float) -> float:
-    return (quality - row.random_truth) / (row.oracle_truth - row.random_truth)
+        for row in recorded
+        if (row.policy, row.cap) in theirs and row.is_reported
+    ]

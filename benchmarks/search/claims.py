@@ -1,135 +1,221 @@
 """Targets of the search, each with what was found, met or not.
 
 The words and the figures follow from the comparisons alone; nothing is left out where a
-promise fails. A promise about pools is met on a pool or not, pool by pool; p-values are
-adjusted over the pools by Holm's method.
+promise fails. A promise about a mean over pools is met by the mean itself; next to it are its
+interval and the pool that it is least true of. A difference whose interval contains 0 is marked
+`open`.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from benchmarks.figures import Figure
-from benchmarks.search.comparing import Comparison
-from benchmarks.search.intervals import MARGIN_SHARE, Interval, holm
+from benchmarks.search.bias import JudgeBias
+from benchmarks.search.comparing import CLASSIC, PACKED, TREEQUEST, Average, Comparison, between
+from benchmarks.search.intervals import Interval, Pooled
 from benchmarks.search.overhead import StepCost
-from benchmarks.search.saving import Saving
-from benchmarks.search.settings import CHECKED, HEADLINE_MIN_GAIN
-from lats.search_knobs import EarlyExitKnobs, SearchKnobs
+from benchmarks.search.saving import Saving, savings_over
+from benchmarks.search.settings import preset_knobs, shipped_entries
 from lats.search_plan import plan_search
 
 __all__ = [
-    "MIN_SAVING",
-    "harmless_claims",
+    "AUTO_CAPS",
+    "auto_claims",
+    "bias_words",
+    "changes_by_cap",
     "overhead_claims",
     "quality_claims",
     "rounds_claims",
     "saving_claims",
+    "shown",
 ]
 
-MIN_SAVING = 0.20
-"""Share of calls that `min_gain` should save at the same mean quality."""
-
-CLAIMED = tuple(f"{policy}{how}" for policy in CHECKED for how in ("", " by agreement"))
-"""Policies that promise something; by agreement only where judges give checks."""
+AUTO_CAPS = (16, 6)
+"""Caps of `auto` of which the larger must not be worse."""
 
 
-def _shown(interval: Interval, scale: float = 1.0) -> str:
-    mean, low, high = (at / scale for at in (interval.mean, interval.low, interval.high))
-    return f"{mean:+.1%} ({low:+.1%} to {high:+.1%})"
+def shown(interval: Interval) -> str:
+    """Return a difference in percent with its interval, and whether it is open.
+
+    Two policies that always pick alike are `equal`.
+    """
+    if interval.low == interval.high == 0:
+        return "equal"
+    mean, low, high = (100 * at for at in (interval.mean, interval.low, interval.high))
+    return f"{mean:+.1f} ({low:+.1f} to {high:+.1f})" + (", open" if interval.is_open else "")
 
 
-def quality_claims(comparisons: Sequence[Comparison]) -> list[Figure]:
-    """Return whether 6 requests are no worse than the classic 11, and 11 better, pool by pool."""
+def _shown_over(found: Pooled) -> str:
+    pool, least = found.least
+    return f"{shown(found.mean)}; least {shown(least)} on {pool}"
+
+
+def _is_worse_nowhere(found: Pooled) -> bool:
+    """Whether no pool's interval lies below 0 altogether."""
+    return all(each.high >= 0 for each in found.by_pool.values())
+
+
+def quality_claims(averages: Iterable[Average]) -> list[Figure]:
+    """Return what the shipped searches are better by, mean over pools, in percent of the gap."""
+    found = {row.policy: row for row in averages}
+    wanted = (
+        ("balanced", CLASSIC, 0.15, ">= +15, on no pool below 0 beyond noise"),
+        ("balanced", PACKED, 0.06, ">= +6"),
+        ("balanced", TREEQUEST, 0.12, ">= +12"),
+        ("frugal", CLASSIC, 0.08, ">= +8, on no pool below -2"),
+    )
     figures = []
-    for cap, wanted in ((6, "not worse"), (11, "better")):
-        for policy in CLAIMED:
-            rows = [row for row in comparisons if (row.policy, row.cap) == (policy, cap)]
-            p_values = holm(
-                {
-                    row.pool: row.claim.p_better if wanted == "better" else row.claim.p_not_worse
-                    for row in rows
-                    if row.claim is not None and row.verdict != "not reported"
-                }
-            )
-            figures += [_quality(row, wanted, p_values.get(row.pool)) for row in rows]
+    for preset, baseline, least, target in wanted:
+        difference = found[preset].less.get(baseline) if preset in found else None
+        if difference is None:
+            continue
+        is_met = difference.mean.mean >= least
+        if (preset, baseline) == ("balanced", CLASSIC):
+            is_met = is_met and _is_worse_nowhere(difference)
+        elif preset == "frugal":
+            is_met = is_met and difference.least[1].mean >= -0.02
+        what = f"`{preset}` ({found[preset].cap}) less {baseline}, mean over pools"
+        figures.append(Figure(what, _shown_over(difference), target, is_met))
     return figures
 
 
-def _quality(row: Comparison, wanted: str, p_value: float | None) -> Figure:
-    what = f"{row.pool}: `{row.policy}` at {row.cap} against `classic_uct` at 11, share of gap"
-    if row.verdict == "not reported":
-        return Figure(what, f"not reported: {row.miss_rate:.0%} misses", wanted)
-    if row.claim is None:
-        return Figure(
-            what, "nothing to hold it against: the classic search missed too much", wanted
+def auto_claims(comparisons: Sequence[Comparison], pools: Sequence[str]) -> list[Figure]:
+    """Return what `auto` gains from a larger cap: mean over pools, and the worst pool of all.
+
+    Args:
+        comparisons: of these pools, and of others that are shown apart.
+        pools: names of those that count in the mean.
+    """
+    what = "`auto` ({}) less `auto` ({})".format(*AUTO_CAPS)
+    larger, smaller = (("auto", cap) for cap in AUTO_CAPS)
+    counted = between([row for row in comparisons if row.pool in pools], larger, smaller)
+    every = between(comparisons, larger, smaller)
+    figures = []
+    if counted is not None:
+        is_met = counted.mean.mean >= 0
+        figures.append(Figure(f"{what}, mean over pools", shown(counted.mean), ">= 0", is_met))
+    if every is not None:
+        pool, worst = every.least
+        target = "on no pool below 0 beyond noise"
+        found = f"{shown(worst)} on {pool}"
+        figures.append(Figure(f"{what}, worst pool", found, target, _is_worse_nowhere(every)))
+    return figures
+
+
+BIAS_POLICIES = (
+    "best-of-N, packed",
+    "listwise, 32 a request",
+    "listwise",
+    "auto",
+    "listwise by agreement",
+)
+"""Policies whose way from few requests to many is shown where a judge is biased."""
+
+
+class Change(NamedTuple):
+    """Gain of a policy on a pool from its smallest cap to its largest, paired over prompts."""
+
+    pool: str
+    policy: str
+    first: int
+    last: int
+    gain: Interval
+
+
+def changes_by_cap(comparisons: Sequence[Comparison]) -> list[Change]:
+    """Return what more requests bring on pools with a biased judge, pool after pool."""
+    found = []
+    for pool in dict.fromkeys(row.pool for row in comparisons):
+        for policy in BIAS_POLICIES:
+            own = [row for row in comparisons if (row.pool, row.policy) == (pool, policy)]
+            caps = [row.cap for row in own if row.is_reported]
+            if len(caps) < 2:
+                continue
+            first, last = min(caps), max(caps)
+            change = between(own, (policy, last), (policy, first))
+            if change is not None:
+                found.append(Change(pool, policy, first, last, change.mean))
+    return found
+
+
+def bias_words(biases: Iterable[JudgeBias], comparisons: Sequence[Comparison]) -> str:
+    """Return which judges mislead a search that reads more, and what more requests did there.
+
+    Args:
+        biases: of all judges.
+        comparisons: of the pools with a biased judge.
+    """
+    parts = []
+    rising = 0
+    for each in biases:
+        if not each.falls:
+            rising += 1
+            continue
+        wrong = (
+            ""
+            if math.isnan(each.wrong_checks)
+            else f"{each.wrong_checks:.0%} of its checks fail most of the best candidates; "
         )
-    is_met = row.claim.is_better if wanted == "better" else row.claim.is_not_worse
-    words = _shown(row.claim.difference, row.gap)
-    if p_value is not None:
-        words += f"; p {p_value:.3f}"
-    needed = row.claim.prompts_needed
-    if not is_met and wanted == "not worse" and needed is not None:
-        words += f"; would take {needed} prompts"
-    return Figure(what, words, wanted, is_met)
+        most, least = (100 * each.best_of[count] for count in (each.peak, each.last))
+        parts.append(
+            f"{each.pool}: {wrong}one call puts {each.pairs_one:.0%} of the pairs in order, all "
+            f"calls together {each.pairs_all:.0%}. Even so, the candidate that all calls together "
+            f"score highest is worth {most:.0f} % of the gap among {each.peak} candidates, and "
+            f"{least:.0f} % among {each.last}."
+        )
+    if rising:
+        parts.append(f"Pools of whole answers without such a fall: {rising}.")
+    changes = changes_by_cap(comparisons)
+    known = [each for each in changes if not each.gain.is_open]
+    for word, found in (
+        ("Worse", [each for each in known if each.gain.mean < 0]),
+        ("Better", [each for each in known if each.gain.mean > 0]),
+    ):
+        named = "; ".join(
+            f"`{each.policy}` {each.first} to {each.last} on {each.pool} "
+            f"({100 * each.gain.mean:+.1f})"
+            for each in found
+        )
+        if found:
+            parts.append(f"{word} with more requests: {named}.")
+    if len(known) < len(changes):
+        parts.append(f"Open: {len(changes) - len(known)} of {len(changes)} such changes.")
+    return "\n\n".join(parts)
+
+
+def saving_claims(savings: Sequence[Saving], plan: tuple[str, int]) -> list[Figure]:
+    """Return the requests that a plan saves at equal quality: mean over pools, and the worst.
+
+    Args:
+        savings: of any plans.
+        plan: label and cap of the one that is claimed.
+    """
+    found = savings_over(savings).get(plan)
+    if found is None:
+        return []
+    pool, worst = found.least
+    what = f"requests saved by `{plan[0]}` ({plan[1]}) at equal quality"
+    return [
+        Figure(
+            f"{what}, mean over pools", _percent(found.mean), ">= 15 %", found.mean.mean >= 0.15
+        ),
+        Figure(f"{what}, worst pool", f"{_percent(worst)} on {pool}", ">= 0 %", worst.mean >= 0),
+    ]
+
+
+def _percent(interval: Interval) -> str:
+    return f"{interval.mean:.0%} ({interval.low:.0%} to {interval.high:.0%})"
 
 
 def rounds_claims() -> list[Figure]:
-    """Return the rounds of `listwise` by cap, as its plan gives them: exact, not measured."""
+    """Return the rounds of the shipped plans that do not stop by gain: exact, not measured."""
     figures = []
-    for cap, refine, wanted in (
-        *((cap, True, 2) for cap in (2, 3, 4, 5)),
-        (6, False, 2),
-        (6, True, 4),
-    ):
-        knobs = SearchKnobs(
-            policy="listwise",
-            max_calls=cap,
-            refine=refine,
-            early_exit=EarlyExitKnobs(enabled=False),
-        )
-        rounds = len(plan_search(knobs).rounds)
-        words = "" if refine or cap < 6 else ", without refinement"
-        what = f"rounds of `listwise` at {cap}{words}"
-        figures.append(Figure(what, f"{rounds}", f"{wanted}", rounds == wanted))
+    for entry in shipped_entries()[:2]:
+        rounds = len(plan_search(preset_knobs(entry.policy)).rounds)
+        what = f"rounds of `{entry.policy}` ({entry.cap}), as planned"
+        figures.append(Figure(what, f"{rounds}", "2", rounds == 2))
     return figures
-
-
-def harmless_claims(at_16_beside_4: Sequence[Comparison]) -> list[Figure]:
-    """Return whether a biased judge does no harm by being asked more.
-
-    The mean alone decides: to exclude a small loss would take more prompts than were recorded.
-
-    Args:
-        at_16_beside_4: on the pool with the biased judge, each policy at 16 compared with
-            itself at 4.
-    """
-    figures = []
-    for row in at_16_beside_4:
-        if row.claim is None:
-            continue
-        words = f"{_shown(row.claim.difference, row.gap)}; {row.requests:.1f} requests made"
-        figures.append(
-            Figure(
-                f"{row.pool}: `{row.policy}` at 16 against itself at 4, share of gap",
-                words,
-                f"no loss above {MARGIN_SHARE:.0%} on average",
-                row.claim.difference.mean >= -row.claim.margin,
-            )
-        )
-    return figures
-
-
-def saving_claims(mix: str, savings: Sequence[Saving]) -> list[Figure]:
-    """Return what the value of `min_gain` that was chosen beforehand saves on a mix."""
-    return [
-        Figure(
-            f"{mix}: calls saved by `{saving.point.policy}` at the same mean quality",
-            f"{saving.share.mean:.0%} ({saving.share.low:.0%} to {saving.share.high:.0%})",
-            f">= {MIN_SAVING:.0%}",
-            saving.share.mean >= MIN_SAVING,
-        )
-        for saving in savings
-        if saving.point.min_gain == HEADLINE_MIN_GAIN
-    ]
 
 
 def overhead_claims(costs: Sequence[StepCost]) -> list[Figure]:

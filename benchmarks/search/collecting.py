@@ -7,16 +7,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.search.pools import Half, Pool, PoolPrompt
-from benchmarks.search.running import Run, Runner, by_prompt, run_grid
+from benchmarks.search.running import Run, Runner, by_prompt, run_grid, run_policy
 from benchmarks.search.settings import PEERS, Entry, knobs_for
 from lats.search_knobs import SearchKnobs
 
-__all__ = ["FIELDS", "PeerRunner", "Runs", "collect"]
+__all__ = ["FIELDS", "MAX_MISS_RATE", "PeerRunner", "RuledRunner", "Runs", "collect"]
 
 Floats = NDArray[np.float64]
 
-FIELDS = ("truth", "requests", "completions", "items", "rounds", "misses", "expansions")
+FIELDS = (
+    "truth",
+    "requests",
+    "completions",
+    "items",
+    "rounds",
+    "misses",
+    "expansions",
+    "chance_best",
+    "is_best",
+)
 """Fields that are kept of each run; see `Run`."""
+
+MAX_MISS_RATE = 0.10
+"""Share of misses above which a policy is not reported: the record does not hold its calls."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +44,6 @@ class Runs:
         values: by field of `FIELDS`, (prompts, seeds).
         random_truth: expected truth of a pick by lot, (prompts,).
         oracle_truth: truth of the best pick there is, (prompts,).
-        min_gain: of the knobs; None leaves the policy's own.
     """
 
     pool: str
@@ -41,7 +53,36 @@ class Runs:
     values: Mapping[str, Floats]
     random_truth: Floats
     oracle_truth: Floats
-    min_gain: float | None = None
+
+    @property
+    def shares(self) -> Floats:
+        """Quality of the pick by prompt, mean over seeds, as a share of the pool's gap, (prompts,).
+
+        0 is a pick by lot and 1 the best pick, on average over the pool.
+
+        Raises:
+            ValueError: for a pool in which nothing is better than a pick by lot.
+        """
+        gap = float((self.oracle_truth - self.random_truth).mean())
+        if not gap > 0:
+            raise ValueError(f"{self.pool}: the oracle is no better than a pick by lot")
+        quality: Floats = (self.values["truth"].mean(axis=1) - self.random_truth) / gap
+        return quality
+
+    @property
+    def miss_rate(self) -> float:
+        """Misses as a share of the requests that go on from a candidate."""
+        expansions = float(self.values["expansions"].sum())
+        return float(self.values["misses"].sum()) / expansions if expansions else 0.0
+
+    @property
+    def is_reported(self) -> bool:
+        """Whether the record holds nearly all that the policy asked for."""
+        return self.miss_rate <= MAX_MISS_RATE
+
+    def mean(self, field: str) -> float:
+        """Return the mean of a field over prompts and seeds."""
+        return float(self.values[field].mean())
 
     def part(self, prefix: str, pool: str) -> "Runs":
         """Return the runs of the prompts whose id begins with a prefix, as another pool's.
@@ -60,7 +101,6 @@ class Runs:
             values={name: value[places] for name, value in self.values.items()},
             random_truth=self.random_truth[places],
             oracle_truth=self.oracle_truth[places],
-            min_gain=self.min_gain,
         )
 
 
@@ -78,10 +118,24 @@ class PeerRunner:
         return PEERS[self.policy](prompt, self.cap)
 
 
+@dataclass(frozen=True, slots=True)
+class RuledRunner:
+    """A search in which the rules about replies have a say, as in the pipeline."""
+
+    knobs: SearchKnobs
+
+    def __call__(self, prompt: PoolPrompt, *, seed: int) -> Run:
+        """Return what becomes of it on a fresh prompt, which has the seed itself."""
+        if seed != prompt.seed:
+            raise ValueError(f"seed {seed} for a prompt that was shuffled by {prompt.seed}")
+        return run_policy(self.knobs, prompt, has_rules=True)
+
+
 def _setting(entry: Entry, pool: Pool) -> SearchKnobs | Runner:
     if entry.policy in PEERS:
         return PeerRunner(entry.policy, entry.cap)
-    return knobs_for(entry, pool)
+    knobs = knobs_for(entry, pool)
+    return RuledRunner(knobs) if entry.has_rules else knobs
 
 
 def _bounds(pool: Pool, prompts: Sequence[str], seeds: Sequence[int]) -> tuple[Floats, Floats]:
@@ -144,7 +198,6 @@ def collect(
                 values=values,
                 random_truth=random_truth,
                 oracle_truth=oracle_truth,
-                min_gain=entry.min_gain,
             )
         )
     return found

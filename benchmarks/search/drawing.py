@@ -1,109 +1,66 @@
-"""Panels on paper: one SVG, without a date and random ids, so that equal data give equal bytes."""
+"""Curves on paper: one SVG, without a date and random ids, so that equal data give equal bytes."""
 
 from collections.abc import Sequence
 from io import BytesIO
-from typing import Any
 
-from benchmarks.search.figures import OTHER, SIMULATED, STYLES, Panel
+from benchmarks.search.figures import Curve
 
-__all__ = ["draw", "reach"]
-
-
-def reach(panel: Panel) -> tuple[float, float]:
-    """Return the lowest and the highest truth that a panel shows.
-
-    All curves, the bands that are drawn, and the pick by lot; the oracle where it is not so
-    far above them that the curves would lie flat.
-    """
-    marks = [panel.random_truth]
-    for curve in panel.curves:
-        for place in curve.places:
-            quality = place.quality
-            marks += [quality.low, quality.high] if curve.has_band else [quality.mean]
-    low, high = min(marks), max(marks)
-    if panel.oracle_truth <= high + (high - low):
-        high = max(high, panel.oracle_truth)
-    margin = 0.05 * (high - low) or 0.5
-    return low - margin, high + margin
+__all__ = ["draw"]
 
 
-def draw(found: Sequence[Panel], *, x_label: str, caption: str) -> bytes:
-    """Return panels as one SVG.
+def draw(found: Sequence[Curve], *, title: str, caption: str) -> bytes:
+    """Return curves as one SVG: share of the gap against mean requests.
 
     Args:
         found: at least one.
-        x_label: of all panels.
+        title: above them.
         caption: below them.
 
     Raises:
-        ValueError: when there is no panel.
+        ValueError: when there is no curve.
     """
     if not found:
-        raise ValueError("there is no panel to draw")
+        raise ValueError("there is no curve to draw")
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    columns = min(len(found), 2)
-    lines = -(-len(found) // columns)
     with mpl.rc_context({"svg.hashsalt": "callwise", "font.size": 9}):
-        figure = Figure(figsize=(6.0 * columns, 3.7 * lines + 1.5), layout="constrained")
-        grid = figure.subplots(lines, columns, squeeze=False)
-        handles: dict[str, Any] = {}
-        for place, axes in enumerate(grid.flat):
-            if place < len(found):
-                handles |= _draw_panel(axes, found[place], x_label)
-            else:
-                axes.axis("off")
-        labels = [label for label in STYLES if label in handles]
-        labels += [label for label in handles if label not in STYLES]
-        figure.legend(
-            [handles[label] for label in labels],
-            labels,
-            loc="outside upper center",
-            ncols=4,
-            frameon=False,
+        figure = Figure(figsize=(9.0, 5.6), layout="constrained")
+        axes = figure.subplots()
+        for curve in found:
+            style = curve.style
+            x = [place.x for place in curve.places]
+            is_point = len(x) == 1
+            axes.plot(
+                x,
+                [100 * place.share.mean for place in curve.places],
+                color=style.colour,
+                marker=style.marker,
+                linestyle="--" if style.is_peer else "-",
+                linewidth=1.2,
+                markersize=11 if is_point else 5,
+                zorder=3 if is_point else 2,
+                label=curve.label,
+            )
+            if curve.has_band:
+                lows = [100 * place.share.low for place in curve.places]
+                highs = [100 * place.share.high for place in curve.places]
+                axes.fill_between(x, lows, highs, color=style.colour, alpha=0.10, linewidth=0)
+        axes.axhline(0, color="#777777", linewidth=0.8, linestyle=":")
+        axes.annotate(
+            "a pick by lot",
+            (1, 0),
+            xycoords=("axes fraction", "data"),
+            ha="right",
+            va="bottom",
+            fontsize=7,
+            color="#777777",
         )
+        axes.set_title(title, fontsize=10)
+        axes.set_xlabel("requests made, mean over prompts and pools")
+        axes.set_ylabel("share of the gap from a random to the best pick, %")
+        figure.legend(loc="outside right center", frameon=False)
         figure.supxlabel(caption, fontsize=8, color="#444444")
         written = BytesIO()
         figure.savefig(written, format="svg", metadata={"Date": None, "Creator": None})
     return written.getvalue()
-
-
-def _draw_panel(axes: Any, panel: Panel, x_label: str) -> dict[str, Any]:
-    handles = {}
-    for curve in panel.curves:
-        style = STYLES.get(curve.label.removesuffix(SIMULATED), OTHER)
-        x = [place.x for place in curve.places]
-        (line,) = axes.plot(
-            x,
-            [place.quality.mean for place in curve.places],
-            color=style.colour,
-            marker=style.marker,
-            linestyle="--" if curve.is_dashed else "-",
-            linewidth=1.2,
-            markersize=5,
-        )
-        if curve.has_band:
-            lows = [place.quality.low for place in curve.places]
-            highs = [place.quality.high for place in curve.places]
-            axes.fill_between(x, lows, highs, color=style.colour, alpha=0.10, linewidth=0)
-        handles[curve.label] = line
-    low, high = reach(panel)
-    axes.set_ylim(low, high)
-    for value, words in ((panel.random_truth, "random"), (panel.oracle_truth, "oracle")):
-        is_inside = low <= value <= high
-        if is_inside:
-            axes.axhline(value, color="#777777", linewidth=0.8, linestyle=":")
-        axes.annotate(
-            words if is_inside else f"{words} {value:.2f}, above",
-            (1, value if is_inside else high),
-            xycoords=("axes fraction", "data"),
-            ha="right",
-            va="bottom" if is_inside else "top",
-            fontsize=7,
-            color="#777777",
-        )
-    axes.set_title(panel.title, fontsize=10)
-    axes.set_xlabel(x_label)
-    axes.set_ylabel(panel.unit)
-    return handles

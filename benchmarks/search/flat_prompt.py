@@ -62,11 +62,8 @@ class FlatPrompt(PoolPrompt):
             raise ValueError(f"item {item.item_id!r} was not handed out by this prompt")
         return place
 
-    def truth(self, item: Item) -> float:
-        """Return the truth of the final pick."""
-        place = self.place_of(item)
-        self.close()
-        return float(self._truths[place])
+    def _truth_of(self, item: Item) -> float:
+        return float(self._truths[self.place_of(item)])
 
     def random_truth(self) -> float:
         """Return the mean truth of all recorded candidates."""

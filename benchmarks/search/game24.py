@@ -145,11 +145,8 @@ class Game24Prompt(PoolPrompt):
         score = votes.pop()
         return None if math.isnan(score) else Verdict(score=score)
 
-    def truth(self, item: Item) -> float:
-        """Return 1 for an answer that is right, else 0."""
-        state = self._state(item)
-        self.close()
-        return float(state.is_solved)
+    def _truth_of(self, item: Item) -> float:
+        return float(self._state(item).is_solved)
 
     def random_truth(self) -> float:
         """Return the chance that steps by lot end in a right answer.

@@ -112,7 +112,6 @@ class HumanEval(Pool):
             "or wrong by hidden tests; judged by tests that the same model wrote.",
             cost_model=_COST + (_USABLE if is_usable_only else ""),
             prompt_ids=[f"{task:03d}" for task in range(len(texts))],
-            task_knobs={"refine": False},
         )
         self._texts, self._truths, self._calls, self._passes = texts, truths, calls, passes
 

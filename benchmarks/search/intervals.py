@@ -1,17 +1,21 @@
-"""Intervals over prompts: means, paired differences, and what may be claimed of them.
+"""Intervals over prompts: means, paired differences, and means over pools.
 
 The prompt is the unit. Seeds of one prompt are averaged first: more seeds make a prompt's
 figure sharper, and never the sample larger. Differences are taken prompt by prompt, since
-every policy met the same shuffles.
+every policy met the same shuffles. Pools that have the same prompts share the draws of the
+bootstrap, so that a mean over pools counts each prompt once; the pools themselves are not
+drawn, so an interval of such a mean is one for these pools, not for pools to come.
 
 The interval is the expanded percentile bootstrap: percentile intervals are too narrow in
 small samples, so their level is set to what makes them as wide as Student's t would be.
 Source: Hesterberg (2015), What Teachers Should Know About the Bootstrap, section 3.
 """
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import NormalDist
 
 import numpy as np
@@ -19,22 +23,24 @@ from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
     "DRAWS",
-    "MARGIN_SHARE",
-    "Claim",
+    "Drawn",
     "Interval",
-    "compare",
-    "holm",
-    "margin_of",
+    "Pooled",
+    "drawn_mean",
+    "interval_of",
     "mean_interval",
     "paired_difference",
-    "prompts_needed",
+    "pooled",
+    "resamples",
 ]
+
+Floats = NDArray[np.float64]
 
 DRAWS = 10_000
 """Resamples of a bootstrap."""
 
-MARGIN_SHARE = 0.01
-"""Loss that still counts as not worse, as a share of the gap from random to oracle."""
+LEVEL = 0.95
+"""Of an interval, unless another is asked for."""
 
 _NORMAL = NormalDist()
 
@@ -55,32 +61,51 @@ class Interval:
     high: float
     prompts: int
 
+    @property
+    def is_open(self) -> bool:
+        """Whether 0 lies in it, so that a difference may have either sign."""
+        return self.low <= 0 <= self.high
+
 
 @dataclass(frozen=True, slots=True)
-class Claim:
-    """A claim on one policy compared with another.
+class Drawn:
+    """A figure of some prompts and the same figure of each resample.
 
     Args:
-        difference: its truth less the other's.
-        margin: loss that still counts as not worse; in truth, at least 0.
-        is_not_worse: whether the interval excludes a loss of more than the margin.
-        is_better: whether the interval excludes 0 from below.
-        p_not_worse: one-sided bootstrap p-value of "worse by more than the margin".
-        p_better: one-sided bootstrap p-value of "not better".
-        prompts_needed: prompts at which this mean difference, if it stays, would settle "not
-            worse"; None when it lies at or below the margin itself, so that no number would.
+        mean: the figure.
+        draws: of the resamples, (draws,).
+        prompts: ids, in order.
     """
 
-    difference: Interval
-    margin: float
-    is_not_worse: bool
-    is_better: bool
-    p_not_worse: float
-    p_better: float
-    prompts_needed: int | None
+    mean: float
+    draws: Floats
+    prompts: tuple[str, ...]
 
 
-def _per_prompt(values: ArrayLike) -> NDArray[np.float64]:
+@dataclass(frozen=True, slots=True)
+class Pooled:
+    """A figure on each of several pools, and its mean over them, each pool counting once.
+
+    Args:
+        mean: over the pools, and its interval.
+        by_pool: the figure of each pool, and its interval.
+    """
+
+    mean: Interval
+    by_pool: Mapping[str, Interval]
+
+    @property
+    def least(self) -> tuple[str, Interval]:
+        """The pool with the lowest figure."""
+        return min(self.by_pool.items(), key=lambda each: each[1].mean)
+
+    @property
+    def most(self) -> tuple[str, Interval]:
+        """The pool with the highest figure."""
+        return max(self.by_pool.items(), key=lambda each: each[1].mean)
+
+
+def _per_prompt(values: ArrayLike) -> Floats:
     """Return one figure a prompt, (prompts,), of (prompts,) or (prompts, seeds).
 
     Raises:
@@ -111,29 +136,64 @@ def _t_quantile(level: float, freedom: int) -> float:
     return float(z + sum(term / freedom**power for power, term in enumerate(terms, 1)))
 
 
-def _bootstrap(figures: NDArray[np.float64], seed: int, draws: int) -> NDArray[np.float64]:
-    """Return means of resampled prompts, (draws,)."""
-    count = len(figures)
-    draw = np.random.default_rng(seed)
-    weights = draw.multinomial(count, np.full(count, 1 / count), size=draws)
-    means: NDArray[np.float64] = weights @ figures / count
-    return means
+@lru_cache(maxsize=8)
+def resamples(prompts: tuple[str, ...], seed: int = 0, draws: int = DRAWS) -> Floats:
+    """Return the share of each prompt in each resample, (draws, prompts); rows sum to 1.
+
+    Equal prompts are drawn equally, other prompts independently.
+    """
+    name = hashlib.sha256("\n".join(prompts).encode()).digest()[:8]
+    lots = np.random.default_rng([seed, int.from_bytes(name, "big")])
+    count = len(prompts)
+    weights: Floats = lots.multinomial(count, np.full(count, 1 / count), size=draws) / count
+    weights.flags.writeable = False
+    return weights
 
 
-def _interval(figures: NDArray[np.float64], means: NDArray[np.float64], level: float) -> Interval:
-    count = len(figures)
-    mean = float(figures.mean())
-    if np.ptp(figures) == 0:
+def drawn_mean(figures: Floats, prompts: tuple[str, ...], seed: int = 0) -> Drawn:
+    """Return the mean of a figure over prompts, and that of each resample.
+
+    Args:
+        figures: by prompt, (prompts,).
+        prompts: ids, in order.
+        seed: of the resampling.
+    """
+    return Drawn(float(figures.mean()), resamples(prompts, seed) @ figures, prompts)
+
+
+def interval_of(drawn: Sequence[Drawn], level: float = LEVEL) -> Interval:
+    """Return the mean of figures, each of a pool, with the interval of their resamples.
+
+    Args:
+        drawn: of one pool or several; those of equal prompts were drawn together.
+        level: of the interval, in (0, 1).
+    """
+    draws = np.mean([each.draws for each in drawn], axis=0)
+    sizes = [len(prompts) for prompts in {each.prompts for each in drawn}]
+    count, freedom = sum(sizes), sum(sizes) - len(sizes)
+    mean = float(np.mean([each.mean for each in drawn]))
+    if np.ptp(draws) <= 1e-12 * max(abs(mean), 1.0):
         return Interval(mean, mean, mean, count)
-    tail = (1 - level) / 2
-    wide = math.sqrt(count / (count - 1)) * _t_quantile(tail, count - 1)
+    wide = math.sqrt(count / freedom) * _t_quantile((1 - level) / 2, freedom)
     tail = _NORMAL.cdf(wide)
-    low, high = np.quantile(means, (tail, 1 - tail))
+    low, high = np.quantile(draws, (tail, 1 - tail))
     return Interval(mean, float(low), float(high), count)
 
 
+def pooled(drawn: Mapping[str, Drawn]) -> Pooled:
+    """Return the figures of pools by name with their mean over pools.
+
+    Raises:
+        ValueError: when there is no pool.
+    """
+    if not drawn:
+        raise ValueError("there is no pool to take a mean over")
+    by_pool = {pool: interval_of([each]) for pool, each in drawn.items()}
+    return Pooled(interval_of(list(drawn.values())), by_pool)
+
+
 def mean_interval(
-    values: ArrayLike, *, level: float = 0.95, seed: int = 0, draws: int = DRAWS
+    values: ArrayLike, *, level: float = LEVEL, seed: int = 0, draws: int = DRAWS
 ) -> Interval:
     """Return the mean over prompts and its interval.
 
@@ -147,23 +207,13 @@ def mean_interval(
         ValueError: when there are fewer than two prompts, or figures that are not finite.
     """
     figures = _per_prompt(values)
-    return _interval(figures, _bootstrap(figures, seed, draws), level)
-
-
-def _paired(ours: ArrayLike, theirs: ArrayLike) -> NDArray[np.float64]:
-    first, second = _per_prompt(ours), _per_prompt(theirs)
-    if len(first) != len(second):
-        raise ValueError(f"{len(first)} prompts cannot be paired with {len(second)}")
-    return first - second
+    prompts = tuple(map(str, range(len(figures))))
+    drawn = Drawn(float(figures.mean()), resamples(prompts, seed, draws) @ figures, prompts)
+    return interval_of([drawn], level)
 
 
 def paired_difference(
-    ours: ArrayLike,
-    theirs: ArrayLike,
-    *,
-    level: float = 0.95,
-    seed: int = 0,
-    draws: int = DRAWS,
+    ours: ArrayLike, theirs: ArrayLike, *, level: float = LEVEL, seed: int = 0, draws: int = DRAWS
 ) -> Interval:
     """Return the mean difference over the same prompts, and its interval.
 
@@ -177,106 +227,7 @@ def paired_difference(
     Raises:
         ValueError: when they cannot be paired, or as `mean_interval` does.
     """
-    return mean_interval(_paired(ours, theirs), level=level, seed=seed, draws=draws)
-
-
-def margin_of(random_truth: float, oracle_truth: float) -> float:
-    """Return the loss that still counts as not worse, in truth.
-
-    Raises:
-        ValueError: when the oracle is below the pick by lot.
-    """
-    if oracle_truth < random_truth:
-        raise ValueError(f"the oracle, {oracle_truth}, is below a pick by lot, {random_truth}")
-    return MARGIN_SHARE * (oracle_truth - random_truth)
-
-
-def compare(
-    ours: ArrayLike,
-    theirs: ArrayLike,
-    *,
-    margin: float,
-    level: float = 0.95,
-    seed: int = 0,
-    draws: int = DRAWS,
-) -> Claim:
-    """Return the claim on one policy compared with another on the same prompts.
-
-    Args:
-        ours: truths, (prompts, seeds), or (prompts,).
-        theirs: of the same prompts in the same order.
-        margin: loss that still counts as not worse; see `margin_of`.
-        level: of the interval, in (0, 1).
-        seed: of the resampling.
-        draws: resamples.
-
-    Raises:
-        ValueError: when they cannot be paired, or the margin is negative.
-    """
-    if margin < 0:
-        raise ValueError(f"a margin is at least 0, got {margin}")
-    figures = _paired(ours, theirs)
-    means = _bootstrap(figures, seed, draws)
-    found = _interval(figures, means, level)
-    return Claim(
-        difference=found,
-        margin=margin,
-        is_not_worse=found.low > -margin or found.low == found.high == 0,
-        is_better=found.low > 0,
-        p_not_worse=_p_value(means, -margin),
-        p_better=_p_value(means, 0.0),
-        prompts_needed=prompts_needed(figures, margin=margin, level=level),
-    )
-
-
-def _p_value(means: NDArray[np.float64], bound: float) -> float:
-    """Return the share of resamples at or below a bound, never quite 0."""
-    return float((1 + np.count_nonzero(means <= bound)) / (1 + len(means)))
-
-
-def prompts_needed(differences: ArrayLike, *, margin: float, level: float = 0.95) -> int | None:
-    """Return the prompts at which "not worse" would be settled, if the mean held.
-
-    The half-width of an interval falls with the square root of the prompts; this is where
-    it meets the distance from the mean difference to the margin.
-
-    Args:
-        differences: ours less theirs, (prompts, seeds), or (prompts,).
-        margin: loss that still counts as not worse.
-        level: of the interval, in (0, 1).
-
-    Returns:
-        At least 2; None when the mean lies at or below the margin, and varies.
-    """
-    figures = _per_prompt(differences)
-    sd = float(figures.std(ddof=1))
-    distance = float(figures.mean()) + margin
-    if distance <= 0:
-        return 2 if sd == 0 and distance == 0 else None
-    z = _NORMAL.inv_cdf((1 + level) / 2)
-    return max(math.ceil((z * sd / distance) ** 2), 2)
-
-
-def holm(p_values: Mapping[str, float] | Sequence[float]) -> dict[str, float]:
-    """Return p-values adjusted for how many there are, by name (or by place, from 0).
-
-    Source: Holm (1979): the smallest times their number, the next times one less, and so
-    on, none below the one before.
-
-    Raises:
-        ValueError: when one is not in [0, 1].
-    """
-    named = (
-        dict(p_values)
-        if isinstance(p_values, Mapping)
-        else {f"{place}": value for place, value in enumerate(p_values)}
-    )
-    wrong = [name for name, value in named.items() if not 0 <= value <= 1]
-    if wrong:
-        raise ValueError(f"the p-value of {wrong[0]!r} is not in [0, 1]: {named[wrong[0]]}")
-    adjusted: dict[str, float] = {}
-    highest = 0.0
-    for place, (name, value) in enumerate(sorted(named.items(), key=lambda each: each[1])):
-        highest = max(highest, min((len(named) - place) * value, 1.0))
-        adjusted[name] = highest
-    return {name: adjusted[name] for name in named}
+    first, second = _per_prompt(ours), _per_prompt(theirs)
+    if len(first) != len(second):
+        raise ValueError(f"{len(first)} prompts cannot be paired with {len(second)}")
+    return mean_interval(first - second, level=level, seed=seed, draws=draws)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from benchmarks.search.bias import JudgeBias, measure_bias
 from benchmarks.search.calibrated import (
     JudgeFigures,
     TrustRow,
@@ -11,35 +12,34 @@ from benchmarks.search.calibrated import (
     trust_rows,
 )
 from benchmarks.search.collecting import Runs, collect
-from benchmarks.search.comparing import Comparison, compare
+from benchmarks.search.comparing import Average, Comparison, averages, compare
+from benchmarks.search.confidence import Bin, bins_of
 from benchmarks.search.overhead import SIZES, StepCost, measure_overhead
 from benchmarks.search.peers_treequest import REASON_ABSENT, is_installed
 from benchmarks.search.pools import Half, Pool, PoolAbsent
-from benchmarks.search.saving import CurvePoint, Saving, savings
+from benchmarks.search.saving import Saving, saving_of
 from benchmarks.search.settings import (
+    BIASED_POOLS,
     CAPS,
-    CHECKED,
     CLASSIC_CAPS,
-    FIXED_CAPS,
-    GAIN_CAP,
-    MIN_GAINS,
-    MIXED_POOLS,
+    MEAN_POOLS,
     POOLS,
+    PRESETS,
     Entry,
     entries,
     grid_entries,
     is_tree,
 )
 from benchmarks.search.simulated import SimulatedPool
-from benchmarks.search.simulated_setting import GRID, MIX, SimulatedSetting
+from benchmarks.search.simulated_setting import GRID, SimulatedSetting
 
-__all__ = ["TRUSTED", "Found", "Scale", "measure"]
+__all__ = ["Found", "Scale", "measure"]
 
 TRUSTED = ("classic_uct", "listwise", "best-of-N, plain", "best-of-N, packed")
 """Policies that are held against the simulator."""
 
-BIASED_POOLS = ("humaneval", "humaneval-usable")
-"""The pools whose judge is biased, so that asking it more might do harm."""
+STOPPING = "thorough"
+"""The preset that stops on its own; next to it, all policies with a `min_gain`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Scale:
 
     half: Half = "reporting"
     seeds: int = 5
-    simulated_prompts: int = 200
+    simulated_prompts: int = 100
     caps: tuple[int, ...] = CAPS
     turns: int = 5
     sizes: tuple[int, ...] = SIZES
@@ -72,10 +72,14 @@ class Found:
     Args:
         absent: why a pool or a peer was not run, by key.
         described: description and cost model of each pool that was, by name.
-        pools: comparisons with the classic search at 11, pool after pool.
-        harmless: on the biased pools, policies at 16 compared with themselves at 4.
+        mean_pools: names of the pools that count in means.
+        biased_pools: names of those whose judge is biased.
+        biases: each flat pool's judge, noise averaged out, on the half that is run.
+        pools: comparisons with the baselines, pool after pool.
+        averages: means over the pools that count, by policy and cap.
+        savings: requests that plans save by stopping on their own, pool after pool.
+        confidence: said and true, pool after pool, of the presets' searches.
         grid: comparisons on the simulated grid, setting after setting.
-        savings: by mix, the fixed plan's curve and what `min_gain` saves.
         judges: each flat pool's judge on the tuning half, by pool.
         trust: recorded and simulated.
         overhead: what a step costs.
@@ -83,10 +87,14 @@ class Found:
 
     absent: dict[str, str] = field(default_factory=dict)
     described: dict[str, tuple[str, str]] = field(default_factory=dict)
+    mean_pools: list[str] = field(default_factory=list)
+    biased_pools: list[str] = field(default_factory=list)
+    biases: list[JudgeBias] = field(default_factory=list)
     pools: list[Comparison] = field(default_factory=list)
-    harmless: list[Comparison] = field(default_factory=list)
+    averages: list[Average] = field(default_factory=list)
+    savings: list[Saving] = field(default_factory=list)
+    confidence: list[Bin] = field(default_factory=list)
     grid: list[Comparison] = field(default_factory=list)
-    savings: dict[str, tuple[list[CurvePoint], list[Saving]]] = field(default_factory=dict)
     judges: dict[str, JudgeFigures] = field(default_factory=dict)
     trust: list[TrustRow] = field(default_factory=list)
     overhead: list[StepCost] = field(default_factory=list)
@@ -119,14 +127,23 @@ def measure(keys: Sequence[str], scale: Scale, say: Say) -> Found:
         except PoolAbsent as absent:
             found.absent[key] = str(absent)
             say(f"{key}: {absent}")
-    for key, pool in pools.items():
-        _recorded(found, key, pool, scale, say)
-    mixed = [pools[key] for key in MIXED_POOLS if key in pools]
-    if mixed:
-        _save(found, "recorded mix", mixed, scale, say)
+    found.mean_pools = [pool.name for key, pool in pools.items() if key in MEAN_POOLS]
+    found.biased_pools = [pool.name for key, pool in pools.items() if key in BIASED_POOLS]
+    shipped: list[Runs] = []
+    for pool in pools.values():
+        shipped += _recorded(found, pool, scale, say)
+    found.averages = averages(found.pools, found.mean_pools)
+    counted = [each for each in shipped if each.pool in found.mean_pools]
+    apart = [each for each in shipped if each.pool in found.biased_pools]
+    found.confidence = bins_of(counted)
+    for name in found.biased_pools:
+        found.confidence += bins_of([each for each in apart if each.pool == name])
+    flat = [pool for pool in pools.values() if not is_tree(pool)]
+    for pool in flat:
+        say(f"{pool.name}: all that its judge recorded")
+        found.biases.append(measure_bias(pool, scale.half))
     _simulated(found, scale, say)
-    _save(found, "simulated mix", _mix(scale), scale, say)
-    _trust(found, [pool for pool in pools.values() if not is_tree(pool)], scale, say)
+    _trust(found, flat, scale, say)
     found.overhead = measure_overhead(turns=scale.turns, sizes=scale.sizes, progress=say)
     return found
 
@@ -139,35 +156,20 @@ def _collect(pool: Pool, wanted: Sequence[Entry], scale: Scale, say: Say) -> lis
     return collect(pool, wanted, half=scale.half, seeds=seeds, workers=scale.workers)
 
 
-def _recorded(found: Found, key: str, pool: Pool, scale: Scale, say: Say) -> None:
+def _recorded(found: Found, pool: Pool, scale: Scale, say: Say) -> list[Runs]:
+    """Run everything on one pool, and return the runs of the presets' searches."""
     found.described[pool.name] = (pool.description, pool.cost_model)
     runs = _collect(pool, entries(pool, scale.caps), scale, say)
-    found.pools += compare(runs)
-    if key not in BIASED_POOLS:
-        return
-    for policy in (*CHECKED, *(f"{policy} by agreement" for policy in CHECKED)):
-        own = [each for each in runs if each.policy == policy]
-        found.harmless += [
-            row for row in compare(own, baseline=(policy, 4)) if row.cap == 16 and row.claim
+    rows = compare(runs)
+    found.pools += rows
+    if pool.name in found.mean_pools:
+        fixed = [row for row in rows if row.policy == "listwise"]
+        found.savings += [
+            saving_of(fixed, row)
+            for row in rows
+            if row.policy == STOPPING or "min_gain" in row.policy
         ]
-
-
-def gain_entries() -> list[Entry]:
-    """Return the fixed plan by cap, and both policies with each value of `min_gain`."""
-    fixed = [Entry("listwise", cap) for cap in FIXED_CAPS]
-    return fixed + [
-        Entry(policy, GAIN_CAP, min_gain=gain) for policy in CHECKED for gain in MIN_GAINS
-    ]
-
-
-def _mix(scale: Scale) -> list[Pool]:
-    return [SimulatedPool([setting], scale.simulated_prompts, name=setting.name) for setting in MIX]
-
-
-def _save(found: Found, name: str, pools: Sequence[Pool], scale: Scale, say: Say) -> None:
-    runs = [each for pool in pools for each in _collect(pool, gain_entries(), scale, say)]
-    fixed = [each for each in runs if each.min_gain is None]
-    found.savings[name] = savings(fixed, [each for each in runs if each.min_gain is not None])
+    return [each for each in runs if each.policy in PRESETS]
 
 
 def _parts(runs: Sequence[Runs], names: Mapping[int, str]) -> list[list[Comparison]]:

@@ -228,7 +228,8 @@ def measure_overhead(
     """Return the cost of a step of every search at every size.
 
     Args:
-        turns: times that each is grown and timed; the median counts.
+        turns: times that each is grown and timed; the median counts. Larger trees than
+            `MAX_SLOW_NODES` are grown once: steps there are many, and growing takes a minute.
         sizes: in nodes.
         progress: called with what is under way.
     """
@@ -237,7 +238,7 @@ def measure_overhead(
         progress(f"overhead at {nodes} nodes")
         starts = engines(nodes)
         times: dict[str, list[tuple[float, float]]] = {name: [] for name in starts}
-        for turn in range(turns):
+        for turn in range(turns if nodes <= MAX_SLOW_NODES else 1):
             for name, start in starts.items():
                 window = (nodes * (1 - WINDOW), nodes * (1 + WINDOW))
                 times[name].append(_timed(start(turn), *window))

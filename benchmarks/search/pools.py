@@ -15,7 +15,7 @@ The protocol, the same for every policy:
 import hashlib
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -146,11 +146,30 @@ class PoolPrompt(ABC):
         """
 
     @abstractmethod
+    def _truth_of(self, item: Item) -> float:
+        """Return how good an item is, which was handed out."""
+
     def truth(self, item: Item) -> float:
         """Return how good the final pick is, and close the prompt.
 
         For the runner alone, once a run.
+
+        Raises:
+            PromptClosed: when the truth was told before.
         """
+        truth = self._truth_of(item)
+        self.close()
+        return truth
+
+    def truths_seen(self, items: Iterable[Item]) -> list[float]:
+        """Return how good each item is, once the prompt is closed: for the runner alone.
+
+        Raises:
+            RuntimeError: when questions may still be asked.
+        """
+        if not self._is_closed:
+            raise RuntimeError(f"prompt {self.prompt_id!r} is open: its truths are not told yet")
+        return [self._truth_of(item) for item in items]
 
     @abstractmethod
     def random_truth(self) -> float:

@@ -1,67 +1,136 @@
 """The report of a run: one Markdown file, one JSON file, the figures, and a part of a page."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from benchmarks.figures import Figure, Measured, markdown
 from benchmarks.search import table
 from benchmarks.search.claims import (
-    harmless_claims,
+    auto_claims,
+    bias_words,
     overhead_claims,
     quality_claims,
     rounds_claims,
     saving_claims,
 )
+from benchmarks.search.comparing import Comparison
 from benchmarks.search.drawing import draw
-from benchmarks.search.figures import panels, trust_panels
-from benchmarks.search.measuring import TRUSTED, Found
-from benchmarks.search.settings import HEADLINE_MIN_GAIN
+from benchmarks.search.figures import STYLES, curves
+from benchmarks.search.measuring import STOPPING, Found
+from benchmarks.search.settings import CLAIMED_GAIN, gain_entry, preset_knobs
 
-__all__ = ["BEGIN", "END", "claims", "page_part", "results_markdown", "with_part", "write_results"]
+__all__ = [
+    "BEGIN",
+    "END",
+    "claims",
+    "page_part",
+    "readme_part",
+    "results_markdown",
+    "with_part",
+    "write_results",
+]
 
 BEGIN = "<!-- Written by `python -m benchmarks.search` from here on. Do not edit. -->"
 END = "<!-- Written by `python -m benchmarks.search` up to here. -->"
 
-SHOWN_SETTING = "simulated: accuracy 0.5, similarity 0.3, gain 0.5"
-"""The cell of the grid that is drawn next to the recorded pools."""
+FIGURE = "search.svg"
 
 
 def claims(found: Found) -> list[Figure]:
     """Return every claim with its measured value."""
-    figures = quality_claims(found.pools) + rounds_claims() + harmless_claims(found.harmless)
-    for mix, (_, saved) in found.savings.items():
-        figures += saving_claims(mix, saved)
-    return figures + overhead_claims(found.overhead)
+    figures = quality_claims(found.averages) + auto_claims(found.pools, found.mean_pools)
+    by_gain = gain_entry(CLAIMED_GAIN)
+    for plan in ((STOPPING, preset_knobs(STOPPING).max_calls or 0), (by_gain.label, by_gain.cap)):
+        figures += saving_claims(found.savings, plan)
+    return figures + rounds_claims() + overhead_claims(found.overhead)
+
+
+_INTRO = """\
+A request is one call that a provider would charge: it generates candidates or judges them.
+Requests, judged items and rounds are means per prompt. The share of the gap is the true quality of
+the final pick alone, where 0 is a random pick of a pool and 100 its best one, mean over prompts,
+with its 95 % interval. Differences are paired over prompts; the seeds of a prompt are averaged
+first. A difference whose interval contains 0 is marked `open`. Packed best-of-N is held against
+at the same cap; treequest at 11 is, pool by pool, the better of its two searches.
+
+`frugal`, `balanced` and `thorough` are the shipped presets' searches with all their knobs. Nothing
+is changed but what a pool has no use for: the early exit and the weights read sub-scores that no
+recorded judge gave, so they never apply. Rules about replies have no say, except in the rows
+*with rules*. A record ends: where all its candidates have been judged four times, a larger cap is
+not spent, and curves are flat from there on.
+"""
+
+_MEANS = """\
+Mean over {count} pools of whole answers whose judge is not known to be biased: {pools}. Each
+pool counts once. Pools with the same prompts share the draws of the bootstrap. Intervals are over
+prompts: they are for these pools, and the table by pool shows how far pools differ.
+"""
+
+_JUDGES = """\
+What is left of a judge's errors once all its recorded calls are averaged, so that no further call
+could mend it. *Pairs in order*: of two candidates that are not equally good. *Wrong checks*: those
+that most of the best candidates fail. *Best of n*: share of the gap, in percent, of the candidate
+with the best mean score among n at random. Where that falls, reading more candidates misleads a
+search, though most pairs are in order: the best score of many is a fault that suits the judge.
+"""
+
+_BIAS = """\
+HumanEval's judge is tests that the model wrote which wrote the programs. `listwise, 32 a request`
+reads up to 64 programs where `listwise` reads 8: a limit on candidates reduces the harm of such a
+judge, and does not remove its bias. Agreement is for answers that can be checked: programs that
+pass the same tests are one cluster, whose size counts with the tests passed. With a judge that may
+be biased, compare few requests with many on labelled prompts before paying for more.
+"""
+
+_SAVING = """\
+The fixed plan is `listwise` by cap, without a `min_gain`. *Fixed plan's requests*: the least number
+at which it is at least as good, interpolated between caps; where its curve falls it keeps what it
+had reached. Where the curve is flat, little quality is many requests: read the last column too.
+"""
+
+_CONFIDENCE = """\
+Of the presets' searches: the mean chance that they gave their pick of being the best of all
+candidates that they had / the share of runs in which it truly was (runs). Only noise is in the
+chance, so what the judge gets wrong every time shows here. Candidates that are equally good are all
+the best. `all` is over the runs of the pools above it.
+"""
+
+
+def _biased(found: Found) -> list[Comparison]:
+    return [row for row in found.pools if row.pool in found.biased_pools]
 
 
 def results_markdown(found: Found, facts: Mapping[str, str]) -> str:
     """Return the whole report."""
     parts = ["# Search: quality, calls, rounds\n"]
     parts.append("\n".join(f"- {name}: {value}" for name, value in facts.items()) + "\n")
-    parts.append(
-        "A request is one call that a provider would charge: it generates candidates or judges "
-        "them. Requests, completions (candidates received), judged items and rounds are means "
-        "per prompt. True quality is that of the final pick alone, with its 95 % interval. "
-        "Differences are paired over prompts; the seeds of a prompt are averaged first. Not "
-        "worse: the interval excludes a loss of more than 1 % of the gap between a random pick "
-        "and the best pick.\n"
-    )
-    parts += ["## Targets\n", markdown([Measured("search", claims(found))])]
+    parts += [_INTRO, "## Targets\n", markdown([Measured("search", claims(found))])]
     parts += [f"{key} was not run: {why}\n" for key, why in found.absent.items()]
+    if found.averages:
+        pools = "; ".join(found.mean_pools)
+        parts += ["## Means over pools\n", _MEANS.format(count=len(found.mean_pools), pools=pools)]
+        parts += [f"![Share of the gap against requests]({FIGURE})\n"]
+        parts += [table.mean_tables(found.averages), "## The shipped searches by pool\n"]
+        parts += [table.by_pool_table(found.pools, found.averages)]
+    if found.biases:
+        parts += ["## The judges, noise averaged out\n", _JUDGES, table.judges_table(found.biases)]
+    biased = _biased(found)
+    if biased:
+        words = bias_words(found.biases, biased) + "\n"
+        parts += ["## A biased judge\n", words, _BIAS, table.bias_table(biased)]
+    if found.savings:
+        parts += ["## Requests saved by stopping\n", _SAVING, table.saving_table(found.savings)]
+    if found.confidence:
+        parts += ["## Confidence and truth\n", _CONFIDENCE]
+        parts += [table.confidence_table(found.confidence)]
     for pool, (description, cost_model) in found.described.items():
         rows = [row for row in found.pools if row.pool == pool]
-        parts += [f"## {pool}\n", f"{description}\n\n{cost_model}\n", table.pool_table(rows)]
-    parts.append("## Savings by `min_gain`\n")
-    parts.append(
-        "Mean quality over each pool, on a scale where 0 is a random pick and 1 the best pick. "
-        "The fixed plan is `listwise` by cap. The claimed value was chosen on the tuning half: "
-        f"{HEADLINE_MIN_GAIN:g}.\n"
-    )
-    for mix, (points, saved) in found.savings.items():
-        parts += [f"### {mix}\n", table.saving_table(points, saved)]
+        parts += [f"## {pool}\n", f"{description}\n\n{cost_model}\n", table.pool_tables(rows)]
     parts += ["## The simulated grid\n", _GRID_NOTE, table.grid_table(found.grid)]
     parts += ["## Overhead\n", _OVERHEAD_NOTE, table.overhead_table(found.overhead)]
     return "\n".join(parts)
@@ -69,8 +138,8 @@ def results_markdown(found: Found, facts: Mapping[str, str]) -> str:
 
 _GRID_NOTE = (
     "Simulated: Gaussian candidates and the simulated model's judge; it proves nothing about "
-    "language. In within-prompt SD, ± half of the 95 % interval; + better and - worse than the "
-    "classic search at 11.\n"
+    "language. Share of the gap in percent, ± half of the 95 % interval; + better and - worse than "
+    "the classic search at 11. Refinements may pass the best of the first candidates, 100.\n"
 )
 _OVERHEAD_NOTE = (
     "Processor time of the search alone, with models that answer immediately. A step is one "
@@ -79,18 +148,33 @@ _OVERHEAD_NOTE = (
 )
 
 
-def page_part(found: Found, facts: Mapping[str, str], figure: str) -> str:
-    """Return the generated part of the page that compares the simulator with the pools.
+def _facts(facts: Mapping[str, str]) -> str:
+    return "; ".join(f"{name} {value}" for name, value in facts.items()) + "."
 
-    Args:
-        figure: path of the figure, as linked from the page.
-    """
-    lines = [BEGIN, "", "; ".join(f"{name} {value}" for name, value in facts.items()) + ".", ""]
+
+def readme_part(found: Found, facts: Mapping[str, str]) -> str:
+    """Return the generated part of the README: means, the shipped searches by pool, targets."""
+    lines = [BEGIN, "", _facts(facts), ""]
+    if found.averages:
+        pools = "; ".join(found.mean_pools)
+        lines += [f"Mean over {len(found.mean_pools)} pools: {pools}.", ""]
+        lines += [f"![Share of the gap against requests](benchmarks/results/{FIGURE})", ""]
+        shown = [row for row in found.averages if row.policy in STYLES]
+        lines += [table.share_table(shown).strip(), ""]
+        lines += [table.by_pool_table(found.pools, found.averages).strip(), ""]
+    if biased := _biased(found):
+        lines += ["**Judges that mislead.** " + bias_words(found.biases, biased), ""]
+    lines += [markdown([Measured("search", claims(found))]).strip()]
+    return "\n".join([*lines, "", END])
+
+
+def page_part(found: Found, facts: Mapping[str, str]) -> str:
+    """Return the generated part of the page that compares the simulator with the pools."""
+    lines = [BEGIN, "", _facts(facts), ""]
     if not found.trust:
         lines += ["No recorded pool was on this machine, so there is nothing to compare it with."]
     else:
-        words = "Recorded (solid, with 95 % bands) and simulated (dashed) curves of each pool"
-        lines += [f"![{words}]({figure})", "", table.trust_table(found.judges, found.trust).strip()]
+        lines += [table.trust_table(found.judges, found.trust).strip()]
     return "\n".join([*lines, "", END])
 
 
@@ -107,58 +191,44 @@ def with_part(page: str, part: str) -> str:
     return before + part + after
 
 
-def _json(found: Found, facts: Mapping[str, str]) -> dict[str, Any]:
-    document = {**facts, "claims": [asdict(figure) for figure in claims(found)]}
-    return {**document, **asdict(found)}
+def _json(found: Found, facts: Mapping[str, str]) -> bytes:
+    """Return all figures as JSON; arrays by prompt as lists, draws of the bootstrap left out."""
+    document = {**facts, "claims": [asdict(figure) for figure in claims(found)], **asdict(found)}
+    for saving in document["savings"]:
+        del saving["drawn"]
+    return json.dumps(document, indent=1, ensure_ascii=False, default=_plain).encode() + b"\n"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return [round(each, 6) for each in value.tolist()]
+    raise TypeError(f"{type(value).__name__} is not JSON")
 
 
 def write_results(
-    found: Found, facts: Mapping[str, str], folder: Path, *, page: Path, figure_from_page: str
+    found: Found, facts: Mapping[str, str], folder: Path, *, pages: Mapping[Path, str]
 ) -> list[Path]:
     """Write all files of the report, and return their paths.
 
     Args:
         folder: for the results; made where it is missing.
-        page: the page whose generated part is replaced; it must exist.
-        figure_from_page: path of the simulator's figure, as linked from the page.
+        pages: pages that exist, each with what replaces its generated part.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    document = json.dumps(_json(found, facts), indent=1, ensure_ascii=False)
     files: dict[Path, bytes] = {
-        folder / "search.json": document.encode() + b"\n",
+        folder / "search.json": _json(found, facts),
         folder / "search.md": results_markdown(found, facts).encode(),
-        page: with_part(
-            page.read_text(encoding="utf-8"), page_part(found, facts, figure_from_page)
-        ).encode(),
-        **{folder / name: drawn for name, drawn in _figures(found, facts).items()},
     }
+    for page, part in pages.items():
+        files[page] = with_part(page.read_text(encoding="utf-8"), part).encode()
+    drawn = curves(found.averages)
+    if drawn:
+        count = len(found.mean_pools)
+        files[folder / FIGURE] = draw(
+            drawn,
+            title=f"The search: mean over {count} recorded pools",
+            caption=f"{facts['prompts']}; bands: 95 % intervals over prompts; dashed: peers",
+        )
     for path, content in files.items():
         path.write_bytes(content)
     return list(files)
-
-
-def _figures(found: Found, facts: Mapping[str, str]) -> dict[str, bytes]:
-    shown = [*found.pools, *(row for row in found.grid if row.pool == SHOWN_SETTING)]
-    half = facts["prompts"]
-    caption = (
-        f"{half}; bands: 95 % intervals over prompts (all others are in the table); "
-        "dashed: peers; dotted: a random pick and the best pick"
-    )
-    drawn = {
-        "search_calls.svg": draw(
-            panels(shown, "requests"), x_label="requests made, mean", caption=caption
-        ),
-        "search_rounds.svg": draw(panels(shown, "rounds"), x_label="rounds, mean", caption=caption),
-    }
-    if found.trust:
-        drawn["search_simulator.svg"] = draw(
-            trust_panels(found.trust, _drawn_policies(TRUSTED)),
-            x_label="cap, requests",
-            caption=f"{half}; solid: recorded, with 95 % intervals; dashed: simulated",
-        )
-    return drawn
-
-
-def _drawn_policies(policies: Sequence[str]) -> list[str]:
-    """Return the policies with a curve; the packed one would hide `listwise`."""
-    return [policy for policy in policies if policy != "best-of-N, packed"]

@@ -5,6 +5,7 @@ have no say unless they are asked for (`has_rules`), and then only where candida
 replies.
 """
 
+import math
 import multiprocessing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -49,6 +50,10 @@ class Run:
         stop_reason: why it ended.
         expansions: requests to go on from a recorded candidate; what misses are a share of.
         exhausted: candidates and judge samples asked for when the record had no more.
+        chance_best: probability that the search gave its pick of being the best of all that it
+            had; NaN where it gave none.
+        is_best: 1 where no candidate that the search had is truly better, else 0; NaN where it
+            gave no probability, and where all its candidates are equally good.
     """
 
     truth: float
@@ -60,6 +65,8 @@ class Run:
     stop_reason: str
     expansions: int = 0
     exhausted: int = 0
+    chance_best: float = math.nan
+    is_best: float = math.nan
 
 
 def run_policy(knobs: SearchKnobs, prompt: PoolPrompt, *, has_rules: bool = False) -> Run:
@@ -86,8 +93,15 @@ def run_policy(knobs: SearchKnobs, prompt: PoolPrompt, *, has_rules: bool = Fals
             search.tell(action.action_id, recorded.answer(action))
     found = search.result()
     pick = None if found.best is None else recorded.item_of(found.best.draft)
+    truth = prompt.random_truth() if pick is None else prompt.truth(pick)
+    chance_best = is_best = math.nan
+    if pick is not None and found.confidence is not None:
+        chance_best = found.confidence.chance_best
+        seen = prompt.truths_seen(recorded.answers())
+        if max(seen) - min(seen) > _SAME_TRUTH:
+            is_best = float(truth >= max(seen) - _SAME_TRUTH)
     return Run(
-        truth=prompt.random_truth() if pick is None else prompt.truth(pick),
+        truth=truth,
         requests=len(told),
         completions=recorded.completions,
         items=recorded.items,
@@ -96,6 +110,8 @@ def run_policy(knobs: SearchKnobs, prompt: PoolPrompt, *, has_rules: bool = Fals
         stop_reason="" if found.stop_reason is None else found.stop_reason.value,
         expansions=prompt.expansions,
         exhausted=prompt.exhausted,
+        chance_best=chance_best,
+        is_best=is_best,
     )
 
 
@@ -112,19 +128,23 @@ def _start(knobs: SearchKnobs, user_text: str | None) -> SearchPolicy:
     return PosteriorSearch(knobs)
 
 
+_SAME_TRUTH = 1e-9
+"""Difference of two truths that is rounding."""
+
 _COUNTS = ("requests", "completions", "items", "rounds", "misses", "expansions", "exhausted")
 
 ROW = np.dtype(
     [("setting", "U96"), ("prompt", "U32"), ("seed", "i8"), ("truth", "f8")]
     + [(name, "i4") for name in _COUNTS]
-    + [("stop_reason", "U24")]
+    + [("chance_best", "f8"), ("is_best", "f8"), ("stop_reason", "U24")]
 )
 """One run as a row: which, and all fields of `Run`."""
 
 
 def _row(setting: str, prompt_id: str, seed: int, run: Run) -> tuple[Any, ...]:
     counts = tuple(getattr(run, name) for name in _COUNTS)
-    return (setting, prompt_id, seed, run.truth, *counts, run.stop_reason)
+    figures = (run.chance_best, run.is_best)
+    return (setting, prompt_id, seed, run.truth, *counts, *figures, run.stop_reason)
 
 
 def _rows(

@@ -1,7 +1,7 @@
 """A simulated pool: Gaussian candidates, and the simulated model's own judge. No language.
 
 A prompt here is a table of numbers. A candidate from scratch has a hidden quality with
-mean 0 and SD `spread` (unit: within-prompt SD of an ordinary prompt); two of one request
+mean 0 and SD 1, the unit: the SD within a prompt. Two of one request
 correlate by `similarity`. A child has its parent's quality plus a gain, less where the
 parent is already good, as the simulated model's replies do (docs/simulated-model.md).
 
@@ -52,7 +52,7 @@ class _World:
         shared, own = math.sqrt(setting.similarity), math.sqrt(1.0 - setting.similarity)
         base = lots.standard_normal((MAX_GENERATIONS, 1))
         each = lots.standard_normal((MAX_GENERATIONS, MAX_WIDTH))
-        self.scratch: NDArray[np.float64] = setting.spread * (shared * base + own * each)
+        self.scratch: NDArray[np.float64] = shared * base + own * each
         self.gains = lots.standard_normal(MAX_CHILDREN)
         count = self.scratch.size + MAX_CHILDREN
         self.biases = lots.standard_normal(count)
@@ -117,7 +117,7 @@ class SimulatedPrompt(PoolPrompt):
         items = []
         for place in range(self._children, self._children + born):
             change = self._setting.gain * left + REFINEMENT_SD * self._world.gains[place]
-            quality = above + self._setting.spread * float(change)
+            quality = above + float(change)
             items.append(self._new(self._world.scratch.size + place, quality, item.item_id))
         self._children += born
         return items
@@ -163,11 +163,8 @@ class SimulatedPrompt(PoolPrompt):
             for score, read in zip(read_scores, reads, strict=True)
         ]
 
-    def truth(self, item: Item) -> float:
-        """Return the hidden quality of the final pick."""
-        quality = self._quality[item.item_id]
-        self.close()
-        return quality
+    def _truth_of(self, item: Item) -> float:
+        return self._quality[item.item_id]
 
     def random_truth(self) -> float:
         """Return 0, the mean of candidates from scratch, or the mean of a limited pool."""

@@ -1,4 +1,4 @@
-"""The settings of the simulated pool: candidates and judge, the grid, and a mix."""
+"""The settings of the simulated pool: candidates and judge, and the grid."""
 
 import itertools
 import math
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from callwise.simulator.judge import JUDGE_CALIBRATION
 
-__all__ = ["GRID", "MIX", "SimulatedSetting"]
+__all__ = ["GRID", "SimulatedSetting"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +19,6 @@ class SimulatedSetting:
         similarity: correlation of two candidates of one request, in [0, 1].
         gain: mean gain of a child on an average parent, before the ceiling, in SD; None
             where nothing can be refined, and a child is the next candidate from scratch.
-        spread: SD of the candidates' qualities. Below 1 candidates hardly differ, and there
-            is little to win by choosing.
         reliability: correlation of two scores of the judge; None keeps the calibrated
             proportion of bias and noise.
         candidates: candidates from scratch that a prompt has, as a recorded pool has; None
@@ -33,7 +31,6 @@ class SimulatedSetting:
     accuracy: float | None = 0.5
     similarity: float = 0.3
     gain: float | None = 0.5
-    spread: float = 1.0
     reliability: float | None = None
     candidates: int | None = None
     is_rounded: bool = True
@@ -44,8 +41,7 @@ class SimulatedSetting:
         """As text, for a table."""
         accuracy = "calibrated" if self.accuracy is None else f"{self.accuracy:g}"
         gain = "none" if self.gain is None else f"{self.gain:g}"
-        words = f"accuracy {accuracy}, similarity {self.similarity:g}, gain {gain}"
-        return words if self.spread == 1 else f"{words}, spread {self.spread:g}"
+        return f"accuracy {accuracy}, similarity {self.similarity:g}, gain {gain}"
 
     def weights(self) -> tuple[float, float, float]:
         """Return the weights of truth, bias and noise in a reading; their squares sum to 1."""
@@ -70,11 +66,3 @@ GRID: tuple[SimulatedSetting, ...] = tuple(
     )
 )
 """Judge accuracy x candidate similarity x refinement gain."""
-
-MIX: tuple[SimulatedSetting, ...] = (
-    SimulatedSetting(accuracy=0.5, spread=0.25),
-    SimulatedSetting(accuracy=0.5),
-    SimulatedSetting(accuracy=0.5, spread=2.0),
-)
-"""Easy prompts, where any candidate will do, and ones where choosing matters: the same
-judge reads all, and notes on the easy ones mostly noise."""

@@ -138,7 +138,6 @@ class SummEval(Pool):
             cost_model=_COST.format(count=count, judges=ratings.shape[1]),
             prompt_ids=prompt_ids,
             is_interleaved=True,
-            task_knobs={"refine": False},
         )
         self._texts, self._truths, self._ratings = texts, truths, ratings
 

@@ -181,7 +181,6 @@ class TopicalChat(Pool):
             cost_model=_COST.format(count=truths.shape[1]),
             prompt_ids=prompt_ids,
             rubrics=tuple(ATTRIBUTES) if judge == "rotating" else (OVERALL,),
-            task_knobs={"refine": False},
         )
         self._rotation = tuple(ATTRIBUTES) if judge == "rotating" else ()
         used = {column for read in self._rubrics.values() for column in read.values()}

@@ -31,7 +31,7 @@ def test_the_classic_root_of_a_tree_is_the_task_itself(game24):
 
 def test_a_packed_look_counts_one_request_and_all_its_items(topical):
     """Three requests: two generations and one look at six replies."""
-    run = run_policy(SearchKnobs(policy="listwise", max_calls=3), topical.prompt("tc00", 0))
+    run = run_policy(SearchKnobs(policy="best_of_n", max_calls=3), topical.prompt("tc00", 0))
     assert (run.requests, run.completions, run.items, run.rounds) == (3, 6, 6, 2)
 
 
@@ -49,8 +49,8 @@ def test_no_record_says_what_sounds_like_an_assistant(topical):
     prompt = topical.prompt("tc00", 0)
     search = PosteriorSearch(SearchKnobs(policy="listwise"))
     recorded = Recorded(prompt, search)
-    search.tell(search.ask()[0].action_id, recorded.answer(Generate(1, 0)))
-    search.tell(search.ask()[0].action_id, recorded.answer(Generate(1, 0)))
+    for action in search.ask():
+        search.tell(action.action_id, recorded.answer(Generate(1, 0)))
     node = next(search.tree.candidates)
     said = recorded.answer(JudgeList((node.node_id,), 0, ASSISTANT_CHECK))
     assert (said, recorded.items) == (Verdicts({}), 1)

@@ -1,59 +1,71 @@
-"""Confidence against truth: labels from a pool, and figures of labels that no calibration saw."""
+"""Confidence and truth: which bin a run falls in, and what is counted."""
 
-import random
+import math
 
+import numpy as np
 import pytest
 
-from benchmarks.search.confidence import EDGES, curve_table, label_searches, main, row_of, table
-from benchmarks.search.simulated import SimulatedPool
-from benchmarks.search.simulated_setting import SimulatedSetting
-from lats.calibration import LabelledSearch
+from benchmarks.search.confidence import EDGES, bins_of
+from benchmarks.search.running import run_policy
+from benchmarks.tests.search.conftest import make_topical
+from benchmarks.tests.search.test_comparing import make_runs
+from lats.search_knobs import SearchKnobs
 
 
-def _labels(count, seed):
-    """Return labels of searches that say more than they know: right as often as half of that."""
-    draw = random.Random(seed)
-    said = [draw.uniform(0.3, 1) for _ in range(count)]
-    return [LabelledSearch(each, draw.random() < each / 2, "listwise", 6) for each in said]
+def runs_of(chances, are_best, pool="a pool"):
+    """Return runs, one a prompt, with these probabilities and findings."""
+    runs = make_runs(np.zeros((len(chances), 1)), pool=pool)
+    runs.values["chance_best"][:, 0] = chances
+    runs.values["is_best"][:, 0] = are_best
+    return runs
 
 
-def test_an_exact_judges_answer_is_right_and_a_noisy_ones_is_not_always():
-    """Truth is of the search's own candidates: no other is better."""
-    shares = []
-    for accuracy, reliability in ((1.0, 1.0), (0.1, 0.5)):
-        setting = SimulatedSetting(
-            accuracy, 0.0, None, reliability=reliability, candidates=8, is_rounded=False
-        )
-        pool = SimulatedPool([setting], 40)
-        labels = [each for own in label_searches(pool, "tuning", seeds=2) for each in own]
-        assert len(labels) == 2 * len(pool.half("tuning"))
-        assert {(each.policy, each.calls <= 6) for each in labels} == {("listwise", True)}
-        shares.append(sum(each.is_right for each in labels) / len(labels))
-    assert shares[0] > 0.8
-    assert shares[1] < 0.5
+def test_each_run_counts_in_the_bin_of_what_was_said():
+    """A bin has its lower edge; the last one has 1 as well; an empty one has no figures."""
+    found = bins_of([runs_of([0.9, 0.94, 1.0, 0.2], [1, 0, 1, 0])])
+    by_low = {each.low: each for each in found}
+    assert [each.low for each in found] == list(EDGES[:-1])
+    assert (by_low[0.9].runs, by_low[0.9].true) == (2, 0.5)
+    assert by_low[0.9].said == pytest.approx(0.92)
+    assert (by_low[0.99].runs, by_low[0.99].said) == (1, 1.0)
+    assert by_low[0.0].true == 0.0
+    assert by_low[0.7].runs == 0
+    assert math.isnan(by_low[0.7].true)
 
 
-def test_a_calibration_brings_what_is_said_to_what_is_right():
-    """On new labels; few labels bring less than all."""
-    row = row_of("any", [_labels(60, seed) for seed in range(8)], _labels(2000, 99))
-    assert row.said - row.right > 0.25
-    assert row.calibrated == pytest.approx(row.right, abs=0.05)
-    as_it_came, by_few, by_all = row.losses
-    assert as_it_came > by_few > by_all
+def test_runs_without_a_finding_count_nothing():
+    """Nothing was said, or there was nothing to choose."""
+    found = bins_of([runs_of([0.9, math.nan], [math.nan, math.nan])])
+    assert sum(each.runs for each in found) == 0
 
 
-def test_the_tables_have_every_search_once():
-    """Those at the ends of the steps too."""
-    new = [LabelledSearch(chance, is_right=chance > 0.6, calls=6) for chance in (*EDGES, 0.6, 1.0)]
-    row = row_of("any", [_labels(20, 0)], new)
-    lines = curve_table([row]).splitlines()[2:]
-    assert sum(int(line.split("|")[2]) for line in lines) == len(new)
-    assert lines[-1].startswith("| 0.95 to 1.00 | 3 |")
-    assert table([row]).count("\n") == 2
+def test_several_pools_are_shown_one_by_one_and_together():
+    """The last lines are of all runs."""
+    found = bins_of([runs_of([0.9], [1]), runs_of([0.9, 0.9], [0, 0], pool="b")])
+    at = {each.pool: each for each in found if each.low == 0.9}
+    assert list(at) == ["a pool", "b", "all"]
+    assert (at["all"].runs, at["all"].true) == (3, pytest.approx(1 / 3))
 
 
-def test_a_pool_that_is_not_there_is_named(monkeypatch, tmp_path, capsys):
-    """And left out."""
-    monkeypatch.setenv("CALLWISE_DATA", str(tmp_path))
-    main(["--pools", "summeval-all", "--seeds", "1"])
-    assert "summeval-all is left out" in capsys.readouterr().out
+def test_a_run_tells_whether_no_candidate_was_better_than_its_pick():
+    """Compared with those that the search had, not with all that were recorded."""
+    pool = make_topical(replies=6)
+    knobs = SearchKnobs(policy="listwise", max_calls=2, generate_k=2)
+    found = [run_policy(knobs, pool.prompt("tc00", seed)) for seed in range(12)]
+    best = pool._truths[0].max()
+    assert all(0 <= run.chance_best <= 1 for run in found)
+    assert {run.is_best for run in found} <= {0.0, 1.0}
+    assert any(run.is_best == 1.0 and run.truth < best for run in found)
+    assert all(run.is_best == 1.0 for run in found if run.truth == best)
+
+
+def test_a_run_with_nothing_to_choose_tells_nothing():
+    """All candidates are equally good, or there is no confidence."""
+    pool = make_topical()
+    pool._truths[:] = 3.0
+    knobs = SearchKnobs(policy="listwise", max_calls=2)
+    run = run_policy(knobs, pool.prompt("tc00", 0))
+    assert math.isnan(run.is_best)
+    classic = run_policy(SearchKnobs(), make_topical().prompt("tc00", 0))
+    assert math.isnan(classic.chance_best)
+    assert math.isnan(classic.is_best)

@@ -1,4 +1,4 @@
-"""Intervals over prompts, and the claims that rest on them."""
+"""Intervals over prompts, and means over pools."""
 
 import numpy as np
 import pytest
@@ -7,15 +7,21 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from benchmarks.search.intervals import (
-    compare,
-    holm,
-    margin_of,
+    Interval,
+    drawn_mean,
+    interval_of,
     mean_interval,
     paired_difference,
-    prompts_needed,
+    pooled,
+    resamples,
 )
 
 FIGURES = arrays(np.float64, (6, 3), elements=st.floats(-10, 10, width=32))
+
+
+def names(count, prefix=""):
+    """Return that many ids of prompts."""
+    return tuple(f"{prefix}{place}" for place in range(count))
 
 
 def coverage(prompts, trials=400):
@@ -34,12 +40,29 @@ def test_intervals_cover_what_they_say(prompts):
     assert 0.92 <= coverage(prompts) <= 0.98
 
 
+def test_a_mean_over_pools_is_covered_too():
+    """Two pools share their prompts and a bias of each prompt; a third has others."""
+    draw = np.random.default_rng(2)
+    hits, trials = 0, 300
+    for trial in range(trials):
+        shared = draw.normal(0, 1, 12)
+        pools = {
+            "a": drawn_mean(0.1 + shared + draw.normal(0, 0.3, 12), names(12), trial),
+            "b": drawn_mean(0.2 + shared + draw.normal(0, 0.3, 12), names(12), trial),
+            "c": drawn_mean(0.6 + draw.normal(0, 1, 20), names(20, "c"), trial),
+        }
+        found = pooled(pools).mean
+        hits += found.low <= 0.3 <= found.high
+    assert 0.91 <= hits / trials <= 0.985
+
+
 @settings(deadline=None, max_examples=25)
 @given(FIGURES)
 def test_equal_runs_differ_by_exactly_nothing(values):
     """Two policies with the same truths have the difference 0, from 0 to 0."""
     found = paired_difference(values, values, draws=200)
     assert (found.mean, found.low, found.high) == (0.0, 0.0, 0.0)
+    assert found.is_open
 
 
 @settings(deadline=None, max_examples=25)
@@ -52,6 +75,7 @@ def test_a_difference_turned_round_is_its_negative(ours, theirs):
     assert there.low == pytest.approx(-back.high, abs=1e-9)
     assert there.low <= there.mean + 1e-9
     assert there.mean <= there.high + 1e-9
+    assert there.is_open == back.is_open
 
 
 def test_seeds_of_a_prompt_are_no_sample():
@@ -64,73 +88,44 @@ def test_pairing_pays():
     """The paired interval is narrow if prompts differ much and policies little."""
     draw = np.random.default_rng(0)
     level = draw.normal(0, 10, 40)
-    ours, theirs = level + 0.5 + draw.normal(0, 0.1, 40), level
-    found = compare(ours, theirs, margin=0.0)
-    assert found.is_better
-    assert 0.4 < found.difference.low < found.difference.high < 0.6
+    found = paired_difference(level + 0.5 + draw.normal(0, 0.1, 40), level)
+    assert 0.4 < found.low < found.high < 0.6
 
 
-def test_not_worse_is_told_from_better_and_from_open():
-    """A hair below is not worse within the margin; a noisy tie is open and says how far."""
-    draw = np.random.default_rng(0)
-    noise = draw.normal(0, 0.01, 50)
-    near = compare(noise - noise.mean() - 0.005, np.zeros(50), margin=0.05)
-    assert near.is_not_worse
-    assert not near.is_better
-    wide = draw.normal(0, 1, 50)
-    unsure = compare(wide - wide.mean(), np.zeros(50), margin=0.05)
-    assert not unsure.is_not_worse
-    assert unsure.prompts_needed > 50
-    assert near.p_not_worse < 0.01 < unsure.p_not_worse
+def test_pools_of_the_same_prompts_are_drawn_together():
+    """Twice the same pool is one pool: the interval of the mean is no narrower."""
+    figures = np.random.default_rng(3).normal(0, 1, 30)
+    one = drawn_mean(figures, names(30))
+    both = pooled({"a": one, "b": drawn_mean(figures, names(30))})
+    assert both.mean == both.by_pool["a"] == interval_of([one])
+    other = pooled({"a": one, "b": drawn_mean(figures, names(30, "x"))})
+    assert other.mean.high - other.mean.low < 0.85 * (both.mean.high - both.mean.low)
+    assert other.mean.prompts == 60
 
 
-def test_identical_runs_are_not_worse_even_without_a_margin():
-    """Nothing lost is nothing lost."""
-    found = compare(np.arange(5.0), np.arange(5.0), margin=0.0)
-    assert found.is_not_worse
-    assert not found.is_better
-    assert found.prompts_needed == 2
+def test_resamples_are_of_the_prompts_size_and_the_same_again():
+    """Each row sums to 1; other prompts and other seeds draw otherwise."""
+    weights = resamples(names(7), 0, 50)
+    assert np.allclose(weights.sum(axis=1), 1)
+    assert np.array_equal(weights, resamples(names(7), 0, 50))
+    assert not np.array_equal(weights, resamples(names(7), 1, 50))
+    assert not np.array_equal(weights, resamples(names(7, "x"), 0, 50))
 
 
-def test_a_loss_beyond_the_margin_needs_no_more_prompts():
-    """No number of prompts would settle what is not so."""
-    assert prompts_needed(np.array([-1.0, -1.2, -0.8]), margin=0.1) is None
-
-
-def test_holm_is_the_textbook_example():
-    """.01 .04 .03 .005 become .03 .06 .06 .02."""
-    adjusted = holm({"a": 0.01, "b": 0.04, "c": 0.03, "d": 0.005})
-    assert adjusted == pytest.approx({"a": 0.03, "b": 0.06, "c": 0.06, "d": 0.02})
-    assert holm([0.9, 0.8]) == {"0": 1.0, "1": 1.0}
-    assert holm({}) == {}
-
-
-@settings(max_examples=50)
-@given(st.dictionaries(st.text(max_size=4), st.floats(0, 1), max_size=8))
-def test_holm_never_makes_a_p_value_smaller(p_values):
-    """Adjusted values are at least the raw ones, in [0, 1], and in the same order."""
-    adjusted = holm(p_values)
-    assert all(p_values[name] <= value <= 1 for name, value in adjusted.items())
-    ordered = sorted(p_values, key=p_values.__getitem__)
-    assert [adjusted[name] for name in ordered] == sorted(adjusted.values())
+def test_a_difference_without_its_zero_is_not_open():
+    """Its ends have one sign."""
+    assert not Interval(0.2, 0.1, 0.3, 9).is_open
+    assert not Interval(-0.2, -0.3, -0.1, 9).is_open
+    assert Interval(0.1, -0.1, 0.3, 9).is_open
 
 
 def test_bad_figures_are_refused():
-    """One prompt, unequal prompts, NaN, a negative margin and a p-value of 2 are errors."""
+    """One prompt, unequal prompts, NaN and no pool are errors."""
     with pytest.raises(ValueError, match="two prompts"):
         mean_interval([1.0])
     with pytest.raises(ValueError, match="paired"):
         paired_difference([1.0, 2.0], [1.0, 2.0, 3.0])
     with pytest.raises(ValueError, match="finite"):
         mean_interval([1.0, float("nan")])
-    with pytest.raises(ValueError, match="-1"):
-        compare([1.0, 2.0], [1.0, 2.0], margin=-1)
-    with pytest.raises(ValueError, match="'a'"):
-        holm({"a": 2.0})
-
-
-def test_the_margin_is_a_share_of_the_gap():
-    """One percent from random to oracle; an oracle below random is an error."""
-    assert margin_of(3.0, 5.0) == pytest.approx(0.02)
-    with pytest.raises(ValueError, match="below"):
-        margin_of(1.0, 0.0)
+    with pytest.raises(ValueError, match="no pool"):
+        pooled({})

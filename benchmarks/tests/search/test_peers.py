@@ -63,8 +63,8 @@ class NumberedPrompt(PoolPrompt):
             return [None] * len(items)
         return [Verdict(score=self.truths[int(item.item_id)]) for item in items]
 
-    def truth(self, item: Item) -> float:
-        """Return the number; several may be asked for."""
+    def _truth_of(self, item: Item) -> float:
+        """Return the number."""
         return self.truths[int(item.item_id)]
 
     def random_truth(self) -> float:

@@ -2,8 +2,11 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from benchmarks.search.saving import Resampled, calls_needed, normalised, savings
+from benchmarks.search.comparing import compare
+from benchmarks.search.saving import calls_needed, saving_of, savings_over
 from benchmarks.tests.search.test_comparing import make_runs
 
 CALLS = np.array([2.0, 4.0, 8.0])
@@ -24,44 +27,69 @@ def test_a_curve_that_falls_keeps_what_it_had_reached():
     assert calls_needed(0.4, CALLS, np.array([0.2, 0.5, 0.3]))[0] == pytest.approx(2 + 4 / 3)
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.floats(-1, 1), min_size=3, max_size=3), st.floats(-1, 1), st.floats(0, 1, width=16)
+)
+def test_more_quality_never_needs_fewer_calls(qualities, quality, more):
+    """And what is needed lies on the curve."""
+    curve = np.array(qualities)
+    low, _ = calls_needed(quality, CALLS, curve)
+    high, _ = calls_needed(quality + more, CALLS, curve)
+    assert 2.0 <= low <= high <= 8.0
+
+
+def rows_of(plan_quality, plan_requests, *, pool="a pool", prompts=60):
+    """Return a rising fixed plan (quality 2, 4, 6 at 2, 4, 8) and a plan that stops."""
+    lots = np.random.default_rng(1).normal(0, 0.01, (prompts, 1))
+    fixed = [
+        make_runs(lots + quality, cap=cap, pool=pool) for cap, quality in ((2, 2), (4, 4), (8, 6))
+    ]
+    plan = make_runs(lots + plan_quality, policy="thorough", cap=16, pool=pool)
+    plan.values["requests"][:] = plan_requests
+    *curve, stopping = compare([*fixed, plan])
+    return curve, stopping
+
+
 def test_a_plan_that_asks_half_for_the_same_saves_half():
-    """Quality rises with calls; the adaptive plan has that of 8 calls for 4."""
-    lots = np.random.default_rng(1).normal(0, 0.01, (60, 1))
-    fixed = [make_runs(lots + quality, cap=cap) for cap, quality in ((2, 2), (4, 4), (8, 6))]
-    adaptive = make_runs(lots + 6 - 1e-9, policy="listwise, min_gain 0.1", cap=10, min_gain=0.1)
-    adaptive.values["requests"][:] = 4
-    points, (saving,) = savings(fixed, [adaptive])
-    assert [point.calls.mean for point in points] == [2, 4, 8]
-    assert saving.share.mean == pytest.approx(0.5, abs=0.01)
-    assert saving.same_calls.mean == pytest.approx(0.2, abs=0.01)
-    assert saving.share.low == pytest.approx(saving.share.high)
-    assert saving.point.min_gain == 0.1
+    """Quality rises with calls; the plan has that of 8 calls for 4."""
+    saving = saving_of(*rows_of(6 - 1e-9, 4))
+    assert saving.saved.mean == pytest.approx(0.5, abs=0.01)
+    assert saving.fixed_requests == pytest.approx(8, abs=0.01)
+    assert saving.same_requests.mean == pytest.approx(0.2, abs=0.01)
+    assert saving.saved.low == pytest.approx(saving.saved.high)
+    assert (saving.policy, saving.cap, saving.requests) == ("thorough", 16, 4)
 
 
-def test_pools_are_put_on_one_scale():
-    """0 is a pick by lot and 1 the best pick, on average over the pool."""
-    assert normalised(make_runs([[0.0], [10.0], [5.0]])).tolist() == [0.0, 1.0, 0.5]
+def test_a_plan_that_is_dearer_saves_less_than_nothing():
+    """The quality of 4 calls for 8 is a saving of -100 %."""
+    saving = saving_of(*rows_of(4, 8))
+    assert saving.saved.mean == pytest.approx(-1.0)
+    assert saving.same_requests.mean == pytest.approx(-0.2)
 
 
-def test_a_pool_without_a_gap_has_no_scale():
-    """Nothing is better than a pick by lot there."""
-    runs = make_runs([[1.0]])
-    runs.oracle_truth[:] = 0
-    with pytest.raises(ValueError, match="no better"):
-        normalised(runs)
+def test_what_the_fixed_plan_never_reaches_is_counted():
+    """Its largest cap is used instead, so that the saving is understated."""
+    saving = saving_of(*rows_of(9, 4))
+    assert (saving.beyond, saving.fixed_requests) == (1.0, 8.0)
 
 
-def test_every_policy_is_run_on_every_pool_of_the_mix():
-    """A mix of other prompts would be no comparison."""
-    fixed = [make_runs([[1.0], [2.0]], pool=pool) for pool in ("a", "b")]
-    with pytest.raises(ValueError, match="was not run on b"):
-        savings(fixed, [make_runs([[1.0], [2.0]], pool="a", min_gain=0.1)])
+def test_the_mean_saving_counts_each_pool_once():
+    """One pool saves half, another loses as much as it had."""
+    savings = [
+        saving_of(*rows_of(6 - 1e-9, 4)),
+        saving_of(*rows_of(4, 8, pool="b", prompts=20)),
+    ]
+    (found,) = savings_over(savings).values()
+    assert found.mean.mean == pytest.approx(-0.25, abs=0.01)
+    assert found.least[0] == "b"
 
 
-def test_resamples_keep_the_size_of_each_pool():
-    """Prompts are drawn within their pool, so the mix stays the mix."""
-    resampled = Resampled(["a", "a", "b"], draws=50)
-    assert np.allclose(resampled.weights[:, 2], 1 / 3)
-    assert np.allclose(resampled.weights.sum(axis=1), 1)
-    with pytest.raises(ValueError, match="no prompt"):
-        Resampled([])
+def test_the_fixed_plan_is_run_on_the_same_prompts():
+    """A curve of other prompts would be no comparison."""
+    curve, _ = rows_of(4, 4)
+    _, stopping = rows_of(4, 4, prompts=20)
+    with pytest.raises(ValueError, match="a pool"):
+        saving_of(curve, stopping)
+    with pytest.raises(ValueError, match="a pool"):
+        saving_of([], stopping)
