@@ -1,8 +1,8 @@
 """Measure the search: `python -m benchmarks.search`, or `make bench-search`.
 
-Runs every policy and every peer on the recorded pools, on the simulated grid and against
-the clock, and writes the tables and one figure. A pool whose record is not on this
-machine is named and left out; the rest still runs.
+Runs every policy and every peer on the recorded pools, on tasks of steps, on the simulated
+grid and against the clock, and writes the tables and one figure. A pool whose record is not on
+this machine is named and left out; the rest still runs.
 """
 
 import argparse
@@ -80,6 +80,13 @@ def _parser() -> argparse.ArgumentParser:
         help="prompts of each simulated setting (100)",
     )
     parser.add_argument(
+        "--puzzles",
+        type=int,
+        default=100,
+        metavar="N",
+        help="puzzles of each task of steps (100); 0 leaves them out",
+    )
+    parser.add_argument(
         "--workers",
         type=int,
         default=max(os.cpu_count() or 1, 1),
@@ -100,6 +107,7 @@ def _scale(given: argparse.Namespace) -> Scale:
             seeds=min(given.seeds, 1),
             simulated_prompts=min(given.simulated, 40),
             caps=(2, 3, 6, 11, 16),
+            puzzles=min(given.puzzles, 10),
             turns=1,
             sizes=(100,),
             workers=given.workers,
@@ -108,6 +116,7 @@ def _scale(given: argparse.Namespace) -> Scale:
         half=half,
         seeds=given.seeds,
         simulated_prompts=given.simulated,
+        puzzles=given.puzzles,
         workers=given.workers,
     )
 
@@ -126,6 +135,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error(f"there is no pool {unknown[0]!r}; there are: {', '.join(POOLS)}")
     if given.seeds < 1 or given.workers < 1 or given.simulated < 2:
         parser.error("--seeds and --workers are at least 1, --simulated at least 2")
+    if given.puzzles < 0 or given.puzzles == 1:
+        parser.error("--puzzles is 0, or at least 2")
     if find_spec("matplotlib") is None:
         parser.error("matplotlib is not installed; it is in the `bench` extra")
     scale = _scale(given)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from benchmarks.figures import Figure
 from benchmarks.search.bias import JudgeBias, measure_bias
 from benchmarks.search.calibrated import (
     JudgeFigures,
@@ -32,6 +33,7 @@ from benchmarks.search.settings import (
 )
 from benchmarks.search.simulated import SimulatedPool
 from benchmarks.search.simulated_setting import GRID, SimulatedSetting
+from benchmarks.search.step_table import STEP_CASES, solved_shares, step_claims, step_table
 
 __all__ = ["Found", "Scale", "measure"]
 
@@ -51,6 +53,7 @@ class Scale:
         seeds: shuffles of each recorded prompt.
         simulated_prompts: of each simulated setting.
         caps: on recorded pools.
+        puzzles: of each task of steps; 0 leaves them out, else at least 2.
         turns: of the timing of steps.
         sizes: of trees whose steps are timed, in nodes.
         workers: processes.
@@ -60,6 +63,7 @@ class Scale:
     seeds: int = 5
     simulated_prompts: int = 100
     caps: tuple[int, ...] = CAPS
+    puzzles: int = 100
     turns: int = 5
     sizes: tuple[int, ...] = SIZES
     workers: int = 2
@@ -83,6 +87,8 @@ class Found:
         judges: each flat pool's judge on the tuning half, by pool.
         trust: recorded and simulated.
         overhead: what a step costs.
+        step_tables: shares solved of tasks of steps, as Markdown, one table a task.
+        step_claims: those of them that have a target.
     """
 
     absent: dict[str, str] = field(default_factory=dict)
@@ -98,6 +104,8 @@ class Found:
     judges: dict[str, JudgeFigures] = field(default_factory=dict)
     trust: list[TrustRow] = field(default_factory=list)
     overhead: list[StepCost] = field(default_factory=list)
+    step_tables: list[str] = field(default_factory=list)
+    step_claims: list[Figure] = field(default_factory=list)
 
 
 Say = Callable[[str], None]
@@ -144,6 +152,7 @@ def measure(keys: Sequence[str], scale: Scale, say: Say) -> Found:
         found.biases.append(measure_bias(pool, scale.half))
     _simulated(found, scale, say)
     _trust(found, flat, scale, say)
+    _steps(found, scale, say)
     found.overhead = measure_overhead(turns=scale.turns, sizes=scale.sizes, progress=say)
     return found
 
@@ -186,6 +195,16 @@ def _simulated(found: Found, scale: Scale, say: Say) -> None:
     names = {place: f"simulated: {setting.name}" for place, setting in enumerate(GRID)}
     for rows in _parts(runs, names):
         found.grid += rows
+
+
+def _steps(found: Found, scale: Scale, say: Say) -> None:
+    for case in STEP_CASES if scale.puzzles else ():
+        say(f"steps: {case.title}")
+        rows = solved_shares(
+            case, half=scale.half, max_puzzles=scale.puzzles, max_workers=scale.workers
+        )
+        found.step_tables.append(step_table(case, rows))
+        found.step_claims += step_claims(case, rows)
 
 
 def _trust(found: Found, pools: Sequence[Pool], scale: Scale, say: Say) -> None:

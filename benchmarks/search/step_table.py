@@ -16,6 +16,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from benchmarks.figures import Figure
 from benchmarks.search.intervals import mean_interval, paired_difference
 from benchmarks.search.peers_treequest import is_installed, treequest_ab_mcts_a, treequest_mcts
 from benchmarks.search.pools import Half, PoolPrompt
@@ -30,7 +31,7 @@ from benchmarks.search.step_tasks import (
 )
 from lats.search_knobs import EarlyExitKnobs, SearchKnobs
 
-__all__ = ["STEP_CASES", "StepCase", "solved_shares", "step_tables"]
+__all__ = ["STEP_CASES", "StepCase", "solved_shares", "step_claims", "step_table", "step_tables"]
 
 OURS = ("posterior_uct", "auto")
 
@@ -182,11 +183,12 @@ def step_tables(
     for case in STEP_CASES:
         progress(case.title)
         rows = solved_shares(case, half=half, max_puzzles=max_puzzles, max_workers=max_workers)
-        parts.append(_table(case, rows))
+        parts.append(step_table(case, rows))
     return "\n".join(parts)
 
 
-def _table(case: StepCase, rows: NDArray[Any]) -> str:
+def step_table(case: StepCase, rows: NDArray[Any]) -> str:
+    """Return the table of one case as Markdown, of the rows of `solved_shares`."""
     policies = list(dict.fromkeys(name.rpartition(" @ ")[0] for name in rows["setting"]))
     lines = [
         ["", *[f"{cap} requests" for cap in case.caps], f"{OURS[0]} less this at {case.caps[-1]}"],
@@ -210,6 +212,17 @@ def _table(case: StepCase, rows: NDArray[Any]) -> str:
         lines.append(cells)
     table = "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
     return f"### {case.title}\n\n{_targets(case, rows)}{table}\n"
+
+
+def step_claims(case: StepCase, rows: NDArray[Any]) -> list[Figure]:
+    """Return the shares of one case that have a target, of the rows of `solved_shares`."""
+    found = []
+    for cap, least in case.targets:
+        solved = mean_interval(by_prompt(rows, _name(OURS[0], cap)))
+        what = f"`{OURS[0]}`, share solved with {cap} requests: {case.title}"
+        shown = f"{solved.mean:.2f} ({solved.low:.2f} to {solved.high:.2f})"
+        found.append(Figure(what, shown, f">= {least:.2f}", solved.mean >= least))
+    return found
 
 
 def _targets(case: StepCase, rows: NDArray[Any]) -> str:

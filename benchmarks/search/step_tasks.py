@@ -326,9 +326,7 @@ class StepPrompt(PoolPrompt):
         noise = float(lots(self.prompt_id, self.seed, "noise", item_id, str(look)).normal())
         return Verdict(score=self._game.score(key, noise))
 
-    def truth(self, item: Item) -> float:
-        """Return 1 for a right answer, else 0."""
-        self.close()
+    def _truth_of(self, item: Item) -> float:
         return float(self._game.is_solved(self._states[item.item_id].key))
 
     def random_truth(self) -> float:

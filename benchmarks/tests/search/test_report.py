@@ -5,6 +5,7 @@ import math
 
 import pytest
 
+from benchmarks.figures import Figure
 from benchmarks.search.__main__ import PARTS, main
 from benchmarks.search.bias import JudgeBias
 from benchmarks.search.calibrated import JudgeFigures, TrustRow
@@ -31,6 +32,7 @@ from benchmarks.search.report import (
     write_results,
 )
 from benchmarks.search.saving import saving_of
+from benchmarks.search.step_table import STEP_CASES
 from benchmarks.tests.search.test_comparing import NOISE, baseline, make_runs
 from benchmarks.tests.search.test_confidence import runs_of
 
@@ -83,6 +85,8 @@ def found():
         grid=compare([baseline(NOISE, pool="simulated: one")]),
         judges={"a pool": JudgeFigures(0.5, 0.6, 0.0, 6)},
         trust=[TrustRow("a pool", "listwise", 6, 0.5, 0.4, 0.6, 0.55)],
+        step_tables=["| puzzles |\n"],
+        step_claims=[Figure("share solved", "0.90", ">= 0.60", is_met=True)],
         overhead=[StepCost("auto", 100, 60.0, 30.0, 2.0, is_ours=True)],
     )
 
@@ -176,6 +180,7 @@ def test_the_report_names_what_was_not_run():
         "Requests saved by stopping",
         "Confidence and truth",
         "a pool",
+        "Tasks of steps",
         "The simulated grid",
         "Overhead",
     ):
@@ -231,7 +236,14 @@ def test_without_recorded_data_the_rest_still_runs(tmp_path, monkeypatch):
     monkeypatch.setenv("CALLWISE_DATA", str(tmp_path))
     lines = []
     scale = Scale(
-        half="tuning", seeds=1, simulated_prompts=3, caps=(3, 6), turns=1, sizes=(20,), workers=1
+        half="tuning",
+        seeds=1,
+        simulated_prompts=3,
+        caps=(3, 6),
+        puzzles=2,
+        turns=1,
+        sizes=(20,),
+        workers=1,
     )
     result = measure(["humaneval", "game24"], scale, lines.append)
     assert set(result.absent) == {"humaneval", "game24"}
@@ -240,6 +252,7 @@ def test_without_recorded_data_the_rest_still_runs(tmp_path, monkeypatch):
     assert len({row.pool for row in result.grid}) == 18
     assert (result.averages, result.savings, result.confidence) == ([], [], [])
     assert result.overhead
+    assert len(result.step_tables) == len(STEP_CASES)
     assert "No recorded pool was on this machine" in page_part(result, FACTS)
 
 
