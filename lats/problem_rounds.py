@@ -18,7 +18,7 @@ from lats.search import PosteriorSearch
 from lats.spending import Priced, SpendLimits
 from lats.state_drafts import StateDrafts
 
-__all__ = ["Checkpoint", "ProblemRounds"]
+__all__ = ["Checkpoint", "ProblemRounds", "concurrency_limit"]
 
 StateT = TypeVar("StateT")
 
@@ -32,6 +32,27 @@ _Outcome = tuple[Any, Priced[Any] | None]
 
 _SKIPPED: _Outcome = (NoAnswer(), None)
 """In place of the answer to a call that was not made, since another one of its round had failed."""
+
+
+def concurrency_limit(
+    max_concurrency: int | AbstractAsyncContextManager[Any] | None,
+) -> AbstractAsyncContextManager[Any] | None:
+    """Return the limit on calls under way; None where there is none.
+
+    Raises:
+        TypeError: when it is neither a number nor a limit.
+        ValueError: when it is less than 1.
+    """
+    if max_concurrency is None or isinstance(max_concurrency, AbstractAsyncContextManager):
+        return max_concurrency
+    if isinstance(max_concurrency, bool) or not isinstance(max_concurrency, int):
+        raise TypeError(
+            f"max_concurrency is {max_concurrency!r}; give a whole number, an "
+            "asyncio.Semaphore, or None"
+        )
+    if max_concurrency < 1:
+        raise ValueError(f"max_concurrency is {max_concurrency}; give at least 1")
+    return asyncio.Semaphore(max_concurrency)
 
 
 class ProblemRounds(Generic[StateT]):

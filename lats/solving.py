@@ -26,7 +26,7 @@ from lats.judges import judge_names
 from lats.policy import RemainingCalls, drive
 from lats.policy_registry import CLASSIC, policy_names
 from lats.problem import Problem
-from lats.problem_rounds import Checkpoint, ProblemRounds
+from lats.problem_rounds import Checkpoint, ProblemRounds, concurrency_limit
 from lats.proposers import check_same_costs, costs_of
 from lats.result import Confidence, SearchResult, StateError, StopReason, in_scale
 from lats.search import PosteriorSearch
@@ -230,7 +230,7 @@ async def solve_all(
         ValueError: when `max_concurrency` is less than 1.
         Exception: what `progress`, or taking a problem, raises; what is under way is cancelled.
     """
-    limit = _limit(max_concurrency)
+    limit = concurrency_limit(max_concurrency)
     waiting = enumerate(problems)
     found: dict[int, Solution[StateT] | Exception] = {}
 
@@ -322,27 +322,6 @@ def _knobs(knobs: SearchKnobs | None, changes: Mapping[str, Any]) -> SearchKnobs
     return found
 
 
-def _limit(
-    max_concurrency: int | AbstractAsyncContextManager[Any] | None,
-) -> AbstractAsyncContextManager[Any] | None:
-    """Return the limit on calls under way; None where there is none.
-
-    Raises:
-        TypeError: when it is neither a number nor a limit.
-        ValueError: when it is less than 1.
-    """
-    if max_concurrency is None or isinstance(max_concurrency, AbstractAsyncContextManager):
-        return max_concurrency
-    if isinstance(max_concurrency, bool) or not isinstance(max_concurrency, int):
-        raise TypeError(
-            f"max_concurrency is {max_concurrency!r}; give a whole number, an "
-            "asyncio.Semaphore, or None"
-        )
-    if max_concurrency < 1:
-        raise ValueError(f"max_concurrency is {max_concurrency}; give at least 1")
-    return asyncio.Semaphore(max_concurrency)
-
-
 def _check_problem(problem: object) -> None:
     if not isinstance(problem, Problem):
         raise TypeError(
@@ -398,7 +377,7 @@ async def _solve(
         problem,
         drafts,
         search,
-        limit=_limit(max_concurrency),
+        limit=concurrency_limit(max_concurrency),
         spend_limits=spend_limits,
         checkpoint=checkpoint,
     )
