@@ -18,7 +18,7 @@ from lats.search_state import SearchState
 from lats.search_text import render_tree
 from lats.search_tree import Candidate
 from lats.similarity import identity_key, text_key
-from lats.solving import Solution, resume, solve, solve_all, solve_sync
+from lats.solving import Solution, resume, resume_sync, solve, solve_all, solve_sync
 from lats.spending import Priced
 from lats.state_search import Request, StateSearch
 
@@ -30,7 +30,7 @@ __all__ = [
     "SearchKnobs", "SearchResult", "SearchState", "Solution", "StateError", "StateSearch",
     "StopReason", "Verdict", "Verdicts", "drive", "fit_calibration", "identity_key", "judge_round",
     "labelled", "leading", "load_calibration", "pool_reports", "ranked", "register_policy",
-    "render_tree", "resume", "resume_search", "solve", "solve_all", "solve_sync", "start_search",
-    "text_key", "unread",
+    "render_tree", "resume", "resume_search", "resume_sync", "solve", "solve_all", "solve_sync",
+    "start_search", "text_key", "unread",
 ]
 # fmt: on

@@ -194,6 +194,8 @@ def drift_of(scored: list[tuple[Candidate, float]], noise: NoiseModel) -> float:
     """
     if len(scored) < 2 or not noise.mean_count:
         return 0.0
+    # What is expected of a candidate that was never read is a guess: progress is no drift.
+    scored = [(node, score) for node, score in scored if node.score_count] or scored
     reliability, spread = noise.reliability, noise.spread
     doubt = 1 - reliability
     means = posterior_means([node for node, _ in scored], noise)

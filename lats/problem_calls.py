@@ -55,7 +55,7 @@ class ProblemCalls(Generic[StateT]):
         ids = action.node_ids if isinstance(action, Refine) else ()
         leaders = tuple(map(self._leader, ids))
         context = ProposalContext(action.attempt, leaders, action.guidelines, action.proposer)
-        return leaders[0].state if leaders else self._problem.start, action.k, context
+        return leaders[0].state if leaders else self._drafts.start_state(), action.k, context
 
     def described(self, action: Action) -> str:
         """Return an action's call, for errors."""

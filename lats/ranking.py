@@ -30,6 +30,7 @@ __all__ = [
     "is_judged",
     "leading",
     "note_front",
+    "open_leading",
     "ranked",
 ]
 
@@ -174,6 +175,15 @@ def leading(state: SearchState, count: int) -> list[Candidate]:
     ]
     best_first.sort()
     return [node for _, _, node in best_first[:count]]
+
+
+def open_leading(state: SearchState, count: int) -> list[Candidate]:
+    """Return the leading judged candidates that may be improved on, at most `count`."""
+    known = [node for node in leading(state, count) if not node.is_closed]
+    if known:
+        return known
+    judged = [node for node in state.tree.candidates if not node.is_closed and is_judged(node)]
+    return ranked(state, judged)[:count]
 
 
 def confidence(state: SearchState, best: Candidate) -> Confidence | None:

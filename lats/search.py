@@ -23,6 +23,7 @@ from lats.ranking import (
     confidence,
     is_judged,
     leading,
+    open_leading,
     ranked,
 )
 from lats.reflection import Guideline
@@ -313,11 +314,11 @@ class PosteriorSearch(SearchPolicy):
         is_open = not state.task.has_judge or all(
             node.draft.verified is False for node in answers(state)
         )
-        if is_limited or not is_open or progress.has_steps:
+        if is_limited or not is_open or progress.has_steps or not left.calls:
             return found
         may_refine = state.may_refine and knobs.policy != "best_of_n"
-        leaders = [node for node in leading(state, FRONT) if not node.is_closed] * may_refine
-        if progress.empty_rounds >= MAX_EMPTY_ROUNDS * (1 + bool(leaders)):
+        leaders = open_leading(state, FRONT) if may_refine else []
+        if progress.empty_rounds >= MAX_EMPTY_ROUNDS + 2 * len(leaders):
             return StopReason.EXHAUSTED if len(state.tree) else StopReason.FAILED
         if leaders and left.proposer_calls and (progress.is_exhausted or progress.rounds % 2):
             # The best first; one that was tried more often gives way to the next.

@@ -38,6 +38,7 @@ __all__ = [
     "Solution",
     "begun",
     "resume",
+    "resume_sync",
     "resumed",
     "solution_of",
     "solve",
@@ -159,14 +160,12 @@ async def resume(
         problem: as it was.
         state: of `checkpoint`, or of a search's `state_dict`.
         cap: `max_calls` from now on, calls before included. A search that had ended for want of
-            calls, budget or gain goes on under it; one that has spent more already ends without
-            another call. None leaves the cap as it was.
+            calls or budget goes on under it, and one for want of gain where there is more to gain
+            by now; one that has spent more already ends without another call. None leaves the cap
+            as it was.
         max_tokens: as in `solve`, tokens before included.
         max_usd: likewise.
-        max_concurrency: as in `solve`.
-        remaining: as in `solve`.
-        checkpoint: as in `solve`.
-        calibration: as in `solve`.
+        max_concurrency, remaining, checkpoint, calibration: as in `solve`.
 
     Raises:
         StateError: when the state is of another version, policy or problem, or broken.
@@ -202,6 +201,13 @@ def solve_sync(
         Exception: as `solve`.
     """
     return _run(solve(problem, knobs, **options))
+
+
+def resume_sync(
+    problem: Problem[StateT], state: Mapping[str, Any], **options: Any
+) -> Solution[StateT]:
+    """Do what `resume` does, as `solve_sync` does what `solve` does."""
+    return _run(resume(problem, state, **options))
 
 
 async def solve_all(
@@ -256,11 +262,17 @@ async def solve_all(
     return [found[place] for place in sorted(found)]
 
 
-def _run(solving: Coroutine[Any, Any, ResultT]) -> ResultT:
-    """Return what a coroutine returns, on a loop of this thread or, where one runs, of another."""
+def _is_loop_running() -> bool:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
+        return False
+    return True
+
+
+def _run(solving: Coroutine[Any, Any, ResultT]) -> ResultT:
+    """Return what a coroutine returns, on a loop of this thread or, where one runs, of another."""
+    if not _is_loop_running():
         return asyncio.run(solving)
     with ThreadPoolExecutor(1, thread_name_prefix="lats-solve") as thread:
         return thread.submit(contextvars.copy_context().run, asyncio.run, solving).result()
@@ -338,6 +350,8 @@ def _check_same_problem(
         StateError: when it is not.
     """
     saved, here = search.tree.top.draft, drafts.start()
+    if saved.model_copy(update={"key": here.key}) == here != saved:
+        raise StateError(f"the state's start has the key {saved.key!r}, and here {here.key!r}")
     if saved != here:
         raise StateError(
             f"the state is of a problem with another start: {saved.reply[:80] or 'none'!r}, and "

@@ -104,6 +104,10 @@ class StateDrafts(Generic[StateT]):
         is_step, key = start.is_step, start.key
         return Draft(reply=start.reply, payload=start.payload, is_step=is_step, key=key)
 
+    def start_state(self) -> StateT | None:
+        """Return the problem's start as its type validates it; None without a start."""
+        return None if self._problem.start is None else self.state(self.start())
+
     def state(self, draft: Draft) -> StateT:
         """Return the state of a draft.
 
@@ -140,13 +144,18 @@ class StateDrafts(Generic[StateT]):
     def _key(self, state: StateT) -> str:
         if self._problem.key is None:
             return ""
-        key = self._problem.key(state)
         try:
+            key = self._problem.key(state)
+        except Exception as error:
+            error.add_note(f"In key({reprlib.repr(state)}).")
+            raise
+        try:
+            hash(key)
             return self._json.dump_json(key).decode()
-        except PydanticSerializationError as error:
+        except (PydanticSerializationError, TypeError) as error:
             raise TypeError(
-                f"key of {reprlib.repr(state)} is {reprlib.repr(key)}, which cannot be written as "
-                "JSON; return a str, a number or a tuple of them"
+                f"key of {reprlib.repr(state)} is {reprlib.repr(key)}; return a str, a number or a "
+                "tuple of them"
             ) from error
 
     def _reply(self, text: str) -> str:

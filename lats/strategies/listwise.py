@@ -11,7 +11,7 @@ import math
 
 from lats.actions import Action, Refine
 from lats.gain import BestNextCall, best_next_call
-from lats.ranking import leading
+from lats.ranking import leading, open_leading
 from lats.result import StopReason
 from lats.schedule import (
     REFINE_CALLS,
@@ -54,12 +54,14 @@ def fresh_generations(state: SearchState, left: CallsLeft, wanted: int) -> list[
 def refinements(state: SearchState, left: CallsLeft) -> list[Action]:
     """Return a call that improves on the leaders; none where it cannot, or fits no more."""
     progress, knobs = state.progress, state.knobs
-    if progress.is_exhausted or not state.may_refine or progress.empty_rounds:
+    if not state.may_refine or progress.empty_rounds:
+        return []
+    if progress.is_exhausted and not state.is_exact:
         return []
     if not left.fits(proposer=1, judge=REFINE_CALLS - 1):
         return []
-    leaders = leading(state, knobs.leaders)
-    if not leaders or leaders[0].is_closed:
+    leaders = open_leading(state, knobs.leaders)
+    if not leaders:
         return []
     ids = tuple(node.node_id for node in leaders)
     return [Refine(ids, knobs.refine_k, leaders[0].expansions, state.guideline_texts)]
