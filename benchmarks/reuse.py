@@ -33,7 +33,7 @@ CHANGES: Mapping[tuple[str, ...], Sequence[dict[str, Any]]] = {
         {"search.max_calls": 6},
         {"search.max_calls": 8},
         {"search.max_passes": 3},
-        {"search.refine": False},
+        {"search.refine": True},
         {"search.stop_score": 0.7},
         {"search.early_exit.min_root_score": 0.6},
         {"search.min_gain": 0.02},
