@@ -182,7 +182,7 @@ class SearchKnobs(ClassicKnobs):
     max_passes: int | None = Field(default=None, ge=1, le=64)
     """Times that the judge may read the same candidate. More repeats a judge's bias rather
     than removing its noise. None: 4 where answers are improved on or candidates are steps, else
-    no limit but the cap. Agreement has no such limit."""
+    64. Agreement has no such limit."""
 
     max_items: int = Field(default=12, ge=2, le=64)
     """Candidates that one judge call may read."""

@@ -40,6 +40,8 @@ DEFAULT_PASSES = 4
 """Passes over the same candidates where a call may be spent on new ones below them, and the knobs
 name no limit."""
 
+MOST_PASSES = 64
+"""Passes over the same candidates where all calls beyond the first go to passes."""
 
 TREE_POLICIES = frozenset({"posterior_uct", "halving"})
 """Policies whose trees grow below answers too, unless the knobs say no."""
@@ -204,7 +206,7 @@ class SearchState(PolicyState):
         if self.knobs.max_passes is not None:
             return self.knobs.max_passes
         grows = self.may_refine or self.progress.has_steps or self.knobs.policy in TREE_POLICIES
-        return DEFAULT_PASSES if grows else self.cap
+        return DEFAULT_PASSES if grows else min(self.cap, MOST_PASSES)
 
     @property
     def may_refine(self) -> bool:

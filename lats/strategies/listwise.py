@@ -26,7 +26,6 @@ from lats.schedule import (
     with_anchors,
 )
 from lats.search_state import SearchState
-from lats.search_tree import Candidate
 from lats.strategies import halving
 
 __all__ = ["MAX_PLANNED_CAP", "by_gain", "fresh_generations", "next_round"]
@@ -88,13 +87,15 @@ def next_round(state: SearchState, left: CallsLeft) -> list[Action] | StopReason
         return fresh_generations(state, left, wanted) or StopReason.CAP
     if state.min_gain > 0:
         return by_gain(state, left, min_gain=state.min_gain)
-    judging = _first_reading(state, left)
+    judging = _first_reading(state, left, _passes(state, left))
     if judging is not None:
         return judging
     return _refine_or_read_on(state, left) if left.calls else StopReason.CAP
 
 
-def _first_reading(state: SearchState, left: CallsLeft) -> list[Action] | StopReason | None:
+def _first_reading(
+    state: SearchState, left: CallsLeft, passes: int
+) -> list[Action] | StopReason | None:
     """Return judge calls for candidates that no judge has read; None when there are none."""
     if state.progress.bracket:
         pairs = next_of_bracket(state, left)
@@ -109,21 +110,17 @@ def _first_reading(state: SearchState, left: CallsLeft) -> list[Action] | StopRe
     if state.knobs.judging == "pairwise":
         state.progress.bracket = [node.node_id for node in readers]
         return next_of_bracket(state, left) or StopReason.CAP
-    return judge_round(state, readers, left, passes=_passes(state, left, readers))
+    passes = max(min(passes, passes_allowed(state, readers)), 1)
+    return judge_round(state, readers, left, passes=passes)
 
 
-def _passes(state: SearchState, left: CallsLeft, readers: list[Candidate]) -> int:
+def _passes(state: SearchState, left: CallsLeft) -> int:
+    """Return the passes over new candidates that the plan by cap has."""
     may_refine = state.may_refine and not state.progress.is_exhausted and left.proposer > 0
-    if state.min_gain > 0:
-        wanted = 1 if state.progress.passes else GAIN_PASSES
-    elif state.progress.cycles and may_refine:
+    if state.progress.cycles and may_refine:
         # One, so that more can be refined; a call that no refinement fits into is a second pass.
-        wanted = 2 if left.calls == REFINE_CALLS else 1
-    elif state.progress.cycles:
-        wanted = left.calls
-    else:
-        wanted = first_passes(left.calls, can_refine=may_refine)
-    return max(min(wanted, passes_allowed(state, readers)), 1)
+        return 2 if left.calls == REFINE_CALLS else 1
+    return left.calls if state.progress.cycles else first_passes(left.calls, can_refine=may_refine)
 
 
 def _refine_or_read_on(state: SearchState, left: CallsLeft) -> list[Action] | StopReason:
@@ -148,7 +145,8 @@ def by_gain(
         min_gain: in standard deviations of the scores within a call; above 0.
         share: of the calls left that one round may spend on passes, in [0, 1]; always one.
     """
-    judging = _first_reading(state, left)
+    so_far = state.progress.passes
+    judging = _first_reading(state, left, 1 if so_far else GAIN_PASSES)
     if judging is not None:
         return judging
     if not left.calls:
@@ -166,7 +164,8 @@ def by_gain(
     possible = {call for call, is_open in may.items() if is_open}
     match best_next_call(state, readers, possible, min_gain=min_gain, most_passes=most):
         case BestNextCall.READ:
-            passes = min(max(math.ceil(share * left.judge_calls), 1), most)
+            # No more than double what was read, so that a judge with nothing to add stays cheap.
+            passes = max(min(math.ceil(share * left.judge_calls), so_far, most), 1)
             return judge_round(state, readers, left, passes=passes)
         case BestNextCall.GENERATE:
             return fresh_generations(state, left, 1)

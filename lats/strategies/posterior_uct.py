@@ -76,7 +76,7 @@ def _select(state: SearchState, taken: set[str], dropped: set[str], calls: int) 
     weight = 0.0 if state.is_exact else weight
     if dropped:
         taken = {*taken, state.tree.top.node_id}
-    max_depth = state.knobs.max_depth
+    max_depth = _depth_to_reach(state)
     if max_depth is None:
         return best_request(state, weight=weight, taken=taken, barred=dropped)
     best = best_request(state, weight=0.0, taken=taken, barred=dropped)
@@ -86,6 +86,17 @@ def _select(state: SearchState, taken: set[str], dropped: set[str], calls: int) 
     if best is not None and best.depth < least:
         return _deep_enough(state, least, taken | dropped)
     return best
+
+
+def _depth_to_reach(state: SearchState) -> int | None:
+    """Return the depth at which answers lie; None where it is not known.
+
+    A `max_depth` that the calls could not reach from the start is a bound, not where answers lie.
+    """
+    max_depth, planned = state.knobs.max_depth, state.progress.planned_cap
+    if max_depth is not None and planned is not None and CALLS_PER_STEP * max_depth > planned:
+        return None
+    return max_depth
 
 
 def _deep_enough(state: SearchState, least: int, taken: set[str]) -> Candidate | None:
@@ -141,14 +152,14 @@ def _passes(state: SearchState, left: CallsLeft, fresh: list[Candidate]) -> int:
     Where it is known how deep answers lie, a further pass is made only of calls that the way
     there does not need.
     """
-    knobs, depth = state.knobs, fresh[0].depth
+    max_depth, depth = _depth_to_reach(state), fresh[0].depth
     if state.min_gain > 0 or state.is_exact:  # one pass of a verifier is enough
         return 1
-    if knobs.max_depth is None:
+    if max_depth is None:
         return 2 if depth == 1 and left.calls >= 4 else 1
-    if depth >= knobs.max_depth:
+    if depth >= max_depth:
         return 1
-    spare = left.calls - 1 - CALLS_PER_STEP * (knobs.max_depth - depth)
+    spare = left.calls - 1 - CALLS_PER_STEP * (max_depth - depth)
     return min(1 + max(spare, 0), ROOT_PASSES if depth == 1 else DEEPER_PASSES)
 
 

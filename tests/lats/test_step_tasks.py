@@ -163,13 +163,6 @@ def test_it_is_exhausted_when_every_state_is_complete_and_not_before(judge):
     assert search.result().stop_reason is StopReason.CAP
 
 
-def test_steps_that_the_calls_left_are_too_few_for_end_it_by_the_cap():
-    """Answers are two steps below the first states: four calls, where three are left."""
-    search, _ = _play(Letters(good="zzz"), 5, stop_score=1, max_depth=3)
-    result = search.result()
-    assert (result.stop_reason, result.calls) == (StopReason.CAP, 2)
-
-
 @given(
     st.integers(0, 40),
     st.integers(0, 50),

@@ -114,3 +114,12 @@ def test_what_was_not_set_stays_not_set_when_the_search_is_restored():
     search = PosteriorSearch(SearchKnobs(policy="auto", max_calls=16))
     again = PosteriorSearch.from_state(search.state_dict())
     assert again._state.given_knobs.min_gain is None
+
+
+@pytest.mark.parametrize(("judge", "most"), [("empty", 8), ("fails", 8), ("ties", 12)])
+@pytest.mark.parametrize("cap", [32, 200])
+def test_a_judge_with_nothing_to_add_is_soon_asked_no_more(play, actions_model, judge, cap, most):
+    """However many calls there are: one that says nothing, and one that says the same of all."""
+    search = PosteriorSearch(SearchKnobs(policy="auto", max_calls=cap))
+    result = play(search, actions_model(judge=judge))[0].result()
+    assert result.calls <= most
