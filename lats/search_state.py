@@ -96,6 +96,7 @@ class SearchProgress(RoundProgress):
         is_refused: whether the budget refused a call. Then proposers are asked no more.
         is_exhausted: whether proposers seem to have nothing new to offer.
         has_steps: whether candidates are steps towards an answer.
+        has_shallow_answer: whether an answer lies above the knob `max_depth`, a bound only then.
         survivors: candidates still in the running where a policy drops some.
         front: candidates with the best own values, the best first; kept only where there are
             too many candidates to rank them all each round.
@@ -117,6 +118,7 @@ class SearchProgress(RoundProgress):
     is_refused: bool = False
     is_exhausted: bool = False
     has_steps: bool = False
+    has_shallow_answer: bool = False
     survivors: list[NodeId] = field(default_factory=list)
     front: list[NodeId] = field(default_factory=list)
     bracket: list[NodeId] = field(default_factory=list)

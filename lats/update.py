@@ -139,6 +139,8 @@ def _add_children(state: SearchState, parent: Candidate, drafts: tuple[Draft, ..
             progress.has_steps |= draft.is_step
     if progress.has_steps:
         for node in born:
+            if not node.draft.is_step and node.depth != state.knobs.max_depth:
+                progress.has_shallow_answer = True
             if not node.draft.is_step or node.depth == state.knobs.max_depth:
                 close(state, node)
     if state.task.has_verifier:

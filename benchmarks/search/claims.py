@@ -105,7 +105,7 @@ def auto_claims(comparisons: Sequence[Comparison], pools: Sequence[str]) -> list
 
 BIAS_POLICIES = (
     "best-of-N, packed",
-    "listwise, 32 a request",
+    "listwise, 32 per request",
     "listwise",
     "auto",
     "listwise by agreement",

@@ -80,7 +80,7 @@ search, though most pairs are in order: the best score of many is a fault that s
 """
 
 _BIAS = """\
-HumanEval's judge is tests that the model wrote which wrote the programs. `listwise, 32 a request`
+HumanEval's judge is tests that the model wrote which wrote the programs. `listwise, 32 per request`
 reads up to 64 programs where `listwise` reads 8: a limit on candidates reduces the harm of such a
 judge, and does not remove its bias. Agreement is for answers that can be checked: programs that
 pass the same tests are one cluster, whose size counts with the tests passed. With a judge that may

@@ -240,7 +240,7 @@ def entries(pool: Pool, caps: Sequence[int] = CAPS) -> list[Entry]:
     for policy in (*OURS[1:], *peers_for(pool)):
         found += [Entry(policy, cap) for cap in caps]
     if isinstance(pool, HumanEval):  # the one whose judge gives checks, and is biased
-        for words, changes in ((" by agreement", _AGREEMENT), (", 32 a request", _MANY)):
+        for words, changes in ((" by agreement", _AGREEMENT), (", 32 per request", _MANY)):
             found += [Entry("listwise", cap, words, changes) for cap in caps]
     elif not is_tree(pool):
         found += [gain_entry(gain) for gain in MIN_GAINS]

@@ -61,42 +61,42 @@ _EXACT = MappingProxyType({"stop_score": 1.0})
 
 STEP_CASES: tuple[StepCase, ...] = (
     StepCase(
-        "30 first steps, 4 a request, exact judge",
+        "30 first steps, 4 per request, exact judge",
         StepTask("wide start", WideStart, max_depth=3, knobs=_EXACT),
         4,
         (12, 24, 50, 200),
         ((50, 0.6), (200, 0.95)),
     ),
     StepCase(
-        "30 first steps, 4 a request, exact judge that is not declared as one",
+        "30 first steps, 4 per request, exact judge that is not declared as one",
         StepTask("wide start, undeclared", WideStart, max_depth=3),
         4,
         (12, 24, 50, 200),
         has_peers=False,
     ),
     StepCase(
-        f"30 first steps, 4 a request, noise of {WIDE_NOISE_SD:g} in every score",
+        f"30 first steps, 4 per request, noise of {WIDE_NOISE_SD:g} in every score",
         StepTask("wide start, noisy", partial(WideStart, noise_sd=WIDE_NOISE_SD), max_depth=3),
         4,
         (12, 24, 50, 200),
         has_peers=False,
     ),
     StepCase(
-        f"Countdown, 8 a request, noise of {NOISE_SD:g} in scores of unfinished states",
+        f"Countdown, 8 per request, noise of {NOISE_SD:g} in scores of unfinished states",
         StepTask("countdown", Countdown, max_depth=None, knobs=_EXACT),
         8,
         (12, 24, 48, 96),
         ((48, 0.85),),
     ),
     StepCase(
-        f"Countdown, 4 a request, noise of {NOISE_SD:g} in scores of unfinished states",
+        f"Countdown, 4 per request, noise of {NOISE_SD:g} in scores of unfinished states",
         StepTask("countdown, 4", Countdown, max_depth=None, knobs=_EXACT),
         4,
         (12, 24, 48, 96),
         has_peers=False,
     ),
     StepCase(
-        "24 of four numbers, 4 a request, exact judge",
+        "24 of four numbers, 4 per request, exact judge",
         StepTask("twenty-four", TwentyFour, max_depth=3, knobs=_EXACT),
         4,
         (6, 12, 24, 48),

@@ -91,9 +91,12 @@ def _select(state: SearchState, taken: set[str], dropped: set[str], calls: int) 
 def _depth_to_reach(state: SearchState) -> int | None:
     """Return the depth at which answers lie; None where it is not known.
 
-    A `max_depth` that the calls could not reach from the start is a bound, not where answers lie.
+    A `max_depth` that the calls could not reach from the start, or that an answer lies above, is
+    a bound, not where answers lie.
     """
     max_depth, planned = state.knobs.max_depth, state.progress.planned_cap
+    if state.progress.has_shallow_answer:
+        return None
     if max_depth is not None and planned is not None and CALLS_PER_STEP * max_depth > planned:
         return None
     return max_depth

@@ -104,8 +104,8 @@ def test_no_two_lines_of_a_table_have_the_same_name(pool):
 def test_agreement_and_no_limits_are_run_where_judges_give_checks():
     """And nowhere else."""
     words = {each.words for each in entries(make_humaneval())}
-    assert {" by agreement", ", 32 a request"} <= words
-    assert not {" by agreement", ", 32 a request"} & {each.words for each in entries(SIMULATED)}
+    assert {" by agreement", ", 32 per request"} <= words
+    assert not {" by agreement", ", 32 per request"} & {each.words for each in entries(SIMULATED)}
     agreeing = Entry("listwise", 6, " by agreement", (("judging", "agreement"),))
     assert agreeing in entries(make_humaneval())
     assert knobs_for(agreeing, make_humaneval()).judging == "agreement"

@@ -136,13 +136,13 @@ def test_a_biased_judge_is_shown_from_the_smallest_cap_to_the_largest():
     """With the paired change between them."""
     rows = compare(
         [
-            make_runs(NOISE + (16 - cap) / 10, policy="listwise, 32 a request", cap=cap)
+            make_runs(NOISE + (16 - cap) / 10, policy="listwise, 32 per request", cap=cap)
             for cap in (2, 6, 16)
         ]
     )
     head, line = cells(bias_table(rows))
     assert head[-1] == "last less first"
-    assert line[0] == "a pool: listwise, 32 a request"
+    assert line[0] == "a pool: listwise, 32 per request"
     assert line[-1] == "-14.0 (-14.0 to -14.0)"
 
 

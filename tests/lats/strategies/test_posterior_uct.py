@@ -136,7 +136,7 @@ def test_without_refinement_the_plan_is_done_before_the_cap(run):
     assert result.stop_reason is StopReason.PLAN_DONE
 
 
-@pytest.mark.parametrize("max_depth", [3, 6, 15, 64])
+@pytest.mark.parametrize("max_depth", [3, 4, 6, 10, 12, 15, 64])
 def test_a_generous_bound_on_the_depth_costs_no_answer(run, max_depth):
     """Answers lie at depth 3, and a bound that the calls could not reach is only that."""
     knobs = {"generate_k": 3, "refine_k": 2, "max_depth": max_depth}
