@@ -200,9 +200,9 @@ class SearchKnobs(ClassicKnobs):
 
     min_gain: float | None = Field(default=None, ge=0, le=10)
     """Stop when the next call promises less than this, in standard deviations of the scores
-    within a judge call, which are measured. 0 spends the cap as planned; None leaves it to the
-    policy: `auto` sets it for what is beyond the first six calls, others to 0. Agreement does not
-    read it: it has no noise to compute a gain from.
+    within a judge call, which are measured. 0 spends the cap as planned, which is the default
+    but in `auto`: that reads it beyond its first six calls, .02 where it is None. Agreement does
+    not read it: it has no noise to compute a gain from.
 
     The knob between quality and calls: judging goes pass by pass then, which costs rounds.
     """

@@ -102,7 +102,7 @@ def plan_search(knobs: SearchKnobs, scenario: Scenario = Scenario.DEFAULT) -> Se
 
     In `worst` the calls and the rounds are upper limits over all answers and failures. Under
     `max_calls` a failure can shift calls from one kind to another, so there only the totals are
-    limits. With `min_gain` the rounds are those of a search that it never stops, and how many
+    limits. With `min_gain`, which `auto` has anyway, the rounds are those of a search that it never stops, and how many
     of them propose and how many judge may differ.
 
     Args:
@@ -113,7 +113,8 @@ def plan_search(knobs: SearchKnobs, scenario: Scenario = Scenario.DEFAULT) -> Se
     if knobs.policy != "classic_uct":
         if is_worst:
             return _worst(knobs)
-        free = knobs.model_copy(update={"min_gain": NEVER}) if knobs.min_gain else knobs
+        is_by_gain = knobs.min_gain or (knobs.policy == "auto" and knobs.min_gain is None)
+        free = knobs.model_copy(update={"min_gain": NEVER}) if is_by_gain else knobs
         return SearchPlan(_rounds(PosteriorSearch(free), scenario))
     # Every pair of strategies is alike in the worst case, none in the others.
     alike = {"max_calls": None} if is_worst else {"max_top_ups": 0}

@@ -4,7 +4,7 @@
 - Verdicts that have checks or answers: by agreement, which a judge's bias harms least.
 - Else `listwise`. The first six calls are planned for themselves, so that a larger cap begins
   as a smaller one does. What is beyond them is spent as long as a call promises more than
-  `AUTO_MIN_GAIN`, in rounds of half of what is left.
+  `min_gain`, in rounds of half of what is left.
 - Where refinement is asked for: a judge measured to contradict itself cannot tell a refinement
   from a mishap, so none is made.
 """
@@ -21,7 +21,7 @@ from lats.strategies import listwise, posterior_uct
 __all__ = ["AUTO_MIN_GAIN", "next_round", "tuned_knobs"]
 
 AUTO_MIN_GAIN = 0.02
-"""Gain below which `auto` stops beyond its first calls, in standard deviations of the scores."""
+"""`min_gain` beyond the first calls where none is given."""
 
 MIN_REPEATS = 4
 """Repeated scores after which a judge's reliability counts as measured."""
@@ -42,6 +42,8 @@ def tuned_knobs(state: SearchState) -> SearchKnobs:
         changes["judging"] = "agreement"
     if given.refine and noise.noise_weight >= MIN_REPEATS and noise.reliability <= UNRELIABLE:
         changes["refine"] = False
+    if given.min_gain and not state.takes_steps:
+        changes["min_gain"] = 0.0  # the first calls are planned; it is read beyond them
     return given.model_copy(update=changes)
 
 
@@ -56,11 +58,13 @@ def next_round(state: SearchState, left: CallsLeft) -> list[Action] | StopReason
     if state.takes_steps:
         return posterior_uct.next_round(state, left)
     first = max(DEFAULT_CAP - state.progress.spent_calls, 0)
-    by_plan = state.knobs.min_gain is not None or state.knobs.judging in {"agreement", "pairwise"}
+    given = state.given_knobs.min_gain
+    min_gain = AUTO_MIN_GAIN if given is None else given
+    by_plan = not min_gain or state.knobs.judging in {"agreement", "pairwise"}
     if by_plan or left.calls <= first:
         return listwise.next_round(state, left)
     if first:
         found = listwise.next_round(state, left.at_most(first))
         if not isinstance(found, StopReason):
             return found
-    return listwise.by_gain(state, left, min_gain=AUTO_MIN_GAIN, share=SHARE_OF_ROUND)
+    return listwise.by_gain(state, left, min_gain=min_gain, share=SHARE_OF_ROUND)
