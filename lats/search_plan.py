@@ -102,8 +102,8 @@ def plan_search(knobs: SearchKnobs, scenario: Scenario = Scenario.DEFAULT) -> Se
 
     In `worst` the calls and the rounds are upper limits over all answers and failures. Under
     `max_calls` a failure can shift calls from one kind to another, so there only the totals are
-    limits. With `min_gain`, which `auto` has anyway, the rounds are those of a search that it never stops, and how many
-    of them propose and how many judge may differ.
+    limits. With `min_gain`, which `auto` has anyway, the rounds are those of a search that it
+    never stops, and how many of them propose and how many judge may differ.
 
     Args:
         knobs: all settings, a stage preset already applied.

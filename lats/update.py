@@ -138,14 +138,19 @@ def _add_children(state: SearchState, parent: Candidate, drafts: tuple[Draft, ..
             born.append(node)
             progress.has_steps |= draft.is_step
     if progress.has_steps:
-        for node in born:
-            if not node.draft.is_step and node.depth != state.knobs.max_depth:
-                progress.has_shallow_answer = True
-            if not node.draft.is_step or node.depth == state.knobs.max_depth:
-                close(state, node)
+        _close_ends(state, born)
     if state.task.has_verifier:
         _take_verified(state, born)
     return len(born)
+
+
+def _close_ends(state: SearchState, born: list[Candidate]) -> None:
+    """Close answers, and steps at the knob `max_depth`."""
+    for node in born:
+        is_deepest = node.depth == state.knobs.max_depth
+        state.progress.has_shallow_answer |= not node.draft.is_step and not is_deepest
+        if not node.draft.is_step or is_deepest:
+            close(state, node)
 
 
 def _take_verified(state: SearchState, born: list[Candidate]) -> None:
