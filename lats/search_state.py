@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from lats.actions import Action, Generate, JudgeList, Side, side_of
-from lats.answers import MAX_TAG_CHARS, Draft, Drafts, NoAnswer, NodeId, Verdicts
+from lats.actions import Action, ActionId, Generate, JudgeList, Side, side_of
+from lats.answers import MAX_TAG_CHARS, Draft, Drafts, NoAnswer, NodeId, Verdicts, cleaned_answer
 from lats.judge_bias import MAX_READINGS, JudgeReading
 from lats.policy import PolicyState, RoundProgress, SavedState, dump_state, read_state
 from lats.posterior import NoiseModel
@@ -141,6 +141,7 @@ class SearchState(PolicyState):
 
     Attributes:
         readings: judge calls with their scores as they came, at most `MAX_READINGS`.
+        unverified: drafts of open actions that wait for their verifier.
     """
 
     progress: SearchProgress
@@ -164,6 +165,7 @@ class SearchState(PolicyState):
         self.progress = SearchProgress(guidelines=guidelines)
         self.judges = judges
         self.readings: list[JudgeReading] = []
+        self.unverified: dict[ActionId, Drafts] = {}
         self.proposers = dict(proposers or {})
         self.weights: Mapping[str, float] = knobs.attribute_weights
 
@@ -250,6 +252,7 @@ class _Saved(SavedState):
         default_factory=list, max_length=MAX_READINGS, exclude_if=_is_empty
     )
     proposers: dict[_Name, _Cost] = Field(default={}, exclude_if=lambda costs: not costs)
+    unverified: dict[ActionId, Drafts] = Field(default={}, exclude_if=lambda drafts: not drafts)
 
 
 def save_search(state: SearchState) -> dict[str, Any]:
@@ -266,6 +269,7 @@ def save_search(state: SearchState) -> dict[str, Any]:
             judges=state.judges,
             readings=state.readings,
             proposers=state.proposers,
+            unverified=dict(sorted(state.unverified.items())),
         )
     )
 
@@ -283,6 +287,7 @@ def load_search(raw: Mapping[str, Any]) -> SearchState:
         tree = SearchTree.restored(saved.nodes, identity_key, has_start=True)
         _check_ids(saved.progress, tree)
         _check_round(saved.progress)
+        _check_unverified(saved.progress, saved.unverified)
         _check_readings(saved.readings, len(tree.nodes))
         _check_proposers(saved.progress, saved.proposers)
         _check_judges(saved.progress, saved.judges)
@@ -298,6 +303,9 @@ def load_search(raw: Mapping[str, Any]) -> SearchState:
     state.readings = saved.readings
     state.tree, state.noise, state.progress = tree, saved.noise, saved.progress
     state.spend = saved.spend
+    for action_id, drafts in saved.unverified.items():
+        if isinstance(cleaned := cleaned_answer(action_id, drafts), Drafts):
+            state.unverified[action_id] = cleaned
     return state
 
 
@@ -335,6 +343,14 @@ def _check_round(progress: SearchProgress) -> None:
             raise StateError(f"{action_id!r} was told {answer.kind}")
     if asked and len(progress.told) >= len(asked):
         raise StateError("all actions of the open round are answered")
+
+
+def _check_unverified(progress: SearchProgress, unverified: Mapping[ActionId, Drafts]) -> None:
+    """Check that drafts without a result are of proposals that wait."""
+    proposing = {each.action_id for each in progress.open_round if not isinstance(each, JudgeList)}
+    unknown = sorted(unverified.keys() - (proposing - progress.told.keys()))
+    if unknown:
+        raise StateError(f"{unknown[0]!r} has drafts to verify, but does not wait for them")
 
 
 def _check_proposers(progress: SearchProgress, proposers: Mapping[str, float]) -> None:
