@@ -22,23 +22,34 @@ def run_apart(coroutine: Coroutine[Any, Any, ResultT]) -> ResultT:
         asyncio.get_running_loop()
     except RuntimeError:
         return asyncio.run(coroutine)
-    begun = threading.Event()
+    may_begin, has_begun = threading.Event(), threading.Event()
+    wanted: list[Coroutine[Any, Any, ResultT]] = []
     under_way: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[ResultT]]] = []
 
     async def apart() -> ResultT:
-        task = asyncio.ensure_future(coroutine)
+        task = asyncio.ensure_future(wanted[0])
         under_way.append((asyncio.get_running_loop(), task))
-        begun.set()
+        has_begun.set()
         return await task
 
+    def run() -> ResultT | None:
+        may_begin.wait()
+        return asyncio.run(apart()) if wanted else None
+
     with ThreadPoolExecutor(1, thread_name_prefix="lats-solve") as thread:
-        running = thread.submit(contextvars.copy_context().run, asyncio.run, apart())
         try:
-            return running.result()
+            running: Any = thread.submit(contextvars.copy_context().run, run)
+            wanted.append(coroutine)
+            may_begin.set()
+            found: ResultT = running.result()
         except KeyboardInterrupt:
-            if not running.done() and begun.wait(timeout=1):
+            may_begin.set()
+            if not wanted:
+                coroutine.close()
+            elif not running.done() and has_begun.wait(timeout=10):
                 loop, task = under_way[0]
                 with suppress(RuntimeError):  # its loop has ended by itself
                     loop.call_soon_threadsafe(task.cancel)
-            wait([running])
+                wait([running])
             raise
+        return found
