@@ -16,10 +16,12 @@ from lats.proposers import check_same_costs, costs_of
 from lats.result import StateError
 from lats.search import PosteriorSearch
 from lats.search_knobs import SearchKnobs
+from lats.spending import SpendLimits
 from lats.state_drafts import StateDrafts
 
 __all__ = [
     "check_calibration",
+    "check_each",
     "check_problem",
     "check_same_problem",
     "checked_remaining",
@@ -113,6 +115,22 @@ def check_calibration(calibration: object) -> None:
             f"calibration is {reprlib.repr(calibration)}; give a lats.Calibration: read it from "
             "its file by lats.load_calibration(path), or fit one by lats.fit_calibration"
         )
+
+
+_OPTIONS = frozenset({"max_tokens", "max_usd", "remaining", "checkpoint", "calibration"})
+"""Arguments of `solve` for each problem that are no knobs."""
+
+
+def check_each(knobs: SearchKnobs | None, options: Mapping[str, Any]) -> None:
+    """Check, once, what many problems are to be solved with.
+
+    Raises:
+        TypeError: when an option or knob is unknown, or the calibration is none.
+        ValueError: when a knob or limit is out of its range.
+    """
+    knobs_of(knobs, {name: options[name] for name in options.keys() - _OPTIONS})
+    SpendLimits(options.get("max_tokens"), options.get("max_usd"))
+    check_calibration(options.get("calibration"))
 
 
 def checked_remaining(left: object) -> RemainingCalls:

@@ -26,6 +26,7 @@ from lats.search import PosteriorSearch
 from lats.search_knobs import SearchKnobs
 from lats.solve_checks import (
     check_calibration,
+    check_each,
     check_problem,
     check_same_problem,
     checked_remaining,
@@ -236,9 +237,16 @@ async def solve_all(
         options: further arguments of `solve`, for each problem: limits and knobs are of each.
 
     Raises:
-        ValueError: when `max_concurrency` is less than 1.
+        TypeError: when `max_concurrency` is no whole number, or an option or knob is unknown.
+        ValueError: when `max_concurrency` is less than 1, or a knob is out of its range.
         Exception: what `progress`, or taking a problem, raises; what is under way is cancelled.
     """
+    check_each(knobs, options)
+    if isinstance(max_concurrency, bool) or not isinstance(max_concurrency, int):
+        raise TypeError(
+            f"max_concurrency is {max_concurrency!r}; give the most problems under way, a whole "
+            "number from 1 on"
+        )
     limit = concurrency_limit(max_concurrency)
     waiting = enumerate(problems)
     found: dict[int, Solution[StateT] | Exception] = {}

@@ -6,6 +6,7 @@ import functools
 import json
 import math
 import random
+import re
 import signal
 import threading
 
@@ -381,11 +382,11 @@ class TestResumption:
         again = await resume(sized(), first.search.state_dict(), cap=10)
         assert again.confidence is not None
 
-    @pytest.mark.parametrize("cap", [-1, 2.5])
+    @pytest.mark.parametrize("cap", [-1, 2.5, math.inf, math.nan, [1], 6.0, True, "6"])
     async def test_what_is_no_cap_is_an_error(self, cap):
         """It names the value."""
         state = (await solve(sized(), max_calls=2)).search.state_dict()
-        with pytest.raises(ValueError, match=f"cap is {cap}; give a whole number"):
+        with pytest.raises(ValueError, match=re.escape(f"cap is {cap!r}; give a whole number")):
             await resume(sized(), state, cap=cap)
 
 
@@ -405,6 +406,15 @@ class TestKeys:
         """It has to be written as JSON."""
         with pytest.raises(TypeError, match=r"key of .* is <object .*return a str, a number"):
             await solve(sized(key=lambda n: object()), max_calls=2)
+
+    @pytest.mark.parametrize(
+        "key", [None, math.nan, frozenset({1, 2}), (1, frozenset({1, 2})), (1, (math.nan,))]
+    )
+    async def test_what_is_not_equal_to_itself_is_no_key(self, key):
+        """Nor what is written in one order or another, or is not there."""
+        with pytest.raises(TypeError, match="return a str, a number or a tuple of them, such as"):
+            await solve(sized(key=lambda n: key), max_calls=2)
+        assert (await solve(sized(key=lambda n: (n, None)), max_calls=2)).best is not None
 
 
 class TestSpending:
@@ -670,6 +680,26 @@ class TestConcurrency:
         (found,) = await solve_all([None])
         assert isinstance(found, Exception)
 
+    @pytest.mark.parametrize(
+        ("options", "error", "words"),
+        [
+            ({"max_concurrency": None}, TypeError, "max_concurrency is None; give the most"),
+            ({"max_concurrency": asyncio.Semaphore(2)}, TypeError, "max_concurrency is <asyncio"),
+            ({"max_concurrency": True}, TypeError, "max_concurrency is True"),
+            ({"max_concurrency": 0}, ValueError, "max_concurrency is 0; give at least 1"),
+            ({"max_cals": 3}, TypeError, "called 'max_cals'; did you mean 'max_calls'"),
+            ({"max_calls": -1}, ValueError, "max_calls is -1"),
+            ({"max_usd": -1}, ValueError, "max_usd is -1"),
+            ({"calibration": 3}, TypeError, "calibration is 3"),
+        ],
+    )
+    async def test_what_fits_no_problem_is_an_error_of_all(self, options, error, words):
+        """Once, before any of them is taken."""
+        taken = iter([sized()])
+        with pytest.raises(error, match=words):
+            await solve_all(taken, **options)
+        assert len(list(taken)) == 1
+
     async def test_an_error_of_the_callers_ends_all(self):
         """Calls that are under way are cancelled."""
 
@@ -703,6 +733,9 @@ class TestFunctions:
             ({"score_range": (0, math.inf)}, ValueError, "score_range is"),
             ({"score_range": ("a", "b")}, ValueError, "score_range is"),
             ({"score_range": 10}, TypeError, "score_range is 10; give a tuple of 2"),
+            ({"is_answer": None}, TypeError, "is_answer is None; leave it out"),
+            ({"propose": {"a": draws}, "proposer_costs": [1]}, TypeError,
+             r"proposer_costs is \[1\]; give a mapping"),
             ({"propose": {"a": draws, "b": list}}, TypeError, r"propose\['b'\] is called as"),
         ],
     )  # fmt: skip
