@@ -282,7 +282,7 @@ def load_search(raw: Mapping[str, Any]) -> SearchState:
         StateError: when it is of another version or policy, or broken.
     """
     saved = read_state(_Saved, raw)
-    for name in ("nodes", "noise", "progress", "readings"):
+    for name in ("nodes", "noise", "progress", "readings", "spend"):
         _check_sizes(raw.get(name), name)
     if saved.policy != saved.knobs.policy:
         raise StateError(f"a state of {saved.policy!r} has knobs of {saved.knobs.policy!r}")
@@ -349,9 +349,8 @@ def _check_round(progress: SearchProgress) -> None:
         raise StateError("all actions of the open round are answered")
 
 
-MAX_FIGURE = 10**18
-"""Largest figure of a saved search but for those of knobs, tasks and money, which have their own
-ranges."""
+MAX_FIGURE = 10**24
+"""Largest figure of a saved search but for those of knobs and tasks, which have their ranges."""
 
 
 def _check_figures(progress: SearchProgress, tree: SearchTree) -> None:

@@ -19,6 +19,9 @@ __all__ = ["PICODOLLARS", "Priced", "Spend", "SpendLimits", "least_remaining"]
 PICODOLLARS = 10**12
 """Of one USD. Sums of whole numbers are the same in any order."""
 
+MAX_AMOUNT = 10**12
+"""Most tokens, USD or calls of one call."""
+
 ResultT = TypeVar("ResultT")
 _Amount = Annotated[int, Field(ge=0)]
 
@@ -47,8 +50,10 @@ class Priced(Generic[ResultT]):
         """Check the amounts."""
         for name, least in (("tokens", 0), ("usd", 0), ("calls", 1)):
             amount = getattr(self, name)
-            if not isinstance(amount, int | float) or not least <= amount < math.inf:
-                raise ValueError(f"Priced: {name} is {amount!r}; give a number from {least} on")
+            if not isinstance(amount, int | float) or not least <= amount <= MAX_AMOUNT:
+                raise ValueError(
+                    f"Priced: {name} is {amount!r}; give a number from {least} to {MAX_AMOUNT}"
+                )
             if name != "usd" and amount != int(amount):
                 raise ValueError(f"Priced: {name} is {amount!r}; give a whole number")
 

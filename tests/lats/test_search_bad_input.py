@@ -300,6 +300,12 @@ BROKEN = {
         "is open, but was not asked",
     ),
     "a huge figure": (lambda s: s["noise"].update(spread_sum=1e308), r"spread_sum is 1e\+308"),
+    "a huge price": (
+        lambda s: s.update(
+            spend={"by_side": {"judge": {"calls": 1, "tokens": 1, "picodollars": 10**400}}}
+        ),
+        "picodollars is 1000",
+    ),
     "a huge count": (
         lambda s: s["nodes"][1].update(visits=10**30),
         "nodes.visits is 1000000",

@@ -591,7 +591,15 @@ class TestSpending:
         assert found.calls < 9
 
     @pytest.mark.parametrize(
-        "amounts", [{"tokens": -1}, {"usd": math.nan}, {"calls": 0}, {"tokens": 1.5}, {"usd": "1"}]
+        "amounts",
+        [
+            {"tokens": -1},
+            {"usd": math.nan},
+            {"calls": 0},
+            {"tokens": 1.5},
+            {"usd": "1"},
+            {"usd": 1e300},
+        ],
     )
     def test_amounts_are_checked(self, amounts):
         """Where they are given."""
