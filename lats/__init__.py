@@ -2,7 +2,13 @@
 
 from lats.actions import Generate, JudgeList, Refine
 from lats.answers import Draft, Drafts, NoAnswer, Verdict, Verdicts
-from lats.calibration import Calibration, fit_calibration, labelled, load_calibration
+from lats.calibration import (
+    Calibration,
+    CalibrationError,
+    fit_calibration,
+    labelled,
+    load_calibration,
+)
 from lats.judge_report import pool_reports
 from lats.policies import resume_search, start_search
 from lats.policy import RemainingCalls, drive
@@ -24,13 +30,13 @@ from lats.state_search import Request, StateSearch
 
 # fmt: off
 __all__ = [
-    "Calibration", "CallsLeft", "Candidate", "Confidence", "Draft", "Drafts", "Generate",
-    "JudgeList", "JudgedState", "NoAnswer", "PolicyError", "PosteriorSearch", "Priced", "Problem",
-    "ProblemPass", "ProposalContext", "ProposerStats", "Refine", "RemainingCalls", "Request",
-    "SearchKnobs", "SearchResult", "SearchState", "Solution", "StateError", "StateSearch",
-    "StopReason", "Verdict", "Verdicts", "drive", "fit_calibration", "identity_key", "judge_round",
-    "labelled", "leading", "load_calibration", "pool_reports", "ranked", "register_policy",
-    "render_tree", "resume", "resume_search", "resume_sync", "solve", "solve_all", "solve_sync",
-    "start_search", "text_key", "unread",
+    "Calibration", "CalibrationError", "CallsLeft", "Candidate", "Confidence", "Draft", "Drafts",
+    "Generate", "JudgeList", "JudgedState", "NoAnswer", "PolicyError", "PosteriorSearch", "Priced",
+    "Problem", "ProblemPass", "ProposalContext", "ProposerStats", "Refine", "RemainingCalls",
+    "Request", "SearchKnobs", "SearchResult", "SearchState", "Solution", "StateError",
+    "StateSearch", "StopReason", "Verdict", "Verdicts", "drive", "fit_calibration", "identity_key",
+    "judge_round", "labelled", "leading", "load_calibration", "pool_reports", "ranked",
+    "register_policy", "render_tree", "resume", "resume_search", "resume_sync", "solve",
+    "solve_all", "solve_sync", "start_search", "text_key", "unread",
 ]
 # fmt: on

@@ -17,7 +17,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -165,7 +165,8 @@ def fit_calibration(labels: Iterable[LabelledSearch], *, task: str) -> Calibrati
         task: name of it, 1 to 200 characters.
 
     Raises:
-        CalibrationError: when there are too few labels, or a chance is not in [0, 1].
+        CalibrationError: when there are too few labels, a chance is not in [0, 1], or a label is
+            neither True nor False.
     """
     known = list(labels)
     if len(known) < MIN_LABELS:
@@ -175,13 +176,15 @@ def fit_calibration(labels: Iterable[LabelledSearch], *, task: str) -> Calibrati
     for each in known:
         if not 0 <= each.chance_best <= 1:
             raise CalibrationError(f"a chance is in [0, 1], got {each.chance_best!r}")
+        if not isinstance(_plain(each.is_right), bool):
+            raise CalibrationError(f"is_right is True or False, got {each.is_right!r}")
     intercept, slope = _fitted(known)
     calls = [each.calls for each in known]
     try:
         return Calibration(
             task=task,
             labels=len(known),
-            right=sum(each.is_right for each in known),
+            right=sum(bool(each.is_right) for each in known),
             intercept=intercept,
             slope=slope,
             low=min(each.chance_best for each in known),
@@ -192,6 +195,11 @@ def fit_calibration(labels: Iterable[LabelledSearch], *, task: str) -> Calibrati
         )
     except ValidationError as error:
         raise CalibrationError(_first(error)) from error
+
+
+def _plain(value: Any) -> Any:
+    """Return a scalar of an array library as Python's own."""
+    return value.item() if getattr(value, "shape", None) == () else value
 
 
 def _fitted(labels: list[LabelledSearch]) -> tuple[float, float]:

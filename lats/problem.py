@@ -156,6 +156,7 @@ class Problem(Generic[StateT]):
                 check_function(function, name, parameters, returns, is_awaited=is_awaited)
         if self.judge is None and self.verify is None:
             raise ValueError("a problem needs a judge, or a verify where answers can be checked")
+        _check_kinds(self)
         for name in ("failures", "refusals"):
             for kind in _in_tuple(getattr(self, name), name):
                 if not (isinstance(kind, type) and issubclass(kind, Exception)):
@@ -197,6 +198,21 @@ def _by_name(functions: Any, name: str) -> dict[str, Any]:
     if not functions:
         raise ValueError(f"{name} is an empty mapping; give at least one function")
     return {f"{name}[{each!r}]": function for each, function in functions.items()}
+
+
+def _check_kinds(problem: Problem[Any]) -> None:
+    """Check parts that may be left out, but not be something else.
+
+    Raises:
+        TypeError: when one is.
+    """
+    if problem.is_answer is None:
+        raise TypeError("is_answer is None; leave it out where every state may be the answer")
+    if not isinstance(problem.proposer_costs, Mapping):
+        raise TypeError(
+            f"proposer_costs is {reprlib.repr(problem.proposer_costs)}; give a mapping of the "
+            "names of propose to figures above 0"
+        )
 
 
 def _in_tuple(value: Any, name: str, size: int | None = None) -> tuple[Any, ...]:

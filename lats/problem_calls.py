@@ -68,6 +68,8 @@ class ProblemCalls(Generic[StateT]):
 
     def failure(self, error: Exception) -> NoAnswer | None:
         """Return an exception as an answer; None where the problem does not list it."""
+        if isinstance(error, RuntimeError) and isinstance(error.__cause__, StopIteration):
+            error = error.__cause__  # a coroutine raises it as the other
         is_refused = isinstance(error, self._problem.refusals)
         if not is_refused and not isinstance(error, self._problem.failures):
             return None

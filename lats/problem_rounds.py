@@ -2,15 +2,16 @@
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterable, Callable, Sequence
+from collections.abc import AsyncIterable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from copy import deepcopy
 from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
-from lats.actions import Action, Side, side_of
+from lats.actions import Action, ActionId, Side, side_of
 from lats.answers import ActionAnswer, Draft, Drafts, NoAnswer
 from lats.callables import name_of
+from lats.policy import RemainingCalls
 from lats.problem import Problem, Verified
 from lats.problem_calls import ProblemCalls, most_read, priced_list
 from lats.problem_scores import read_result, with_results
@@ -32,6 +33,9 @@ _Outcome = tuple[Any, Priced[Any] | None]
 
 _SKIPPED: _Outcome = (NoAnswer(), None)
 """In place of the answer to a call that was not made, since another one of its round had failed."""
+
+_UNMADE: _Outcome = (NoAnswer(), None)
+"""Likewise of one for which `max_tokens` or `max_usd` leave nothing."""
 
 
 def concurrency_limit(
@@ -83,81 +87,132 @@ class ProblemRounds(Generic[StateT]):
         self._is_priced = spend_limits != _NO_LIMITS
         self._checkpoint = checkpoint
         self._is_broken = False
+        self._unsaved: Exception | None = None
         self._results: dict[str, Verified] = {}
 
-    async def answer(self, actions: Sequence[Action]) -> list[ActionAnswer]:
-        """Answer a round together, and give the search its answers.
+    async def answer(self, actions: Sequence[Action]) -> list[ActionId]:
+        """Answer a round together, and give the search its answers; return the calls made.
 
         Drafts are made in the round's order, not in that of arrival. Where a call ends in an
-        exception that the problem does not list, calls that wait are not made, those under way are
-        waited for, and their answers and a checkpoint are kept before it is raised. So no paid
-        call is lost; a resumed search asks again only what was not answered.
+        exception that the problem does not list, calls that wait are not made, and those under way
+        are waited for and their answers kept before it is raised. So no paid call is lost; a
+        resumed search asks again only what was not answered. Drafts whose verifier raised or was
+        cut off are kept too, and verified again.
 
         Raises:
-            Exception: the first in the round's order; `search` of it is the search.
+            Exception: the first in the round's order.
         """
         self._is_broken = False
-        tasks: list[asyncio.Task[_Outcome]] = []
+        tasks: dict[ActionId, asyncio.Task[_Outcome]] = {}
         by_side: dict[Side, list[asyncio.Task[_Outcome]]] = {side: [] for side in Side}
         for action in actions:
+            if action.action_id in self._search.unverified:
+                continue
             earlier = by_side[side_of(action.label)]
-            tasks.append(asyncio.ensure_future(self._in_turn(action, tuple(earlier))))
-            earlier.append(tasks[-1])
+            task = asyncio.ensure_future(self._in_turn(action, tuple(earlier)))
+            tasks[action.action_id] = task
+            earlier.append(task)
+        errors: list[Exception] | None = None
         try:
-            await asyncio.wait(tasks)
+            if tasks:
+                await asyncio.wait(tasks.values())
+            errors = self._take(actions, tasks)
+            await self._verify(actions, errors)
         except asyncio.CancelledError:
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
-            await self._tell(actions, tasks)
+            if errors is None:
+                for task in tasks.values():
+                    task.cancel()
+                await asyncio.wait(tasks.values())
+                self._take(actions, tasks)
             await self.save()
             raise
-        answers, errors = await self._tell(actions, tasks)
         if errors:
-            await self.save()
             first, *others = errors
-            vars(first)["search"] = self._search
-            first.add_note(
-                "The search up to here is this error's `search`: "
-                "`resume(problem, error.search.state_dict())` asks again only what is unanswered."
-            )
             for other in dict.fromkeys(f"{type(other).__name__}: {other}" for other in others):
                 first.add_note(f"In the same round: {other}")
             raise first
-        return answers
+        return [
+            each.action_id
+            for each in actions
+            if each.action_id not in tasks or tasks[each.action_id].result() is not _UNMADE
+        ]
 
     async def save(self) -> None:
         """Give the checkpoint the search's state."""
-        if self._checkpoint is not None:
+        if self._checkpoint is None:
+            return
+        try:
             done = self._checkpoint(self._search.state_dict())
             if inspect.isawaitable(done):
                 await done
+        except Exception as error:
+            self._unsaved = error
+            raise
 
-    async def _tell(
-        self, actions: Sequence[Action], tasks: Sequence["asyncio.Task[_Outcome]"]
-    ) -> tuple[list[ActionAnswer], list[Exception]]:
-        """Give the search all answers that can be read; return them, and the errors of others."""
-        answers: list[ActionAnswer] = []
+    async def keep(self, error: Exception) -> None:
+        """Give the checkpoint the state, and an error that ends the search the search."""
+        vars(error)["search"] = self._search
+        error.add_note(
+            "The search up to here is this error's `search`: "
+            "`resume(problem, error.search.state_dict())` asks again only what is unanswered."
+        )
+        if error is self._unsaved:
+            return
+        try:
+            await self.save()
+        except Exception as other:  # noqa: BLE001 - the first error is the one that is raised
+            error.add_note(f"The checkpoint failed too: {type(other).__name__}: {other}")
+
+    def _take(
+        self, actions: Sequence[Action], tasks: Mapping[ActionId, "asyncio.Task[_Outcome]"]
+    ) -> list[Exception]:
+        """Give the search all answers that can be read; return the errors of others."""
         errors: list[Exception] = []
+        unmade: list[ActionId] = []
         self._drafts.begin_round(self._search.tree, self._search.open_answers.values())
-        for action, task in zip(actions, tasks, strict=True):
+        for action in actions:
+            action_id = action.action_id
+            if action_id not in tasks:
+                continue
+            task = tasks[action_id]
             failed = None if task.cancelled() else task.exception()
             if task.cancelled() or (failed and not isinstance(failed, Exception)):
                 continue  # raised by the loop, or by `answer`
+            price = None
             try:
                 if task.result() is _SKIPPED:
+                    continue
+                if task.result() is _UNMADE:
+                    unmade.append(action_id)
                     continue
                 result, price = task.result()
                 said = self._read(action, result)
             except Exception as error:  # noqa: BLE001 - raised by `answer`, once the others are kept
                 error.add_note(f"In {self._calls.described(action)}.")
                 errors.append(error)
+                if price is not None:
+                    self._search.charge(action_id, price)
                 continue
             if isinstance(said, Drafts) and self._problem.verify is not None:
-                said = await self._with_results(said, errors)
-            self._search.tell(action.action_id, said, price=price)
-            answers.append(said)
-        return answers, errors
+                self._search.hold(action_id, said, price)
+            else:
+                self._search.tell(action_id, said, price=price)
+        for action_id in reversed(unmade):
+            self._search.withdraw(action_id)
+        return errors
+
+    async def _verify(self, actions: Sequence[Action], errors: list[Exception]) -> None:
+        """Give the search the drafts that wait for their verifier; add the errors of others."""
+        for action in actions:
+            drafts = self._search.unverified.get(action.action_id)
+            if drafts is None:
+                continue
+            count = len(errors)
+            verified = await self._with_results(drafts, errors)
+            if len(errors) > count:
+                self._search.hold(action.action_id, verified, None)
+            else:
+                self._search.tell(action.action_id, verified)
 
     def _read(self, action: Action, said: Any) -> ActionAnswer:
         """Return an answer as it is, and a list of items as the answer that it is."""
@@ -181,7 +236,13 @@ class ProblemRounds(Generic[StateT]):
             earlier: calls of its side that are before it in its round.
         """
         side, spend = side_of(action.label), self._search.spend
-        if not self._is_priced or side in spend.by_side:
+        if not self._is_priced:
+            return await self._call(action)
+        # A new round fits, as far as prices are known; one that is asked again may not.
+        count = len(earlier) + 1 if side in spend.by_side else 1
+        if not _fits(self._spend_limits.remaining(spend), side, count):
+            return _UNMADE
+        if side in spend.by_side:
             return await self._call(action)
         for place, task in enumerate(earlier):
             await asyncio.wait([task])
@@ -190,11 +251,9 @@ class ProblemRounds(Generic[StateT]):
                 continue
             after = deepcopy(spend)
             after.add(side, price)
-            left = self._spend_limits.remaining(after)
-            is_kept = self._search.task.has_judge and Side.JUDGE not in after.by_side
-            count = len(earlier) - place + is_kept
-            if not (left.fits(proposer=count) if side is Side.PROPOSER else left.fits(judge=count)):
-                return NoAnswer(is_refused=True, detail="max_tokens or max_usd"), None
+            left = self._spend_limits.remaining(after, is_judged=self._search.task.has_judge)
+            if not _fits(left, side, len(earlier) - place):
+                return _UNMADE
             break
         return await self._call(action)
 
@@ -221,24 +280,38 @@ class ProblemRounds(Generic[StateT]):
         said: Any = self._calls.function(action)(*arguments)
         said = await said if inspect.isawaitable(said) else said
         items = said.result if isinstance(said, Priced) else said
-        if isinstance(items, AsyncIterable):
-            items = await _collected(items, most_read(action))
-            said = replace(said, result=items) if isinstance(said, Priced) else items
-        return priced_list(action, said, is_priced=self._is_priced)
+        try:
+            if isinstance(items, AsyncIterable):
+                items = await _collected(items, most_read(action))
+                said = replace(said, result=items) if isinstance(said, Priced) else items
+            return priced_list(action, said, is_priced=self._is_priced)
+        except Exception as error:
+            if not isinstance(said, Priced):
+                raise
+            failure = self._calls.failure(error)
+            if failure is None:
+                self._search.charge(action.action_id, said)
+                raise
+            return failure, said
 
     async def _with_results(self, drafts: Drafts, errors: list[Exception]) -> Drafts:
-        """Return drafts with a verifier's results; where it raises, that is not settled."""
-        fresh = {draft.reply: draft for draft in drafts.drafts if draft.reply not in self._results}
+        """Return drafts with a verifier's results; add what it raises to the errors."""
+        fresh = {
+            draft.reply: draft
+            for draft in drafts.drafts
+            if draft.verified is None and draft.passed is None and draft.reply not in self._results
+        }
         results = await asyncio.gather(
             *[self._result_of(draft) for draft in fresh.values()], return_exceptions=True
         )
         for reply, result in zip(fresh, results, strict=True):
             if isinstance(result, Exception):
-                result.add_note(f"In verify of {reply[:40]!r}, which is kept as not settled.")
+                result.add_note(f"In verify of {reply[:40]!r}, which is kept and verified again.")
                 errors.append(result)
             elif isinstance(result, BaseException):
                 raise result
-            self._results[reply] = None if isinstance(result, Exception) else result
+            else:
+                self._results[reply] = result
         return with_results(drafts, self._results)
 
     async def _result_of(self, draft: Draft) -> Verified:
@@ -247,11 +320,17 @@ class ProblemRounds(Generic[StateT]):
             async with self._limit:
                 said = verify(self._drafts.state(draft))
                 said = await said if inspect.isawaitable(said) else said
-        except (*self._problem.refusals, *self._problem.failures):
-            return None  # listed as settling nothing
+            return read_result(said, draft.reply)
         except asyncio.CancelledError as error:
             raise _unless_cancelled(verify, error) from error
-        return read_result(said, draft.reply)
+        except Exception as error:
+            if self._calls.failure(error) is None:
+                raise
+            return None  # listed as settling nothing
+
+
+def _fits(left: RemainingCalls, side: Side, count: int) -> bool:
+    return left.fits(proposer=count) if side is Side.PROPOSER else left.fits(judge=count)
 
 
 def _unless_cancelled(function: object, error: asyncio.CancelledError) -> BaseException:

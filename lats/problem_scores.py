@@ -113,7 +113,7 @@ def with_results(drafts: Drafts, results: Mapping[str, bool | float | None]) -> 
     """Return drafts with a verifier's results on them, given by the drafts' texts."""
     found = []
     for draft in drafts.drafts:
-        result = results[draft.reply]
+        result = results.get(draft.reply)
         name = "verified" if isinstance(result, bool) else "passed"
         found.append(draft if result is None else draft.model_copy(update={name: result}))
     return Drafts(tuple(found))

@@ -10,7 +10,8 @@ from typing import Any
 from lats.actions import Action, ActionId, Generate, JudgeList, Refine, passes_of, side_of
 from lats.answers import ActionAnswer, Draft, NoAnswer, cleaned_answer
 from lats.judges import checked_judges
-from lats.policy import UNLIMITED, RemainingCalls, SearchPolicy, closed_gates
+from lats.open_round import OpenRound
+from lats.policy import UNLIMITED, RemainingCalls, closed_gates
 from lats.policy_checks import pick_of, strategy_of
 from lats.policy_registry import CLASSIC, policy_names
 from lats.posterior import belief
@@ -54,7 +55,7 @@ _START = Draft(reply="")
 _GATES = frozenset({"plan_alignment", "assistantness", "mode_fit"})
 
 
-class PosteriorSearch(SearchPolicy):
+class PosteriorSearch(OpenRound):
     """One search under way, by the strategy that its knobs name.
 
     Args:
@@ -72,8 +73,6 @@ class PosteriorSearch(SearchPolicy):
         ValueError: when the knobs name a policy that is no strategy, or proposers or judges have
             no usable names or costs.
     """
-
-    _state: SearchState
 
     def __init__(
         self,
@@ -158,7 +157,7 @@ class PosteriorSearch(SearchPolicy):
             ValueError: when the cap is no cap.
         """
         state, progress = self._state, self._state.progress
-        if cap != int(cap) or cap < 0:
+        if type(cap) is not int or cap < 0:
             raise ValueError(f"cap is {cap!r}; give a whole number from 0 on")
         state.given_knobs = state.given_knobs.model_copy(update={"max_calls": cap})
         state.knobs = state.given_knobs
@@ -166,7 +165,7 @@ class PosteriorSearch(SearchPolicy):
         progress.is_refused = False
         if progress.planned_cap is not None:
             progress.planned_cap = cap
-        waiting = self.waiting
+        waiting = [each for each in self.waiting if each.action_id not in state.unverified]
         kept = max(len(waiting) - max(progress.spent_calls - cap, 0), 0)
         for action in waiting[kept:]:
             self.tell(action.action_id, NoAnswer(detail="the cap was lowered"))

@@ -1,5 +1,6 @@
 """The whole state of a posterior search, in memory and as plain JSON."""
 
+import reprlib
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,8 +8,8 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from lats.actions import Action, Generate, JudgeList, Side, side_of
-from lats.answers import MAX_TAG_CHARS, Draft, Drafts, NoAnswer, NodeId, Verdicts
+from lats.actions import Action, ActionId, ActionKind, Generate, JudgeList, Side, side_of
+from lats.answers import MAX_TAG_CHARS, Draft, Drafts, NoAnswer, NodeId, Verdicts, cleaned_answer
 from lats.judge_bias import MAX_READINGS, JudgeReading
 from lats.policy import PolicyState, RoundProgress, SavedState, dump_state, read_state
 from lats.posterior import NoiseModel
@@ -145,6 +146,7 @@ class SearchState(PolicyState):
 
     Attributes:
         readings: judge calls with their scores as they came, at most `MAX_READINGS`.
+        unverified: drafts of open actions that wait for their verifier.
     """
 
     progress: SearchProgress
@@ -168,6 +170,7 @@ class SearchState(PolicyState):
         self.progress = SearchProgress(guidelines=guidelines)
         self.judges = judges
         self.readings: list[JudgeReading] = []
+        self.unverified: dict[ActionId, Drafts] = {}
         self.proposers = dict(proposers or {})
         self.weights: Mapping[str, float] = knobs.attribute_weights
 
@@ -254,6 +257,7 @@ class _Saved(SavedState):
         default_factory=list, max_length=MAX_READINGS, exclude_if=_is_empty
     )
     proposers: dict[_Name, _Cost] = Field(default={}, exclude_if=lambda costs: not costs)
+    unverified: dict[ActionId, Drafts] = Field(default={}, exclude_if=lambda drafts: not drafts)
 
 
 def save_search(state: SearchState) -> dict[str, Any]:
@@ -270,6 +274,7 @@ def save_search(state: SearchState) -> dict[str, Any]:
             judges=state.judges,
             readings=state.readings,
             proposers=state.proposers,
+            unverified=dict(sorted(state.unverified.items())),
         )
     )
 
@@ -281,12 +286,16 @@ def load_search(raw: Mapping[str, Any]) -> SearchState:
         StateError: when it is of another version or policy, or broken.
     """
     saved = read_state(_Saved, raw)
+    for name in ("nodes", "noise", "progress", "readings", "spend"):
+        _check_sizes(raw.get(name), name)
     if saved.policy != saved.knobs.policy:
         raise StateError(f"a state of {saved.policy!r} has knobs of {saved.knobs.policy!r}")
     try:
         tree = SearchTree.restored(saved.nodes, identity_key, has_start=True)
         _check_ids(saved.progress, tree)
         _check_round(saved.progress)
+        _check_figures(saved.progress, tree)
+        _check_unverified(saved.progress, saved.unverified)
         _check_readings(saved.readings, len(tree.nodes))
         _check_proposers(saved.progress, saved.proposers)
         _check_judges(saved.progress, saved.judges)
@@ -302,6 +311,9 @@ def load_search(raw: Mapping[str, Any]) -> SearchState:
     state.readings = saved.readings
     state.tree, state.noise, state.progress = tree, saved.noise, saved.progress
     state.spend = saved.spend
+    for action_id, drafts in saved.unverified.items():
+        if isinstance(cleaned := cleaned_answer(action_id, drafts), Drafts):
+            state.unverified[action_id] = cleaned
     return state
 
 
@@ -339,6 +351,58 @@ def _check_round(progress: SearchProgress) -> None:
             raise StateError(f"{action_id!r} was told {answer.kind}")
     if asked and len(progress.told) >= len(asked):
         raise StateError("all actions of the open round are answered")
+
+
+MAX_FIGURE = 10**24
+"""Largest figure of a saved search but for those of knobs and tasks, which have their ranges."""
+
+
+def _check_figures(progress: SearchProgress, tree: SearchTree) -> None:
+    """Check that counts go together: a search that forgot its calls would pass its cap."""
+    asked = progress.asked
+    if min([0, *asked.values(), *progress.failed.values()]) < 0:
+        raise StateError("a count of actions is below 0")
+    if progress.spent_calls < sum(asked.values()):
+        raise StateError(
+            f"spent_calls is {progress.spent_calls}, but {sum(asked.values())} actions were asked"
+        )
+    if progress.judge_calls < asked.get(ActionKind.JUDGE_LIST, 0):
+        raise StateError(f"judge_calls is {progress.judge_calls}, less than were asked")
+    for action in progress.open_round:
+        if isinstance(action, JudgeList):
+            if not 0 <= action.pass_index < progress.judge_calls:
+                raise StateError(f"{action.action_id!r} is open, but was not asked")
+            continue
+        if action.k < 1 or action.attempt < 0:
+            raise StateError(f"{action.action_id!r} asks for {action.k} candidates")
+        made = (
+            progress.generations
+            if isinstance(action, Generate)
+            else tree.nodes[action.node_ids[0]].expansions
+        )
+        if action.attempt >= made:
+            raise StateError(f"{action.action_id!r} is open, but was not asked")
+
+
+def _check_sizes(raw: Any, place: str) -> None:
+    """Check that no figure is beyond all that a search comes to."""
+    if isinstance(raw, Mapping):
+        for name, value in raw.items():
+            if name not in {"payload", "attributes"}:
+                _check_sizes(value, f"{place}.{name}")
+    elif isinstance(raw, list | tuple):
+        for value in raw:
+            _check_sizes(value, place)
+    elif isinstance(raw, int | float) and abs(raw) > MAX_FIGURE:
+        raise StateError(f"broken state of a search: {place} is {reprlib.repr(raw)}")
+
+
+def _check_unverified(progress: SearchProgress, unverified: Mapping[ActionId, Drafts]) -> None:
+    """Check that drafts without a result are of proposals that wait."""
+    proposing = {each.action_id for each in progress.open_round if not isinstance(each, JudgeList)}
+    unknown = sorted(unverified.keys() - (proposing - progress.told.keys()))
+    if unknown:
+        raise StateError(f"{unknown[0]!r} has drafts to verify, but does not wait for them")
 
 
 def _check_proposers(progress: SearchProgress, proposers: Mapping[str, float]) -> None:

@@ -7,30 +7,31 @@ resumed with nothing but the same problem.
 """
 
 import asyncio
-import contextvars
-import difflib
-import reprlib
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
-from pydantic import ValidationError
-
-from lats.actions import Action
-from lats.answers import ActionAnswer
+from lats.actions import ActionId
 from lats.calibration import Calibration, calibrated
 from lats.callables import check_function
 from lats.judges import judge_names
-from lats.policy import RemainingCalls, drive
-from lats.policy_registry import CLASSIC, policy_names
+from lats.policy import RemainingCalls, RepeatedAction
 from lats.problem import Problem
 from lats.problem_rounds import Checkpoint, ProblemRounds, concurrency_limit
-from lats.proposers import check_same_costs, costs_of
-from lats.result import Confidence, SearchResult, StateError, StopReason, in_scale
+from lats.proposers import costs_of
+from lats.result import Confidence, SearchResult, StopReason, in_scale
+from lats.run_apart import run_apart
 from lats.search import PosteriorSearch
 from lats.search_knobs import SearchKnobs
+from lats.solve_checks import (
+    check_calibration,
+    check_each,
+    check_problem,
+    check_same_problem,
+    checked_remaining,
+    knobs_of,
+)
 from lats.spending import SpendLimits, least_remaining
 from lats.state_drafts import StateDrafts
 
@@ -47,7 +48,6 @@ __all__ = [
 ]
 
 StateT = TypeVar("StateT")
-ResultT = TypeVar("ResultT")
 
 
 VERIFIER_EXPLORATION = 0.0
@@ -163,7 +163,8 @@ async def resume(
             calls or budget goes on under it, and one for want of gain where there is more to gain
             by now; one that has spent more already ends without another call. None leaves the cap
             as it was.
-        max_tokens: as in `solve`, tokens before included.
+        max_tokens: as in `solve`, tokens before included. A search that had ended for want of
+            budget goes on as far as these allow.
         max_usd: likewise.
         max_concurrency, remaining, checkpoint, calibration: as in `solve`.
 
@@ -172,10 +173,13 @@ async def resume(
         ValueError: when the cap is negative.
         Exception: as `solve`.
     """
+    limits, search = SpendLimits(max_tokens, max_usd), resumed(problem, state, cap)
+    if cap is None and limits != SpendLimits() and search.is_out_of_budget:
+        search.reopen(search.cap)
     return await _solve(
         problem,
-        resumed(problem, state, cap),
-        spend_limits=SpendLimits(max_tokens, max_usd),
+        search,
+        spend_limits=limits,
         max_concurrency=max_concurrency,
         remaining=remaining,
         checkpoint=checkpoint,
@@ -200,14 +204,14 @@ def solve_sync(
     Raises:
         Exception: as `solve`.
     """
-    return _run(solve(problem, knobs, **options))
+    return run_apart(solve(problem, knobs, **options))
 
 
 def resume_sync(
     problem: Problem[StateT], state: Mapping[str, Any], **options: Any
 ) -> Solution[StateT]:
     """Do what `resume` does, as `solve_sync` does what `solve` does."""
-    return _run(resume(problem, state, **options))
+    return run_apart(resume(problem, state, **options))
 
 
 async def solve_all(
@@ -233,9 +237,16 @@ async def solve_all(
         options: further arguments of `solve`, for each problem: limits and knobs are of each.
 
     Raises:
-        ValueError: when `max_concurrency` is less than 1.
+        TypeError: when `max_concurrency` is no whole number, or an option or knob is unknown.
+        ValueError: when `max_concurrency` is less than 1, or a knob is out of its range.
         Exception: what `progress`, or taking a problem, raises; what is under way is cancelled.
     """
+    check_each(knobs, options)
+    if isinstance(max_concurrency, bool) or not isinstance(max_concurrency, int):
+        raise TypeError(
+            f"max_concurrency is {max_concurrency!r}; give the most problems under way, a whole "
+            "number from 1 on"
+        )
     limit = concurrency_limit(max_concurrency)
     waiting = enumerate(problems)
     found: dict[int, Solution[StateT] | Exception] = {}
@@ -262,28 +273,12 @@ async def solve_all(
     return [found[place] for place in sorted(found)]
 
 
-def _is_loop_running() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
-
-
-def _run(solving: Coroutine[Any, Any, ResultT]) -> ResultT:
-    """Return what a coroutine returns, on a loop of this thread or, where one runs, of another."""
-    if not _is_loop_running():
-        return asyncio.run(solving)
-    with ThreadPoolExecutor(1, thread_name_prefix="lats-solve") as thread:
-        return thread.submit(contextvars.copy_context().run, asyncio.run, solving).result()
-
-
 def begun(
     problem: Problem[StateT], knobs: SearchKnobs | None, changes: Mapping[str, Any]
 ) -> PosteriorSearch:
     """Return a new search of a problem; see `solve`."""
-    _check_problem(problem)
-    given = _knobs(knobs, changes)
+    check_problem(problem)
+    given = knobs_of(knobs, changes)
     if problem.judge is None and "tree_exploration" not in given.model_fields_set:
         given = given.model_copy(update={"tree_exploration": VERIFIER_EXPLORATION})
     return PosteriorSearch(
@@ -297,80 +292,12 @@ def begun(
 
 def resumed(problem: Problem[StateT], state: Mapping[str, Any], cap: int | None) -> PosteriorSearch:
     """Return the search of a kept state; see `resume`."""
-    _check_problem(problem)
+    check_problem(problem)
     search = PosteriorSearch.from_state(state)
-    _check_same_problem(problem, StateDrafts(problem), search)
+    check_same_problem(problem, StateDrafts(problem), search)
     if cap is not None:
         search.reopen(cap)
     return search
-
-
-def _knobs(knobs: SearchKnobs | None, changes: Mapping[str, Any]) -> SearchKnobs:
-    """Return the knobs of a search: `auto` where no policy was chosen.
-
-    Raises:
-        TypeError: when `knobs` are none, or one of `changes` is unknown.
-        ValueError: when a value is out of its range, or the policy is for replies only.
-    """
-    if knobs is not None and not isinstance(knobs, SearchKnobs):
-        raise TypeError(f"knobs is {knobs!r}; give SearchKnobs(...), or knobs by their names")
-    unknown = sorted(changes.keys() - SearchKnobs.model_fields.keys())
-    if unknown:
-        near = difflib.get_close_matches(unknown[0], SearchKnobs.model_fields, 1)
-        hint = f"; did you mean {near[0]!r}?" if near else "; docs/knobs.md lists the knobs"
-        raise TypeError(f"no knob or option is called {unknown[0]!r}{hint}")
-    given = {} if knobs is None else {name: getattr(knobs, name) for name in knobs.model_fields_set}
-    try:
-        found = SearchKnobs.model_validate({"policy": "auto", **given, **changes})
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        name = ".".join(map(str, first["loc"]))
-        raise ValueError(f"{name} is {first['input']!r}: {first['msg']}") from error
-    if found.policy == CLASSIC:
-        raise ValueError(
-            f"policy {CLASSIC!r} is for replies; expected one of {', '.join(policy_names()[1:])}, "
-            "or none for auto"
-        )
-    return found
-
-
-def _check_problem(problem: object) -> None:
-    if not isinstance(problem, Problem):
-        raise TypeError(
-            f"problem is {reprlib.repr(problem)}; give lats.Problem(state_type, propose, judge)"
-        )
-
-
-def _check_same_problem(
-    problem: Problem[StateT], drafts: StateDrafts[StateT], search: PosteriorSearch
-) -> None:
-    """Check that a search is one of this problem.
-
-    Raises:
-        StateError: when it is not.
-    """
-    saved, here = search.tree.top.draft, drafts.start()
-    if saved.model_copy(update={"key": here.key}) == here != saved:
-        raise StateError(f"the state's start has the key {saved.key!r}, and here {here.key!r}")
-    if saved != here:
-        raise StateError(
-            f"the state is of a problem with another start: {saved.reply[:80] or 'none'!r}, and "
-            f"here it is {here.reply[:80] or 'none'!r}"
-        )
-    for name in ("has_judge", "has_verifier", "score_range"):
-        before, now = getattr(search.task, name), getattr(problem.traits, name)
-        if before != now:
-            raise StateError(
-                f"the state is of a problem with {name}={before!r}, and here it is {now!r}"
-            )
-    if search.judges != judge_names(problem.judge):
-        raise StateError(
-            f"the state is of a search with the judges {list(search.judges) or 'unnamed'}; give "
-            "the problem the same ones, in the same order"
-        )
-    check_same_costs(search.proposers, costs_of(problem.propose, problem.proposer_costs))
-    for node in search.tree.candidates:
-        drafts.state(node.draft)
 
 
 async def _solve(
@@ -383,6 +310,7 @@ async def _solve(
     checkpoint: Checkpoint | None,
     calibration: Calibration | None,
 ) -> Solution[StateT]:
+    check_calibration(calibration)
     check_function(remaining, "remaining", (), "RemainingCalls", is_awaited=False)
     if checkpoint is not None:
         check_function(checkpoint, "checkpoint", ("state",), "nothing", is_awaited=True)
@@ -396,19 +324,38 @@ async def _solve(
         checkpoint=checkpoint,
     )
 
-    async def answer(actions: Sequence[Action]) -> Sequence[ActionAnswer]:
-        await rounds.save()
-        return await rounds.answer(actions)
+    def left() -> RemainingCalls:
+        is_judged = search.task.has_judge and len(search.tree) > 0
+        within = spend_limits.remaining(search.spend, is_judged=is_judged)
+        return least_remaining(within, checked_remaining(remaining()))
 
-    result = await drive(
-        search,
-        answer,
-        remaining=lambda: least_remaining(spend_limits.remaining(search.spend), remaining()),
-    )
+    try:
+        await _play(search, rounds, left)
+        return solution_of(problem, search, spend_limits, calibration)
+    except Exception as error:
+        await rounds.keep(error)
+        raise
+
+
+async def _play(
+    search: PosteriorSearch, rounds: ProblemRounds[Any], left: Callable[[], RemainingCalls]
+) -> None:
+    """Ask and answer rounds until the search is done.
+
+    Raises:
+        RepeatedAction: when it would never end.
+        RuntimeError: when it neither asks nor stops.
+    """
+    answered: set[ActionId] = set()
+    while actions := search.ask(left()):
+        again = [each.action_id for each in actions if each.action_id in answered]
+        if again:
+            raise RepeatedAction(f"the search asked for {again[0]!r} after it was answered")
+        await rounds.save()
+        answered.update(await rounds.answer(actions))
     await rounds.save()
-    if result.stop_reason is None:
+    if not search.is_done:
         raise RuntimeError("the search proposed nothing and did not stop")
-    return solution_of(problem, search, spend_limits, calibration)
 
 
 def solution_of(

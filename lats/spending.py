@@ -6,7 +6,7 @@ first call, or by what calls cost more than those before them.
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Generic, TypeVar
 
 from pydantic import Field
@@ -18,6 +18,9 @@ __all__ = ["PICODOLLARS", "Priced", "Spend", "SpendLimits", "least_remaining"]
 
 PICODOLLARS = 10**12
 """Of one USD. Sums of whole numbers are the same in any order."""
+
+MAX_AMOUNT = 10**12
+"""Most tokens, USD or calls of one call."""
 
 ResultT = TypeVar("ResultT")
 _Amount = Annotated[int, Field(ge=0)]
@@ -47,8 +50,10 @@ class Priced(Generic[ResultT]):
         """Check the amounts."""
         for name, least in (("tokens", 0), ("usd", 0), ("calls", 1)):
             amount = getattr(self, name)
-            if not isinstance(amount, int | float) or not least <= amount < math.inf:
-                raise ValueError(f"Priced: {name} is {amount!r}; give a number from {least} on")
+            if not isinstance(amount, int | float) or not least <= amount <= MAX_AMOUNT:
+                raise ValueError(
+                    f"Priced: {name} is {amount!r}; give a number from {least} to {MAX_AMOUNT}"
+                )
             if name != "usd" and amount != int(amount):
                 raise ValueError(f"Priced: {name} is {amount!r}; give a whole number")
 
@@ -127,11 +132,13 @@ class SpendLimits:
             if not (each.fits(proposer=calls) and each.fits(judge=calls))
         )
 
-    def remaining(self, spend: Spend) -> RemainingCalls:
+    def remaining(self, spend: Spend, *, is_judged: bool = False) -> RemainingCalls:
         """Return the calls that still fit, at the mean price of each side's calls so far.
 
         Of a side without a priced call nothing is known, and nothing limits it but a limit that is
         used up. Where what is left pays a judgement but no proposal with it, only judges are asked.
+        `is_judged`: a judge whose price is not known is to read what is there. Then one judge call
+        at the price of a proposal is kept for it.
         """
         found = UNLIMITED
         if self.max_tokens is not None:
@@ -143,6 +150,9 @@ class SpendLimits:
             }
             left = round(self.max_usd * PICODOLLARS) - spend.picodollars
             found = least_remaining(found, _calls_within(left, prices))
+        proposals = found.max_proposer_calls
+        if is_judged and Side.JUDGE not in spend.by_side and proposals is not None:
+            found = replace(found, max_proposer_calls=max(proposals - 1, 0))
         return found
 
 

@@ -2,8 +2,10 @@
 
 import hashlib
 import inspect
+import math
 import reprlib
 from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from itertools import islice
 from typing import Any, Generic, TypeVar
 
@@ -151,11 +153,12 @@ class StateDrafts(Generic[StateT]):
             raise
         try:
             hash(key)
+            _check_key(key)
             return self._json.dump_json(key).decode()
         except (PydanticSerializationError, TypeError) as error:
             raise TypeError(
                 f"key of {reprlib.repr(state)} is {reprlib.repr(key)}; return a str, a number or a "
-                "tuple of them"
+                "tuple of them, such as tuple(sorted(...)) of a set"
             ) from error
 
     def _reply(self, text: str) -> str:
@@ -168,6 +171,20 @@ class StateDrafts(Generic[StateT]):
         if self._known.get(key, self._offered.setdefault(key, reply)) != reply:
             return _marked(reply, text)
         return reply
+
+
+def _check_key(key: object) -> None:
+    """Check that equal keys are written alike, and that there is one.
+
+    Raises:
+        TypeError: when they are not.
+    """
+    for each in key if isinstance(key, tuple) else (key,):
+        is_nan = isinstance(each, float) and math.isnan(each)
+        if key is None or is_nan or isinstance(each, AbstractSet):
+            raise TypeError(f"{reprlib.repr(each)} cannot be a key")
+        if isinstance(each, tuple):
+            _check_key(each)
 
 
 def _refuse_awaitable(said: object, function: str) -> None:

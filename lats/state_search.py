@@ -49,7 +49,8 @@ class StateSearch(Generic[StateT]):
     """A search over a problem's states that makes no call itself.
 
     Verifying is no call: `verify` is called when a round is complete, and must not be a coroutine
-    function.
+    function. What it raises and the problem does not list comes out of `tell`; the results are
+    kept, and the next `ask` verifies them again.
 
     Args:
         problem: the task.
@@ -95,11 +96,12 @@ class StateSearch(Generic[StateT]):
         Args:
             remaining: what a budget outside would still accept.
         """
+        self._pass_on_round()
         actions = self._search.ask(remaining or RemainingCalls())
         return [
             Request(each.action_id, self._calls.function(each), self._calls.arguments(each))
             for each in actions
-            if each.action_id not in self._results
+            if not self._has_result(each.action_id)
         ]
 
     def tell(self, request: Request | ActionId, result: Any) -> None:
@@ -120,10 +122,9 @@ class StateSearch(Generic[StateT]):
         if action_id not in open_round:
             self._search.tell(action_id, NoAnswer())  # ignored if it was answered, else an error
             return
-        if action_id not in self._results:
+        if not self._has_result(action_id):
             self._results[action_id] = self._read(open_round[action_id], result)
-        if self._results.keys() >= open_round.keys():
-            self._pass_on(open_round)
+        self._pass_on_round()
 
     def solution(self) -> Solution[StateT]:
         """Return the solution so far; its `stop_reason` is None while there is more to ask."""
@@ -131,7 +132,7 @@ class StateSearch(Generic[StateT]):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the whole state as plain JSON, from which a `StateSearch` continues elsewhere."""
-        self._pass_on({each.action_id: each for each in self._search.waiting})
+        self._pass_on(self._search.waiting)
         return self._search.state_dict()
 
     def _read(self, action: Action, result: Any) -> tuple[Any, Priced[Any] | None]:
@@ -148,23 +149,40 @@ class StateSearch(Generic[StateT]):
         self._calls.answer(action, items)
         return items, price
 
-    def _pass_on(self, open_round: Mapping[ActionId, Action]) -> None:
-        """Give the search the results, in the order of the round."""
+    def _has_result(self, action_id: ActionId) -> bool:
+        return action_id in self._results or action_id in self._search.unverified
+
+    def _pass_on_round(self) -> None:
+        """Give the search the results of the round, verified, once all of them are there."""
+        waiting = self._search.waiting
+        if not all(self._has_result(each.action_id) for each in waiting):
+            return
+        self._pass_on(waiting)
+        for action_id, drafts in list(self._search.unverified.items()):
+            results = {draft.reply: self._verified(draft) for draft in drafts.drafts}
+            self._search.tell(action_id, with_results(drafts, results))
+
+    def _pass_on(self, waiting: list[Action]) -> None:
+        """Give the search the results, in the order of the round; drafts wait to be verified."""
         self._drafts.begin_round(self._search.tree, self._search.open_answers.values())
-        for action_id, action in open_round.items():
+        for action in waiting:
+            action_id = action.action_id
             if action_id not in self._results:
                 continue
             answer, price = self._results[action_id]
             if not isinstance(answer, NoAnswer):
                 answer = self._calls.answer(action, answer)
             if isinstance(answer, Drafts) and self._problem.verify is not None:
-                answer = with_results(answer, {d.reply: self._verified(d) for d in answer.drafts})
-            self._search.tell(action_id, answer, price=price)
+                self._search.hold(action_id, answer, price)
+            else:
+                self._search.tell(action_id, answer, price=price)
             del self._results[action_id]
 
     def _verified(self, draft: Draft) -> Verified:
         verify: Any = self._problem.verify
         try:
             return read_result(verify(self._drafts.state(draft)), draft.reply)
-        except (*self._problem.refusals, *self._problem.failures):
+        except Exception as error:
+            if self._calls.failure(error) is None:
+                raise
             return None  # listed as settling nothing

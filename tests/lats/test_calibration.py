@@ -4,6 +4,7 @@ import json
 import math
 import random
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -128,12 +129,29 @@ def test_it_does_not_go_beyond_the_labels_and_names_them():
         ([LabelledSearch(0.5, is_right=True)] * (MIN_LABELS - 1), "too few"),
         ([LabelledSearch(1.5, is_right=True)] * MIN_LABELS, "got 1.5"),
         ([LabelledSearch(float("nan"), is_right=True)] * MIN_LABELS, "got nan"),
+        ([LabelledSearch(0.5, is_right="no")] * MIN_LABELS, "True or False, got 'no'"),
+        ([LabelledSearch(0.5, is_right=None)] * MIN_LABELS, "True or False, got None"),
+        ([LabelledSearch(0.5, is_right=2)] * MIN_LABELS, "True or False, got 2"),
+        ([LabelledSearch(0.5, is_right=0.5)] * MIN_LABELS, "True or False, got 0.5"),
     ],
 )
 def test_labels_that_are_no_basis_are_refused(labels, words):
     """With their number or value."""
     with pytest.raises(CalibrationError, match=words):
         fit_calibration(labels, task="any")
+
+
+def test_labels_of_an_array_are_labels():
+    """Its booleans are no `bool`."""
+    rights = np.arange(MIN_LABELS) % 3 == 0
+    found = fit_calibration([LabelledSearch(0.5, is_right=each) for each in rights], task="any")
+    assert found.right == 4
+    assert (
+        found.to_json()
+        == fit_calibration(
+            [LabelledSearch(0.5, is_right=bool(each)) for each in rights], task="any"
+        ).to_json()
+    )
 
 
 @pytest.mark.parametrize("task", ["", "x" * 201])

@@ -269,6 +269,47 @@ BROKEN = {
     "a word for a number": (lambda s: s["nodes"][1].update(judge_passes="many"), "judge_passes"),
     "an unknown knob": (lambda s: s["knobs"].update(luck=1), "luck"),
     "an unknown reason": (lambda s: s["progress"].update(stop_reason="lunch"), "stop_reason"),
+    "fewer calls than were asked": (
+        lambda s: s["progress"].update(spent_calls=1),
+        "spent_calls is 1, but . actions were asked",
+    ),
+    "fewer judge calls than were asked": (
+        lambda s: s["progress"].update(judge_calls=0),
+        "judge_calls is 0, less than were asked",
+    ),
+    "a count of actions below 0": (
+        lambda s: s["progress"]["asked"].update(generate=-3),
+        "a count of actions is below 0",
+    ),
+    "a pass that was not asked": (
+        lambda s: _open_action(s).update(pass_index=99),
+        "'judge_list:99' is (open, but was not asked|was told, not asked)",
+    ),
+    "a proposal of less than nothing": (
+        lambda s: s["progress"]["open_round"].append({"kind": "generate", "k": -2, "attempt": 77}),
+        "'generate:77' asks for -2 candidates",
+    ),
+    "a proposal that was not asked": (
+        lambda s: s["progress"]["open_round"].append({"kind": "generate", "k": 2, "attempt": 77}),
+        "'generate:77' is open, but was not asked",
+    ),
+    "a refinement that was not asked": (
+        lambda s: s["progress"]["open_round"].append(
+            {"kind": "refine", "k": 2, "attempt": 5, "node_ids": [s["nodes"][1]["node_id"]]}
+        ),
+        "is open, but was not asked",
+    ),
+    "a huge figure": (lambda s: s["noise"].update(spread_sum=1e308), r"spread_sum is 1e\+308"),
+    "a huge price": (
+        lambda s: s.update(
+            spend={"by_side": {"judge": {"calls": 1, "tokens": 1, "picodollars": 10**400}}}
+        ),
+        "picodollars is 1000",
+    ),
+    "a huge count": (
+        lambda s: s["nodes"][1].update(visits=10**30),
+        "nodes.visits is 1000000",
+    ),
     "an unknown kind": (lambda s: _open_action(s).update(kind="guess"), "open_round"),
 }
 

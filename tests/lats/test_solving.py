@@ -6,12 +6,16 @@ import functools
 import json
 import math
 import random
+import re
+import signal
+import threading
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lats.policy import RemainingCalls
+from lats.policy_registry import register_policy
 from lats.problem import Problem
 from lats.result import StopReason, in_scale
 from lats.search_knobs import SearchKnobs
@@ -84,6 +88,13 @@ async def test_knobs_are_given_by_their_names():
             TypeError,
             r"remaining is 3 \(type int\); give a function remaining",
         ),
+        (
+            {"calibration": "chances.json"},
+            TypeError,
+            r"calibration is 'chances.json'; .* lats.load_calibration\(path\)",
+        ),
+        ({"calibration": {"a": 1}}, TypeError, "calibration is {'a': 1}; give a lats.Calibration"),
+        ({"remaining": lambda: 5}, TypeError, "remaining returned 5; return lats.RemainingCalls"),
         ({"checkpoint": print}, None, ""),
         ({"checkpoint": lambda: None}, TypeError, r"called as checkpoint\(state\) -> nothing, but"),
     ],
@@ -175,6 +186,27 @@ async def test_inside_a_running_loop_it_runs_in_a_thread():
     assert found.calls == 4
     with pytest.raises(TypeError, match="did you mean"):
         solve_sync(sized(), max_call=4)
+
+
+def test_an_interrupt_ends_the_search_of_another_thread():
+    """Where a loop runs already; the answers so far are in its last checkpoint."""
+    kept, asked = [], []
+
+    async def judge(states, judge_pass):
+        asked.append(judge_pass.number)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        return await asyncio.Event().wait()
+
+    async def cell():
+        solve_sync(sized(judge=judge), max_calls=9, max_concurrency=1, checkpoint=kept.append)
+
+    loop = asyncio.new_event_loop()
+    with pytest.raises(KeyboardInterrupt):
+        loop.run_until_complete(cell())
+    loop.close()
+    assert asked == [0]
+    assert len(kept[-1]["nodes"]) > 1
+    assert not [each for each in threading.enumerate() if each.name.startswith("lats-solve")]
 
 
 @pytest.mark.parametrize("kind", ["plain", "coroutine"])
@@ -350,11 +382,11 @@ class TestResumption:
         again = await resume(sized(), first.search.state_dict(), cap=10)
         assert again.confidence is not None
 
-    @pytest.mark.parametrize("cap", [-1, 2.5])
+    @pytest.mark.parametrize("cap", [-1, 2.5, math.inf, math.nan, [1], 6.0, True, "6"])
     async def test_what_is_no_cap_is_an_error(self, cap):
         """It names the value."""
         state = (await solve(sized(), max_calls=2)).search.state_dict()
-        with pytest.raises(ValueError, match=f"cap is {cap}; give a whole number"):
+        with pytest.raises(ValueError, match=re.escape(f"cap is {cap!r}; give a whole number")):
             await resume(sized(), state, cap=cap)
 
 
@@ -374,6 +406,15 @@ class TestKeys:
         """It has to be written as JSON."""
         with pytest.raises(TypeError, match=r"key of .* is <object .*return a str, a number"):
             await solve(sized(key=lambda n: object()), max_calls=2)
+
+    @pytest.mark.parametrize(
+        "key", [None, math.nan, frozenset({1, 2}), (1, frozenset({1, 2})), (1, (math.nan,))]
+    )
+    async def test_what_is_not_equal_to_itself_is_no_key(self, key):
+        """Nor what is written in one order or another, or is not there."""
+        with pytest.raises(TypeError, match="return a str, a number or a tuple of them, such as"):
+            await solve(sized(key=lambda n: key), max_calls=2)
+        assert (await solve(sized(key=lambda n: (n, None)), max_calls=2)).best is not None
 
 
 class TestSpending:
@@ -471,6 +512,72 @@ class TestSpending:
         )
         assert first.usd < again.usd <= 0.03
 
+    async def test_calls_that_are_not_made_do_not_count(self):
+        """A limit that is raised is spent on them, under the same cap."""
+        calls = []
+
+        def propose(*args):
+            calls.append(args[2].attempt)
+            return Priced(draws(*args), usd=0.1)
+
+        problem = sized(propose=propose, judge=lambda *args: Priced(size(*args), usd=0.1))
+        first = await solve(problem, policy="listwise", max_calls=7, max_usd=0.3)
+        assert (first.calls, first.stopped_by) == (3, ("max_usd",))
+        assert first.result.failed == {}
+        state = json.loads(json.dumps(first.search.state_dict()))
+        assert state["progress"]["spent_calls"] == 3
+        same = await resume(problem, state, max_usd=0.3)
+        assert (same.calls, same.stopped_by) == (3, ("max_usd",))
+        for options in ({"max_usd": 1}, {"cap": 7}):
+            del calls[2:]
+            again = await resume(problem, state, **options)
+            assert (again.calls, again.stop_reason) == (7, StopReason.CAP)
+            assert calls == list(range(len(calls)))
+        assert (await resume(problem, state)).calls == 3
+
+    async def test_a_round_that_is_asked_again_keeps_the_limit(self):
+        """Calls of it that do not fit any more are not made."""
+        problem, kept = self.priced(), []
+        await solve(
+            problem, policy="listwise", max_calls=8,
+            checkpoint=lambda state: kept.append(json.dumps(state)),
+        )  # fmt: skip
+        for state in map(json.loads, kept[:-1]):
+            sides = state.get("spend", {"by_side": {}})["by_side"].values()
+            spent = sum(each["tokens"] for each in sides)
+            found = await resume(problem, state, max_tokens=spent)
+            assert found.tokens == spent
+            assert (found.stop_reason, found.stopped_by) == (StopReason.BUDGET, ("max_tokens",))
+
+    @pytest.mark.parametrize("result", [[0.5], 7, iter([ZeroDivisionError])])
+    async def test_a_result_that_cannot_be_read_has_its_price(self, result):
+        """Each time that it is asked for, until the limit is used up."""
+        calls = []
+
+        def judge(states, judge_pass):
+            calls.append(judge_pass.number)
+            given = (1 / 0 for _ in states) if hasattr(result, "__next__") else result
+            return Priced(given, tokens=1000)
+
+        problem = self.priced(proposal=(10, 0))
+        problem = dataclasses.replace(problem, judge=judge)
+        errors = (ValueError, TypeError, ZeroDivisionError)
+        with pytest.raises(errors) as raised:
+            await solve(problem, policy="posterior_uct", max_calls=3, max_tokens=3100)
+        state = raised.value.search.state_dict()
+        for made in (1, 2):
+            assert len(calls) == made
+            assert raised.value.search.spend.tokens == 1000 * made + 10
+            with pytest.raises(errors) as raised:
+                await resume(problem, state, max_tokens=3100)
+            state = raised.value.search.state_dict()
+        found = await resume(problem, state, max_tokens=3100)
+        assert (len(calls), found.tokens, found.stopped_by) == (3, 3010, ("max_tokens",))
+        listed = dataclasses.replace(problem, failures=errors)
+        found = await solve(listed, policy="posterior_uct", max_calls=3, max_tokens=3100)
+        asked = found.result.asked
+        assert found.tokens == 10 * asked["generate"] + 1000 * asked["judge_list"]
+
     async def test_a_limit_needs_prices(self):
         """A result without one is an error that shows how."""
         with pytest.raises(TypeError, match=r"propose returned .* return lats.Priced\(states, tok"):
@@ -484,7 +591,15 @@ class TestSpending:
         assert found.calls < 9
 
     @pytest.mark.parametrize(
-        "amounts", [{"tokens": -1}, {"usd": math.nan}, {"calls": 0}, {"tokens": 1.5}, {"usd": "1"}]
+        "amounts",
+        [
+            {"tokens": -1},
+            {"usd": math.nan},
+            {"calls": 0},
+            {"tokens": 1.5},
+            {"usd": "1"},
+            {"usd": 1e300},
+        ],
     )
     def test_amounts_are_checked(self, amounts):
         """Where they are given."""
@@ -573,6 +688,26 @@ class TestConcurrency:
         (found,) = await solve_all([None])
         assert isinstance(found, Exception)
 
+    @pytest.mark.parametrize(
+        ("options", "error", "words"),
+        [
+            ({"max_concurrency": None}, TypeError, "max_concurrency is None; give the most"),
+            ({"max_concurrency": asyncio.Semaphore(2)}, TypeError, "max_concurrency is <asyncio"),
+            ({"max_concurrency": True}, TypeError, "max_concurrency is True"),
+            ({"max_concurrency": 0}, ValueError, "max_concurrency is 0; give at least 1"),
+            ({"max_cals": 3}, TypeError, "called 'max_cals'; did you mean 'max_calls'"),
+            ({"max_calls": -1}, ValueError, "max_calls is -1"),
+            ({"max_usd": -1}, ValueError, "max_usd is -1"),
+            ({"calibration": 3}, TypeError, "calibration is 3"),
+        ],
+    )
+    async def test_what_fits_no_problem_is_an_error_of_all(self, options, error, words):
+        """Once, before any of them is taken."""
+        taken = iter([sized()])
+        with pytest.raises(error, match=words):
+            await solve_all(taken, **options)
+        assert len(list(taken)) == 1
+
     async def test_an_error_of_the_callers_ends_all(self):
         """Calls that are under way are cancelled."""
 
@@ -606,6 +741,9 @@ class TestFunctions:
             ({"score_range": (0, math.inf)}, ValueError, "score_range is"),
             ({"score_range": ("a", "b")}, ValueError, "score_range is"),
             ({"score_range": 10}, TypeError, "score_range is 10; give a tuple of 2"),
+            ({"is_answer": None}, TypeError, "is_answer is None; leave it out"),
+            ({"propose": {"a": draws}, "proposer_costs": [1]}, TypeError,
+             r"proposer_costs is \[1\]; give a mapping"),
             ({"propose": {"a": draws, "b": list}}, TypeError, r"propose\['b'\] is called as"),
         ],
     )  # fmt: skip
@@ -783,6 +921,57 @@ class TestLostCalls:
         with pytest.raises(Down, match="attempt 0") as raised:
             await solve(sized(propose=propose), policy="best_of_n", max_calls=3)
         assert "In the same round: Down: attempt 1" in "\n".join(raised.value.__notes__)
+
+    @pytest.mark.parametrize("part", ["policy", "pick", "remaining", "checkpoint"])
+    async def test_an_error_between_rounds_costs_no_round(self, part):
+        """The search and, unless it is what failed, the last checkpoint have all of them."""
+        kept, rounds = [], []
+
+        def broken(*args):
+            raise Down(part)
+
+        def next_round(state, left):
+            if state.progress.rounds < 2:
+                return state.generate([2, 2])
+            return broken() if part == "policy" else StopReason.PLAN_DONE
+
+        def remaining():
+            rounds.append(1)
+            return broken() if part == "remaining" and len(rounds) == 3 else RemainingCalls()
+
+        def checkpoint(state):
+            if part == "checkpoint" and len(kept) == 2:
+                broken()
+            kept.append(state)
+
+        pick = broken if part == "pick" else None
+        with register_policy("breaks", next_round, pick=pick), pytest.raises(Down) as raised:
+            await solve(
+                sized(), policy="breaks", max_calls=8, remaining=remaining, checkpoint=checkpoint
+            )
+        state = raised.value.search.state_dict()
+        assert len(state["nodes"]) == 9
+        assert "this error's `search`" in "\n".join(raised.value.__notes__)
+        if part != "checkpoint":
+            assert kept[-1] == state
+
+    async def test_a_checkpoint_that_fails_too_hides_no_error(self):
+        """It is noted."""
+
+        def checkpoint(state):
+            if state["progress"]["told"]:
+                raise Down("full")
+
+        def propose(state, k, context):
+            if context.attempt:
+                raise ZeroDivisionError
+            return draws(state, k, context)
+
+        with pytest.raises(ZeroDivisionError) as raised:
+            await solve(
+                sized(propose=propose), policy="best_of_n", max_calls=3, checkpoint=checkpoint
+            )
+        assert raised.value.__notes__[-1] == "The checkpoint failed too: Down: full"
 
     async def test_a_cancelled_search_keeps_what_has_come(self):
         """In its last checkpoint."""

@@ -183,6 +183,35 @@ def test_what_contradicts_itself_is_an_error(given, error, words):
         StateSearch(sized()).tell("x", [1])
 
 
+@pytest.mark.parametrize("is_saved", [True, False])
+def test_a_verifier_that_raises_leaves_the_round_as_it_is(is_saved):
+    """The next `ask` verifies again, also after the search is saved and loaded."""
+    is_down = [True]
+
+    def verify(n):
+        if is_down[0]:
+            raise Down("down")
+        return n / 1000
+
+    problem = sized(verify=verify)
+    search = StateSearch(problem, policy="best_of_n", max_calls=6)
+    first, *others = search.ask()
+    for other in others:
+        search.tell(other, draws(*other.arguments))
+    for _ in range(2):
+        with pytest.raises(Down):
+            search.tell(first, draws(*first.arguments))
+    if is_saved:
+        search = StateSearch(problem, state=json.loads(json.dumps(search.state_dict())))
+    with pytest.raises(Down):
+        search.ask()
+    assert search.solution().stop_reason is None
+    is_down[0] = False
+    found = play(problem, search).solution()
+    plain = solve_sync(problem, policy="best_of_n", max_calls=6)
+    assert found.search.state_dict() == plain.search.state_dict()
+
+
 async def test_it_goes_on_where_solve_ended():
     """And the other way round, under another cap."""
     ended = await solve(sized(), policy="listwise", max_calls=6)

@@ -1,8 +1,9 @@
 """A verifier apart from the judge: what it settles, what it costs, and when the search ends."""
 
+import asyncio
 import json
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,7 @@ from lats.problem import Problem
 from lats.result import StateError, StopReason
 from lats.search_text import render_tree
 from lats.solving import resume, solve
+from lats.state_search import StateSearch
 
 POLICIES = ("auto", "best_of_n", "listwise", "halving", "posterior_uct")
 
@@ -24,6 +26,21 @@ def draws(start, k, context):
     """Propose k numbers below 1,000 that follow from the place of the call alone."""
     drawn = random.Random(f"{start} {context.attempt}")
     return [drawn.randrange(1000) for _ in range(k)]
+
+
+@dataclass
+class Context:
+    """Context of a first proposal."""
+
+    attempt: int = 0
+
+
+def play(problem, search):
+    """Return the solution of a search that is answered by the problem's functions."""
+    while requests := search.ask():
+        for request in requests:
+            search.tell(request, request.function(*request.arguments))
+    return search.solution()
 
 
 def counting(function):
@@ -195,6 +212,98 @@ async def test_what_is_no_result_is_an_error_and_the_state_is_kept(result):
     with pytest.raises(ValueError, match=r"verify returned .*; return True, False") as raised:
         await solve(Problem(int, draws, verify=lambda n: result), max_calls=4)
     assert len(raised.value.search.tree) + len(raised.value.search.open_answers) > 0
+
+
+@pytest.mark.parametrize("has_judge", [True, False])
+async def test_drafts_are_verified_again_where_the_verifier_had_failed(has_judge):
+    """By the resumed search, with no other call, and to the same end as if it had not failed."""
+    is_down = [True]
+
+    def verify(n):
+        if is_down[0]:
+            raise Down
+        return n == draws(None, 6, Context())[3]
+
+    propose, calls = counting(draws)
+    judge = (lambda states, judge_pass: [n / 1000 for n in states]) if has_judge else None
+    problem = Problem(int, propose, judge, verify=verify)
+    kept = []
+    with pytest.raises(Down) as raised:
+        await solve(problem, max_calls=5, checkpoint=kept.append)
+    assert "is kept and verified again" in "\n".join(raised.value.__notes__)
+    state = json.loads(json.dumps(raised.value.search.state_dict()))
+    assert state == kept[-1]
+    with pytest.raises(Down):
+        await resume(problem, state)
+    is_down[0] = False
+    again = await resume(problem, state)
+    assert (again.is_verified, again.calls, len(calls)) == (True, 1, 1)
+    plain = await solve(problem, max_calls=5)
+    assert again.search.state_dict() == plain.search.state_dict()
+
+
+async def test_a_lower_cap_keeps_drafts_that_wait_for_the_verifier():
+    """They were paid for."""
+
+    def verify(n):
+        raise Down
+
+    with pytest.raises(Down) as raised:
+        await solve(Problem(int, draws, verify=verify), max_calls=5)
+    state = raised.value.search.state_dict()
+    found = await resume(Problem(int, draws, verify=lambda n: None), state, cap=0)
+    assert (found.calls, found.stop_reason, len(found.result.tree)) == (1, StopReason.CAP, 4)
+    state["unverified"]["generate:7"] = state["unverified"]["generate:0"]
+    with pytest.raises(StateError, match="'generate:7' has drafts to verify"):
+        await resume(Problem(int, draws, verify=verify), state)
+
+
+async def test_a_cancelled_verifier_costs_no_proposal():
+    """It is in the last checkpoint, and is verified by the resumed search."""
+    kept, waits = [], asyncio.Event()
+
+    async def verify(n):
+        waits.set()
+        await asyncio.Event().wait()
+
+    propose, calls = counting(draws)
+    problem = Problem(int, propose, verify=verify)
+    task = asyncio.ensure_future(
+        solve(problem, max_calls=3, checkpoint=lambda state: kept.append(json.dumps(state)))
+    )
+    await waits.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    problem = Problem(int, propose, verify=lambda n: False)
+    again = await resume(problem, json.loads(kept[-1]))
+    assert len(calls) == again.calls == 3
+    plain = await solve(problem, max_calls=3)
+    assert again.search.state_dict() == plain.search.state_dict()
+
+
+async def test_a_result_that_cannot_be_read_may_be_listed():
+    """It settles nothing then."""
+    problem = Problem(int, draws, verify=lambda n: float("nan"), failures=(ValueError,))
+    found = await solve(problem, max_calls=2)
+    assert (found.calls, found.is_verified) == (2, None)
+    assert play(problem, StateSearch(problem, max_calls=2)).search.state_dict() == (
+        found.search.state_dict()
+    )
+
+
+@pytest.mark.parametrize("part", ["propose", "judge", "verify"])
+async def test_an_iterator_that_ends_fails_as_listed(part):
+    """A coroutine would raise another error in its place."""
+    parts = {
+        "propose": draws, "judge": lambda states, judge_pass: [0.5] * len(states),
+        "verify": lambda n: None,
+    }  # fmt: skip
+    problem = Problem(int, **parts | {part: lambda *args: next(iter([]))})
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        await solve(problem, max_calls=3)
+    found = await solve(replace(problem, failures=(StopIteration,)), max_calls=3)
+    assert found.stop_reason is not None
 
 
 async def test_a_verifier_that_fails_as_listed_settles_nothing():
