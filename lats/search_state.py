@@ -2,6 +2,7 @@
 
 import reprlib
 import sys
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any
@@ -366,22 +367,21 @@ def _check_figures(progress: SearchProgress, tree: SearchTree) -> None:
         raise StateError(
             f"spent_calls is {progress.spent_calls}, but {sum(asked.values())} actions were asked"
         )
-    if progress.judge_calls < asked.get(ActionKind.JUDGE_LIST, 0):
-        raise StateError(f"judge_calls is {progress.judge_calls}, less than were asked")
+    for name, kind in (
+        ("judge_calls", ActionKind.JUDGE_LIST),
+        ("generations", ActionKind.GENERATE),
+    ):
+        if getattr(progress, name) < asked.get(kind, 0):
+            raise StateError(f"{name} is {getattr(progress, name)}, less than were asked")
     for action in progress.open_round:
-        if isinstance(action, JudgeList):
-            if not 0 <= action.pass_index < progress.judge_calls:
-                raise StateError(f"{action.action_id!r} is open, but was not asked")
-            continue
-        if action.k < 1 or action.attempt < 0:
+        if not isinstance(action, JudgeList) and (action.k < 1 or action.attempt < 0):
             raise StateError(f"{action.action_id!r} asks for {action.k} candidates")
-        made = (
-            progress.generations
-            if isinstance(action, Generate)
-            else tree.nodes[action.node_ids[0]].expansions
-        )
-        if action.attempt >= made:
-            raise StateError(f"{action.action_id!r} is open, but was not asked")
+    ids = [*progress.closed_ids, *(action.action_id for action in progress.open_round)]
+    refined = Counter(each.split(":")[1] for each in ids if each.startswith("refine:"))
+    for node_id, count in refined.items():
+        node = tree.nodes.get(NodeId(node_id))
+        if node is not None and node.expansions < count:
+            raise StateError(f"candidate {node_id} was refined more often than its expansions")
 
 
 def _check_sizes(raw: Any, place: str) -> None:

@@ -281,23 +281,19 @@ BROKEN = {
         lambda s: s["progress"]["asked"].update(generate=-3),
         "a count of actions is below 0",
     ),
-    "a pass that was not asked": (
-        lambda s: _open_action(s).update(pass_index=99),
-        "'judge_list:99' is (open, but was not asked|was told, not asked)",
+    "fewer generations than were asked": (
+        lambda s: s["progress"].update(generations=0),
+        "generations is 0, less than were asked",
     ),
     "a proposal of less than nothing": (
         lambda s: s["progress"]["open_round"].append({"kind": "generate", "k": -2, "attempt": 77}),
         "'generate:77' asks for -2 candidates",
     ),
-    "a proposal that was not asked": (
-        lambda s: s["progress"]["open_round"].append({"kind": "generate", "k": 2, "attempt": 77}),
-        "'generate:77' is open, but was not asked",
-    ),
-    "a refinement that was not asked": (
+    "a refinement that was not counted": (
         lambda s: s["progress"]["open_round"].append(
             {"kind": "refine", "k": 2, "attempt": 5, "node_ids": [s["nodes"][1]["node_id"]]}
         ),
-        "is open, but was not asked",
+        "was refined more often than its expansions",
     ),
     "a huge figure": (lambda s: s["noise"].update(spread_sum=1e308), r"spread_sum is 1e\+308"),
     "a huge price": (
