@@ -2,9 +2,9 @@
 
 from lats.actions import Generate, JudgeList, Refine
 from lats.answers import Draft, Drafts, NoAnswer, Verdict, Verdicts
-from lats.calibration import (
-    Calibration,
+from lats.chance_calibration import (
     CalibrationError,
+    ChanceCalibration,
     fit_calibration,
     labelled,
     load_calibration,
@@ -30,13 +30,13 @@ from lats.state_search import Request, StateSearch
 
 # fmt: off
 __all__ = [
-    "Calibration", "CalibrationError", "CallsLeft", "Candidate", "Confidence", "Draft", "Drafts",
-    "Generate", "JudgeList", "JudgedState", "NoAnswer", "PolicyError", "PosteriorSearch", "Priced",
-    "Problem", "ProblemPass", "ProposalContext", "ProposerStats", "Refine", "RemainingCalls",
-    "Request", "SearchKnobs", "SearchResult", "SearchState", "Solution", "StateError",
-    "StateSearch", "StopReason", "Verdict", "Verdicts", "drive", "fit_calibration", "identity_key",
-    "judge_round", "labelled", "leading", "load_calibration", "pool_reports", "ranked",
-    "register_policy", "render_tree", "resume", "resume_search", "resume_sync", "solve",
+    "CalibrationError", "CallsLeft", "Candidate", "ChanceCalibration", "Confidence", "Draft",
+    "Drafts", "Generate", "JudgeList", "JudgedState", "NoAnswer", "PolicyError", "PosteriorSearch",
+    "Priced", "Problem", "ProblemPass", "ProposalContext", "ProposerStats", "Refine",
+    "RemainingCalls", "Request", "SearchKnobs", "SearchResult", "SearchState", "Solution",
+    "StateError", "StateSearch", "StopReason", "Verdict", "Verdicts", "drive", "fit_calibration",
+    "identity_key", "judge_round", "labelled", "leading", "load_calibration", "pool_reports",
+    "ranked", "register_policy", "render_tree", "resume", "resume_search", "resume_sync", "solve",
     "solve_all", "solve_sync", "start_search", "text_key", "unread",
 ]
 # fmt: on

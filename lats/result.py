@@ -89,7 +89,7 @@ class Confidence:
         sd: posterior standard deviation, in score; None likewise.
         scores: number of the answer's own scores.
         chance_right: probability that the answer is right as it was labelled, in (0, 1); None
-            without a calibration (`lats.calibration`).
+            without a calibration (`lats.chance_calibration`).
         calibration: how many labels of which task `chance_right` is from, and where this search
             is not like them; blank without one.
     """

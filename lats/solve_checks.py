@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from lats.calibration import Calibration
+from lats.chance_calibration import ChanceCalibration
 from lats.judges import judge_names
 from lats.policy import RemainingCalls
 from lats.policy_registry import CLASSIC, policy_names
@@ -110,10 +110,10 @@ def check_calibration(calibration: object) -> None:
     Raises:
         TypeError: when it is something else than a calibration or None.
     """
-    if calibration is not None and not isinstance(calibration, Calibration):
+    if calibration is not None and not isinstance(calibration, ChanceCalibration):
         raise TypeError(
-            f"calibration is {reprlib.repr(calibration)}; give a lats.Calibration: read it from "
-            "its file by lats.load_calibration(path), or fit one by lats.fit_calibration"
+            f"calibration is {reprlib.repr(calibration)}; give a lats.ChanceCalibration: read it "
+            "from its file by lats.load_calibration(path), or fit one by lats.fit_calibration"
         )
 
 

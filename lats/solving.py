@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 from lats.actions import ActionId
-from lats.calibration import Calibration, calibrated
 from lats.callables import check_function
+from lats.chance_calibration import ChanceCalibration, calibrated
 from lats.judges import judge_names
 from lats.policy import RemainingCalls, RepeatedAction
 from lats.problem import Problem
@@ -101,7 +101,7 @@ async def solve(
     max_concurrency: int | AbstractAsyncContextManager[Any] | None = None,
     remaining: Callable[[], RemainingCalls] = RemainingCalls,
     checkpoint: Checkpoint | None = None,
-    calibration: Calibration | None = None,
+    calibration: ChanceCalibration | None = None,
     **changes: Any,
 ) -> Solution[StateT]:
     """Return the best state that a search finds.
@@ -150,7 +150,7 @@ async def resume(
     max_concurrency: int | AbstractAsyncContextManager[Any] | None = None,
     remaining: Callable[[], RemainingCalls] = RemainingCalls,
     checkpoint: Checkpoint | None = None,
-    calibration: Calibration | None = None,
+    calibration: ChanceCalibration | None = None,
 ) -> Solution[StateT]:
     """Return the solution of a search that continues from a kept state, as `solve` does.
 
@@ -308,7 +308,7 @@ async def _solve(
     max_concurrency: int | AbstractAsyncContextManager[Any] | None,
     remaining: Callable[[], RemainingCalls],
     checkpoint: Checkpoint | None,
-    calibration: Calibration | None,
+    calibration: ChanceCalibration | None,
 ) -> Solution[StateT]:
     check_calibration(calibration)
     check_function(remaining, "remaining", (), "RemainingCalls", is_awaited=False)
@@ -362,7 +362,7 @@ def solution_of(
     problem: Problem[StateT],
     search: PosteriorSearch,
     spend_limits: SpendLimits,
-    calibration: Calibration | None = None,
+    calibration: ChanceCalibration | None = None,
 ) -> Solution[StateT]:
     """Return the solution of a search, at its end or before."""
     result, spend = calibrated(search.result(), calibration), search.spend

@@ -16,7 +16,7 @@ from statistics import fmean
 from benchmarks.search.answering import Recorded
 from benchmarks.search.pools import Half, Pool, PoolAbsent
 from benchmarks.search.settings import POOLS, Entry, knobs_for
-from lats.calibration import Calibration, LabelledSearch, fit_calibration, labelled
+from lats.chance_calibration import ChanceCalibration, LabelledSearch, fit_calibration, labelled
 from lats.search import PosteriorSearch
 
 __all__ = ["Row", "curve_table", "label_searches", "main", "row_of", "table"]
@@ -107,7 +107,7 @@ def row_of(
         new: labelled searches that no calibration sees.
     """
 
-    def pairs(fitted: Calibration) -> list[tuple[float, bool]]:
+    def pairs(fitted: ChanceCalibration) -> list[tuple[float, bool]]:
         return [(fitted.chance_right(each.chance_best), each.is_right) for each in new]
 
     everything = pairs(fit_calibration([one for own in tuning for one in own], task=key))

@@ -93,7 +93,11 @@ async def test_knobs_are_given_by_their_names():
             TypeError,
             r"calibration is 'chances.json'; .* lats.load_calibration\(path\)",
         ),
-        ({"calibration": {"a": 1}}, TypeError, "calibration is {'a': 1}; give a lats.Calibration"),
+        (
+            {"calibration": {"a": 1}},
+            TypeError,
+            "calibration is {'a': 1}; give a lats.ChanceCalibration",
+        ),
         ({"remaining": lambda: 5}, TypeError, "remaining returned 5; return lats.RemainingCalls"),
         ({"checkpoint": print}, None, ""),
         ({"checkpoint": lambda: None}, TypeError, r"called as checkpoint\(state\) -> nothing, but"),

@@ -7,7 +7,7 @@ import pytest
 from benchmarks.search.chances import EDGES, curve_table, label_searches, main, row_of, table
 from benchmarks.search.simulated import SimulatedPool
 from benchmarks.search.simulated_setting import SimulatedSetting
-from lats.calibration import LabelledSearch
+from lats.chance_calibration import LabelledSearch
 
 
 def _labels(count, seed):

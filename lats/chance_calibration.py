@@ -1,4 +1,4 @@
-"""Calibration of a search's confidence against truth, from labelled searches.
+"""ChanceCalibration of a search's confidence against truth, from labelled searches.
 
 `Confidence.chance_best` is right about the judge's noise and nothing else: what a judge cannot see
 it does not include. Where it is known of some searches whether their answer was right, the chance
@@ -25,8 +25,8 @@ from lats.result import SearchResult
 
 __all__ = [
     "MIN_LABELS",
-    "Calibration",
     "CalibrationError",
+    "ChanceCalibration",
     "LabelledSearch",
     "calibrated",
     "fit_calibration",
@@ -91,7 +91,7 @@ def _logistic(value: float) -> float:
     return 1 / (1 + math.exp(-value))
 
 
-class Calibration(BaseModel):
+class ChanceCalibration(BaseModel):
     """A fitted calibration. It names its labels, and does not go beyond what they showed.
 
     Outside of the chances that were seen it keeps the value at the nearest that was.
@@ -156,7 +156,7 @@ class Calibration(BaseModel):
         return self.model_dump_json(indent=1) + "\n"
 
 
-def fit_calibration(labels: Iterable[LabelledSearch], *, task: str) -> Calibration:
+def fit_calibration(labels: Iterable[LabelledSearch], *, task: str) -> ChanceCalibration:
     """Return the calibration of labelled searches.
 
     Args:
@@ -181,7 +181,7 @@ def fit_calibration(labels: Iterable[LabelledSearch], *, task: str) -> Calibrati
     intercept, slope = _fitted(known)
     calls = [each.calls for each in known]
     try:
-        return Calibration(
+        return ChanceCalibration(
             task=task,
             labels=len(known),
             right=sum(bool(each.is_right) for each in known),
@@ -248,7 +248,7 @@ def _mode(points: list[tuple[float, float]]) -> tuple[float, float]:
     return intercept, slope
 
 
-def load_calibration(path: Path | str) -> Calibration:
+def load_calibration(path: Path | str) -> ChanceCalibration:
     """Return the calibration in a file. The file is not trusted.
 
     Raises:
@@ -264,11 +264,13 @@ def load_calibration(path: Path | str) -> Calibration:
     if len(data) > MAX_FILE_BYTES:
         raise CalibrationError(f"{path} is longer than {MAX_FILE_BYTES} bytes")
     try:
-        found = Calibration.model_validate(json.loads(data))
+        found = ChanceCalibration.model_validate(json.loads(data))
     except ValidationError as error:
         raise CalibrationError(f"{path} is no calibration: {_first(error)}") from error
     except (ValueError, RecursionError) as error:
-        raise CalibrationError(f"{path} is no JSON; write it with `Calibration.to_json`") from error
+        raise CalibrationError(
+            f"{path} is no JSON; write it with `ChanceCalibration.to_json`"
+        ) from error
     if found.right > found.labels or found.low > found.high or found.min_calls > found.max_calls:
         raise CalibrationError(f"{path} is no calibration: its figures contradict each other")
     return found
@@ -277,10 +279,10 @@ def load_calibration(path: Path | str) -> Calibration:
 def _first(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     name = str(first["loc"][0]) if first["loc"] else "the whole"
-    return f"{name if name in Calibration.model_fields else 'another field'}: {first['msg']}"
+    return f"{name if name in ChanceCalibration.model_fields else 'another field'}: {first['msg']}"
 
 
-def calibrated(result: SearchResult, calibration: Calibration | None) -> SearchResult:
+def calibrated(result: SearchResult, calibration: ChanceCalibration | None) -> SearchResult:
     """Return a result whose confidence has `chance_right`; the same where there is none."""
     if calibration is None or result.confidence is None:
         return result

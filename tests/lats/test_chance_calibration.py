@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lats.calibration import (
+from lats.chance_calibration import (
     MIN_LABELS,
-    Calibration,
     CalibrationError,
+    ChanceCalibration,
     LabelledSearch,
     calibrated,
     fit_calibration,
@@ -54,7 +54,7 @@ def test_a_calibration_is_a_rising_chance_and_survives_its_file(labels):
     chances = [found.chance_right(place / 20) for place in range(21)]
     assert all(0 < each < 1 for each in chances)
     assert chances == sorted(chances)
-    assert Calibration.model_validate(json.loads(found.to_json())) == found
+    assert ChanceCalibration.model_validate(json.loads(found.to_json())) == found
 
 
 @given(labels=LABELS, order=st.randoms(use_true_random=False))
