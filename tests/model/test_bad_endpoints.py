@@ -12,8 +12,9 @@ pytestmark = pytest.mark.model
 PLANNED = 8
 """Calls of a turn of `balanced`."""
 
-MAX_ATTEMPTS_AT_A_DEAD_ENDPOINT = 6
-"""A turn, of which none is a request. Each call would try five times by itself."""
+MAX_ATTEMPTS_AT_A_DEAD_ENDPOINT = 25
+"""A turn, of which none is a request: five judge calls travel together, and each tries at most five
+times. Calls after them try no more."""
 
 
 @pytest.fixture
@@ -127,12 +128,12 @@ def test_a_run_goes_on_after_the_server_was_stopped(command, behind, conversatio
 
     A turn that is kept although it missed calls says so, and no call is bought twice.
     """
-    proxy = behind(stops_after=14)
+    proxy = behind(stops_after=10)
     command.use(proxy.base_url)
     arguments = ("replay", conversations["en"], "-p", "balanced", "--max-turns", 3)
     done = command(*arguments, "--out", "run", code=1)
     assert "same command" in done.stderr
-    assert len(proxy.log) == 14
+    assert len(proxy.log) == 10
     kept = rows_of(command.folder / "run" / "turns.jsonl")
     assert 1 <= len(kept) < 3
     proxy.listen()

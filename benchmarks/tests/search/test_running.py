@@ -1,6 +1,5 @@
 """One run of any policy, and many of them in one table."""
 
-import numpy as np
 import pytest
 
 from benchmarks.search.running import ROW, Run, by_prompt, run_grid, run_policy
@@ -91,7 +90,7 @@ def test_workers_change_nothing(topical):
     """Two processes give the rows of one."""
     one = run_grid(topical, SETTINGS, half="tuning", seeds=3, max_workers=1)
     two = run_grid(topical, SETTINGS, half="tuning", seeds=3, max_workers=2)
-    assert np.array_equal(one, two)
+    assert repr(one.tolist()) == repr(two.tolist())  # a NaN equals none
 
 
 def test_a_prompt_of_the_other_half_is_refused(topical):
