@@ -1,11 +1,12 @@
-"""Judging by agreement."""
+"""Judging by agreement, and the leading candidates."""
 
 import pytest
 
 from lats.answers import Draft, Drafts, Verdict, Verdicts
-from lats.ranking import agreement_scores
+from lats.ranking import agreement_scores, note_front, open_leading
 from lats.search import PosteriorSearch
 from lats.search_knobs import SearchKnobs
+from lats.search_state import SearchState
 from lats.search_tree import Candidate
 
 
@@ -62,3 +63,15 @@ def test_a_search_by_agreement_answers_with_the_largest_cluster():
     assert result.best.draft.reply[1] == "b"
     assert result.confidence.chance_best == pytest.approx(0.5)
     assert result.confidence.mean_score is None
+
+
+def test_below_closed_leaders_the_best_open_candidate_is_improved_on():
+    """Where all leaders are closed, those behind them are found, however many there are."""
+    state = SearchState(SearchKnobs(policy="listwise"), Draft(reply=""))
+    for place in range(30):
+        node = state.tree.add(state.tree.top, Draft(reply=f"reply {place}"), prior_mean=None)
+        node.judge_passes = node.score_count = 1
+        node.score_sum = node.own_value = 1 - place / 40
+        node.is_closed = place < 20
+    note_front(state, list(state.tree.candidates))
+    assert [node.draft.reply for node in open_leading(state, 2)] == ["reply 20", "reply 21"]
