@@ -54,6 +54,8 @@ def test_verdicts_that_have_checks_are_counted_by_agreement():
         node = state.tree.add(state.tree.top, Draft(reply="one"), prior_mean=None)
         node.verdict = Verdict(score=0.5, checks={"returns": True})
         assert tuned_knobs(state).judging == wanted
+        state.progress.has_steps = True  # what steps share says nothing of answers
+        assert tuned_knobs(state).judging == judging
 
 
 @pytest.mark.parametrize("cap", range(1, 7))
