@@ -121,6 +121,11 @@ def test_every_proposer_gets_a_generation(play, actions_model, seed):
     )
     _, rounds = play(search, actions_model())
     assert sorted(each.proposer for each in rounds[0]) == ["large", "small"]
+    three = PosteriorSearch(
+        SearchKnobs(policy="listwise", max_calls=6, seed=seed), proposers={**COSTS, "third": 1.0}
+    )
+    _, rounds = play(three, actions_model())
+    assert sorted(each.proposer for each in rounds[0]) == ["large", "small", "third"]
 
 
 def test_the_better_proposer_gets_most_proposals():

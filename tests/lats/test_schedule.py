@@ -91,8 +91,8 @@ def test_a_judge_is_asked_of_one_candidate_only_so_often():
     state, nodes = _state(3, judging="agreement", max_calls=9)
     nodes[0].judge_passes = 8
     assert passes_allowed(state, nodes) == 1
-    for refine, limit in ((False, 9), (True, 4)):
-        state, nodes = _state(3, max_calls=9, refine=refine)
+    for refine, calls, limit in ((False, 9, 9), (False, 500, 64), (True, 9, 4)):
+        state, nodes = _state(3, max_calls=calls, refine=refine)
         assert passes_allowed(state, nodes) == limit
 
 

@@ -376,3 +376,11 @@ async def test_any_results_keep_the_promises(results, has_judge, policy, cap):
     assert (results[found.best] is True) == any(each is True for each in seen)
     assert (results[found.best] is False) == all(each is False for each in seen)
     assert render_tree(found.result).count("─ * ") == 1
+
+
+@pytest.mark.parametrize(("cap", "stopped_by"), [(3, ("max_calls",)), (50, ())])
+async def test_at_its_cap_a_search_is_not_called_exhausted(cap, stopped_by):
+    """Though its last calls brought nothing: more calls might have."""
+    problem = Problem(int, lambda state, k, context: [7], verify=lambda n: 0.5)
+    found = await solve(problem, policy="listwise", max_calls=cap)
+    assert found.stopped_by == stopped_by
