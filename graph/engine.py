@@ -275,6 +275,7 @@ def make_engine(
         recorder=recorder,
         limits=settings.budget.run,
         retry=settings.retry,
+        load=settings.load,
         seed=settings.seed,
         secrets=() if is_offline else _secret_values(settings),
         sinks=sinks,

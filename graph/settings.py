@@ -18,6 +18,7 @@ from pydantic import (
 from callwise.budget.limits import Limits
 from callwise.calls.call import Purpose, Role
 from callwise.calls.endpoint_settings import checked_extra_body
+from callwise.calls.load.load_knobs import LoadKnobs
 from callwise.calls.retry import RetryPolicy
 from callwise.calls.role_endpoints import EndpointSettings
 from callwise.calls.trust import TrustedSettings
@@ -139,9 +140,13 @@ class SamplingKnobs(KnobGroup):
         return {name: value for name, value in written.items() if name in self.model_fields_set}
 
 
+_NOT_IN_A_TURN = frozenset(
+    {Purpose.RETRIEVE, Purpose.SUMMARIZE, Purpose.RERANK, Purpose.REFEREE, Purpose.OTHER}
+)
+
 SAMPLING_PURPOSES = (
     "default",
-    *(str(each) for each in Purpose if each not in {Purpose.REFEREE, Purpose.OTHER}),
+    *(str(each) for each in Purpose if each not in _NOT_IN_A_TURN),
 )
 """Keys of `sampling`: the purposes of a turn's calls, and `default` for all."""
 
@@ -236,6 +241,7 @@ class PipelineSettings(KnobGroup, TrustedSettings):
     reply: ReplyKnobs = ReplyKnobs()
     budget: BudgetKnobs = BudgetKnobs()
     retry: RetryPolicy = RetryPolicy()
+    load: LoadKnobs = LoadKnobs()
     cache: CacheKnobs = CacheKnobs()
     agent_id: str = Field(default="agent", min_length=1, max_length=200)
     """Owner of the memory, together with the user."""

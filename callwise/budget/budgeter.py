@@ -30,6 +30,7 @@ from callwise.budget.token_estimate import DEFAULT_OUTPUT_TOKENS, Estimate, Esti
 from callwise.calls.call import Call, Role
 from callwise.calls.client import Endpoint, Remaining
 from callwise.calls.errors import CallError, ConfigError
+from callwise.calls.load.load_knobs import LoadKnobs
 from callwise.calls.owner_loop import OwnerLoop
 from callwise.calls.reply import Reply
 from callwise.calls.retry import RetryPolicy
@@ -53,6 +54,7 @@ class Budgeter:
         recorder: a recording to read, write, or both. Not owned.
         limits: of the whole run.
         retry: when to try again, at endpoints without a policy.
+        load: when and with what calls are sent; an endpoint's own knobs go before these.
         seed: of the retries' jitter.
         sinks: called with each ledger row.
         secrets: values of keys, kept out of every error.
@@ -84,6 +86,7 @@ class Budgeter:
         recorder: Recorder | None = None,
         limits: Limits | None = None,
         retry: RetryPolicy | None = None,
+        load: LoadKnobs | None = None,
         seed: int = 0,
         sinks: Iterable[RowSink] = (),
         secrets: Iterable[str] = (),
@@ -118,6 +121,7 @@ class Budgeter:
             seed=seed,
             health=EndpointHealth(self._clock, notify),
             redactor=Redactor(secrets),
+            load=load or LoadKnobs(),
         )
         self._first_layer = self._call_path.first
 

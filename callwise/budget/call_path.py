@@ -46,6 +46,7 @@ from callwise.budget.redactor import Redactor
 from callwise.budget.token_estimate import Estimator
 from callwise.calls.call import Role
 from callwise.calls.client import Endpoint
+from callwise.calls.load.load_knobs import LoadKnobs
 from callwise.calls.retry import RetryPolicy
 
 __all__ = ["CallPath", "Layer", "build_call_path"]
@@ -93,6 +94,7 @@ def build_call_path(
     seed: int,
     health: EndpointHealth,
     redactor: Redactor,
+    load: LoadKnobs,  # noqa: ARG001
 ) -> CallPath:
     """Return the layers that a budgeter is configured with, each bound to the next one.
 

@@ -1,8 +1,8 @@
 """Sources of time. Injected everywhere, so that no test and no replay waits.
 
-Three clocks: the system's; a manual one that a test advances; and a virtual one on
-which nothing waits, because answers come immediately (a simulated model in process, or a
-replay). Under a virtual clock the time that a scope has used is read off its path:
+Four clocks: the system's; that of the event loop; a manual one that a test advances; and a
+virtual one on which nothing waits, because answers come immediately (a simulated model in
+process, or a replay). Under a virtual clock the time that a scope has used is read off its path:
 the sum of the latencies that its calls would have had to wait for.
 """
 
@@ -10,9 +10,17 @@ import asyncio
 import heapq
 import itertools
 import time
+from collections.abc import Callable
 from typing import Protocol
 
-__all__ = ["Clock", "ManualClock", "SystemClock", "VirtualClock"]
+__all__ = ["Clock", "LoopClock", "ManualClock", "SystemClock", "Timer", "VirtualClock"]
+
+
+class Timer(Protocol):
+    """A callback that is due at a time."""
+
+    def cancel(self) -> None:
+        """Do not call it. Safe to do twice, and after the call."""
 
 
 class Clock(Protocol):
@@ -31,6 +39,10 @@ class Clock(Protocol):
         """Return after `seconds` on this clock; immediately when they are 0 or less."""
         ...
 
+    def call_at(self, when_seconds: float, callback: Callable[[], None]) -> Timer:
+        """Call a function once `now` is `when_seconds`: soon, where it is that or later."""
+        ...
+
 
 class SystemClock:
     """The machine's monotonic clock."""
@@ -41,6 +53,18 @@ class SystemClock:
     async def sleep(self, seconds: float) -> None:
         """Wait for `seconds` of real time."""
         await asyncio.sleep(max(seconds, 0.0))
+
+    def call_at(self, when_seconds: float, callback: Callable[[], None]) -> Timer:
+        """Call a function from the running loop."""
+        return asyncio.get_running_loop().call_later(max(when_seconds - self.now(), 0.0), callback)
+
+
+class LoopClock(SystemClock):
+    """The clock of the running event loop, whose time need not be that of the machine."""
+
+    def now(self) -> float:
+        """Return the loop's time."""
+        return asyncio.get_running_loop().time()
 
 
 class VirtualClock:
@@ -56,6 +80,52 @@ class VirtualClock:
         """Let others run once, then return. The caller adds `seconds` to its path."""
         del seconds
         await asyncio.sleep(0)
+
+    def call_at(self, when_seconds: float, callback: Callable[[], None]) -> Timer:
+        """Call a function soon: every time is reached at once."""
+        del when_seconds
+        return asyncio.get_running_loop().call_soon(callback)
+
+
+class _ManualTimer:
+    """A timer of a `ManualClock`."""
+
+    __slots__ = ("_callback",)
+
+    def __init__(self, callback: Callable[[], None]) -> None:
+        self._callback: Callable[[], None] | None = callback
+
+    def cancel(self) -> None:
+        """Do not call it."""
+        self._callback = None
+
+    def done(self) -> bool:
+        """Return whether nothing is to be called any more."""
+        return self._callback is None
+
+    def wake(self) -> None:
+        """Call it, once."""
+        callback, self._callback = self._callback, None
+        if callback is not None:
+            callback()
+
+
+class _Sleeper:
+    """A task that waits for a `ManualClock`."""
+
+    __slots__ = ("future",)
+
+    def __init__(self) -> None:
+        self.future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def done(self) -> bool:
+        """Return whether it waits no longer."""
+        return self.future.done()
+
+    def wake(self) -> None:
+        """Let it go on."""
+        if not self.future.done():
+            self.future.set_result(None)
 
 
 class ManualClock:
@@ -73,12 +143,12 @@ class ManualClock:
     def __init__(self, start_seconds: float = 0.0) -> None:
         self._now_seconds = start_seconds
         self._ties = itertools.count()
-        self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
+        self._sleepers: list[tuple[float, int, _Sleeper | _ManualTimer]] = []
 
     @property
     def sleeper_count(self) -> int:
-        """Number of tasks that wait for this clock now."""
-        return sum(not future.done() for _, _, future in self._sleepers)
+        """Number of tasks and timers that wait for this clock now."""
+        return sum(not sleeper.done() for _, _, sleeper in self._sleepers)
 
     def now(self) -> float:
         """Return the seconds that `advance` has reached."""
@@ -89,9 +159,17 @@ class ManualClock:
         if seconds <= 0:
             await asyncio.sleep(0)
             return
-        future = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._sleepers, (self._now_seconds + seconds, next(self._ties), future))
-        await future
+        sleeper = _Sleeper()
+        self._push(self._now_seconds + seconds, sleeper)
+        await sleeper.future
+
+    def call_at(self, when_seconds: float, callback: Callable[[], None]) -> Timer:
+        """Call a function from the `advance` that reaches its time; soon, if that is past."""
+        if when_seconds <= self._now_seconds:
+            return asyncio.get_running_loop().call_soon(callback)
+        timer = _ManualTimer(callback)
+        self._push(when_seconds, timer)
+        return timer
 
     def advance(self, seconds: float) -> None:
         """Move time forward and wake everyone whose time has come.
@@ -103,6 +181,7 @@ class ManualClock:
             raise ValueError(f"time goes forward only, got {seconds} seconds")
         self._now_seconds += seconds
         while self._sleepers and self._sleepers[0][0] <= self._now_seconds:
-            future = heapq.heappop(self._sleepers)[2]
-            if not future.done():
-                future.set_result(None)
+            heapq.heappop(self._sleepers)[2].wake()
+
+    def _push(self, when_seconds: float, sleeper: "_Sleeper | _ManualTimer") -> None:
+        heapq.heappush(self._sleepers, (when_seconds, next(self._ties), sleeper))

@@ -23,6 +23,7 @@ from callwise.budget.work import Work
 from callwise.calls.answer_text import was_cut
 from callwise.calls.call import Call, Origin, Outcome
 from callwise.calls.client import Endpoint
+from callwise.calls.delivery import DIRECT
 from callwise.calls.errors import CallRefused, InvalidAnswer
 from callwise.calls.key import CallKey
 from callwise.calls.reply import Reply
@@ -119,6 +120,8 @@ class InFlightCall:
     """Usage of that work, once this call has ended."""
     usage_note = ""
     """Oddity of the usage that was reported."""
+    delivery = DIRECT
+    """How its answer came, once this call has ended."""
     refusal: CallRefused | None = None
     """Reason why the limits did not admit it, where they did not."""
     path_seconds = 0.0
@@ -240,6 +243,7 @@ class InFlightCall:
         if work is not None:
             work.close()
             self.usage, self.usage_note = work.usage, work.usage_note
+            self.delivery = work.delivery
             self.path_seconds = self.usage.path_seconds
         self.reservation.close()
         if not (self.was_found or clock.is_virtual):
@@ -286,4 +290,5 @@ class InFlightCall:
             key=self.key,
             error=error,
             notes=notes,
+            delivery=self.delivery,
         )

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from callwise.budget.usage import JSON_NAMES, Usage
 from callwise.calls.call import Outcome, Purpose, Role
+from callwise.calls.delivery import DIRECT, Delivery
 from callwise.calls.key import CallKey
 
 __all__ = ["LedgerRow"]
@@ -38,6 +39,7 @@ class LedgerRow(NamedTuple):
             where the answer is unreadable.
         notes: what had to be repaired or left out to read the answer, joined by "; ";
             empty where nothing had to be.
+        delivery: how its answer came, as recorded where it is replayed.
     """
 
     sequence: int
@@ -61,6 +63,7 @@ class LedgerRow(NamedTuple):
     key: CallKey
     error: str | None
     notes: str
+    delivery: Delivery = DIRECT
 
     @property
     def error_name(self) -> str:
@@ -73,11 +76,17 @@ class LedgerRow(NamedTuple):
         return None if self.usage.unknown_usd else self.usage.usd
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the row as JSON values in a fixed order, its usage by flat names."""
+        """Return the row as JSON values in a fixed order, its usage by flat names.
+
+        A usual delivery is left out, and of another one what is as usual.
+        """
         document: dict[str, Any] = {}
         for name, value in zip(self._fields, self, strict=True):
             if isinstance(value, Usage):
                 document |= value.to_json()
+            elif isinstance(value, Delivery):
+                if value != DIRECT:
+                    document[name] = value.to_json()
             else:
                 document[name] = value
         for name in _NOT_IN_ROWS:

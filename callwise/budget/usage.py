@@ -82,6 +82,7 @@ class Usage(NamedTuple):
         over_picodollars: the same in 1e-12 USD.
         work_microseconds: time of the attempts.
         retry_microseconds: waits between them.
+        queue_microseconds: waits of attempts for a place, a limit of the rate, or a batch.
         charged_tokens: what the limits were charged: the known tokens, and the reservation of
             each request whose usage is not known.
         charged_picodollars: the same in 1e-12 USD; 0 when the endpoint has no prices.
@@ -100,6 +101,7 @@ class Usage(NamedTuple):
     over_picodollars: int = 0
     work_microseconds: int = 0
     retry_microseconds: int = 0
+    queue_microseconds: int = 0
     charged_tokens: int = 0
     charged_picodollars: int = 0
 
@@ -137,9 +139,14 @@ class Usage(NamedTuple):
         return self.retry_microseconds / MICROSECONDS
 
     @property
+    def queue_seconds(self) -> float:
+        """Waits of attempts for a place, a limit of the rate, or a batch."""
+        return self.queue_microseconds / MICROSECONDS
+
+    @property
     def wait_microseconds(self) -> int:
-        """All waits of the calls: their time in which no attempt was made."""
-        return self.retry_microseconds
+        """All waits of the calls: their time in which nothing was sent for them."""
+        return self.retry_microseconds + self.queue_microseconds
 
     @property
     def path_seconds(self) -> float:
@@ -203,6 +210,8 @@ def attempt_usage(
     prices: Prices | None,
     estimate: Callable[[], "Estimate"],
     received: Callable[[], "tuple[ReportedUsage, Estimate]"] | None = None,
+    was_carried: bool = False,
+    discount: float = 0.0,
 ) -> Usage:
     """Return what one attempt has spent, and what the limits are charged for it.
 
@@ -212,13 +221,15 @@ def attempt_usage(
             is unknown.
         received: returns about how much of a stream arrived, and what to charge for that; None
             where nothing arrived.
+        was_carried: whether it travelled in the request of another call.
+        discount: part of the list price that is not charged, in [0, 1].
     """
     work_microseconds = to_microseconds(latency_seconds)
     is_free = not isinstance(result, Reply) and (
         isinstance(result, _TURNED_AWAY)
         or (isinstance(result, ContentRefused) and (result.status or 0) >= 400)
     )
-    if is_free or not requests:
+    if is_free or not (requests or was_carried):
         return Usage(1, requests, requests, work_microseconds=work_microseconds)
     if not isinstance(result, Reply):
         tokens, picodollars, _ = estimate()
@@ -234,8 +245,8 @@ def attempt_usage(
             requests,
             input_tokens,
             output_tokens,
-            unknown_usage=requests,
-            unknown_usd=requests,
+            unknown_usage=max(requests, 1),
+            unknown_usd=max(requests, 1),
             work_microseconds=work_microseconds,
             charged_tokens=tokens,
             charged_picodollars=picodollars,
@@ -246,7 +257,7 @@ def attempt_usage(
     is_known = charged_tokens is not None
     if charged_tokens is None:
         charged_tokens = max(input_tokens + output_tokens, estimate().tokens)
-    picodollars_known = _price(usage, prices)
+    picodollars_known = _price(usage, prices, discount)
     if picodollars_known is not None:
         charged_picodollars = picodollars_known
     else:
@@ -267,10 +278,10 @@ def attempt_usage(
     )
 
 
-def _price(usage: ReportedUsage, prices: Prices | None) -> int | None:
+def _price(usage: ReportedUsage, prices: Prices | None, discount: float) -> int | None:
     if usage.usd is not None:
         return to_picodollars(usage.usd)
     if prices is None or usage.input_tokens is None or usage.output_tokens is None:
         return None
     usd = prices.usd(usage.input_tokens, usage.output_tokens, usage.cached_tokens or 0)
-    return to_picodollars(usd)
+    return to_picodollars(usd * (1.0 - discount))

@@ -6,24 +6,51 @@ call pays from then on. So layers below `share` read who pays from the work at e
 Invariant: each reservation is settled once, on every path, synchronously.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
+from callwise.budget.clock import Clock
 from callwise.budget.critical_path import CriticalPathPoint
 from callwise.budget.limits import Amounts
 from callwise.budget.token_estimate import Estimate, Estimator
 from callwise.budget.usage import NO_USAGE, Usage, attempt_usage, to_microseconds
-from callwise.calls.call import Call, CallEnd, Piece, reply_of_pieces
+from callwise.calls.call import Call, CallEnd, Piece, Priority, reply_of_pieces
+from callwise.calls.client import Endpoint
+from callwise.calls.delivery import DIRECT
 from callwise.calls.errors import CallError, CallRefused
+from callwise.calls.kinds import priority_of
 from callwise.calls.reply import Reply, ReportedUsage
 from callwise.calls.reported_usage import usage_note
 
 if TYPE_CHECKING:
     from callwise.budget.in_flight import InFlightCall
 
-__all__ = ["Work"]
+__all__ = ["Shipment", "Work"]
 
 _ONE_REQUEST = Amounts(requests=1)
+
+
+class Shipment(Protocol):
+    """What goes to an endpoint as one request: the work of one call, or of several."""
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """The endpoint that the request goes to."""
+
+    @property
+    def works(self) -> Sequence["Work"]:
+        """The work that it carries, the first of which pays for the request."""
+
+    @property
+    def priority(self) -> Priority:
+        """The class of its most urgent call."""
+
+    def estimate(self) -> Estimate:
+        """Return the tokens and the price that it takes at most, by estimate."""
+
+    def seconds_left(self) -> float | None:
+        """Return the time until the nearest deadline of its calls; None without one."""
 
 
 class Work:
@@ -43,16 +70,25 @@ class Work:
     """Whether the timeout of the attempt was cut to the time left."""
     sent_count = 0
     """Requests that left in this attempt."""
+    was_carried = False
+    """Whether this attempt travels in the request of another call."""
+    delivery = DIRECT
+    """How its answer came so far."""
+    queue_seconds = 0.0
+    """Time that this attempt has waited for its turn."""
 
     _estimated: Estimate | None = None
     _reserved: Amounts | None = None
     _is_attempting = False
     _given_count = 0
 
-    def __init__(self, payer: "InFlightCall", estimator: Estimator) -> None:
+    def __init__(self, payer: "InFlightCall", estimator: Estimator, clock: Clock) -> None:
         self.payer = payer
         self.call = self.sent_call = payer.call
         self.endpoint = payer.endpoint
+        self.priority = priority_of(payer.call)
+        self._clock = clock
+        self._deadline_seconds = payer.call.deadline_seconds
         self.key = payer.key
         self._estimator = estimator
         self._received: list[Piece] = []
@@ -60,12 +96,13 @@ class Work:
     def reserve(self) -> CallRefused | None:
         """Reserve one attempt, or return why there is no quota or time for it."""
         limits, reservation = self.payer.scope.scope_limits, self.payer.reservation
-        if limits.is_timed:
-            refusal = limits.refusal_by_time(self._now(), by_path=False)
-            if refusal is not None:
-                return refusal
+        refusal = limits.refusal_by_time(self._now(), by_path=False) if limits.is_timed else None
+        if refusal is None and self._deadline_seconds is not None:
+            refusal = self._refusal_by_deadline(self._deadline_seconds)
+        if refusal is not None:
+            return refusal
         is_estimated = reservation.limits_spending
-        amounts = self._estimate().reservation() if is_estimated else _ONE_REQUEST
+        amounts = self.estimate().reservation() if is_estimated else _ONE_REQUEST
         refusal = reservation.take(amounts)
         if refusal is None:
             self._reserved = amounts
@@ -77,19 +114,30 @@ class Work:
         For a payer whose limits need them, taking over from one whose did not.
         """
         if self._reserved is _ONE_REQUEST:
-            estimated = self._estimate().reservation()
+            estimated = self.estimate().reservation()
             self.payer.reservation.settle(self._reserved, estimated)
             self._reserved = estimated
+
+    @property
+    def works(self) -> "tuple[Work, ...]":
+        """Itself: as a shipment it carries one call."""
+        return (self,)
 
     def seconds_left(self) -> float | None:
         """Return the time until the nearest deadline of the payer; None without one."""
         limits = self.payer.scope.scope_limits
-        return limits.seconds_left(self._now()) if limits.is_timed else None
+        left = limits.seconds_left(self._now()) if limits.is_timed else None
+        if self._deadline_seconds is None:
+            return left
+        own = max(self._deadline_seconds - self._seconds_since_asking(), 0.0)
+        return own if left is None else min(left, own)
 
     def begin_attempt(self) -> None:
         """Begin an attempt, which `reserve` has found quota for."""
         self.left_seconds = self.seconds_left()
         self.sent_count = 0
+        self.was_carried = False
+        self.queue_seconds = 0.0
         self._received.clear()
         self._is_attempting = True
 
@@ -103,24 +151,29 @@ class Work:
 
         Args:
             result: how it ended; None when it was broken off.
-            latency_seconds: how long it took.
+            latency_seconds: how long it took, its time in queues included.
         """
         reserved, self._reserved = self._reserved, None
         self._is_attempting = False
         if reserved is None:
             return
         requests = self.sent_count
-        if requests == 0 and result is not None and getattr(result, "was_sent", True):
+        is_sent = result is not None and getattr(result, "was_sent", True)
+        if requests == 0 and is_sent and not self.was_carried:
             requests = 1
         prices, reservation = self.endpoint.prices, self.payer.reservation
         spent = attempt_usage(
             result,
             requests,
-            latency_seconds,
+            max(latency_seconds - self.queue_seconds, 0.0),
             prices=prices,
-            estimate=self._estimate,
+            estimate=self.estimate,
             received=self._estimate_received if self._received else None,
+            was_carried=self.was_carried and is_sent,
+            discount=self.delivery.discount,
         )
+        if self.queue_seconds:
+            spent = spent._replace(queue_microseconds=to_microseconds(self.queue_seconds))
         if isinstance(result, Reply):
             self.usage_note = usage_note(self.sent_call, result) or self.usage_note
             if self._estimated is not None:
@@ -196,7 +249,8 @@ class Work:
             return None
         return reply_of_pieces(self._received[: self._given_count])
 
-    def _estimate(self) -> Estimate:
+    def estimate(self) -> Estimate:
+        """Return the tokens and the price that an attempt takes at most, by estimate."""
         if self._estimated is None:
             self._estimated = self._estimator.estimate(self.sent_call, self.endpoint)
         return self._estimated
@@ -204,6 +258,18 @@ class Work:
     def _estimate_received(self) -> tuple[ReportedUsage, Estimate]:
         reply = reply_of_pieces(self._received)
         return self._estimator.received(self.sent_call, self.endpoint, reply)
+
+    def _refusal_by_deadline(self, deadline_seconds: float) -> CallRefused | None:
+        elapsed_seconds = self._seconds_since_asking()
+        if elapsed_seconds < deadline_seconds:
+            return None
+        path = self.payer.scope.path
+        return CallRefused(path, "deadline_seconds", deadline_seconds, elapsed_seconds, 0)
+
+    def _seconds_since_asking(self) -> float:
+        if self._clock.is_virtual:
+            return self.usage.path_seconds
+        return self._clock.now() - self.payer.started_at_seconds
 
     def _now(self) -> CriticalPathPoint:
         position = self.payer.position

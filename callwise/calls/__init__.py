@@ -1,7 +1,8 @@
 """Calls, replies, clients and errors: the lowest layer, which imports no other package."""
 
-from callwise.calls.call import Call, Message, Origin, Outcome, Purpose, Role, Sampling
+from callwise.calls.call import Call, Message, Origin, Outcome, Priority, Purpose, Role, Sampling
 from callwise.calls.client import LLM, Client, Endpoint, Prices, Remaining
+from callwise.calls.delivery import Delivery
 from callwise.calls.errors import CallError, CallRefused, CallwiseError, ConfigError, FormatError
 from callwise.calls.key import CallKey, call_key
 from callwise.calls.reply import Reply, ReportedUsage
@@ -15,12 +16,14 @@ __all__ = [
     "CallwiseError",
     "Client",
     "ConfigError",
+    "Delivery",
     "Endpoint",
     "FormatError",
     "Message",
     "Origin",
     "Outcome",
     "Prices",
+    "Priority",
     "Purpose",
     "Remaining",
     "Reply",

@@ -7,7 +7,7 @@ answer included. Both may happen in another thread than the caller's.
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import Any, Literal, NamedTuple, Protocol
 
 from pydantic import BaseModel
@@ -23,6 +23,7 @@ __all__ = [
     "Origin",
     "Outcome",
     "Piece",
+    "Priority",
     "Purpose",
     "Role",
     "Sampling",
@@ -63,10 +64,27 @@ class Purpose(_Word):
     INTENT = "intent"
     FUSE = "fuse"
     EMBED = "embed"
+    RETRIEVE = "retrieve"
+    """Search in a store of vectors that a model or a service answers."""
+    SUMMARIZE = "summarize"
+    RERANK = "rerank"
     REFEREE = "referee"
     """Judging a reply from outside, after the fact. Never part of a turn."""
     OTHER = "other"
     """A call of another application that does not name its purpose."""
+
+
+class Priority(IntEnum):
+    """Class of urgency of a call. A smaller number goes ahead."""
+
+    CRITICAL = 0
+    """A person waits for it now."""
+    HIGH = 1
+    NORMAL = 2
+    LOW = 3
+    """May wait for long."""
+    BACKGROUND = 4
+    """May wait for hours: work offline."""
 
 
 class Outcome(_Word):
@@ -302,6 +320,13 @@ class Call:
         listener: receives its pieces and its end. Not part of the call's identity.
         note: what its ledger row notes of it. Not part of the call's identity.
         origin: where a program that opens no scopes asks it; None where scopes name it.
+        priority: its class of urgency; None takes that of its purpose (`calls.kinds`). This and
+            the next three are not part of the call's identity.
+        deadline_seconds: time from asking until which an answer is of use; then it is refused,
+            or cut. None for none beside those of its scopes.
+        batch_key: calls with another key never travel in one request.
+        cache_ttl_seconds: time for which its answer is kept for equal calls; None takes that of
+            its purpose.
     """
 
     role: Role
@@ -325,6 +350,10 @@ class Call:
     listener: Listener | None = field(default=None, compare=False, repr=False)
     note: str = ""
     origin: Origin | None = None
+    priority: Priority | None = None
+    deadline_seconds: float | None = None
+    batch_key: str = ""
+    cache_ttl_seconds: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse a call that is neither chat nor embedding, or both."""

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from callwise.calls.call import Call, Role
 from callwise.calls.errors import CallError, CassetteMiss, ConfigError
+from callwise.calls.load.load_knobs import LoadKnobs
 from callwise.calls.payload import document_of
 from callwise.calls.reply import Reply
 from callwise.calls.retry import RetryPolicy
@@ -127,6 +128,7 @@ class Endpoint:
         retry: when a failed attempt there is tried again; None takes the budgeter's policy.
         timeout_seconds: longest time for one attempt; None leaves the client's own.
         key_variable: environment variable that its key is read from, for errors.
+        load: its knobs of load, laid over the budgeter's; None takes those.
     """
 
     name: str
@@ -137,6 +139,7 @@ class Endpoint:
     timeout_seconds: float | None = None
     extra_body: Mapping[str, Any] = field(default_factory=dict, hash=False)
     key_variable: str | None = None
+    load: LoadKnobs | None = None
 
     def completed(self, call: Call) -> Call:
         """Return a call with what this endpoint adds; what the call has itself goes before."""

@@ -17,6 +17,7 @@ from pydantic import (
 from callwise.calls.capabilities import Capabilities, SchemaMode, SystemRole, TokenLimitField
 from callwise.calls.client import Prices
 from callwise.calls.hosts import openai_url
+from callwise.calls.load.load_knobs import LoadKnobs
 from callwise.calls.retry import RetryPolicy
 
 __all__ = [
@@ -142,6 +143,8 @@ class EndpointSettings(BaseModel):
     `sampling.<purpose>.timeout_seconds` goes before it."""
     retry: RetryPolicy | None = None
     """Rules for a further attempt here; what is left out is as in `retry` of the run."""
+    load: LoadKnobs | None = None
+    """Its knobs of load; what is left out is as in `load` of the run."""
     schema_mode: SchemaMode | None = None
     """Way to request the form of an answer. None starts from what is known of the
     host, and learns from its refusals; so do the five below. For `openai`."""

@@ -63,6 +63,9 @@ TIMEOUT_SECONDS: Mapping[Purpose, float] = {
     Purpose.EXPAND: 180.0,
     Purpose.FUSE: 180.0,
     Purpose.EMBED: 30.0,
+    Purpose.RETRIEVE: 30.0,
+    Purpose.RERANK: 30.0,
+    Purpose.SUMMARIZE: 120.0,
     Purpose.OTHER: 180.0,
 }
 """Longest time for one attempt, from asking to the last byte, waiting for a connection

@@ -57,7 +57,7 @@ _REAL_VARIABLES = ("CALLWISE_BASE_URL", "CALLWISE_API_KEY", *MODEL_VARIABLES.val
 _OF_A_MODEL = frozenset({"prices", "system_role", "refused", "context_tokens", "max_output_tokens"})
 """Settings that are a fact of one model."""
 
-_OF_A_SERVER = frozenset({"schema_mode", "token_limit_field", "extra_body", "api_version"})
+_OF_A_SERVER = frozenset({"schema_mode", "token_limit_field", "extra_body", "api_version", "load"})
 """Settings that are a fact of one server, besides those of its models."""
 
 
@@ -160,6 +160,8 @@ def _like_main(
         inherited.pop(name, None)
     if "retry" in given and inherited.get("retry") is not None:
         given["retry"] = _laid_over(inherited["retry"], given["retry"], role)
+    if given.get("load") is not None and inherited.get("load") is not None:
+        given["load"] = inherited["load"].laid_under(given["load"])
     return EndpointSettings(**{**inherited, **given, "kind": kind})
 
 

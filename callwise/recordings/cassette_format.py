@@ -26,6 +26,7 @@ import orjson
 from callwise.budget.recorder import CallOrigin, RecordedError, RecordedExchange, error_of_record
 from callwise.budget.usage import JSON_NAMES, Usage
 from callwise.calls.call import Call, Message
+from callwise.calls.delivery import DIRECT, Delivery
 from callwise.calls.key import CallKey
 from callwise.calls.reply import Reply, document_of_logprobs, logprobs_of_document
 from callwise.calls.schema import schema_digest
@@ -279,6 +280,8 @@ def exchange_document(
         "outcome": exchange.outcome.value,
         **_counts(exchange),
     }
+    if exchange.delivery != DIRECT:
+        document["delivery"] = exchange.delivery.to_json()
     if exchange.reply is not None:
         document["reply"] = _reply(exchange.reply)
     if exchange.error is not None:
@@ -318,7 +321,7 @@ _COUNT_READERS = {
     for name in COUNT_NAMES
 } | {"usd": json_reader(float | None), "unknown_usd": json_reader(int)}
 
-_ENDS = _COUNT_READERS.keys() | {"outcome", "reply", "error"}
+_ENDS = _COUNT_READERS.keys() | {"outcome", "reply", "error", "delivery"}
 _PLACE_AND_PROMPT = {
     **dict.fromkeys(("key", "lane", "check", "scope", "role", "purpose"), json_reader(str)),
     **dict.fromkeys(("endpoint", "model", "common", "after"), json_reader(str)),
@@ -358,6 +361,16 @@ def _read_error(document: Any) -> RecordedError | None:
     return error
 
 
+def _read_delivery(document: Any) -> Delivery:
+    if document is None:
+        return DIRECT
+    if not isinstance(document, dict):
+        raise ValueError(  # noqa: TRY004 - the file is wrong, not the program
+            f"the field delivery must be an object, found {document!r:.60}"
+        )
+    return Delivery.from_json(document)
+
+
 _MAX_AMOUNT = 1e12
 """Most seconds or USD of a call: sums are kept in whole millionths, and more is no call's."""
 
@@ -385,6 +398,7 @@ def decode_exchange(document: Mapping[str, Any]) -> RecordedExchange:
         "reply": _read_reply(document.get("reply")),
         "error": _read_error(document.get("error")),
         "usage": Usage.from_json(counts),
+        "delivery": _read_delivery(document.get("delivery")),
     }
     own = ("outcome", "latency_seconds", "usage_note")
     ends = {name: document[name] for name in own if name in document}

@@ -130,7 +130,9 @@ def test_a_wrong_knob_is_named(override: str, words: str) -> None:
 
 def test_every_purpose_of_a_turn_can_be_set() -> None:
     """All but the referee's, which is never part of one, and calls of other applications."""
-    others = {*Purpose} - {Purpose.REFEREE, Purpose.OTHER}
+    others = {*Purpose} - {
+        *(Purpose.RETRIEVE, Purpose.SUMMARIZE, Purpose.RERANK, Purpose.REFEREE, Purpose.OTHER)
+    }
     assert set(SAMPLING_PURPOSES) == {"default", *others}
 
 

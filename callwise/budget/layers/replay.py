@@ -212,6 +212,7 @@ class ReplayLayer:
             usage=call.usage,
             latency_seconds=call.path_seconds,
             usage_note=call.usage_note,
+            delivery=call.delivery,
             sequence=call.sequence,
         )
         self._recorder.record(call.key, call.call, call.where, exchange)
@@ -320,6 +321,7 @@ def _set_usage(call: InFlightCall, exchange: RecordedExchange) -> None:
         usage = usage._replace(sent=0, work_microseconds=work_microseconds)
     call.usage = usage
     call.usage_note = exchange.usage_note
+    call.delivery = exchange.delivery
     call.path_seconds = exchange.latency_seconds
 
 
@@ -331,4 +333,6 @@ def _applicable_refusal(call: InFlightCall, exchange: RecordedExchange) -> CallR
     if not isinstance(error, CallRefused):
         return None
     limit_value = call.scope.scope_limits.limit_value(error.scope, error.limit)
+    if error.limit == "deadline_seconds":
+        limit_value = call.call.deadline_seconds
     return error if limit_value == error.limit_value else None

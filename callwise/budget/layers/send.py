@@ -69,6 +69,8 @@ class SendLayer:
 
     def _call_to_send(self, work: Work) -> tuple[Call, float | None]:
         """Return the call with its timeout cut to the time left, and how long to wait for it."""
+        if work.queue_seconds:
+            work.left_seconds = work.seconds_left()
         call, left_seconds = work.sent_call, work.left_seconds
         if call.stream:
             # Of several choices the first is not always the answer.

@@ -218,7 +218,7 @@ class ShareLayer:
         Raises:
             CallRefused: when there is no quota for it.
         """
-        work = Work(call, self._estimator)
+        work = Work(call, self._estimator, self._clock)
         refusal = work.reserve()
         if refusal is not None:
             call.refuse(refusal)

@@ -111,7 +111,7 @@ async def test_a_lower_layer_passes_work_replies_and_errors_on(path, ask_for, na
     layers, budgeter = path[0].layers, path[1]
     for end in (Reply("x"), KeyError("bug"), asyncio.CancelledError()):
         carried = opened(path[0], budgeter, ask_for("new"))
-        work = Work(carried, budgeter._estimator)
+        work = Work(carried, budgeter._estimator, budgeter._clock)
         assert work.reserve() is None
         layers[name]._next = below = Below(end)
         if isinstance(end, Reply):

@@ -1,10 +1,12 @@
-"""The three clocks."""
+"""The clocks."""
 
 import asyncio
 
 import pytest
 
 from callwise.budget import ManualClock, SystemClock, VirtualClock
+from callwise.budget.clock import LoopClock
+from tests.virtual_time import run_in_virtual_time
 
 
 async def test_sleepers_wake_in_the_order_of_their_time():
@@ -56,3 +58,55 @@ async def test_the_system_clock_advances():
     await clock.sleep(-1)
     assert clock.now() >= start
     assert not clock.is_virtual
+
+
+async def test_a_timer_is_called_by_the_advance_that_reaches_it_unless_cancelled():
+    """Timers and sleepers are due in the order of their time."""
+    clock, called = ManualClock(), []
+    clock.call_at(2, lambda: called.append("late"))
+    clock.call_at(1, lambda: called.append("early"))
+    clock.call_at(1.5, lambda: called.append("never")).cancel()
+    assert clock.sleeper_count == 2
+    clock.advance(0.5)
+    assert called == []
+    clock.advance(5)
+    assert called == ["early", "late"]
+    clock.call_at(3, lambda: called.append("past"))
+    await asyncio.sleep(0)
+    assert called[-1] == "past"
+
+
+async def test_a_timer_of_the_virtual_clock_is_due_at_once():
+    """Nothing waits on it, but the loop goes round once."""
+    called = []
+    VirtualClock().call_at(3600, lambda: called.append(1))
+    assert called == []
+    await asyncio.sleep(0)
+    assert called == [1]
+
+
+def test_on_a_loop_of_virtual_time_hours_pass_at_once_and_in_order():
+    """Sleeps, timeouts and timers follow the time of the loop."""
+    clock, seen = LoopClock(), []
+
+    async def main():
+        clock.call_at(7200, lambda: seen.append(clock.now()))
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(3600):
+                await clock.sleep(86_400)
+        seen.append(clock.now())
+        await clock.sleep(5000)
+        return clock.now()
+
+    assert run_in_virtual_time(main()) == pytest.approx(8600)
+    assert seen == pytest.approx([3600, 7200])
+
+
+def test_waiting_for_nothing_in_virtual_time_is_an_error():
+    """A test that would hang fails."""
+
+    async def main():
+        await asyncio.get_running_loop().create_future()
+
+    with pytest.raises(RuntimeError, match="no timer is due"):
+        run_in_virtual_time(main())

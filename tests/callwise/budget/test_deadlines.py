@@ -194,3 +194,32 @@ async def test_time_held_is_given_back_with_its_lease(make_budgeter, ask_for):
             await budgeter.ask(ask_for("a"))
         turn.release("reply")
         await budgeter.ask(ask_for("b"))
+
+
+@pytest.mark.parametrize("deadline_seconds", [0, -3])
+async def test_a_deadline_in_the_past_is_refused(make_budgeter, ask_for, deadline_seconds):
+    """Nothing is sent for an answer that would be of no use, and the row names the limit."""
+    client = ScriptedClient(lambda _: "ok")
+    budgeter = make_budgeter(client, clock=ManualClock())
+    with pytest.raises(CallRefused, match=f"run has deadline_seconds={deadline_seconds}"):
+        await budgeter.ask(ask_for("a", deadline_seconds=deadline_seconds))
+    assert client.calls == []
+    assert budgeter.ledger.rows[0].outcome is Outcome.REFUSED
+    budgeter.ledger.check()
+
+
+async def test_a_deadline_cuts_attempts_and_ends_the_repetitions(make_budgeter, ask_for):
+    """The nearer of the call's deadline and its scope's counts, from asking on."""
+    clock = ManualClock()
+    client = FailingClient(lambda: ServerFailed("busy"))
+    retry = RetryPolicy(server_failed_attempts=9, first_wait_seconds=4, jitter=0)
+    budgeter = make_budgeter(client, clock=clock, retry=retry)
+    asking = asyncio.ensure_future(budgeter.ask(ask_for("a", deadline_seconds=10)))
+    for _ in range(3):
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        clock.advance(4)
+    with pytest.raises(ServerFailed) as failed:
+        await asking
+    assert "not tried again: 6 seconds left" in str(failed.value.__notes__)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field, create_model
 
-from callwise.calls import Call, Message, Origin, Purpose, Role, Sampling, call_key
+from callwise.calls import Call, Message, Origin, Priority, Purpose, Role, Sampling, call_key
 from callwise.calls.call import HoldBack
 from callwise.calls.schema import schema_digest
 
@@ -108,6 +108,10 @@ NOT_IDENTITY = {
     "note": lambda call: "a note",
     "origin": lambda call: Origin("think", "s1", "1.1"),
     "share": lambda call: not call.share,
+    "priority": lambda call: Priority.LOW,
+    "deadline_seconds": lambda call: 3.0,
+    "batch_key": lambda call: "a",
+    "cache_ttl_seconds": lambda call: 3.0,
 }
 SAMPLING = {
     "temperature": lambda sampling: (sampling.temperature or 0) + 0.5,

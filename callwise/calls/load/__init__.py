@@ -1,0 +1,1 @@
+"""Knobs of load: in which order, how fast and how many together calls go to an endpoint."""

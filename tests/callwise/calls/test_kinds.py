@@ -1,0 +1,24 @@
+"""What calls have by their purpose."""
+
+from callwise.calls import Call, Message, Priority, Purpose, Role
+from callwise.calls.kinds import KINDS, PRIORITIES, WorkKind, kind_of, priority_of
+
+
+def test_every_purpose_has_a_kind_and_a_class():
+    """A new purpose must be put somewhere."""
+    assert {kind_of(purpose) for purpose in Purpose} == set(WorkKind) == set(KINDS)
+    assert PRIORITIES.keys() == set(Purpose)
+
+
+def test_within_a_turn_the_answer_goes_before_what_verifies_explores_and_keeps_books():
+    """The classes of urgency follow what a person waits for."""
+    in_order = (Purpose.REASON, Purpose.JUDGE, Purpose.EXPAND, Purpose.REMEMBER)
+    assert sorted(in_order, key=PRIORITIES.__getitem__) == list(in_order)
+
+
+def test_a_call_s_own_class_goes_before_that_of_its_purpose():
+    """The class of a purpose is a default."""
+    messages = (Message("user", "Hello."),)
+    assert priority_of(Call(Role.FAST, Purpose.EVOLVE, messages)) is Priority.LOW
+    urgent = Call(Role.FAST, Purpose.EVOLVE, messages, priority=Priority.CRITICAL)
+    assert priority_of(urgent) is Priority.CRITICAL

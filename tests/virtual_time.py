@@ -1,0 +1,51 @@
+"""An event loop whose time jumps to its next timer, for tests of what waits for long.
+
+`asyncio.sleep`, timeouts and `LoopClock` follow it, so hours pass in milliseconds and in the same
+order each time. Nothing in it may wait for another thread, a process or a socket.
+"""
+
+import asyncio
+import selectors
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+__all__ = ["VirtualTimeLoop", "run_in_virtual_time"]
+
+T = TypeVar("T")
+
+
+class _JumpingSelector(selectors.SelectSelector):
+    """A selector that never waits: it advances the time by what it would have waited."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds = 0.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        """Return what is ready now, once nothing else is, at a later time."""
+        ready = super().select(0)
+        if ready:
+            return ready
+        if timeout is None:
+            raise RuntimeError("every task waits, and no timer is due: this would wait for ever")
+        self.seconds += max(timeout, 0.0)
+        return ready
+
+
+class VirtualTimeLoop(asyncio.SelectorEventLoop):
+    """An event loop in virtual time, which starts at 0 seconds."""
+
+    def __init__(self) -> None:
+        self._jumping = _JumpingSelector()
+        super().__init__(self._jumping)
+        self._clock_resolution = 1e-9
+
+    def time(self) -> float:
+        """Return the virtual seconds since the start."""
+        return self._jumping.seconds
+
+
+def run_in_virtual_time(main: Coroutine[Any, Any, T]) -> T:
+    """Return what a coroutine returns, run on a loop of virtual time."""
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        return runner.run(main)
