@@ -3,9 +3,9 @@
 Choice: slow start (one more slot per success) until the first 429. A 429 cuts the limit to
 `CUT` of what it was, once per episode: the 429s of requests that were sent before the cut are of
 the same overload. The number under way at which it came is the ceiling. From below, the limit
-returns to the ceiling by half of the distance per round; at the ceiling it waits for some
-successes, then tries one slot more. Only the answer of that one request, the probe, lets it go
-on, by slow start: others above the ceiling may be there because the probe's 429 is on its way.
+returns to the ceiling within a few rounds; there, after so many successes, it tries one slot
+more. Only the answer of that one request, the probe, lets it go on, by slow start: others above
+the ceiling may be there because the probe's 429 is on its way.
 
 Only a 429 cuts. What fails otherwise, is answered without being sent, or needed more than one
 attempt changes nothing, and a Retry-After delays its own call above this: never the controller.
@@ -24,8 +24,8 @@ SATURATED = 0.8
 """Part of the limit that must be under way for a success to count."""
 
 _PROBE_SUCCESSES = 40
-"""Successes at the ceiling before one slot more is tried; at least two rounds of the limit.
-So at most one request in 40 is a 429 where the capacity is constant."""
+"""Successes after a cut before more than the ceiling is tried; at least five rounds of the limit.
+So about one request in 40 is a 429 where the capacity is small and constant."""
 
 
 class SendMark(NamedTuple):
@@ -59,7 +59,7 @@ class AdaptiveConcurrency:
         self._limit = float(min(start, most))
         self._most = most
         self._ceiling: int | None = None
-        self._at_ceiling = 0
+        self._successes = 0
         self._is_probed = False
         self.cuts = 0
 
@@ -85,15 +85,14 @@ class AdaptiveConcurrency:
         if not mark.is_saturated:
             return
         ceiling = self._ceiling
+        self._successes += 1
         if ceiling is None:
             self._limit += 1.0
         elif self._limit < ceiling:
-            growth = max((ceiling - self._limit) / 2, 1.0) / self._limit
+            growth = max(ceiling - self._limit, 1.0) / self._limit
             self._limit = min(self._limit + growth, float(ceiling))
-        elif self._limit == ceiling:
-            self._at_ceiling += 1
-            if self._at_ceiling >= max(_PROBE_SUCCESSES, 2 * ceiling):
-                self._limit = ceiling + 1.0
+        elif self._limit == ceiling and self._successes >= max(_PROBE_SUCCESSES, 5 * ceiling):
+            self._limit = ceiling + 1.0
         self._limit = min(self._limit, float(self._most))
 
     def rate_limited(self, mark: SendMark) -> None:
@@ -101,7 +100,7 @@ class AdaptiveConcurrency:
         if mark.episode != self.cuts:
             return
         self.cuts += 1
-        self._at_ceiling = 0
+        self._successes = 0
         self._is_probed = False
         self._ceiling = max(mark.under_way - 1, 1)
         self._limit = max(float(int(self._limit * CUT)), 1.0)
