@@ -93,7 +93,7 @@ class ScheduleLayer:
         is_embedding = shipment.works[0].call.is_embedding
         knobs = self._load.laid_under(endpoint.load).schedule
         slots = self._slots
-        if knobs is not None and slots.most is not None and not self._has_own_most:
+        if knobs is not None and self._load.schedule is not None and not self._has_own_most:
             slots.most = max(slots.most, knobs.most_concurrency(is_embedding=is_embedding))
         lane = Lane(
             endpoint,

@@ -35,6 +35,7 @@ from callwise.budget.schedule.task import (
 from callwise.budget.schedule.waiting_queue import WaitingQueue
 from callwise.budget.schedule.warm_prefixes import Prefix, WarmPrefixes
 from callwise.budget.work import Shipment
+from callwise.calls.call import Priority
 from callwise.calls.client import Endpoint
 from callwise.calls.errors import CallError, CallTimeout, Overloaded, RateLimited
 from callwise.calls.load.schedule_knobs import ScheduleKnobs
@@ -83,6 +84,10 @@ class Lane:
             within a class.
         is_embedding: whether it serves embeddings.
         gate: its rate limits; None for none.
+
+    Attributes:
+        running: shipments under way.
+        waiting: shipments that wait, parked ones included.
     """
 
     def __init__(
@@ -101,39 +106,33 @@ class Lane:
         self._clock = clock
         self._slots = slots
         self._gate = gate
-        self._start_limit = knobs.start_concurrency(is_embedding=is_embedding)
+        start = knobs.start_concurrency(is_embedding=is_embedding)
+        self._limit: float = start if self._is_limited else math.inf
         self._adaptive: AdaptiveConcurrency | None = None
         if self._is_limited and knobs.is_adaptive:
             most = knobs.most_concurrency(is_embedding=is_embedding)
-            self._adaptive = AdaptiveConcurrency(self._start_limit, most)
+            self._adaptive = AdaptiveConcurrency(start, most)
+            self._limit = self._adaptive.limit
+        targets = (knobs.target_seconds(priority) for priority in Priority)
+        self._target_seconds = [math.inf if each is None else each for each in targets]
         self._queue = self._new_queue()
         self._parking = Parking(self._queue, self._new_queue)
         self._expiries: list[tuple[float, int, ScheduledTask]] = []
         self._prefixes = WarmPrefixes(knobs) if knobs.warm_prefix_seconds else None
         self._tasks: dict[ScheduledTask, None] = {}
-        self._running = 0
+        self.running = 0
+        self.waiting = 0
         self._timer: Timer | None = None
         self._timer_seconds = 0.0
         self._counts: Counter[str] = Counter()
         self._waited_seconds = 0.0
         self._most_waiting = 0
-
-    @property
-    def waiting(self) -> int:
-        """Shipments that wait, parked ones included."""
-        return len(self._tasks) - self._running
-
-    @property
-    def running(self) -> int:
-        """Shipments under way."""
-        return self._running
+        self._granted = 0
 
     @property
     def limit(self) -> int | None:
         """Most shipments under way now; None for any number."""
-        if not self._is_limited:
-            return None
-        return self._start_limit if self._adaptive is None else self._adaptive.limit
+        return None if self._limit == math.inf else int(self._limit)
 
     @property
     def level(self) -> str:
@@ -156,12 +155,14 @@ class Lane:
             return task
         if self.waiting >= self._knobs.max_waiting and self._knobs.overload != "wait":
             self._make_place(task)
-        task.due_seconds = task.due_at(self._knobs, now)
         task.deadline_seconds = task.expires_at(now)
+        target_seconds = self._target_seconds[task.priority]
+        task.due_seconds = task.due_at(target_seconds, task.deadline_seconds)
         task.turn = asyncio.get_running_loop().create_future()
         if self._prefixes is not None:
             task.prefix = self._prefixes.of(shipment)
         self._tasks[task] = None
+        self.waiting += 1
         self._most_waiting = max(self._most_waiting, self.waiting)
         self._queue.enqueue(task)
         shipment.on_rise = partial(self._raise, task)
@@ -198,14 +199,14 @@ class Lane:
             now = self._clock.now()
             task.state = state
             del self._tasks[task]
-            self._running -= 1
+            self.running -= 1
             self._counts[state] += 1
             self._learn(task, result, error, now)
             if self._prefixes is not None and task.prefix is not None:
                 self._prefixes.ended(task, task.prefix, result, now)
                 self._parking.free(task.prefix, now)
-            self._slots.give_back()
-        if self.waiting or self._slots.most is not None:
+            self._slots.taken -= 1
+        if self.waiting or len(self._slots.lanes) > 1:
             self._slots.pump()
 
     def next_task(self, now: float) -> ScheduledTask | None:
@@ -233,6 +234,7 @@ class Lane:
     def start(self, task: ScheduledTask, now: float) -> None:
         """Give the turn to a task that `next_task` has just returned."""
         self._queue.take(task)
+        self.waiting -= 1
         self._start(task, now)
         turn = task.turn
         if turn is not None and not turn.done():
@@ -254,11 +256,12 @@ class Lane:
 
     def counters(self) -> dict[str, int | float]:
         """Return what was counted since the lane was made."""
-        names = ("done", "failed", "cancelled", "granted", "waited", "expired", "shed", "refused")
+        names = ("done", "failed", "cancelled", "waited", "expired", "shed", "refused")
         counters: dict[str, int | float] = {name: self._counts[name] for name in names}
         counters |= {
+            "granted": self._granted,
             "waiting": self.waiting,
-            "running": self._running,
+            "running": self.running,
             "most_waiting": self._most_waiting,
             "waited_seconds": self._waited_seconds,
             "aged": self._queue.aged_grants,
@@ -275,10 +278,8 @@ class Lane:
     # Turns.
 
     def _has_slot(self) -> bool:
-        if not self._slots.is_free:
-            return False
-        limit = self.limit
-        return limit is None or self._running < limit
+        slots = self._slots
+        return self.running < self._limit and slots.taken < slots.most
 
     def _can_start(self, task: ScheduledTask, now: float) -> bool:
         """Return whether a task that nothing is ahead of may go now."""
@@ -300,25 +301,22 @@ class Lane:
     def _start(self, task: ScheduledTask, now: float) -> None:
         task.state = TaskState.RUNNING
         task.started_seconds = now
-        self._running += 1
-        self._slots.take()
-        self._counts["granted"] += 1
+        self.running += 1
+        self._slots.taken += 1
+        self._granted += 1
         if self._gate is not None:
             self._gate.take(task.need, now)
         if self._adaptive is not None:
-            task.mark = self._adaptive.sent(self._running)
+            task.mark = self._adaptive.sent(self.running)
         if self._prefixes is not None and task.prefix is not None:
             self._prefixes.started(task, task.prefix, partial(self._prefix_began, task.prefix))
-        shipment = task.shipment
-        shipment.on_rise = None
+        waited_seconds = now - task.arrived_seconds
+        task.shipment.granted(waited_seconds)
         if task.turn is not None:
-            waited_seconds = now - task.arrived_seconds
+            task.shipment.on_rise = None
             self._waited_seconds += waited_seconds
             self._counts["waited"] += 1
-            shipment.granted(waited_seconds)
             self._parking.left(task, now)
-        else:
-            shipment.granted(0.0)
 
     def _raise(self, task: ScheduledTask) -> None:
         """Follow a shipment that has become more urgent, or has taken in another call."""
@@ -326,9 +324,10 @@ class Lane:
             return
         now = self._clock.now()
         task.need = None
-        due_seconds = task.due_at(self._knobs, now)
-        task.queue.raise_urgency(task, task.shipment.priority, due_seconds)
+        priority = task.shipment.priority
         deadline_seconds = task.expires_at(now)
+        due_seconds = task.due_at(self._target_seconds[priority], deadline_seconds)
+        task.queue.raise_urgency(task, priority, due_seconds)
         if deadline_seconds is not None and deadline_seconds != task.deadline_seconds:
             task.deadline_seconds = deadline_seconds
             heappush(self._expiries, (deadline_seconds, task.sequence, task))
@@ -340,6 +339,8 @@ class Lane:
         self, task: ScheduledTask, result: object, error: BaseException | None, now: float
     ) -> None:
         """Settle the rate limits and adapt the number of slots."""
+        if self._gate is None and self._adaptive is None:
+            return
         limited = rate_limit_of(result, error)
         gate = self._gate
         if gate is not None:
@@ -358,6 +359,7 @@ class Lane:
             adaptive.succeeded(mark)
         else:
             adaptive.ended(mark)
+        self._limit = adaptive.limit
 
     # Leaving without a turn.
 
@@ -408,6 +410,7 @@ class Lane:
         task.state = state
         self._counts[state] += 1
         del self._tasks[task]
+        self.waiting -= 1
         if task.queue is not None:
             task.queue.remove(task)
         task.shipment.on_rise = None
@@ -464,6 +467,7 @@ class Lane:
     def _wake(self) -> None:
         self._timer = None
         now = self._clock.now()
+        self._parking.wake(now + LEAST_WAIT_SECONDS)
         expiries = self._expiries
         while expiries and expiries[0][0] <= now + LEAST_WAIT_SECONDS:
             _, _, task = heappop(expiries)

@@ -44,14 +44,10 @@ class WaitingEntry:
         deadline_seconds: time after which it is of no use; None for none.
     """
 
-    __slots__ = (
-        "deadline_seconds",
-        "due_seconds",
-        "priority",
-        "queue",
-        "sequence",
-        "waits_since_seconds",
-    )
+    sequence = 0
+    """Number of its arrival; 0 before."""
+    queue: "WaitingQueue[Any] | None" = None
+    """The queue that it is in."""
 
     def __init__(
         self,
@@ -64,8 +60,6 @@ class WaitingEntry:
         self.due_seconds = due_seconds
         self.waits_since_seconds = waits_since_seconds
         self.deadline_seconds = deadline_seconds
-        self.sequence = 0
-        self.queue: WaitingQueue[Any] | None = None
 
     def __lt__(self, other: "WaitingEntry") -> bool:
         """Return False: entries are ordered by the numbers ahead of them in a heap."""

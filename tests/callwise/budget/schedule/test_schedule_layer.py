@@ -180,7 +180,7 @@ def check_idle(budgeter, client):
     budgeter.ledger.check()
     assert client.under_way == 0
     layer = budgeter._call_path.layers["schedule"]
-    assert layer._slots._taken == 0
+    assert layer._slots.taken == 0
     for lane in layer._lanes.values():
         assert (lane.running, lane.waiting, len(lane._queue)) == (0, 0, 0)
         assert lane._timer is None
