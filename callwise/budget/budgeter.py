@@ -177,8 +177,9 @@ class Budgeter:
         """Serve a role that no endpoint serves yet.
 
         Raises:
-            ConfigError: when one does, or when a limit of the run in USD would cover an endpoint
-                without prices. Limits of other open scopes are not checked again.
+            ConfigError: when one does, when a limit of the run in USD would cover an endpoint
+                without prices, or when it has knobs of load and the budgeter schedules nothing.
+                Limits of other open scopes are not checked again.
         """
         if (known := self._endpoints.get(role)) is not None:
             raise ConfigError(
@@ -186,6 +187,13 @@ class Budgeter:
                 "another role"
             )
         require_prices(self.run.limits, self.run.path, {role: endpoint})
+        own, layers = endpoint.load, self._call_path.layers
+        is_scheduled = own is not None and (own.schedule is not None or own.rate is not None)
+        if is_scheduled and not self._clock.is_virtual and "schedule" not in layers:
+            raise ConfigError(
+                f"{endpoint.name} has a schedule or rate limits, and this budgeter was built "
+                "without. Give the budgeter `load` too, or the endpoint when it is built"
+            )
         self._endpoints[role] = endpoint
 
     @property
