@@ -1,4 +1,4 @@
-"""Rate limits: requests and tokens per minute, in several limits at once."""
+"""Rate limits: requests and tokens per minute, under all limits that cover a request."""
 
 from callwise.budget.rate.gate import EndpointGate, RateGate
 from callwise.budget.rate.gates import RateGates

@@ -42,7 +42,7 @@ ENOUGH_ANSWERS = 8
 """Answers from which their usage alone decides."""
 
 MARGIN = 1.05
-"""Factor of the largest part of an estimate that answers have used."""
+"""Most that the largest part of an estimate that answers have used is multiplied by."""
 
 LEAST_PART, MOST_PART = 0.5, 10.0
 """Range of what an estimate is multiplied by."""
@@ -104,7 +104,7 @@ class _UsedPart:
         if used_tokens is None or not estimated_tokens:
             return
         self._seen.append(used_tokens / estimated_tokens)
-        most = max(self._seen) * MARGIN
+        most = max(self._seen) * min(MARGIN, self._margin)
         if len(self._seen) < ENOUGH_ANSWERS:
             most = max(most, self._margin)
         self.factor = min(max(most, LEAST_PART), MOST_PART)

@@ -74,7 +74,7 @@ class Meter(Protocol):
     def wait_seconds(self, amount: float, now: float, *, speed: float = 1.0) -> float:
         """Return the time until an amount fits; 0 when it does.
 
-        An amount above everything that ever fits at once fits when nothing is in use.
+        An amount that is larger than the whole meter fits when nothing is in use.
 
         Args:
             speed: factor of the limit; above 0.
@@ -175,7 +175,7 @@ class BucketMeter:
         self._backlog = max(self._backlog, self._capacity - amount)
 
     def _drain(self, now: float, speed: float = 1.0) -> None:
-        # A clock that went back begins anew from there: nothing drains twice, nothing waits.
+        # After a clock went back, time counts from there.
         seconds, self._at_seconds = now - self._at_seconds, now
         if seconds > 0 and self._backlog:
             self._backlog = max(self._backlog - seconds * self._per_second * speed, 0.0)

@@ -1,4 +1,4 @@
-"""What a request needs of rate limits."""
+"""The need of one request: the limits that cover it, and the amounts that it takes of them."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -18,7 +18,7 @@ class RatePart(NamedTuple):
     Args:
         input_tokens: estimated tokens of its prompt.
         output_tokens: most tokens that its answer may have, by estimate.
-        user: id of the user for whom it is asked; empty where none is known. So is `tenant`.
+        user: id of the user that it is asked for; empty where none is known. So is `tenant`.
     """
 
     input_tokens: int
@@ -29,7 +29,7 @@ class RatePart(NamedTuple):
 
 
 class MeterLine(NamedTuple):
-    """What a request takes of one meter.
+    """The amount that a request takes of one meter.
 
     Args:
         name: of its limit, such as `user.tokens_per_minute`.
@@ -49,7 +49,7 @@ class MeterLine(NamedTuple):
 
 
 class RateNeed:
-    """What one request needs: a gate is asked about it, takes it once and settles it once.
+    """The need of one request: a gate is asked about it, takes it once and settles it once.
 
     Args:
         parts: its calls; at least one.

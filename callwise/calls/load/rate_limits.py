@@ -1,4 +1,4 @@
-"""Knobs of rate limits: how many requests and tokens per minute, of whom and of which calls."""
+"""Knobs of rate limits: requests and tokens per minute, by endpoint, key, user and call."""
 
 from collections.abc import Mapping
 from typing import Literal, Self
@@ -59,16 +59,16 @@ class Rates(BaseModel):
 class RateLimits(Rates):
     """Limits of one endpoint, and of keys, users, tenants and calls that it serves.
 
-    All of them bind together: a request leaves when every limit that covers it has room.
+    All of them bind together: a request leaves when every limit that covers it allows it.
     """
 
     window: Literal["bucket", "sliding"] = "bucket"
-    """How the provider counts a minute: `bucket` refills evenly and keeps what was not used,
-    up to `burst_seconds`; `sliding` counts the last 60 seconds. `sliding` is safe for both."""
+    """Minute as the provider counts it: `bucket` refills evenly and keeps what was not used, up
+    to `burst_seconds`; `sliding` is the last 60 seconds, and safe for either."""
     burst_seconds: float = Field(default=60.0, ge=0, le=3600)
-    """What a full bucket allows at once, in seconds of its rate; 0 spaces requests evenly."""
+    """Size of a full bucket, in seconds of its rate; 0 spaces requests evenly."""
     slack_seconds: float = Field(default=0.25, ge=0, le=10)
-    """Time by which requests may reach the provider later than others; limits leave room for it."""
+    """Time by which requests may reach the provider later than others; limits allow for it."""
     counts: Literal["used", "asked"] = "used"
     """Output tokens that the provider counts: those it wrote, or, as OpenAI does, `max_tokens`."""
     token_margin: float = Field(default=1.7, ge=1, le=10)

@@ -131,7 +131,7 @@ def test_without_a_burst_requests_are_spaced_evenly() -> None:
 
 @pytest.mark.parametrize("limits", [RateLimits(), RateLimits(window="sliding")])
 @given(delays=st.lists(st.floats(0, 0.25), min_size=200, max_size=200))
-def test_slack_makes_room_for_requests_that_arrive_late(
+def test_slack_allows_for_requests_that_arrive_late(
     limits: RateLimits, delays: list[float]
 ) -> None:
     """Requests that reach the provider up to a quarter second late are still within its limit."""
