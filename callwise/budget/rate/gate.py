@@ -47,7 +47,13 @@ MARGIN = 1.05
 LEAST_PART, MOST_PART = 0.5, 10.0
 """Range of what an estimate is multiplied by."""
 
-_REQUESTS, _, _INPUT, _OUTPUT = range(4)
+_, _, _INPUT, _OUTPUT = range(4)
+
+_NAMES = {
+    what: tuple(f"{what}.{dimension}".lstrip(".") for dimension in DIMENSIONS)
+    for what in ("", "key", "user", "tenant", "purpose", "kind")
+}
+"""Names of limits, by what they limit; those of the endpoint are by themselves."""
 
 GroupT = TypeVar("GroupT", bound=str)
 
@@ -127,6 +133,11 @@ class EndpointGate:
         self._limits = limits
         self._endpoint = endpoint
         self._key = key
+        self._is_asked = limits.counts == "asked"
+        self._has_parts = any(
+            (limits.key, limits.user, limits.users, limits.tenant, limits.tenants)
+            + (limits.purposes, limits.kinds)
+        )
         self._shared = shared
         self._own = list(meters_of(limits, limits))
         self._by_purpose = {each: meters_of(r, limits) for each, r in limits.purposes.items()}
@@ -177,7 +188,7 @@ class EndpointGate:
             return
         of_input = None if used is None else used.input_tokens
         of_output = None if used is None else used.output_tokens
-        if of_output and self._limits.counts == "asked":
+        if of_output and self._is_asked:
             of_output = sum(part.output_tokens for part in need.parts)
         for line, charge in zip(need.lines, charges, strict=True):
             amount = charge.amount if was_sent else 0.0
@@ -229,6 +240,8 @@ class EndpointGate:
         limits, everything = self._limits, tuple(range(len(parts)))
         meters: Sequence[Meter | None]
         yield from self._of(self._own, parts, everything)
+        if not self._has_parts:
+            return
         if limits.key is not None:
             meters = self._shared.of("key", self._key, limits.key, limits, now_seconds)
             yield from self._of(meters, parts, everything, of_key=True)
@@ -267,25 +280,25 @@ class EndpointGate:
         of_key: bool = False,
     ) -> Iterator[MeterLine]:
         """Yield what a request takes of the meters of one endpoint, key, user, and so on."""
-        what = "key." if of_key else "" if alone is None else f"{alone[0]}."
+        names = _NAMES["key" if of_key else "" if alone is None else alone[0]]
+        amounts: tuple[float, ...] = ()
         for dimension, meter in enumerate(meters):
             if meter is not None:
-                amount = self._amount(dimension, [parts[place] for place in places])
-                name = what + DIMENSIONS[dimension]
-                yield MeterLine(meter, name, dimension, places, alone, amount)
+                if not amounts:
+                    amounts = self._amounts(parts, places)
+                yield MeterLine(
+                    meter, names[dimension], dimension, places, alone, amounts[dimension]
+                )
 
-    def _amount(self, dimension: int, parts: Sequence[RatePart]) -> float:
-        if dimension == _REQUESTS:
-            return 1.0
-        total = 0.0
-        for part in parts:
-            of_input, of_output = self._used_parts(part.purpose)
-            if dimension != _OUTPUT:
-                total += part.input_tokens * of_input.factor
-            if dimension != _INPUT:
-                factor = 1.0 if self._limits.counts == "asked" else of_output.factor
-                total += part.output_tokens * factor
-        return total
+    def _amounts(self, parts: Sequence[RatePart], places: Sequence[int]) -> tuple[float, ...]:
+        """Return what calls take of each quantity, in the order of `DIMENSIONS`."""
+        of_input = of_output = 0.0
+        for place in places:
+            part = parts[place]
+            input_part, output_part = self._used_parts(part.purpose)
+            of_input += part.input_tokens * input_part.factor
+            of_output += part.output_tokens * (1.0 if self._is_asked else output_part.factor)
+        return 1.0, of_input + of_output, of_input, of_output
 
     def _used_parts(self, purpose: Purpose) -> tuple[_UsedPart, _UsedPart]:
         used = self._used.get(purpose)
