@@ -13,6 +13,7 @@ budgeter is built; a layer that is not configured is not in the list.
     share     one piece of work for equal calls under way
     retry     one attempt after another, by class of error
     reserve   reserves one attempt in all scopes, and settles it
+    schedule  waits for its turn at its endpoint: order, slots, rate limits
     send      one request to the client within the time left
 
 Order within one call that must not move:
@@ -39,6 +40,7 @@ from callwise.budget.layers.repair import RepairLayer
 from callwise.budget.layers.replay import ReplayLayer
 from callwise.budget.layers.reserve import ReserveLayer
 from callwise.budget.layers.retry import RetryLayer
+from callwise.budget.layers.schedule import ScheduleLayer
 from callwise.budget.layers.send import SendLayer
 from callwise.budget.layers.share import ShareLayer
 from callwise.budget.recorder import Recorder
@@ -94,7 +96,7 @@ def build_call_path(
     seed: int,
     health: EndpointHealth,
     redactor: Redactor,
-    load: LoadKnobs,  # noqa: ARG001
+    load: LoadKnobs,
 ) -> CallPath:
     """Return the layers that a budgeter is configured with, each bound to the next one.
 
@@ -103,7 +105,10 @@ def build_call_path(
     """
     layers: dict[str, Layer[Any, Any]] = {}
     layers["send"] = send = SendLayer(clock, redactor)
-    layers["reserve"] = reserve = ReserveLayer(clock, next=send)
+    shipped: Layer[Any, Any] = send
+    if not clock.is_virtual and _is_scheduled(load, endpoints):
+        layers["schedule"] = shipped = ScheduleLayer(clock, load, gate_of=lambda _: None, next=send)
+    layers["reserve"] = reserve = ReserveLayer(clock, next=shipped)
     layers["retry"] = repeat = RetryLayer(clock, retry, seed, health, next=reserve)
     layers["share"] = share = ShareLayer(clock, estimator, next=repeat)
     below: Layer[InFlightCall, ReadReply] = share
@@ -117,3 +122,9 @@ def build_call_path(
     )
     layers["repair"] = RepairLayer(next=below)
     return CallPath(dict(reversed(layers.items())))
+
+
+def _is_scheduled(load: LoadKnobs, endpoints: Mapping[Role, Endpoint]) -> bool:
+    """Return whether the run, or one of its endpoints, has a schedule or rate limits."""
+    own = [endpoint.load for endpoint in endpoints.values() if endpoint.load is not None]
+    return any(each.schedule is not None or each.rate is not None for each in (load, *own))
