@@ -184,7 +184,7 @@ def check_idle(budgeter, client):
     assert layer._slots.taken == 0
     for lane in layer._lanes.values():
         assert (lane.running, lane.waiting, len(lane._queue)) == (0, 0, 0)
-        assert lane._timer is None
+        assert not lane._timer.is_set
     counts = budgeter.run.counts()
     assert counts.in_flight == 0
     assert counts.requests == len(client.sent)
