@@ -5,6 +5,7 @@ Rows are handed to the sinks in the order in which calls end, and kept in memory
 the failure is logged, and `check` raises it.
 """
 
+import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -16,6 +17,7 @@ from callwise.budget.in_flight import InFlightCall, ReadReply
 from callwise.budget.ledger_row import LedgerRow
 from callwise.budget.limits import Amounts
 from callwise.budget.redactor import Redactor
+from callwise.budget.run_gate import RunGate
 from callwise.budget.scope import Scope, at_owner_loop
 from callwise.budget.token_estimate import Estimator
 from callwise.budget.usage import NO_USAGE
@@ -126,6 +128,7 @@ class LedgerLayer:
         clock: Clock,
         estimator: Estimator,
         redactor: Redactor,
+        gate: RunGate,
         next: Callable[[InFlightCall], Awaitable[ReadReply]],  # noqa: A002
     ) -> None:
         self._ledger = ledger
@@ -133,6 +136,7 @@ class LedgerLayer:
         self._clock = clock
         self._estimator = estimator
         self._redactor = redactor
+        self._gate = gate
         self._next = next
 
     async def __call__(self, carried: InFlightCall) -> ReadReply:
@@ -142,15 +146,24 @@ class LedgerLayer:
             CallError: what ended the call.
             UnknownRole: when no endpoint serves its role. That is not counted.
             LedgerError: when its scope is closed. That is not counted either.
+            RunStopped: when the run accepts no calls, likewise; or when it was cancelled
+                because the run has ended.
         """
+        gate = self._gate
+        gate.check()
         self._open(carried)
+        gate.enter(carried)
         try:
             answer = await self._next(carried)
         except BaseException as error:
+            is_cancelled_by_gate = gate.leave(carried)
             if isinstance(error, CallError) and error.endpoint is None:
                 error.role, error.endpoint = carried.call.role, carried.endpoint
             self._close(carried, None, error)
+            if is_cancelled_by_gate and isinstance(error, asyncio.CancelledError):
+                raise gate.error() from None
             raise
+        gate.leave(carried)
         self._close(carried, answer, None)
         return answer
 
