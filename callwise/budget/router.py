@@ -10,6 +10,7 @@ Which endpoint served is a fact of the exchange: it is in `Delivery`, and a repl
 there. The call's key and row name the endpoint that was asked.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 
@@ -166,7 +167,7 @@ class Router:
         for each in ready:
             self._credits[key_of(each)] += each.weight
         chosen = max(ready, key=lambda each: self._credits[key_of(each)])
-        self._credits[key_of(chosen)] -= sum(each.weight for each in ready)
+        self._credits[key_of(chosen)] -= math.fsum(each.weight for each in ready)
         return chosen
 
     def _knobs(self, work: Work) -> RouteKnobs:
