@@ -210,7 +210,7 @@ class Budgeter:
 
     @property
     def stopped_by(self) -> str | None:
-        """Why the run has stopped; None while it accepts calls."""
+        """Reason why the run has stopped; None while it accepts calls."""
         return self._gate.stopped_by
 
     def stop(self, reason: str) -> None:

@@ -18,7 +18,7 @@ __all__ = ["Drained", "RunGate"]
 
 
 class Drained(NamedTuple):
-    """How the calls ended that were under way when a run was drained.
+    """Ends of the calls that were under way when a run was drained.
 
     Args:
         ended: calls that ended by themselves.

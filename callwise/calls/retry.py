@@ -23,7 +23,7 @@ from callwise.calls import errors
 __all__ = ["MAX_LEARNING_ATTEMPTS", "Growth", "RetryPolicy"]
 
 Growth = Literal["exponential", "linear", "fixed"]
-"""How waits grow: by a factor, by the first wait each time, or not."""
+"""Growth of waits: by a factor, by the first wait each time, or none."""
 
 MAX_LEARNING_ATTEMPTS = 24
 """Most attempts of one call that end in a refused request field. A real endpoint needs

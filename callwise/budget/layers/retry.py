@@ -78,7 +78,7 @@ class RetryLayer:
             try:
                 reply = await self._next(carried)
             except EndpointDown as down:
-                # It went down while this call waited: what that call has met itself says more.
+                # It went down while this call waited: its own last error is more precise.
                 raise failures.last if failures is not None and failures.last else down from None
             except CallError as error:
                 failures = failures or _Failures()

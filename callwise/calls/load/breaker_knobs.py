@@ -6,7 +6,7 @@ __all__ = ["BreakerKnobs"]
 
 
 class BreakerKnobs(BaseModel):
-    """When an endpoint is not asked for a while, by its rate of failed attempts.
+    """Rate of failed attempts at which an endpoint is not asked for a while.
 
     Failed are timeouts, failed connections, 5xx, streams that broke off, and answers that are
     not in the protocol. Independently of these knobs an endpoint is not asked for

@@ -14,7 +14,7 @@ class RouteKnobs(BaseModel):
 
     policy: Literal["fallback", "least_busy", "weighted"] = "fallback"
     """`fallback` asks the first that is not down. `least_busy` asks the one with the fewest
-    attempts under way for its `weight`; `weighted` asks each as often as its `weight` says."""
+    attempts under way for its `weight`; `weighted` asks each in proportion to its `weight`."""
     fatal_seconds: float = Field(default=300.0, gt=0, le=86_400)
     """Time for which an endpoint is passed over that refused the key or the model, or whose quota
     is used up."""

@@ -339,7 +339,7 @@ def test_a_window_keeps_no_more_than_it_needs(clock):
     assert len(breaker._window) <= 1000
 
 
-def dead_of_two(policy, *, hang_seconds, users=16, seconds=300.0, knobs=BreakerKnobs()):
+def dead_of_two(policy, *, hang_seconds, users=16, seconds=300.0):
     """Run users against two endpoints of which one dies at 60 s; return requests and latencies.
 
     Returns:
@@ -363,7 +363,7 @@ def dead_of_two(policy, *, hang_seconds, users=16, seconds=300.0, knobs=BreakerK
             for is_mortal in (True, False)
         )
         asked = Endpoint("a", "m", mortal, alternatives=(Endpoint("b", "m", healthy),))
-        load = LoadKnobs(route=RouteKnobs(policy=policy), breaker=knobs)
+        load = LoadKnobs(route=RouteKnobs(policy=policy), breaker=BreakerKnobs())
         budgeter = Budgeter({Role.MAIN: asked}, clock=clock, load=load)
 
         async def user(number):

@@ -165,7 +165,7 @@ async def test_an_endpoint_that_names_a_time_is_spared_until_then(ask_for):
     assert (await budgeter.ask(ask_for("4"))).text == "a"
 
 
-async def test_the_least_busy_endpoint_is_asked(ask_for):
+async def test_the_least_busy_endpoint_is_asked(ask_for, until):
     """By its attempts under way for its weight: of nine, six at the one of weight 2."""
     gate = asyncio.Event()
 
@@ -176,8 +176,7 @@ async def test_the_least_busy_endpoint_is_asked(ask_for):
     a, b = ScriptedClient(answer), ScriptedClient(answer)
     budgeter = role_of(a, b, policy="least_busy", weights=[1, 2])
     asked = [asyncio.ensure_future(budgeter.ask(ask_for(str(n)))) for n in range(9)]
-    while len(a.calls) + len(b.calls) < 9:
-        await asyncio.sleep(0)
+    await until(lambda: len(a.calls) + len(b.calls) == 9)
     assert (len(a.calls), len(b.calls)) == (3, 6)
     gate.set()
     await asyncio.gather(*asked)
@@ -226,9 +225,11 @@ async def test_the_dearest_endpoint_is_reserved_and_the_serving_one_charged(ask_
     budgeter = role_of(cheap, dear, prices=[CHEAP, DEAR])
     call = ask_for(sampling=Sampling(max_tokens=100))
     most = budgeter.estimate(call).picodollars * 2 / 1e12
-    with budgeter.scope(ScopeKind.TURN, "1", limits=Limits(max_usd=most * 0.99)) as turn:
-        with pytest.raises(CallError, match="max_usd"):
-            await budgeter.ask(call)
+    with (
+        budgeter.scope(ScopeKind.TURN, "1", limits=Limits(max_usd=most * 0.99)),
+        pytest.raises(CallError, match="max_usd"),
+    ):
+        await budgeter.ask(call)
     with budgeter.scope(ScopeKind.TURN, "2", limits=Limits(max_usd=most)) as turn:
         await budgeter.ask(call)
         assert turn.counts().usd == pytest.approx(20e-6)
@@ -272,7 +273,7 @@ async def test_all_clients_are_closed():
     assert all(client.is_closed for client in clients)
 
 
-async def test_an_attempt_that_waits_below_goes_elsewhere_when_its_endpoint_goes_down(ask_for):
+async def test_an_attempt_that_waits_goes_elsewhere_when_its_endpoint_goes_down(ask_for, until):
     """Nothing of it was sent, so it is the same attempt with the same reservation."""
     load = LoadKnobs(breaker=BreakerKnobs(min_attempts=1))
     queue = asyncio.Event()
@@ -289,11 +290,8 @@ async def test_an_attempt_that_waits_below_goes_elsewhere_when_its_endpoint_goes
 
     route._next = queueing
     asked = [asyncio.ensure_future(budgeter.ask(ask_for(str(n)))) for n in range(5)]
-    await asyncio.sleep(0)
-    while route.statistics()["elsewhere"] < 6:
-        if not route.statistics()["trips"] and len(route._waiting) == 5:
-            assert (await budgeter.ask(ask_for("first"))).text == "ok"
-        await asyncio.sleep(0)
+    await until(lambda: len(route._waiting) == 5)
+    assert (await budgeter.ask(ask_for("first"))).text == "ok"
     assert [reply.text for reply in await asyncio.gather(*asked)] == ["ok"] * 5
     assert len(dead.calls) == 1
     assert route.statistics()["rerouted"] == 5
@@ -304,7 +302,7 @@ async def test_an_attempt_that_waits_below_goes_elsewhere_when_its_endpoint_goes
     budgeter.ledger.check()
 
 
-async def test_without_alternatives_what_waits_for_a_dead_endpoint_is_not_sent(ask_for):
+async def test_without_alternatives_what_waits_for_a_dead_endpoint_is_not_sent(ask_for, until):
     """It ends in `EndpointDown`, settled and not counted as a request."""
     load = LoadKnobs(breaker=BreakerKnobs(min_attempts=2))
     queue = asyncio.Event()
@@ -321,8 +319,7 @@ async def test_without_alternatives_what_waits_for_a_dead_endpoint_is_not_sent(a
 
     route._next = queueing
     asked = [asyncio.ensure_future(budgeter.ask(ask_for(str(n)))) for n in range(3)]
-    while len(route._waiting) < 3:
-        await asyncio.sleep(0)
+    await until(lambda: len(route._waiting) == 3)
     for prompt in "ab":
         with pytest.raises(CallTimeout):
             await budgeter.ask(ask_for(prompt))
@@ -334,13 +331,12 @@ async def test_without_alternatives_what_waits_for_a_dead_endpoint_is_not_sent(a
     budgeter.ledger.check()
 
 
-async def test_a_call_that_is_cancelled_leaves_nothing_behind(ask_for):
+async def test_a_call_that_is_cancelled_leaves_nothing_behind(ask_for, until):
     """No attempt under way, no trial taken."""
     client = ScriptedClient(lambda call: asyncio.Event().wait())
     budgeter = role_of(client, ScriptedClient(), policy="least_busy")
     asked = asyncio.ensure_future(budgeter.ask(ask_for(share=False)))
-    while not client.calls:
-        await asyncio.sleep(0)
+    await until(lambda: client.calls)
     asked.cancel()
     await asyncio.gather(asked, return_exceptions=True)
     route = budgeter._call_path.layers["route"]
