@@ -110,6 +110,7 @@ class EndpointKind(ABC):
             prices=settings.prices.prices() if settings.prices is not None else None,
             retry=settings.retry,
             load=settings.load,
+            weight=settings.weight,
             timeout_seconds=default_timeout_seconds if timeout_seconds is None else timeout_seconds,
             extra_body=settings.extra_body,
             key_variable=key_variable,
