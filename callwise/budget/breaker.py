@@ -25,6 +25,7 @@ from callwise.calls.client import Endpoint
 from callwise.calls.errors import (
     BadResponse,
     CallError,
+    CallRefused,
     CallTimeout,
     ConnectionFailed,
     EndpointDown,
@@ -34,7 +35,7 @@ from callwise.calls.errors import (
 )
 from callwise.calls.load.breaker_knobs import BreakerKnobs
 
-__all__ = ["Breaker", "BreakerState", "BreakerStatistics", "Breakers", "is_outage"]
+__all__ = ["Breaker", "BreakerState", "BreakerStatistics", "Breakers", "is_outage", "shows_nothing"]
 
 NOTICE_SECONDS = 10.0
 """Shortest time between two notices that an endpoint is still loading its model."""
@@ -49,6 +50,13 @@ MAX_WINDOW = 1000
 def is_outage(error: CallError) -> bool:
     """Return whether an error may mean that the endpoint, not the call, is at fault."""
     return isinstance(error, ConnectionFailed | CallTimeout | ServerFailed)
+
+
+def shows_nothing(error: CallError) -> bool:
+    """Return whether an attempt ended here, in a queue or for lack of quota, and was not sent."""
+    if isinstance(error, ConnectionFailed | CallTimeout) and not isinstance(error, EndpointDown):
+        return False
+    return isinstance(error, CallRefused) or not getattr(error, "was_sent", True)
 
 
 def _is_failure(error: CallError | None) -> bool:

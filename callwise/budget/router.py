@@ -21,11 +21,13 @@ from callwise.budget.work import Work
 from callwise.calls.client import Endpoint
 from callwise.calls.errors import (
     AuthFailed,
+    BadRequest,
     BadResponse,
     CallError,
     CallTimeout,
     ConnectionFailed,
     EndpointDown,
+    EndpointError,
     QuotaExhausted,
     RateLimited,
     ServerFailed,
@@ -51,6 +53,13 @@ _OF_THE_ENDPOINT = (
 """Errors after which another endpoint may answer the same call."""
 
 _STANDARD = RouteKnobs()
+
+
+def _waited_in_vain(error: CallError) -> bool:
+    """Return whether an attempt found no place at its endpoint, and was not sent."""
+    is_content = isinstance(error, BadRequest)
+    return isinstance(error, EndpointError) and not error.was_sent and not is_content
+
 
 Key = tuple[str, str]
 """Name and model of an endpoint."""
@@ -118,7 +127,7 @@ class Router:
 
     def failed(self, work: Work, error: CallError) -> None:
         """Note by which endpoint an attempt failed, and whether another may be asked."""
-        work.stays = not isinstance(error, _OF_THE_ENDPOINT)
+        work.stays = not (isinstance(error, _OF_THE_ENDPOINT) or _waited_in_vain(error))
         if work.stays or not work.asked.alternatives:
             return
         endpoint, key = work.endpoint, key_of(work.endpoint)

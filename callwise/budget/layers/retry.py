@@ -15,7 +15,7 @@ out the call is not tried again: the caller has seen half of another answer.
 from collections.abc import Awaitable, Callable, Mapping
 from random import Random
 
-from callwise.budget.breaker import Breakers, is_outage
+from callwise.budget.breaker import Breakers, is_outage, shows_nothing
 from callwise.budget.clock import Clock
 from callwise.budget.router import Router
 from callwise.budget.work import Work
@@ -151,6 +151,8 @@ class RetryLayer:
 
     def _judge(self, work: Work, error: CallError, *, went_elsewhere: bool = False) -> None:
         """Note what the end of the last attempt means for its endpoint."""
+        if shows_nothing(error):
+            return
         if not is_outage(error):
             self._breakers.call_answered(work.endpoint)
         elif not work.is_cut_by_deadline:

@@ -8,10 +8,10 @@ never goes to a second endpoint; only `retry` begins another.
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
-from callwise.budget.breaker import Breaker, Breakers
+from callwise.budget.breaker import Breaker, Breakers, shows_nothing
 from callwise.budget.router import Router
 from callwise.budget.work import Work
-from callwise.calls.errors import CallError, CallRefused, CallTimeout
+from callwise.calls.errors import CallError, CallTimeout
 from callwise.calls.reply import Reply
 
 __all__ = ["RouteLayer"]
@@ -83,7 +83,7 @@ class RouteLayer:
                 return None
             raise CallTimeout(f"{endpoint.name}: given up, it has just failed") from None
         except CallError as error:
-            if not (isinstance(error, CallRefused) or _is_cut(work, error)):
+            if not (shows_nothing(error) or _is_cut(work, error)):
                 self._breakers.attempt_ended(endpoint, error, trial)
             self._router.failed(work, error)
             raise
