@@ -144,6 +144,7 @@ def build_call_path(
         estimator=estimator,
         redactor=redactor,
         gate=gate,
+        load_of=load_of,
         next=below,
     )
     layers["repair"] = RepairLayer(next=below)

@@ -147,6 +147,9 @@ class OpenAIKind(EndpointKind):
             "api_key": api_key,
             "capabilities": None if capabilities == known else capabilities,
             "max_connections": settings.max_connections,
+            "connect_seconds": settings.connect_seconds,
+            "keepalive_seconds": settings.keepalive_seconds,
+            "stream_idle_seconds": settings.stream_idle_seconds,
             "max_answer_bytes": settings.max_answer_bytes,
         }
         if settings.kind == "openai_sdk":

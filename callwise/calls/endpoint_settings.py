@@ -168,6 +168,14 @@ class EndpointSettings(BaseModel):
     Part of each call's identity; `sampling.<purpose>.extra_body` goes before it."""
     max_connections: Annotated[int, Field(ge=1, le=10_000)] = 64
     """Most connections at a time. For `openai`."""
+    connect_seconds: Annotated[float, Field(gt=0.0, le=3_600.0, allow_inf_nan=False)] = 10.0
+    """Longest time to make a connection. It is part of the attempt's. For `openai`."""
+    keepalive_seconds: Annotated[float, Field(ge=0.0, le=86_400.0, allow_inf_nan=False)] = 15.0
+    """Time that an idle connection is kept for later calls; 0 keeps none. For `openai`."""
+    stream_idle_seconds: Annotated[float, Field(gt=0.0, le=86_400.0)] | None = None
+    """Longest time without a byte of a streamed answer, once its headers came; then it counts as
+    broken off, and what came is kept as evidence, not as an answer. None waits for the whole
+    attempt. For `openai`."""
     max_answer_bytes: Annotated[int, Field(ge=1024, le=2**31)] = 32 * 2**20
     """Longest answer that is read, unpacked, whole or streamed; each embedding may add 128 KiB.
     A longer one is a `BadResponse`. For `openai`."""

@@ -25,6 +25,7 @@ from callwise.calls.call import CallEnd, HoldBack, Outcome, Role
 from callwise.calls.client import Endpoint
 from callwise.calls.errors import CallError, UnknownRole
 from callwise.calls.key import call_key
+from callwise.calls.load.load_knobs import LoadKnobs
 from callwise.calls.reply import ReportedUsage
 
 __all__ = ["MAX_KEPT_ROWS", "Ledger", "LedgerLayer", "RowSink", "endpoint_of"]
@@ -129,6 +130,7 @@ class LedgerLayer:
         estimator: Estimator,
         redactor: Redactor,
         gate: RunGate,
+        load_of: Callable[[Endpoint], LoadKnobs],
         next: Callable[[InFlightCall], Awaitable[ReadReply]],  # noqa: A002
     ) -> None:
         self._ledger = ledger
@@ -137,6 +139,7 @@ class LedgerLayer:
         self._estimator = estimator
         self._redactor = redactor
         self._gate = gate
+        self._load_of = load_of
         self._next = next
 
     async def __call__(self, carried: InFlightCall) -> ReadReply:
@@ -176,6 +179,11 @@ class LedgerLayer:
         asked, scope = carried.call, carried.scope
         endpoint = endpoint_of(asked.role, self._endpoints)
         call = endpoint.completed(asked)
+        if (
+            call.timeout_seconds is None
+            and (timeout := self._load_of(endpoint).timeout) is not None
+        ):
+            call = replace(call, timeout_seconds=timeout.seconds_of(call, endpoint.name))
         key = call_key(call, endpoint=endpoint.name, model=endpoint.model)
         if call.held_back is not None and not scope.lasting.is_closed:
             self._hold_back(call.held_back, scope)
