@@ -77,6 +77,7 @@ class RunGate:
         task = self._tasks.pop(call)
         if self._empty is not None and not self._tasks:
             self._empty.set()
+            self._empty = None
         if call not in self._cancelled:
             return False
         self._cancelled.discard(call)
@@ -101,11 +102,10 @@ class RunGate:
                     task.cancel()
 
         if self._tasks:
-            self._empty = asyncio.Event()
+            empty = self._empty = self._empty or asyncio.Event()
             timer = self._clock.call_at(self._clock.now() + max(seconds, 0.0), cancel)
             try:
-                await self._empty.wait()
+                await empty.wait()
             finally:
-                self._empty = None
                 timer.cancel()
         return Drained(under_way - cancelled, cancelled)
