@@ -222,6 +222,9 @@ def endpoints_of(
 
 
 def _seeded(endpoint: EndpointSettings, seed: int) -> EndpointSettings:
+    if endpoint.alternatives:
+        alternatives = tuple(_seeded(each, seed) for each in endpoint.alternatives)
+        endpoint = endpoint.model_copy(update={"alternatives": alternatives})
     if endpoint.kind != "simulated" or seed == 0 or "seed" in endpoint.simulated:
         return endpoint
     return endpoint.model_copy(update={"simulated": {**endpoint.simulated, "seed": seed}})
@@ -230,7 +233,9 @@ def _seeded(endpoint: EndpointSettings, seed: int) -> EndpointSettings:
 def _secret_values(settings: PipelineSettings) -> list[str]:
     """Return the keys that are in use, so that they can be kept out of every error."""
     names = {_DEFAULT_KEY_VARIABLE, OPENAI_KEY_VARIABLE}
-    names |= {each.api_key_env for each in settings.endpoints.values()}
+    names |= {
+        each.api_key_env for asked in settings.endpoints.values() for each in asked.candidates
+    }
     return [os.environ[name] for name in sorted(names) if os.environ.get(name)]
 
 

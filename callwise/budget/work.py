@@ -18,7 +18,7 @@ from callwise.budget.usage import NO_USAGE, Usage, attempt_usage, to_microsecond
 from callwise.calls.call import Call, CallEnd, Piece, Priority, reply_of_pieces
 from callwise.calls.client import Endpoint
 from callwise.calls.delivery import DIRECT
-from callwise.calls.errors import CallError, CallRefused
+from callwise.calls.errors import CallError, CallRefused, EndpointDown
 from callwise.calls.kinds import priority_of
 from callwise.calls.reply import Reply, ReportedUsage
 from callwise.calls.reported_usage import usage_note
@@ -76,6 +76,12 @@ class Work:
     """How its answer came so far."""
     queue_seconds = 0.0
     """Time that this attempt has waited for its turn."""
+    endpoint: Endpoint
+    """The endpoint that serves this attempt: `asked`, or one of its alternatives."""
+    tried: frozenset[tuple[str, str]] = frozenset()
+    """Name and model of the endpoints that have failed it."""
+    stays = False
+    """Whether its last attempt failed by its content, which another endpoint would not mend."""
 
     _estimated: Estimate | None = None
     _reserved: Amounts | None = None
@@ -85,7 +91,7 @@ class Work:
     def __init__(self, payer: "InFlightCall", estimator: Estimator, clock: Clock) -> None:
         self.payer = payer
         self.call = self.sent_call = payer.call
-        self.endpoint = payer.endpoint
+        self.endpoint = self.asked = payer.endpoint
         self.priority = priority_of(payer.call)
         self._clock = clock
         self.key = payer.key
@@ -101,7 +107,7 @@ class Work:
         if refusal is not None:
             return refusal
         is_estimated = reservation.limits_spending
-        amounts = self.estimate().reservation() if is_estimated else _ONE_REQUEST
+        amounts = self._most_reserved() if is_estimated else _ONE_REQUEST
         refusal = reservation.take(amounts)
         if refusal is None:
             self._reserved = amounts
@@ -113,9 +119,26 @@ class Work:
         For a payer whose limits need them, taking over from one whose did not.
         """
         if self._reserved is _ONE_REQUEST:
-            estimated = self.estimate().reservation()
+            estimated = self._most_reserved()
             self.payer.reservation.settle(self._reserved, estimated)
             self._reserved = estimated
+
+    def serve_by(self, endpoint: Endpoint) -> None:
+        """Set the endpoint that serves this attempt, and note it where it is not the asked one."""
+        if endpoint is self.endpoint:
+            return
+        self.endpoint, self._estimated = endpoint, None
+        is_asked = endpoint is self.asked
+        self.delivery = self.delivery._replace(
+            endpoint="" if is_asked else endpoint.name, model="" if is_asked else endpoint.model
+        )
+
+    @property
+    def outgoing_call(self) -> Call:
+        """The call that this attempt sends, as the endpoint that serves it completes it."""
+        if self.endpoint is self.asked:
+            return self.sent_call
+        return self.endpoint.taking_over(self.sent_call, self.asked)
 
     @property
     def works(self) -> "tuple[Work, ...]":
@@ -150,6 +173,9 @@ class Work:
         reserved, self._reserved = self._reserved, None
         self._is_attempting = False
         if reserved is None:
+            return
+        if isinstance(result, EndpointDown):  # not an attempt: nothing was tried
+            self.payer.reservation.settle(reserved, Amounts())
             return
         requests = self.sent_count
         is_sent = result is not None and getattr(result, "was_sent", True)
@@ -248,6 +274,15 @@ class Work:
         if self._estimated is None:
             self._estimated = self._estimator.estimate(self.sent_call, self.endpoint)
         return self._estimated
+
+    def _most_reserved(self) -> Amounts:
+        """Return what an attempt reserves: at whichever endpoint may serve it, the most."""
+        asked = self.asked
+        if not asked.alternatives:
+            return self.estimate().reservation()
+        estimate = self._estimator.estimate
+        each = [estimate(self.sent_call, endpoint).reservation() for endpoint in asked.candidates]
+        return Amounts(*map(max, zip(*each, strict=True)))
 
     def _estimate_received(self) -> tuple[ReportedUsage, Estimate]:
         reply = reply_of_pieces(self._received)

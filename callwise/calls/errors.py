@@ -7,6 +7,7 @@
     |- FormatError                 a file that cannot be read: file, line, expectation
     `- CallError                   one call ended without an answer
        |- CallRefused              no quota was left; nothing was sent
+       |- RunStopped               the run has stopped, or is ending; nothing was sent
        |- CassetteMiss             strict replay, and this call is not recorded
        |- InvalidAnswer            an answer came and does not fit the response model
        |- EmptyAnswer              an answer came with nothing in it
@@ -60,6 +61,7 @@ __all__ = [
     "ParameterRefused",
     "QuotaExhausted",
     "RateLimited",
+    "RunStopped",
     "ServerFailed",
     "StreamCut",
     "UnknownModel",
@@ -153,6 +155,15 @@ class CallRefused(CallError):
         self.limit_value = limit_value
         self.used_value = used_value
         self.asked_value = asked_value
+
+
+class RunStopped(CallError):
+    """The run has stopped: at a failure that every call would meet, or because it is ending.
+
+    Nothing was sent. The run can go on later, and buys nothing twice.
+    """
+
+    is_fatal = True
 
 
 class CassetteMiss(CallError):

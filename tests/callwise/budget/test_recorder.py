@@ -17,6 +17,7 @@ EXAMPLES = [
     errors.EndpointError("odd", status=418),
     errors.ConnectionFailed("refused", was_sent=False, latency_seconds=0.5),
     errors.CallTimeout("slow", latency_seconds=30.0),
+    errors.RunStopped("the run has stopped: no credit"),
     errors.StreamCut("cut", status=200),
     errors.RateLimited("slow down", retry_after_seconds=2.5),
     errors.ServerFailed("down", status=503),
