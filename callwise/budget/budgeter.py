@@ -228,9 +228,11 @@ class Budgeter:
         *,
         limits: Limits | None = None,
         after: Sequence[str] | None = None,
+        user: str | None = None,
+        tenant: str | None = None,
     ) -> Scope:
         """Return a new scope inside the current one; see `Scope.open`."""
-        return self.current.open(kind, name, limits=limits, after=after)
+        return self.current.open(kind, name, limits=limits, after=after, user=user, tenant=tenant)
 
     def advisory(self) -> Remaining:
         """Return how much remains in the current scope."""
