@@ -119,15 +119,27 @@ class ReplyCache(Protocol):
 
 
 class _MemoryEntry:
-    """A reply in memory."""
+    """A reply in memory, and the times between which it is used."""
 
-    __slots__ = ("hits", "is_fixed", "kept_at_seconds", "reply", "seconds")
+    __slots__ = ("ends_at_seconds", "hits", "is_fixed", "kept_at_seconds", "reply")
 
     def __init__(self, reply: Reply, lifetime: Lifetime, now_seconds: float) -> None:
         self.reply = reply
-        self.seconds, self.is_fixed = lifetime
         self.kept_at_seconds = now_seconds
+        self.ends_at_seconds = now_seconds + lifetime.seconds
+        self.is_fixed = lifetime.is_fixed
         self.hits = 0
+
+    def left_at(self, now_seconds: float) -> Lifetime | None:
+        """Return what is left of its lifetime, or None when it is over."""
+        whole = Lifetime(self.ends_at_seconds - self.kept_at_seconds, self.is_fixed)
+        return whole.left_at(now_seconds - self.kept_at_seconds)
+
+    def extend(self, multiplier: float) -> None:
+        """Keep it so many times as long, unless its lifetime is fixed."""
+        if not self.is_fixed:
+            seconds = self.ends_at_seconds - self.kept_at_seconds
+            self.ends_at_seconds = self.kept_at_seconds + seconds * multiplier
 
 
 class MemoryCache:
@@ -170,17 +182,23 @@ class MemoryCache:
     def peek(self, key: CallKey) -> Reply | None:
         """Return a reply, which counts as a use, or None."""
         entry = self._replies.get(key)
-        if entry is None or (entry.seconds != inf and self._left(entry) is None):
+        if entry is None:
+            return None
+        # `Lifetime.left_at` without its objects: this is the hot path.
+        since_seconds = entry.kept_at_seconds - MAX_CLOCK_STEP_SECONDS
+        if entry.ends_at_seconds != inf and not (
+            since_seconds <= self._now() < entry.ends_at_seconds
+        ):
             return None
         entry.hits += 1
-        if entry.hits == self._hot_hits and not entry.is_fixed:
-            entry.seconds *= self._hot_ttl_multiplier
+        if entry.hits == self._hot_hits:
+            entry.extend(self._hot_ttl_multiplier)
         return entry.reply
 
     async def get(self, key: CallKey) -> KeptReply | None:
         """Return a reply, which counts as a use, or None."""
         entry = self._replies.get(key)
-        lifetime = None if entry is None else self._left(entry)
+        lifetime = None if entry is None else entry.left_at(self._now())
         if entry is None or lifetime is None:
             return None
         return KeptReply(entry.reply, self.tier, lifetime)
@@ -191,10 +209,6 @@ class MemoryCache:
 
     async def aclose(self) -> None:
         """Do nothing: memory needs no release."""
-
-    def _left(self, entry: _MemoryEntry) -> Lifetime | None:
-        age_seconds = self._now() - entry.kept_at_seconds
-        return Lifetime(entry.seconds, entry.is_fixed).left_at(age_seconds)
 
 
 class CacheLayer:
