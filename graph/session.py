@@ -260,7 +260,11 @@ async def open_session(
     if not is_offline:
         LearnedEndpoints(folder, notices).follow(endpoints)
     if memory is None:
-        memory = ConversationMemory(stack.enter_context(SqliteBackend(folder / "memory.sqlite")))
+        memory = ConversationMemory(
+            stack.enter_context(SqliteBackend(folder / "memory.sqlite")),
+            max_results=settings.memory.retrieval_entries,
+            result_seconds=settings.cache.ttl_seconds.vector_search,
+        )
     cache = cache_of(settings, is_offline=is_offline)
     engine = make_engine(
         settings,

@@ -67,6 +67,9 @@ class MemoryKnobs(KnobGroup):
     dense: bool = False
     """Also retrieve by embeddings: one embed call per turn for the query, and one for
     what is written. Needs an endpoint for the role `embed`."""
+    retrieval_entries: int = Field(default=0, ge=0)
+    """Results of retrieval that are kept for a user until that user's next turn is written, and at
+    most for `cache.ttl_seconds.vector_search`; 0 keeps none."""
 
 
 class FuseKnobs(KnobGroup):

@@ -20,8 +20,8 @@ def test_traces_are_drawn_the_same_each_time(monkeypatch, tmp_path):
 
 def test_ours_reaches_its_target_on_a_short_trace():
     """Within 2.5 points of LRU at the smallest size, on every drawn trace."""
-    made = policies()
+    made, drawn = policies(), traces()
     for name in ("Zipf .9", "moving hot set", "with scans"):
-        trace = traces()[name][:40_000]
+        trace = drawn[name][:40_000]
         rates = {each: hit_rate(made[each](SIZES[0]), trace) for each in ("ours", "LRU")}
         assert rates["ours"] >= rates["LRU"] - 2.5, name
