@@ -18,9 +18,9 @@ budgeter is built; a layer that is not configured is not in the list.
 
 Order within one call that must not move:
 
-1. From `ledger` to the first reservation nothing awaits, except a cache tier on disk: so a
-   refused call returns its quota before the next one asks. `share` makes the first reservation
-   itself, before it starts any task.
+1. From `ledger` to the first reservation nothing awaits, except a cache tier outside of memory:
+   so a refused call returns its quota before the next one asks. `share` makes the first
+   reservation itself, before it starts any task.
 2. The cache is written inside the work, before `share` forgets the key: else an equal call asked
    in between would find neither, and be sent.
 3. Secrets are removed from an error in `send`, before `replay` records it.
@@ -133,7 +133,7 @@ def build_call_path(
     layers["share"] = share = ShareLayer(clock, estimator, next=repeat)
     below: Layer[InFlightCall, ReadReply] = share
     if cache is not None:
-        layers["cache"] = below = CacheLayer(cache, share.is_under_way, next=below)
+        layers["cache"] = below = CacheLayer(cache, share.is_under_way, clock, next=below)
     layers["admit"] = below = AdmitLayer(next=below)
     if recorder is not None:
         layers["replay"] = below = ReplayLayer(recorder, estimator, clock, next=below)
