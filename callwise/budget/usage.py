@@ -25,6 +25,7 @@ from callwise.calls.client import Prices
 from callwise.calls.errors import (
     AuthFailed,
     BadRequest,
+    BatchFailed,
     CallError,
     ContentRefused,
     ModelLoading,
@@ -225,13 +226,16 @@ def attempt_usage(
         discount: part of the list price that is not charged, in [0, 1].
     """
     work_microseconds = to_microseconds(latency_seconds)
-    is_free = not isinstance(result, Reply) and (
+    usage = None if result is None else result.usage
+    if isinstance(result, BatchFailed):
+        result = result.cause or result
+    is_free = usage is None and (
         isinstance(result, _TURNED_AWAY)
         or (isinstance(result, ContentRefused) and (result.status or 0) >= 400)
     )
     if is_free or not (requests or was_carried):
         return Usage(1, requests, requests, work_microseconds=work_microseconds)
-    if not isinstance(result, Reply):
+    if usage is None:
         tokens, picodollars, _ = estimate()
         input_tokens = output_tokens = 0
         if received is not None:
@@ -251,7 +255,6 @@ def attempt_usage(
             charged_tokens=tokens,
             charged_picodollars=picodollars,
         )
-    usage = result.usage
     input_tokens, output_tokens = usage.input_tokens or 0, usage.output_tokens or 0
     charged_tokens = usage.total_tokens
     is_known = charged_tokens is not None

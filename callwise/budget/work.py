@@ -163,7 +163,7 @@ class Work:
             prices=prices,
             estimate=self.estimate,
             received=self._estimate_received if self._received else None,
-            was_carried=self.was_carried and is_sent,
+            was_carried=self.was_carried and (is_sent or result is None),
             discount=self.delivery.discount,
         )
         if self.queue_seconds:

@@ -15,7 +15,13 @@ from random import Random
 from callwise.budget.clock import Clock
 from callwise.budget.health import EndpointHealth, EndpointState, is_outage
 from callwise.budget.work import Work
-from callwise.calls.errors import CallError, EmptyAnswer, ModelLoading, ParameterRefused
+from callwise.calls.errors import (
+    BatchFailed,
+    CallError,
+    EmptyAnswer,
+    ModelLoading,
+    ParameterRefused,
+)
 from callwise.calls.reply import Reply
 from callwise.calls.retry import RetryPolicy
 
@@ -94,7 +100,7 @@ class RetryLayer:
             self._judge_health(work, error)
             return None
         is_loading = isinstance(error, ModelLoading)
-        failures.learned += isinstance(error, ParameterRefused)
+        failures.learned += isinstance(error, ParameterRefused | BatchFailed)
         failures.polled += is_loading
         attempt = work.usage.attempts - failures.learned - failures.polled
         policy = work.endpoint.retry or self._policy
