@@ -13,6 +13,7 @@ budgeter is built; a layer that is not configured is not in the list.
     share     one piece of work for equal calls under way
     retry     one attempt after another, by class of error
     reserve   reserves one attempt in all scopes, and settles it
+    batch     collects what may travel in one request
     send      one request to the client within the time left
 
 Order within one call that must not move:
@@ -33,6 +34,7 @@ from callwise.budget.clock import Clock
 from callwise.budget.health import EndpointHealth
 from callwise.budget.in_flight import InFlightCall, ReadReply
 from callwise.budget.layers.admit import AdmitLayer
+from callwise.budget.layers.batch import BatchLayer
 from callwise.budget.layers.cache import CacheLayer, ReplyCache
 from callwise.budget.layers.ledger import Ledger, LedgerLayer
 from callwise.budget.layers.repair import RepairLayer
@@ -94,7 +96,7 @@ def build_call_path(
     seed: int,
     health: EndpointHealth,
     redactor: Redactor,
-    load: LoadKnobs,  # noqa: ARG001
+    load: LoadKnobs,
 ) -> CallPath:
     """Return the layers that a budgeter is configured with, each bound to the next one.
 
@@ -103,7 +105,10 @@ def build_call_path(
     """
     layers: dict[str, Layer[Any, Any]] = {}
     layers["send"] = send = SendLayer(clock, redactor)
-    layers["reserve"] = reserve = ReserveLayer(clock, next=send)
+    shipped: Layer[Any, Any] = send
+    if not clock.is_virtual and _is_given(load, endpoints, "batch"):
+        layers["batch"] = shipped = BatchLayer(clock, load, next=shipped)
+    layers["reserve"] = reserve = ReserveLayer(clock, next=shipped)
     layers["retry"] = repeat = RetryLayer(clock, retry, seed, health, next=reserve)
     layers["share"] = share = ShareLayer(clock, estimator, next=repeat)
     below: Layer[InFlightCall, ReadReply] = share
@@ -117,3 +122,9 @@ def build_call_path(
     )
     layers["repair"] = RepairLayer(next=below)
     return CallPath(dict(reversed(layers.items())))
+
+
+def _is_given(load: LoadKnobs, endpoints: Mapping[Role, Endpoint], group: str) -> bool:
+    """Return whether a group of knobs is given for the run, or for one of its endpoints."""
+    given = [load, *(each.load for each in endpoints.values() if each.load is not None)]
+    return any(getattr(knobs, group) is not None for knobs in given)

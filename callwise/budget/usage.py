@@ -44,6 +44,7 @@ __all__ = [
     "PICODOLLARS",
     "Usage",
     "attempt_usage",
+    "is_turned_away",
     "to_microseconds",
     "to_picodollars",
 ]
@@ -203,6 +204,13 @@ _TURNED_AWAY = (RateLimited, AuthFailed, BadRequest, UnknownModel, QuotaExhauste
 """Errors after which no model has run."""
 
 
+def is_turned_away(result: Reply | CallError | None) -> bool:
+    """Return whether an attempt ended before a model has run."""
+    if isinstance(result, ContentRefused):
+        return (result.status or 0) >= 400
+    return isinstance(result, _TURNED_AWAY)
+
+
 def attempt_usage(
     result: Reply | CallError | None,
     requests: int,
@@ -229,10 +237,7 @@ def attempt_usage(
     usage = None if result is None else result.usage
     if isinstance(result, BatchFailed):
         result = result.cause or result
-    is_free = usage is None and (
-        isinstance(result, _TURNED_AWAY)
-        or (isinstance(result, ContentRefused) and (result.status or 0) >= 400)
-    )
+    is_free = usage is None and is_turned_away(result)
     if is_free or not (requests or was_carried):
         return Usage(1, requests, requests, work_microseconds=work_microseconds)
     if usage is None:

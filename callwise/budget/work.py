@@ -76,7 +76,11 @@ class Work:
     """How its answer came so far."""
     queue_seconds = 0.0
     """Time that this attempt has waited for its turn."""
+    batch_part: tuple[str, int] | None = None
+    """Name of the part of a failed batch that the next attempt travels with, and the number of
+    its texts; None for any batch."""
 
+    _extra_requests = 0
     _estimated: Estimate | None = None
     _reserved: Amounts | None = None
     _is_attempting = False
@@ -105,6 +109,13 @@ class Work:
         refusal = reservation.take(amounts)
         if refusal is None:
             self._reserved = amounts
+        return refusal
+
+    def reserve_requests(self, count: int) -> CallRefused | None:
+        """Reserve further requests for the attempt under way, or return why there is no quota."""
+        refusal = self.payer.reservation.take(Amounts(requests=count))
+        if refusal is None:
+            self._extra_requests += count
         return refusal
 
     def estimate_reservation(self) -> None:
@@ -170,12 +181,15 @@ class Work:
             spent = spent._replace(queue_microseconds=to_microseconds(self.queue_seconds))
         if isinstance(result, Reply):
             self.usage_note = usage_note(self.sent_call, result) or self.usage_note
-            if self._estimated is not None:
+            if self._estimated is not None and not self.delivery.is_apportioned:
                 self._estimator.observe(
                     self.sent_call, self._estimated, self.endpoint, result.usage
                 )
         charged = Amounts(0, requests, spent.charged_tokens, spent.charged_picodollars)
         reservation.settle(reserved, charged)
+        if self._extra_requests:
+            reservation.charge(Amounts(requests=-self._extra_requests))
+            self._extra_requests = 0
         if reserved is not _ONE_REQUEST:
             tokens = max(charged.tokens - reserved.tokens, 0)
             picodollars = 0

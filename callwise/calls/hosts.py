@@ -24,14 +24,21 @@ from callwise.calls.capabilities import Capabilities
 
 __all__ = [
     "KnownEndpoint",
+    "custom_headers",
     "endpoint_name",
     "is_like_a_key",
     "is_this_machine",
     "known_capabilities",
     "known_endpoints",
+    "openai_headers",
     "openai_url",
     "shown_url",
 ]
+
+
+OPENAI_HOST = "api.openai.com"
+
+_OPENAI_VARIABLES = {"OpenAI-Organization": "OPENAI_ORG_ID", "OpenAI-Project": "OPENAI_PROJECT_ID"}
 
 
 def is_this_machine(host: str) -> bool:
@@ -50,6 +57,27 @@ def is_this_machine(host: str) -> bool:
 def openai_url(environ: Mapping[str, str]) -> str:
     """Return the URL that OpenAI's own tools would ask with these variables."""
     return environ.get("OPENAI_BASE_URL", "https://api.openai.com/v1")
+
+
+def custom_headers(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the further headers that the environment names: `Name: value`, one per line."""
+    lines = environ.get("OPENAI_CUSTOM_HEADERS", "").splitlines()
+    parts = (line.partition(":") for line in lines)
+    return {name.strip(): value.strip() for name, colon, value in parts if colon}
+
+
+def openai_headers(host: str, environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers that the environment names as OpenAI's own tools read it.
+
+    Organization and project go to OpenAI alone, further headers to the host that OpenAI's
+    tools would ask; no other host gets any of them.
+    """
+    is_theirs = host == urlsplit(openai_url(environ)).hostname
+    headers = custom_headers(environ) if is_theirs else {}
+    if host == OPENAI_HOST:
+        found = ((name, environ.get(variable)) for name, variable in _OPENAI_VARIABLES.items())
+        headers |= {name: value for name, value in found if value}
+    return headers
 
 
 def endpoint_name(base_url: str) -> str:

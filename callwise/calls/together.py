@@ -8,13 +8,14 @@ Invariant: the parts of a usage add up to what was reported, figure by figure.
 """
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from itertools import accumulate, pairwise
 from typing import Any, TypeVar
 
 from callwise.calls.call import Call
 from callwise.calls.errors import BadResponse, BatchFailed, CallError
-from callwise.calls.payload import member
+from callwise.calls.payload import document_of, member
 from callwise.calls.reply import Reply, ReportedUsage
 from callwise.calls.reported_usage import usage_of_body
 from callwise.calls.wire import reply_of_chat
@@ -22,6 +23,7 @@ from callwise.calls.wire import reply_of_chat
 __all__ = [
     "apportioned",
     "apportioned_usage",
+    "failures_of_body",
     "input_weight",
     "joint_body",
     "replies_of_choices",
@@ -31,17 +33,23 @@ __all__ = [
 N = TypeVar("N", int, float)
 
 MESSAGE_BYTES = 16
-"""What a message adds to its text, in bytes: its role and its delimiters."""
+"""Bytes that a message adds to its text: its role and its delimiters."""
 
 PICODOLLARS = 10**12
 
 
-def joint_body(bodies: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """Return one request body for conversations, or None where they share too little for it."""
-    first = {name: value for name, value in bodies[0].items() if name != "messages"}
-    for body in bodies[1:]:
-        if {name: value for name, value in body.items() if name != "messages"} != first:
-            return None
+def joint_body(bodies: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the request body of several conversations.
+
+    Raises:
+        ValueError: when they differ in something that the request has once.
+    """
+    first, *others = ({**body, "messages": None} for body in bodies)
+    for other in others:
+        if other != first:
+            names = sorted(first.keys() | other.keys())
+            different = [name for name in names if first.get(name) != other.get(name)]
+            raise ValueError(f"conversations of one request differ in {', '.join(different)}")
     return {**first, "messages": [body["messages"] for body in bodies]}
 
 
@@ -50,8 +58,8 @@ def apportioned(total: int, weights: Sequence[int]) -> list[int]:
     if not any(weights):
         weights = [1] * len(weights)
     whole = sum(weights)
-    bounds = [total * part // whole for part in accumulate(weights, initial=0)]
-    return [upper - lower for lower, upper in pairwise(bounds)]
+    edges = [total * part // whole for part in accumulate(weights, initial=0)]
+    return [upper - lower for lower, upper in pairwise(edges)]
 
 
 def apportioned_usage(
@@ -150,6 +158,27 @@ def replies_of_choices(
         usage = ReportedUsage(usage.input_tokens, None, usage.cached_tokens, usage.usd)
     parts = apportioned_usage(usage, list(map(input_weight, calls)), weights)
     return [_with_usage(result, part) for result, part in zip(results, parts, strict=True)]
+
+
+def failures_of_body(
+    content: bytes, calls: Sequence[Call], failure: CallError
+) -> list[Reply | CallError]:
+    """Return the failure of each call of a request that failed.
+
+    Where the response reports a usage, each is a `BatchFailed` with its part of that.
+
+    Args:
+        content: body of the response.
+    """
+    try:
+        document = document_of(content)
+    except ValueError:
+        document = None
+    usage = usage_of_body(document) if isinstance(document, Mapping) else ReportedUsage()
+    if usage.total_tokens is None:
+        return [copy(failure) for _ in calls]
+    parts = apportioned_usage(usage, list(map(input_weight, calls)), [0] * len(calls))
+    return [_with_usage(BatchFailed.by(copy(failure)), part) for part in parts]
 
 
 def _result(document: Mapping[str, Any], call: Call, latency_seconds: float) -> Reply | CallError:

@@ -46,7 +46,8 @@ def test_bodies_that_differ_in_messages_alone_become_one():
 def test_bodies_that_differ_otherwise_never_do(changed):
     """What would change what one of them asks keeps them apart."""
     body = {"model": "m", "temperature": 0, "messages": []}
-    assert joint_body([body, {**body, **changed}]) is None
+    with pytest.raises(ValueError, match=next(iter(changed))):
+        joint_body([body, {**body, **changed}])
 
 
 @given(
