@@ -146,6 +146,8 @@ class CallRefused(CallError):
         used_value: what was used and reserved already, leases included.
     """
 
+    was_sent: ClassVar[bool] = False
+
     def __init__(
         self, scope: str, limit: str, limit_value: float, used_value: float, asked_value: float
     ) -> None:
