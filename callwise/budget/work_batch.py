@@ -16,9 +16,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple, cast
 
-from callwise.budget.token_tables import InputTokens
 from callwise.budget.clock import Clock
 from callwise.budget.token_estimate import Estimate
+from callwise.budget.token_tables import InputTokens
 from callwise.budget.work import Work
 from callwise.calls.call import Call, Priority
 from callwise.calls.client import BatchClient, Endpoint
@@ -87,6 +87,8 @@ class WorkBatch:
     """Whether its request has left."""
     on_sealed: Callable[[], None] | None = None
     """Called once, when no further work may join."""
+    on_rise: Callable[[], None] | None = None
+    """Called when it takes in another work, while it waits for its turn."""
 
     def __init__(
         self, endpoint: Endpoint, rule: BatchRule, clock: Clock, *, path: str | None
@@ -131,9 +133,11 @@ class WorkBatch:
         self.members.append(member)
         self._items += member.items
         self._text_bytes += member.text_bytes
+        if self.on_rise is not None:
+            self.on_rise()
 
     def remove(self, member: BatchMember) -> None:
-        """Leave one out, or give its answer up where it was sent."""
+        """Leave one out that is not the last; give its answer up where it was sent."""
         self.members.remove(member)
         self._items -= member.items
         self._text_bytes -= member.text_bytes
@@ -160,9 +164,17 @@ class WorkBatch:
             self._sealed = tuple(self.members)
             keys = "\n".join(member.work.key for member in self._sealed)
             self.id = hashlib.sha256(keys.encode()).hexdigest()[:12]
+            now_seconds = self._clock.now()
+            for member in self._sealed:
+                member.work.queue_seconds = now_seconds - member.entered_seconds
             if self.on_sealed is not None:
                 self.on_sealed()
         return self._sealed
+
+    def granted(self, queue_seconds: float) -> None:
+        """Note that its turn has come: no call joins it any more."""
+        del queue_seconds  # each member has waited for another time
+        self.seal()
 
     async def ask(self) -> Sequence[Reply | CallError]:
         """Send it, and return what its client answers, for `read`.
@@ -212,15 +224,12 @@ class WorkBatch:
         if self.was_sent:
             return
         self.was_sent = True
-        now_seconds = self._clock.now()
         for index, member in enumerate(self.members):
             member.was_sent = True
-            work = member.work
-            work.queue_seconds = now_seconds - member.entered_seconds
             if index:
-                work.was_carried = True
+                member.work.was_carried = True
             else:
-                work.sent_count += 1
+                member.work.sent_count += 1
 
 
 _ENDS = (Reply, CallError)

@@ -313,18 +313,27 @@ class BatchFailed(EndpointError):
 
     is_retryable = True
 
-    def __init__(self, message: str, *, cause: CallError | None = None, **attempt: Any) -> None:
-        given = {name: getattr(cause, name) for name in _OF_AN_ATTEMPT if hasattr(cause, name)}
-        super().__init__(message, **{**given, **attempt})
+    def __init__(
+        self,
+        message: str,
+        *,
+        cause: CallError | None = None,
+        status: int | None = None,
+        **attempt: Any,
+    ) -> None:
+        super().__init__(message, status=status, **attempt)
         self.cause = cause
 
     @classmethod
     def by(cls, cause: CallError) -> "BatchFailed":
         """Return the error of one of the calls that a request carried."""
-        return cls(f"a request that carried several calls failed: {cause}", cause=cause)
-
-
-_OF_AN_ATTEMPT = ("status", "was_sent", "latency_seconds")
+        return cls(
+            f"a request that carried several calls failed: {cause}",
+            cause=cause,
+            status=getattr(cause, "status", None),
+            was_sent=getattr(cause, "was_sent", True),
+            latency_seconds=getattr(cause, "latency_seconds", 0.0),
+        )
 
 
 class AuthFailed(EndpointError):

@@ -23,7 +23,6 @@ import logging
 import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
-from copy import copy
 from dataclasses import replace
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
@@ -81,7 +80,16 @@ class _Departure:
         latest_seconds: the time at which it is sent at the latest, by the clock.
     """
 
-    __slots__ = ("batch", "due_seconds", "key", "latest_seconds", "settings", "task", "timer")
+    __slots__ = (
+        "batch",
+        "due_seconds",
+        "is_due",
+        "key",
+        "latest_seconds",
+        "settings",
+        "task",
+        "timer",
+    )
 
     def __init__(
         self, batch: WorkBatch, settings: _Settings, key: Hashable, latest_seconds: float
@@ -90,6 +98,7 @@ class _Departure:
         self.key = key
         self.settings = settings
         self.due_seconds = self.latest_seconds = latest_seconds
+        self.is_due = False
         self.timer: Timer | None = None
         self.task: asyncio.Task[None] | None = None
 
@@ -211,7 +220,7 @@ class BatchLayer:
         batch.add(member)
         if batch.is_full:
             self._depart(departure)
-        elif departure.task is None:
+        elif not departure.is_due:
             self._postpone(departure, member)
         return await self._answer_of(member, departure)
 
@@ -257,11 +266,12 @@ class BatchLayer:
     def _depart(self, departure: _Departure) -> None:
         """Let no other call join a batch, and send it where that was not done."""
         self._forget(departure)
-        if departure.task is None and departure not in self._held:
+        if not departure.is_due:
             self._ship(departure)
 
     def _ship(self, departure: _Departure) -> None:
         """Send a batch, or keep it until another one of its endpoint has ended."""
+        departure.is_due = True
         departure.stop_timer()
         name = departure.settings.endpoint.name
         most = departure.settings.limits.concurrent
@@ -277,8 +287,7 @@ class BatchLayer:
         try:
             results: _Results = await self._next(batch)
         except CallError as error:
-            if not self._without_the_late(departure, error):
-                self._end(batch, [error] * len(batch.seal()))
+            self._end(batch, [error] * len(batch.seal()))
         except asyncio.CancelledError:
             for member in batch.members:
                 member.future.cancel()
@@ -304,24 +313,6 @@ class BatchLayer:
             self._held.remove(first)
             self._ship(first)
 
-    def _without_the_late(self, departure: _Departure, error: CallError) -> bool:
-        """Send the rest of a batch again that one of its deadlines has ended in a queue."""
-        batch = departure.batch
-        if batch.was_sent or not isinstance(error, CallTimeout):
-            return False
-        in_time = [member for member in batch.members if (member.work.seconds_left() or 1.0) > 0.0]
-        late = [member for member in batch.members if member not in in_time]
-        if not in_time or not late:
-            return False
-        departure.batch = rest = WorkBatch(batch.endpoint, batch.rule, self._clock, path=batch.path)
-        departure.task = None
-        for member in in_time:
-            rest.add(member)
-        batch.members = late
-        self._end(batch, [copy(error)] * len(late))
-        self._ship(departure)
-        return True
-
     def _end(self, batch: WorkBatch, results: _Results) -> None:
         """Give each member that is still there its end."""
         members = batch.seal()
@@ -334,7 +325,6 @@ class BatchLayer:
                 member.future.set_result(result)
             else:
                 member.future.set_exception(result)
-        batch.members.clear()
 
     def _fallen_back(
         self, batch: WorkBatch, members: Sequence[BatchMember], results: _Results
@@ -391,32 +381,33 @@ class BatchLayer:
             async with asyncio.timeout(left_seconds):
                 return await member.future
         except TimeoutError:
-            self._leave(member, departure)
+            await self._leave(member, departure)
             member.work.is_cut_by_deadline = True
             raise CallTimeout(
                 "no answer before the deadline",
                 was_sent=member.was_sent,
                 latency_seconds=left_seconds or 0.0,
             ) from None
-        finally:
-            task = departure.task
-            if self._leave(member, departure) and task is not None:
-                # It settles as it comes to rest, so that a request that has left is counted.
-                await asyncio.wait((task,))
+        except asyncio.CancelledError:
+            await self._leave(member, departure)
+            raise
 
-    def _leave(self, member: BatchMember, departure: _Departure) -> bool:
-        """Wait no longer. Return whether that has cancelled the request."""
+    async def _leave(self, member: BatchMember, departure: _Departure) -> None:
+        """Wait no longer. The last to leave cancels the request, and waits until it rests.
+
+        Until then it belongs to the batch, so that a request that has left is counted.
+        """
         batch = departure.batch
-        if member not in batch.members:
-            return False
-        batch.remove(member)
-        if batch.members:
-            return False
+        if len(batch.members) > 1:
+            batch.remove(member)
+            return
         departure.stop_timer()
         self._forget(departure)
         if departure in self._held:
             self._held.remove(departure)
-        return departure.task is not None and departure.task.cancel()
+        task = departure.task
+        if task is not None and task.cancel():
+            await asyncio.wait((task,))
 
     async def _in_pieces(
         self, work: Work, pieces: Sequence[tuple[str, ...]], settings: _Settings

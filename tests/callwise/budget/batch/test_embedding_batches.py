@@ -3,14 +3,13 @@
 import asyncio
 
 import pytest
-from tests.virtual_time import run_in_virtual_time
 
 from callwise.budget import Limits
 from callwise.calls.errors import BadRequest, CallRefused
 from callwise.calls.load.batch_knobs import BatchKnobs
 from callwise.calls.reply import Reply
-
-from .conftest import BatchService, budgeter, embed
+from tests.callwise.budget.batch.batch_service import BatchService, budgeter, embed
+from tests.virtual_time import run_in_virtual_time
 
 
 def test_a_thousand_texts_in_ten_milliseconds_are_32_requests(service):
@@ -108,9 +107,7 @@ def test_pieces_beyond_the_limit_on_requests_are_refused_before_anything_is_sent
     """A list of three requests does not fit two."""
 
     async def main():
-        engine = budgeter(
-            service, batch=BatchKnobs(max_items=100), limits=Limits(max_requests=2)
-        )
+        engine = budgeter(service, batch=BatchKnobs(max_items=100), limits=Limits(max_requests=2))
         with pytest.raises(CallRefused, match="max_requests"):
             await engine.ask(embed(*map(str, range(250))))
         await engine.ask(embed(*map(str, range(150))))
