@@ -21,6 +21,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from callwise.calls.capabilities import Capabilities
+from callwise.calls.load.batch_knobs import NO_LIMITS, BatchLimits
 
 __all__ = [
     "KnownEndpoint",
@@ -28,6 +29,7 @@ __all__ = [
     "endpoint_name",
     "is_like_a_key",
     "is_this_machine",
+    "known_batch_limits",
     "known_capabilities",
     "known_endpoints",
     "openai_headers",
@@ -165,6 +167,8 @@ class KnownEndpoint(_HostRow):
     """Capabilities before anything is learned."""
     models: tuple[KnownModels, ...] = ()
     """Differences of some models; later entries go before earlier ones."""
+    batch: BatchLimits = NO_LIMITS
+    """Limits on a request with several texts to embed."""
     is_confirmed: bool = False
     """Whether calls need not wait for the first one to find out what is taken."""
     notes: str = ""
@@ -200,8 +204,19 @@ def known_endpoints() -> tuple[KnownEndpoint, ...]:
 
 def known_capabilities(base_url: str, model: str) -> tuple[Capabilities, bool]:
     """Return what a model is taken to take at first, and whether that is confirmed."""
+    row = _known_row(base_url)
+    return (Capabilities(), False) if row is None else (row.capabilities(model), row.is_confirmed)
+
+
+def known_batch_limits(base_url: str) -> BatchLimits:
+    """Return the limits of an endpoint on a request with several texts to embed."""
+    row = _known_row(base_url)
+    return NO_LIMITS if row is None else row.batch
+
+
+def _known_row(base_url: str) -> KnownEndpoint | None:
     host = urlsplit(base_url).hostname or ""
     for row in known_endpoints():
         if any(host == each or host.endswith(f".{each}") for each in row.hosts):
-            return row.capabilities(model), row.is_confirmed
-    return Capabilities(), False
+            return row
+    return None

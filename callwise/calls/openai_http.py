@@ -354,8 +354,7 @@ class OpenAIClient(Learner):
                 return await self._whole(call, response, started)
             if "text/event-stream" in response.headers.get("content-type", ""):
                 return await self._streamed(call, response, started)
-            # Some servers answer whole although they were asked for a stream.
-            reply = await self._whole(call, response, started)
+            reply = await self._whole(call, response, started)  # as some answer a stream
             return replace(reply, chunks=(reply.text,) if reply.text else ())
         finally:
             response.close()

@@ -99,7 +99,7 @@ def test_calls_of_another_form_of_answer_have_another_request(service):
     [{"tools": ({"type": "function"},)}, {"stream": True}, {"sampling": Sampling(n=2)}],
 )
 def test_tools_streams_and_several_choices_travel_alone(service, changed):
-    """The route takes none of them, so they wait for nobody."""
+    """The route takes none of them, so they wait for none."""
     asked_together(service, [chat("one", **changed), chat("two", **changed)])
     assert service.times == [0.0, 0.0]
 
@@ -129,7 +129,7 @@ def test_independent_equal_prompts_have_independent_answers(service):
 
 
 def test_resamples_keep_their_seed(service):
-    """Samples that a request tells apart by seed are not in one request."""
+    """Samples that differ by their seed are not in one request."""
     asked_together(service, [chat("same").resample(index) for index in range(4)])
     assert len(service.requests) == 4
 
@@ -288,7 +288,7 @@ def test_a_call_that_is_cancelled_under_way_leaves_the_others_their_answer(servi
 
 
 def test_when_all_have_left_the_request_is_cancelled(service):
-    """It does not run for nobody, and is counted, once it has come to rest."""
+    """It is not left running, and is counted, once it has come to rest."""
 
     async def main():
         engine = budgeter(service, batch=FIXED)
