@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from callwise.budget.breaker import Breaker, Breakers, shows_nothing
 from callwise.budget.router import Router
 from callwise.budget.work import Work
-from callwise.calls.errors import CallError, CallTimeout
+from callwise.calls.errors import BatchFailed, CallError, CallTimeout
 from callwise.calls.reply import Reply
 
 __all__ = ["RouteLayer"]
@@ -83,8 +83,10 @@ class RouteLayer:
                 return None
             raise CallTimeout(f"{endpoint.name}: given up, it has just failed") from None
         except CallError as error:
-            if not (shows_nothing(error) or _is_cut(work, error)):
-                self._breakers.attempt_ended(endpoint, error, trial)
+            # A request that carried several calls is one attempt at the endpoint.
+            cause = (error.cause or error) if isinstance(error, BatchFailed) else error
+            if not (work.was_carried or shows_nothing(cause) or _is_cut(work, cause)):
+                self._breakers.attempt_ended(endpoint, cause, trial)
             self._router.failed(work, error)
             raise
         else:
