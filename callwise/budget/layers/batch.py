@@ -222,7 +222,10 @@ class BatchLayer:
             self._depart(departure)
         elif not departure.is_due:
             self._postpone(departure, member)
-        return await self._answer_of(member, departure)
+        [end] = await self._awaited(work, [(member, departure)])
+        if isinstance(end, BaseException):
+            raise end
+        return end
 
     def _opened(self, group: _Group, settings: _Settings) -> _Departure:
         latest_seconds = self._clock.now() + group.rule.max_wait_seconds
@@ -280,7 +283,9 @@ class BatchLayer:
             return
         self._under_way[name] += 1
         self._counts["batches"] += 1
-        departure.task = asyncio.get_running_loop().create_task(self._run(departure))
+        task = departure.task = asyncio.get_running_loop().create_task(self._run(departure))
+        # Not within the task: one that is cancelled before its first step never runs.
+        task.add_done_callback(lambda _: self._ship_next(departure))
 
     async def _run(self, departure: _Departure) -> None:
         batch = departure.batch
@@ -301,11 +306,11 @@ class BatchLayer:
         else:
             self._end(batch, results)
         finally:
-            batch.seal()
-            self._ship_next(departure.settings.endpoint.name)
+            self._forget(departure)
 
-    def _ship_next(self, name: str) -> None:
-        """Send a batch that was kept until another one of its endpoint has ended."""
+    def _ship_next(self, departure: _Departure) -> None:
+        """Send a batch that was kept until this one, of the same endpoint, has ended."""
+        name = departure.settings.endpoint.name
         self._under_way[name] -= 1
         held = [each for each in self._held if each.settings.endpoint.name == name]
         if held:
@@ -368,46 +373,51 @@ class BatchLayer:
                 path,
             )
 
-    async def _answer_of(self, member: BatchMember, departure: _Departure) -> Reply:
-        """Return the answer of a member, or leave its batch at its deadline.
+    async def _awaited(
+        self, work: Work, places: Sequence[tuple[BatchMember, _Departure]]
+    ) -> list[Reply | BaseException]:
+        """Return the end of each member of one work, or leave its batches at its deadline.
+
+        The last to leave a batch cancels its request, and waits until that rests: until then it
+        belongs to the batch, so that a request that has left is counted.
 
         Raises:
-            CallError: how it ended.
+            CallTimeout: at the deadline of the work.
         """
-        left_seconds = member.work.left_seconds
+        futures = [member.future for member, _ in places]
+        waiting = set(futures)
         try:
-            if left_seconds is None:
-                return await member.future
-            async with asyncio.timeout(left_seconds):
-                return await member.future
-        except TimeoutError:
-            await self._leave(member, departure)
-            member.work.is_cut_by_deadline = True
+            _, waiting = await asyncio.wait(futures, timeout=work.left_seconds)
+        finally:
+            rests = [
+                self._leave(member, departure)
+                for member, departure in places
+                if member.future in waiting
+            ]
+            tasks = [task for task in rests if task is not None]
+            if tasks:
+                await asyncio.wait(tasks)
+        if waiting:
+            work.is_cut_by_deadline = True
             raise CallTimeout(
                 "no answer before the deadline",
-                was_sent=member.was_sent,
-                latency_seconds=left_seconds or 0.0,
-            ) from None
-        except asyncio.CancelledError:
-            await self._leave(member, departure)
-            raise
+                was_sent=any(member.was_sent for member, _ in places),
+                latency_seconds=work.left_seconds or 0.0,
+            )
+        return [future.exception() or future.result() for future in futures]
 
-    async def _leave(self, member: BatchMember, departure: _Departure) -> None:
-        """Wait no longer. The last to leave cancels the request, and waits until it rests.
-
-        Until then it belongs to the batch, so that a request that has left is counted.
-        """
-        batch = departure.batch
+    def _leave(self, member: BatchMember, departure: _Departure) -> asyncio.Task[None] | None:
+        """Let a batch go without a member. Return its task, where that was cancelled."""
+        batch, task = departure.batch, departure.task
+        member.future.cancel()
         if len(batch.members) > 1:
             batch.remove(member)
-            return
+            return None
         departure.stop_timer()
         self._forget(departure)
         if departure in self._held:
             self._held.remove(departure)
-        task = departure.task
-        if task is not None and task.cancel():
-            await asyncio.wait((task,))
+        return task if task is not None and task.cancel() else None
 
     async def _in_pieces(
         self, work: Work, pieces: Sequence[tuple[str, ...]], settings: _Settings
@@ -420,14 +430,14 @@ class BatchLayer:
             raise refusal
         self._counts["pieces"] += len(missing)
         rule = BatchRule(1, None, 0.0, 0.0)
-        departures = []
+        places = []
         for index in missing:
             batch = WorkBatch(work.endpoint, rule, self._clock, path=None)
             call = replace(work.sent_call, inputs=pieces[index])
-            batch.add(BatchMember(work, call, self._clock.now()))
-            departures.append(_Departure(batch, settings, None, 0.0))
-        waiting = [self._answer_of(each.batch.members[0], each) for each in departures]
-        for departure in departures:
+            member = BatchMember(work, call, self._clock.now())
+            batch.add(member)
+            places.append((member, _Departure(batch, settings, None, 0.0)))
+        for _, departure in places:
             self._ship(departure)
-        results = await asyncio.gather(*waiting, return_exceptions=True)
-        return merged_reply(pieces, answered, dict(zip(missing, results, strict=True)))
+        ends = await self._awaited(work, places)
+        return merged_reply(pieces, answered, dict(zip(missing, ends, strict=True)))

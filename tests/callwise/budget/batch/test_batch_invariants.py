@@ -3,7 +3,7 @@
 import asyncio
 from random import Random
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from callwise.budget import Limits
@@ -38,6 +38,8 @@ def failures_of(draw):
 
 
 @given(seed=st.integers(0, 10**9), cancels=st.integers(0, 12), most=st.sampled_from([None, 12]))
+@example(seed=182130136, cancels=12, most=None)  # a request is cancelled before it begins
+@example(seed=106500869, cancels=12, most=None)  # a list in pieces is cancelled
 @settings(deadline=None, max_examples=60)
 def test_counts_are_those_of_the_log(seed, cancels, most):
     """Every call ends once, each request is on one row, and known tokens are the service's."""
