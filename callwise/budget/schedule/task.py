@@ -113,7 +113,8 @@ class ScheduledTask(WaitingEntry):
             wait_seconds = work.call.deadline_seconds
             if wait_seconds is None:
                 wait_seconds = target_seconds
-            due_seconds = min(due_seconds, work.payer.started_at_seconds + wait_seconds)
+            asked_at_seconds = work.payer.started_at_seconds - work.payer.before_seconds
+            due_seconds = min(due_seconds, asked_at_seconds + wait_seconds)
         return due_seconds
 
     def status(self, now_seconds: float) -> TaskStatus:

@@ -6,6 +6,7 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
 from callwise.budget import Budgeter, Limits, VirtualClock
 from callwise.budget.clock import LoopClock
@@ -436,3 +437,26 @@ def test_a_replay_of_a_scheduled_run_sends_nothing_and_returns_the_same():
     replayed_client = TimedClient()
     assert run_in_virtual_time(main(recorder.played(), replayed_client)) == recorded
     assert replayed_client.sent == []
+
+
+class Number(BaseModel):
+    """Answer that the timed service never gives in this form."""
+
+    number: int
+
+
+def test_a_repair_has_the_deadline_of_the_call_that_it_repairs():
+    """Its time counts from the first asking, so no chain of repairs outlives it."""
+
+    async def main():
+        client = TimedClient(1.0)
+        budgeter = scheduled(client, max_concurrency=1)
+        asked = call("x", response_model=Number, max_repairs=5, deadline_seconds=2.5)
+        (found,) = await ends(budgeter.ask(asked))
+        return found, client.sent, budgeter.run.counts()
+
+    found, sent, counts = run_in_virtual_time(main())
+    assert isinstance(found, CallTimeout)
+    assert [at for at, _ in sent] == [0, 1, 2]
+    assert counts.asked == 3
+    assert counts.usage.work_seconds == pytest.approx(2.5, abs=1e-3)
