@@ -43,6 +43,7 @@ from callwise.budget.layers.retry import RetryLayer
 from callwise.budget.layers.schedule import ScheduleLayer
 from callwise.budget.layers.send import SendLayer
 from callwise.budget.layers.share import ShareLayer
+from callwise.budget.rate import RateGates
 from callwise.budget.recorder import Recorder
 from callwise.budget.redactor import Redactor
 from callwise.budget.token_estimate import Estimator
@@ -107,7 +108,8 @@ def build_call_path(
     layers["send"] = send = SendLayer(clock, redactor)
     shipped: Layer[Any, Any] = send
     if not clock.is_virtual and _is_scheduled(load, endpoints):
-        layers["schedule"] = shipped = ScheduleLayer(clock, load, gate_of=lambda _: None, next=send)
+        gates = RateGates(load, clock)
+        layers["schedule"] = shipped = ScheduleLayer(clock, load, gate_of=gates.gate, next=send)
     layers["reserve"] = reserve = ReserveLayer(clock, next=shipped)
     layers["retry"] = repeat = RetryLayer(clock, retry, seed, health, next=reserve)
     layers["share"] = share = ShareLayer(clock, estimator, next=repeat)
