@@ -2,10 +2,12 @@
 
 import tempfile
 from collections import Counter
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from langgraph.checkpoint.memory import InMemorySaver
 
 from callwise.calls.errors import ConfigError, FormatError
 from callwise.calls.kinds import WorkKind
@@ -15,6 +17,7 @@ from callwise.recordings.app_protocol import TurnInput
 from callwise.recordings.cassette import CassetteMode, open_cassette
 from graph.app import app
 from graph.engine import cache_of
+from graph.langgraph_app import GraphServerContext, thread_graph
 from graph.settings import PipelineSettings
 
 DENSE = ("memory.dense=true", "sampling.default={temperature: 0}")
@@ -137,3 +140,21 @@ async def test_results_of_retrieval_are_kept_by_a_knob(tmp_path: Path) -> None:
         replies.append([turn.record["reply"] for turn in turns])
         assert (statistics["result_misses"] > 0) is (number > 0)
     assert replies[0] == replies[1]
+
+
+async def test_a_graph_server_has_the_cache_of_its_knobs(tmp_path: Path) -> None:
+    """Warm from a cassette, like a session's."""
+    path = tmp_path / "run.jsonl"
+    recorded = open_cassette(path, CassetteMode.NEW_EPISODES)
+    first, _ = await turn_of(tmp_path, *DENSE, recorder=recorded)
+    recorded.close()
+    async with aclosing(GraphServerContext("frugal", tmp_path)) as served:
+        knobs = ("cache.memory_entries=500", f"cache.warm_from=[{path}]")
+        served.settings = app.settings("frugal", [*DENSE, *knobs])
+        overlap, fuse = served.settings.overlap, served.settings.fuse
+        graph = thread_graph(served, overlap=overlap, fuse=fuse, checkpointer=InMemorySaver())
+        config: Any = {"configurable": {"thread_id": "t"}}
+        turn = await graph.ainvoke({"user_text": "I lost my job."}, config)
+        counts = (await served()).engine.budgeter.statistics()["cache"]
+    assert turn["reply"] == first.record["reply"]
+    assert counts["memory_hits"] == len(first.rows)
