@@ -96,7 +96,14 @@ class Engine:
             while name in self._names:  # an id may look like a name that was made here
                 name = f"{name}#{digest[:12]}"
             limits = self.settings.budget.conversation
-            scope = self.budgeter.run.open(ScopeKind.CONVERSATION, name, limits=limits, after=())
+            scope = self.budgeter.run.open(
+                ScopeKind.CONVERSATION,
+                name,
+                limits=limits,
+                after=(),
+                user=identity.user_id,
+                tenant=identity.agent_id,
+            )
             self._names.add(name)
             self._conversations[identity] = scope
         return scope
@@ -238,6 +245,9 @@ def endpoints_of(
 
 
 def _seeded(endpoint: EndpointSettings, seed: int) -> EndpointSettings:
+    if endpoint.alternatives:
+        alternatives = tuple(_seeded(each, seed) for each in endpoint.alternatives)
+        endpoint = endpoint.model_copy(update={"alternatives": alternatives})
     if endpoint.kind != "simulated" or seed == 0 or "seed" in endpoint.simulated:
         return endpoint
     return endpoint.model_copy(update={"simulated": {**endpoint.simulated, "seed": seed}})
@@ -246,7 +256,9 @@ def _seeded(endpoint: EndpointSettings, seed: int) -> EndpointSettings:
 def _secret_values(settings: PipelineSettings) -> list[str]:
     """Return the keys that are in use, so that they can be kept out of every error."""
     names = {_DEFAULT_KEY_VARIABLE, OPENAI_KEY_VARIABLE}
-    names |= {each.api_key_env for each in settings.endpoints.values()}
+    names |= {
+        each.api_key_env for asked in settings.endpoints.values() for each in asked.candidates
+    }
     return [os.environ[name] for name in sorted(names) if os.environ.get(name)]
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from callwise.budget.ledger_row import LedgerRow
 from callwise.budget.recorder import Recorder
+from callwise.budget.run_gate import Drained
 from callwise.budget.scope import Scope
 from callwise.calls.call import Role
 from callwise.calls.errors import AuthFailed, CallError, ConnectionFailed, EndpointDown, FormatError
@@ -113,6 +114,10 @@ class ReplySession:
             return await self._run_turn(turn, identity, TurnContext(engine, on_reply))
         finally:
             engine.leave(identity.agent_user, run)
+
+    async def drain(self, seconds: float, *, reason: str) -> Drained:
+        """Accept no further call, and return once those under way have ended; see `Budgeter`."""
+        return await self.engine.budgeter.drain(seconds, reason=reason)
 
     async def _run_turn(
         self, turn: TurnInput, identity: Identity, context: TurnContext

@@ -29,6 +29,7 @@ __all__ = [
     "is_this_machine",
     "known_capabilities",
     "known_endpoints",
+    "known_timeout_seconds",
     "openai_url",
     "shown_url",
 ]
@@ -137,6 +138,8 @@ class KnownEndpoint(_HostRow):
     """Capabilities before anything is learned."""
     models: tuple[KnownModels, ...] = ()
     """Differences of some models; later entries go before earlier ones."""
+    timeout_seconds: Annotated[float, Field(gt=0)] | None = None
+    """Longest time for one attempt under `load.timeout.by_provider`; None where none is known."""
     is_confirmed: bool = False
     """Whether calls need not wait for the first one to find out what is taken."""
     notes: str = ""
@@ -177,3 +180,12 @@ def known_capabilities(base_url: str, model: str) -> tuple[Capabilities, bool]:
         if any(host == each or host.endswith(f".{each}") for each in row.hosts):
             return row.capabilities(model), row.is_confirmed
     return Capabilities(), False
+
+
+@cache
+def known_timeout_seconds(name: str) -> float | None:
+    """Return the longest time for one attempt at an endpoint by its name; None where not known."""
+    for row in known_endpoints():
+        if any(name == host or name.startswith(f"{host}-") for host in row.hosts):
+            return row.timeout_seconds
+    return None
