@@ -21,10 +21,12 @@ from callwise.budget.fan_out import fan_out
 from callwise.budget.in_flight import InFlightCall, step_mark
 from callwise.budget.layers.cache import ReplyCache
 from callwise.budget.layers.ledger import MAX_KEPT_ROWS, Ledger, RowSink, endpoint_of
+from callwise.budget.layers.schedule import ScheduleLayer
 from callwise.budget.limits import Limits
 from callwise.budget.recorder import Recorder
 from callwise.budget.redactor import Redactor
 from callwise.budget.run_gate import Drained, RunGate
+from callwise.budget.schedule.task import LaneStatus
 from callwise.budget.scope import Scope, ScopeKind, current_scope
 from callwise.budget.scope_limits import require_prices
 from callwise.budget.token_estimate import DEFAULT_OUTPUT_TOKENS, Estimate, Estimator, TokenCounter
@@ -221,6 +223,14 @@ class Budgeter:
         """Accept calls again."""
         self.owner.call(self._gate.resume)
 
+    def lanes(self) -> tuple[LaneStatus, ...]:
+        """Return the queue of each endpoint that was asked: its level, its tasks, its counters.
+
+        Empty where nothing is scheduled.
+        """
+        layer = self._call_path.layers.get("schedule")
+        return self.owner.call(layer.lanes) if isinstance(layer, ScheduleLayer) else ()
+
     def scope(
         self,
         kind: ScopeKind,
@@ -228,9 +238,11 @@ class Budgeter:
         *,
         limits: Limits | None = None,
         after: Sequence[str] | None = None,
+        user: str | None = None,
+        tenant: str | None = None,
     ) -> Scope:
         """Return a new scope inside the current one; see `Scope.open`."""
-        return self.current.open(kind, name, limits=limits, after=after)
+        return self.current.open(kind, name, limits=limits, after=after, user=user, tenant=tenant)
 
     def advisory(self) -> Remaining:
         """Return how much remains in the current scope."""

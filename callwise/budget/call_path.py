@@ -14,13 +14,14 @@ budgeter is built; a layer that is not configured is not in the list.
     retry     one attempt after another, by class of error
     reserve   reserves one attempt in all scopes, and settles it
     route     gives it to an endpoint that is not down, and counts how it ended for the breaker
+    schedule  waits for its turn at its endpoint: order, slots, rate limits
     send      one request to the client within the time left
 
 Order within one call that must not move:
 
-1. From `ledger` to the first reservation nothing awaits, except a cache tier on disk: so a
-   refused call returns its quota before the next one asks. `share` makes the first reservation
-   itself, before it starts any task.
+1. From `ledger` to the first reservation nothing awaits, except a cache tier outside of memory:
+   so a refused call returns its quota before the next one asks. `share` makes the first
+   reservation itself, before it starts any task.
 2. The cache is written inside the work, before `share` forgets the key: else an equal call asked
    in between would find neither, and be sent.
 3. Secrets are removed from an error in `send`, before `replay` records it.
@@ -41,8 +42,10 @@ from callwise.budget.layers.replay import ReplayLayer
 from callwise.budget.layers.reserve import ReserveLayer
 from callwise.budget.layers.retry import RetryLayer
 from callwise.budget.layers.route import RouteLayer
+from callwise.budget.layers.schedule import ScheduleLayer
 from callwise.budget.layers.send import SendLayer
 from callwise.budget.layers.share import ShareLayer
+from callwise.budget.rate import RateGates
 from callwise.budget.recorder import Recorder
 from callwise.budget.redactor import Redactor
 from callwise.budget.router import Router
@@ -126,14 +129,18 @@ def build_call_path(
     breakers = Breakers(clock, notify, lambda endpoint: load_of(endpoint).breaker)
     layers: dict[str, Layer[Any, Any]] = {}
     layers["send"] = send = SendLayer(clock, redactor)
+    shipped: Layer[Any, Any] = send
+    if not clock.is_virtual and _is_scheduled(load, endpoints):
+        gates = RateGates(load, clock)
+        layers["schedule"] = shipped = ScheduleLayer(clock, load, gate_of=gates.gate, next=send)
     router = Router(clock, breakers, load_of, gate)
-    layers["route"] = route = RouteLayer(router, breakers, next=send)
+    layers["route"] = route = RouteLayer(router, breakers, next=shipped)
     layers["reserve"] = reserve = ReserveLayer(clock, next=route)
     layers["retry"] = repeat = RetryLayer(clock, retry, seed, breakers, router, next=reserve)
     layers["share"] = share = ShareLayer(clock, estimator, next=repeat)
     below: Layer[InFlightCall, ReadReply] = share
     if cache is not None:
-        layers["cache"] = below = CacheLayer(cache, share.is_under_way, next=below)
+        layers["cache"] = below = CacheLayer(cache, share.is_under_way, clock, next=below)
     layers["admit"] = below = AdmitLayer(next=below)
     if recorder is not None:
         layers["replay"] = below = ReplayLayer(recorder, estimator, clock, next=below)
@@ -149,3 +156,10 @@ def build_call_path(
     )
     layers["repair"] = RepairLayer(next=below)
     return CallPath(dict(reversed(layers.items())), breakers)
+
+
+def _is_scheduled(load: LoadKnobs, endpoints: Mapping[Role, Endpoint]) -> bool:
+    """Return whether the run, or one of its endpoints, has a schedule or rate limits."""
+    candidates = (each for asked in endpoints.values() for each in asked.candidates)
+    own = [endpoint.load for endpoint in candidates if endpoint.load is not None]
+    return any(each.schedule is not None or each.rate is not None for each in (load, *own))

@@ -6,7 +6,7 @@ call pays from then on. So layers below `share` read who pays from the work at e
 Invariant: each reservation is settled once, on every path, synchronously.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -52,6 +52,12 @@ class Shipment(Protocol):
     def seconds_left(self) -> float | None:
         """Return the time until the nearest deadline of its calls; None without one."""
 
+    on_rise: Callable[[], None] | None
+    """Called when it becomes more urgent or takes in another call, while it waits for its turn."""
+
+    def granted(self, queue_seconds: float) -> None:
+        """Note that its turn has come, after so long a wait: no call joins it any more."""
+
 
 class Work:
     """The work of getting one call answered, which `payer` begins and pays for at first."""
@@ -82,6 +88,10 @@ class Work:
     """Name and model of the endpoints that have failed it."""
     stays = False
     """Whether its last attempt failed by its content, which another endpoint would not mend."""
+    on_rise: Callable[[], None] | None = None
+    """Called when it becomes more urgent, while it waits for its turn."""
+    on_begin: Callable[[], None] | None = None
+    """Called when the first piece of a streamed answer has come."""
 
     _estimated: Estimate | None = None
     _reserved: Amounts | None = None
@@ -94,7 +104,6 @@ class Work:
         self.endpoint = self.asked = payer.endpoint
         self.priority = priority_of(payer.call)
         self._clock = clock
-        self._deadline_seconds = payer.call.deadline_seconds
         self.key = payer.key
         self._estimator = estimator
         self._received: list[Piece] = []
@@ -103,8 +112,8 @@ class Work:
         """Reserve one attempt, or return why there is no quota or time for it."""
         limits, reservation = self.payer.scope.scope_limits, self.payer.reservation
         refusal = limits.refusal_by_time(self._now(), by_path=False) if limits.is_timed else None
-        if refusal is None and self._deadline_seconds is not None:
-            refusal = self._refusal_by_deadline(self._deadline_seconds)
+        if refusal is None:
+            refusal = self.payer.refusal_by_deadline(self._clock, self.usage.path_seconds)
         if refusal is not None:
             return refusal
         is_estimated = reservation.limits_spending
@@ -146,14 +155,21 @@ class Work:
         """Itself: as a shipment it carries one call."""
         return (self,)
 
+    def join(self, call: Call) -> None:
+        """Be as urgent as the most urgent of the calls that wait for it, of which this is one."""
+        priority = priority_of(call)
+        if priority < self.priority:
+            self.priority = priority
+            if self.on_rise is not None:
+                self.on_rise()
+
+    def granted(self, queue_seconds: float) -> None:
+        """Count the wait for its turn, which has come."""
+        self.queue_seconds += queue_seconds
+
     def seconds_left(self) -> float | None:
         """Return the time until the nearest deadline of the payer; None without one."""
-        limits = self.payer.scope.scope_limits
-        left = limits.seconds_left(self._now()) if limits.is_timed else None
-        if self._deadline_seconds is None:
-            return left
-        own = max(self._deadline_seconds - self._seconds_since_asking(), 0.0)
-        return own if left is None else min(left, own)
+        return self.payer.seconds_left(self._clock, self.usage.path_seconds)
 
     def begin_attempt(self) -> None:
         """Begin an attempt, which `reserve` has found quota for."""
@@ -251,6 +267,8 @@ class Work:
         """
         if not (piece.text or piece.tool_calls or piece.thought):
             return
+        if not self._received and self.on_begin is not None:
+            self.on_begin()
         self._received.append(piece)
         listener = self.call.listener
         if listener is None or self.call.response_model is not None:
@@ -293,18 +311,6 @@ class Work:
     def _estimate_received(self) -> tuple[ReportedUsage, Estimate]:
         reply = reply_of_pieces(self._received)
         return self._estimator.received(self.sent_call, self.endpoint, reply)
-
-    def _refusal_by_deadline(self, deadline_seconds: float) -> CallRefused | None:
-        elapsed_seconds = self._seconds_since_asking()
-        if elapsed_seconds < deadline_seconds:
-            return None
-        path = self.payer.scope.path
-        return CallRefused(path, "deadline_seconds", deadline_seconds, elapsed_seconds, 0)
-
-    def _seconds_since_asking(self) -> float:
-        if self._clock.is_virtual:
-            return self.usage.path_seconds
-        return self._clock.now() - self.payer.started_at_seconds
 
     def _now(self) -> CriticalPathPoint:
         position = self.payer.position

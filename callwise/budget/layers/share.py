@@ -177,6 +177,8 @@ class ShareLayer:
             shared = self._start(carried)
         else:
             self._joined += 1
+            if shared.payer.work is not None:
+                shared.payer.work.join(carried.call)
         answer = await self._wait(carried, shared)
         if carried.work is not None:
             carried.finish(Outcome.SERVED)
@@ -254,7 +256,7 @@ class ShareLayer:
         # The payer is cut by its work; a call that joined has another deadline.
         left_seconds = None
         if call.work is None and not self._clock.is_virtual:
-            left_seconds = call.scope.scope_limits.seconds_left(call.position)
+            left_seconds = call.seconds_left(self._clock)
         try:
             if left_seconds is None:
                 return await shared.wait(call)
