@@ -174,14 +174,14 @@ class Router:
 
     def _by_weight(self, ready: Sequence[Endpoint]) -> Endpoint:
         """Return the endpoint that is furthest behind its share of the calls."""
-        credits, chosen, most, total = self._credits, ready[0], -math.inf, 0.0
+        given, chosen, most, total = self._credits, ready[0], -math.inf, 0.0
         for each in ready:
             key, weight = key_of(each), each.weight
-            credit = credits[key] = credits[key] + weight
+            credit = given[key] = given[key] + weight
             total += weight
             if credit > most:
                 chosen, most = each, credit
-        credits[key_of(chosen)] -= total
+        given[key_of(chosen)] -= total
         return chosen
 
     def _knobs(self, work: Work) -> RouteKnobs:
