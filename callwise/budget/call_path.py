@@ -14,6 +14,7 @@ budgeter is built; a layer that is not configured is not in the list.
     retry     one attempt after another, by class of error
     reserve   reserves one attempt in all scopes, and settles it
     route     gives it to an endpoint that is not down, and counts how it ended for the breaker
+    batch     collects what may travel in one request
     schedule  waits for its turn at its endpoint: order, slots, rate limits
     send      one request to the client within the time left
 
@@ -35,6 +36,7 @@ from callwise.budget.breaker import Breakers
 from callwise.budget.clock import Clock
 from callwise.budget.in_flight import InFlightCall, ReadReply
 from callwise.budget.layers.admit import AdmitLayer
+from callwise.budget.layers.batch import BatchLayer
 from callwise.budget.layers.cache import CacheLayer, ReplyCache
 from callwise.budget.layers.ledger import Ledger, LedgerLayer
 from callwise.budget.layers.repair import RepairLayer
@@ -130,9 +132,11 @@ def build_call_path(
     layers: dict[str, Layer[Any, Any]] = {}
     layers["send"] = send = SendLayer(clock, redactor)
     shipped: Layer[Any, Any] = send
-    if not clock.is_virtual and _is_scheduled(load, endpoints):
+    if not clock.is_virtual and _is_given(load, endpoints, "schedule", "rate"):
         gates = RateGates(load, clock)
         layers["schedule"] = shipped = ScheduleLayer(clock, load, gate_of=gates.gate, next=send)
+    if not clock.is_virtual and _is_given(load, endpoints, "batch"):
+        layers["batch"] = shipped = BatchLayer(clock, load, next=shipped)
     router = Router(clock, breakers, load_of, gate)
     layers["route"] = route = RouteLayer(router, breakers, next=shipped)
     layers["reserve"] = reserve = ReserveLayer(clock, next=route)
@@ -158,8 +162,8 @@ def build_call_path(
     return CallPath(dict(reversed(layers.items())), breakers)
 
 
-def _is_scheduled(load: LoadKnobs, endpoints: Mapping[Role, Endpoint]) -> bool:
-    """Return whether the run, or one of its endpoints, has a schedule or rate limits."""
+def _is_given(load: LoadKnobs, endpoints: Mapping[Role, Endpoint], *groups: str) -> bool:
+    """Return whether a group of knobs is given for the run, or for one of its endpoints."""
     candidates = (each for asked in endpoints.values() for each in asked.candidates)
-    own = [endpoint.load for endpoint in candidates if endpoint.load is not None]
-    return any(each.schedule is not None or each.rate is not None for each in (load, *own))
+    given = [load, *(each.load for each in candidates if each.load is not None)]
+    return any(getattr(knobs, group) is not None for knobs in given for group in groups)

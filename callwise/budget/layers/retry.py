@@ -20,6 +20,7 @@ from callwise.budget.clock import Clock
 from callwise.budget.router import Router
 from callwise.budget.work import Work
 from callwise.calls.errors import (
+    BatchFailed,
     CallError,
     EmptyAnswer,
     EndpointDown,
@@ -131,7 +132,7 @@ class RetryLayer:
     def _wait_here(self, work: Work, error: CallError, failures: _Failures) -> float | None:
         """Return the wait that the policy has before an attempt at an endpoint tried before."""
         is_loading = isinstance(error, ModelLoading)
-        failures.learned += isinstance(error, ParameterRefused)
+        failures.learned += isinstance(error, ParameterRefused | BatchFailed)
         failures.polled += is_loading
         usage = work.usage
         attempt = usage.attempts - failures.learned - failures.polled - failures.elsewhere

@@ -12,7 +12,7 @@ from typing import Any
 from callwise.budget.breaker import Breaker, Breakers, shows_nothing
 from callwise.budget.router import Router
 from callwise.budget.work import Work
-from callwise.calls.errors import CallError, CallTimeout
+from callwise.calls.errors import BatchFailed, CallError, CallTimeout
 from callwise.calls.reply import Reply
 
 __all__ = ["RouteLayer"]
@@ -88,8 +88,10 @@ class RouteLayer:
 
     def _failed(self, work: Work, error: CallError, trial: Breaker | None) -> None:
         self._waiting.pop(work, None)
-        if not (shows_nothing(error) or _is_cut(work, error)):
-            self._breakers.attempt_ended(work.endpoint, error, trial)
+        # A request that carried several calls is one attempt at the endpoint.
+        cause = (error.cause or error) if isinstance(error, BatchFailed) else error
+        if not (work.was_carried or shows_nothing(cause) or _is_cut(work, cause)):
+            self._breakers.attempt_ended(work.endpoint, cause, trial)
         self._router.failed(work, error)
 
     def _was_woken(self, work: Work) -> bool:
