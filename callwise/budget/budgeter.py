@@ -17,6 +17,7 @@ from callwise.budget.call_path import build_call_path
 from callwise.budget.clock import Clock, SystemClock
 from callwise.budget.critical_path import CriticalPathTrack
 from callwise.budget.fan_out import fan_out
+from callwise.budget.fleet.fleet import Fleet
 from callwise.budget.health import EndpointHealth
 from callwise.budget.in_flight import InFlightCall, step_mark
 from callwise.budget.layers.cache import ReplyCache
@@ -109,6 +110,11 @@ class Budgeter:
             accept_limits=lambda limits, path: require_prices(limits, path, self._endpoints),
             at_owner=self.owner.call,
         )
+        load = load or LoadKnobs()
+        self._fleet: Fleet | None = None
+        if load.fleet is not None and not self._clock.is_virtual:
+            self._fleet = Fleet(load.fleet, self._clock)
+            self._fleet.require_prices(self._endpoints)
         self.ledger = Ledger(self.run, sinks=sinks, max_kept_rows=max_kept_rows)
         self._call_path = build_call_path(
             self._endpoints,
@@ -121,7 +127,8 @@ class Budgeter:
             seed=seed,
             health=EndpointHealth(self._clock, notify),
             redactor=Redactor(secrets),
-            load=load or LoadKnobs(),
+            load=load,
+            fleet=self._fleet,
         )
         self._first_layer = self._call_path.first
 
@@ -184,6 +191,8 @@ class Budgeter:
                 "another role"
             )
         require_prices(self.run.limits, self.run.path, {role: endpoint})
+        if self._fleet is not None:
+            self._fleet.require_prices({role: endpoint})
         self._endpoints[role] = endpoint
 
     @property
@@ -286,6 +295,8 @@ class Budgeter:
             await client.aclose()
         if self._cache is not None:
             await self._cache.aclose()
+        if self._fleet is not None:
+            await self._fleet.aclose()
 
     def _asked_in(self, call: Call | None = None) -> AbstractContextManager[Scope]:
         """Return the scope that a call is asked in.

@@ -9,44 +9,53 @@ budgeter is built; a layer that is not configured is not in the list.
     ledger    opens the call; closes it with one outcome and one row
     replay    answers from a recording, and records calls that were not in it
     admit     counts the call against the limits of every scope, or refuses it
+    admit_fleet    counts it against the limits that several processes share
     cache     answers from replies kept for equal calls
     share     one piece of work for equal calls under way
     retry     one attempt after another, by class of error
+    reserve_fleet  reserves one attempt in the limits that several processes share
     reserve   reserves one attempt in all scopes, and settles it
     send      one request to the client within the time left
 
 Order within one call that must not move:
 
-1. From `ledger` to the first reservation nothing awaits, except a cache tier on disk: so a
-   refused call returns its quota before the next one asks. `share` makes the first reservation
-   itself, before it starts any task.
+1. From `ledger` to the first reservation nothing awaits, except a cache tier on disk and
+   `admit_fleet`: so a refused call returns its quota before the next one asks. `share` makes the
+   first reservation itself, before it starts any task.
 2. The cache is written inside the work, before `share` forgets the key: else an equal call asked
    in between would find neither, and be sent.
 3. Secrets are removed from an error in `send`, before `replay` records it.
 4. `replay` records a call before `ledger` writes its row; both are synchronous.
+5. `admit_fleet` is below `replay`, which asks no server, and below `admit`: what this process
+   refuses is asked nowhere. `reserve_fleet` is above `reserve`: it settles what that has settled.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from callwise.budget.clock import Clock
+from callwise.budget.fleet.fleet import Fleet
 from callwise.budget.health import EndpointHealth
 from callwise.budget.in_flight import InFlightCall, ReadReply
 from callwise.budget.layers.admit import AdmitLayer
+from callwise.budget.layers.admit_fleet import AdmitFleetLayer
 from callwise.budget.layers.cache import CacheLayer, ReplyCache
 from callwise.budget.layers.ledger import Ledger, LedgerLayer
 from callwise.budget.layers.repair import RepairLayer
 from callwise.budget.layers.replay import ReplayLayer
 from callwise.budget.layers.reserve import ReserveLayer
+from callwise.budget.layers.reserve_fleet import ReserveFleetLayer
 from callwise.budget.layers.retry import RetryLayer
 from callwise.budget.layers.send import SendLayer
 from callwise.budget.layers.share import ShareLayer
 from callwise.budget.recorder import Recorder
 from callwise.budget.redactor import Redactor
 from callwise.budget.token_estimate import Estimator
+from callwise.budget.work import Work
 from callwise.calls.call import Role
 from callwise.calls.client import Endpoint
 from callwise.calls.load.load_knobs import LoadKnobs
+from callwise.calls.reply import Reply
 from callwise.calls.retry import RetryPolicy
 
 __all__ = ["CallPath", "Layer", "build_call_path"]
@@ -95,20 +104,26 @@ def build_call_path(
     health: EndpointHealth,
     redactor: Redactor,
     load: LoadKnobs,  # noqa: ARG001
+    fleet: Fleet | None = None,
 ) -> CallPath:
     """Return the layers that a budgeter is configured with, each bound to the next one.
 
-    Without a cache or a recorder that layer is left out. The retry policy is for endpoints
-    that have none; the seed is that of the jitter.
+    Without a cache, a recorder or a fleet its layers are left out. The retry policy is for
+    endpoints that have none; the seed is that of the jitter.
     """
     layers: dict[str, Layer[Any, Any]] = {}
     layers["send"] = send = SendLayer(clock, redactor)
     layers["reserve"] = reserve = ReserveLayer(clock, next=send)
-    layers["retry"] = repeat = RetryLayer(clock, retry, seed, health, next=reserve)
+    attempt: Layer[Work, Reply] = reserve
+    if fleet is not None:
+        layers["reserve_fleet"] = attempt = ReserveFleetLayer(fleet.budget, next=attempt)
+    layers["retry"] = repeat = RetryLayer(clock, retry, seed, health, next=attempt)
     layers["share"] = share = ShareLayer(clock, estimator, next=repeat)
     below: Layer[InFlightCall, ReadReply] = share
     if cache is not None:
         layers["cache"] = below = CacheLayer(cache, share.is_under_way, next=below)
+    if fleet is not None:
+        layers["admit_fleet"] = below = AdmitFleetLayer(fleet.budget, next=below)
     layers["admit"] = below = AdmitLayer(next=below)
     if recorder is not None:
         layers["replay"] = below = ReplayLayer(recorder, estimator, clock, next=below)

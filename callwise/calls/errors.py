@@ -7,6 +7,7 @@
     |- FormatError                 a file that cannot be read: file, line, expectation
     `- CallError                   one call ended without an answer
        |- CallRefused              no quota was left; nothing was sent
+       |- BudgetStoreLost          the budget that processes share cannot be asked
        |- CassetteMiss             strict replay, and this call is not recorded
        |- InvalidAnswer            an answer came and does not fit the response model
        |- EmptyAnswer              an answer came with nothing in it
@@ -41,6 +42,7 @@ __all__ = [
     "AuthFailed",
     "BadRequest",
     "BadResponse",
+    "BudgetStoreLost",
     "CallError",
     "CallRefused",
     "CallTimeout",
@@ -153,6 +155,13 @@ class CallRefused(CallError):
         self.limit_value = limit_value
         self.used_value = used_value
         self.asked_value = asked_value
+
+
+class BudgetStoreLost(CallError):
+    """The server that keeps the budget of several processes cannot be reached. Nothing was sent."""
+
+    is_fatal = True
+    was_sent = False
 
 
 class CassetteMiss(CallError):

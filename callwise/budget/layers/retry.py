@@ -15,7 +15,14 @@ from random import Random
 from callwise.budget.clock import Clock
 from callwise.budget.health import EndpointHealth, EndpointState, is_outage
 from callwise.budget.work import Work
-from callwise.calls.errors import CallError, EmptyAnswer, ModelLoading, ParameterRefused
+from callwise.calls.errors import (
+    BudgetStoreLost,
+    CallError,
+    CallRefused,
+    EmptyAnswer,
+    ModelLoading,
+    ParameterRefused,
+)
 from callwise.calls.reply import Reply
 from callwise.calls.retry import RetryPolicy
 
@@ -64,11 +71,18 @@ class RetryLayer:
         health = self._health
         probe = health.admit(carried.endpoint)
         failures: _Failures | None = None
+        last: CallError | None = None
         try:
             while True:
                 try:
                     reply = await self._next(carried)
+                except (CallRefused, BudgetStoreLost) as refusal:
+                    if last is None:
+                        raise
+                    last.add_note(f"not tried again: {refusal}")
+                    raise last from None
                 except CallError as error:
+                    last = error
                     failures = failures or _Failures(probe)
                     wait_seconds = self._wait_before_next(carried, error, failures)
                     if wait_seconds is None:
