@@ -209,6 +209,37 @@ class InFlightCall:
             self.reservation.charge(over)
             self.reservation.pass_reservation(over)
 
+    def seconds_left(self, clock: Clock, path_seconds: float = 0.0) -> float | None:
+        """Return the time until the nearest deadline, its own or a scope's; None without one.
+
+        Args:
+            path_seconds: time that it has added to its scope's path so far.
+        """
+        limits, own = self.scope.scope_limits, self.call.deadline_seconds
+        left = None
+        if limits.is_timed:
+            position = self.position
+            left = limits.seconds_left(
+                CriticalPathPoint(position.round, position.seconds + path_seconds)
+            )
+        if own is None:
+            return left
+        own = max(own - self._elapsed_seconds(clock, path_seconds), 0.0)
+        return own if left is None else min(left, own)
+
+    def refusal_by_deadline(self, clock: Clock, path_seconds: float) -> CallRefused | None:
+        """Return why its own deadline leaves no time for an attempt; None when there is time."""
+        own = self.call.deadline_seconds
+        if own is None:
+            return None
+        elapsed_seconds = self._elapsed_seconds(clock, path_seconds)
+        if elapsed_seconds < own:
+            return None
+        return CallRefused(self.scope.path, "deadline_seconds", own, elapsed_seconds, 0)
+
+    def _elapsed_seconds(self, clock: Clock, path_seconds: float) -> float:
+        return path_seconds if clock.is_virtual else clock.now() - self.started_at_seconds
+
     def refuse(self, refusal: CallRefused | BudgetStoreLost) -> NoReturn:
         """End it for lack of quota, or because none can be asked for, and raise the refusal.
 

@@ -88,7 +88,6 @@ class Work:
         self.endpoint = payer.endpoint
         self.priority = priority_of(payer.call)
         self._clock = clock
-        self._deadline_seconds = payer.call.deadline_seconds
         self.key = payer.key
         self._estimator = estimator
         self._received: list[Piece] = []
@@ -97,8 +96,8 @@ class Work:
         """Reserve one attempt, or return why there is no quota or time for it."""
         limits, reservation = self.payer.scope.scope_limits, self.payer.reservation
         refusal = limits.refusal_by_time(self._now(), by_path=False) if limits.is_timed else None
-        if refusal is None and self._deadline_seconds is not None:
-            refusal = self._refusal_by_deadline(self._deadline_seconds)
+        if refusal is None:
+            refusal = self.payer.refusal_by_deadline(self._clock, self.usage.path_seconds)
         if refusal is not None:
             return refusal
         is_estimated = reservation.limits_spending
@@ -125,12 +124,7 @@ class Work:
 
     def seconds_left(self) -> float | None:
         """Return the time until the nearest deadline of the payer; None without one."""
-        limits = self.payer.scope.scope_limits
-        left = limits.seconds_left(self._now()) if limits.is_timed else None
-        if self._deadline_seconds is None:
-            return left
-        own = max(self._deadline_seconds - self._seconds_since_asking(), 0.0)
-        return own if left is None else min(left, own)
+        return self.payer.seconds_left(self._clock, self.usage.path_seconds)
 
     def begin_attempt(self) -> None:
         """Begin an attempt, which `reserve` has found quota for."""
@@ -258,18 +252,6 @@ class Work:
     def _estimate_received(self) -> tuple[ReportedUsage, Estimate]:
         reply = reply_of_pieces(self._received)
         return self._estimator.received(self.sent_call, self.endpoint, reply)
-
-    def _refusal_by_deadline(self, deadline_seconds: float) -> CallRefused | None:
-        elapsed_seconds = self._seconds_since_asking()
-        if elapsed_seconds < deadline_seconds:
-            return None
-        path = self.payer.scope.path
-        return CallRefused(path, "deadline_seconds", deadline_seconds, elapsed_seconds, 0)
-
-    def _seconds_since_asking(self) -> float:
-        if self._clock.is_virtual:
-            return self.usage.path_seconds
-        return self._clock.now() - self.payer.started_at_seconds
 
     def _now(self) -> CriticalPathPoint:
         position = self.payer.position

@@ -256,7 +256,7 @@ class ShareLayer:
         # The payer is cut by its work; a call that joined has another deadline.
         left_seconds = None
         if call.work is None and not self._clock.is_virtual:
-            left_seconds = call.scope.scope_limits.seconds_left(call.position)
+            left_seconds = call.seconds_left(self._clock)
         try:
             if left_seconds is None:
                 return await shared.wait(call)

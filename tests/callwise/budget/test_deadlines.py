@@ -223,3 +223,15 @@ async def test_a_deadline_cuts_attempts_and_ends_the_repetitions(make_budgeter, 
     with pytest.raises(ServerFailed) as failed:
         await asking
     assert "not tried again: 6 seconds left" in str(failed.value.__notes__)
+
+
+async def test_a_call_that_joined_an_equal_one_has_its_own_deadline(make_budgeter, ask_for):
+    """It leaves when its time is over, and the one that pays gets the answer."""
+    client = ScriptedClient(lambda _: asyncio.sleep(0.2, "ok"))
+    budgeter = make_budgeter(client)
+    payer = asyncio.ensure_future(budgeter.ask(ask_for("a", share=True)))
+    await asyncio.sleep(0)
+    with pytest.raises(CallTimeout, match="before the deadline"):
+        await budgeter.ask(ask_for("a", share=True, deadline_seconds=0.01))
+    assert (await payer).text == "ok"
+    assert len(client.calls) == 1

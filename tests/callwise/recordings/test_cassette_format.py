@@ -15,6 +15,7 @@ from callwise.budget.usage import Usage
 from callwise.calls import (
     Call,
     CallKey,
+    Delivery,
     Message,
     Outcome,
     Purpose,
@@ -89,10 +90,21 @@ EXCHANGE = st.builds(
         AMOUNT,
         st.just(0),
         AMOUNT,
+        AMOUNT,
         COUNT,
         AMOUNT,
     ),
     latency_seconds=SECONDS,
+    delivery=st.builds(
+        Delivery,
+        TEXT,
+        TEXT,
+        TEXT,
+        st.integers(0, 9),
+        st.booleans(),
+        st.integers(0, 9),
+        st.floats(0, 1),
+    ),
 )
 KEY = CallKey("0123456789abcdef" * 4)
 WHERE = CallOrigin("run/conv:a", "a", None, None, Role.MAIN, Purpose.PLAN, "local", "tiny")
