@@ -106,7 +106,7 @@ RESERVE = Script(
 -- scope its name and four limits, empty for none
 local token, number = ARGV[1], ARGV[2]
 drop_dead(milliseconds())
-if not redis.call('ZSCORE', leases, token) then return {'fenced'} end
+if not redis.call('ZSCORE', leases, token) then return {'fenced', '', 0, {}} end
 local used = {}
 local record = table.concat({ARGV[4], ARGV[5], ARGV[6], ARGV[7]}, ' ')
 local is_new = redis.call('HEXISTS', held .. token, number) == 0
@@ -179,7 +179,7 @@ BEAT = Script(
 -- ARGV: token, milliseconds of a lease
 local now = milliseconds()
 drop_dead(now)
-if not redis.call('ZSCORE', leases, ARGV[1]) then return {'fenced'} end
+if not redis.call('ZSCORE', leases, ARGV[1]) then return {'fenced', '', 0} end
 redis.call('ZADD', leases, now + ARGV[2], ARGV[1])
 return {'alive', '', redis.call('ZCARD', leases)}
 """

@@ -341,7 +341,8 @@ class SharedBudget:
                         await self._join()
             except BudgetStoreLost as lost:
                 self._lose(lost)
-            except ConfigError as error:
+            except Exception as error:  # it goes on: without it the lease would end
+                _LOGGER.exception("the shared budget %s has a problem", self._knobs.name)
                 self._lose(BudgetStoreLost(str(error)))
 
     def _drop_token(self, token: str) -> None:

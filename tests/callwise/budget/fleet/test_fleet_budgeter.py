@@ -1,12 +1,13 @@
 """Budgeters of one name: their calls stay within limits of all, and the counts are the ledgers'."""
 
 import asyncio
+from collections import deque
 
 import pytest
 
-from callwise.budget import Budgeter, VirtualClock
+from callwise.budget import Budgeter, Limits, VirtualClock
 from callwise.budget.limits import NOTHING, Amounts
-from callwise.calls import Role, Sampling
+from callwise.calls import ReportedUsage, Role, Sampling
 from callwise.calls.call import Outcome
 from callwise.calls.errors import (
     BudgetStoreLost,
@@ -18,8 +19,8 @@ from callwise.calls.load.fleet_knobs import FleetKnobs
 from callwise.calls.load.load_knobs import LoadKnobs
 from callwise.calls.retry import RetryPolicy
 from callwise.testing.fakes import ScriptedClient
-
-from ..conftest import MemoryRecorder
+from tests.callwise.budget.conftest import MemoryRecorder
+from tests.callwise.budget.fleet.conftest import until
 
 
 def knobs(name, **fleet):
@@ -67,14 +68,16 @@ async def settled(budgeter):
     [
         {"max_calls": 5},
         {"max_requests": 5},
-        {"max_tokens": 5 * 15},
-        {"max_usd": 5 * 20e-6},
+        {"max_tokens": 5 * 17},
+        {"max_usd": 5 * 22e-6},
         {"roles": {"main": {"max_calls": 5}}},
     ],
 )
 async def test_exactly_the_limit_is_served(make_fleet_budgeter, ask_for, limits):
     """4 budgeters with 64 askers each and room for 5: 5 served, the others refused."""
-    client = ScriptedClient(lambda call: "five tokens of an answer")
+    # As many tokens as an attempt reserves: 12 and 5. A simulated model teaches no other estimate.
+    usage = ReportedUsage(input_tokens=12, output_tokens=5)
+    client = ScriptedClient(lambda call: "an answer", usage=usage, is_simulated=True)
     budgeters = [make_fleet_budgeter(client, fleet={"limits": limits}) for _ in range(4)]
     results = await asyncio.gather(
         *(
@@ -108,7 +111,7 @@ async def test_what_is_answered_without_a_request_counts_as_a_call(make_fleet_bu
 async def test_a_refused_attempt_gives_all_back(make_fleet_budgeter, ask_for):
     """Neither the limits of the process nor the shared ones keep anything of it."""
     limits = {"max_requests": 1}
-    budgeter = make_fleet_budgeter(fleet={"limits": limits}, limits={"max_calls": 10})
+    budgeter = make_fleet_budgeter(fleet={"limits": limits}, limits=Limits(max_calls=10))
     await budgeter.ask(ask_for("first"))
     results = await asyncio.gather(
         *(budgeter.ask(ask_for("second")) for _ in range(3)), return_exceptions=True
@@ -179,24 +182,12 @@ async def test_a_recording_replays_without_a_server(
     monkeypatch.delenv("CALLWISE_REDIS_URL")
     for load in (None, knobs(name, limits={"max_calls": 2})):
         replayed = MemoryRecorder(is_strict=True)
-        for key, _, exchange in recorder.recorded:
-            replayed.lanes.setdefault(key, type(replayed.lanes)())  # a lane per key
-            replayed.lanes[key] = [exchange, *replayed.lanes[key]]
-        for key, lane in replayed.lanes.items():
-            replayed.lanes[key] = _Lane(lane)
+        replayed.lanes = {key: deque([exchange]) for key, _, exchange in recorder.recorded}
         client = ScriptedClient()
         again = make_budgeter(client, recorder=replayed, load=load, clock=VirtualClock())
         assert await ends(again) == first
         assert client.calls == []
         await again.aclose()
-
-
-class _Lane(list):
-    """A lane of exchanges, taken from its beginning."""
-
-    def popleft(self):
-        """Take the first one."""
-        return self.pop(0)
 
 
 async def test_a_lost_server_ends_calls_before_they_are_sent(
@@ -216,9 +207,7 @@ async def test_a_lost_server_ends_calls_before_they_are_sent(
     assert outcomes(budgeter) == {"served": 1, "refused": 2}
     assert len(client.calls) == 1
     server.start()
-    async with asyncio.timeout(10):
-        while budgeter.statistics()["admit_fleet"]["is_lost"]:
-            await asyncio.sleep(0.01)
+    await until(lambda: not budgeter.statistics()["admit_fleet"]["is_lost"])
     await budgeter.ask(ask_for("after"))
     assert await settled(budgeter) == spent(budgeter)
     await budgeter.aclose()

@@ -14,8 +14,7 @@ from callwise.budget.limits import NOTHING, Amounts
 from callwise.calls import Role
 from callwise.calls.errors import BudgetStoreLost, CallRefused, ConfigError
 from callwise.calls.load.fleet_knobs import FleetKnobs, FleetLimits
-
-from .conftest import until
+from tests.callwise.budget.fleet.conftest import until
 
 ONE = Amounts(1, 1, 100, 10**12)
 RUN = ("run",)
@@ -97,9 +96,7 @@ async def test_what_a_dead_process_had_reserved_is_free_after_two_heartbeats(
 ):
     """Not before its lease ends, and without anything being asked of it; what it spent stays."""
     limits = {"max_calls": 2}
-    dead, living = (
-        make_budget(redis_url, limits=limits, heartbeat_seconds=0.2) for _ in range(2)
-    )
+    dead, living = (make_budget(redis_url, limits=limits, heartbeat_seconds=0.2) for _ in range(2))
     assert await take(dead)
     await dead.reserve(RUN, ONE)
     await die(dead)
@@ -116,9 +113,7 @@ async def test_what_a_dead_process_had_reserved_is_free_after_two_heartbeats(
 async def test_a_living_process_keeps_what_it_has_reserved(redis_url, make_budget):
     """For many heartbeats."""
     limits = {"max_calls": 1}
-    budget, other = (
-        make_budget(redis_url, limits=limits, heartbeat_seconds=0.2) for _ in range(2)
-    )
+    budget, other = (make_budget(redis_url, limits=limits, heartbeat_seconds=0.2) for _ in range(2))
     reservation = await budget.reserve(RUN, ONE)
     until_seconds = time.monotonic() + 0.6
     while time.monotonic() < until_seconds:
