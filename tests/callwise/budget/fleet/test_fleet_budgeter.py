@@ -74,16 +74,16 @@ async def settled(budgeter):
     ],
 )
 async def test_exactly_the_limit_is_served(make_fleet_budgeter, ask_for, limits):
-    """4 budgeters with 64 askers each and room for 5: 5 served, the others refused."""
+    """4 budgeters with 64 calls each and a quota of 5: 5 served, the others refused."""
     # As many tokens as an attempt reserves: 12 and 5. A simulated model teaches no other estimate.
     usage = ReportedUsage(input_tokens=12, output_tokens=5)
     client = ScriptedClient(lambda call: "an answer", usage=usage, is_simulated=True)
     budgeters = [make_fleet_budgeter(client, fleet={"limits": limits}) for _ in range(4)]
     results = await asyncio.gather(
         *(
-            budgeter.ask(ask_for(f"{index} {asker}", sampling=Sampling(max_tokens=5)))
+            budgeter.ask(ask_for(f"{index} {number}", sampling=Sampling(max_tokens=5)))
             for index, budgeter in enumerate(budgeters)
-            for asker in range(64)
+            for number in range(64)
         ),
         return_exceptions=True,
     )

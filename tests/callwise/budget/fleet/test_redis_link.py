@@ -48,7 +48,7 @@ async def test_a_refused_command_fails_alone(redis_url, name):
 
 
 async def test_a_server_that_was_started_again_is_found_again(make_server, name):
-    """The connection is made anew once, and a script that the server has forgotten is sent."""
+    """The connection is made again once, and a script that the server has forgotten is sent."""
     server = make_server()
     async with linked(server.url) as link:
         assert await link.run(ADD, (name,), (1,)) == 1

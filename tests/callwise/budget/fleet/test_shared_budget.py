@@ -41,7 +41,7 @@ async def die(budget):
     "limits", [{"max_calls": 5}, {"max_requests": 5}, {"max_tokens": 500}, {"max_usd": 5.0}]
 )
 async def test_processes_together_get_exactly_the_limit(redis_url, make_budget, limits):
-    """4 processes with 64 askers each and room for 5: 5, whichever quantity is limited."""
+    """4 processes with 64 calls each and a quota of 5: 5, whichever quantity is limited."""
     budgets = [make_budget(redis_url, limits=limits) for _ in range(4)]
     taken = await asyncio.gather(*(take(budget) for budget in budgets for _ in range(64)))
     assert taken.count(True) == 5
