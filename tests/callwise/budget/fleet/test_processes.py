@@ -15,7 +15,7 @@ from callwise.budget.fleet.redis_link import RedisLink
 from tests.callwise.budget.fleet.conftest import until
 
 ROOT = Path(__file__).resolve().parents[4]
-PROGRAM = Path(__file__).with_name("asker.py")
+PROGRAM = Path(__file__).with_name("member.py")
 
 
 class Process:

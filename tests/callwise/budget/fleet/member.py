@@ -43,8 +43,8 @@ class FixedCounter:
         return 10
 
 
-class Asker:
-    """The calls of one name."""
+class Member:
+    """One process of a name."""
 
     def __init__(self, command: dict[str, Any]) -> None:
         self.may_answer = asyncio.Event()
@@ -114,18 +114,18 @@ class Asker:
 async def main() -> None:
     """Follow the commands until there are no more."""
     loop = asyncio.get_running_loop()
-    asker: Asker | None = None
+    member: Member | None = None
     while line := await loop.run_in_executor(None, sys.stdin.readline):
         command = json.loads(line)
         if command["do"] != "answer":
-            asker = Asker(command)
-            asker.ask(command["calls"])
-        assert asker is not None
+            member = Member(command)
+            member.ask(command["calls"])
+        assert member is not None
         if command["do"] == "hold":
-            await asker.all_at_rest.wait()
-            answer: dict[str, object] = {"sent": asker.client.sent_requests}
+            await member.all_at_rest.wait()
+            answer: dict[str, object] = {"sent": member.client.sent_requests}
         else:
-            answer = await asker.end()
+            answer = await member.end()
         sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()
 
