@@ -20,7 +20,7 @@ The only file that imports redis, and only once a link is used.
 import asyncio
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
@@ -89,7 +89,7 @@ class RedisLink:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._waiting: list[_Command] = []
         self._pump: asyncio.Task[None] | None = None
-        self._errors = _redis_errors()
+        self._errors, self._pack = _redis_parts()
         self._commands = self._writes = self._connects = 0
 
     def __repr__(self) -> str:
@@ -193,7 +193,7 @@ class RedisLink:
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 connection = self._connection or await self._connected()
-                packed = connection.pack_commands([command.arguments for command in sent])
+                packed = b"".join([self._pack(command.arguments) for command in sent])
                 await connection.send_packed_command(packed, check_health=False)
                 self._writes += 1
                 self._commands += len(sent)
@@ -308,19 +308,20 @@ def _address(url: str) -> str:
     return f"{parts.hostname}:{port}{parts.path if parts.path != '/' else ''}"
 
 
-def _redis_errors() -> Any:
-    """Return the module of redis's errors.
+def _redis_parts() -> tuple[Any, Callable[[tuple[Any, ...]], bytes]]:
+    """Return the module of redis's errors, and the function that packs a command.
 
     Raises:
         ConfigError: when the package is not installed.
     """
     try:
+        from hiredis import pack_command  # noqa: PLC0415 - an extra
         from redis import exceptions  # noqa: PLC0415 - an extra
     except ImportError:
         raise ConfigError(
             "load.fleet needs the packages redis and hiredis: pip install 'callwise[redis]'"
         ) from None
-    return exceptions
+    return exceptions, pack_command
 
 
 def _fail(command: _Command, error: Exception) -> None:

@@ -5,11 +5,11 @@ is added to and taken from drifts with each process that dies, each reply that i
 process that is stopped, declared dead, and goes on.
 
 Choice: what is *reserved* and what is *spent* are counted apart. A reservation is one script over
-all scopes, taken whole or not at all, under the token of a lease that ends two heartbeats after
-the last sign of life, by the server's time: then it is free again. What was spent is reported
-as the sum since the process began. So a report may be lost, repeated or late, from a process that
-was declared dead, or for a server that has lost its memory: after the next one the counts are
-right.
+all scopes, taken whole or not at all, under the token of a lease that ends within two heartbeats
+after the last sign of life, by the server's time: then it is free again. What was spent is
+reported as the sum since the process began. So a report may be lost, repeated or late, from a
+process that was declared dead, or for a server that has lost its memory: after the next one the
+counts are right.
 
 Rejected: a difference per settlement (counts twice, or not at all, where a reply is lost);
 borrowing amounts ahead (the last of five calls may be with a process that does not need it).
@@ -39,8 +39,9 @@ __all__ = ["FLEET_PREFIX", "SharedBudget", "SharedReservation"]
 FLEET_PREFIX = "fleet:"
 """Beginning of the scope that a refusal by a shared limit names."""
 
-LEASE_HEARTBEATS = 2
-"""Heartbeats after which a process without a sign of life is taken for dead."""
+LEASE_HEARTBEATS = 1.9
+"""Heartbeats after which a process without a sign of life is taken for dead: so what it had
+reserved is free within two."""
 
 MAX_JOINS = 3
 """Most times that one reservation finds its lease ended and takes another."""

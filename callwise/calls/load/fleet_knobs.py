@@ -38,6 +38,6 @@ class FleetKnobs(BaseModel):
     `local` goes on with an equal part of the limits for each process."""
     heartbeat_seconds: float = Field(default=5.0, ge=0.05, le=3600)
     """Time between two signs of life. What a process that has died had reserved is free again
-    two of these after its last one."""
+    within two of these."""
     timeout_seconds: float = Field(default=2.0, gt=0, le=3600)
     """Longest wait for the server."""
