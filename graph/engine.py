@@ -80,7 +80,14 @@ class Engine:
             while name in self._names:  # an id may look like a name that was made here
                 name = f"{name}#{digest[:12]}"
             limits = self.settings.budget.conversation
-            scope = self.budgeter.run.open(ScopeKind.CONVERSATION, name, limits=limits, after=())
+            scope = self.budgeter.run.open(
+                ScopeKind.CONVERSATION,
+                name,
+                limits=limits,
+                after=(),
+                user=identity.user_id,
+                tenant=identity.agent_id,
+            )
             self._names.add(name)
             self._conversations[identity] = scope
         return scope

@@ -22,9 +22,11 @@ from callwise.budget.health import EndpointHealth
 from callwise.budget.in_flight import InFlightCall, step_mark
 from callwise.budget.layers.cache import ReplyCache
 from callwise.budget.layers.ledger import MAX_KEPT_ROWS, Ledger, RowSink, endpoint_of
+from callwise.budget.layers.schedule import ScheduleLayer
 from callwise.budget.limits import Limits
 from callwise.budget.recorder import Recorder
 from callwise.budget.redactor import Redactor
+from callwise.budget.schedule.task import LaneStatus
 from callwise.budget.scope import Scope, ScopeKind, current_scope
 from callwise.budget.scope_limits import require_prices
 from callwise.budget.token_estimate import DEFAULT_OUTPUT_TOKENS, Estimate, Estimator, TokenCounter
@@ -210,6 +212,14 @@ class Budgeter:
         """Return what each layer of the call path has counted, in the order of the path."""
         return self.owner.call(self._call_path.statistics)
 
+    def lanes(self) -> tuple[LaneStatus, ...]:
+        """Return the queue of each endpoint that was asked: its level, its tasks, its counters.
+
+        Empty where nothing is scheduled.
+        """
+        layer = self._call_path.layers.get("schedule")
+        return self.owner.call(layer.lanes) if isinstance(layer, ScheduleLayer) else ()
+
     def scope(
         self,
         kind: ScopeKind,
@@ -217,9 +227,11 @@ class Budgeter:
         *,
         limits: Limits | None = None,
         after: Sequence[str] | None = None,
+        user: str | None = None,
+        tenant: str | None = None,
     ) -> Scope:
         """Return a new scope inside the current one; see `Scope.open`."""
-        return self.current.open(kind, name, limits=limits, after=after)
+        return self.current.open(kind, name, limits=limits, after=after, user=user, tenant=tenant)
 
     def advisory(self) -> Remaining:
         """Return how much remains in the current scope."""

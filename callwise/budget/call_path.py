@@ -15,6 +15,7 @@ budgeter is built; a layer that is not configured is not in the list.
     retry     one attempt after another, by class of error
     reserve_fleet  reserves one attempt in the limits that several processes share
     reserve   reserves one attempt in all scopes, and settles it
+    schedule  waits for its turn at its endpoint: order, slots, rate limits
     send      one request to the client within the time left
 
 Order within one call that must not move:
@@ -46,6 +47,7 @@ from callwise.budget.layers.replay import ReplayLayer
 from callwise.budget.layers.reserve import ReserveLayer
 from callwise.budget.layers.reserve_fleet import ReserveFleetLayer
 from callwise.budget.layers.retry import RetryLayer
+from callwise.budget.layers.schedule import ScheduleLayer
 from callwise.budget.layers.send import SendLayer
 from callwise.budget.layers.share import ShareLayer
 from callwise.budget.recorder import Recorder
@@ -103,7 +105,7 @@ def build_call_path(
     seed: int,
     health: EndpointHealth,
     redactor: Redactor,
-    load: LoadKnobs,  # noqa: ARG001
+    load: LoadKnobs,
     fleet: Fleet | None = None,
 ) -> CallPath:
     """Return the layers that a budgeter is configured with, each bound to the next one.
@@ -113,7 +115,10 @@ def build_call_path(
     """
     layers: dict[str, Layer[Any, Any]] = {}
     layers["send"] = send = SendLayer(clock, redactor)
-    layers["reserve"] = reserve = ReserveLayer(clock, next=send)
+    shipped: Layer[Any, Any] = send
+    if not clock.is_virtual and _is_scheduled(load, endpoints):
+        layers["schedule"] = shipped = ScheduleLayer(clock, load, gate_of=lambda _: None, next=send)
+    layers["reserve"] = reserve = ReserveLayer(clock, next=shipped)
     attempt: Layer[Work, Reply] = reserve
     if fleet is not None:
         layers["reserve_fleet"] = attempt = ReserveFleetLayer(fleet.budget, next=attempt)
@@ -132,3 +137,9 @@ def build_call_path(
     )
     layers["repair"] = RepairLayer(next=below)
     return CallPath(dict(reversed(layers.items())))
+
+
+def _is_scheduled(load: LoadKnobs, endpoints: Mapping[Role, Endpoint]) -> bool:
+    """Return whether the run, or one of its endpoints, has a schedule or rate limits."""
+    own = [endpoint.load for endpoint in endpoints.values() if endpoint.load is not None]
+    return any(each.schedule is not None or each.rate is not None for each in (load, *own))

@@ -6,7 +6,7 @@ call pays from then on. So layers below `share` read who pays from the work at e
 Invariant: each reservation is settled once, on every path, synchronously.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -52,6 +52,12 @@ class Shipment(Protocol):
     def seconds_left(self) -> float | None:
         """Return the time until the nearest deadline of its calls; None without one."""
 
+    on_rise: Callable[[], None] | None
+    """Called when it becomes more urgent or takes in another call, while it waits for its turn."""
+
+    def granted(self, queue_seconds: float) -> None:
+        """Note that its turn has come, after so long a wait: no call joins it any more."""
+
 
 class Work:
     """The work of getting one call answered, which `payer` begins and pays for at first."""
@@ -76,6 +82,10 @@ class Work:
     """How its answer came so far."""
     queue_seconds = 0.0
     """Time that this attempt has waited for its turn."""
+    on_rise: Callable[[], None] | None = None
+    """Called when it becomes more urgent, while it waits for its turn."""
+    on_begin: Callable[[], None] | None = None
+    """Called when the first piece of a streamed answer has come."""
 
     _estimated: Estimate | None = None
     _reserved: Amounts | None = None
@@ -121,6 +131,18 @@ class Work:
     def works(self) -> "tuple[Work, ...]":
         """Itself: as a shipment it carries one call."""
         return (self,)
+
+    def join(self, call: Call) -> None:
+        """Be as urgent as the most urgent of the calls that wait for it, of which this is one."""
+        priority = priority_of(call)
+        if priority < self.priority:
+            self.priority = priority
+            if self.on_rise is not None:
+                self.on_rise()
+
+    def granted(self, queue_seconds: float) -> None:
+        """Count the wait for its turn, which has come."""
+        self.queue_seconds += queue_seconds
 
     def seconds_left(self) -> float | None:
         """Return the time until the nearest deadline of the payer; None without one."""
@@ -219,6 +241,8 @@ class Work:
         """
         if not (piece.text or piece.tool_calls or piece.thought):
             return
+        if not self._received and self.on_begin is not None:
+            self.on_begin()
         self._received.append(piece)
         listener = self.call.listener
         if listener is None or self.call.response_model is not None:

@@ -25,6 +25,7 @@ __all__ = [
     "OfflineClient",
     "Prices",
     "Remaining",
+    "ReportsHeaders",
     "look_up",
 ]
 
@@ -149,6 +150,17 @@ class Endpoint:
             body = {**self.extra_body, **call.sampling.extra_body}
             call = replace(call, sampling=replace(call.sampling, extra_body=body))
         return call
+
+
+@runtime_checkable
+class ReportsHeaders(Protocol):
+    """A client that reports the headers of its responses."""
+
+    def report_headers(self, model: str, listener: Callable[[Mapping[str, str]], None]) -> None:
+        """Call a function with the headers of each response for a model, as soon as they come.
+
+        Their names are in lower case, or a lookup ignores case. The function must not raise.
+        """
 
 
 @runtime_checkable

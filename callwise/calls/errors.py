@@ -15,6 +15,7 @@
        `- EndpointError            the endpoint, or the way to it, failed
           |- ConnectionFailed      no connection; `was_sent`: whether it left
           |  `- EndpointDown       not sent: the endpoint failed a moment ago
+          |- Overloaded            not sent: too many calls wait for the endpoint
           |- CallTimeout           no (whole) answer in time
           |- StreamCut             a streamed answer broke off
           |- RateLimited           429; `retry_after_seconds` where the server names it
@@ -59,6 +60,7 @@ __all__ = [
     "InvalidAnswer",
     "MissingKey",
     "ModelLoading",
+    "Overloaded",
     "ParameterRefused",
     "QuotaExhausted",
     "RateLimited",
@@ -258,6 +260,10 @@ class EndpointDown(ConnectionFailed):
     """Nothing was sent: the endpoint has just failed several attempts in a row."""
 
     is_retryable = False
+
+
+class Overloaded(EndpointError):
+    """Nothing was sent: more calls wait for the endpoint than may."""
 
 
 class CallTimeout(EndpointError):

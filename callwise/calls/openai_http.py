@@ -154,6 +154,7 @@ class OpenAIClient(Learner):
         self._reader = ResponseReader(self._host, api_key=api_key, now=now, hint=hint)
         self._transport: Transport | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._header_listeners: dict[str, list[Callable[[Mapping[str, str]], None]]] = {}
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._host!r})"
@@ -190,6 +191,10 @@ class OpenAIClient(Learner):
                     response.close()
         except (TimeoutError, TransportFailed) as error:
             raise self._unanswered(error, moment, timeout_seconds, started) from None
+
+    def report_headers(self, model: str, listener: Callable[[Mapping[str, str]], None]) -> None:
+        """Call a function with the headers of each response for a model."""
+        self._header_listeners.setdefault(model, []).append(listener)
 
     async def aclose(self) -> None:
         """Close every connection. Safe to call twice; the next call opens a new pool."""
@@ -305,6 +310,8 @@ class OpenAIClient(Learner):
         path = "/embeddings" if call.is_embedding else "/chat/completions"
         response = await self._connected().send("POST", path, _encoded(body), moment)
         try:
+            for listener in self._header_listeners.get(body["model"], ()):
+                listener(response.headers)
             if not 200 <= response.status < 300:
                 content = await response.read()
                 raise Refused(self._reader.refusal_of_response(response, content))

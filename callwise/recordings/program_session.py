@@ -251,7 +251,11 @@ class ProgramSession:
         name = turn.conversation_id
         if name not in self._conversations:
             scope = self._budgeter.run.open(
-                ScopeKind.CONVERSATION, name, limits=self._conversation_limits, after=()
+                ScopeKind.CONVERSATION,
+                name,
+                limits=self._conversation_limits,
+                after=(),
+                user=turn.user_id,
             )
             self._conversations[name] = _Conversation(scope, turn.user_id)
         conversation = self._conversations[name]

@@ -25,6 +25,7 @@ EXAMPLES = [
     errors.AuthFailed("no", status=401),
     errors.BadRequest("wrong", status=422),
     errors.EndpointDown("not asked", was_sent=False),
+    errors.Overloaded("queue full", was_sent=False),
     errors.ModelLoading("loading", status=503),
     errors.UnknownModel("no such model", status=404),
     errors.WrongAddress("a web page", status=404),
