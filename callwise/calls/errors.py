@@ -8,6 +8,7 @@
     `- CallError                   one call ended without an answer
        |- CallRefused              no quota was left; nothing was sent
        |- RunStopped               the run has stopped, or is ending; nothing was sent
+       |- BudgetStoreLost          the budget that processes share cannot be asked
        |- CassetteMiss             strict replay, and this call is not recorded
        |- InvalidAnswer            an answer came and does not fit the response model
        |- EmptyAnswer              an answer came with nothing in it
@@ -46,6 +47,7 @@ __all__ = [
     "BadRequest",
     "BadResponse",
     "BatchFailed",
+    "BudgetStoreLost",
     "CallError",
     "CallRefused",
     "CallTimeout",
@@ -173,6 +175,13 @@ class RunStopped(CallError):
     """
 
     is_fatal = True
+
+
+class BudgetStoreLost(CallError):
+    """The server that keeps the budget of several processes cannot be reached. Nothing was sent."""
+
+    is_fatal = True
+    was_sent = False
 
 
 class CassetteMiss(CallError):
