@@ -13,6 +13,7 @@ budgeter is built; a layer that is not configured is not in the list.
     share     one piece of work for equal calls under way
     retry     one attempt after another, by class of error
     reserve   reserves one attempt in all scopes, and settles it
+    batch_api gives background calls to their provider's batch interface
     send      one request to the client within the time left
 
 Order within one call that must not move:
@@ -29,10 +30,12 @@ Order within one call that must not move:
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple, Protocol, TypeVar
 
+from callwise.budget.batch_api.queue import BackgroundQueues
 from callwise.budget.clock import Clock
 from callwise.budget.health import EndpointHealth
 from callwise.budget.in_flight import InFlightCall, ReadReply
 from callwise.budget.layers.admit import AdmitLayer
+from callwise.budget.layers.batch_api import BatchApiLayer
 from callwise.budget.layers.cache import CacheLayer, ReplyCache
 from callwise.budget.layers.ledger import Ledger, LedgerLayer
 from callwise.budget.layers.repair import RepairLayer
@@ -44,9 +47,11 @@ from callwise.budget.layers.share import ShareLayer
 from callwise.budget.recorder import Recorder
 from callwise.budget.redactor import Redactor
 from callwise.budget.token_estimate import Estimator
+from callwise.budget.work import Work
 from callwise.calls.call import Role
 from callwise.calls.client import Endpoint
 from callwise.calls.load.load_knobs import LoadKnobs
+from callwise.calls.reply import Reply
 from callwise.calls.retry import RetryPolicy
 
 __all__ = ["CallPath", "Layer", "build_call_path"]
@@ -77,6 +82,13 @@ class CallPath(NamedTuple):
         """The layer that a call is given to."""
         return next(iter(self.layers.values()))
 
+    async def aclose(self) -> None:
+        """Let each layer that keeps something open release it, the last first. Safe to repeat."""
+        for layer in reversed(tuple(self.layers.values())):
+            close = getattr(layer, "aclose", None)
+            if close is not None:
+                await close()
+
     def statistics(self) -> dict[str, dict[str, int | float]]:
         """Return what each layer has counted, by its name, in the order of the path."""
         return {name: dict(layer.statistics()) for name, layer in self.layers.items()}
@@ -94,16 +106,27 @@ def build_call_path(
     seed: int,
     health: EndpointHealth,
     redactor: Redactor,
-    load: LoadKnobs,  # noqa: ARG001
+    load: LoadKnobs,
 ) -> CallPath:
     """Return the layers that a budgeter is configured with, each bound to the next one.
 
     Without a cache or a recorder that layer is left out. The retry policy is for endpoints
     that have none; the seed is that of the jitter.
     """
+
+    def load_of(endpoint: Endpoint) -> LoadKnobs:
+        return load.laid_under(endpoint.load)
+
     layers: dict[str, Layer[Any, Any]] = {}
     layers["send"] = send = SendLayer(clock, redactor)
-    layers["reserve"] = reserve = ReserveLayer(clock, next=send)
+    to_send: Layer[Work, Reply] = send
+    has_queue = not clock.is_virtual and _has_background(load, endpoints)
+    if has_queue:
+        queues = BackgroundQueues(clock)
+        layers["batch_api"] = to_send = BatchApiLayer(
+            load_of, queues, clock, redactor, next=to_send
+        )
+    layers["reserve"] = reserve = ReserveLayer(clock, next=to_send)
     layers["retry"] = repeat = RetryLayer(clock, retry, seed, health, next=reserve)
     layers["share"] = share = ShareLayer(clock, estimator, next=repeat)
     below: Layer[InFlightCall, ReadReply] = share
@@ -117,3 +140,9 @@ def build_call_path(
     )
     layers["repair"] = RepairLayer(next=below)
     return CallPath(dict(reversed(layers.items())))
+
+
+def _has_background(load: LoadKnobs, endpoints: Mapping[Role, Endpoint]) -> bool:
+    """Return whether background calls of any endpoint are queued on disk."""
+    own = (each.load for each in endpoints.values() if each.load is not None)
+    return any(knobs.background is not None for knobs in (load, *own))

@@ -20,6 +20,7 @@
           |- ServerFailed          5xx
           |  `- ModelLoading       503 while the server loads its model
           |- BadResponse           an answer that is not in the protocol, such as HTML
+          |  `- AnswerLost         a batch has ended without an answer to this call
           |- AuthFailed            401, or 403 where it is about the key
           |- UnknownModel          the endpoint does not serve this model
           |  `- WrongAddress       nothing at the base URL answers in this protocol
@@ -38,6 +39,7 @@ from typing import Any, ClassVar, Protocol
 from callwise.calls.call import Role
 
 __all__ = [
+    "AnswerLost",
     "AuthFailed",
     "BadRequest",
     "BadResponse",
@@ -293,6 +295,12 @@ class BadResponse(EndpointError):
     """The endpoint answered something that is not in the protocol, such as HTML."""
 
     is_retryable = True
+
+
+class AnswerLost(BadResponse):
+    """A batch has ended without an answer to this call, which may have been run and billed."""
+
+    is_retryable = False
 
 
 class AuthFailed(EndpointError):

@@ -24,11 +24,13 @@ from callwise.calls.capabilities import Capabilities
 
 __all__ = [
     "KnownEndpoint",
+    "custom_headers",
     "endpoint_name",
     "is_like_a_key",
     "is_this_machine",
     "known_capabilities",
     "known_endpoints",
+    "openai_headers",
     "openai_url",
     "shown_url",
 ]
@@ -177,3 +179,27 @@ def known_capabilities(base_url: str, model: str) -> tuple[Capabilities, bool]:
         if any(host == each or host.endswith(f".{each}") for each in row.hosts):
             return row.capabilities(model), row.is_confirmed
     return Capabilities(), False
+
+
+_OPENAI_VARIABLES = {"OpenAI-Organization": "OPENAI_ORG_ID", "OpenAI-Project": "OPENAI_PROJECT_ID"}
+
+
+def custom_headers(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the further headers that the environment names: `Name: value`, one per line."""
+    lines = environ.get("OPENAI_CUSTOM_HEADERS", "").splitlines()
+    parts = (line.partition(":") for line in lines)
+    return {name.strip(): value.strip() for name, colon, value in parts if colon}
+
+
+def openai_headers(host: str, environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers that the environment names as OpenAI's own tools read it.
+
+    Organization and project go to OpenAI alone, further headers to the host that OpenAI's
+    tools would ask; no other host gets any of them.
+    """
+    is_theirs = host == urlsplit(openai_url(environ)).hostname
+    headers = custom_headers(environ) if is_theirs else {}
+    if host == "api.openai.com":
+        found = ((name, environ.get(variable)) for name, variable in _OPENAI_VARIABLES.items())
+        headers |= {name: value for name, value in found if value}
+    return headers

@@ -19,9 +19,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from callwise.calls import errors
+from callwise.calls.batch_api import LineResult
 from callwise.calls.call import Call, Purpose
 from callwise.calls.capabilities import Capabilities
-from callwise.calls.hosts import openai_url, shown_url
+from callwise.calls.hosts import openai_headers, shown_url
 from callwise.calls.http_transport import (
     CONNECT_SECONDS,
     MAX_ANSWER_BYTES,
@@ -35,7 +36,7 @@ from callwise.calls.http_transport import (
 from callwise.calls.learning import Learner
 from callwise.calls.openai_stream import StreamAssembly
 from callwise.calls.payload import body_bytes
-from callwise.calls.provider_errors import utc_now
+from callwise.calls.provider_errors import failure_of, utc_now
 from callwise.calls.reply import Reply
 from callwise.calls.responses import Refused, ResponseReader
 from callwise.calls.route import Route
@@ -73,10 +74,6 @@ included. Short for what a person waits for and the fallback is cheap, long for 
 
 DRAIN_SECONDS = 0.5
 """Time that the end of a stream is waited for after its end marker, to keep the connection."""
-
-OPENAI_HOST = "api.openai.com"
-
-_OPENAI_VARIABLES = {"OpenAI-Organization": "OPENAI_ORG_ID", "OpenAI-Project": "OPENAI_PROJECT_ID"}
 
 _VERSION = re.compile(r"/v\d")
 """A path of a base URL that names a version of the interface."""
@@ -180,12 +177,63 @@ class OpenAIClient(Learner):
         self, url: str, *, timeout_seconds: float, on_sent: Callable[[], None] | None = None
     ) -> tuple[int, bytes]:
         """Return status and body of a GET with the endpoint's key; see `client.Getter`."""
-        moment, started = RequestMoment(on_sent), self._clock()
+        response, body = await self._answered(
+            "GET", url, b"", RequestMoment(on_sent), timeout_seconds
+        )
+        return response.status, body
+
+    async def request(
+        self,
+        method: str,
+        url: str,
+        content: bytes = b"",
+        *,
+        content_type: str,
+        timeout_seconds: float,
+        max_answer_bytes: int,
+    ) -> bytes:
+        """Return the body of a successful response; see `batch_api.BatchClient`."""
+        moment = RequestMoment(max_answer_bytes=max_answer_bytes, content_type=content_type)
+        response, body = await self._answered(method, url, content, moment, timeout_seconds)
+        if not 200 <= response.status < 300:
+            raise failure_of(self._reader.refusal_of_response(response, body))
+        return body
+
+    def batch_line(self, call: Call, *, model: str) -> tuple[str, dict[str, Any]]:
+        """Return the path of a call's interface, and its request body."""
+        call = replace(call, stream=False) if call.stream else call
+        return _path(call), _body(call, model, self._known(model).capabilities)
+
+    def batch_answer(
+        self, call: Call, body: Mapping[str, Any], result: LineResult
+    ) -> Reply | errors.CallError:
+        """Return the reply or the error that the result of a line means."""
+        try:
+            return self._reply(call, self._reader.line(result.status, result.body), 0.0)
+        except errors.CallError as error:
+            return error
+        except Refused as refused:
+            return self._error_of(
+                refused.refusal,
+                body,
+                lambda capabilities: _body(call, body["model"], capabilities),
+                latency_seconds=0.0,
+            )
+
+    async def _answered(
+        self, method: str, url: str, content: bytes, moment: RequestMoment, timeout_seconds: float
+    ) -> tuple[Response, bytes]:
+        """Return a response, which is closed, and its body.
+
+        Raises:
+            CallError: when none came.
+        """
+        started = self._clock()
         try:
             async with asyncio.timeout(timeout_seconds):
-                response = await self._connected().send("GET", url, b"", moment)
+                response = await self._connected().send(method, url, content, moment)
                 try:
-                    return response.status, await response.read()
+                    return response, await response.read()
                 finally:
                     response.close()
         except (TimeoutError, TransportFailed) as error:
@@ -302,8 +350,7 @@ class OpenAIClient(Learner):
             Refused: a status that means failure, or an error under another one.
             TransportFailed: when no connection was made, or it broke.
         """
-        path = "/embeddings" if call.is_embedding else "/chat/completions"
-        response = await self._connected().send("POST", path, _encoded(body), moment)
+        response = await self._connected().send("POST", _path(call), _encoded(body), moment)
         try:
             if not 200 <= response.status < 300:
                 content = await response.read()
@@ -373,25 +420,8 @@ class OpenAIClient(Learner):
         return reply
 
 
-def custom_headers(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the further headers that the environment names: `Name: value`, one per line."""
-    lines = environ.get("OPENAI_CUSTOM_HEADERS", "").splitlines()
-    parts = (line.partition(":") for line in lines)
-    return {name.strip(): value.strip() for name, colon, value in parts if colon}
-
-
-def openai_headers(host: str, environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the headers that the environment names as OpenAI's own tools read it.
-
-    Organization and project go to OpenAI alone, further headers to the host that OpenAI's
-    tools would ask; no other host gets any of them.
-    """
-    is_theirs = host == urlsplit(openai_url(environ)).hostname
-    headers = custom_headers(environ) if is_theirs else {}
-    if host == OPENAI_HOST:
-        found = ((name, environ.get(variable)) for name, variable in _OPENAI_VARIABLES.items())
-        headers |= {name: value for name, value in found if value}
-    return headers
+def _path(call: Call) -> str:
+    return "/embeddings" if call.is_embedding else "/chat/completions"
 
 
 def _body(call: Call, model: str, capabilities: Capabilities) -> dict[str, Any]:
