@@ -20,7 +20,7 @@ __all__ = ["BackgroundQueue", "BackgroundQueues"]
 ResultT = TypeVar("ResultT")
 
 TAKE_SECONDS = 1.0
-"""Time after which an answer that was given out is no longer kept."""
+"""Least time for which an answer that was given out is kept, so that its caller can record it."""
 
 
 class BackgroundQueue:
@@ -37,6 +37,7 @@ class BackgroundQueue:
         self._thread: ThreadPoolExecutor | None = None
         self._asked: list[tuple[Asked, asyncio.Future[Kept]]] = []
         self._writer: asyncio.Task[None] | None = None
+        self._given: list[int] = []
         self._taken: list[int] = []
         self._taking: Timer | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -73,10 +74,9 @@ class BackgroundQueue:
 
     def take(self, call_id: int) -> None:
         """Note that an answer was given out; it is dropped from the disk a moment later."""
-        self._taken.append(call_id)
+        self._given.append(call_id)
         if self._taking is None:
-            due = self._clock.now() + TAKE_SECONDS
-            self._taking = self._clock.call_at(due, self._take_all)
+            self._taking = self._clock.call_at(self._clock.now() + TAKE_SECONDS, self._take_older)
 
     def release(self, *call_ids: int) -> None:
         """Leave calls to the next that ask; those that only waited are deleted."""
@@ -86,7 +86,9 @@ class BackgroundQueue:
         """Write what is open and release the file. Safe to call twice; a later use opens it."""
         if self._taking is not None:
             self._taking.cancel()
-            self._take_all()
+            self._taking = None
+            taken, self._taken, self._given = [*self._taken, *self._given], [], []
+            self._begin(lambda store: store.take(taken))
         if self._writer is not None:
             await asyncio.wait((self._writer,))
         while self._tasks:
@@ -118,10 +120,14 @@ class BackgroundQueue:
         finally:
             self._writer = None
 
-    def _take_all(self) -> None:
+    def _take_older(self) -> None:
+        """Drop the answers that were given out before the last time that this was called."""
+        taken, self._taken, self._given = self._taken, self._given, []
         self._taking = None
-        taken, self._taken = self._taken, []
-        self._begin(lambda store: store.take(taken))
+        if taken:
+            self._begin(lambda store: store.take(taken))
+        if self._taken:
+            self._taking = self._clock.call_at(self._clock.now() + TAKE_SECONDS, self._take_older)
 
     def _begin(self, work: Callable[[QueueStore], None]) -> None:
         task = asyncio.create_task(self.run(work))

@@ -1,16 +1,12 @@
 """A provider with a batch interface, on loopback: OpenAI's file flow and OpenRouter's inline one.
 
 It behaves as the documentation says: ids are the provider's, results come in another order than
-the lines, a batch that was created exists whether or not its creator got to know. `python -m`
-runs it in a process of its own, for tests that kill the client.
+the lines, and a batch that was created exists whether or not its creator got to know.
 """
 
-import asyncio
 import random
-import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -61,7 +57,6 @@ class BatchProvider:
             lambda _lines: None
         )
         self.extra_ids = 0
-        self.bought_log: Path | None = None
         self._files: dict[str, bytes] = {}
         self._batches: dict[str, dict[str, Any]] = {}
         self._runner: web.AppRunner | None = None
@@ -137,9 +132,7 @@ class BatchProvider:
                 for each in fields["requests"]
             ]
         else:
-            lines = [
-                orjson.loads(each) for each in self._files[fields["input_file_id"]].split(b"\n")
-            ]
+            lines = [*map(orjson.loads, self._files[fields["input_file_id"]].split(b"\n"))]
         batch_id = f"batch_{len(self._batches) + 1}"
         self._batches[batch_id] = {
             "id": batch_id,
@@ -211,20 +204,16 @@ class BatchProvider:
                 self._buy(question)
                 continue
             results.append(result)
-        for number in range(self.extra_ids):
-            results.append(
-                {"custom_id": f"stray-{number}", "response": {"status_code": 200, "body": {}}}
-            )
+        results += [
+            {"custom_id": f"stray-{number}", "response": {"status_code": 200, "body": {}}}
+            for number in range(self.extra_ids)
+        ]
         batch["status"] = self.ends_as
         if "input_file_id" not in batch:
             batch["results"] = results
             return
         for name, is_error in (("output_file_id", False), ("error_file_id", True)):
-            kept = (
-                [each for each in results if (each["error"] is not None) is is_error]
-                if not (self.extra_ids)
-                else [each for each in results if (each.get("error") is not None) is is_error]
-            )
+            kept = [each for each in results if bool(each.get("error")) is is_error]
             if kept:
                 file_id = f"file-{len(self._files) + 1}"
                 self._files[file_id] = b"\n".join(map(orjson.dumps, kept)) + b"\n"
@@ -232,9 +221,6 @@ class BatchProvider:
 
     def _buy(self, question: str) -> None:
         self.bought[question] += 1
-        if self.bought_log is not None:
-            with self.bought_log.open("ab", buffering=0) as file:
-                file.write(f"{question}\n".encode())
 
     def _public(self, batch_id: str) -> dict[str, Any]:
         return {name: each for name, each in self._batches[batch_id].items() if name[0] != "_"}
@@ -245,20 +231,3 @@ class BatchProvider:
 
 def _dumps(document: Any) -> str:
     return orjson.dumps(document).decode()
-
-
-async def _serve() -> None:
-    provider = BatchProvider()
-    print(await provider.start(), flush=True)
-    # The parent closes its end to stop it, or dies.
-    loop = asyncio.get_running_loop()
-    for line in iter(await loop.run_in_executor(None, lambda: sys.stdin.readline), None):
-        text = await loop.run_in_executor(None, line)
-        if not text:
-            break
-        print(orjson.dumps(provider.bought).decode(), flush=True)
-    await provider.stop()
-
-
-if __name__ == "__main__":
-    asyncio.run(_serve())

@@ -60,6 +60,7 @@ def background(question: str, **changes: Any) -> Call:
 
 
 async def test_one_batch_answers_all_calls_that_wait_together_at_half_price(provider, budgeter_of):
+    """One row has the request, and each its tokens."""
     budgeter = budgeter_of()
     replies = await budgeter.ask_all([background(f"q{i}") for i in range(20)])
     assert [reply.text for reply in replies] == [f"echo q{i}" for i in range(20)]
@@ -77,6 +78,7 @@ async def test_one_batch_answers_all_calls_that_wait_together_at_half_price(prov
 
 
 async def test_more_urgent_calls_are_sent_by_themselves(provider, budgeter_of):
+    """Only what may wait for a day does."""
     budgeter = budgeter_of()
     reply = await budgeter.ask(background("now", priority=Priority.LOW))
     assert reply.text == "echo now"
@@ -85,6 +87,7 @@ async def test_more_urgent_calls_are_sent_by_themselves(provider, budgeter_of):
 
 
 async def test_the_class_that_is_queued_is_a_knob(provider, budgeter_of):
+    """`takes` names the most urgent class."""
     budgeter = budgeter_of(takes="critical")
     await budgeter.ask(background("now", priority=Priority.CRITICAL))
     assert len(provider.batches) == 1
@@ -92,6 +95,7 @@ async def test_the_class_that_is_queued_is_a_knob(provider, budgeter_of):
 
 
 async def test_a_batch_is_split_at_its_limits(provider, budgeter_of):
+    """No batch is longer than its interface takes."""
     budgeter = budgeter_of(max_lines=8)
     replies = await budgeter.ask_all([background(f"q{i}") for i in range(20)])
     assert [reply.text for reply in replies] == [f"echo q{i}" for i in range(20)]
@@ -100,6 +104,7 @@ async def test_a_batch_is_split_at_its_limits(provider, budgeter_of):
 
 
 async def test_equal_calls_that_do_not_share_are_bought_and_answered_apart(provider, budgeter_of):
+    """Five independent samples are five lines."""
     budgeter = budgeter_of()
     await budgeter.ask_all([background("same", share=False) for _ in range(5)])
     assert provider.bought == {"same": 5}
@@ -107,6 +112,7 @@ async def test_equal_calls_that_do_not_share_are_bought_and_answered_apart(provi
 
 
 async def test_one_bad_line_fails_alone(provider, budgeter_of):
+    """The others keep their answers."""
     provider.outcome_of = lambda question: 400 if question == "q3" else "ok"
     budgeter = budgeter_of()
     results = await budgeter.ask_all([background(f"q{i}") for i in range(6)])
@@ -118,6 +124,7 @@ async def test_one_bad_line_fails_alone(provider, budgeter_of):
 
 
 async def test_lines_that_a_batch_has_left_undone_are_sent_again_alone(provider, budgeter_of):
+    """What was run is not run again."""
     left: set[str] = {"q1", "q4"}
 
     def outcome(question: str) -> str:
@@ -137,6 +144,7 @@ async def test_lines_that_a_batch_has_left_undone_are_sent_again_alone(provider,
 
 
 async def test_a_line_that_is_never_run_ends_in_a_timeout(provider, budgeter_of):
+    """After so many batches as the knob allows."""
     provider.outcome_of = lambda _question: "expired"
     provider.ends_as = "expired"
     budgeter = budgeter_of(max_resends=1)
@@ -159,8 +167,11 @@ async def test_a_line_without_an_answer_is_not_bought_again(provider, budgeter_o
 
 
 async def test_a_refused_batch_costs_only_the_bad_line(provider, budgeter_of):
+    """Whether its provider names the line or not."""
+
     def refuses(lines: list[dict[str, Any]]) -> tuple[int | None, str] | None:
-        bad = [i for i, each in enumerate(lines) if each["body"]["messages"][0]["content"] == "bad"]
+        questions = [each["body"]["messages"][0]["content"] for each in lines]
+        bad = [place for place, each in enumerate(questions) if each == "bad"]
         return (bad[0], "the field messages is wrong") if bad else None
 
     provider.refuses = refuses
@@ -174,6 +185,7 @@ async def test_a_refused_batch_costs_only_the_bad_line(provider, budgeter_of):
 
 
 async def test_a_batch_refused_for_all_of_it_is_not_sent_in_halves(provider, budgeter_of):
+    """A wrong key is wrong for each half."""
     provider.refuses = lambda _lines: (None, "Incorrect API key provided")
     budgeter = budgeter_of()
     with pytest.raises(AuthFailed):
@@ -205,6 +217,7 @@ async def test_a_creation_without_an_answer_is_found_and_not_repeated(provider, 
 
 
 async def test_failed_questions_and_downloads_are_repeated(provider, budgeter_of):
+    """They buy nothing."""
     seen: list[str] = []
 
     def twice(method: str, path: str) -> web.Response | None:
@@ -252,7 +265,7 @@ def until_in_queue() -> Callable[[Callable[[], Any]], Any]:
 
     async def wait(is_so: Callable[[], Any]) -> None:
         async with asyncio.timeout(5.0):
-            while not is_so():
+            while not is_so():  # noqa: ASYNC110 - a server has no event for it
                 await asyncio.sleep(0.001)
 
     return wait
@@ -271,6 +284,7 @@ async def test_a_deadline_ends_the_call_and_not_its_line(provider, budgeter_of):
 
 
 async def test_a_queue_is_used_by_one_process_at_a_time(provider, budgeter_of):
+    """Two would answer one line twice."""
     first, second = budgeter_of(), budgeter_of()
     await first.ask(background("a"))
     with pytest.raises(ConfigError, match="another process uses it"):
@@ -280,6 +294,7 @@ async def test_a_queue_is_used_by_one_process_at_a_time(provider, budgeter_of):
 
 
 async def test_a_client_without_a_batch_interface_is_an_error(tmp_path, make_budgeter):
+    """It is never sent in another way silently."""
     knobs = BackgroundKnobs(file=tmp_path / "queue.sqlite", api="openai")
     budgeter = make_budgeter(load=LoadKnobs(background=knobs))
     with pytest.raises(ConfigError, match="has no batch interface"):
