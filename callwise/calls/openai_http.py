@@ -199,6 +199,11 @@ class OpenAIClient(Learner):
             raise failure_of(self._reader.refusal_of_response(response, body))
         return body
 
+    @property
+    def batch_api(self) -> str:
+        """The batch interface of its host; see `batch_api.BatchClient`."""
+        return "openrouter" if self._host.endswith("openrouter.ai") else "openai"
+
     def batch_line(self, call: Call, *, model: str) -> tuple[str, dict[str, Any]]:
         """Return the path of a call's interface, and its request body."""
         call = replace(call, stream=False) if call.stream else call

@@ -10,7 +10,7 @@ memory with a copy now and then (what is sent in between is bought again).
 Invariant: a call is in one state, and only ever goes forward: waiting, submitted, answered,
 taken; or back from submitted to waiting, where its submission has certainly not run it.
 
-Equal calls that may not share an answer are told apart by their occurrence: the n-th that asks
+Equal calls that may not share an answer are distinguished by their occurrence: the n-th that asks
 takes the n-th call of its key that no other has taken. A taken call is marked so a moment after
 its answer was given out. A crash within that moment leaves the answer for the next equal call:
 it may be used twice, never bought twice.
@@ -300,7 +300,7 @@ class QueueStore:
             if not tables:
                 for statement in filter(str.strip, _TABLES.split(";")):
                     cursor.execute(statement)
-                # It tells the submissions of several queues with one key apart.
+                # It distinguishes the submissions of several queues with one key.
                 facts = {"version": VERSION, "name": f"cw{secrets.token_hex(8)}"}
                 cursor.executemany("INSERT INTO about VALUES (?, ?)", facts.items())
             about = dict(cursor.execute("SELECT name, value FROM about").fetchall())

@@ -11,7 +11,8 @@ from callwise.budget.batch_api.queue import BackgroundQueues
 from callwise.budget.clock import Clock
 from callwise.budget.redactor import Redactor
 from callwise.budget.work import Work
-from callwise.calls.batch_api import BATCH_APIS, BatchClient
+from callwise.calls.batch_api import BatchClient
+from callwise.calls.batch_http import BATCH_APIS
 from callwise.calls.client import Endpoint
 from callwise.calls.errors import ConfigError
 from callwise.calls.load.background_knobs import BackgroundKnobs
@@ -91,7 +92,8 @@ class BatchApiLayer:
                     f"({type(client).__name__}) has no batch interface; set `kind` of the "
                     "endpoint to openai, or leave `api` out"
                 )
-            api = BATCH_APIS[knobs.api](client, timeout_seconds=knobs.timeout_seconds)
+            kind = client.batch_api if knobs.api == "auto" else knobs.api
+            api = BATCH_APIS[kind](client, timeout_seconds=knobs.timeout_seconds)
             queue = self._queues(knobs.file)
             lane = BatchLane(endpoint, client, knobs, queue, api=api, clock=self._clock)
             self._lanes[key] = lane

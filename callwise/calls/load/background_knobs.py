@@ -25,10 +25,10 @@ class BackgroundKnobs(BaseModel):
     file: Path
     """SQLite file of the queue. One process at a time uses it. What was accepted is in it before
     anything waits, and is not bought again after a crash."""
-    api: Literal["openai", "openrouter"] | None = None
+    api: Literal["auto", "openai", "openrouter"] | None = None
     """The provider's batch interface that answers the calls, at a lower price and within a day:
-    `openai` uploads a file of lines, `openrouter` sends them in the request. None sends each call
-    by itself. Not tried against the providers themselves."""
+    `openai` uploads a file of lines, `openrouter` sends them in the request, and `auto` chooses
+    by the host. None sends each call by itself. Not tried against the providers themselves."""
     takes: Annotated[Priority, BeforeValidator(_priority)] = Priority.BACKGROUND
     """The most urgent class that is queued: `background`, or another one's name for that class
     and all below it."""
@@ -56,7 +56,7 @@ class BackgroundKnobs(BaseModel):
     timeout_seconds: float = Field(default=300.0, gt=0, le=86_400)
     """Longest time for one request of the batch interface."""
     max_resends: int = Field(default=2, ge=0, le=100)
-    """How many times a line that a batch has left undone (expired, cancelled) is sent again."""
+    """Most times that a line is sent again which a batch has left undone (expired, cancelled)."""
 
     @model_validator(mode="after")
     def _intervals_grow(self) -> Self:

@@ -33,7 +33,7 @@ REPOSITORY = Path(__file__).parents[4]
 
 @dataclass(frozen=True, slots=True)
 class KillReport:
-    """What came of one client that was killed and run again.
+    """The end of one client that was killed and run again.
 
     Args:
         was_killed: whether it came as far as its point.

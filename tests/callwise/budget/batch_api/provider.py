@@ -42,6 +42,7 @@ class BatchProvider:
         log: method and path of each request.
         faults: called with method and path before a request is answered; returns a response to
             give instead, or `cut` to carry the request out and break the connection.
+        answer: returns the response body of a question to a model.
         outcome_of: returns what becomes of a line: `ok`, `expired`, `missing`, or an HTTP status.
         refuses: returns (line or None, message) of the reason why a batch is refused, or None.
     """
@@ -56,11 +57,17 @@ class BatchProvider:
         self.refuses: Callable[[list[dict[str, Any]]], tuple[int | None, str] | None] = (
             lambda _lines: None
         )
+        self.answer: Callable[[Mapping[str, Any], str], dict[str, Any]] = chat_completion
         self.extra_ids = 0
         self._files: dict[str, bytes] = {}
         self._batches: dict[str, dict[str, Any]] = {}
         self._runner: web.AppRunner | None = None
         self.url = ""
+
+    @property
+    def questions(self) -> list[dict[str, Any]]:
+        """The request bodies of all lines, in the order in which batches were created."""
+        return [line["body"] for batch in self.batches for line in batch["_lines"]]
 
     @property
     def batches(self) -> list[dict[str, Any]]:
@@ -119,7 +126,7 @@ class BatchProvider:
             case ("POST", ["chat", "completions"]):
                 body = orjson.loads(await request.read())
                 self._buy(body["messages"][-1]["content"])
-                return web.json_response(chat_completion(body, body["model"]))
+                return web.json_response(self.answer(body, body["model"]))
         return web.json_response({"error": {"message": f"no {path}"}}, status=404)
 
     def _create(self, data: bytes) -> web.Response:
@@ -195,7 +202,8 @@ class BatchProvider:
                 result |= {"response": None, "error": {"code": "batch_expired", "message": message}}
             elif outcome == "ok":
                 self._buy(question)
-                answer = chat_completion(line["body"], batch.get("model") or line["body"]["model"])
+                model = batch.get("model") or line["body"]["model"]
+                answer = self.answer(line["body"], model)
                 result["response"] = {"status_code": 200, "request_id": "q", "body": answer}
             elif isinstance(outcome, int):
                 body = {"error": {"message": f"bad: {question}", "type": "invalid_request_error"}}

@@ -7,7 +7,7 @@ from tests.callwise.budget.batch_api.provider import BatchProvider
 
 
 async def _check_kills(tmp_path, *, api: str, lines: int, max_lines: int, kills: int) -> None:
-    """Kill a client at so many points, each in a run with a queue and a provider of its own."""
+    """Kill a client at so many points, each with another queue and provider."""
     settings = {"api": api, "lines": lines, "max_lines": max_lines}
     provider = BatchProvider()
     await provider.start()
