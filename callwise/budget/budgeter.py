@@ -339,6 +339,7 @@ class Budgeter:
         self.owner.close()
 
     async def _close_parts(self) -> None:
+        await self._call_path.aclose()
         clients = {id(endpoint.client): endpoint.client for endpoint in self._all_endpoints()}
         for client in clients.values():
             await client.aclose()

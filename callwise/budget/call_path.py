@@ -16,6 +16,7 @@ budgeter is built; a layer that is not configured is not in the list.
     reserve_fleet  reserves one attempt in the limits that several processes share
     reserve   reserves one attempt in all scopes, and settles it
     route     gives it to an endpoint that is not down, and counts how it ended for the breaker
+    batch_api gives background calls to their provider's batch interface
     batch     collects what may travel in one request
     schedule  waits for its turn at its endpoint: order, slots, rate limits
     send      one request to the client within the time left
@@ -36,6 +37,7 @@ Order within one call that must not move:
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple, Protocol, TypeVar
 
+from callwise.budget.batch_api.queue import BackgroundQueues
 from callwise.budget.breaker import Breakers
 from callwise.budget.clock import Clock
 from callwise.budget.fleet.fleet import Fleet
@@ -43,6 +45,7 @@ from callwise.budget.in_flight import InFlightCall, ReadReply
 from callwise.budget.layers.admit import AdmitLayer
 from callwise.budget.layers.admit_fleet import AdmitFleetLayer
 from callwise.budget.layers.batch import BatchLayer
+from callwise.budget.layers.batch_api import BatchApiLayer
 from callwise.budget.layers.cache import CacheLayer, ReplyCache
 from callwise.budget.layers.ledger import Ledger, LedgerLayer
 from callwise.budget.layers.repair import RepairLayer
@@ -96,6 +99,13 @@ class CallPath(NamedTuple):
         """The layer that a call is given to."""
         return next(iter(self.layers.values()))
 
+    async def aclose(self) -> None:
+        """Let each layer that keeps something open release it, the last first. Safe to repeat."""
+        for layer in reversed(tuple(self.layers.values())):
+            close = getattr(layer, "aclose", None)
+            if close is not None:
+                await close()
+
     def statistics(self) -> dict[str, dict[str, int | float]]:
         """Return what each layer has counted, by its name, in the order of the path."""
         return {name: dict(layer.statistics()) for name, layer in self.layers.items()}
@@ -147,6 +157,11 @@ def build_call_path(
         layers["schedule"] = shipped = ScheduleLayer(clock, load, gate_of=gates.gate, next=send)
     if not clock.is_virtual and _is_given(load, endpoints, "batch"):
         layers["batch"] = shipped = BatchLayer(clock, load, next=shipped)
+    if not clock.is_virtual and _is_given(load, endpoints, "background"):
+        queues = BackgroundQueues(clock)
+        layers["batch_api"] = shipped = BatchApiLayer(
+            load_of, queues, clock, redactor, next=shipped
+        )
     router = Router(clock, breakers, load_of, gate)
     layers["route"] = route = RouteLayer(router, breakers, next=shipped)
     layers["reserve"] = reserve = ReserveLayer(clock, next=route)

@@ -23,6 +23,7 @@
           |- ServerFailed          5xx
           |  `- ModelLoading       503 while the server loads its model
           |- BadResponse           an answer that is not in the protocol, such as HTML
+          |  `- AnswerLost         a batch has ended without an answer to this call
           |- BatchFailed           the request that carried it with other calls failed; `cause`
           |- AuthFailed            401, or 403 where it is about the key
           |- UnknownModel          the endpoint does not serve this model
@@ -43,6 +44,7 @@ from callwise.calls.call import Role
 from callwise.calls.reply import ReportedUsage
 
 __all__ = [
+    "AnswerLost",
     "AuthFailed",
     "BadRequest",
     "BadResponse",
@@ -360,6 +362,12 @@ class BatchFailed(EndpointError):
             was_sent=getattr(cause, "was_sent", True),
             latency_seconds=getattr(cause, "latency_seconds", 0.0),
         )
+
+
+class AnswerLost(BadResponse):
+    """A batch has ended without an answer to this call, which may have been run and billed."""
+
+    is_retryable = False
 
 
 class AuthFailed(EndpointError):
