@@ -82,6 +82,7 @@ class SimServer:
         host: address to listen at.
         port: 0 takes a free one.
         log_file: file to which each received request is appended as a JSON line, or None.
+        model: answers in place of the simulated model of the settings.
         sleep: lets `real_time_scale` pass.
         now: monotonic seconds, for the limits per minute.
 
@@ -97,11 +98,12 @@ class SimServer:
         host: str = "127.0.0.1",
         port: int = 0,
         log_file: Path | None = None,
+        model: SimulatedModel | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.settings = settings or SimulatedSettings()
-        self.model = SimulatedModel(settings=self.settings)
+        self.model = model or SimulatedModel(settings=self.settings)
         self.log = RequestLog(log_file)
         self._faults = FaultPlan(self.settings, faults)
         self._answered = RequestCounter()
@@ -162,6 +164,16 @@ class SimServer:
 
     async def __aexit__(self, *_: object) -> None:
         """Release hanging requests, and stop."""
+        await self._close()
+
+    async def crash(self) -> None:
+        """Break every connection and listen no longer, as a server that dies does."""
+        if self._runner is not None and self._runner.server is not None:
+            for site in tuple(self._runner.sites):
+                await site.stop()
+            for connection in self._runner.server.connections:
+                if connection.transport is not None:
+                    connection.transport.abort()
         await self._close()
 
     async def _close(self) -> None:
@@ -237,10 +249,10 @@ class SimServer:
             return refusal
         if fault is Fault.MALFORMED_JSON:
             answers[0] = answers[0].spoilt(entry.body_digest)
-        entry.is_answered = True
-        return json_response(
-            chat_batch_response(answers, model=entry.model, request_id=entry.body_digest[:16])
+        response = chat_batch_response(
+            answers, model=entry.model, request_id=entry.body_digest[:16]
         )
+        return await self._written(request, entry, json_response(response))
 
     def _answer_of(self, body: Mapping[str, Any], counted: list[str]) -> SimulatedAnswer:
         """Return the answer to one conversation; its digest is counted where it has no seed."""
@@ -295,8 +307,9 @@ class SimServer:
         if not entry.is_stream:
             if is_cut:
                 return await cut(request, [])
-            entry.is_answered = True
-            return json_response(chat_response(answer, **named))
+            return await self._written(
+                request, entry, json_response(chat_response(answer, **named))
+            )
         options = body.get("stream_options")
         has_usage = isinstance(options, Mapping) and bool(options.get("include_usage"))
         events = sse_events(answer, has_usage=has_usage, **named)
@@ -320,11 +333,9 @@ class SimServer:
         refusal = await self._serve(entry, [SimulatedAnswer("", usage, latency_seconds, "stop")])
         if refusal is not None:
             return refusal
-        entry.is_answered = True
         as_base64 = body.get("encoding_format") == "base64"
-        return json_response(
-            embeddings_response(vectors, usage, model=entry.model, as_base64=as_base64)
-        )
+        response = embeddings_response(vectors, usage, model=entry.model, as_base64=as_base64)
+        return await self._written(request, entry, json_response(response))
 
     async def _body_of(
         self,
@@ -367,6 +378,15 @@ class SimServer:
         entry.status = status_of(fault)
         self.log.write(entry)
         return fault
+
+    async def _written(
+        self, request: web.Request, entry: LogEntry, response: web.Response
+    ) -> web.Response:
+        """Write a whole answer, and note that it was."""
+        await response.prepare(request)
+        await response.write_eof()
+        entry.is_answered = True
+        return response
 
     async def _failed(self, request: web.Request, fault: Fault) -> web.StreamResponse:
         if fault is Fault.TIMEOUT:

@@ -399,3 +399,14 @@ async def test_a_batch_that_the_route_cannot_serve_is_refused(field):
         session.post("chat/completions/batch", json=body) as response,
     ):
         assert response.status == 400
+
+
+async def test_a_server_that_crashes_breaks_its_connections():
+    """A request under way fails, a later one finds no server, and neither counts as answered."""
+    async with running(SimulatedSettings(real_time_scale=100.0)) as (server, client):
+        asking = asyncio.create_task(one(client, make_call(1)))
+        await server.log.reached(1)
+        await server.crash()
+        assert isinstance(await asking, ConnectionFailed)
+        assert isinstance(await one(client, make_call(2)), ConnectionFailed)
+        assert [entry.is_answered for entry in server.log] == [False]
