@@ -5,11 +5,14 @@ requests under way has to follow, and a call that was refused must not stop the 
 """
 
 import asyncio
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from benchmarks.figures import Figure, Measured
 from benchmarks.load.asking import chat_call, loaded, timed
 from benchmarks.load.service import running_service
+from callwise.budget import Budgeter
 from callwise.calls.load.load_knobs import LoadKnobs
 from callwise.calls.load.schedule_knobs import ScheduleKnobs
 from callwise.calls.openai_http import OpenAIClient
@@ -73,7 +76,9 @@ async def _followed() -> tuple[list[Phase], int, int]:
     return phases, sum(bool(entry.limit) for entry in log), len(log)
 
 
-async def _phase(budgeter, capacity, tasks) -> Phase:  # noqa: ANN001 - see the caller
+async def _phase(
+    budgeter: Budgeter, capacity: int, tasks: Sequence[asyncio.Task[float | None]]
+) -> Phase:
     reached = None
     done: list[int] = []
     for number in range(1, ROUNDS + 1):
@@ -82,7 +87,7 @@ async def _phase(budgeter, capacity, tasks) -> Phase:  # noqa: ANN001 - see the 
         if reached is None and abs(limit - capacity) <= 0.1 * capacity:
             reached = number
         done.append(sum(task.done() for task in tasks))
-    per_round = [later - earlier for earlier, later in zip(done, done[1:], strict=False)]
+    per_round = [later - earlier for earlier, later in pairwise(done)]
     settled = per_round[SETTLED - 1 :]
     return Phase(
         capacity,
