@@ -54,7 +54,7 @@ def _chat(number: int) -> Call:
 
 
 async def _asked_texts() -> tuple[int, int, int, list[float]]:
-    """Return requests by the log and by the ledger, wrong vectors, and latencies of lone texts."""
+    """Return requests by the log and by the ledger, wrong vectors, and waits of lone texts."""
     async with running_service(SimulatedSettings()) as service:
         budgeter = _budgeter(service.base_url, BatchKnobs())
         await budgeter.prepare()
@@ -73,15 +73,17 @@ async def _asked_texts() -> tuple[int, int, int, list[float]]:
         for number in range(0, TEXTS, 50):
             (reply,) = await alone.answer((_text(number),), model="embed")
             wrong += reply.vectors[0] != vectors[number]
-        latencies = []
+        waits = []
         for number in range(LONE):
             began = time.perf_counter()
+            await alone.answer((_text(TEXTS + number),), model="embed")
+            middle = time.perf_counter()
             await budgeter.ask(_text(TEXTS + number))
-            latencies.append(time.perf_counter() - began)
+            waits.append(time.perf_counter() - middle - (middle - began))
         budgeter.ledger.check()
         await alone.aclose()
         await budgeter.aclose()
-    return requests, counted, wrong, latencies
+    return requests, counted, wrong, waits
 
 
 async def _asked_chats(faults: list[str]) -> tuple[Counter[int], int, int, int, int]:
@@ -106,7 +108,7 @@ async def _asked_chats(faults: list[str]) -> tuple[Counter[int], int, int, int, 
 
 
 def _text_figures() -> Iterator[Figure]:
-    requests, counted, wrong, latencies = asyncio.run(_asked_texts())
+    requests, counted, wrong, waits = asyncio.run(_asked_texts())
     least = -(-TEXTS // BatchKnobs().embedding_size)
     yield Figure(
         f"6 · {TEXTS:,} texts to embed in {SPREAD_SECONDS * 1000:g} ms: requests by the server "
@@ -115,13 +117,14 @@ def _text_figures() -> Iterator[Figure]:
         f"{least}, 0",
         requests == counted == least and not wrong,
     )
-    longest, middle = max(latencies) * 1000, percentile(latencies, 50) * 1000
+    longest, middle = max(waits) * 1000, percentile(waits, 50) * 1000
     yield Figure(
-        f"6 · a lone text, median (longest of {LONE}), ms",
-        f"{middle:.0f} ({longest:.0f})",
-        "waits <= 50, never > 200",
-        middle <= 60 and longest <= 200,
-        note="6: the latency of a lone text is its window of 50 ms and the request",
+        f"6 · wait of a lone text, median (longest of {LONE}), ms",
+        f"{middle:.1f} ({longest:.1f})",
+        "<= 50, never > 200",
+        middle <= 50.5 and longest <= 200,
+        note="6: the wait of a lone text is its latency without that of an equal request which "
+        "the client sends alone just before; the loop wakes up to half a millisecond late",
     )
 
 
