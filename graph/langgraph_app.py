@@ -255,7 +255,12 @@ class GraphServerContext:
         self._home.mkdir(parents=True, exist_ok=True)
         store = self._store = SqliteBackend(self._home / "memory.sqlite")
         # A server runs for weeks: rows go to no list. Its counts are in the scopes.
-        engine = make_engine(self.settings, endpoints_of(self.settings), ConversationMemory(store))
+        memory = ConversationMemory(
+            store,
+            max_results=self.settings.memory.retrieval_entries,
+            result_seconds=self.settings.cache.ttl_seconds.vector_search,
+        )
+        engine = make_engine(self.settings, endpoints_of(self.settings), memory)
         return TurnContext(engine)
 
     async def __call__(self) -> TurnContext:

@@ -17,6 +17,7 @@ import openai
 import orjson
 
 from callwise.calls.errors import CallError
+from callwise.calls.hosts import custom_headers, openai_headers
 from callwise.calls.http_transport import (
     HttpResponse,
     HttpTransport,
@@ -24,7 +25,7 @@ from callwise.calls.http_transport import (
     Response,
     TransportFailed,
 )
-from callwise.calls.openai_http import OpenAIClient, custom_headers, openai_headers
+from callwise.calls.openai_http import OpenAIClient
 
 __all__ = ["OpenAISdkClient"]
 

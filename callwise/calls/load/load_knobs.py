@@ -10,6 +10,7 @@ from callwise.calls.load.fleet_knobs import FleetKnobs
 from callwise.calls.load.rate_limits import RateLimits
 from callwise.calls.load.route_knobs import RouteKnobs
 from callwise.calls.load.schedule_knobs import ScheduleKnobs
+from callwise.calls.load.timeout_knobs import TimeoutKnobs
 
 __all__ = ["LoadKnobs"]
 
@@ -24,6 +25,7 @@ class LoadKnobs(BaseModel):
     batch: BatchKnobs | None = None
     breaker: BreakerKnobs | None = None
     route: RouteKnobs | None = None
+    timeout: TimeoutKnobs | None = None
     fleet: FleetKnobs | None = None
     """Of a run, not of an endpoint."""
 

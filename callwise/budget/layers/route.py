@@ -1,0 +1,113 @@
+"""Layer `route`: picks the endpoint of an attempt, and counts for its breaker how it ended.
+
+An attempt that still waits for its turn at an endpoint whose breaker opens is given to another
+one, within the same reservation: nothing of it was sent. Invariant: an attempt that was sent
+never goes to a second endpoint; only `retry` begins another.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+
+from callwise.budget.breaker import Breaker, Breakers, shows_nothing
+from callwise.budget.router import Router
+from callwise.budget.work import Work
+from callwise.calls.errors import BatchFailed, CallError, CallTimeout
+from callwise.calls.reply import Reply
+
+__all__ = ["RouteLayer"]
+
+
+class RouteLayer:
+    """Gives each attempt to an endpoint that is not down."""
+
+    def __init__(
+        self,
+        router: Router,
+        breakers: Breakers,
+        *,
+        next: Callable[[Work], Awaitable[Reply]],  # noqa: A002
+    ) -> None:
+        self._router = router
+        self._breakers = breakers
+        self._next = next
+        self._waiting: dict[Work, asyncio.Timeout] = {}
+        self._elsewhere = 0
+        self._rerouted = 0
+        breakers.on_open = self._reroute
+
+    def __call__(self, carried: Work) -> Awaitable[Reply]:
+        """Return the reply of the layer below.
+
+        Raises:
+            EndpointDown: when all endpoints are down; nothing was sent.
+            CallError: how the attempt ended.
+            RunStopped: when all endpoints have been down for so long that the run stops.
+        """
+        if not carried.asked.alternatives and self._breakers.is_quiet(carried.asked):
+            return self._next(carried)
+        return self._routed(carried)
+
+    def statistics(self) -> Mapping[str, int]:
+        """Return attempts that another endpoint than the asked one served, and the breakers."""
+        return {
+            "elsewhere": self._elsewhere,
+            "rerouted": self._rerouted,
+            **self._breakers.statistics(),
+        }
+
+    async def _routed(self, work: Work) -> Reply:
+        while True:
+            trial = self._router.choose(work)
+            reply = await self._attempted(work, trial)
+            if reply is not None:
+                return reply
+            self._rerouted += 1
+
+    async def _attempted(self, work: Work, trial: Breaker | None) -> Reply | None:
+        """Return the reply; None where the endpoint went down before anything was sent."""
+        endpoint, timer = work.endpoint, asyncio.timeout(None)
+        self._elsewhere += endpoint is not work.asked
+        self._router.begin(endpoint)
+        try:
+            async with timer:
+                if trial is None:
+                    self._waiting[work] = timer
+                try:
+                    reply = await self._next(work)
+                finally:
+                    self._waiting.pop(work, None)
+        except TimeoutError:
+            if not timer.expired():
+                raise
+            if work.sent_count == 0:
+                return None
+            raise CallTimeout(f"{endpoint.name}: given up, it has just failed") from None
+        except CallError as error:
+            # A request that carried several calls is one attempt at the endpoint.
+            cause = (error.cause or error) if isinstance(error, BatchFailed) else error
+            if not (work.was_carried or shows_nothing(cause) or _is_cut(work, cause)):
+                self._breakers.attempt_ended(endpoint, cause, trial)
+            self._router.failed(work, error)
+            raise
+        else:
+            self._breakers.attempt_ended(endpoint, None, trial)
+            return reply
+        finally:
+            self._router.end(endpoint)
+            if trial is not None:
+                trial.end_trial()
+
+    def _reroute(self) -> None:
+        """Wake attempts that wait for their turn at an endpoint that is down now."""
+        for work, timer in tuple(self._waiting.items()):
+            is_sent = work.sent_count > 0 or work.was_carried
+            if not is_sent and self._breakers.refuses(work.endpoint):
+                del self._waiting[work]
+                timer.reschedule(asyncio.get_running_loop().time())
+
+
+def _is_cut(work: Work, error: CallError) -> bool:
+    """Return whether a deadline of the call has ended its attempt, which shows nothing."""
+    if not isinstance(error, CallTimeout):
+        return False
+    return work.is_cut_by_deadline or work.seconds_left() == 0
