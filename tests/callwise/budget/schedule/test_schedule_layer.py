@@ -460,3 +460,23 @@ def test_a_repair_has_the_deadline_of_the_call_that_it_repairs():
     assert [at for at, _ in sent] == [0, 1, 2]
     assert counts.asked == 3
     assert counts.usage.work_seconds == pytest.approx(2.5, abs=1e-3)
+
+
+def test_a_drain_answers_what_it_can_and_leaves_no_slot_taken():
+    """Calls in the queue go on being sent until its time is over; the others are cancelled."""
+
+    async def main():
+        client = TimedClient()
+        budgeter = scheduled(client, max_concurrency=2)
+        tasks = [asyncio.ensure_future(budgeter.ask(call(f"{i}"))) for i in range(20)]
+        await asyncio.sleep(0.5)
+        await budgeter.drain(2.0)
+        found = await asyncio.gather(*tasks, return_exceptions=True)
+        return found, budgeter, client
+
+    found, budgeter, client = run_in_virtual_time(main())
+    answered = [each for each in found if not isinstance(each, BaseException)]
+    assert len(answered) == 4
+    assert len(client.sent) == 6
+    assert outcomes(budgeter) == {SERVED: 4, Outcome.CANCELLED: 16}
+    check_idle(budgeter, client)
