@@ -12,7 +12,7 @@ from callwise.budget import Budgeter, Limits, VirtualClock
 from callwise.budget.clock import LoopClock
 from callwise.budget.schedule.task import TaskState
 from callwise.calls import Call, Endpoint, Message, Priority, Purpose, Role
-from callwise.calls.call import Outcome, Sampling
+from callwise.calls.call import Outcome, Piece, Sampling
 from callwise.calls.errors import CallRefused, CallTimeout, ConfigError, Overloaded
 from callwise.calls.load.load_knobs import LoadKnobs
 from callwise.calls.load.schedule_knobs import ScheduleKnobs
@@ -349,6 +349,35 @@ def test_of_calls_with_a_common_beginning_the_first_goes_ahead():
     assert (statistics["prefix_firsts"], statistics["prefix_followers"]) == (2, 5)
     sent, _ = run_in_virtual_time(main())
     assert [at for at, _ in sent] == [0] * 5 + [1] * 1 + [2] * 2
+
+
+class StreamingClient(TimedClient):
+    """A service whose answers begin long before they end."""
+
+    async def answer(self, calls, *, model, on_sent=None):
+        """Stream one answer: its beginning after 0.2 s."""
+        loop = asyncio.get_running_loop()
+        loop.call_later(0.2, calls[0].listener.on_piece, Piece("begin"))
+        return await super().answer(calls, model=model, on_sent=on_sent)
+
+
+def test_a_streamed_answer_lets_the_others_go_when_it_begins():
+    """The cache has read the common beginning by then."""
+
+    def asked(text):
+        messages = (Message("system", "long " * 20), Message("user", text))
+        return call(text, messages=messages, stream=True)
+
+    async def main():
+        client = StreamingClient()
+        budgeter = scheduled(
+            client, max_concurrency=5, warm_prefix_seconds=300.0, warm_prefix_characters=50
+        )
+        await asyncio.gather(*(budgeter.ask(asked(f"{i}")) for i in range(3)))
+        check_idle(budgeter, client)
+        return client.sent
+
+    assert run_in_virtual_time(main()) == [(0, "0"), (0.2, "1"), (0.2, "2")]
 
 
 def test_where_the_first_of_a_common_beginning_fails_the_next_goes_ahead():
