@@ -9,11 +9,14 @@ from callwise.plans.bound import (
     Wave,
     with_repairs,
 )
+from callwise.plans.makespan import Assumptions, Makespan
 from callwise.plans.turn_plan import ScenarioPlan, TurnPlan, plan_rows
 
 __all__ = [
+    "Assumptions",
     "InParallel",
     "InSequence",
+    "Makespan",
     "Network",
     "PlannedCall",
     "ScenarioPlan",

@@ -56,10 +56,10 @@ class BucketCount:
 
 
 class LimitedService:
-    """An endpoint with limits of its own, which answers 429 above them. A `Client`.
+    """An endpoint with limits, which answers 429 above them. A `Client`.
 
     Args:
-        counts: its limits on requests and on tokens, which count real tokens on arrival.
+        counts: how it counts requests and tokens: real ones, on arrival.
         tokens_of: real input and output tokens of a call.
         seconds_of: time that its answer takes.
         has_headers: whether it states its limits.
