@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from callwise.budget.budgeter import Budgeter
-from callwise.budget.clock import SystemClock, VirtualClock
+from callwise.budget.clock import Clock, SystemClock, VirtualClock
 from callwise.budget.layers.cache import MemoryCache, ReplyCache
 from callwise.budget.layers.ledger import RowSink
 from callwise.budget.recorder import Recorder
@@ -272,12 +272,19 @@ def make_engine(
     sinks: Sequence[RowSink] = (),
     notify: Callable[[str], None] | None = None,
     is_offline: bool = False,
+    clock: Clock | None = None,
 ) -> Engine:
-    """Return an engine over endpoints and a memory; its ledger rows go to `sinks`."""
+    """Return an engine over endpoints and a memory; its ledger rows go to `sinks`.
+
+    Args:
+        clock: None takes the system's, and a virtual one where every client is simulated.
+    """
     needs_no_waiting = all(endpoint.client.is_simulated for endpoint in endpoints.values())
+    if clock is None:
+        clock = VirtualClock() if needs_no_waiting else SystemClock()
     budgeter = Budgeter(
         endpoints,
-        clock=VirtualClock() if needs_no_waiting else SystemClock(),
+        clock=clock,
         cache=cache,
         recorder=recorder,
         limits=settings.budget.run,

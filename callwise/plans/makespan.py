@@ -9,14 +9,16 @@ and answers that are shared or kept; the time between a call's end and the next 
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush
+from typing import Protocol
 
 from callwise.budget.rate import EndpointGate, RateNeed, RatePart
 from callwise.budget.rate.meters import SharedMeters
 from callwise.budget.schedule.waiting_queue import WaitingEntry, WaitingQueue
 from callwise.budget.token_estimate import RESERVE_MARGIN
+from callwise.budget.usage import NO_USAGE, Usage
 from callwise.calls.call import Priority, Purpose, Role
 from callwise.calls.kinds import PRIORITIES
 from callwise.calls.load.load_knobs import LoadKnobs
@@ -24,7 +26,19 @@ from callwise.calls.load.schedule_knobs import DEFAULT_TASKS, ScheduleKnobs
 from callwise.calls.reply import ReportedUsage
 from callwise.plans.bound import BoundTask, FlatPlan, PlannedCall, moments_of
 
-__all__ = ["Assumptions", "Makespan", "makespan"]
+__all__ = ["Assumptions", "Makespan", "RecordedCall", "makespan", "makespan_of"]
+
+
+class RecordedCall(Protocol):
+    """A row of a ledger, as far as it shows what its endpoint takes."""
+
+    @property
+    def purpose(self) -> Purpose:
+        """The purpose of the call."""
+
+    @property
+    def usage(self) -> Usage:
+        """The usage of the call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +48,7 @@ class Assumptions:
     Args:
         latency_seconds: of every request; at least 0.
         latencies: of the requests of a purpose, in its place.
+        tokens: input and output tokens of a call of a purpose, in place of the planned ones.
         load: the knobs of all endpoints: slots and rate limits.
         endpoint_loads: those of the endpoint of a role, laid over them.
         endpoints: the endpoint of each role by any name; roles with one name, and all that
@@ -47,6 +62,7 @@ class Assumptions:
 
     latency_seconds: float = 1.0
     latencies: Mapping[Purpose, float] = field(default_factory=dict)
+    tokens: Mapping[Purpose, tuple[int, int]] = field(default_factory=dict)
     load: LoadKnobs = field(default_factory=LoadKnobs)
     endpoint_loads: Mapping[Role, LoadKnobs] = field(default_factory=dict)
     endpoints: Mapping[Role, str] = field(default_factory=dict)
@@ -64,6 +80,23 @@ class Assumptions:
     def latency_of(self, purpose: Purpose) -> float:
         """Return the seconds that a request of a purpose takes."""
         return self.latencies.get(purpose, self.latency_seconds)
+
+    def tokens_of(self, call: PlannedCall) -> tuple[int, int]:
+        """Return the input and output tokens of a call."""
+        return self.tokens.get(call.purpose, (call.input_tokens, call.output_tokens))
+
+    def with_record(self, calls: Iterable[RecordedCall]) -> "Assumptions":
+        """Return these with the mean latency and tokens of each purpose of recorded calls."""
+        sums: dict[Purpose, Usage] = {}
+        for call in calls:
+            if call.usage.requests and not call.usage.unknown_usage:
+                sums[call.purpose] = sums.get(call.purpose, NO_USAGE) + call.usage
+        latencies, tokens = dict(self.latencies), dict(self.tokens)
+        for purpose, usage in sums.items():
+            latencies[purpose] = usage.work_microseconds / 1e6 / usage.attempts
+            of_input, of_output = usage.input_tokens, usage.output_tokens
+            tokens[purpose] = (round(of_input / usage.requests), round(of_output / usage.requests))
+        return replace(self, latencies=latencies, tokens=tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +229,7 @@ class _Simulation:
         self.ends[place] = now
         need = self._needs.pop(place, None)
         if lane.gate is not None and need is not None:
-            used = ReportedUsage(call.input_tokens, call.output_tokens)
+            used = ReportedUsage(*self._assumptions.tokens_of(call))
             lane.gate.settle(need, used, now, was_sent=True)
         for follower in self._waiting[place]:
             self._open_waits[follower] -= 1
@@ -215,7 +248,10 @@ class _Simulation:
         gate, call = lane.gate, self._tasks[entry.place].call
         if gate is not None:
             if entry.need is None:
-                entry.need = RateNeed([_part(call, self._users[entry.place])])
+                of_input, of_output = self._assumptions.tokens_of(call)
+                reserved = math.ceil(of_input * RESERVE_MARGIN)
+                user = self._users[entry.place]
+                entry.need = RateNeed([RatePart(reserved, of_output, call.purpose, user)])
             seconds = gate.ready_in(entry.need, now)
             if seconds and gate.bound_by(entry.need, now) is None:
                 if not now < lane.wakes_at <= now + seconds:
@@ -239,11 +275,6 @@ class _Simulation:
         heappush(self._events, (at, self._sequence, event))
 
 
-def _part(call: PlannedCall, user: str) -> RatePart:
-    input_tokens = math.ceil(call.input_tokens * RESERVE_MARGIN)
-    return RatePart(input_tokens, call.output_tokens, call.purpose, user)
-
-
 def makespan(plan: FlatPlan, assumptions: Assumptions, *, reply_part: str) -> Makespan:
     """Return the seconds that a turn's calls take, for all users and turns.
 
@@ -252,26 +283,44 @@ def makespan(plan: FlatPlan, assumptions: Assumptions, *, reply_part: str) -> Ma
         reply_part: the part of its network after which the reply is out; where there is none,
             the reply is out at the end.
     """
-    size, turns = len(plan.tasks), assumptions.turns
-    waited_for = {other for task in plan.tasks for other in task.after}
-    lasts = tuple(place for place in range(size) if place not in waited_for)
+    conversations = [[plan] * assumptions.turns] * assumptions.users
+    return makespan_of(conversations, assumptions, reply_part=reply_part)
+
+
+def makespan_of(
+    conversations: Sequence[Sequence[FlatPlan]], assumptions: Assumptions, *, reply_part: str = ""
+) -> Makespan:
+    """Return the seconds that conversations take that run at the same time.
+
+    Args:
+        conversations: the calls of each turn, of each conversation; each is of another user.
+        assumptions: their users and turns are passed over.
+        reply_part: see `makespan`.
+    """
     tasks: list[BoundTask] = []
-    for number in range(assumptions.users * turns):
-        first = number * size
-        before = tuple(first - size + place for place in lasts) if number % turns else ()
-        for task in plan.tasks:
-            after = tuple(first + place for place in task.after)
-            tasks.append(BoundTask(task.call, after or before))
-    users = [str(place // (size * turns)) for place in range(len(tasks))]
+    users: list[str] = []
+    for user, turns in enumerate(conversations):
+        lasts: tuple[int, ...] = ()
+        for turn in turns:
+            first = len(tasks)
+            waited_for: set[int] = set()
+            for task in turn.tasks:
+                after = tuple(first + place for place in task.after)
+                waited_for.update(after)
+                tasks.append(BoundTask(task.call, after or lasts))
+                users.append(str(user))
+            if turn.tasks:
+                lasts = tuple(set(range(first, len(tasks))) - waited_for)
     simulation = _Simulation(tasks, assumptions, users)
     simulation.run()
-    replies, ends, start = [], [], 0.0
-    for number in range(assumptions.users * turns):
-        start = start if number % turns else 0.0
-        first = number * size
-        times = moments_of(plan, simulation.ends[first : first + size], reply_part, start)
-        replies.append(times.reply - start)
-        ends.append(times.turn - start)
-        start = times.turn
+    replies, ends, first = [], [], 0
+    for turns in conversations:
+        start = 0.0
+        for turn in turns:
+            last = first + len(turn.tasks)
+            times = moments_of(turn, simulation.ends[first:last], reply_part, start)
+            replies.append(times.reply - start)
+            ends.append(times.turn - start)
+            start, first = times.turn, last
     seconds = max(simulation.ends, default=0.0)
     return Makespan(seconds, tuple(replies), tuple(ends), simulation.delayed())
