@@ -35,7 +35,7 @@ def planned(tokens: int, purpose: Purpose = Purpose.PLAN) -> PlannedCall:
 
 def predicted(steps: Step, load: LoadKnobs, *, users: int = 1, turns: int = 1) -> Makespan:
     """Return the prediction."""
-    assumptions = Assumptions(1.0, LATENCIES, load, users=users, turns=turns)
+    assumptions = Assumptions(1.0, LATENCIES, load=load, users=users, turns=turns)
     return makespan(flatten(steps), assumptions, reply_part="")
 
 
@@ -124,7 +124,7 @@ TURN = InSequence(
         knobs(concurrency=64, tokens_per_minute=60_000, burst_seconds=5),
         knobs(concurrency=64, user=Rates(requests_per_minute=30)),
     ],
-    ids=lambda load: repr(load.rate),
+    ids=lambda load: repr(load.rate.model_dump(exclude_unset=True)),
 )
 def test_predictions_are_within_a_tenth_of_a_run(load: LoadKnobs) -> None:
     """Eight users of ten turns, under each limit that can bind."""
