@@ -174,12 +174,14 @@ class _Simulation:
         for place, waits in enumerate(self._open_waits):
             if not waits:
                 self._ask(place, 0.0)
-        self._give_turns(0.0)
         while self._events:
             now = self._events[0][0]
+            ready: list[int] = []
             while self._events and self._events[0][0] <= now:
-                self._happen(heappop(self._events)[2], now)
-            self._give_turns(now)
+                ready += self._happen(heappop(self._events)[2], now)
+                self._give_turns(now)
+            for place in ready:  # a program goes on once all that ends now has ended
+                self._ask(place, now)
 
     def delayed(self) -> dict[str, int]:
         """Return how many requests waited for each limit."""
@@ -212,16 +214,18 @@ class _Simulation:
         call = self._tasks[place].call
         lane, priority = self._lane_of[call.role], PRIORITIES[call.purpose]
         lane.queue.enqueue(_Entry(place, priority, now + lane.targets[priority], now))
+        self._give_turns(now)
 
-    def _happen(self, event: "int | _Entry | None", now: float) -> None:
+    def _happen(self, event: "int | _Entry | None", now: float) -> list[int]:
+        """Return the calls that wait for nothing any more."""
         if event is None:  # a limit gives way
-            return
+            return []
         if isinstance(event, _Entry):  # the limit of its user gives way
             self._lane_of[self._tasks[event.place].call.role].queue.enqueue(event)
-            return
-        self._end(event, now)
+            return []
+        return self._end(event, now)
 
-    def _end(self, place: int, now: float) -> None:
+    def _end(self, place: int, now: float) -> list[int]:
         call = self._tasks[place].call
         lane = self._lane_of[call.role]
         lane.running -= 1
@@ -231,10 +235,10 @@ class _Simulation:
         if lane.gate is not None and need is not None:
             used = ReportedUsage(*self._assumptions.tokens_of(call))
             lane.gate.settle(need, used, now, was_sent=True)
-        for follower in self._waiting[place]:
+        followers = self._waiting[place]
+        for follower in followers:
             self._open_waits[follower] -= 1
-            if not self._open_waits[follower]:
-                self._ask(follower, now)
+        return [follower for follower in followers if not self._open_waits[follower]]
 
     def _give_turns(self, now: float) -> None:
         for lane in self._lanes.values():
