@@ -121,6 +121,10 @@ class PlanOptions(CommandOptions):
     concurrency: Annotated[
         int | None, typer.Option(min=1, help="Requests at a time that are allowed.")
     ] = None
+    record: Annotated[
+        Path | None,
+        typer.Option(help="Folder of a run: its latencies and tokens, and its turns once more."),
+    ] = None
     users: Annotated[int, typer.Option(min=1, help="Users at the same time.")] = 1
     turns: Annotated[int, typer.Option(min=1, help="Turns of each user, one after another.")] = 1
     as_json: JsonOption = False
@@ -135,12 +139,14 @@ def plan(options: PlanOptions) -> None:
     callwise plan --users 8 --turns 10 --rpm 60 --tpm 90000 --concurrency 5
     """
     with clear_errors():
-        from callwise.plans import plan_rows
+        from callwise.plans import plan_rows, recorded_json, recorded_rows
         from callwise.recordings.app_protocol import load_app
+        from callwise.report.run_record import load_run
 
         app = load_app(options.app)
         settings = app.settings(options.preset, options.overrides)
         _say_environment(app, options.overrides)
+        calls = () if options.record is None else load_run(options.record).rows
         turn_plan = app.plan(settings)
         if turn_plan is None:
             raise ConfigError(
@@ -148,11 +154,11 @@ def plan(options: PlanOptions) -> None:
                 f"replay CONVERSATION --app {options.app} --record FILE --out DIR), and see "
                 "callwise report DIR"
             )
-        assumptions = _assumed(options, turn_plan.assumptions)
+        assumptions = _assumed(options, turn_plan.assumptions.with_record(calls))
         if options.as_json:
-            print_json(turn_plan.as_json(assumptions))
+            print_json(turn_plan.as_json(assumptions) | recorded_json(calls, assumptions))
             return
-        for row in plan_rows(turn_plan, assumptions):
+        for row in (*plan_rows(turn_plan, assumptions), *recorded_rows(calls, assumptions)):
             print_text(row)
 
 

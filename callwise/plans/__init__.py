@@ -10,6 +10,7 @@ from callwise.plans.bound import (
     with_repairs,
 )
 from callwise.plans.makespan import Assumptions, Makespan
+from callwise.plans.recorded import recorded_json, recorded_rows
 from callwise.plans.turn_plan import ScenarioPlan, TurnPlan, plan_rows
 
 __all__ = [
@@ -24,5 +25,7 @@ __all__ = [
     "TurnPlan",
     "Wave",
     "plan_rows",
+    "recorded_json",
+    "recorded_rows",
     "with_repairs",
 ]
