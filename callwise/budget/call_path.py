@@ -155,7 +155,7 @@ def build_call_path(
     layers["send"] = send = SendLayer(clock, redactor)
     shipped: Layer[Any, Any] = send
     if not clock.is_virtual and _is_given(load, endpoints, "schedule", "rate"):
-        gates = RateGates(load_of, clock)
+        gates = RateGates(load_of, clock, notify)
         layers["schedule"] = shipped = ScheduleLayer(clock, load, gate_of=gates.gate, next=send)
     if not clock.is_virtual and _is_given(load, endpoints, "batch"):
         layers["batch"] = shipped = BatchLayer(clock, load, next=shipped)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from callwise.plans import Assumptions
     from callwise.recordings.app_protocol import App
+    from callwise.report.run_record import CallLine
 
 __all__ = [
     "cassette",
@@ -141,12 +142,11 @@ def plan(options: PlanOptions) -> None:
     with clear_errors():
         from callwise.plans import plan_rows, recorded_json, recorded_rows
         from callwise.recordings.app_protocol import load_app
-        from callwise.report.run_record import load_run
 
         app = load_app(options.app)
         settings = app.settings(options.preset, options.overrides)
         _say_environment(app, options.overrides)
-        calls = () if options.record is None else load_run(options.record).rows
+        calls = _recorded_calls(options.record)
         turn_plan = app.plan(settings)
         if turn_plan is None:
             raise ConfigError(
@@ -160,6 +160,15 @@ def plan(options: PlanOptions) -> None:
             return
         for row in (*plan_rows(turn_plan, assumptions), *recorded_rows(calls, assumptions)):
             print_text(row)
+
+
+def _recorded_calls(folder: Path | None) -> "Sequence[CallLine]":
+    """Return the calls of a run's folder; none without one."""
+    if folder is None:
+        return ()
+    from callwise.report.run_record import load_run
+
+    return load_run(folder).rows
 
 
 def _assumed(options: PlanOptions, known: "Assumptions") -> "Assumptions":

@@ -16,10 +16,17 @@ class RateGates:
 
     Args:
         load_of: returns the knobs of an endpoint.
+        notify: called with each limit that is learned, as a sentence; None calls nothing.
     """
 
-    def __init__(self, load_of: Callable[[Endpoint], LoadKnobs], clock: Clock) -> None:
+    def __init__(
+        self,
+        load_of: Callable[[Endpoint], LoadKnobs],
+        clock: Clock,
+        notify: Callable[[str], None] | None = None,
+    ) -> None:
         self._load_of = load_of
+        self._notify = notify
         self._clock = clock
         self._shared = SharedMeters()
 
@@ -37,6 +44,7 @@ class RateGates:
             endpoint=endpoint.name,
             key=endpoint.key_variable or endpoint.name,
             shared=self._shared,
+            notify=self._notify,
         )
         client, now = endpoint.client, self._clock.now
         if limits.learn and isinstance(client, ReportsHeaders):
