@@ -25,7 +25,7 @@ from callwise.calls.client import BatchClient, Endpoint
 from callwise.calls.errors import CallError
 from callwise.calls.reply import Reply
 from callwise.calls.reported_usage import checked_usage
-from callwise.calls.together import apportioned_usage, input_weight, usage_sum
+from callwise.calls.together import apportioned_usage, failures_of, input_weight, usage_sum
 
 __all__ = ["BatchMember", "BatchRule", "WorkBatch"]
 
@@ -302,9 +302,9 @@ def _separated(
     """Return the reply to each of several calls that embedded their texts as one."""
     if len(members) == 1:
         return [result]
-    weights = [member.text_bytes for member in members]
     if not isinstance(result, Reply):
-        return [result] * len(members)
+        return failures_of(result, [member.call for member in members])
+    weights = [member.text_bytes for member in members]
     usages = apportioned_usage(result.usage, weights, weights)
     replies: list[Reply | CallError] = []
     start = 0

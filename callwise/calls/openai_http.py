@@ -12,7 +12,6 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
-from copy import copy
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -35,15 +34,20 @@ from callwise.calls.http_transport import (
 )
 from callwise.calls.learning import Learner
 from callwise.calls.openai_stream import StreamAssembly
-from callwise.calls.payload import body_bytes
 from callwise.calls.provider_errors import failure_of, utc_now
 from callwise.calls.reply import Reply
 from callwise.calls.responses import Refused, ResponseReader
 from callwise.calls.route import Route
-from callwise.calls.together import failures_of_body, joint_body, replies_of_choices
+from callwise.calls.together import (
+    failures_of,
+    joint_body,
+    replies_of_choices,
+    reported_by,
+)
 from callwise.calls.wire import (
     chat_body,
     embedding_body,
+    encoded_body,
     reply_of_chat,
     reply_of_embeddings,
 )
@@ -195,7 +199,7 @@ class OpenAIClient(Learner):
             failure = error
         except Refused as refused:
             failure = failure_of(refused.refusal, latency_seconds=self._clock() - started)
-        return [copy(failure) for _ in calls]
+        return failures_of(failure, calls)
 
     async def get(
         self, url: str, *, timeout_seconds: float, on_sent: Callable[[], None] | None = None
@@ -345,7 +349,7 @@ class OpenAIClient(Learner):
             TransportFailed: when no connection was made, or it broke.
         """
         path = "/embeddings" if call.is_embedding else "/chat/completions"
-        response = await self._connected().send("POST", path, _encoded(body), moment)
+        response = await self._connected().send("POST", path, encoded_body(body), moment)
         try:
             if not 200 <= response.status < 300:
                 content = await response.read()
@@ -365,7 +369,7 @@ class OpenAIClient(Learner):
         """Return the answers to conversations; raises as `_exchange` does."""
         known = self._known(model).capabilities
         body = joint_body([_body(call, model, known) for call in calls])
-        response = await self._connected().send("POST", path, _encoded(body), moment)
+        response = await self._connected().send("POST", path, encoded_body(body), moment)
         try:
             content = await response.read()
         finally:
@@ -375,7 +379,9 @@ class OpenAIClient(Learner):
             document = self._reader.document(response, content, latency_seconds=seconds)
             return replies_of_choices(document, calls, latency_seconds=seconds)
         refusal = self._reader.refusal_of_response(response, content)
-        return failures_of_body(content, calls, failure_of(refusal, latency_seconds=seconds))
+        failure = failure_of(refusal, latency_seconds=seconds)
+        failure.usage = reported_by(content)
+        raise failure
 
     async def _whole(self, call: Call, response: Response, started: float) -> Reply:
         content = await response.read()
@@ -434,17 +440,3 @@ class OpenAIClient(Learner):
 def _body(call: Call, model: str, capabilities: Capabilities) -> dict[str, Any]:
     make = embedding_body if call.is_embedding else chat_body
     return make(call, model=model, capabilities=capabilities)
-
-
-def _encoded(body: Mapping[str, Any]) -> bytes:
-    """Return a request body's bytes.
-
-    Raises:
-        BadRequest: when JSON cannot express it; nothing was sent.
-    """
-    try:
-        return body_bytes(body)
-    except TypeError as error:
-        raise errors.BadRequest(
-            f"the call cannot be written as JSON: {error}", was_sent=False
-        ) from error

@@ -5,9 +5,9 @@ import asyncio
 import pytest
 
 from callwise.budget import Limits
-from callwise.calls.errors import BadRequest, CallRefused
+from callwise.calls.errors import BadRequest, BadResponse, CallRefused
 from callwise.calls.load.batch_knobs import BatchKnobs
-from callwise.calls.reply import Reply
+from callwise.calls.reply import Reply, ReportedUsage
 from tests.callwise.budget.batch.batch_service import BatchService, budgeter, embed
 from tests.virtual_time import run_in_virtual_time
 
@@ -208,3 +208,24 @@ def test_calls_of_other_keys_never_travel_together(service):
 
     run_in_virtual_time(main())
     assert sorted(len(texts) for _, texts in service.requests) == [4, 4]
+
+
+def test_texts_whose_answer_had_other_ids_are_asked_in_halves(service):
+    """What the response reports is on the rows, and each text has its vector in the end."""
+    failure = BadResponse("expected 4 embeddings, got 3")
+    failure.usage = ReportedUsage(8, 0)
+    service.tokens += 8
+    service.failures.append(failure)
+
+    async def main():
+        engine = budgeter(service)
+        return engine, await asyncio.gather(
+            *(engine.ask(embed(f"{'z' * index} text")) for index in range(4))
+        )
+
+    engine, replies = run_in_virtual_time(main())
+    assert [reply.vectors for reply in replies] == [((float(i + 5), 1.0),) for i in range(4)]
+    usage = engine.ledger.counts().usage
+    assert [len(texts) for _, texts in service.requests] == [4, 2, 2]
+    assert (usage.tokens, usage.unknown_usage) == (service.tokens, 0)
+    engine.ledger.check()
