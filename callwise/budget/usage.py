@@ -241,7 +241,7 @@ def attempt_usage(
     if is_free or not (requests or was_carried):
         return Usage(1, requests, requests, work_microseconds=work_microseconds)
     if usage is None:
-        tokens, picodollars, _ = estimate()
+        tokens, picodollars = estimate()[:2]
         input_tokens = output_tokens = 0
         if received is not None:
             known, charged = received()

@@ -26,6 +26,7 @@ __all__ = [
     "OfflineClient",
     "Prices",
     "Remaining",
+    "ReportsHeaders",
     "look_up",
 ]
 
@@ -156,6 +157,9 @@ class Endpoint:
         timeout_seconds: longest time for one attempt; None leaves the client's own.
         key_variable: environment variable that its key is read from, for errors.
         load: its knobs of load, laid over the budgeter's; None takes those.
+        alternatives: endpoints that may serve its calls in its place; see `load.route`. They
+            have none themselves.
+        weight: share of the calls that it serves next to its alternatives; above 0.
     """
 
     name: str
@@ -167,6 +171,13 @@ class Endpoint:
     extra_body: Mapping[str, Any] = field(default_factory=dict, hash=False)
     key_variable: str | None = None
     load: LoadKnobs | None = None
+    alternatives: tuple["Endpoint", ...] = ()
+    weight: float = 1.0
+
+    @property
+    def candidates(self) -> tuple["Endpoint", ...]:
+        """Itself, and the endpoints that may serve its calls in its place."""
+        return (self, *self.alternatives)
 
     def completed(self, call: Call) -> Call:
         """Return a call with what this endpoint adds; what the call has itself goes before."""
@@ -176,6 +187,28 @@ class Endpoint:
             body = {**self.extra_body, **call.sampling.extra_body}
             call = replace(call, sampling=replace(call.sampling, extra_body=body))
         return call
+
+    def taking_over(self, call: Call, asked: "Endpoint") -> Call:
+        """Return a call that another endpoint has completed, with what this one adds instead."""
+        if call.timeout_seconds is not None and call.timeout_seconds == asked.timeout_seconds:
+            call = replace(call, timeout_seconds=None)
+        body = call.sampling.extra_body
+        if asked.extra_body and body:
+            added = asked.extra_body
+            own = {name: body[name] for name in body if body[name] != added.get(name)}
+            call = replace(call, sampling=replace(call.sampling, extra_body=own))
+        return self.completed(call)
+
+
+@runtime_checkable
+class ReportsHeaders(Protocol):
+    """A client that reports the headers of its responses."""
+
+    def report_headers(self, model: str, listener: Callable[[Mapping[str, str]], None]) -> None:
+        """Call a function with the headers of each response for a model, as soon as they come.
+
+        Their names are in lower case, or a lookup ignores case. The function must not raise.
+        """
 
 
 @runtime_checkable

@@ -7,6 +7,7 @@
     |- FormatError                 a file that cannot be read: file, line, expectation
     `- CallError                   one call ended without an answer
        |- CallRefused              no quota was left; nothing was sent
+       |- RunStopped               the run has stopped, or is ending; nothing was sent
        |- CassetteMiss             strict replay, and this call is not recorded
        |- InvalidAnswer            an answer came and does not fit the response model
        |- EmptyAnswer              an answer came with nothing in it
@@ -14,6 +15,7 @@
        `- EndpointError            the endpoint, or the way to it, failed
           |- ConnectionFailed      no connection; `was_sent`: whether it left
           |  `- EndpointDown       not sent: the endpoint failed a moment ago
+          |- Overloaded            not sent: too many calls wait for the endpoint
           |- CallTimeout           no (whole) answer in time
           |- StreamCut             a streamed answer broke off
           |- RateLimited           429; `retry_after_seconds` where the server names it
@@ -60,9 +62,11 @@ __all__ = [
     "InvalidAnswer",
     "MissingKey",
     "ModelLoading",
+    "Overloaded",
     "ParameterRefused",
     "QuotaExhausted",
     "RateLimited",
+    "RunStopped",
     "ServerFailed",
     "StreamCut",
     "UnknownModel",
@@ -162,6 +166,15 @@ class CallRefused(CallError):
         self.asked_value = asked_value
 
 
+class RunStopped(CallError):
+    """The run has stopped: at a failure that every call would meet, or because it is ending.
+
+    Nothing was sent. The run can go on later, and buys nothing twice.
+    """
+
+    is_fatal = True
+
+
 class CassetteMiss(CallError):
     """Strict replay, and this call is not in the recording."""
 
@@ -256,6 +269,10 @@ class EndpointDown(ConnectionFailed):
     """Nothing was sent: the endpoint has just failed several attempts in a row."""
 
     is_retryable = False
+
+
+class Overloaded(EndpointError):
+    """Nothing was sent: more calls wait for the endpoint than may."""
 
 
 class CallTimeout(EndpointError):

@@ -32,6 +32,7 @@ __all__ = [
     "known_batch_limits",
     "known_capabilities",
     "known_endpoints",
+    "known_timeout_seconds",
     "openai_headers",
     "openai_url",
     "shown_url",
@@ -167,6 +168,8 @@ class KnownEndpoint(_HostRow):
     """Capabilities before anything is learned."""
     models: tuple[KnownModels, ...] = ()
     """Differences of some models; later entries go before earlier ones."""
+    timeout_seconds: Annotated[float, Field(gt=0)] | None = None
+    """Longest time for one attempt under `load.timeout.by_provider`; None where none is known."""
     batch: BatchLimits = NO_LIMITS
     """Limits on a request with several texts to embed."""
     is_confirmed: bool = False
@@ -219,4 +222,13 @@ def _known_row(base_url: str) -> KnownEndpoint | None:
     for row in known_endpoints():
         if any(host == each or host.endswith(f".{each}") for each in row.hosts):
             return row
+    return None
+
+
+@cache
+def known_timeout_seconds(name: str) -> float | None:
+    """Return the longest time for one attempt at an endpoint by its name; None where not known."""
+    for row in known_endpoints():
+        if any(name == host or name.startswith(f"{host}-") for host in row.hosts):
+            return row.timeout_seconds
     return None

@@ -10,7 +10,7 @@ import asyncio
 import os
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import datetime
@@ -24,6 +24,7 @@ from callwise.calls.capabilities import Capabilities
 from callwise.calls.hosts import openai_headers, shown_url
 from callwise.calls.http_transport import (
     CONNECT_SECONDS,
+    KEEPALIVE_SECONDS,
     MAX_ANSWER_BYTES,
     ConnectTimedOut,
     HttpTransport,
@@ -104,6 +105,9 @@ class OpenAIClient(Learner):
             for another to find out. A refusal changes them all the same.
         max_connections: most connections at a time; at least 1. More calls wait.
         connect_seconds: longest time to make a connection; it is part of the attempt's.
+        keepalive_seconds: time that an idle connection is kept; 0 keeps none.
+        stream_idle_seconds: longest time without a byte of a streamed answer, once its
+            headers came; then it counts as broken off. None waits for the whole attempt.
         max_answer_bytes: longest answer that is read; see `http_transport`.
         timeout_seconds: longest time for one attempt, by purpose; what is not named
             keeps `TIMEOUT_SECONDS`. `Call.timeout_seconds` goes before both.
@@ -126,6 +130,8 @@ class OpenAIClient(Learner):
         is_confirmed: bool = False,
         max_connections: int = 64,
         connect_seconds: float = CONNECT_SECONDS,
+        keepalive_seconds: float = KEEPALIVE_SECONDS,
+        stream_idle_seconds: float | None = None,
         max_answer_bytes: int = MAX_ANSWER_BYTES,
         timeout_seconds: Mapping[Purpose, float] | None = None,
         clock: Callable[[], float] = time.perf_counter,
@@ -147,6 +153,8 @@ class OpenAIClient(Learner):
         self._api_key = api_key
         self._max_connections = max_connections
         self._connect_seconds = connect_seconds
+        self._keepalive_seconds = keepalive_seconds
+        self._stream_idle_seconds = stream_idle_seconds
         self._max_answer_bytes = max_answer_bytes
         self._timeout_seconds = {**TIMEOUT_SECONDS, **(timeout_seconds or {})}
         self._clock = clock
@@ -158,6 +166,7 @@ class OpenAIClient(Learner):
         self._reader = ResponseReader(self._host, api_key=api_key, now=now, hint=hint)
         self._transport: Transport | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._header_listeners: dict[str, list[Callable[[Mapping[str, str]], None]]] = {}
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._host!r})"
@@ -216,6 +225,10 @@ class OpenAIClient(Learner):
         except (TimeoutError, TransportFailed) as error:
             raise self._unanswered(error, moment, timeout_seconds, started) from None
 
+    def report_headers(self, model: str, listener: Callable[[Mapping[str, str]], None]) -> None:
+        """Call a function with the headers of each response for a model."""
+        self._header_listeners.setdefault(model, []).append(listener)
+
     async def aclose(self) -> None:
         """Close every connection. Safe to call twice; the next call opens a new pool."""
         transport, self._transport = self._transport, None
@@ -246,6 +259,7 @@ class OpenAIClient(Learner):
             max_connections=self._max_connections,
             headers=headers,
             connect_seconds=self._connect_seconds,
+            keepalive_seconds=self._keepalive_seconds,
         )
 
     async def _attempt(
@@ -351,6 +365,8 @@ class OpenAIClient(Learner):
         path = "/embeddings" if call.is_embedding else "/chat/completions"
         response = await self._connected().send("POST", path, encoded_body(body), moment)
         try:
+            for listener in self._header_listeners.get(body["model"], ()):
+                listener(response.headers)
             if not 200 <= response.status < 300:
                 content = await response.read()
                 raise Refused(self._reader.refusal_of_response(response, content))
@@ -396,10 +412,18 @@ class OpenAIClient(Learner):
             StreamCut: when it broke off before its end.
         """
         assembly = StreamAssembly(None if call.listener is None else call.listener.on_piece)
-        async with aclosing(response.pieces()) as pieces:
-            problem = await assembly.read(
-                pieces, broken=TransportFailed, drain_seconds=DRAIN_SECONDS
-            )
+        timer = asyncio.timeout(self._stream_idle_seconds)
+        try:
+            async with timer, aclosing(response.pieces()) as pieces:
+                problem = await assembly.read(
+                    pieces if timer.when() is None else self._watched(pieces, timer),
+                    broken=TransportFailed,
+                    drain_seconds=DRAIN_SECONDS,
+                )
+        except TimeoutError:
+            if not timer.expired():
+                raise
+            problem = f"nothing came for {self._stream_idle_seconds:g} s"
         if assembly.error is not None:
             raise Refused(self._reader.refusal_in_body(assembly.error), was_streamed=True)
         latency_seconds = self._clock() - started
@@ -416,6 +440,15 @@ class OpenAIClient(Learner):
         if document != body:  # a key may be cut by the pieces of a stream
             reply = replace(reply, chunks=(reply.text,) if reply.text else ())
         return reply
+
+    async def _watched(
+        self, pieces: AsyncIterator[bytes], timer: asyncio.Timeout
+    ) -> AsyncIterator[bytes]:
+        """Yield pieces, and give the next one its time from when each came."""
+        loop = asyncio.get_running_loop()
+        async for piece in pieces:
+            timer.reschedule(loop.time() + (self._stream_idle_seconds or 0.0))
+            yield piece
 
     def _reply(
         self,

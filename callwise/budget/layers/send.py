@@ -91,7 +91,7 @@ class SendLayer:
         """Return the call with its timeout cut to the time left, and how long to wait for it."""
         if work.queue_seconds:
             work.left_seconds = work.seconds_left()
-        call, left_seconds = work.sent_call, work.left_seconds
+        call, left_seconds = work.outgoing_call, work.left_seconds
         if call.stream:
             # Of several choices the first is not always the answer.
             call = replace(call, listener=work if call.sampling.n == 1 else None)

@@ -177,6 +177,8 @@ class ShareLayer:
             shared = self._start(carried)
         else:
             self._joined += 1
+            if shared.payer.work is not None:
+                shared.payer.work.join(carried.call)
         answer = await self._wait(carried, shared)
         if carried.work is not None:
             carried.finish(Outcome.SERVED)
