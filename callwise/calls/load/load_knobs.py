@@ -5,6 +5,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
+from callwise.calls.load.background_knobs import BackgroundKnobs
 from callwise.calls.load.batch_knobs import BatchKnobs
 from callwise.calls.load.breaker_knobs import BreakerKnobs
 from callwise.calls.load.fleet_knobs import FleetKnobs
@@ -49,6 +50,7 @@ class LoadKnobs(BaseModel):
     schedule: ScheduleKnobs | None = None
     rate: RateLimits | None = None
     batch: BatchKnobs | None = None
+    background: BackgroundKnobs | None = None
     breaker: BreakerKnobs | None = None
     route: RouteKnobs | None = None
     timeout: TimeoutKnobs | None = None
