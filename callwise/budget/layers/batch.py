@@ -33,12 +33,12 @@ from callwise.budget.batch_rules import (
     pieces_of,
     set_apart,
     shared_parameters,
+    untimed_call,
 )
 from callwise.budget.clock import Clock, Timer
 from callwise.budget.work import Work
 from callwise.budget.work_batch import BatchMember, BatchRule, WorkBatch
-from callwise.calls.call import Call
-from callwise.calls.client import BatchClient, Endpoint
+from callwise.calls.client import ConversationClient, Endpoint
 from callwise.calls.errors import CallError, CallTimeout
 from callwise.calls.load.batch_knobs import NO_LIMITS, BatchKnobs, BatchLimits
 from callwise.calls.load.load_knobs import LoadKnobs
@@ -69,7 +69,6 @@ class _Group(NamedTuple):
 class _Settings(NamedTuple):
     """Knobs and limits of one endpoint."""
 
-    endpoint: Endpoint
     knobs: BatchKnobs
     limits: BatchLimits
     timeout: TimeoutKnobs | None
@@ -116,21 +115,21 @@ class BatchLayer:
     """Collects calls that may travel together, and sends them as one shipment.
 
     Args:
-        load: the knobs of the run; an endpoint's own go before them. An endpoint without knobs
-            of batches sends each call alone.
+        load_of: returns the knobs of an endpoint. One without knobs of batches is sent each
+            call alone.
     """
 
     def __init__(
         self,
         clock: Clock,
-        load: LoadKnobs,
+        load_of: Callable[[Endpoint], LoadKnobs],
         *,
         next: Callable[[Any], Awaitable[Any]],  # noqa: A002
     ) -> None:
         self._clock = clock
-        self._load = load
+        self._load_of = load_of
         self._next = next
-        self._settings: dict[int, tuple[Endpoint, _Settings | None]] = {}
+        self._settings: dict[tuple[str, str], _Settings | None] = {}
         self._open: dict[Hashable, _Departure] = {}
         self._held: list[_Departure] = []
         self._under_way: Counter[str] = Counter()
@@ -167,16 +166,16 @@ class BatchLayer:
         }
 
     def _settings_of(self, endpoint: Endpoint) -> _Settings | None:
-        known = self._settings.get(id(endpoint))
-        if known is None:
-            load = self._load.laid_under(endpoint.load)
-            knobs = load.batch
-            limits = getattr(endpoint.client, "batch_limits", NO_LIMITS)
-            settings = None
-            if knobs is not None:
-                settings = _Settings(endpoint, knobs, knobs.limits(limits), load.timeout)
-            known = self._settings[id(endpoint)] = endpoint, settings  # which keeps the id its own
-        return known[1]
+        key = endpoint.name, endpoint.model
+        if key not in self._settings:
+            load = self._load_of(endpoint)
+            known = getattr(endpoint.client, "batch_limits", NO_LIMITS)
+            self._settings[key] = (
+                None
+                if load.batch is None
+                else _Settings(load.batch, load.batch.limits(known), load.timeout)
+            )
+        return self._settings[key]
 
     def _group(self, work: Work, settings: _Settings) -> _Group | None:
         """Return the group that a call may travel in; None where it travels alone."""
@@ -201,9 +200,9 @@ class BatchLayer:
             return None
         endpoint = work.endpoint
         key = endpoint.name, endpoint.model, id(endpoint.client), path, call.batch_key, part, shared
-        timeout_seconds = None if path is None else knobs.chat_timeout_seconds
-        if settings.timeout is not None:
-            timeout_seconds = settings.timeout.batch_seconds
+        timeout_seconds = None
+        if path is not None or settings.timeout is not None:
+            timeout_seconds = (settings.timeout or TimeoutKnobs()).batch_seconds
         rule = BatchRule(size, settings.limits.text_bytes, *windows, timeout_seconds)
         return _Group(key, rule, path)
 
@@ -215,15 +214,15 @@ class BatchLayer:
             return None
         if (work.endpoint.name, path) in self._without_route:
             return None
-        return path if isinstance(work.endpoint.client, BatchClient) else None
+        return path if isinstance(work.endpoint.client, ConversationClient) else None
 
     async def _together(self, work: Work, group: _Group, settings: _Settings) -> Reply:
-        member = BatchMember(work, _untimed(work, settings), self._clock.now())
+        member = BatchMember(work, untimed_call(work, settings.timeout), self._clock.now())
         departure = self._open.get(group.key)
         if departure is None or not departure.batch.has_room_for(member):
             if departure is not None:
                 self._depart(departure)
-            departure = self._opened(group, settings)
+            departure = self._opened(work.endpoint, group, settings)
         batch = departure.batch
         batch.add(member)
         if batch.is_full:
@@ -235,9 +234,9 @@ class BatchLayer:
             raise end
         return end
 
-    def _opened(self, group: _Group, settings: _Settings) -> _Departure:
+    def _opened(self, endpoint: Endpoint, group: _Group, settings: _Settings) -> _Departure:
         latest_seconds = self._clock.now() + group.rule.max_wait_seconds
-        batch = WorkBatch(settings.endpoint, group.rule, self._clock, path=group.path)
+        batch = WorkBatch(endpoint, group.rule, self._clock, path=group.path)
         departure = _Departure(batch, settings, group.key, latest_seconds)
         batch.on_sealed = lambda: self._forget(departure)
         self._open[group.key] = departure
@@ -284,7 +283,7 @@ class BatchLayer:
         """Send a batch, or keep it until another one of its endpoint has ended."""
         departure.is_due = True
         departure.stop_timer()
-        name = departure.settings.endpoint.name
+        name = departure.batch.endpoint.name
         most = departure.settings.limits.concurrent
         if most is not None and self._under_way[name] >= most:
             self._held.append(departure)
@@ -318,9 +317,9 @@ class BatchLayer:
 
     def _ship_next(self, departure: _Departure) -> None:
         """Send a batch that was kept until this one, of the same endpoint, has ended."""
-        name = departure.settings.endpoint.name
+        name = departure.batch.endpoint.name
         self._under_way[name] -= 1
-        held = [each for each in self._held if each.settings.endpoint.name == name]
+        held = [each for each in self._held if each.batch.endpoint.name == name]
         if held:
             first = min(held, key=lambda each: (each.batch.priority, each.due_seconds))
             self._held.remove(first)
@@ -449,11 +448,3 @@ class BatchLayer:
             self._ship(departure)
         ends = await self._awaited(work, places)
         return merged_reply(pieces, answered, dict(zip(missing, ends, strict=True)))
-
-
-def _untimed(work: Work, settings: _Settings) -> Call:
-    """Return the call of a work, without a timeout that is only that of its kind."""
-    call, timeout = work.outgoing_call, settings.timeout
-    if timeout is None or call.timeout_seconds != timeout.seconds_of(call, work.asked.name):
-        return call
-    return replace(call, timeout_seconds=None)
