@@ -193,7 +193,10 @@ class WorkBatch:
             return await endpoint.client.answer(
                 (call,), model=endpoint.model, on_sent=lambda _: count_sent()
             )
-        calls = [_timed(call, self.rule.timeout_seconds) for call in calls]
+        untimed = [call.timeout_seconds is None for call in calls]
+        if True in untimed:  # the longest time is that of the request
+            index = untimed.index(True)
+            calls[index] = _timed(calls[index], self.rule.timeout_seconds)
         return await cast("ConversationClient", endpoint.client).answer_conversations(
             calls, model=endpoint.model, path=self.path, on_sent=self._count_sent
         )

@@ -105,7 +105,9 @@ class BatchService:
             await asyncio.sleep(self.seconds)
         finally:
             self.under_way -= 1
-        if self.bad.intersection(texts) or len(texts) > self.most_texts:
+        if len(texts) > self.most_texts:
+            return BadRequest(f"batch size {len(texts)} > maximum allowed", status=413)
+        if self.bad.intersection(texts):
             return BadRequest("a text is not taken", status=400)
         return None
 

@@ -183,17 +183,39 @@ def test_one_bad_text_fails_alone():
     engine.ledger.check()
 
 
-def test_a_profile_that_lies_loses_nothing():
-    """The endpoint takes 10 texts where the profile has 1,000: halves of the batch are taken."""
+def test_a_profile_that_lies_loses_nothing(caplog):
+    """The endpoint takes 10 texts where the profile has 1,000: that is learned, and said."""
     service = BatchService(most_texts=10)
 
     async def main():
         engine = budgeter(service, batch=BatchKnobs(profile="openai"))
-        await asyncio.gather(*(engine.ask(embed(f"text {index}")) for index in range(32)))
+        for start in (0, 100):
+            await asyncio.gather(
+                *(engine.ask(embed(f"text {index}")) for index in range(start, start + 32))
+            )
         return engine
 
     engine = run_in_virtual_time(main())
-    assert engine.ledger.counts().usage.tokens == service.tokens == 64
+    assert [len(texts) for _, texts in service.requests] == [32, 16, 16, 8, 8, 8, 8, 8, 8, 8, 8]
+    assert engine.ledger.counts().usage.tokens == service.tokens == 128
+    assert "`load.batch.max_items`" in caplog.text
+    engine.ledger.check()
+
+
+def test_a_list_that_is_refused_as_too_long_is_split():
+    """Until its pieces are taken; its row has every request."""
+    service = BatchService(most_texts=10)
+    texts = [f"text {index}" for index in range(64)]
+
+    async def main():
+        engine = budgeter(service)
+        return engine, await engine.ask(embed(*texts))
+
+    engine, reply = run_in_virtual_time(main())
+    assert reply.vectors == tuple((float(len(text)), 1.0) for text in texts)
+    [row] = engine.ledger.rows
+    assert row.usage.requests == len(service.requests) == 1 + 2 + 4 + 8
+    assert row.usage.tokens == service.tokens == 128
     engine.ledger.check()
 
 
