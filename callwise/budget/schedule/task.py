@@ -10,7 +10,7 @@ from callwise.budget.schedule.adaptive_concurrency import SendMark
 from callwise.budget.schedule.waiting_queue import WaitingEntry
 from callwise.budget.work import Shipment
 from callwise.calls.call import Priority, Purpose
-from callwise.calls.errors import BadRequest, CallError, RateLimited
+from callwise.calls.errors import BadRequest, BatchFailed, CallError, RateLimited
 from callwise.calls.reply import Reply, ReportedUsage
 
 __all__ = [
@@ -143,17 +143,23 @@ def rate_limit_of(result: object, error: BaseException | None) -> RateLimited | 
 
 def tokens_of(result: object, error: BaseException | None) -> ReportedUsage | None:
     """Return the tokens that the provider counts for a shipment; None when they are unknown."""
-    if isinstance(error, RateLimited | BadRequest):
-        return _NO_TOKENS
-    if isinstance(result, Reply):
-        return result.usage
-    if not isinstance(result, Sequence):
-        return None
+    ends: Sequence[object] = result if isinstance(result, Sequence) else (error or result,)
     input_tokens = output_tokens = 0
-    for each in result:
-        usage = each.usage if isinstance(each, Reply) else _NO_TOKENS
-        if usage.input_tokens is None or usage.output_tokens is None:
+    for end in ends:
+        usage = _usage_of(end)
+        if usage is None or usage.input_tokens is None or usage.output_tokens is None:
             return None
         input_tokens += usage.input_tokens
         output_tokens += usage.output_tokens
     return ReportedUsage(input_tokens, output_tokens)
+
+
+def _usage_of(end: object) -> ReportedUsage | None:
+    if isinstance(end, Reply):
+        return end.usage
+    if not isinstance(end, CallError):
+        return None
+    cause = (end.cause or end) if isinstance(end, BatchFailed) else end
+    if end.usage is None and isinstance(cause, RateLimited | BadRequest):
+        return _NO_TOKENS
+    return end.usage
