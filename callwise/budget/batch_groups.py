@@ -2,7 +2,7 @@
 
 Limits come from knobs, an example profile or the table of known endpoints; a refusal that names
 too many texts lowers them for the rest of the run, and a route that is not there is not asked
-again. Both decide only when and with what a call is sent, and each row says which batch it was.
+again. Both decide only when and with what a call is sent; the batch is in each row.
 """
 
 import logging
