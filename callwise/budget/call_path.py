@@ -11,6 +11,7 @@ budgeter is built; a layer that is not configured is not in the list.
     admit     counts the call against the limits of every scope, or refuses it
     cache     answers from replies kept for equal calls
     share     one piece of work for equal calls under way
+    queue     keeps background calls on disk until they end
     retry     one attempt after another, by class of error
     reserve   reserves one attempt in all scopes, and settles it
     batch_api gives background calls to their provider's batch interface
@@ -38,6 +39,7 @@ from callwise.budget.layers.admit import AdmitLayer
 from callwise.budget.layers.batch_api import BatchApiLayer
 from callwise.budget.layers.cache import CacheLayer, ReplyCache
 from callwise.budget.layers.ledger import Ledger, LedgerLayer
+from callwise.budget.layers.queue import QueueLayer
 from callwise.budget.layers.repair import RepairLayer
 from callwise.budget.layers.replay import ReplayLayer
 from callwise.budget.layers.reserve import ReserveLayer
@@ -121,14 +123,19 @@ def build_call_path(
     layers["send"] = send = SendLayer(clock, redactor)
     to_send: Layer[Work, Reply] = send
     has_queue = not clock.is_virtual and _has_background(load, endpoints)
+    queues = BackgroundQueues(clock)
     if has_queue:
-        queues = BackgroundQueues(clock)
         layers["batch_api"] = to_send = BatchApiLayer(
             load_of, queues, clock, redactor, next=to_send
         )
     layers["reserve"] = reserve = ReserveLayer(clock, next=to_send)
     layers["retry"] = repeat = RetryLayer(clock, retry, seed, health, next=reserve)
-    layers["share"] = share = ShareLayer(clock, estimator, next=repeat)
+    to_answer: Layer[Work, Reply] = repeat
+    if has_queue:
+        layers["queue"] = to_answer = QueueLayer(
+            load_of, queues, lambda: list(endpoints.values()), next=repeat
+        )
+    layers["share"] = share = ShareLayer(clock, estimator, next=to_answer)
     below: Layer[InFlightCall, ReadReply] = share
     if cache is not None:
         layers["cache"] = below = CacheLayer(cache, share.is_under_way, next=below)

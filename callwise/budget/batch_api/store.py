@@ -170,6 +170,10 @@ class QueueStore:
             )
         self._claimed.difference_update(ids)
 
+    def leave(self, call_ids: Iterable[int]) -> None:
+        """Leave calls to the next that ask, whatever their state."""
+        self._claimed.difference_update(call_ids)
+
     def answer(self, results: Mapping[int, bytes]) -> None:
         """Store what came back for calls that no submission carries."""
         with self._transaction() as cursor:
