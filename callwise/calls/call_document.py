@@ -1,7 +1,7 @@
 """A call as a JSON document, to be asked again by a later process.
 
 Left out is what belongs to the process that asked it: its listener, its deadline, and what it
-holds back or draws on in its scopes. A response model is kept by name, and found again among the
+reserves or draws on in its scopes. A response model is kept by name, and found again among the
 modules that are loaded: a document imports nothing.
 """
 
