@@ -13,18 +13,22 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Self
 
+from callwise.budget.breaker import BreakerStatistics
 from callwise.budget.call_path import build_call_path
 from callwise.budget.clock import Clock, SystemClock
 from callwise.budget.critical_path import CriticalPathTrack
 from callwise.budget.fan_out import fan_out
-from callwise.budget.health import EndpointHealth
+from callwise.budget.fleet.fleet import Fleet
 from callwise.budget.in_flight import InFlightCall, step_mark
 from callwise.budget.layers.cache import ReplyCache
 from callwise.budget.layers.ledger import MAX_KEPT_ROWS, Ledger, RowSink, endpoint_of
 from callwise.budget.layers.queue import QueueLayer
+from callwise.budget.layers.schedule import ScheduleLayer
 from callwise.budget.limits import Limits
 from callwise.budget.recorder import Recorder
 from callwise.budget.redactor import Redactor
+from callwise.budget.run_gate import Drained, RunGate
+from callwise.budget.schedule.task import LaneStatus
 from callwise.budget.scope import Scope, ScopeKind, current_scope
 from callwise.budget.scope_limits import require_prices
 from callwise.budget.token_estimate import DEFAULT_OUTPUT_TOKENS, Estimate, Estimator, TokenCounter
@@ -110,7 +114,13 @@ class Budgeter:
             accept_limits=lambda limits, path: require_prices(limits, path, self._endpoints),
             at_owner=self.owner.call,
         )
+        load = load or LoadKnobs()
+        self._fleet: Fleet | None = None
+        if load.fleet is not None and not self._clock.is_virtual:
+            self._fleet = Fleet(load.fleet, self._clock)
+            self._fleet.require_prices(self._endpoints)
         self.ledger = Ledger(self.run, sinks=sinks, max_kept_rows=max_kept_rows)
+        self._gate = RunGate(self._clock)
         self._call_path = build_call_path(
             self._endpoints,
             ledger=self.ledger,
@@ -120,9 +130,11 @@ class Budgeter:
             recorder=recorder,
             retry=retry or RetryPolicy(),
             seed=seed,
-            health=EndpointHealth(self._clock, notify),
             redactor=Redactor(secrets),
-            load=load or LoadKnobs(),
+            load=load,
+            gate=self._gate,
+            notify=notify,
+            fleet=self._fleet,
         )
         self._first_layer = self._call_path.first
 
@@ -176,8 +188,9 @@ class Budgeter:
         """Serve a role that no endpoint serves yet.
 
         Raises:
-            ConfigError: when one does, or when a limit of the run in USD would cover an endpoint
-                without prices. Limits of other open scopes are not checked again.
+            ConfigError: when one does, when a limit of the run in USD would cover an endpoint
+                without prices, or when it has knobs of load and the budgeter schedules nothing.
+                Limits of other open scopes are not checked again.
         """
         if (known := self._endpoints.get(role)) is not None:
             raise ConfigError(
@@ -185,6 +198,15 @@ class Budgeter:
                 "another role"
             )
         require_prices(self.run.limits, self.run.path, {role: endpoint})
+        own, layers = endpoint.load, self._call_path.layers
+        is_scheduled = own is not None and (own.schedule is not None or own.rate is not None)
+        if is_scheduled and not self._clock.is_virtual and "schedule" not in layers:
+            raise ConfigError(
+                f"{endpoint.name} has a schedule or rate limits, and this budgeter was built "
+                "without. Give the budgeter `load` too, or the endpoint when it is built"
+            )
+        if self._fleet is not None:
+            self._fleet.require_prices({role: endpoint})
         self._endpoints[role] = endpoint
 
     @property
@@ -202,6 +224,31 @@ class Budgeter:
         """Return what each layer of the call path has counted, in the order of the path."""
         return self.owner.call(self._call_path.statistics)
 
+    def breakers(self) -> tuple[BreakerStatistics, ...]:
+        """Return the state of each endpoint that has failed, or whose failures are counted."""
+        return self.owner.call(self._call_path.breakers.states)
+
+    @property
+    def stopped_by(self) -> str | None:
+        """Reason why the run has stopped; None while it accepts calls."""
+        return self._gate.stopped_by
+
+    def stop(self, reason: str) -> None:
+        """Accept no further call: each ends in `RunStopped`. Calls under way go on."""
+        self.owner.call(lambda: self._gate.stop(reason))
+
+    def resume(self) -> None:
+        """Accept calls again."""
+        self.owner.call(self._gate.resume)
+
+    def lanes(self) -> tuple[LaneStatus, ...]:
+        """Return the queue of each endpoint that was asked: its level, its tasks, its counters.
+
+        Empty where nothing is scheduled.
+        """
+        layer = self._call_path.layers.get("schedule")
+        return self.owner.call(layer.lanes) if isinstance(layer, ScheduleLayer) else ()
+
     def scope(
         self,
         kind: ScopeKind,
@@ -209,9 +256,11 @@ class Budgeter:
         *,
         limits: Limits | None = None,
         after: Sequence[str] | None = None,
+        user: str | None = None,
+        tenant: str | None = None,
     ) -> Scope:
         """Return a new scope inside the current one; see `Scope.open`."""
-        return self.current.open(kind, name, limits=limits, after=after)
+        return self.current.open(kind, name, limits=limits, after=after, user=user, tenant=tenant)
 
     def advisory(self) -> Remaining:
         """Return how much remains in the current scope."""
@@ -285,8 +334,17 @@ class Budgeter:
 
     async def prepare(self) -> None:
         """Load the token tables in a thread, so that no call has to on the event loop."""
-        for endpoint in self._endpoints.values():
+        for endpoint in self._all_endpoints():
             await asyncio.to_thread(self._estimator.load, endpoint.model)
+
+    async def drain(self, seconds: float = 30.0, *, reason: str = "it is ending") -> Drained:
+        """Accept no further call, and return once all calls under way have ended and are settled.
+
+        Args:
+            seconds: time after which those that are left are cancelled; at least 0.
+            reason: what later calls give as the reason in their `RunStopped`.
+        """
+        return await self.owner.run(self._gate.drain, seconds, reason)
 
     async def aclose(self) -> None:
         """Close the clients, the cache and the private loop. Safe to call twice."""
@@ -298,11 +356,16 @@ class Budgeter:
 
     async def _close_parts(self) -> None:
         await self._call_path.aclose()
-        clients = {id(endpoint.client): endpoint.client for endpoint in self._endpoints.values()}
+        clients = {id(endpoint.client): endpoint.client for endpoint in self._all_endpoints()}
         for client in clients.values():
             await client.aclose()
         if self._cache is not None:
             await self._cache.aclose()
+        if self._fleet is not None:
+            await self._fleet.aclose()
+
+    def _all_endpoints(self) -> list[Endpoint]:
+        return [each for asked in self._endpoints.values() for each in asked.candidates]
 
     def _asked_in(self, call: Call | None = None) -> AbstractContextManager[Scope]:
         """Return the scope that a call is asked in.

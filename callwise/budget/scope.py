@@ -91,6 +91,8 @@ class Scope:
         counters: its counts, live. To read them, use `statistics`.
         conversation: name of the conversation that it is or is in, or None; `turn` likewise.
         node: name of its innermost node, or None.
+        user: id of the user that it is for, inherited, or None where none is known; `tenant`
+            likewise. Rate limits may be per user and tenant.
         lasting: the nearest scope that lasts a turn or longer: this one, or one around it.
         first_round: the round at which its turn (outside of one, its run) started.
     """
@@ -106,6 +108,8 @@ class Scope:
         accept_limits: Callable[[Limits, str], None],
         after: Sequence[str] | None = None,
         mark: str = "",
+        user: str | None = None,
+        tenant: str | None = None,
         at_owner: AtOwner | None = None,
     ) -> None:
         label = (f"{kind}:{name}" if name else str(kind)) + mark
@@ -131,6 +135,8 @@ class Scope:
         self.conversation: str | None = name if kind is ScopeKind.CONVERSATION else of_parent[0]
         self.turn: str | None = name if is_turn else of_parent[1]
         self.node: str | None = name if kind is ScopeKind.NODE else of_parent[2]
+        self.user: str | None = parent.user if parent and user is None else user
+        self.tenant: str | None = parent.tenant if parent and tenant is None else tenant
         self.lasting: Scope = (
             parent.lasting if parent and _LEVELS[kind] > _LEVELS[ScopeKind.TURN] else self
         )
@@ -157,6 +163,8 @@ class Scope:
         limits: Limits | None = None,
         after: Sequence[str] | None = None,
         mark: str = "",
+        user: str | None = None,
+        tenant: str | None = None,
     ) -> "Scope":
         """Return a new scope inside this one. It is not entered yet.
 
@@ -167,6 +175,8 @@ class Scope:
             after: names of the sibling nodes that it has to wait for; empty for none
                 of them, None for all that has ended in this scope so far.
             mark: ends its path, where siblings of one name are different tasks.
+            user: id of the user that it is for; None for that of this scope.
+            tenant: tenant that it is for; None for that of this scope.
 
         Raises:
             ConfigError: for limits that could not bind.
@@ -186,6 +196,8 @@ class Scope:
                 accept_limits=self._accept_limits,
                 after=after,
                 mark=mark,
+                user=user,
+                tenant=tenant,
             )
         )
 

@@ -12,6 +12,7 @@ from callwise.budget.usage import PICODOLLARS
 from callwise.calls.call import Role
 from callwise.calls.client import Endpoint, Remaining
 from callwise.calls.errors import CallRefused, ConfigError
+from callwise.calls.load.fleet_knobs import FleetLimits
 
 __all__ = ["ScopeLimits", "require_prices"]
 
@@ -237,7 +238,9 @@ def _whole(left: float) -> int | None:
     return None if left == math.inf else int(left)
 
 
-def require_prices(limits: Limits, scope: str, endpoints: Mapping[Role, Endpoint]) -> None:
+def require_prices(
+    limits: Limits | FleetLimits, scope: str, endpoints: Mapping[Role, Endpoint]
+) -> None:
     """Do nothing when every limit in USD can bind.
 
     Raises:
@@ -246,10 +249,11 @@ def require_prices(limits: Limits, scope: str, endpoints: Mapping[Role, Endpoint
     """
     covered: list[tuple[str, list[Endpoint]]] = []
     if limits.max_usd is not None:
-        covered.append(("max_usd", list(endpoints.values())))
+        everyone = [each for asked in endpoints.values() for each in asked.candidates]
+        covered.append(("max_usd", everyone))
     for role, role_limits in limits.roles.items():
         if role_limits.max_usd is not None and role in endpoints:
-            covered.append((f"roles.{role}.max_usd", [endpoints[role]]))
+            covered.append((f"roles.{role}.max_usd", list(endpoints[role].candidates)))
     for limit, served in covered:
         unpriced = sorted({endpoint.name for endpoint in served if endpoint.prices is None})
         if unpriced:

@@ -318,6 +318,8 @@ class Estimate(NamedTuple):
     """At the endpoint's prices; 0 where it has none."""
     input_tokens: InputTokens
     """The estimate of the input, before it was calibrated."""
+    output_tokens: int = 0
+    """Of `tokens` those of the output."""
 
     def reservation(self) -> Amounts:
         """Return what one attempt reserves."""
@@ -376,7 +378,7 @@ class Estimator:
             output_tokens = sampling.max_tokens * sampling.n
         prices = endpoint.prices
         usd = prices.most_usd(input_tokens, output_tokens) if prices else 0.0
-        return Estimate(input_tokens + output_tokens, to_picodollars(usd), estimated)
+        return Estimate(input_tokens + output_tokens, to_picodollars(usd), estimated, output_tokens)
 
     def received(
         self, call: Call, endpoint: Endpoint, reply: Reply

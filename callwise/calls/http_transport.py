@@ -32,6 +32,7 @@ from callwise.calls.route import Route
 
 __all__ = [
     "CONNECT_SECONDS",
+    "KEEPALIVE_SECONDS",
     "MAX_ANSWER_BYTES",
     "ConnectTimedOut",
     "HttpResponse",
@@ -342,6 +343,7 @@ class HttpTransport:
         base_url: what paths are below.
         max_connections: most connections open at a time. A request beyond them waits.
         connect_seconds: longest time to make a connection.
+        keepalive_seconds: time that an idle connection is kept; 0 keeps none.
     """
 
     def __init__(
@@ -352,6 +354,7 @@ class HttpTransport:
         max_connections: int,
         headers: Mapping[str, str] | None = None,
         connect_seconds: float = CONNECT_SECONDS,
+        keepalive_seconds: float = KEEPALIVE_SECONDS,
     ) -> None:
         self._base_url = base_url.rstrip("/")
         self._host = urlsplit(base_url).hostname or ""
@@ -362,7 +365,8 @@ class HttpTransport:
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
                 limit=0,  # see `_places`
-                keepalive_timeout=KEEPALIVE_SECONDS,
+                keepalive_timeout=keepalive_seconds or None,
+                force_close=keepalive_seconds == 0,
                 ssl=route.tls or True,
             ),
             cookie_jar=aiohttp.DummyCookieJar(),

@@ -9,10 +9,14 @@ One that is cancelled stays: a program that is being stopped cancels its calls.
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
-import orjson
-
 from callwise.budget.batch_api.queue import BackgroundQueue, BackgroundQueues
 from callwise.budget.batch_api.store import Asked
+from callwise.budget.cache_document import (
+    document_of_bytes,
+    document_of_reply,
+    reply_of_document,
+    to_bytes,
+)
 from callwise.budget.work import Work
 from callwise.calls.call import Call
 from callwise.calls.call_document import call_of_document, document_of_call
@@ -20,7 +24,6 @@ from callwise.calls.client import Endpoint
 from callwise.calls.delivery import Delivery
 from callwise.calls.errors import BadRequest, FormatError
 from callwise.calls.load.load_knobs import LoadKnobs
-from callwise.calls.payload import document_of
 from callwise.calls.reply import Reply
 
 __all__ = ["QueueLayer"]
@@ -118,16 +121,12 @@ _QUESTIONS = "questions"
 
 
 def _packed(work: Work, reply: Reply) -> bytes:
-    from callwise.budget.cache_disk import document_of_reply  # noqa: PLC0415 - loads diskcache
-
-    return orjson.dumps({"reply": document_of_reply(reply), "delivery": work.delivery.to_json()})
+    return to_bytes({"reply": document_of_reply(reply), "delivery": work.delivery.to_json()})
 
 
 def _given_again(work: Work, data: bytes) -> Reply:
     """Return a reply that an earlier process has paid for, and count its tokens here."""
-    from callwise.budget.cache_disk import reply_of_document  # noqa: PLC0415 - loads diskcache
-
-    document = document_of(data)
+    document = document_of_bytes(data)
     reply = reply_of_document(document["reply"])
     work.begin_attempt()
     work.was_carried = True

@@ -1,8 +1,15 @@
 """Knobs of the schedule: how many calls an endpoint serves at a time, and in which order."""
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
+from callwise.calls.call import Priority
+
 __all__ = ["ScheduleKnobs"]
+
+DEFAULT_TASKS = 10
+"""Requests of a run under way at a time, where nothing needs more."""
 
 
 class ScheduleKnobs(BaseModel):
@@ -11,4 +18,57 @@ class ScheduleKnobs(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     max_concurrency: int = Field(default=5, ge=1, le=10_000)
-    """Most requests under way at the endpoint."""
+    """Most chat requests under way at the endpoint; where `is_adaptive` is set, at first."""
+    max_embedding_concurrency: int = Field(default=10, ge=1, le=10_000)
+    """Most embedding requests under way at the endpoint."""
+    max_tasks: int | None = Field(default=None, ge=1, le=100_000)
+    """Most requests under way in the whole run, at all endpoints. None is 10, or the most that
+    one endpoint may have where that is more. Of a run, not of an endpoint."""
+    is_adaptive: bool = False
+    """Whether the number under way follows the endpoint's 429s: more while they stay away, four
+    fifths after one."""
+    max_adaptive_concurrency: int = Field(default=200, ge=1, le=10_000)
+    """Most requests under way at the endpoint where `is_adaptive` is set."""
+    critical_seconds: float | None = Field(default=0.1, gt=0)
+    """Time from asking after which a call of class CRITICAL is due. None for never: it then goes
+    after those of its class that are due. Likewise the four below."""
+    high_seconds: float | None = Field(default=0.5, gt=0)
+    """The same for class HIGH."""
+    normal_seconds: float | None = Field(default=2.0, gt=0)
+    """The same for class NORMAL."""
+    low_seconds: float | None = Field(default=None, gt=0)
+    """The same for class LOW."""
+    background_seconds: float | None = Field(default=None, gt=0)
+    """The same for class BACKGROUND."""
+    ageing_seconds: float = Field(default=5.0, gt=0)
+    """Wait after which a call counts as one class higher."""
+    boost_seconds: float = Field(default=1.0, gt=0)
+    """Further wait for each class after that."""
+    aged_every: int = Field(default=20, ge=1, le=10_000)
+    """Of so many turns for which aged and more urgent calls compete, one is an aged call's."""
+    overload: Literal["wait", "shed", "refuse"] = "wait"
+    """Once `max_waiting` calls wait at an endpoint, another one waits too, takes the place of the
+    newest of a lower class, or is refused."""
+    max_waiting: int = Field(default=10_000, ge=1, le=10_000_000)
+    """Waiting calls from which on the endpoint is overloaded."""
+    warm_prefix_seconds: float | None = Field(default=None, gt=0)
+    """Time for which the provider's prompt cache keeps a beginning of a prompt, such as 300. Of
+    calls whose prompts are equal up to the last message, the first then goes ahead, and the others
+    wait until its answer begins. None lets all go."""
+    warm_prefix_characters: int = Field(default=4_000, ge=1)
+    """Shortest common beginning to wait for. Providers cache from about 1,024 tokens on."""
+
+    def target_seconds(self, priority: Priority) -> float | None:
+        """Return the time from asking after which a call of a class is due; None for never."""
+        seconds: float | None = getattr(self, f"{priority.name.lower()}_seconds")
+        return seconds
+
+    def start_concurrency(self, *, is_embedding: bool) -> int:
+        """Return the requests that may be under way at first."""
+        return self.max_embedding_concurrency if is_embedding else self.max_concurrency
+
+    def most_concurrency(self, *, is_embedding: bool) -> int:
+        """Return the requests that may ever be under way."""
+        if self.is_adaptive:
+            return self.max_adaptive_concurrency
+        return self.start_concurrency(is_embedding=is_embedding)

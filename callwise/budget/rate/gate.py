@@ -1,0 +1,395 @@
+"""The rate limits of one endpoint: whether a request may leave now, and if not, when.
+
+A request takes from every limit that covers it, or from none: the endpoint's own, those of its
+key, of the users and tenants that it is for, and of the purposes and kinds of its calls. It
+takes what its tokens are estimated at, times a factor: the largest part of an estimate that the
+last answers of its purpose have used, and until there are some `token_margin`. When it has
+ended, each meter is corrected to what it used, as of the time at which it was taken.
+
+Nothing here waits: the time is passed in, and a queue asks when to ask again. A request that
+alone is larger than a whole bucket fits when nothing else is in use, so that none waits for ever.
+"""
+
+import logging
+from collections import Counter, deque
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from operator import itemgetter
+from typing import Protocol, TypeVar
+
+from callwise.budget.rate.headers import HeaderLimit, limits_of_headers
+from callwise.budget.rate.meters import Meter, SharedMeters, meter_of, meters_of
+from callwise.budget.rate.need import MeterLine, RateNeed, RatePart, need_of
+from callwise.budget.work import Shipment
+from callwise.calls.call import Purpose
+from callwise.calls.errors import RateLimited
+from callwise.calls.kinds import kind_of
+from callwise.calls.load.rate_limits import DIMENSIONS, RateLimits
+from callwise.calls.reply import ReportedUsage
+
+__all__ = ["EndpointGate", "RateGate"]
+
+_LOGGER = logging.getLogger(__name__)
+
+NOTICE_SECONDS = 60.0
+"""Shortest time between two lines in the log about one limit."""
+
+LEARNED_SECONDS = 600.0
+"""Time for which a learned limit lasts without an answer that confirms it."""
+
+SEEN_ANSWERS = 32
+"""Answers of one purpose whose usage decides how much of an estimate is taken."""
+
+ENOUGH_ANSWERS = 8
+"""Answers from which their usage alone decides."""
+
+MARGIN = 1.05
+"""Most that the largest part of an estimate that answers have used is multiplied by."""
+
+LEAST_PART, MOST_PART = 0.5, 10.0
+"""Range of what an estimate is multiplied by."""
+
+_, _, _INPUT, _OUTPUT = range(4)
+_PURPOSE, _USER, _TENANT = (RatePart._fields.index(name) for name in ("purpose", "user", "tenant"))
+
+_NAMES = {
+    what: tuple(f"{what}.{dimension}".lstrip(".") for dimension in DIMENSIONS)
+    for what in ("", "key", "user", "tenant", "purpose", "kind")
+}
+"""Names of limits, by what they limit; those of the endpoint are by themselves."""
+
+GroupT = TypeVar("GroupT", bound=str)
+
+
+class RateGate(Protocol):
+    """Rate limits as the queue of one endpoint asks them. Synchronous; times are of one clock."""
+
+    def need(self, shipment: Shipment) -> RateNeed:
+        """Return what a shipment needs, by the estimates of its calls."""
+
+    def ready_in(self, need: RateNeed, now_seconds: float) -> float:
+        """Return the seconds after which to ask again; 0 when it may be taken now."""
+
+    def bound_by(self, need: RateNeed, now_seconds: float) -> Hashable | None:
+        """Return whose limit it waits for, such as `("user", "u1")`; None for the endpoint's.
+
+        Asked after `ready_in` was above 0.
+        """
+
+    def take(self, need: RateNeed, now_seconds: float) -> None:
+        """Take what it needs. `ready_in` was 0 at this time."""
+
+    def settle(
+        self, need: RateNeed, used: ReportedUsage | None, now_seconds: float, *, was_sent: bool
+    ) -> None:
+        """Correct what was taken to what was used. Does nothing when nothing is taken.
+
+        Args:
+            used: tokens of all its calls together; None where they are unknown, and what was
+                taken counts.
+            was_sent: whether the request left; else all is given back.
+        """
+
+    def observe(
+        self, headers: Mapping[str, str] | None, error: RateLimited | None, now_seconds: float
+    ) -> None:
+        """Learn from the headers of a response, or from a refusal for the rate."""
+
+    def statistics(self) -> Mapping[str, int | float]:
+        """Return how many requests waited for each limit, and the limits that were learned."""
+
+
+class _UsedPart:
+    """Part of the estimates that the answers of one purpose have used."""
+
+    __slots__ = ("_margin", "_most", "_seen", "factor")
+
+    def __init__(self, margin: float) -> None:
+        self._seen: deque[float] = deque()
+        self._most = 0.0
+        self._margin = self.factor = margin
+
+    def add(self, used_tokens: int | None, estimated_tokens: int) -> None:
+        """Learn from the tokens of an answer."""
+        if used_tokens is None or not estimated_tokens:
+            return
+        part, seen = used_tokens / estimated_tokens, self._seen
+        seen.append(part)
+        left = seen.popleft() if len(seen) > SEEN_ANSWERS else 0.0
+        if part >= self._most:
+            self._most = part
+        elif left == self._most:
+            self._most = max(seen)
+        elif len(seen) != ENOUGH_ANSWERS:
+            return  # the largest part is as before
+        most = self._most * min(MARGIN, self._margin)
+        if len(seen) < ENOUGH_ANSWERS:
+            most = max(most, self._margin)
+        self.factor = min(max(most, LEAST_PART), MOST_PART)
+
+
+class EndpointGate:
+    """The limits of one endpoint. A `RateGate`.
+
+    Args:
+        endpoint: its name, for the log.
+        key: name of the variable of its key; empty for none.
+        shared: meters that it shares with other endpoints.
+    """
+
+    need = staticmethod(need_of)
+
+    def __init__(
+        self, limits: RateLimits, *, endpoint: str, key: str = "", shared: SharedMeters
+    ) -> None:
+        self._limits = limits
+        self._endpoint = endpoint
+        self._key = key
+        self._is_asked = limits.counts == "asked"
+        self._shared = shared
+        self._own = list(meters_of(limits, limits))
+        self._by_purpose = {each: meters_of(r, limits) for each, r in limits.purposes.items()}
+        self._by_kind = {each: meters_of(r, limits) for each, r in limits.kinds.items()}
+        people = (limits.user, limits.users, limits.tenant, limits.tenants)
+        self._is_simple = not any((limits.key, *people, limits.purposes, limits.kinds))
+        self._used: dict[Purpose, tuple[_UsedPart, _UsedPart]] = {}
+        self._stated: dict[int, float] = {}
+        self._learned: dict[int, tuple[float, float]] = {}
+        self._generation = 0
+        self._delayed: Counter[str] = Counter()
+        self._noticed_at: dict[str, float] = {}
+        self._refused = 0
+
+    def ready_in(self, need: RateNeed, now_seconds: float) -> float:
+        """Return the seconds after which to ask again; see `RateGate`."""
+        if self._learned:
+            self._forget_learned(now_seconds)
+        if need.generation != self._generation:
+            need.lines = list(self._lines(need.parts, now_seconds))
+            need.generation = self._generation
+        longest_seconds, bound = 0.0, None
+        for line in need.lines:
+            speed = 1.0 if line.alone is None else self._speed(line.alone, now_seconds)
+            seconds = line.meter.wait_seconds(line.amount, now_seconds, speed=speed)
+            if seconds > longest_seconds:
+                longest_seconds, bound = seconds, line
+        if bound is not None:
+            if need.bound is None or need.bound.name != bound.name:
+                self._delayed[bound.name] += 1
+                self._notice(bound, longest_seconds, now_seconds)
+            need.bound = bound
+        return longest_seconds
+
+    def bound_by(self, need: RateNeed, now_seconds: float) -> Hashable | None:
+        """Return whose limit it waits for; see `RateGate`."""
+        del now_seconds
+        return None if need.bound is None else need.bound.alone
+
+    def take(self, need: RateNeed, now_seconds: float) -> None:
+        """Take what it needs; see `RateGate`."""
+        need.charges = [line.meter.charge(line.amount, now_seconds) for line in need.lines]
+
+    def settle(
+        self, need: RateNeed, used: ReportedUsage | None, now_seconds: float, *, was_sent: bool
+    ) -> None:
+        """Correct what was taken to what was used; see `RateGate`."""
+        charges, need.charges = need.charges, None
+        if charges is None:
+            return
+        of_input = None if used is None else used.input_tokens
+        of_output = None if used is None else used.output_tokens
+        if of_output and self._is_asked:
+            of_output = sum(part.output_tokens for part in need.parts)
+        for line, charge in zip(need.lines, charges, strict=True):
+            amount = charge.amount if was_sent else 0.0
+            if was_sent and line.dimension and of_input is not None and of_output is not None:
+                amount = _tokens(line, need.parts, of_input, of_output)
+            line.meter.settle(charge, amount, now_seconds)
+        if was_sent and of_input is not None:
+            self._learn_used_parts(need.parts, of_input, of_output)
+
+    def observe(
+        self, headers: Mapping[str, str] | None, error: RateLimited | None, now_seconds: float
+    ) -> None:
+        """Learn from the headers of a response, or from a refusal for the rate; see `RateGate`.
+
+        A limit counts once two responses in a row state it, so that one odd response changes
+        nothing. After a refusal the endpoint's own buckets count as empty: they go on at their
+        rate. How long the refused call itself waits is not decided here.
+        """
+        if error is not None:
+            self._refused += 1
+        if not self._limits.learn:
+            return
+        if error is not None:
+            for meter in self._own:
+                if meter is not None:
+                    meter.leave(0.0, now_seconds)
+        for dimension, stated in limits_of_headers(headers or {}):
+            if self._stated.get(dimension) == stated.limit:
+                self._learn(dimension, stated, now_seconds)
+            self._stated[dimension] = stated.limit
+
+    def statistics(self) -> Mapping[str, int | float]:
+        """Return the counts of delayed and refused requests, and the learned limits."""
+        counts: dict[str, int | float] = {"rate_refused": self._refused}
+        for name, count in sorted(self._delayed.items()):
+            counts[f"rate_delayed_by_{name}"] = count
+        for dimension, (limit, _) in sorted(self._learned.items()):
+            counts[f"rate_learned_{DIMENSIONS[dimension]}"] = limit
+        return counts
+
+    def used_part(self, now_seconds: float) -> float:
+        """Return the part in use of the endpoint's own limits, of the one that is used most."""
+        parts = (meter.used_part(now_seconds) for meter in self._own if meter is not None)
+        return max(parts, default=0.0)
+
+    # Which meters cover a request, and what it takes of them.
+
+    def _lines(self, parts: Sequence[RatePart], now_seconds: float) -> Iterator[MeterLine]:
+        limits, everything = self._limits, tuple(range(len(parts)))
+        yield from self._of(self._own, parts, everything)
+        if self._is_simple:
+            return
+        if limits.key is not None:
+            meters = self._shared.of("key", self._key, limits.key, limits, now_seconds)
+            yield from self._of(meters, parts, everything, of_key=True)
+        for what, default, named, place in (
+            ("user", limits.user, limits.users, _USER),
+            ("tenant", limits.tenant, limits.tenants, _TENANT),
+        ):
+            for name, places in _grouped(parts, itemgetter(place)):
+                rates = named.get(name, default) if name else None
+                if rates is not None:
+                    meters = self._shared.of(what, name, rates, limits, now_seconds)
+                    yield from self._of(meters, parts, places, (what, name))
+        for purpose, places in _grouped(parts, itemgetter(_PURPOSE)):
+            meters = self._by_purpose.get(purpose, ())
+            yield from self._of(meters, parts, places, ("purpose", purpose))
+        for kind, places in _grouped(parts, lambda part: kind_of(part.purpose)):
+            yield from self._of(self._by_kind.get(kind, ()), parts, places, ("kind", kind))
+
+    def _of(
+        self,
+        meters: Sequence[Meter | None],
+        parts: Sequence[RatePart],
+        places: tuple[int, ...],
+        alone: tuple[str, str] | None = None,
+        *,
+        of_key: bool = False,
+    ) -> Iterator[MeterLine]:
+        """Yield what a request takes of the meters of one endpoint, key, user, and so on."""
+        names = _NAMES["key" if of_key else "" if alone is None else alone[0]]
+        amounts: tuple[float, ...] = ()
+        for dimension, meter in enumerate(meters):
+            if meter is not None:
+                if not amounts:
+                    amounts = self._amounts(parts, places)
+                yield MeterLine(
+                    meter, names[dimension], dimension, places, alone, amounts[dimension]
+                )
+
+    def _amounts(self, parts: Sequence[RatePart], places: Sequence[int]) -> tuple[float, ...]:
+        """Return what calls take of each quantity, in the order of `DIMENSIONS`."""
+        of_input = of_output = 0.0
+        for place in places:
+            part = parts[place]
+            input_part, output_part = self._used_parts(part.purpose)
+            of_input += part.input_tokens * input_part.factor
+            of_output += part.output_tokens * (1.0 if self._is_asked else output_part.factor)
+        return 1.0, of_input + of_output, of_input, of_output
+
+    def _used_parts(self, purpose: Purpose) -> tuple[_UsedPart, _UsedPart]:
+        used = self._used.get(purpose)
+        if used is None:
+            margin = self._limits.token_margin
+            used = self._used[purpose] = (_UsedPart(margin), _UsedPart(margin))
+        return used
+
+    def _learn_used_parts(
+        self, parts: Sequence[RatePart], input_tokens: int, output_tokens: int | None
+    ) -> None:
+        of_input, of_output, *_ = parts[0]
+        if len(parts) > 1:
+            of_input = sum(part.input_tokens for part in parts)
+            of_output = sum(part.output_tokens for part in parts)
+        for purpose in {part.purpose: None for part in parts}:
+            input_part, output_part = self._used_parts(purpose)
+            input_part.add(input_tokens, of_input)
+            output_part.add(output_tokens, of_output)
+
+    def _speed(self, alone: tuple[str, str], now_seconds: float) -> float:
+        """Return the factor of a user's or tenant's limit while the endpoint is little used."""
+        limits = self._limits
+        if limits.burst_factor <= 1 or alone[0] not in {"user", "tenant"}:
+            return 1.0
+        is_free = self.used_part(now_seconds) < limits.adaptive_threshold
+        return limits.burst_factor if is_free else 1.0
+
+    # What is learned, and what is noticed.
+
+    def _learn(self, dimension: int, stated: HeaderLimit, now_seconds: float) -> None:
+        configured = self._limits.per_minute[dimension]
+        limit = stated.limit if configured is None else min(stated.limit, configured)
+        known = self._learned.get(dimension)
+        self._learned[dimension] = (limit, now_seconds)
+        meter = self._own[dimension]
+        if meter is None:
+            meter = self._own[dimension] = meter_of(limit, self._limits)
+            self._generation += 1
+        if known is None or known[0] != limit:
+            meter.limit_to(limit)
+            name = DIMENSIONS[dimension]
+            _LOGGER.info("endpoint %s: learned %s=%g", self._endpoint, name, limit)
+        if stated.remaining is not None:
+            meter.leave(stated.remaining, now_seconds)
+
+    def _forget_learned(self, now_seconds: float) -> None:
+        for dimension, (_, learned_at) in list(self._learned.items()):
+            if now_seconds - learned_at <= LEARNED_SECONDS:
+                continue
+            del self._learned[dimension]
+            self._stated.pop(dimension, None)
+            configured, meter = self._limits.per_minute[dimension], self._own[dimension]
+            if configured is None or meter is None:
+                self._own[dimension] = None
+                self._generation += 1
+            else:
+                meter.limit_to(configured)
+
+    def _notice(self, line: MeterLine, wait_seconds: float, now_seconds: float) -> None:
+        """Log which limit binds, at most once in `NOTICE_SECONDS` for each."""
+        noticed_at = self._noticed_at.get(line.name)
+        if noticed_at is not None and 0 <= now_seconds - noticed_at < NOTICE_SECONDS:
+            return
+        self._noticed_at[line.name] = now_seconds
+        _LOGGER.info(
+            "endpoint %s: %s=%g binds; the next request can leave in %.2f s",
+            self._endpoint,
+            line.name,
+            line.meter.per_minute,
+            wait_seconds,
+        )
+
+
+def _tokens(
+    line: MeterLine, parts: Sequence[RatePart], input_tokens: int, output_tokens: int
+) -> float:
+    """Return what the calls that a line covers have used, by their parts of the estimate."""
+    used = input_tokens * (line.dimension != _OUTPUT) + output_tokens * (line.dimension != _INPUT)
+    if len(line.parts) == len(parts):
+        return used
+    whole = sum(part.input_tokens + part.output_tokens for part in parts)
+    if not whole:
+        return used * len(line.parts) / len(parts)
+    covered = sum(parts[place].input_tokens + parts[place].output_tokens for place in line.parts)
+    return used * covered / whole
+
+
+def _grouped(
+    parts: Sequence[RatePart], of: Callable[[RatePart], GroupT]
+) -> list[tuple[GroupT, tuple[int, ...]]]:
+    """Return the places of parts by what they have in common, in the order of the parts."""
+    groups: dict[GroupT, list[int]] = {}
+    for place, part in enumerate(parts):
+        groups.setdefault(of(part), []).append(place)
+    return [(name, tuple(places)) for name, places in groups.items()]
