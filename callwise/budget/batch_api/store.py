@@ -10,10 +10,10 @@ memory with a copy now and then (what is sent in between is bought again).
 Invariant: a call is in one state, and only ever goes forward: waiting, submitted, answered,
 taken; or back from submitted to waiting, where its submission has certainly not run it.
 
-Equal calls that may not share an answer are distinguished by their occurrence: who asks takes the
-first call of its key that is free, and where none is, a new one. A taken call is marked so a moment after
-its answer was given out. A crash within that moment leaves the answer for the next equal call:
-it may be used twice, never bought twice.
+Equal calls that may not share an answer are distinguished by their occurrence: a caller takes
+the first call of its key that is free, and where none is, a new one. A call is marked as taken a
+moment after its answer was given out. A crash within that moment leaves the answer for the next
+equal call: it may be used twice, never bought twice.
 """
 
 import os
