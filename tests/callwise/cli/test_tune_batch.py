@@ -70,6 +70,7 @@ def test_missing_calls_are_bought_in_batches_at_half_the_price(
     bought = sum(provider.bought.values())
     assert created > 0
     assert f"Bought {bought} calls in {created} requests" in result.stderr
+    assert (run / "cassette.jsonl").read_text(encoding="utf-8").count('"discount":0.5') == bought
     assert (run / "batches.sqlite").is_file()
     assert not Path("elsewhere.sqlite").exists()
     again = cli(*command, "--buy", "--yes", "--batch")
