@@ -12,6 +12,7 @@ budgeter is built; a layer that is not configured is not in the list.
     admit_fleet    counts it against the limits that several processes share
     cache     answers from replies kept for equal calls
     share     one piece of work for equal calls under way
+    queue     keeps background calls on disk until they end
     retry     one attempt after another, by class of error
     reserve_fleet  reserves one attempt in the limits that several processes share
     reserve   reserves one attempt in all scopes, and settles it
@@ -48,6 +49,7 @@ from callwise.budget.layers.batch import BatchLayer
 from callwise.budget.layers.batch_api import BatchApiLayer
 from callwise.budget.layers.cache import CacheLayer, ReplyCache
 from callwise.budget.layers.ledger import Ledger, LedgerLayer
+from callwise.budget.layers.queue import QueueLayer
 from callwise.budget.layers.repair import RepairLayer
 from callwise.budget.layers.replay import ReplayLayer
 from callwise.budget.layers.reserve import ReserveLayer
@@ -159,8 +161,9 @@ def build_call_path(
         layers["schedule"] = shipped = ScheduleLayer(clock, load, gate_of=gates.gate, next=send)
     if not clock.is_virtual and _is_given(load, endpoints, "batch"):
         layers["batch"] = shipped = BatchLayer(clock, load_of, next=shipped)
-    if not clock.is_virtual and _is_given(load, endpoints, "background"):
-        queues = BackgroundQueues(clock)
+    has_queue = not clock.is_virtual and _is_given(load, endpoints, "background")
+    queues = BackgroundQueues(clock)
+    if has_queue:
         layers["batch_api"] = shipped = BatchApiLayer(
             load_of, queues, clock, redactor, next=shipped
         )
@@ -171,7 +174,12 @@ def build_call_path(
     if fleet is not None:
         layers["reserve_fleet"] = attempt = ReserveFleetLayer(fleet.budget, next=attempt)
     layers["retry"] = repeat = RetryLayer(clock, retry, seed, breakers, router, next=attempt)
-    layers["share"] = share = ShareLayer(clock, estimator, next=repeat)
+    to_answer: Layer[Work, Reply] = repeat
+    if has_queue:
+        layers["queue"] = to_answer = QueueLayer(
+            load_of, queues, lambda: list(endpoints.values()), next=repeat
+        )
+    layers["share"] = share = ShareLayer(clock, estimator, next=to_answer)
     below: Layer[InFlightCall, ReadReply] = share
     if cache is not None:
         layers["cache"] = below = CacheLayer(cache, share.is_under_way, clock, next=below)
