@@ -92,7 +92,11 @@ class Work:
     """Called when it becomes more urgent, while it waits for its turn."""
     on_begin: Callable[[], None] | None = None
     """Called when the first piece of a streamed answer has come."""
+    batch_part: tuple[str, int] | None = None
+    """Name of the part of a failed batch that the next attempt travels with, and the number of
+    its texts; None for any batch."""
 
+    _extra_requests = 0
     _estimated: Estimate | None = None
     _reserved: Amounts | None = None
     _is_attempting = False
@@ -121,6 +125,13 @@ class Work:
         refusal = reservation.take(amounts)
         if refusal is None:
             self._reserved = amounts
+        return refusal
+
+    def reserve_requests(self, count: int) -> CallRefused | None:
+        """Reserve further requests for the attempt under way, or return why there is no quota."""
+        refusal = self.payer.reservation.take(Amounts(requests=count))
+        if refusal is None:
+            self._extra_requests += count
         return refusal
 
     def estimate_reservation(self) -> None:
@@ -211,28 +222,36 @@ class Work:
             prices=prices,
             estimate=self.estimate,
             received=self._estimate_received if self._received else None,
-            was_carried=self.was_carried and is_sent,
+            was_carried=self.was_carried and (is_sent or result is None),
             discount=self.delivery.discount,
         )
         if self.queue_seconds:
             spent = spent._replace(queue_microseconds=to_microseconds(self.queue_seconds))
         if isinstance(result, Reply):
             self.usage_note = usage_note(self.sent_call, result) or self.usage_note
-            if self._estimated is not None:
+            if self._estimated is not None and not self.delivery.is_apportioned:
                 self._estimator.observe(
                     self.sent_call, self._estimated, self.endpoint, result.usage
                 )
         charged = Amounts(0, requests, spent.charged_tokens, spent.charged_picodollars)
         reservation.settle(reserved, charged)
+        if self._extra_requests:
+            reservation.charge(Amounts(requests=-self._extra_requests))
+            self._extra_requests = 0
         if reserved is not _ONE_REQUEST:
-            tokens = max(charged.tokens - reserved.tokens, 0)
-            picodollars = 0
-            if prices is not None:
-                picodollars = max(charged.picodollars - reserved.picodollars, 0)
-            if tokens or picodollars:
-                reservation.pass_reservation(Amounts(0, 0, tokens, picodollars))
-                spent = spent._replace(over_tokens=tokens, over_picodollars=picodollars)
+            spent = self._with_excess(spent, charged, reserved)
         self.usage = spent if self.usage is NO_USAGE else self.usage + spent
+
+    def _with_excess(self, spent: Usage, charged: Amounts, reserved: Amounts) -> Usage:
+        """Charge what passed the reservation, and return the usage with it."""
+        tokens = max(charged.tokens - reserved.tokens, 0)
+        picodollars = 0
+        if self.endpoint.prices is not None:
+            picodollars = max(charged.picodollars - reserved.picodollars, 0)
+        if not (tokens or picodollars):
+            return spent
+        self.payer.reservation.pass_reservation(Amounts(0, 0, tokens, picodollars))
+        return spent._replace(over_tokens=tokens, over_picodollars=picodollars)
 
     def close(self) -> None:
         """Settle what is still reserved. Does nothing after a whole run."""

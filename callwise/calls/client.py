@@ -19,6 +19,7 @@ from callwise.calls.retry import RetryPolicy
 
 __all__ = [
     "LLM",
+    "BatchClient",
     "Client",
     "Endpoint",
     "Getter",
@@ -97,6 +98,32 @@ class Client(Protocol):
 
     async def aclose(self) -> None:
         """Release connections. Safe to call twice."""
+
+
+@runtime_checkable
+class BatchClient(Client, Protocol):
+    """A client of an endpoint that may have a route for lists of conversations."""
+
+    async def answer_conversations(
+        self,
+        calls: Sequence[Call],
+        *,
+        model: str,
+        path: str,
+        on_sent: Callable[[], None] | None = None,
+    ) -> Sequence[Reply | CallError]:
+        """Answer chat calls with one request, as `Client.answer` otherwise.
+
+        Args:
+            calls: without tools and streams, of one choice each; their parameters are equal.
+            path: of the route, below the base URL.
+            on_sent: called when the request leaves.
+
+        Returns:
+            One reply or error for each call, in the order of `calls`. A usage that came as one
+            sum is apportioned, and adds up to that. A call without an answer of its index ends
+            in `BatchFailed`; so do all, where the endpoint failed and reported a usage.
+        """
 
 
 @dataclass(frozen=True, slots=True)

@@ -181,7 +181,8 @@ class RetryPolicy(BaseModel):
 
         Args:
             attempt: which attempt that was, not counting those that learned a request
-                field or met a server that loads its model. Starts at 1.
+                field, met a server that loads its model, or travelled in a batch that
+                failed. Starts at 1.
             alike: how many attempts of the call have ended so, where they are counted
                 apart. Starts at 1.
             waited_seconds: time waited so far for a server that loads its model.
@@ -200,7 +201,7 @@ class RetryPolicy(BaseModel):
         alike: int,
         waited_seconds: float,
     ) -> float | None:
-        if isinstance(error, errors.ParameterRefused):
+        if isinstance(error, errors.ParameterRefused | errors.BatchFailed):
             return 0.0 if alike < MAX_LEARNING_ATTEMPTS else None
         if isinstance(error, errors.ModelLoading):
             poll_seconds = min(FIRST_POLL_SECONDS + alike - 1, LAST_POLL_SECONDS)

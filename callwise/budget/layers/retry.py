@@ -20,7 +20,10 @@ from callwise.budget.clock import Clock
 from callwise.budget.router import Router
 from callwise.budget.work import Work
 from callwise.calls.errors import (
+    BatchFailed,
+    BudgetStoreLost,
     CallError,
+    CallRefused,
     EmptyAnswer,
     EndpointDown,
     ModelLoading,
@@ -77,9 +80,14 @@ class RetryLayer:
         while True:
             try:
                 reply = await self._next(carried)
-            except EndpointDown as down:
-                # It went down while this call waited: its own last error is more precise.
-                raise failures.last if failures is not None and failures.last else down from None
+            except (EndpointDown, CallRefused, BudgetStoreLost) as refusal:
+                last = None if failures is None else failures.last
+                if last is None:
+                    raise
+                # It ended while this call waited: its own last error is more precise.
+                if not isinstance(refusal, EndpointDown):
+                    last.add_note(f"not tried again: {refusal}")
+                raise last from None
             except CallError as error:
                 failures = failures or _Failures()
                 failures.last = error
@@ -131,7 +139,7 @@ class RetryLayer:
     def _wait_here(self, work: Work, error: CallError, failures: _Failures) -> float | None:
         """Return the wait that the policy has before an attempt at an endpoint tried before."""
         is_loading = isinstance(error, ModelLoading)
-        failures.learned += isinstance(error, ParameterRefused)
+        failures.learned += isinstance(error, ParameterRefused | BatchFailed)
         failures.polled += is_loading
         usage = work.usage
         attempt = usage.attempts - failures.learned - failures.polled - failures.elsewhere

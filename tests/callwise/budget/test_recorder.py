@@ -8,6 +8,7 @@ from callwise.calls import errors
 EXAMPLES = [
     errors.CallError("plain"),
     errors.CallRefused("run/turn:1", "max_calls[judge]", 3, 3, 1),
+    errors.BudgetStoreLost("not reached"),
     errors.CassetteMiss("nothing"),
     errors.InvalidAnswer("points: missing", "{}"),
     errors.EmptyAnswer("empty"),
@@ -21,6 +22,7 @@ EXAMPLES = [
     errors.StreamCut("cut", status=200),
     errors.RateLimited("slow down", retry_after_seconds=2.5),
     errors.ServerFailed("down", status=503),
+    errors.BatchFailed("a batch failed", status=500),
     errors.BadResponse("HTML", status=200),
     errors.AuthFailed("no", status=401),
     errors.BadRequest("wrong", status=422),
