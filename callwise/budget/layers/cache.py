@@ -212,26 +212,22 @@ class MemoryCache:
 
 
 class _Reading:
-    """A reading of a tier outside of memory, and the calls that wait for it.
+    """A reading of a tier outside of memory, and the number of calls that wait for it."""
 
-    Attributes:
-        is_outdated: whether a reply was put in since it began.
-    """
-
-    __slots__ = ("future", "is_outdated", "waiting_count")
+    __slots__ = ("future", "waiting_count")
 
     def __init__(self, future: "asyncio.Future[KeptReply | None]") -> None:
         self.future = future
-        self.is_outdated = False
         self.waiting_count = 0
 
 
 class CacheLayer:
     """Answers from a cache, and gives calls that may share their place to keep a reply.
 
-    Memory is read synchronously. Equal calls that wait for another tier share one reading. A call
-    may have been sent, and answered, while another one waited: so a reading that found nothing
-    is repeated when a reply was put in meanwhile.
+    Memory is read synchronously. Equal calls that wait for another tier share one reading, also
+    after it has ended, until the last of them goes on. The first to go on after a miss starts
+    work before it awaits anything: so while a reading is waited for, no equal call is
+    answered, and what it found is never outdated.
 
     Args:
         is_under_way: returns whether equal work is under way, which `share` joins.
@@ -270,7 +266,7 @@ class CacheLayer:
         self._misses[call.purpose] += 1
         lifetime = self._lifetime(call)
         if lifetime.seconds > 0:
-            carried.store = partial(self._put, lifetime=lifetime)
+            carried.store = partial(self._cache.put, lifetime=lifetime)
         return await self._next(carried)
 
     def statistics(self) -> Mapping[str, int]:
@@ -306,22 +302,14 @@ class CacheLayer:
         return (None, "") if kept is None else (kept.reply, kept.tier)
 
     async def _read(self, key: CallKey) -> KeptReply | None:
-        while True:
-            reading = self._readings.get(key)
-            if reading is None or reading.is_outdated:
-                reading = _Reading(asyncio.ensure_future(self._cache.get(key)))
-                self._readings[key] = reading
-            reading.waiting_count += 1
-            try:
-                kept = await asyncio.shield(reading.future)
-            finally:
-                reading.waiting_count -= 1
-                if not reading.waiting_count and self._readings.get(key) is reading:
-                    del self._readings[key]
-            if kept is not None or not reading.is_outdated or self._is_under_way(key):
-                return kept
-
-    async def _put(self, key: CallKey, reply: Reply, lifetime: Lifetime) -> None:
-        await self._cache.put(key, reply, lifetime)
-        if (reading := self._readings.get(key)) is not None:
-            reading.is_outdated = True
+        reading = self._readings.get(key)
+        if reading is None:
+            reading = _Reading(asyncio.ensure_future(self._cache.get(key)))
+            self._readings[key] = reading
+        reading.waiting_count += 1
+        try:
+            return await asyncio.shield(reading.future)
+        finally:
+            reading.waiting_count -= 1
+            if not reading.waiting_count:
+                del self._readings[key]

@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter
 from random import Random
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from callwise.budget import Budgeter, Limits, RetryPolicy
@@ -95,6 +95,7 @@ cancelled = st.none() | st.integers(1, 12)
     st.integers(0, 2**16),
     st.none() | st.integers(0, 12),
 )
+@example([((0, 0), None), ((1, 4), None), ((1, 0), None)], "slow", 1, 16, None)
 def test_an_answer_that_was_kept_is_never_paid_for_again(plan, kind, turns, seed, max_calls):
     """Callers that come and leave at any moment: one answer per prompt, and every call counted."""
 
