@@ -12,6 +12,7 @@ budgeter is built; a layer that is not configured is not in the list.
     cache     answers from replies kept for equal calls
     share     one piece of work for equal calls under way
     retry     one attempt after another, by class of error
+    hedge     begins a second attempt next to a slow one, and takes the faster
     reserve   reserves one attempt in all scopes, and settles it
     route     gives it to an endpoint that is not down, and counts how it ended for the breaker
     batch     collects what may travel in one request
@@ -38,6 +39,7 @@ from callwise.budget.in_flight import InFlightCall, ReadReply
 from callwise.budget.layers.admit import AdmitLayer
 from callwise.budget.layers.batch import BatchLayer
 from callwise.budget.layers.cache import CacheLayer, ReplyCache
+from callwise.budget.layers.hedge import HedgeLayer
 from callwise.budget.layers.ledger import Ledger, LedgerLayer
 from callwise.budget.layers.repair import RepairLayer
 from callwise.budget.layers.replay import ReplayLayer
@@ -53,9 +55,11 @@ from callwise.budget.redactor import Redactor
 from callwise.budget.router import Router
 from callwise.budget.run_gate import RunGate
 from callwise.budget.token_estimate import Estimator
+from callwise.budget.work import Work
 from callwise.calls.call import Role
 from callwise.calls.client import Endpoint
 from callwise.calls.load.load_knobs import LoadKnobs
+from callwise.calls.reply import Reply
 from callwise.calls.retry import RetryPolicy
 
 __all__ = ["CallPath", "Layer", "build_call_path"]
@@ -140,7 +144,10 @@ def build_call_path(
     router = Router(clock, breakers, load_of, gate)
     layers["route"] = route = RouteLayer(router, breakers, next=shipped)
     layers["reserve"] = reserve = ReserveLayer(clock, next=route)
-    layers["retry"] = repeat = RetryLayer(clock, retry, seed, breakers, router, next=reserve)
+    attempt: Layer[Work, Reply] = reserve
+    if not clock.is_virtual and _is_hedging(endpoints, load_of):
+        layers["hedge"] = attempt = HedgeLayer(clock, estimator, load_of, next=attempt)
+    layers["retry"] = repeat = RetryLayer(clock, retry, seed, breakers, router, next=attempt)
     layers["share"] = share = ShareLayer(clock, estimator, next=repeat)
     below: Layer[InFlightCall, ReadReply] = share
     if cache is not None:
@@ -160,6 +167,13 @@ def build_call_path(
     )
     layers["repair"] = RepairLayer(next=below)
     return CallPath(dict(reversed(layers.items())), breakers)
+
+
+def _is_hedging(
+    endpoints: Mapping[Role, Endpoint], load_of: Callable[[Endpoint], LoadKnobs]
+) -> bool:
+    routes = (load_of(asked).route for asked in endpoints.values())
+    return any(route is not None and route.is_hedging for route in routes)
 
 
 def _is_given(load: LoadKnobs, endpoints: Mapping[Role, Endpoint], *groups: str) -> bool:

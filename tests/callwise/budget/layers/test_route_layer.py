@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callwise.budget import Budgeter, Limits, ManualClock, RetryPolicy, ScopeKind, VirtualClock
+from callwise.budget.clock import LoopClock
 from callwise.calls import (
     Call,
     ConfigError,
@@ -39,10 +40,13 @@ from callwise.calls.errors import (
     StreamCut,
     UnknownModel,
 )
+from callwise.calls.load.batch_knobs import BatchKnobs
 from callwise.calls.load.breaker_knobs import BreakerKnobs
 from callwise.calls.load.load_knobs import LoadKnobs
 from callwise.calls.load.route_knobs import RouteKnobs
+from callwise.calls.load.timeout_knobs import TimeoutKnobs
 from callwise.testing.fakes import FailingClient, ScriptedClient
+from tests.virtual_time import run_in_virtual_time
 
 FAST = RetryPolicy(first_wait_seconds=0.0)
 
@@ -351,3 +355,26 @@ async def test_replies_of_one_endpoint_pass_unchanged(ask_for):
     assert (await budgeter.ask(ask_for())).text == "x"
     assert budgeter.ledger.rows[0].delivery == Delivery()
     assert "delivery" not in budgeter.ledger.rows[0].as_dict()
+
+
+def test_calls_in_one_request_go_elsewhere_together_when_their_endpoint_fails():
+    """And have the time of a request with several calls, at both."""
+
+    async def main():
+        down, good = FailingClient(lambda: ServerFailed("boom")), ScriptedClient(lambda call: "")
+        asked = Endpoint("a", "m", down, alternatives=(Endpoint("b", "m", good),))
+        load = LoadKnobs(batch=BatchKnobs(), timeout=TimeoutKnobs())
+        budgeter = Budgeter({Role.EMBED: asked}, retry=FAST, load=load, clock=LoopClock())
+        texts = [Call(Role.EMBED, Purpose.EMBED, inputs=(f"{n}" * n,)) for n in range(1, 5)]
+        replies = await asyncio.gather(*map(budgeter.ask, texts))
+        assert [reply.vectors for reply in replies] == [((float(n), 1.0),) for n in range(1, 5)]
+        assert {row.delivery.endpoint for row in budgeter.ledger.rows} == {"b"}
+        sent = budgeter.run.counts().usage.requests
+        assert sent == down.sent_requests + good.sent_requests
+        budgeter.ledger.check()
+        return down, good
+
+    down, good = run_in_virtual_time(main())
+    assert [len(call.inputs) for call in down.calls] == [4]
+    assert down.calls[0].timeout_seconds == 300
+    assert sum(len(call.inputs) for call in good.calls) == 4
