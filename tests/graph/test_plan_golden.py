@@ -77,4 +77,4 @@ if __name__ == "__main__":
 def test_the_bound_on_requests_counts_every_attempt_that_may_be_made(overrides, attempts):
     """Each alternative once more, and each attempt twice where slow ones get a second one."""
     plan = app.plan(app.settings("instant", list(overrides))).as_json()
-    assert plan["max_attempts"] == attempts
+    assert plan["assumptions"]["max_attempts"] == attempts

@@ -6,7 +6,8 @@ another endpoint where there is one that is not down. The slower attempt is canc
 to rest before the answer is returned: what it has spent is known by then, or counted as unknown.
 
 Only a success wins: an attempt that fails leaves the answer to the other. Calls whose answer is
-streamed to a listener are never hedged, since pieces of two answers would be given out.
+streamed to a listener are never hedged, since pieces of two answers would be given out; nor are
+background calls, for which none waits.
 """
 
 import asyncio
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING
 from callwise.budget.clock import Clock
 from callwise.budget.token_estimate import Estimator
 from callwise.budget.work import Work
-from callwise.calls.call import Purpose
+from callwise.calls.call import Priority, Purpose
 from callwise.calls.client import Endpoint
 from callwise.calls.errors import CallError
 from callwise.calls.load.load_knobs import LoadKnobs
@@ -83,7 +84,8 @@ class HedgeLayer:
             CallError: how the first attempt ended, where none has a reply.
         """
         knobs = self._load_of(carried.asked).route
-        if knobs is None or not knobs.is_hedging or carried.call.listener is not None:
+        is_background = carried.priority is Priority.BACKGROUND
+        if knobs is None or not knobs.is_hedging or carried.call.listener or is_background:
             return self._next(carried)
         return self._hedged_after(carried, knobs)
 

@@ -63,7 +63,7 @@ class RouteLayer:
             endpoint = work.endpoint
             self._elsewhere += endpoint is not work.asked
             self._router.begin(endpoint)
-            if trial is None:
+            if trial is None and not self._router.takes_long(work):
                 self._waiting[work] = asyncio.current_task()
             try:
                 reply = await self._next(work)

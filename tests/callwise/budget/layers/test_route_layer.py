@@ -32,6 +32,7 @@ from callwise.calls.errors import (
     ConnectionFailed,
     ContentRefused,
     ContextTooLong,
+    EmptyAnswer,
     EndpointDown,
     ParameterRefused,
     QuotaExhausted,
@@ -110,6 +111,27 @@ async def test_an_error_of_the_content_is_asked_nowhere_else(ask_for, error):
     with pytest.raises(type(error)):
         await budgeter.ask(ask_for())
     assert other.calls == []
+
+
+async def test_an_empty_answer_is_asked_for_again_where_it_came_from(ask_for):
+    """By the policy's number of attempts, and nowhere else."""
+    first, other = ScriptedClient([Reply("")] * 2), ScriptedClient()
+    budgeter = role_of(first, other)
+    with pytest.raises(EmptyAnswer):
+        await budgeter.ask(ask_for())
+    assert (len(first.calls), len(other.calls)) == (2, 0)
+
+
+async def test_a_slow_reply_on_a_virtual_clock_goes_elsewhere_once(ask_for):
+    """Its deadline is over then, and no further attempt is due."""
+    slow = ScriptedClient(lambda call: Reply("late", latency_seconds=9.0))
+    budgeter = role_of(slow, slow, clock=VirtualClock())
+    with (
+        budgeter.scope(ScopeKind.TURN, "1", limits=Limits(max_seconds=5)),
+        pytest.raises(CallTimeout),
+    ):
+        await budgeter.ask(ask_for())
+    assert len(slow.calls) == 1
 
 
 async def test_what_was_learned_is_asked_where_it_was_learned(ask_for):
