@@ -61,7 +61,7 @@ def flaky(seed, failing):
     is_drained=st.booleans(),
 )
 def test_each_call_ends_once_and_every_request_is_in_a_row(
-    seed, failing, policy, hedge_seconds, places, leaving, is_drained
+    *, seed, failing, policy, hedge_seconds, places, leaving, is_drained
 ):
     """The rows have the requests that the endpoints have received, and nothing stays reserved."""
 
