@@ -12,6 +12,7 @@ from dataclasses import replace
 import orjson
 
 from callwise.budget.usage import is_turned_away
+from callwise.budget.work import Work
 from callwise.budget.work_batch import BatchMember, WorkBatch
 from callwise.calls.call import Call
 from callwise.calls.errors import (
@@ -30,10 +31,18 @@ from callwise.calls.errors import (
     WrongAddress,
 )
 from callwise.calls.load.batch_knobs import BatchLimits
+from callwise.calls.load.timeout_knobs import TimeoutKnobs
 from callwise.calls.reply import Reply
 from callwise.calls.together import usage_sum
 
-__all__ = ["end_of_one", "merged_reply", "pieces_of", "set_apart", "shared_parameters"]
+__all__ = [
+    "end_of_one",
+    "merged_reply",
+    "pieces_of",
+    "set_apart",
+    "shared_parameters",
+    "untimed_call",
+]
 
 _NOT_ABOUT_CONTENT = (RateLimited, AuthFailed, QuotaExhausted, ModelLoading, UnknownModel)
 """Errors that each of the calls would have met alone."""
@@ -137,3 +146,11 @@ def shared_parameters(call: Call) -> Hashable:
         sampling.frequency_penalty,
         bodies,
     )
+
+
+def untimed_call(work: Work, timeout: TimeoutKnobs | None) -> Call:
+    """Return the call of a work, without a timeout that is only that of its kind."""
+    call = work.outgoing_call
+    if timeout is None or call.timeout_seconds != timeout.seconds_of(call, work.asked.name):
+        return call
+    return replace(call, timeout_seconds=None)

@@ -33,11 +33,11 @@ from callwise.budget.batch_rules import (
     pieces_of,
     set_apart,
     shared_parameters,
+    untimed_call,
 )
 from callwise.budget.clock import Clock, Timer
 from callwise.budget.work import Work
 from callwise.budget.work_batch import BatchMember, BatchRule, WorkBatch
-from callwise.calls.call import Call
 from callwise.calls.client import BatchClient, Endpoint
 from callwise.calls.errors import CallError, CallTimeout
 from callwise.calls.load.batch_knobs import NO_LIMITS, BatchKnobs, BatchLimits
@@ -218,7 +218,7 @@ class BatchLayer:
         return path if isinstance(work.endpoint.client, BatchClient) else None
 
     async def _together(self, work: Work, group: _Group, settings: _Settings) -> Reply:
-        member = BatchMember(work, _untimed(work, settings), self._clock.now())
+        member = BatchMember(work, untimed_call(work, settings.timeout), self._clock.now())
         departure = self._open.get(group.key)
         if departure is None or not departure.batch.has_room_for(member):
             if departure is not None:
@@ -449,11 +449,3 @@ class BatchLayer:
             self._ship(departure)
         ends = await self._awaited(work, places)
         return merged_reply(pieces, answered, dict(zip(missing, ends, strict=True)))
-
-
-def _untimed(work: Work, settings: _Settings) -> Call:
-    """Return the call of a work, without a timeout that is only that of its kind."""
-    call, timeout = work.outgoing_call, settings.timeout
-    if timeout is None or call.timeout_seconds != timeout.seconds_of(call, work.asked.name):
-        return call
-    return replace(call, timeout_seconds=None)
