@@ -170,10 +170,9 @@ class BatchLayer:
         known = self._settings.get(id(endpoint))
         if known is None:
             load = self._load.laid_under(endpoint.load)
-            knobs = load.batch
             limits = getattr(endpoint.client, "batch_limits", NO_LIMITS)
             settings = None
-            if knobs is not None:
+            if (knobs := load.batch) is not None:
                 settings = _Settings(endpoint, knobs, knobs.limits(limits), load.timeout)
             known = self._settings[id(endpoint)] = endpoint, settings  # which keeps the id its own
         return known[1]
