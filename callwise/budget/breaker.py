@@ -275,6 +275,15 @@ class Breakers:
         if has_failed and breaker.is_over(knobs):
             self._open(breaker, knobs.open_seconds, _reason(error), by_rate=True)
 
+    def attempt_overtaken(self, endpoint: Endpoint, seconds: float) -> None:
+        """Count an attempt as failed that had no answer before a second one next to it had."""
+        error = CallTimeout(f"slower than another attempt, after {seconds:.1f} s")
+        breaker = self._breakers.get((endpoint.name, endpoint.model))
+        if breaker is None or breaker.open_until_seconds is None:
+            self.attempt_ended(endpoint, error, None)
+        elif breaker.state(self._clock.now()) is BreakerState.HALF_OPEN:
+            self._open(breaker, breaker.open_seconds, _reason(error), by_rate=breaker.by_rate)
+
     def call_failed(
         self, endpoint: Endpoint, error: CallError, *, down_seconds: float, went_elsewhere: bool
     ) -> None:

@@ -171,7 +171,7 @@ def build_call_path(
     if fleet is not None:
         layers["reserve_fleet"] = attempt = ReserveFleetLayer(fleet.budget, next=attempt)
     if not clock.is_virtual and _is_hedging(endpoints, load_of):
-        layers["hedge"] = attempt = HedgeLayer(clock, estimator, load_of, next=attempt)
+        layers["hedge"] = attempt = HedgeLayer(clock, estimator, load_of, breakers, next=attempt)
     layers["retry"] = repeat = RetryLayer(clock, retry, seed, breakers, router, next=attempt)
     layers["share"] = share = ShareLayer(clock, estimator, next=repeat)
     below: Layer[InFlightCall, ReadReply] = share

@@ -5,9 +5,10 @@ settles and is counted like any other, so limits bind it and the call's row has 
 another endpoint where there is one that is not down. The slower attempt is cancelled, and has come
 to rest before the answer is returned: what it has spent is known by then, or counted as unknown.
 
-Only a success wins: an attempt that fails leaves the answer to the other. Calls whose answer is
-streamed to a listener are never hedged, since pieces of two answers would be given out; nor are
-background calls, for which none waits.
+Only a success wins: an attempt that fails leaves the answer to the other. One that is overtaken
+at another endpoint counts as failed for its breaker, so that an endpoint which hangs is not asked
+first for ever. Calls whose answer is streamed to a listener are never hedged, since pieces of two
+answers would be given out; nor are background calls, for which none waits.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
+from callwise.budget.breaker import Breakers
 from callwise.budget.clock import Clock
 from callwise.budget.token_estimate import Estimator
 from callwise.budget.work import Work
@@ -65,12 +67,14 @@ class HedgeLayer:
         clock: Clock,
         estimator: Estimator,
         load_of: Callable[[Endpoint], LoadKnobs],
+        breakers: Breakers,
         *,
         next: Callable[[Work], Awaitable[Reply]],  # noqa: A002
     ) -> None:
         self._clock = clock
         self._estimator = estimator
         self._load_of = load_of
+        self._breakers = breakers
         self._next = next
         self._seconds: dict[tuple[str, str, Purpose], deque[float]] = {}
         self._attempts = 0
@@ -112,6 +116,7 @@ class HedgeLayer:
         first = loop.create_task(_run(self._next(work)))
         second: asyncio.Task[Reply] | None = None
         other: _SecondAttempt | None = None
+        began = self._clock.now()
         try:
             await self._wait(first, delay_seconds)
             if not first.done() and self._hedged < share * self._attempts:
@@ -131,6 +136,9 @@ class HedgeLayer:
                 # Read in any case: asyncio reports an error that was never read.
                 is_won = not _has_reply(first) and _has_reply(second)
                 if other is not None:
+                    if is_won and first.cancelled() and other.endpoint is not work.endpoint:
+                        seconds = self._clock.now() - began
+                        self._breakers.attempt_overtaken(work.endpoint, seconds)
                     _merge(work, other, is_won=is_won)
 
     async def _wait(self, first: "asyncio.Task[Reply]", seconds: float) -> None:

@@ -8,6 +8,7 @@ from callwise.budget import Budgeter, Limits, RetryPolicy, ScopeKind, VirtualClo
 from callwise.budget.clock import LoopClock
 from callwise.calls import Call, Delivery, Endpoint, Message, Outcome, Purpose, Role
 from callwise.calls.errors import ServerFailed
+from callwise.calls.load.breaker_knobs import BreakerKnobs
 from callwise.calls.load.load_knobs import LoadKnobs
 from callwise.calls.load.route_knobs import RouteKnobs
 from callwise.testing.fakes import ScriptedClient
@@ -156,6 +157,31 @@ def test_a_percentile_of_the_latest_attempts_decides():
         began = loop.time()
         await budgeter.ask(call("slow"))
         assert loop.time() - began == pytest.approx(1.18 + 1, abs=0.02)
+
+    run_in_virtual_time(main())
+
+
+def test_an_endpoint_that_hangs_is_not_asked_first_for_ever():
+    """Attempts that are overtaken count for its breaker, and so do its trials."""
+
+    async def main():
+        hanging, good = slow([1000] * 20), slow([0.5] * 200)
+        load = LoadKnobs(
+            route=RouteKnobs(hedge_seconds=1, hedge_share=1),
+            breaker=BreakerKnobs(min_attempts=3, open_seconds=20),
+        )
+        asked = Endpoint("a", "m", hanging, alternatives=(Endpoint("b", "m", good),))
+        budgeter = Budgeter({Role.MAIN: asked}, clock=LoopClock(), load=load)
+        loop, seconds = asyncio.get_running_loop(), []
+        for number in range(100):
+            began = loop.time()
+            await budgeter.ask(call(str(number)))
+            seconds.append(round(loop.time() - began, 3))
+        assert seconds[:4] == [1.5, 1.5, 1.5, 0.5]
+        trials = budgeter.breakers()[0].trips - 1
+        assert 1 <= trials <= 3
+        assert seconds.count(1.5) == len(hanging.calls) == 3 + trials
+        budgeter.ledger.check()
 
     run_in_virtual_time(main())
 
