@@ -10,7 +10,7 @@ from pathlib import Path
 
 from callwise.budget.budgeter import Budgeter
 from callwise.budget.cache_tiers import TieredCache
-from callwise.budget.clock import SystemClock, VirtualClock
+from callwise.budget.clock import Clock, SystemClock, VirtualClock
 from callwise.budget.layers.cache import MemoryCache, ReplyCache
 from callwise.budget.layers.ledger import RowSink
 from callwise.budget.recorder import Recorder
@@ -332,11 +332,18 @@ def make_engine(
     sinks: Sequence[RowSink] = (),
     notify: Callable[[str], None] | None = None,
     is_offline: bool = False,
+    clock: Clock | None = None,
 ) -> Engine:
-    """Return an engine over endpoints and a memory; its ledger rows go to `sinks`."""
+    """Return an engine over endpoints and a memory; its ledger rows go to `sinks`.
+
+    Args:
+        clock: None takes the system's, and a virtual one where every client is simulated.
+    """
+    if clock is None:
+        clock = VirtualClock() if needs_no_waiting(endpoints) else SystemClock()
     budgeter = Budgeter(
         endpoints,
-        clock=VirtualClock() if needs_no_waiting(endpoints) else SystemClock(),
+        clock=clock,
         cache=cache,
         recorder=recorder,
         limits=settings.budget.run,

@@ -150,12 +150,14 @@ def build_call_path(
     person should know while a call waits.
     """
     load_of = load_by_endpoint(load)
+    for endpoint in endpoints.values():
+        load_of(endpoint)  # what does not fit together is an error before anything is asked
     breakers = Breakers(clock, notify, lambda endpoint: load_of(endpoint).breaker)
     layers: dict[str, Layer[Any, Any]] = {}
     layers["send"] = send = SendLayer(clock, redactor)
     shipped: Layer[Any, Any] = send
     if not clock.is_virtual and _is_given(load, endpoints, "schedule", "rate"):
-        gates = RateGates(load, clock)
+        gates = RateGates(load_of, clock, notify)
         layers["schedule"] = shipped = ScheduleLayer(clock, load, gate_of=gates.gate, next=send)
     if not clock.is_virtual and _is_given(load, endpoints, "batch"):
         layers["batch"] = shipped = BatchLayer(clock, load, next=shipped)
