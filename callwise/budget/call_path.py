@@ -14,6 +14,7 @@ budgeter is built; a layer that is not configured is not in the list.
     share     one piece of work for equal calls under way
     queue     keeps background calls on disk until they end
     retry     one attempt after another, by class of error
+    hedge     begins a second attempt next to a slow one, and takes the faster
     reserve_fleet  reserves one attempt in the limits that several processes share
     reserve   reserves one attempt in all scopes, and settles it
     route     gives it to an endpoint that is not down, and counts how it ended for the breaker
@@ -48,6 +49,7 @@ from callwise.budget.layers.admit_fleet import AdmitFleetLayer
 from callwise.budget.layers.batch import BatchLayer
 from callwise.budget.layers.batch_api import BatchApiLayer
 from callwise.budget.layers.cache import CacheLayer, ReplyCache
+from callwise.budget.layers.hedge import HedgeLayer
 from callwise.budget.layers.ledger import Ledger, LedgerLayer
 from callwise.budget.layers.queue import QueueLayer
 from callwise.budget.layers.repair import RepairLayer
@@ -173,6 +175,8 @@ def build_call_path(
     attempt: Layer[Work, Reply] = reserve
     if fleet is not None:
         layers["reserve_fleet"] = attempt = ReserveFleetLayer(fleet.budget, next=attempt)
+    if not clock.is_virtual and _is_hedging(endpoints, load_of):
+        layers["hedge"] = attempt = HedgeLayer(clock, estimator, load_of, breakers, next=attempt)
     layers["retry"] = repeat = RetryLayer(clock, retry, seed, breakers, router, next=attempt)
     to_answer: Layer[Work, Reply] = repeat
     if has_queue:
@@ -200,6 +204,13 @@ def build_call_path(
     )
     layers["repair"] = RepairLayer(next=below)
     return CallPath(dict(reversed(layers.items())), breakers)
+
+
+def _is_hedging(
+    endpoints: Mapping[Role, Endpoint], load_of: Callable[[Endpoint], LoadKnobs]
+) -> bool:
+    routes = (load_of(asked).route for asked in endpoints.values())
+    return any(route is not None and route.is_hedging for route in routes)
 
 
 def _is_given(load: LoadKnobs, endpoints: Mapping[Role, Endpoint], *groups: str) -> bool:

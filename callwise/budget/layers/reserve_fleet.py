@@ -37,7 +37,7 @@ class ReserveFleetLayer:
         """
         budget, before = self._budget, carried.usage
         reservation = await budget.reserve(
-            budget.scopes_of(carried.payer.call.role), carried.estimate().reservation()
+            budget.scopes_of(carried.payer.call.role), carried.most_reserved()
         )
         self._attempts += 1
         try:
