@@ -16,6 +16,7 @@ budgeter is built; a layer that is not configured is not in the list.
     reserve_fleet  reserves one attempt in the limits that several processes share
     reserve   reserves one attempt in all scopes, and settles it
     schedule  waits for its turn at its endpoint: order, slots, rate limits
+    rate_fleet  waits for its turn under rate limits that several processes share
     send      one request to the client within the time left
 
 Order within one call that must not move:
@@ -42,6 +43,7 @@ from callwise.budget.layers.admit import AdmitLayer
 from callwise.budget.layers.admit_fleet import AdmitFleetLayer
 from callwise.budget.layers.cache import CacheLayer, ReplyCache
 from callwise.budget.layers.ledger import Ledger, LedgerLayer
+from callwise.budget.layers.rate_fleet import RateFleetLayer
 from callwise.budget.layers.repair import RepairLayer
 from callwise.budget.layers.replay import ReplayLayer
 from callwise.budget.layers.reserve import ReserveLayer
@@ -116,8 +118,12 @@ def build_call_path(
     layers: dict[str, Layer[Any, Any]] = {}
     layers["send"] = send = SendLayer(clock, redactor)
     shipped: Layer[Any, Any] = send
+    if fleet is not None:
+        layers["rate_fleet"] = shipped = RateFleetLayer(fleet, load, clock, next=shipped)
     if not clock.is_virtual and _is_scheduled(load, endpoints):
-        layers["schedule"] = shipped = ScheduleLayer(clock, load, gate_of=lambda _: None, next=send)
+        layers["schedule"] = shipped = ScheduleLayer(
+            clock, load, gate_of=lambda _: None, next=shipped
+        )
     layers["reserve"] = reserve = ReserveLayer(clock, next=shipped)
     attempt: Layer[Work, Reply] = reserve
     if fleet is not None:

@@ -189,11 +189,10 @@ return {'alive', '', redis.call('ZCARD', leases)}
 LEAVE = Script(
     _COMMON
     + """
--- ARGV: token, process
-drop(ARGV[1])
-if redis.call('HGET', about, 'token ' .. ARGV[2]) == ARGV[1] then
-  redis.call('HDEL', about, 'token ' .. ARGV[2])
-end
+-- ARGV: process
+local token = redis.call('HGET', about, 'token ' .. ARGV[1])
+if token then drop(token) end
+redis.call('HDEL', about, 'token ' .. ARGV[1])
 return {'left'}
 """
 )

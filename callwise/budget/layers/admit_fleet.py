@@ -13,9 +13,14 @@ from callwise.budget.limits import NOTHING, Amounts
 from callwise.calls.call import Outcome
 from callwise.calls.errors import BudgetStoreLost, CallRefused
 
-__all__ = ["AdmitFleetLayer"]
+__all__ = ["AdmitFleetLayer", "scopes_of"]
 
 _ONE_CALL = Amounts(calls=1)
+
+
+def scopes_of(budget: SharedBudget, call: InFlightCall) -> tuple[str, ...]:
+    """Return the shared scopes that a call counts in."""
+    return budget.limits.scopes_of(call.call.role, call.scope.user, call.scope.tenant)
 
 
 class AdmitFleetLayer:
@@ -39,7 +44,7 @@ class AdmitFleetLayer:
         """
         budget = self._budget
         try:
-            reservation = await budget.reserve(budget.scopes_of(carried.call.role), _ONE_CALL)
+            reservation = await budget.reserve(scopes_of(budget, carried), _ONE_CALL)
         except (CallRefused, BudgetStoreLost) as refusal:
             carried.refuse(refusal)
         try:

@@ -7,6 +7,7 @@ attempt has added to the usage of its work, so that the shared counts are the su
 from collections.abc import Awaitable, Callable, Mapping
 
 from callwise.budget.fleet.shared_budget import SharedBudget
+from callwise.budget.layers.admit_fleet import scopes_of
 from callwise.budget.limits import Amounts
 from callwise.budget.work import Work
 from callwise.calls.reply import Reply
@@ -37,7 +38,7 @@ class ReserveFleetLayer:
         """
         budget, before = self._budget, carried.usage
         reservation = await budget.reserve(
-            budget.scopes_of(carried.payer.call.role), carried.estimate().reservation()
+            scopes_of(budget, carried.payer), carried.estimate().reservation()
         )
         self._attempts += 1
         try:
@@ -47,7 +48,7 @@ class ReserveFleetLayer:
             budget.settle(
                 reservation,
                 Amounts(0, spent.requests, spent.charged_tokens, spent.charged_picodollars),
-                budget.scopes_of(carried.payer.call.role),
+                scopes_of(budget, carried.payer),
             )
 
     def statistics(self) -> Mapping[str, int]:

@@ -1,22 +1,26 @@
 """Budgeters of one name: their calls stay within limits of all, and the counts are the ledgers'."""
 
 import asyncio
+import time
 from collections import deque
+from itertools import pairwise
 
 import pytest
 
-from callwise.budget import Budgeter, Limits, VirtualClock
+from callwise.budget import Budgeter, Limits, ScopeKind, VirtualClock
 from callwise.budget.limits import NOTHING, Amounts
 from callwise.calls import ReportedUsage, Role, Sampling
 from callwise.calls.call import Outcome
 from callwise.calls.errors import (
     BudgetStoreLost,
     CallRefused,
+    CallTimeout,
     ConfigError,
     ServerFailed,
 )
 from callwise.calls.load.fleet_knobs import FleetKnobs
 from callwise.calls.load.load_knobs import LoadKnobs
+from callwise.calls.load.rate_limits import RateLimits
 from callwise.calls.retry import RetryPolicy
 from callwise.testing.fakes import ScriptedClient
 from tests.callwise.budget.conftest import MemoryRecorder
@@ -26,7 +30,8 @@ from tests.callwise.budget.fleet.conftest import until
 def knobs(name, **fleet):
     """Load knobs of a fleet."""
     fleet = {"heartbeat_seconds": 2.0, **fleet}
-    return LoadKnobs(fleet=FleetKnobs.model_validate({"name": name, **fleet}))
+    rate = fleet.pop("rate", None)
+    return LoadKnobs(fleet=FleetKnobs.model_validate({"name": name, **fleet}), rate=rate)
 
 
 @pytest.fixture
@@ -58,9 +63,9 @@ def spent(budgeter):
     return Amounts(calls, usage.requests, usage.charged_tokens, usage.charged_picodollars)
 
 
-async def settled(budgeter):
-    """Return what the shared budget counts."""
-    return await budgeter._fleet.budget.used()
+async def settled(*budgeters):
+    """Return what the shared budget counts, once all that was reported has arrived."""
+    return [await budgeter._fleet.budget.used() for budgeter in budgeters][-1]
 
 
 @pytest.mark.parametrize(
@@ -92,8 +97,25 @@ async def test_exactly_the_limit_is_served(make_fleet_budgeter, ask_for, limits)
     assert len(results) - len(errors) == len(client.calls) == 5
     total = sum(map(spent, budgeters), NOTHING)
     assert total.calls == 5
-    assert await settled(budgeters[0]) == total
+    assert await settled(*budgeters, budgeters[0]) == total
     assert all(set(outcomes(each)) <= {"served", "refused"} for each in budgeters)
+
+
+async def test_a_user_has_a_quota_in_all_processes_together(make_fleet_budgeter, ask_for):
+    """Another user's is left as it is; the refusal names the user."""
+    limits = {"each_user": {"max_calls": 3}, "each_tenant": {"max_tokens": 10**6}}
+    budgeters = [make_fleet_budgeter(fleet={"limits": limits}) for _ in range(2)]
+    ends = []
+    for user in ("Ann & co", "bob"):
+        for budgeter in budgeters:
+            with budgeter.run.open(ScopeKind.CONVERSATION, user, user=user, tenant="t").entered():
+                asking = [budgeter.ask(ask_for(f"{number}", sample=number)) for number in range(4)]
+                ends += await asyncio.gather(*asking, return_exceptions=True)
+    refusals = [str(each) for each in ends if isinstance(each, CallRefused)]
+    assert len(refusals) == 16 - 6
+    assert all("has max_calls[user:" in each for each in refusals)
+    assert "max_calls[user:Ann & co]=3" in refusals[0]
+    assert (await budgeters[0]._fleet.budget.used("tenant:t")).calls == 6
 
 
 async def test_what_is_answered_without_a_request_counts_as_a_call(make_fleet_budgeter, ask_for):
@@ -230,3 +252,61 @@ def test_nothing_is_shared_where_no_time_passes(make_budgeter, name):
     layers = list(make_budgeter(load=knobs(name)).statistics())
     assert layers[layers.index("admit") + 1] == "admit_fleet"
     assert layers[layers.index("reserve") - 1] == "reserve_fleet"
+
+
+FAST = RateLimits(requests_per_minute=1200, burst_seconds=0.0)
+"""One request each 50 ms."""
+
+
+async def test_processes_keep_to_a_rate_together(make_fleet_budgeter, ask_for):
+    """Six requests of two budgeters leave one by one, each 50 ms after another."""
+    left = []
+
+    def answer(call):
+        left.append(time.monotonic())
+        return "answer"
+
+    client = ScriptedClient(answer)
+    budgeters = [make_fleet_budgeter(client, fleet={"rate": FAST}) for _ in range(2)]
+    await asyncio.gather(
+        *(each.ask(ask_for(f"{number} of {each!r}")) for each in budgeters for number in range(3))
+    )
+    pauses = [later - earlier for earlier, later in pairwise(left)]
+    assert len(left) == 6
+    assert left[-1] - left[0] >= 5 * 0.05 - 0.02
+    assert min(pauses) > 0.02
+    usage = budgeters[0].run.counts().usage
+    assert usage.queue_microseconds > 0
+
+
+async def test_a_turn_after_the_deadline_is_not_waited_for(make_fleet_budgeter, ask_for):
+    """Nothing is sent, and the turn is given back."""
+    slow = RateLimits(requests_per_minute=1)
+    client = ScriptedClient(lambda call: "answer")
+    budgeter = make_fleet_budgeter(client, fleet={"rate": slow})
+    other = make_fleet_budgeter(client, fleet={"rate": slow})
+    await budgeter.ask(ask_for("first"))
+    for _ in range(2):
+        with pytest.raises(CallTimeout, match=r"not sent: its turn .* is in 5\d\.\d s"):
+            await other.ask(ask_for("second", deadline_seconds=5.0))
+    assert len(client.calls) == 1
+
+
+async def test_without_the_server_each_process_keeps_to_its_part_of_a_rate(
+    make_budgeter, make_server, ask_for, name, monkeypatch
+):
+    """`local`: a half of the rate for each of two."""
+    server = make_server()
+    monkeypatch.setenv("CALLWISE_REDIS_URL", server.url)
+    load = knobs(name, rate=FAST, on_lost="local", heartbeat_seconds=0.3)
+    budgeters = [make_budgeter(load=load) for _ in range(2)]
+    for budgeter in budgeters:
+        await budgeter.ask(ask_for("before"))
+    await until(lambda: budgeters[0].statistics()["admit_fleet"]["processes"] == 2)
+    server.stop()
+    began = time.monotonic()
+    await asyncio.gather(*(budgeters[0].ask(ask_for(f"{number}")) for number in range(4)))
+    assert time.monotonic() - began >= 3 * 0.1 - 0.02
+    assert budgeters[0].statistics()["rate_fleet"]["turns"] <= 2
+    for budgeter in budgeters:
+        await budgeter.aclose()
