@@ -24,7 +24,7 @@ __all__ = ["RateFleetLayer"]
 
 
 class _LocalTurn(NamedTuple):
-    """What a request takes of the part of this process."""
+    """Amounts that a request takes of the part of this process."""
 
     charges: Sequence[tuple[int, Meter, Charge]]
     amounts: tuple[float, ...]
