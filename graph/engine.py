@@ -2,12 +2,14 @@
 
 import asyncio
 import hashlib
+import logging
 import os
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from callwise.budget.budgeter import Budgeter
+from callwise.budget.cache_tiers import TieredCache
 from callwise.budget.clock import SystemClock, VirtualClock
 from callwise.budget.layers.cache import MemoryCache, ReplyCache
 from callwise.budget.layers.ledger import RowSink
@@ -20,12 +22,26 @@ from callwise.calls.role_endpoints import EndpointSettings, endpoints_from_setti
 from callwise.memory import AgentUser, Identity
 from callwise.memory.conversation_memory import ConversationMemory
 from callwise.recordings.app_protocol import ReplyListener
+from callwise.recordings.cache_warming import warm_from_cassette
 from graph.pipeline_llm import PipelineLLM
 from graph.settings import PipelineSettings
 from graph.state import TurnState
 from nodes.loader import ALL_TURNS, load_turn
 
-__all__ = ["Engine", "TurnContext", "cache_of", "endpoints_of", "make_engine"]
+__all__ = [
+    "Engine",
+    "TurnContext",
+    "cache_of",
+    "endpoints_of",
+    "make_engine",
+    "needs_no_waiting",
+    "warm",
+]
+
+_LOGGER = logging.getLogger(__name__)
+
+_DEFAULT_ENTRIES = 10_000
+"""Answers that are kept in memory before another tier."""
 
 _DEFAULT_KEY_VARIABLE = "CALLWISE_API_KEY"
 
@@ -229,6 +245,9 @@ def endpoints_of(
 
 
 def _seeded(endpoint: EndpointSettings, seed: int) -> EndpointSettings:
+    if endpoint.alternatives:
+        alternatives = tuple(_seeded(each, seed) for each in endpoint.alternatives)
+        endpoint = endpoint.model_copy(update={"alternatives": alternatives})
     if endpoint.kind != "simulated" or seed == 0 or "seed" in endpoint.simulated:
         return endpoint
     return endpoint.model_copy(update={"simulated": {**endpoint.simulated, "seed": seed}})
@@ -237,29 +256,70 @@ def _seeded(endpoint: EndpointSettings, seed: int) -> EndpointSettings:
 def _secret_values(settings: PipelineSettings) -> list[str]:
     """Return the keys that are in use, so that they can be kept out of every error."""
     names = {_DEFAULT_KEY_VARIABLE, OPENAI_KEY_VARIABLE}
-    names |= {each.api_key_env for each in settings.endpoints.values()}
+    names |= {
+        each.api_key_env for asked in settings.endpoints.values() for each in asked.candidates
+    }
     return [os.environ[name] for name in sorted(names) if os.environ.get(name)]
 
 
 def cache_of(settings: PipelineSettings, *, is_offline: bool) -> ReplyCache | None:
-    """Return the cache of settings.
+    """Return the cache of settings, nothing in it yet.
 
     Raises:
         ConfigError: when only a file names its folder, which is not below the working directory.
     """
     knobs = settings.cache
-    memory = MemoryCache(knobs.memory_entries) if knobs.memory_entries else None
+    slow: list[ReplyCache] = []
     # A replay has every answer, and no folder's contents may change any.
     if knobs.disk is not None and not is_offline:
-        if not settings.trust.writes_to(knobs.disk):
-            raise ConfigError(
-                f"only a file names the folder cache.disk={knobs.disk}, which is not below the "
-                "working directory: set it by --set cache.disk=... or CALLWISE__CACHE__DISK"
-            )
+        _require_named(settings, "disk", knobs.disk)
         from callwise.budget.cache_disk import DiskCache  # noqa: PLC0415 - loads diskcache
 
-        return DiskCache(Path(knobs.disk), memory=memory)
-    return memory
+        slow.append(DiskCache(Path(knobs.disk), ttl_multiplier=knobs.disk_ttl_multiplier))
+    entries = knobs.memory_entries
+    if entries is None:
+        entries = _DEFAULT_ENTRIES if slow else 0
+    tiers = slow
+    if entries:
+        hot_hits, multiplier = knobs.hot_hits, knobs.hot_ttl_multiplier
+        tiers = [MemoryCache(entries, hot_hits=hot_hits, hot_ttl_multiplier=multiplier), *slow]
+    return TieredCache(tiers, ttl_seconds=knobs.ttl_seconds.by_kind()) if tiers else None
+
+
+async def warm(
+    cache: ReplyCache | None, settings: PipelineSettings, endpoints: Mapping[Role, Endpoint]
+) -> None:
+    """Put the answers of the cassettes that the settings name into a cache, if there is one.
+
+    Raises:
+        ConfigError: when only a file names a cassette, which is not below the working directory.
+        FormatError: when one cannot be read.
+    """
+    if cache is None:
+        return
+    for path in settings.cache.warm_from:
+        _require_named(settings, "warm_from", path)
+        is_timeless = needs_no_waiting(endpoints)
+        count = await warm_from_cassette(cache, Path(path), is_timeless=is_timeless)
+        _LOGGER.info("%d answers of %s are in the cache", count, path)
+
+
+def needs_no_waiting(endpoints: Mapping[Role, Endpoint]) -> bool:
+    """Return whether every answer comes immediately, so that time is simulated."""
+    return all(endpoint.client.is_simulated for endpoint in endpoints.values())
+
+
+def _require_named(settings: PipelineSettings, knob: str, path: str) -> None:
+    """Refuse a path that only a file names, unless it is below the working directory.
+
+    Raises:
+        ConfigError: when it is so.
+    """
+    if not settings.trust.writes_to(path):
+        raise ConfigError(
+            f"only a file names the path cache.{knob}={path}, which is not below the working "
+            f"directory: set it by --set cache.{knob}=... or CALLWISE__CACHE__{knob.upper()}"
+        )
 
 
 def make_engine(
@@ -274,10 +334,9 @@ def make_engine(
     is_offline: bool = False,
 ) -> Engine:
     """Return an engine over endpoints and a memory; its ledger rows go to `sinks`."""
-    needs_no_waiting = all(endpoint.client.is_simulated for endpoint in endpoints.values())
     budgeter = Budgeter(
         endpoints,
-        clock=VirtualClock() if needs_no_waiting else SystemClock(),
+        clock=VirtualClock() if needs_no_waiting(endpoints) else SystemClock(),
         cache=cache,
         recorder=recorder,
         limits=settings.budget.run,

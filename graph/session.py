@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from callwise.budget.ledger_row import LedgerRow
 from callwise.budget.recorder import Recorder
+from callwise.budget.run_gate import Drained
 from callwise.budget.scope import Scope
 from callwise.calls.call import Role
 from callwise.calls.errors import AuthFailed, CallError, ConnectionFailed, EndpointDown, FormatError
@@ -19,7 +20,15 @@ from callwise.memory.sqlite_backend import SqliteBackend
 from callwise.recordings.app_protocol import Notices, ReplyListener, TurnInput, TurnResult
 from callwise.recordings.learned_endpoints import LearnedEndpoints
 from graph.drivers import ReplyGraph, build_graph, predecessors, run_directly
-from graph.engine import Engine, TurnContext, cache_of, endpoints_of, make_engine
+from graph.engine import (
+    Engine,
+    TurnContext,
+    cache_of,
+    endpoints_of,
+    make_engine,
+    needs_no_waiting,
+    warm,
+)
 from graph.fusing import steps_down
 from graph.settings import PipelineSettings
 from graph.state import TurnState, collect_degraded
@@ -105,6 +114,10 @@ class ReplySession:
             return await self._run_turn(turn, identity, TurnContext(engine, on_reply))
         finally:
             engine.leave(identity.agent_user, run)
+
+    async def drain(self, seconds: float, *, reason: str) -> Drained:
+        """Accept no further call, and return once those under way have ended; see `Budgeter`."""
+        return await self.engine.budgeter.drain(seconds, reason=reason)
 
     async def _run_turn(
         self, turn: TurnInput, identity: Identity, context: TurnContext
@@ -260,18 +273,25 @@ async def open_session(
     if not is_offline:
         LearnedEndpoints(folder, notices).follow(endpoints)
     if memory is None:
-        memory = ConversationMemory(stack.enter_context(SqliteBackend(folder / "memory.sqlite")))
+        memory = ConversationMemory(
+            stack.enter_context(SqliteBackend(folder / "memory.sqlite")),
+            max_results=settings.memory.retrieval_entries,
+            result_seconds=settings.cache.ttl_seconds.vector_search,
+        )
+    cache = cache_of(settings, is_offline=is_offline)
     engine = make_engine(
         settings,
         endpoints,
         memory,
         recorder=recorder,
-        cache=cache_of(settings, is_offline=is_offline),
+        cache=cache,
         notify=notices.tell,
         is_offline=is_offline,
     )
     stack.push_async_callback(engine.budgeter.aclose)
     stack.callback(engine.close)
+    if not is_offline:
+        await warm(cache, settings, endpoints)
     await asyncio.to_thread(load_prompts)
     await engine.budgeter.prepare()
     checkpointer = None
@@ -284,7 +304,7 @@ async def open_session(
     return ReplySession(
         engine=engine,
         graph=graph,
-        is_simulated=all(endpoint.client.is_simulated for endpoint in endpoints.values()),
+        is_simulated=needs_no_waiting(endpoints),
         is_checkpointed=checkpointer is not None,
         notices=notices,
     )

@@ -18,6 +18,7 @@ from pydantic import (
 from callwise.budget.limits import Limits
 from callwise.calls.call import Purpose, Role
 from callwise.calls.endpoint_settings import checked_extra_body
+from callwise.calls.kinds import KINDS, WorkKind
 from callwise.calls.load.load_knobs import LoadKnobs
 from callwise.calls.retry import RetryPolicy
 from callwise.calls.role_endpoints import EndpointSettings
@@ -29,6 +30,7 @@ from nodes.records import Persona
 __all__ = [
     "BudgetKnobs",
     "CacheKnobs",
+    "CacheTimes",
     "FuseKnobs",
     "MemoryKnobs",
     "PipelineSettings",
@@ -65,6 +67,9 @@ class MemoryKnobs(KnobGroup):
     dense: bool = False
     """Also retrieve by embeddings: one embed call per turn for the query, and one for
     what is written. Needs an endpoint for the role `embed`."""
+    retrieval_entries: int = Field(default=0, ge=0)
+    """Results of retrieval that are kept for a user until that user's next turn is written, and at
+    most for `cache.ttl_seconds.vector_search`; 0 keeps none."""
 
 
 class FuseKnobs(KnobGroup):
@@ -184,13 +189,48 @@ class BudgetKnobs(KnobGroup):
     search: Limits = Limits()
 
 
+def _ttl(kind: WorkKind) -> Any:
+    return Field(default=KINDS[kind].cache_ttl_seconds, ge=0.0, allow_inf_nan=False)
+
+
+class CacheTimes(KnobGroup):
+    """Time for which an answer is kept, by the kind of work; 0 keeps none."""
+
+    llm_inference: float = _ttl(WorkKind.LLM_INFERENCE)
+    """Time for answers of a language model."""
+    embedding: float = _ttl(WorkKind.EMBEDDING)
+    """Time for vectors of an embedding model."""
+    vector_search: float = _ttl(WorkKind.VECTOR_SEARCH)
+    """Time for results of a search in a store of vectors."""
+    summarization: float = _ttl(WorkKind.SUMMARIZATION)
+    """Time for summaries."""
+    reranking: float = _ttl(WorkKind.RERANKING)
+    """Time for answers of a model that orders what was found."""
+
+    def by_kind(self) -> dict[WorkKind, float]:
+        """Return the times by their kind of work."""
+        return {WorkKind(name): seconds for name, seconds in self}
+
+
 class CacheKnobs(KnobGroup):
     """Exact cache: an equal call gets the answer that was already paid for."""
 
-    memory_entries: int = Field(default=0, ge=0)
-    """Answers kept in memory; 0 keeps none."""
+    memory_entries: int | None = Field(default=None, ge=0)
+    """Answers kept in memory; 0 keeps none. None keeps 10,000 before another tier, and none where
+    there is no other."""
+    hot_hits: int = Field(default=10, ge=1)
+    """An answer in memory that was used so often is hot."""
+    hot_ttl_multiplier: float = Field(default=5.0, ge=1.0, allow_inf_nan=False)
+    """A hot answer is kept in memory so many times as long."""
     disk: str | None = None
     """Folder of a cache on disk, or none."""
+    disk_ttl_multiplier: float | None = Field(default=None, gt=0.0, allow_inf_nan=False)
+    """An answer is kept on disk so many times as long as in memory; None keeps it until the
+    folder is full."""
+    ttl_seconds: CacheTimes = CacheTimes()
+    warm_from: tuple[str, ...] = ()
+    """Cassettes whose answers of embeddings and of temperature 0 are in the cache from the
+    start."""
 
 
 class ReplyKnobs(KnobGroup):

@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Self
 
+from callwise.budget.breaker import BreakerStatistics
 from callwise.budget.call_path import build_call_path
 from callwise.budget.clock import Clock, SystemClock
 from callwise.budget.critical_path import CriticalPathTrack
 from callwise.budget.fan_out import fan_out
 from callwise.budget.fleet.fleet import Fleet
-from callwise.budget.health import EndpointHealth
 from callwise.budget.in_flight import InFlightCall, step_mark
 from callwise.budget.layers.cache import ReplyCache
 from callwise.budget.layers.ledger import MAX_KEPT_ROWS, Ledger, RowSink, endpoint_of
@@ -26,6 +26,7 @@ from callwise.budget.layers.schedule import ScheduleLayer
 from callwise.budget.limits import Limits
 from callwise.budget.recorder import Recorder
 from callwise.budget.redactor import Redactor
+from callwise.budget.run_gate import Drained, RunGate
 from callwise.budget.schedule.task import LaneStatus
 from callwise.budget.scope import Scope, ScopeKind, current_scope
 from callwise.budget.scope_limits import require_prices
@@ -118,6 +119,7 @@ class Budgeter:
             self._fleet = Fleet(load.fleet, self._clock)
             self._fleet.require_prices(self._endpoints)
         self.ledger = Ledger(self.run, sinks=sinks, max_kept_rows=max_kept_rows)
+        self._gate = RunGate(self._clock)
         self._call_path = build_call_path(
             self._endpoints,
             ledger=self.ledger,
@@ -127,9 +129,10 @@ class Budgeter:
             recorder=recorder,
             retry=retry or RetryPolicy(),
             seed=seed,
-            health=EndpointHealth(self._clock, notify),
             redactor=Redactor(secrets),
             load=load,
+            gate=self._gate,
+            notify=notify,
             fleet=self._fleet,
         )
         self._first_layer = self._call_path.first
@@ -184,8 +187,9 @@ class Budgeter:
         """Serve a role that no endpoint serves yet.
 
         Raises:
-            ConfigError: when one does, or when a limit of the run in USD would cover an endpoint
-                without prices. Limits of other open scopes are not checked again.
+            ConfigError: when one does, when a limit of the run in USD would cover an endpoint
+                without prices, or when it has knobs of load and the budgeter schedules nothing.
+                Limits of other open scopes are not checked again.
         """
         if (known := self._endpoints.get(role)) is not None:
             raise ConfigError(
@@ -193,6 +197,13 @@ class Budgeter:
                 "another role"
             )
         require_prices(self.run.limits, self.run.path, {role: endpoint})
+        own, layers = endpoint.load, self._call_path.layers
+        is_scheduled = own is not None and (own.schedule is not None or own.rate is not None)
+        if is_scheduled and not self._clock.is_virtual and "schedule" not in layers:
+            raise ConfigError(
+                f"{endpoint.name} has a schedule or rate limits, and this budgeter was built "
+                "without. Give the budgeter `load` too, or the endpoint when it is built"
+            )
         if self._fleet is not None:
             self._fleet.require_prices({role: endpoint})
         self._endpoints[role] = endpoint
@@ -211,6 +222,23 @@ class Budgeter:
     def statistics(self) -> dict[str, dict[str, int | float]]:
         """Return what each layer of the call path has counted, in the order of the path."""
         return self.owner.call(self._call_path.statistics)
+
+    def breakers(self) -> tuple[BreakerStatistics, ...]:
+        """Return the state of each endpoint that has failed, or whose failures are counted."""
+        return self.owner.call(self._call_path.breakers.states)
+
+    @property
+    def stopped_by(self) -> str | None:
+        """Reason why the run has stopped; None while it accepts calls."""
+        return self._gate.stopped_by
+
+    def stop(self, reason: str) -> None:
+        """Accept no further call: each ends in `RunStopped`. Calls under way go on."""
+        self.owner.call(lambda: self._gate.stop(reason))
+
+    def resume(self) -> None:
+        """Accept calls again."""
+        self.owner.call(self._gate.resume)
 
     def lanes(self) -> tuple[LaneStatus, ...]:
         """Return the queue of each endpoint that was asked: its level, its tasks, its counters.
@@ -290,8 +318,17 @@ class Budgeter:
 
     async def prepare(self) -> None:
         """Load the token tables in a thread, so that no call has to on the event loop."""
-        for endpoint in self._endpoints.values():
+        for endpoint in self._all_endpoints():
             await asyncio.to_thread(self._estimator.load, endpoint.model)
+
+    async def drain(self, seconds: float = 30.0, *, reason: str = "it is ending") -> Drained:
+        """Accept no further call, and return once all calls under way have ended and are settled.
+
+        Args:
+            seconds: time after which those that are left are cancelled; at least 0.
+            reason: what later calls give as the reason in their `RunStopped`.
+        """
+        return await self.owner.run(self._gate.drain, seconds, reason)
 
     async def aclose(self) -> None:
         """Close the clients, the cache and the private loop. Safe to call twice."""
@@ -302,13 +339,17 @@ class Budgeter:
         self.owner.close()
 
     async def _close_parts(self) -> None:
-        clients = {id(endpoint.client): endpoint.client for endpoint in self._endpoints.values()}
+        await self._call_path.aclose()
+        clients = {id(endpoint.client): endpoint.client for endpoint in self._all_endpoints()}
         for client in clients.values():
             await client.aclose()
         if self._cache is not None:
             await self._cache.aclose()
         if self._fleet is not None:
             await self._fleet.aclose()
+
+    def _all_endpoints(self) -> list[Endpoint]:
+        return [each for asked in self._endpoints.values() for each in asked.candidates]
 
     def _asked_in(self, call: Call | None = None) -> AbstractContextManager[Scope]:
         """Return the scope that a call is asked in.

@@ -1,8 +1,9 @@
 """Cache tier on disk: answers outlive the process, off the event loop.
 
 All work on the folder happens in one thread of the cache, so that the event loop never blocks
-and the connection is closed where it was opened. Replies read or written lately are also kept
-in memory. A reply is a JSON object there; its `parsed` is left out and read again.
+and the connection is closed where it was opened. A reply is a JSON object there; its `parsed` is
+left out and read again. One that ends has the time at which it was written, by the clock of the
+machine: the clock of a process means nothing to the next one.
 
 A cache is a convenience: when the disk is full or a file is damaged, the answer still reaches
 its caller, and the failure is in the log and in `statistics`.
@@ -15,26 +16,27 @@ another process put into the database. The disk here refuses to.
 import asyncio
 import logging
 import sqlite3
+import time
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields
+from math import inf
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from diskcache import Cache, JSONDisk, Timeout
 from diskcache.core import MODE_PICKLE
 
-from callwise.budget.layers.cache import MemoryCache
-from callwise.calls.key import KEY_VERSION, CallKey
-from callwise.calls.reply import (
-    Reply,
-    ReportedUsage,
-    document_of_logprobs,
-    logprobs_of_document,
+from callwise.budget.cache_document import (
+    document_of_reply,
+    lifetime_of_document,
+    reply_of_document,
 )
+from callwise.budget.layers.cache import ENDLESS, TTL_SECONDS, KeptReply, Lifetime
+from callwise.calls.key import KEY_VERSION, CallKey
+from callwise.calls.reply import Reply
 
-__all__ = ["DiskCache", "DiskCacheStatistics", "document_of_reply", "reply_of_document"]
+__all__ = ["DiskCache", "DiskCacheStatistics"]
 
 _LOGGER = logging.getLogger(__name__)
 _ReturnT = TypeVar("_ReturnT")
@@ -79,38 +81,46 @@ class DiskCache:
     Args:
         folder: made when missing. Opened at the first use.
         max_bytes: size at which the oldest replies are dropped.
-        memory: keeps the latest replies; a new one when None.
+        ttl_multiplier: times as long as in memory that a reply is kept whose call named no time;
+            above 0. None keeps it without end.
+        wall_clock: returns seconds since 1970.
     """
 
+    tier = "disk"
+    waits = True
+    ttl_seconds = TTL_SECONDS
+
     def __init__(
-        self, folder: Path, *, max_bytes: int = 2**30, memory: MemoryCache | None = None
+        self,
+        folder: Path,
+        *,
+        max_bytes: int = 2**30,
+        ttl_multiplier: float | None = None,
+        wall_clock: Callable[[], float] = time.time,
     ) -> None:
+        if ttl_multiplier is not None and not ttl_multiplier > 0:
+            raise ValueError(f"ttl_multiplier is above 0, or None; got {ttl_multiplier}")
         self._folder = folder
         self._max_bytes = max_bytes
-        self._memory = memory or MemoryCache()
+        self._ttl_multiplier = inf if ttl_multiplier is None else ttl_multiplier
+        self._wall_clock = wall_clock
         self._thread: ThreadPoolExecutor | None = None
         self._store: Cache | None = None
         self._failed_reads = 0
         self._failed_writes = 0
 
-    def peek(self, key: CallKey) -> Reply | None:
-        """Return a reply that was read or written lately, or None."""
-        return self._memory.peek(key)
+    def peek(self, key: CallKey) -> None:
+        """Return None: nothing is in memory."""
+        del key
 
-    async def get(self, key: CallKey) -> Reply | None:
-        """Return a reply from memory or disk, or None."""
-        reply = self._memory.peek(key)
-        if reply is not None:
-            return reply
-        reply = await self._in_thread(lambda: self._read(key))
-        if reply is not None:
-            self._memory.keep(key, reply)
-        return reply
+    async def get(self, key: CallKey) -> KeptReply | None:
+        """Return a reply, or None."""
+        return await self._in_thread(lambda: self._read(key))
 
-    async def put(self, key: CallKey, reply: Reply) -> None:
-        """Keep a reply in memory, and on disk if that is possible."""
-        self._memory.keep(key, reply)
-        await self._in_thread(lambda: self._write(key, reply))
+    async def put(self, key: CallKey, reply: Reply, lifetime: Lifetime = ENDLESS) -> None:
+        """Keep a reply if that is possible."""
+        lifetime = lifetime.extended(self._ttl_multiplier)
+        await self._in_thread(lambda: self._write(key, reply, lifetime))
 
     def statistics(self) -> DiskCacheStatistics:
         """Return what it could not do so far."""
@@ -141,18 +151,26 @@ class DiskCache:
             )
         return self._store
 
-    def _read(self, key: CallKey) -> Reply | None:
+    def _read(self, key: CallKey) -> KeptReply | None:
+        name = f"{KEY_VERSION}:{key}"
         try:
-            document = self._opened().get(f"{KEY_VERSION}:{key}")
-            return None if document is None else reply_of_document(document)
+            document = self._opened().get(name)
+            if document is None:
+                return None
+            lifetime = lifetime_of_document(document, self._wall_clock())
+            if lifetime is None:
+                self._opened().delete(name)
+                return None
+            return KeptReply(reply_of_document(document), self.tier, lifetime)
         except _STORE_ERRORS as error:
             self._failed_reads += 1
             _LOGGER.warning("cannot read from the cache %s: %r", self._folder, error)
             return None
 
-    def _write(self, key: CallKey, reply: Reply) -> None:
+    def _write(self, key: CallKey, reply: Reply, lifetime: Lifetime) -> None:
+        document = document_of_reply(reply, lifetime, self._wall_clock())
         try:
-            self._opened().set(f"{KEY_VERSION}:{key}", document_of_reply(reply))
+            self._opened().set(f"{KEY_VERSION}:{key}", document)
         except _STORE_ERRORS as error:
             self._failed_writes += 1
             _LOGGER.warning("cannot write to the cache %s: %r", self._folder, error)
@@ -161,37 +179,3 @@ class DiskCache:
         if self._store is not None:
             self._store.close()
             self._store = None
-
-
-_TEXTS_IF_ANY = ("reasoning_text", "system_fingerprint")
-_OF_OWN_FORM = {"parsed", "usage", "token_logprobs", *_TEXTS_IF_ANY}
-_PLAIN = tuple(field.name for field in fields(Reply) if field.name not in _OF_OWN_FORM)
-_USAGE = tuple(field.name for field in fields(ReportedUsage))
-
-
-def document_of_reply(reply: Reply) -> dict[str, Any]:
-    """Return a reply as a JSON object; what it need not have, only where it has any."""
-    document = {name: getattr(reply, name) for name in _PLAIN}
-    document["usage"] = {name: getattr(reply.usage, name) for name in _USAGE}
-    if reply.token_logprobs:
-        document["token_logprobs"] = document_of_logprobs(reply.token_logprobs)
-    document |= {name: text for name in _TEXTS_IF_ANY if (text := getattr(reply, name))}
-    return document
-
-
-def reply_of_document(document: Mapping[str, Any]) -> Reply:
-    """Return the reply that `document_of_reply` made a document of.
-
-    Raises:
-        ValueError: when it is not such a document.
-    """
-    try:
-        values = {name: document[name] for name in _PLAIN}
-        for name in ("choices", "tool_calls", "chunks"):
-            values[name] = tuple(values[name])
-        values["vectors"] = tuple(tuple(vector) for vector in values["vectors"])
-        values["token_logprobs"] = logprobs_of_document(document.get("token_logprobs", ()))
-        values |= {name: document.get(name, "") for name in _TEXTS_IF_ANY}
-        return Reply(**values, usage=ReportedUsage(**document["usage"]))
-    except (KeyError, TypeError) as problem:
-        raise ValueError(f"not a reply: {problem!r}") from problem

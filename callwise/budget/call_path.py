@@ -15,15 +15,18 @@ budgeter is built; a layer that is not configured is not in the list.
     retry     one attempt after another, by class of error
     reserve_fleet  reserves one attempt in the limits that several processes share
     reserve   reserves one attempt in all scopes, and settles it
+    route     gives it to an endpoint that is not down, and counts how it ended for the breaker
+    batch_api gives background calls to their provider's batch interface
+    batch     collects what may travel in one request
     schedule  waits for its turn at its endpoint: order, slots, rate limits
     rate_fleet  waits for its turn under rate limits that several processes share
     send      one request to the client within the time left
 
 Order within one call that must not move:
 
-1. From `ledger` to the first reservation nothing awaits, except a cache tier on disk and
-   `admit_fleet`: so a refused call returns its quota before the next one asks. `share` makes the
-   first reservation itself, before it starts any task.
+1. From `ledger` to the first reservation nothing awaits, except a cache tier outside of memory
+   and `admit_fleet`: so a refused call returns its quota before the next one asks. `share` makes
+   the first reservation itself, before it starts any task.
 2. The cache is written inside the work, before `share` forgets the key: else an equal call asked
    in between would find neither, and be sent.
 3. Secrets are removed from an error in `send`, before `replay` records it.
@@ -35,12 +38,15 @@ Order within one call that must not move:
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple, Protocol, TypeVar
 
+from callwise.budget.batch_api.queue import BackgroundQueues
+from callwise.budget.breaker import Breakers
 from callwise.budget.clock import Clock
 from callwise.budget.fleet.fleet import Fleet
-from callwise.budget.health import EndpointHealth
 from callwise.budget.in_flight import InFlightCall, ReadReply
 from callwise.budget.layers.admit import AdmitLayer
 from callwise.budget.layers.admit_fleet import AdmitFleetLayer
+from callwise.budget.layers.batch import BatchLayer
+from callwise.budget.layers.batch_api import BatchApiLayer
 from callwise.budget.layers.cache import CacheLayer, ReplyCache
 from callwise.budget.layers.ledger import Ledger, LedgerLayer
 from callwise.budget.layers.rate_fleet import RateFleetLayer
@@ -49,11 +55,15 @@ from callwise.budget.layers.replay import ReplayLayer
 from callwise.budget.layers.reserve import ReserveLayer
 from callwise.budget.layers.reserve_fleet import ReserveFleetLayer
 from callwise.budget.layers.retry import RetryLayer
+from callwise.budget.layers.route import RouteLayer
 from callwise.budget.layers.schedule import ScheduleLayer
 from callwise.budget.layers.send import SendLayer
 from callwise.budget.layers.share import ShareLayer
+from callwise.budget.rate import RateGates
 from callwise.budget.recorder import Recorder
 from callwise.budget.redactor import Redactor
+from callwise.budget.router import Router
+from callwise.budget.run_gate import RunGate
 from callwise.budget.token_estimate import Estimator
 from callwise.budget.work import Work
 from callwise.calls.call import Role
@@ -84,15 +94,37 @@ class CallPath(NamedTuple):
     """The layers of one budgeter by name, from the first to the last."""
 
     layers: Mapping[str, Layer[Any, Any]]
+    breakers: Breakers
 
     @property
     def first(self) -> Callable[[InFlightCall], Awaitable[ReadReply]]:
         """The layer that a call is given to."""
         return next(iter(self.layers.values()))
 
+    async def aclose(self) -> None:
+        """Let each layer that keeps something open release it, the last first. Safe to repeat."""
+        for layer in reversed(tuple(self.layers.values())):
+            close = getattr(layer, "aclose", None)
+            if close is not None:
+                await close()
+
     def statistics(self) -> dict[str, dict[str, int | float]]:
         """Return what each layer has counted, by its name, in the order of the path."""
         return {name: dict(layer.statistics()) for name, layer in self.layers.items()}
+
+
+def load_by_endpoint(load: LoadKnobs) -> Callable[[Endpoint], LoadKnobs]:
+    """Return a function that returns the knobs of an endpoint: its own, laid over the run's."""
+    known: dict[tuple[str, str], LoadKnobs] = {}
+
+    def load_of(endpoint: Endpoint) -> LoadKnobs:
+        key = (endpoint.name, endpoint.model)
+        found = known.get(key)
+        if found is None:
+            found = known[key] = load.laid_under(endpoint.load)
+        return found
+
+    return load_of
 
 
 def build_call_path(
@@ -105,47 +137,67 @@ def build_call_path(
     recorder: Recorder | None,
     retry: RetryPolicy,
     seed: int,
-    health: EndpointHealth,
     redactor: Redactor,
     load: LoadKnobs,
+    gate: RunGate,
+    notify: Callable[[str], None] | None,
     fleet: Fleet | None = None,
 ) -> CallPath:
     """Return the layers that a budgeter is configured with, each bound to the next one.
 
     Without a cache, a recorder or a fleet its layers are left out. The retry policy is for
-    endpoints that have none; the seed is that of the jitter.
+    endpoints that have none; the seed is that of the jitter. `notify` is called with what a
+    person should know while a call waits.
     """
+    load_of = load_by_endpoint(load)
+    breakers = Breakers(clock, notify, lambda endpoint: load_of(endpoint).breaker)
     layers: dict[str, Layer[Any, Any]] = {}
     layers["send"] = send = SendLayer(clock, redactor)
     shipped: Layer[Any, Any] = send
     if fleet is not None:
         layers["rate_fleet"] = shipped = RateFleetLayer(fleet, load, clock, next=shipped)
-    if not clock.is_virtual and _is_scheduled(load, endpoints):
-        layers["schedule"] = shipped = ScheduleLayer(
-            clock, load, gate_of=lambda _: None, next=shipped
+    if not clock.is_virtual and _is_given(load, endpoints, "schedule", "rate"):
+        gates = RateGates(load, clock)
+        layers["schedule"] = shipped = ScheduleLayer(clock, load, gate_of=gates.gate, next=shipped)
+    if not clock.is_virtual and _is_given(load, endpoints, "batch"):
+        layers["batch"] = shipped = BatchLayer(clock, load, next=shipped)
+    if not clock.is_virtual and _is_given(load, endpoints, "background"):
+        queues = BackgroundQueues(clock)
+        layers["batch_api"] = shipped = BatchApiLayer(
+            load_of, queues, clock, redactor, next=shipped
         )
-    layers["reserve"] = reserve = ReserveLayer(clock, next=shipped)
+    router = Router(clock, breakers, load_of, gate)
+    layers["route"] = route = RouteLayer(router, breakers, next=shipped)
+    layers["reserve"] = reserve = ReserveLayer(clock, next=route)
     attempt: Layer[Work, Reply] = reserve
     if fleet is not None:
         layers["reserve_fleet"] = attempt = ReserveFleetLayer(fleet.budget, next=attempt)
-    layers["retry"] = repeat = RetryLayer(clock, retry, seed, health, next=attempt)
+    layers["retry"] = repeat = RetryLayer(clock, retry, seed, breakers, router, next=attempt)
     layers["share"] = share = ShareLayer(clock, estimator, next=repeat)
     below: Layer[InFlightCall, ReadReply] = share
     if cache is not None:
-        layers["cache"] = below = CacheLayer(cache, share.is_under_way, next=below)
+        layers["cache"] = below = CacheLayer(cache, share.is_under_way, clock, next=below)
     if fleet is not None:
         layers["admit_fleet"] = below = AdmitFleetLayer(fleet.budget, next=below)
     layers["admit"] = below = AdmitLayer(next=below)
     if recorder is not None:
         layers["replay"] = below = ReplayLayer(recorder, estimator, clock, next=below)
     layers["ledger"] = below = LedgerLayer(
-        ledger, endpoints, clock=clock, estimator=estimator, redactor=redactor, next=below
+        ledger,
+        endpoints,
+        clock=clock,
+        estimator=estimator,
+        redactor=redactor,
+        gate=gate,
+        load_of=load_of,
+        next=below,
     )
     layers["repair"] = RepairLayer(next=below)
-    return CallPath(dict(reversed(layers.items())))
+    return CallPath(dict(reversed(layers.items())), breakers)
 
 
-def _is_scheduled(load: LoadKnobs, endpoints: Mapping[Role, Endpoint]) -> bool:
-    """Return whether the run, or one of its endpoints, has a schedule or rate limits."""
-    own = [endpoint.load for endpoint in endpoints.values() if endpoint.load is not None]
-    return any(each.schedule is not None or each.rate is not None for each in (load, *own))
+def _is_given(load: LoadKnobs, endpoints: Mapping[Role, Endpoint], *groups: str) -> bool:
+    """Return whether a group of knobs is given for the run, or for one of its endpoints."""
+    candidates = (each for asked in endpoints.values() for each in asked.candidates)
+    given = [load, *(each.load for each in candidates if each.load is not None)]
+    return any(getattr(knobs, group) is not None for knobs in given for group in groups)

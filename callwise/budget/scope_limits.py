@@ -249,10 +249,11 @@ def require_prices(
     """
     covered: list[tuple[str, list[Endpoint]]] = []
     if limits.max_usd is not None:
-        covered.append(("max_usd", list(endpoints.values())))
+        everyone = [each for asked in endpoints.values() for each in asked.candidates]
+        covered.append(("max_usd", everyone))
     for role, role_limits in limits.roles.items():
         if role_limits.max_usd is not None and role in endpoints:
-            covered.append((f"roles.{role}.max_usd", [endpoints[role]]))
+            covered.append((f"roles.{role}.max_usd", list(endpoints[role].candidates)))
     for limit, served in covered:
         unpriced = sorted({endpoint.name for endpoint in served if endpoint.prices is None})
         if unpriced:

@@ -25,6 +25,7 @@ from callwise.calls.client import Prices
 from callwise.calls.errors import (
     AuthFailed,
     BadRequest,
+    BatchFailed,
     CallError,
     ContentRefused,
     ModelLoading,
@@ -43,6 +44,7 @@ __all__ = [
     "PICODOLLARS",
     "Usage",
     "attempt_usage",
+    "is_turned_away",
     "to_microseconds",
     "to_picodollars",
 ]
@@ -202,6 +204,13 @@ _TURNED_AWAY = (RateLimited, AuthFailed, BadRequest, UnknownModel, QuotaExhauste
 """Errors after which no model has run."""
 
 
+def is_turned_away(result: Reply | CallError | None) -> bool:
+    """Return whether an attempt ended before a model has run."""
+    if isinstance(result, ContentRefused):
+        return (result.status or 0) >= 400
+    return isinstance(result, _TURNED_AWAY)
+
+
 def attempt_usage(
     result: Reply | CallError | None,
     requests: int,
@@ -225,13 +234,13 @@ def attempt_usage(
         discount: part of the list price that is not charged, in [0, 1].
     """
     work_microseconds = to_microseconds(latency_seconds)
-    is_free = not isinstance(result, Reply) and (
-        isinstance(result, _TURNED_AWAY)
-        or (isinstance(result, ContentRefused) and (result.status or 0) >= 400)
-    )
+    usage = None if result is None else result.usage
+    if isinstance(result, BatchFailed):
+        result = result.cause or result
+    is_free = usage is None and is_turned_away(result)
     if is_free or not (requests or was_carried):
         return Usage(1, requests, requests, work_microseconds=work_microseconds)
-    if not isinstance(result, Reply):
+    if usage is None:
         tokens, picodollars = estimate()[:2]
         input_tokens = output_tokens = 0
         if received is not None:
@@ -251,7 +260,6 @@ def attempt_usage(
             charged_tokens=tokens,
             charged_picodollars=picodollars,
         )
-    usage = result.usage
     input_tokens, output_tokens = usage.input_tokens or 0, usage.output_tokens or 0
     charged_tokens = usage.total_tokens
     is_known = charged_tokens is not None

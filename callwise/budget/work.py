@@ -18,7 +18,7 @@ from callwise.budget.usage import NO_USAGE, Usage, attempt_usage, to_microsecond
 from callwise.calls.call import Call, CallEnd, Piece, Priority, reply_of_pieces
 from callwise.calls.client import Endpoint
 from callwise.calls.delivery import DIRECT
-from callwise.calls.errors import CallError, CallRefused
+from callwise.calls.errors import CallError, CallRefused, EndpointDown
 from callwise.calls.kinds import priority_of
 from callwise.calls.reply import Reply, ReportedUsage
 from callwise.calls.reported_usage import usage_note
@@ -82,11 +82,21 @@ class Work:
     """How its answer came so far."""
     queue_seconds = 0.0
     """Time that this attempt has waited for its turn."""
+    endpoint: Endpoint
+    """The endpoint that serves this attempt: `asked`, or one of its alternatives."""
+    tried: frozenset[tuple[str, str]] = frozenset()
+    """Name and model of the endpoints that have failed it."""
+    stays = False
+    """Whether its last attempt failed by its content, which another endpoint would not mend."""
     on_rise: Callable[[], None] | None = None
     """Called when it becomes more urgent, while it waits for its turn."""
     on_begin: Callable[[], None] | None = None
     """Called when the first piece of a streamed answer has come."""
+    batch_part: tuple[str, int] | None = None
+    """Name of the part of a failed batch that the next attempt travels with, and the number of
+    its texts; None for any batch."""
 
+    _extra_requests = 0
     _estimated: Estimate | None = None
     _reserved: Amounts | None = None
     _is_attempting = False
@@ -95,7 +105,7 @@ class Work:
     def __init__(self, payer: "InFlightCall", estimator: Estimator, clock: Clock) -> None:
         self.payer = payer
         self.call = self.sent_call = payer.call
-        self.endpoint = payer.endpoint
+        self.endpoint = self.asked = payer.endpoint
         self.priority = priority_of(payer.call)
         self._clock = clock
         self.key = payer.key
@@ -111,10 +121,17 @@ class Work:
         if refusal is not None:
             return refusal
         is_estimated = reservation.limits_spending
-        amounts = self.estimate().reservation() if is_estimated else _ONE_REQUEST
+        amounts = self._most_reserved() if is_estimated else _ONE_REQUEST
         refusal = reservation.take(amounts)
         if refusal is None:
             self._reserved = amounts
+        return refusal
+
+    def reserve_requests(self, count: int) -> CallRefused | None:
+        """Reserve further requests for the attempt under way, or return why there is no quota."""
+        refusal = self.payer.reservation.take(Amounts(requests=count))
+        if refusal is None:
+            self._extra_requests += count
         return refusal
 
     def estimate_reservation(self) -> None:
@@ -123,9 +140,26 @@ class Work:
         For a payer whose limits need them, taking over from one whose did not.
         """
         if self._reserved is _ONE_REQUEST:
-            estimated = self.estimate().reservation()
+            estimated = self._most_reserved()
             self.payer.reservation.settle(self._reserved, estimated)
             self._reserved = estimated
+
+    def serve_by(self, endpoint: Endpoint) -> None:
+        """Set the endpoint that serves this attempt, and note it where it is not the asked one."""
+        if endpoint is self.endpoint:
+            return
+        self.endpoint, self._estimated = endpoint, None
+        is_asked = endpoint is self.asked
+        self.delivery = self.delivery._replace(
+            endpoint="" if is_asked else endpoint.name, model="" if is_asked else endpoint.model
+        )
+
+    @property
+    def outgoing_call(self) -> Call:
+        """The call that this attempt sends, as the endpoint that serves it completes it."""
+        if self.endpoint is self.asked:
+            return self.sent_call
+        return self.endpoint.taking_over(self.sent_call, self.asked)
 
     @property
     def works(self) -> "tuple[Work, ...]":
@@ -173,6 +207,9 @@ class Work:
         self._is_attempting = False
         if reserved is None:
             return
+        if isinstance(result, EndpointDown):  # not an attempt: nothing was tried
+            self.payer.reservation.settle(reserved, Amounts())
+            return
         requests = self.sent_count
         is_sent = result is not None and getattr(result, "was_sent", True)
         if requests == 0 and is_sent and not self.was_carried:
@@ -185,28 +222,36 @@ class Work:
             prices=prices,
             estimate=self.estimate,
             received=self._estimate_received if self._received else None,
-            was_carried=self.was_carried and is_sent,
+            was_carried=self.was_carried and (is_sent or result is None),
             discount=self.delivery.discount,
         )
         if self.queue_seconds:
             spent = spent._replace(queue_microseconds=to_microseconds(self.queue_seconds))
         if isinstance(result, Reply):
             self.usage_note = usage_note(self.sent_call, result) or self.usage_note
-            if self._estimated is not None:
+            if self._estimated is not None and not self.delivery.is_apportioned:
                 self._estimator.observe(
                     self.sent_call, self._estimated, self.endpoint, result.usage
                 )
         charged = Amounts(0, requests, spent.charged_tokens, spent.charged_picodollars)
         reservation.settle(reserved, charged)
+        if self._extra_requests:
+            reservation.charge(Amounts(requests=-self._extra_requests))
+            self._extra_requests = 0
         if reserved is not _ONE_REQUEST:
-            tokens = max(charged.tokens - reserved.tokens, 0)
-            picodollars = 0
-            if prices is not None:
-                picodollars = max(charged.picodollars - reserved.picodollars, 0)
-            if tokens or picodollars:
-                reservation.pass_reservation(Amounts(0, 0, tokens, picodollars))
-                spent = spent._replace(over_tokens=tokens, over_picodollars=picodollars)
+            spent = self._with_excess(spent, charged, reserved)
         self.usage = spent if self.usage is NO_USAGE else self.usage + spent
+
+    def _with_excess(self, spent: Usage, charged: Amounts, reserved: Amounts) -> Usage:
+        """Charge what passed the reservation, and return the usage with it."""
+        tokens = max(charged.tokens - reserved.tokens, 0)
+        picodollars = 0
+        if self.endpoint.prices is not None:
+            picodollars = max(charged.picodollars - reserved.picodollars, 0)
+        if not (tokens or picodollars):
+            return spent
+        self.payer.reservation.pass_reservation(Amounts(0, 0, tokens, picodollars))
+        return spent._replace(over_tokens=tokens, over_picodollars=picodollars)
 
     def close(self) -> None:
         """Settle what is still reserved. Does nothing after a whole run."""
@@ -272,6 +317,15 @@ class Work:
         if self._estimated is None:
             self._estimated = self._estimator.estimate(self.sent_call, self.endpoint)
         return self._estimated
+
+    def _most_reserved(self) -> Amounts:
+        """Return what an attempt reserves: at whichever endpoint may serve it, the most."""
+        asked = self.asked
+        if not asked.alternatives:
+            return self.estimate().reservation()
+        estimate = self._estimator.estimate
+        each = [estimate(self.sent_call, endpoint).reservation() for endpoint in asked.candidates]
+        return Amounts(*map(max, zip(*each, strict=True)))
 
     def _estimate_received(self) -> tuple[ReportedUsage, Estimate]:
         reply = reply_of_pieces(self._received)

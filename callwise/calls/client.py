@@ -19,6 +19,7 @@ from callwise.calls.retry import RetryPolicy
 
 __all__ = [
     "LLM",
+    "BatchClient",
     "Client",
     "Endpoint",
     "Getter",
@@ -99,6 +100,32 @@ class Client(Protocol):
         """Release connections. Safe to call twice."""
 
 
+@runtime_checkable
+class BatchClient(Client, Protocol):
+    """A client of an endpoint that may have a route for lists of conversations."""
+
+    async def answer_conversations(
+        self,
+        calls: Sequence[Call],
+        *,
+        model: str,
+        path: str,
+        on_sent: Callable[[], None] | None = None,
+    ) -> Sequence[Reply | CallError]:
+        """Answer chat calls with one request, as `Client.answer` otherwise.
+
+        Args:
+            calls: without tools and streams, of one choice each; their parameters are equal.
+            path: of the route, below the base URL.
+            on_sent: called when the request leaves.
+
+        Returns:
+            One reply or error for each call, in the order of `calls`. A usage that came as one
+            sum is apportioned, and adds up to that. A call without an answer of its index ends
+            in `BatchFailed`; so do all, where the endpoint failed and reported a usage.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class OfflineClient:
     """A client that sends nothing and answers nothing."""
@@ -130,6 +157,9 @@ class Endpoint:
         timeout_seconds: longest time for one attempt; None leaves the client's own.
         key_variable: environment variable that its key is read from, for errors.
         load: its knobs of load, laid over the budgeter's; None takes those.
+        alternatives: endpoints that may serve its calls in its place; see `load.route`. They
+            have none themselves.
+        weight: share of the calls that it serves next to its alternatives; above 0.
     """
 
     name: str
@@ -141,6 +171,13 @@ class Endpoint:
     extra_body: Mapping[str, Any] = field(default_factory=dict, hash=False)
     key_variable: str | None = None
     load: LoadKnobs | None = None
+    alternatives: tuple["Endpoint", ...] = ()
+    weight: float = 1.0
+
+    @property
+    def candidates(self) -> tuple["Endpoint", ...]:
+        """Itself, and the endpoints that may serve its calls in its place."""
+        return (self, *self.alternatives)
 
     def completed(self, call: Call) -> Call:
         """Return a call with what this endpoint adds; what the call has itself goes before."""
@@ -150,6 +187,17 @@ class Endpoint:
             body = {**self.extra_body, **call.sampling.extra_body}
             call = replace(call, sampling=replace(call.sampling, extra_body=body))
         return call
+
+    def taking_over(self, call: Call, asked: "Endpoint") -> Call:
+        """Return a call that another endpoint has completed, with what this one adds instead."""
+        if call.timeout_seconds is not None and call.timeout_seconds == asked.timeout_seconds:
+            call = replace(call, timeout_seconds=None)
+        body = call.sampling.extra_body
+        if asked.extra_body and body:
+            added = asked.extra_body
+            own = {name: body[name] for name in body if body[name] != added.get(name)}
+            call = replace(call, sampling=replace(call.sampling, extra_body=own))
+        return self.completed(call)
 
 
 @runtime_checkable

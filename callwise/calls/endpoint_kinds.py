@@ -110,6 +110,7 @@ class EndpointKind(ABC):
             prices=settings.prices.prices() if settings.prices is not None else None,
             retry=settings.retry,
             load=settings.load,
+            weight=settings.weight,
             timeout_seconds=default_timeout_seconds if timeout_seconds is None else timeout_seconds,
             extra_body=settings.extra_body,
             key_variable=key_variable,
@@ -146,6 +147,9 @@ class OpenAIKind(EndpointKind):
             "api_key": api_key,
             "capabilities": None if capabilities == known else capabilities,
             "max_connections": settings.max_connections,
+            "connect_seconds": settings.connect_seconds,
+            "keepalive_seconds": settings.keepalive_seconds,
+            "stream_idle_seconds": settings.stream_idle_seconds,
             "max_answer_bytes": settings.max_answer_bytes,
         }
         if settings.kind == "openai_sdk":

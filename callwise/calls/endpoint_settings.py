@@ -145,6 +145,11 @@ class EndpointSettings(BaseModel):
     """Rules for a further attempt here; what is left out is as in `retry` of the run."""
     load: LoadKnobs | None = None
     """Its knobs of load; what is left out is as in `load` of the run."""
+    alternatives: tuple["EndpointSettings", ...] = ()
+    """Endpoints that may serve its calls in its place; see `load.route`. What one leaves out is
+    what this endpoint has. Simulated only where this endpoint is."""
+    weight: Annotated[float, Field(gt=0.0, le=1_000_000.0, allow_inf_nan=False)] = 1.0
+    """Its share of the calls next to its alternatives, or as one of them."""
     schema_mode: SchemaMode | None = None
     """Way to request the form of an answer. None starts from what is known of the
     host, and learns from its refusals; so do the five below. For `openai`."""
@@ -163,6 +168,14 @@ class EndpointSettings(BaseModel):
     Part of each call's identity; `sampling.<purpose>.extra_body` goes before it."""
     max_connections: Annotated[int, Field(ge=1, le=10_000)] = 64
     """Most connections at a time. For `openai`."""
+    connect_seconds: Annotated[float, Field(gt=0.0, le=3_600.0, allow_inf_nan=False)] = 10.0
+    """Longest time to make a connection. It is part of the attempt's. For `openai`."""
+    keepalive_seconds: Annotated[float, Field(ge=0.0, le=86_400.0, allow_inf_nan=False)] = 15.0
+    """Time that an idle connection is kept for later calls; 0 keeps none. For `openai`."""
+    stream_idle_seconds: Annotated[float, Field(gt=0.0, le=86_400.0)] | None = None
+    """Longest time without a byte of a streamed answer, once its headers came; then it counts as
+    broken off, and what came is kept as evidence, not as an answer. None waits for the whole
+    attempt. For `openai`."""
     max_answer_bytes: Annotated[int, Field(ge=1024, le=2**31)] = 32 * 2**20
     """Longest answer that is read, unpacked, whole or streamed; each embedding may add 128 KiB.
     A longer one is a `BadResponse`. For `openai`."""
@@ -181,6 +194,20 @@ class EndpointSettings(BaseModel):
         """Return what is known of a model's endpoint, with what is set by hand before it."""
         given = self.model_dump(include=set(Capabilities.model_fields), exclude_none=True)
         return Capabilities(**known.model_dump() | given)
+
+    @property
+    def candidates(self) -> "tuple[EndpointSettings, ...]":
+        """Itself, and the endpoints that may serve its calls in its place."""
+        return (self, *self.alternatives)
+
+    @model_validator(mode="after")
+    def _alternatives_have_none(self) -> Self:
+        if any(each.alternatives for each in self.alternatives):
+            raise ValueError(
+                "an alternative cannot have alternatives: list them all in those of the endpoint "
+                "that is asked first"
+            )
+        return self
 
     @model_validator(mode="after")
     def _version_is_of_the_sdk(self) -> Self:

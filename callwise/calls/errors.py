@@ -7,6 +7,7 @@
     |- FormatError                 a file that cannot be read: file, line, expectation
     `- CallError                   one call ended without an answer
        |- CallRefused              no quota was left; nothing was sent
+       |- RunStopped               the run has stopped, or is ending; nothing was sent
        |- BudgetStoreLost          the budget that processes share cannot be asked
        |- CassetteMiss             strict replay, and this call is not recorded
        |- InvalidAnswer            an answer came and does not fit the response model
@@ -22,6 +23,8 @@
           |- ServerFailed          5xx
           |  `- ModelLoading       503 while the server loads its model
           |- BadResponse           an answer that is not in the protocol, such as HTML
+          |  `- AnswerLost         a batch has ended without an answer to this call
+          |- BatchFailed           the request that carried it with other calls failed; `cause`
           |- AuthFailed            401, or 403 where it is about the key
           |- UnknownModel          the endpoint does not serve this model
           |  `- WrongAddress       nothing at the base URL answers in this protocol
@@ -38,11 +41,14 @@ exhausted quota is wrong for every call; a refused text or an odd answer is not.
 from typing import Any, ClassVar, Protocol
 
 from callwise.calls.call import Role
+from callwise.calls.reply import ReportedUsage
 
 __all__ = [
+    "AnswerLost",
     "AuthFailed",
     "BadRequest",
     "BadResponse",
+    "BatchFailed",
     "BudgetStoreLost",
     "CallError",
     "CallRefused",
@@ -64,6 +70,7 @@ __all__ = [
     "ParameterRefused",
     "QuotaExhausted",
     "RateLimited",
+    "RunStopped",
     "ServerFailed",
     "StreamCut",
     "UnknownModel",
@@ -127,12 +134,14 @@ class CallError(CallwiseError):
     Attributes:
         role: which role's call it was, once the budgeter has seen the error.
         endpoint: who served that role, likewise.
+        usage: what the endpoint reported all the same; None where it reported nothing.
     """
 
     is_retryable: ClassVar[bool] = False
     is_fatal: ClassVar[bool] = False
     role: Role | None = None
     endpoint: NamedEndpoint | None = None
+    usage: ReportedUsage | None = None
 
 
 class CallRefused(CallError):
@@ -144,6 +153,8 @@ class CallRefused(CallError):
         limit_value: its value, in the unit that its name ends with.
         used_value: what was used and reserved already, leases included.
     """
+
+    was_sent: ClassVar[bool] = False
 
     def __init__(
         self, scope: str, limit: str, limit_value: float, used_value: float, asked_value: float
@@ -157,6 +168,15 @@ class CallRefused(CallError):
         self.limit_value = limit_value
         self.used_value = used_value
         self.asked_value = asked_value
+
+
+class RunStopped(CallError):
+    """The run has stopped: at a failure that every call would meet, or because it is ending.
+
+    Nothing was sent. The run can go on later, and buys nothing twice.
+    """
+
+    is_fatal = True
 
 
 class BudgetStoreLost(CallError):
@@ -308,6 +328,46 @@ class BadResponse(EndpointError):
     """The endpoint answered something that is not in the protocol, such as HTML."""
 
     is_retryable = True
+
+
+class BatchFailed(EndpointError):
+    """A request that carried several calls failed, or had no answer for this one.
+
+    Retryable immediately: the next attempt travels alone, or with fewer others.
+
+    Args:
+        cause: how the request ended; None where that is not known any more.
+    """
+
+    is_retryable = True
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        cause: CallError | None = None,
+        status: int | None = None,
+        **attempt: Any,
+    ) -> None:
+        super().__init__(message, status=status, **attempt)
+        self.cause = cause
+
+    @classmethod
+    def by(cls, cause: CallError) -> "BatchFailed":
+        """Return the error of one of the calls that a request carried."""
+        return cls(
+            f"a request that carried several calls failed: {cause}",
+            cause=cause,
+            status=getattr(cause, "status", None),
+            was_sent=getattr(cause, "was_sent", True),
+            latency_seconds=getattr(cause, "latency_seconds", 0.0),
+        )
+
+
+class AnswerLost(BadResponse):
+    """A batch has ended without an answer to this call, which may have been run and billed."""
+
+    is_retryable = False
 
 
 class AuthFailed(EndpointError):

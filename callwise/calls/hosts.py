@@ -21,17 +21,27 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from callwise.calls.capabilities import Capabilities
+from callwise.calls.load.batch_knobs import NO_LIMITS, BatchLimits
 
 __all__ = [
     "KnownEndpoint",
+    "custom_headers",
     "endpoint_name",
     "is_like_a_key",
     "is_this_machine",
+    "known_batch_limits",
     "known_capabilities",
     "known_endpoints",
+    "known_timeout_seconds",
+    "openai_headers",
     "openai_url",
     "shown_url",
 ]
+
+
+OPENAI_HOST = "api.openai.com"
+
+_OPENAI_VARIABLES = {"OpenAI-Organization": "OPENAI_ORG_ID", "OpenAI-Project": "OPENAI_PROJECT_ID"}
 
 
 def is_this_machine(host: str) -> bool:
@@ -50,6 +60,27 @@ def is_this_machine(host: str) -> bool:
 def openai_url(environ: Mapping[str, str]) -> str:
     """Return the URL that OpenAI's own tools would ask with these variables."""
     return environ.get("OPENAI_BASE_URL", "https://api.openai.com/v1")
+
+
+def custom_headers(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the further headers that the environment names: `Name: value`, one per line."""
+    lines = environ.get("OPENAI_CUSTOM_HEADERS", "").splitlines()
+    parts = (line.partition(":") for line in lines)
+    return {name.strip(): value.strip() for name, colon, value in parts if colon}
+
+
+def openai_headers(host: str, environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers that the environment names as OpenAI's own tools read it.
+
+    Organization and project go to OpenAI alone, further headers to the host that OpenAI's
+    tools would ask; no other host gets any of them.
+    """
+    is_theirs = host == urlsplit(openai_url(environ)).hostname
+    headers = custom_headers(environ) if is_theirs else {}
+    if host == OPENAI_HOST:
+        found = ((name, environ.get(variable)) for name, variable in _OPENAI_VARIABLES.items())
+        headers |= {name: value for name, value in found if value}
+    return headers
 
 
 def endpoint_name(base_url: str) -> str:
@@ -137,6 +168,10 @@ class KnownEndpoint(_HostRow):
     """Capabilities before anything is learned."""
     models: tuple[KnownModels, ...] = ()
     """Differences of some models; later entries go before earlier ones."""
+    timeout_seconds: Annotated[float, Field(gt=0)] | None = None
+    """Longest time for one attempt under `load.timeout.by_provider`; None where none is known."""
+    batch: BatchLimits = NO_LIMITS
+    """Limits on a request with several texts to embed."""
     is_confirmed: bool = False
     """Whether calls need not wait for the first one to find out what is taken."""
     notes: str = ""
@@ -172,8 +207,28 @@ def known_endpoints() -> tuple[KnownEndpoint, ...]:
 
 def known_capabilities(base_url: str, model: str) -> tuple[Capabilities, bool]:
     """Return what a model is taken to take at first, and whether that is confirmed."""
+    row = _known_row(base_url)
+    return (Capabilities(), False) if row is None else (row.capabilities(model), row.is_confirmed)
+
+
+def known_batch_limits(base_url: str) -> BatchLimits:
+    """Return the limits of an endpoint on a request with several texts to embed."""
+    row = _known_row(base_url)
+    return NO_LIMITS if row is None else row.batch
+
+
+def _known_row(base_url: str) -> KnownEndpoint | None:
     host = urlsplit(base_url).hostname or ""
     for row in known_endpoints():
         if any(host == each or host.endswith(f".{each}") for each in row.hosts):
-            return row.capabilities(model), row.is_confirmed
-    return Capabilities(), False
+            return row
+    return None
+
+
+@cache
+def known_timeout_seconds(name: str) -> float | None:
+    """Return the longest time for one attempt at an endpoint by its name; None where not known."""
+    for row in known_endpoints():
+        if any(name == host or name.startswith(f"{host}-") for host in row.hosts):
+            return row.timeout_seconds
+    return None

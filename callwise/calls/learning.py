@@ -29,7 +29,8 @@ from callwise.calls.capabilities import (
     learn_from_length,
     learn_from_refusal,
 )
-from callwise.calls.hosts import endpoint_name, known_capabilities
+from callwise.calls.hosts import endpoint_name, known_batch_limits, known_capabilities
+from callwise.calls.load.batch_knobs import BatchLimits
 from callwise.calls.provider_errors import Refusal, failure_of
 
 __all__ = ["LearnedFact", "Learner", "ModelKnowledge", "features_of"]
@@ -170,6 +171,11 @@ class Learner:
     def capabilities(self, model: str) -> Capabilities:
         """Return what a model there takes, as far as is known by now."""
         return self._known(model).capabilities
+
+    @property
+    def batch_limits(self) -> BatchLimits:
+        """Limits of the endpoint on a request with several texts to embed, as far as known."""
+        return known_batch_limits(self._base_url)
 
     def _known(self, model: str) -> ModelKnowledge:
         known = self._models.get(model)

@@ -10,20 +10,23 @@ import asyncio
 import os
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
+from copy import copy
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from callwise.calls import errors
+from callwise.calls.batch_api import LineResult
 from callwise.calls.call import Call, Purpose
 from callwise.calls.capabilities import Capabilities
-from callwise.calls.hosts import openai_url, shown_url
+from callwise.calls.hosts import openai_headers, shown_url
 from callwise.calls.http_transport import (
     CONNECT_SECONDS,
+    KEEPALIVE_SECONDS,
     MAX_ANSWER_BYTES,
     ConnectTimedOut,
     HttpTransport,
@@ -35,10 +38,11 @@ from callwise.calls.http_transport import (
 from callwise.calls.learning import Learner
 from callwise.calls.openai_stream import StreamAssembly
 from callwise.calls.payload import body_bytes
-from callwise.calls.provider_errors import utc_now
+from callwise.calls.provider_errors import failure_of, utc_now
 from callwise.calls.reply import Reply
 from callwise.calls.responses import Refused, ResponseReader
 from callwise.calls.route import Route
+from callwise.calls.together import failures_of_body, joint_body, replies_of_choices
 from callwise.calls.wire import (
     chat_body,
     embedding_body,
@@ -74,9 +78,7 @@ included. Short for what a person waits for and the fallback is cheap, long for 
 DRAIN_SECONDS = 0.5
 """Time that the end of a stream is waited for after its end marker, to keep the connection."""
 
-OPENAI_HOST = "api.openai.com"
-
-_OPENAI_VARIABLES = {"OpenAI-Organization": "OPENAI_ORG_ID", "OpenAI-Project": "OPENAI_PROJECT_ID"}
+ResultT = TypeVar("ResultT")
 
 _VERSION = re.compile(r"/v\d")
 """A path of a base URL that names a version of the interface."""
@@ -100,6 +102,9 @@ class OpenAIClient(Learner):
             for another to find out. A refusal changes them all the same.
         max_connections: most connections at a time; at least 1. More calls wait.
         connect_seconds: longest time to make a connection; it is part of the attempt's.
+        keepalive_seconds: time that an idle connection is kept; 0 keeps none.
+        stream_idle_seconds: longest time without a byte of a streamed answer, once its
+            headers came; then it counts as broken off. None waits for the whole attempt.
         max_answer_bytes: longest answer that is read; see `http_transport`.
         timeout_seconds: longest time for one attempt, by purpose; what is not named
             keeps `TIMEOUT_SECONDS`. `Call.timeout_seconds` goes before both.
@@ -122,6 +127,8 @@ class OpenAIClient(Learner):
         is_confirmed: bool = False,
         max_connections: int = 64,
         connect_seconds: float = CONNECT_SECONDS,
+        keepalive_seconds: float = KEEPALIVE_SECONDS,
+        stream_idle_seconds: float | None = None,
         max_answer_bytes: int = MAX_ANSWER_BYTES,
         timeout_seconds: Mapping[Purpose, float] | None = None,
         clock: Callable[[], float] = time.perf_counter,
@@ -143,6 +150,8 @@ class OpenAIClient(Learner):
         self._api_key = api_key
         self._max_connections = max_connections
         self._connect_seconds = connect_seconds
+        self._keepalive_seconds = keepalive_seconds
+        self._stream_idle_seconds = stream_idle_seconds
         self._max_answer_bytes = max_answer_bytes
         self._timeout_seconds = {**TIMEOUT_SECONDS, **(timeout_seconds or {})}
         self._clock = clock
@@ -177,16 +186,93 @@ class OpenAIClient(Learner):
             ]
         return [task.result() for task in tasks]
 
+    async def answer_conversations(
+        self,
+        calls: Sequence[Call],
+        *,
+        model: str,
+        path: str,
+        on_sent: Callable[[], None] | None = None,
+    ) -> Sequence[Reply | errors.CallError]:
+        """Answer chat calls with one request; see `client.BatchClient`."""
+        moment = RequestMoment(on_sent, max_answer_bytes=self._max_answer_bytes)
+        started = self._clock()
+        failure: errors.CallError
+        try:
+            exchange = partial(self._conversations, calls, model, path, moment, started)
+            return await self._in_time(exchange, calls, moment, started)
+        except errors.CallError as error:
+            failure = error
+        except Refused as refused:
+            failure = failure_of(refused.refusal, latency_seconds=self._clock() - started)
+        return [copy(failure) for _ in calls]
+
     async def get(
         self, url: str, *, timeout_seconds: float, on_sent: Callable[[], None] | None = None
     ) -> tuple[int, bytes]:
         """Return status and body of a GET with the endpoint's key; see `client.Getter`."""
-        moment, started = RequestMoment(on_sent), self._clock()
+        response, body = await self._answered(
+            "GET", url, b"", RequestMoment(on_sent), timeout_seconds
+        )
+        return response.status, body
+
+    async def request(
+        self,
+        method: str,
+        url: str,
+        content: bytes = b"",
+        *,
+        content_type: str,
+        timeout_seconds: float,
+        max_answer_bytes: int,
+    ) -> bytes:
+        """Return the body of a successful response; see `batch_api.BatchClient`."""
+        moment = RequestMoment(max_answer_bytes=max_answer_bytes, content_type=content_type)
+        response, body = await self._answered(method, url, content, moment, timeout_seconds)
+        if not 200 <= response.status < 300:
+            raise failure_of(self._reader.refusal_of_response(response, body))
+        return body
+
+    @property
+    def batch_api(self) -> str:
+        """The batch interface of its host; see `batch_api.BatchClient`."""
+        return "openrouter" if self._host.endswith("openrouter.ai") else "openai"
+
+    def batch_line(self, call: Call, *, model: str) -> tuple[str, dict[str, Any]]:
+        """Return the path of a call's interface, and its request body."""
+        call = replace(call, stream=False) if call.stream else call
+        return _path(call), _body(call, model, self._known(model).capabilities)
+
+    def batch_answer(
+        self, call: Call, body: Mapping[str, Any], result: LineResult
+    ) -> Reply | errors.CallError:
+        """Return the reply or the error that the result of a line means."""
+        try:
+            return self._reply(call, self._reader.line(result.status, result.body), 0.0)
+        except errors.CallError as error:
+            return error
+        except Refused as refused:
+            return self._error_of(
+                refused.refusal,
+                body,
+                lambda capabilities: _body(call, body["model"], capabilities),
+                latency_seconds=0.0,
+            )
+
+    async def _answered(
+        self, method: str, url: str, content: bytes, moment: RequestMoment, timeout_seconds: float
+    ) -> tuple[Response, bytes]:
+        """Return a response, which is closed, and its body.
+
+        Raises:
+            CallError: when none came.
+        """
+        started = self._clock()
         try:
             async with asyncio.timeout(timeout_seconds):
-                response = await self._connected().send("GET", url, b"", moment)
+                response = await self._connected().send(method, url, content, moment)
                 try:
-                    return response.status, await response.read()
+                    return response, await response.read()
                 finally:
                     response.close()
         except (TimeoutError, TransportFailed) as error:
@@ -226,6 +312,7 @@ class OpenAIClient(Learner):
             max_connections=self._max_connections,
             headers=headers,
             connect_seconds=self._connect_seconds,
+            keepalive_seconds=self._keepalive_seconds,
         )
 
     async def _attempt(
@@ -250,16 +337,12 @@ class OpenAIClient(Learner):
         self, call: Call, body: dict[str, Any], moment: RequestMoment
     ) -> Reply | errors.CallError:
         started = self._clock()
-        limit_seconds = call.timeout_seconds
-        if limit_seconds is None:
-            limit_seconds = self._timeout_seconds[call.purpose]
         try:
-            async with asyncio.timeout(limit_seconds):
-                return await self._exchange(call, body, moment, started)
+            return await self._in_time(
+                partial(self._exchange, call, body, moment, started), (call,), moment, started
+            )
         except errors.CallError as error:
             return error
-        except (TimeoutError, TransportFailed) as error:
-            return self._unanswered(error, moment, limit_seconds, started)
         except Refused as refused:
             latency_seconds = self._clock() - started
             if refused.was_streamed and refused.refusal.status == 200:
@@ -270,6 +353,31 @@ class OpenAIClient(Learner):
                 lambda capabilities: _body(call, body["model"], capabilities),
                 latency_seconds=latency_seconds,
             )
+
+    async def _in_time(
+        self,
+        exchange: Callable[[], Awaitable[ResultT]],
+        calls: Sequence[Call],
+        moment: RequestMoment,
+        started: float,
+    ) -> ResultT:
+        """Return the result of an exchange within the time that one of the calls may take.
+
+        Raises:
+            CallError: when it ended without one, too late, or on the way.
+            Refused: when it was refused.
+        """
+        limit_seconds = max(
+            self._timeout_seconds[call.purpose]
+            if call.timeout_seconds is None
+            else call.timeout_seconds
+            for call in calls
+        )
+        try:
+            async with asyncio.timeout(limit_seconds):
+                return await exchange()
+        except (TimeoutError, TransportFailed) as error:
+            raise self._unanswered(error, moment, limit_seconds, started) from None
 
     def _unanswered(
         self,
@@ -307,8 +415,7 @@ class OpenAIClient(Learner):
             Refused: a status that means failure, or an error under another one.
             TransportFailed: when no connection was made, or it broke.
         """
-        path = "/embeddings" if call.is_embedding else "/chat/completions"
-        response = await self._connected().send("POST", path, _encoded(body), moment)
+        response = await self._connected().send("POST", _path(call), _encoded(body), moment)
         try:
             for listener in self._header_listeners.get(body["model"], ()):
                 listener(response.headers)
@@ -319,11 +426,28 @@ class OpenAIClient(Learner):
                 return await self._whole(call, response, started)
             if "text/event-stream" in response.headers.get("content-type", ""):
                 return await self._streamed(call, response, started)
-            # Some servers answer whole although they were asked for a stream.
-            reply = await self._whole(call, response, started)
+            reply = await self._whole(call, response, started)  # as some answer a stream
             return replace(reply, chunks=(reply.text,) if reply.text else ())
         finally:
             response.close()
+
+    async def _conversations(
+        self, calls: Sequence[Call], model: str, path: str, moment: RequestMoment, started: float
+    ) -> Sequence[Reply | errors.CallError]:
+        """Return the answers to conversations; raises as `_exchange` does."""
+        known = self._known(model).capabilities
+        body = joint_body([_body(call, model, known) for call in calls])
+        response = await self._connected().send("POST", path, _encoded(body), moment)
+        try:
+            content = await response.read()
+        finally:
+            response.close()
+        seconds = self._clock() - started
+        if 200 <= response.status < 300:
+            document = self._reader.document(response, content, latency_seconds=seconds)
+            return replies_of_choices(document, calls, latency_seconds=seconds)
+        refusal = self._reader.refusal_of_response(response, content)
+        return failures_of_body(content, calls, failure_of(refusal, latency_seconds=seconds))
 
     async def _whole(self, call: Call, response: Response, started: float) -> Reply:
         content = await response.read()
@@ -338,18 +462,25 @@ class OpenAIClient(Learner):
             StreamCut: when it broke off before its end.
         """
         assembly = StreamAssembly(None if call.listener is None else call.listener.on_piece)
-        async with aclosing(response.pieces()) as pieces:
-            problem = await assembly.read(
-                pieces, broken=TransportFailed, drain_seconds=DRAIN_SECONDS
-            )
+        timer = asyncio.timeout(self._stream_idle_seconds)
+        try:
+            async with timer, aclosing(response.pieces()) as pieces:
+                problem = await assembly.read(
+                    pieces if timer.when() is None else self._watched(pieces, timer),
+                    broken=TransportFailed,
+                    drain_seconds=DRAIN_SECONDS,
+                )
+        except TimeoutError:
+            if not timer.expired():
+                raise
+            problem = f"nothing came for {self._stream_idle_seconds:g} s"
         if assembly.error is not None:
             raise Refused(self._reader.refusal_in_body(assembly.error), was_streamed=True)
         latency_seconds = self._clock() - started
         if not assembly.is_whole:
+            words = f"broke off a stream after {len(assembly.chunks)} pieces: {problem}"
             raise errors.StreamCut(
-                self._reader.error_text(
-                    f"broke off a stream after {len(assembly.chunks)} pieces: {problem}"
-                ),
+                self._reader.error_text(words),
                 status=response.status,
                 latency_seconds=latency_seconds,
             )
@@ -360,6 +491,15 @@ class OpenAIClient(Learner):
             reply = replace(reply, chunks=(reply.text,) if reply.text else ())
         return reply
 
+    async def _watched(
+        self, pieces: AsyncIterator[bytes], timer: asyncio.Timeout
+    ) -> AsyncIterator[bytes]:
+        """Yield pieces, and give the next one its time from when each came."""
+        loop = asyncio.get_running_loop()
+        async for piece in pieces:
+            timer.reschedule(loop.time() + (self._stream_idle_seconds or 0.0))
+            yield piece
+
     def _reply(
         self,
         call: Call,
@@ -368,8 +508,8 @@ class OpenAIClient(Learner):
         chunks: tuple[str, ...] = (),
     ) -> Reply:
         if call.is_embedding:
-            expected = len(call.inputs)
-            reply = reply_of_embeddings(document, expected=expected, latency_seconds=seconds)
+            count = len(call.inputs)
+            reply = reply_of_embeddings(document, expected=count, latency_seconds=seconds)
         else:
             is_structured = call.response_model is not None and not call.tools
             reply = reply_of_chat(
@@ -380,25 +520,8 @@ class OpenAIClient(Learner):
         return reply
 
 
-def custom_headers(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the further headers that the environment names: `Name: value`, one per line."""
-    lines = environ.get("OPENAI_CUSTOM_HEADERS", "").splitlines()
-    parts = (line.partition(":") for line in lines)
-    return {name.strip(): value.strip() for name, colon, value in parts if colon}
-
-
-def openai_headers(host: str, environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the headers that the environment names as OpenAI's own tools read it.
-
-    Organization and project go to OpenAI alone, further headers to the host that OpenAI's
-    tools would ask; no other host gets any of them.
-    """
-    is_theirs = host == urlsplit(openai_url(environ)).hostname
-    headers = custom_headers(environ) if is_theirs else {}
-    if host == OPENAI_HOST:
-        found = ((name, environ.get(variable)) for name, variable in _OPENAI_VARIABLES.items())
-        headers |= {name: value for name, value in found if value}
-    return headers
+def _path(call: Call) -> str:
+    return "/embeddings" if call.is_embedding else "/chat/completions"
 
 
 def _body(call: Call, model: str, capabilities: Capabilities) -> dict[str, Any]:

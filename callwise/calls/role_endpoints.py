@@ -17,7 +17,9 @@ Keys are in environment variables only. Nothing is sent, and nothing heavy impor
 before a client is needed.
 """
 
-from collections.abc import Hashable, Mapping
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -54,7 +56,16 @@ MODEL_VARIABLES: Mapping[Role, str] = {
 _REAL_VARIABLES = ("CALLWISE_BASE_URL", "CALLWISE_API_KEY", *MODEL_VARIABLES.values())
 """The environment variables that mean a real endpoint."""
 
-_OF_A_MODEL = frozenset({"prices", "system_role", "refused", "context_tokens", "max_output_tokens"})
+_OF_A_MODEL = frozenset(
+    {
+        "prices",
+        "system_role",
+        "refused",
+        "context_tokens",
+        "max_output_tokens",
+        "alternatives",
+    }
+)
 """Settings that are a fact of one model."""
 
 _OF_A_SERVER = frozenset({"schema_mode", "token_limit_field", "extra_body", "api_version", "load"})
@@ -92,11 +103,45 @@ def endpoints_from_settings(
     clients: dict[Hashable, Client] = {}
     endpoints: dict[Role, Endpoint] = {}
     for role, whole in chosen.items():
-        if whole.retry is not None:
-            laid_over = _laid_over(retry or RetryPolicy(), whole.retry, role)
-            whole = whole.model_copy(update={"retry": laid_over})  # noqa: PLW2901 - made whole
-        endpoints[role] = endpoint_of(role, whole, environ, clients, is_offline=is_offline)
+        asked, *others = (
+            endpoint_of(
+                role, _with_retry(each, retry, role), environ, clients, is_offline=is_offline
+            )
+            for each in whole.candidates
+        )
+        _require_different(role, (asked, *others))
+        endpoints[role] = replace(asked, alternatives=tuple(others))
     return endpoints
+
+
+def _with_retry(
+    settings: EndpointSettings, retry: RetryPolicy | None, role: Role
+) -> EndpointSettings:
+    """Return settings whose retry policy is laid over that of the run."""
+    if settings.retry is None:
+        return settings
+    laid_over = _laid_over(retry or RetryPolicy(), settings.retry, role)
+    return settings.model_copy(update={"retry": laid_over})
+
+
+def _require_different(role: Role, endpoints: Sequence[Endpoint]) -> None:
+    """Do nothing where each endpoint of a role has another name or model.
+
+    Raises:
+        ConfigError: when two are one, or simulated and real ones are mixed.
+    """
+    count = Counter((each.name, each.model) for each in endpoints)
+    twice = [f"{name} ({model})" for (name, model), number in count.items() if number > 1]
+    if twice:
+        raise ConfigError(
+            f"endpoints.{role}.alternatives: {', '.join(twice)} is given twice; each needs another "
+            "base_url or model"
+        )
+    if len({each.client.is_simulated for each in endpoints}) > 1:
+        raise ConfigError(
+            f"endpoints.{role}.alternatives: simulated and real endpoints cannot serve one role; "
+            "give all the same kind"
+        )
 
 
 def settings_by_role(
@@ -131,7 +176,7 @@ def settings_by_role(
             whole = _like_main(role, settings.get(role), main, environ)
             if whole is not None:
                 chosen[role] = whole
-    return chosen
+    return {role: _with_alternatives(role, whole, environ) for role, whole in chosen.items()}
 
 
 def _set_variables(environ: Mapping[str, str]) -> dict[str, str]:
@@ -158,11 +203,35 @@ def _like_main(
         return None
     for name in _facts_of_main(given, main, environ):
         inherited.pop(name, None)
+    _lay_over(given, inherited, role)
+    return EndpointSettings(**{**inherited, **given, "kind": kind})
+
+
+def _with_alternatives(
+    role: Role, asked: EndpointSettings, environ: Mapping[str, str]
+) -> EndpointSettings:
+    """Return settings whose alternatives have what they leave out from the endpoint asked first."""
+    if not asked.alternatives:
+        return asked
+    whole = []
+    for own in asked.alternatives:
+        given = _given(own)
+        is_http = "base_url" in given and not asked.is_http
+        kind = given.get("kind") or ("openai" if is_http else asked.kind)
+        inherited = _given(asked) if kind == asked.kind else {}
+        for name in (*_facts_of_main(given, asked, environ), "alternatives", "weight"):
+            inherited.pop(name, None)
+        _lay_over(given, inherited, role)
+        whole.append(EndpointSettings(**{**inherited, **given, "kind": kind}))
+    return asked.model_copy(update={"alternatives": tuple(whole)})
+
+
+def _lay_over(given: dict[str, Any], inherited: Mapping[str, Any], role: Role) -> None:
+    """Lay given groups of settings over inherited ones, field by field; change `given`."""
     if "retry" in given and inherited.get("retry") is not None:
         given["retry"] = _laid_over(inherited["retry"], given["retry"], role)
     if given.get("load") is not None and inherited.get("load") is not None:
         given["load"] = inherited["load"].laid_under(given["load"])
-    return EndpointSettings(**{**inherited, **given, "kind": kind})
 
 
 def _given(settings: EndpointSettings) -> dict[str, Any]:

@@ -11,7 +11,7 @@ Invariant: a value of a file is compared with what the user named, and never act
 import re
 import shlex
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
@@ -62,7 +62,7 @@ class Trust:
     Args:
         is_everything: whether the settings themselves are the user's own.
         endpoints: places, and `VARIABLE@place` for keys; see `place_of`.
-        folders: folders that may be written to, as they were named.
+        folders: folders and cassettes of the cache that may be used, as they were named.
         allows_this_machine: whether a server on this machine may be asked without a key.
     """
 
@@ -99,7 +99,7 @@ class Trust:
         main = _mapping(endpoints.get(str(Role.MAIN)))
         main_place = _place_in(main) or default_place
         code = set()
-        for settings in map(_mapping, endpoints.values()):
+        for settings in _with_alternatives(endpoints):
             place = _place_in(settings) or main_place
             variable = settings.get("api_key_env")
             if variable is None and place == main_place:
@@ -238,9 +238,10 @@ def require_trust(
         return
     refused: dict[str, str] = {}
     default_url = _default_url(chosen, environ)
-    for role, settings in chosen.items():
-        for option, text in _unnamed(settings, environ, trust, default_url):
-            refused.setdefault(option, f"{role} at {text}")
+    for role, asked in chosen.items():
+        for settings in asked.candidates:
+            for option, text in _unnamed(settings, environ, trust, default_url):
+                refused.setdefault(option, f"{role} at {text}")
     if not refused:
         return
     raise ConfigError(
@@ -300,7 +301,8 @@ def endpoint_lines(settings: object, environ: Mapping[str, str]) -> list[str]:
         return []
     roles: dict[str, list[str]] = {}
     default_url = _default_url(chosen, environ)
-    for role, each in chosen.items():
+    named = [(role, each) for role, asked in chosen.items() for each in asked.candidates]
+    for role, each in named:
         if each.kind == "langchain":
             roles.setdefault(f"code: {each.langchain}", []).append(role)
         elif each.is_http and each.base_url is not None:
@@ -308,6 +310,22 @@ def endpoint_lines(settings: object, environ: Mapping[str, str]) -> list[str]:
             key = f", with the key in {variable}" if variable else ", without a key"
             roles.setdefault(f"{place_of(each.base_url)}{key}", []).append(role)
     return [f"endpoint of {', '.join(names)}: {text}" for text, names in roles.items()]
+
+
+def _with_alternatives(endpoints: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield the settings of endpoints, and those of their alternatives as far as they are given.
+
+    An alternative has the place and the key's variable of the endpoint asked first, where it gives
+    none; the variable only at that place.
+    """
+    for asked in map(_mapping, endpoints.values()):
+        yield asked
+        alternatives = asked.get("alternatives")
+        for own in map(_mapping, alternatives if isinstance(alternatives, list | tuple) else ()):
+            inherited = {name: asked.get(name) for name in ("base_url", "api_key_env")}
+            if _place_in({**inherited, **own}) != _place_in(asked):
+                inherited["api_key_env"] = None
+            yield {**inherited, **own}
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

@@ -224,7 +224,10 @@ class _Check:
     def _secrets(self, whole: "Sequence[EndpointSettings] | Any") -> tuple[str, ...]:
         from callwise.calls.endpoint_settings import OPENAI_KEY_VARIABLE
 
-        names = {OPENAI_KEY_VARIABLE, *(each.api_key_env for each in whole)}
+        names = {
+            OPENAI_KEY_VARIABLE,
+            *(each.api_key_env for asked in whole for each in asked.candidates),
+        }
         return tuple(self.environ[name] for name in sorted(names) if self.environ.get(name))
 
     async def run(self, max_seconds: float) -> "list[Probed]":

@@ -26,6 +26,7 @@ from callwise.cli.options import (
 )
 from callwise.cli.terminal import (
     clear_errors,
+    drain_at_sigterm,
     print_json,
     print_text,
     progress_bar,
@@ -242,7 +243,9 @@ def _run(
             normalise=options.normalise,
             started=datetime.now(UTC).isoformat(timespec="seconds"),
         )
-        return asyncio.run(run_replay(request, on_turn=advance, on_notice=on_notice))
+        return asyncio.run(
+            run_replay(request, on_turn=advance, on_notice=on_notice, on_open=drain_at_sigterm)
+        )
 
 
 def replay_and_show(options: ReplayOptions, *, is_kept: bool = True) -> "FinishedRun":

@@ -13,7 +13,7 @@ import typer
 from callwise.calls.errors import ConfigError
 from callwise.cli.info_commands import opened_app, say_endpoints
 from callwise.cli.options import AppOptions, JsonOption
-from callwise.cli.terminal import clear_errors, print_json, print_text, say
+from callwise.cli.terminal import clear_errors, drain_at_sigterm, print_json, print_text, say
 
 if TYPE_CHECKING:
     from callwise.recordings.app_protocol import Session, TurnInput, TurnResult
@@ -98,6 +98,7 @@ def run(options: RunOptions) -> None:
             with options.folder() as folder:
                 async with app.open(settings, folder=folder, keep_checkpoints=True) as session:
                     _listen(session)
+                    drain_at_sigterm(session)
                     return await session.run_turn(turn)
 
         result = asyncio.run(answer())

@@ -1,15 +1,18 @@
 """Output of the commands, and their end: an error is one line and an exit code.
 
 0    done
-1    the run failed: an endpoint, a recording, a full disk
+1    the run failed: an endpoint, a recording, a full disk; or SIGTERM ended it: finished work,
+     and the answers to calls under way, are kept
 2    the request was wrong: a knob, a file, a missing key; nothing was sent
 130  stopped by Ctrl-C; finished work is kept
 
 Results go to standard output, everything else to standard error.
 """
 
+import asyncio
 import errno
 import json
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -27,6 +30,7 @@ __all__ = [
     "EXIT_STOPPED",
     "EXIT_WRONG_REQUEST",
     "clear_errors",
+    "drain_at_sigterm",
     "os_error_text",
     "print_json",
     "print_text",
@@ -81,6 +85,33 @@ def clear_errors(stopped: str = "stopped") -> Iterator[None]:
     except OSError as error:  # a full disk, a port in use, no permission
         say(f"callwise: {os_error_text(error)}")
         raise typer.Exit(EXIT_FAILED) from error
+
+
+DRAIN_SECONDS = 30.0
+"""Time in which calls under way may end after SIGTERM; those left are then cancelled."""
+
+
+def drain_at_sigterm(session: object) -> None:
+    """Let SIGTERM end a session of the running loop in order; a second one, immediately.
+
+    Calls under way are answered and kept, and the next call stops the run. Where signals cannot
+    be handled (another thread, Windows), SIGTERM ends the process as ever.
+    """
+    from callwise.recordings.app_protocol import CanDrain
+
+    if not isinstance(session, CanDrain):
+        return
+    loop, drains = asyncio.get_running_loop(), set[asyncio.Task[object]]()
+
+    def drain() -> None:
+        seconds = 0.0 if drains else DRAIN_SECONDS
+        say(f"callwise: stopping; calls under way have {seconds:g} s to end")
+        drains.add(loop.create_task(session.drain(seconds, reason="SIGTERM ended it")))
+
+    try:
+        loop.add_signal_handler(signal.SIGTERM, drain)
+    except (NotImplementedError, RuntimeError, ValueError):
+        return
 
 
 _WAYS_OUT = {

@@ -9,12 +9,14 @@ one step between awaits. So tasks of one event loop may share a memory; threads 
 """
 
 import asyncio
+import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from callwise.calls.errors import ConfigError
+from callwise.calls.kinds import KINDS, WorkKind
 from callwise.memory.memory_errors import MemoryConflict, StoreDamaged, StoreFailed
 from callwise.memory.retrieval import TurnIndex
 from callwise.memory.stored_records import (
@@ -54,12 +56,23 @@ _MAX_INDEXED_CHARS = 10_000
 indexing all of it would block every other conversation."""
 
 
+_Question = tuple[str, int, int, Embedding | None]
+"""A question, how many turns it asks for, how many last ones it leaves out, and its vector."""
+
+
+class _Found(NamedTuple):
+    """The result of a retrieval from a whole index, and when it was found."""
+
+    found_at_seconds: float
+    recalled: tuple[RecalledTurn, ...]
+
+
 @dataclass(slots=True)
 class UserIndex:
     """Turns 1 to `version`, whole and in order.
 
     `state` is the one that the last turn made; `notes` are of each turn; `version_of_turn` is
-    by conversation and turn.
+    by conversation and turn; `results` are of this version.
     """
 
     state: Mapping[str, Any] = field(default_factory=dict)
@@ -67,6 +80,7 @@ class UserIndex:
     notes: list[tuple[Note, ...]] = field(default_factory=list)
     index: TurnIndex = field(default_factory=TurnIndex)
     version_of_turn: dict[tuple[str, int], int] = field(default_factory=dict)
+    results: dict[_Question, _Found] = field(default_factory=dict)
 
     @property
     def version(self) -> int:
@@ -74,9 +88,10 @@ class UserIndex:
         return len(self.entries)
 
     def add(self, turn: StoredTurn) -> None:
-        """Add the next turn; a known one is ignored."""
+        """Add the next turn, which ends the results that were kept; a known one is ignored."""
         if turn.version <= self.version:
             return
+        self.results.clear()
         entry, notes = entry_of(turn), notes_of(turn)
         texts = (entry.user_text, entry.reply, *(note.text for note in notes))
         self.index.add(
@@ -139,13 +154,29 @@ class ConversationMemory:
         backend: stores turns and states.
         max_users: most users whose indexes stay in memory; the longest unused is dropped
             first, and read again when it is needed. At least 1.
+        max_results: most results of retrieval that are kept for a user, each until that user's
+            next turn is written; 0 keeps none.
+        result_seconds: longest time for which one is kept.
+        now: returns seconds of any clock.
     """
 
-    def __init__(self, backend: StorageBackend, *, max_users: int = 256) -> None:
+    def __init__(
+        self,
+        backend: StorageBackend,
+        *,
+        max_users: int = 256,
+        max_results: int = 0,
+        result_seconds: float = KINDS[WorkKind.VECTOR_SEARCH].cache_ttl_seconds,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
         if max_users < 1:
             raise ConfigError(f"max_users is {max_users}. Use a number of at least 1")
         self._backend = backend
         self._max_users = max_users
+        self._max_results = max_results
+        self._result_seconds = result_seconds
+        self._now = now
+        self._result_hits = self._result_misses = 0
         self._known: OrderedDict[AgentUser, UserIndex] = OrderedDict()
 
     async def load(
@@ -227,12 +258,37 @@ class ConversationMemory:
         known = self._known.get(snapshot.agent_user)
         if known is None or known.version < snapshot.version:
             known = await self._refreshed(snapshot.agent_user)
+        question = (query, k, skip_recent, embedding)
+        keeps = self._max_results > 0 and known.version == snapshot.version
+        kept = self._kept(known, question) if keeps else None
+        if kept is not None:
+            return list(kept)
         upto = max(snapshot.version - skip_recent, 0)
         hits = known.index.search(query, k, upto=upto, embedding=embedding)
-        return [
+        recalled = [
             RecalledTurn(known.entries[hit.position], known.notes[hit.position], hit.relevance)
             for hit in hits
         ]
+        if keeps:
+            known.results[question] = _Found(self._now(), tuple(recalled))
+            if len(known.results) > self._max_results:
+                del known.results[next(iter(known.results))]
+        return recalled
+
+    def statistics(self) -> Mapping[str, int]:
+        """Return how many retrievals had a result that was kept, and how many could have."""
+        return {"result_hits": self._result_hits, "result_misses": self._result_misses}
+
+    def _kept(self, known: UserIndex, question: _Question) -> tuple[RecalledTurn, ...] | None:
+        """Return a result that was kept and is not over; the latest used is dropped last."""
+        found = known.results.pop(question, None)
+        age_seconds = 0.0 if found is None else self._now() - found.found_at_seconds
+        if found is None or not 0 <= age_seconds < self._result_seconds:
+            self._result_misses += 1
+            return None
+        self._result_hits += 1
+        known.results[question] = found
+        return found.recalled
 
     async def commit(self, commit: TurnCommit) -> CommitResult:
         """Store a turn and all that it changes, all or nothing.
@@ -267,6 +323,10 @@ class ConversationMemory:
         if known.version == expected:
             known.add(stored)
             known.state = state
+        # The index may have been dropped and read again meanwhile, without this turn.
+        current = self._known.get(agent_user)
+        if current is not None and current.version < stored.version:
+            current.results.clear()
         return CommitResult(stored.version, was_new=True)
 
     async def _refreshed(self, agent_user: AgentUser) -> UserIndex:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast, runtime
 from pydantic import BaseModel
 
 from callwise.budget.recorder import Recorder
+from callwise.budget.run_gate import Drained
 from callwise.calls.call import Role
 from callwise.calls.client import Endpoint
 from callwise.calls.errors import ConfigError
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = [
     "SHIPPED_APP",
     "App",
+    "CanDrain",
     "HasNotices",
     "Notices",
     "PromptDigests",
@@ -141,6 +143,15 @@ class Notices:
         """Show a text that is not kept, such as progress."""
         if self.listener is not None:
             self.listener(text)
+
+
+@runtime_checkable
+class CanDrain(Protocol):
+    """A session that can end in order: no further call is accepted, those under way are settled."""
+
+    async def drain(self, seconds: float, *, reason: str) -> Drained:
+        """Return once all calls under way have ended; see `Budgeter.drain`."""
+        ...
 
 
 @runtime_checkable

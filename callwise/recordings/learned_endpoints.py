@@ -53,7 +53,7 @@ class LearnedEndpoints:
 
     def follow(self, endpoints: Mapping[Role, Endpoint]) -> None:
         """Start clients with what is known, and remember what they learn."""
-        for endpoint in endpoints.values():
+        for endpoint in (each for asked in endpoints.values() for each in asked.candidates):
             client, key = endpoint.client, (endpoint.name, endpoint.model)
             if not isinstance(client, Learner) or key in self._starts:
                 continue

@@ -236,6 +236,6 @@ def _secret_values(settings: ProgramSettings) -> list[str]:
     names = {
         _KEY_VARIABLE,
         OPENAI_KEY_VARIABLE,
-        *(each.api_key_env for each in settings.endpoints.values()),
+        *(each.api_key_env for asked in settings.endpoints.values() for each in asked.candidates),
     }
     return [os.environ[name] for name in sorted(names) if os.environ.get(name)]

@@ -9,6 +9,7 @@ from callwise.budget.budgeter import Budgeter
 from callwise.budget.ledger_row import LedgerRow
 from callwise.budget.limits import Limits
 from callwise.budget.recorder import CallOrigin, RecordedExchange, Recorder
+from callwise.budget.run_gate import Drained
 from callwise.budget.scope import Scope, ScopeKind
 from callwise.calls.call import Call, Purpose, Role
 from callwise.calls.client import Remaining
@@ -125,6 +126,10 @@ class ProgramSession:
         self._has_checkpoints = False
         self._conversations: dict[str, _Conversation] = {}
         self._open: dict[_Turn, OpenTurn] = {}
+
+    async def drain(self, seconds: float, *, reason: str) -> Drained:
+        """Accept no further call, and return once those under way have ended; see `Budgeter`."""
+        return await self._budgeter.drain(seconds, reason=reason)
 
     async def build(self, build: Callable[[Any], Any], target: str, roles: Sequence[Role]) -> None:
         """Build the program around models that ask this session.

@@ -26,7 +26,7 @@ from pydantic import BaseModel
 
 from callwise.budget.recorder import CallOrigin, RecordedExchange, Recorder
 from callwise.calls.call import Call, Outcome, Role
-from callwise.calls.errors import ConfigError
+from callwise.calls.errors import ConfigError, RunStopped
 from callwise.calls.key import CallKey
 from callwise.calls.payload import well_formed_id
 from callwise.calls.provider_errors import redacted_line
@@ -163,7 +163,9 @@ async def play_in_lanes(
         max_concurrency: most memories in use concurrently; at least 1.
 
     Raises:
-        Exception: whatever a turn raised; the other lanes are cancelled.
+        RunStopped: when the run has stopped; each lane goes on to its next call, so that the
+            calls under way are answered.
+        Exception: whatever else a turn raised; the other lanes are cancelled.
     """
     if max_concurrency < 1:
         raise ValueError(f"max_concurrency is at least 1, got {max_concurrency}")
@@ -172,10 +174,15 @@ async def play_in_lanes(
         lanes.setdefault(turn.memory_owner, []).append(turn)
     waiting = iter(lanes.values())
 
+    stopped: list[RunStopped] = []
+
     async def work() -> None:
-        for lane in waiting:
-            for turn in lane:
-                await play(turn)
+        try:
+            for lane in waiting:
+                for turn in lane:
+                    await play(turn)
+        except RunStopped as error:
+            stopped.append(error)
 
     try:
         async with asyncio.TaskGroup() as workers:
@@ -183,6 +190,8 @@ async def play_in_lanes(
                 workers.create_task(work())
     except* Exception as group:  # noqa: BLE001 - unwrapped, not handled
         raise group.exceptions[0] from None
+    if stopped:
+        raise stopped[0]
 
 
 async def replay_conversations(
@@ -291,12 +300,14 @@ async def run_replay(
     *,
     on_turn: TurnListener | None = None,
     on_notice: Callable[[str], None] | None = None,
+    on_open: Callable[[Session], None] | None = None,
 ) -> FinishedRun:
     """Replay conversations, going on where the folder ends.
 
     Args:
         on_notice: called with each notice for the user; those that are kept are also in
             the run's `notices`.
+        on_open: called with the open session, before its first turn.
 
     Raises:
         ConfigError: when the folder has something else, or a setting cannot work.
@@ -334,6 +345,8 @@ async def run_replay(
             if isinstance(session, HasNotices):
                 session.notices.listener = on_notice
                 notices = session.notices.texts
+            if on_open is not None:
+                on_open(session)
             await replay_conversations(
                 request.conversations,
                 session,

@@ -1,9 +1,7 @@
 """The simulated model as an OpenAI-compatible HTTP server that logs every request.
 
 A ledger is compared with the log, over a real socket: retries, timeouts and cancellations
-included. An entry is therefore made when the handler starts, before anything can go wrong.
-The log's file has one JSON object per line and is flushed after each, so that it survives a
-killed server.
+included; see `request_log`.
 
 The server gives the same bytes as `SimulatedClient` for the same body. A body's seed is the
 index of its sample. One departure: without a seed, the index is the number of equal bodies
@@ -14,12 +12,12 @@ Every answer names a model `simulated-…` and carries `X-Callwise-Simulated: 1`
 """
 
 import asyncio
-import json
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Self, TextIO
+from typing import Any, Self
 
 import orjson
 from aiohttp import web
@@ -33,88 +31,30 @@ from callwise.simulator.model import (
     sample_of,
 )
 from callwise.simulator.request import asked_schema
-from callwise.simulator.server_requests import problem_of_chat, problem_of_embeddings
+from callwise.simulator.request_log import LogEntry, RequestLog
+from callwise.simulator.server_requests import (
+    problem_of_chat,
+    problem_of_chat_batch,
+    problem_of_embeddings,
+)
 from callwise.simulator.server_responses import (
     SIMULATED_HEADERS,
+    chat_batch_response,
     chat_response,
     cut,
     embeddings_response,
     error_response,
     failure,
     json_response,
+    limit_response,
     sse_events,
     status_of,
     stream,
 )
+from callwise.simulator.service_limits import ServiceGate
 from callwise.simulator.simulator_settings import SimulatedSettings
 
-__all__ = ["LogEntry", "RequestLog", "SimServer", "serve"]
-
-
-@dataclass(slots=True)
-class LogEntry:
-    """One received request.
-
-    Args:
-        request_id: counts requests; starts at 1.
-        path: of the URL.
-        model: the model that was asked for; empty when the body names none.
-        status: HTTP status of the response; None for none (a timeout, or a body that never
-            arrived).
-        fault: the planned fault of the attempt, a value of `Fault`.
-        body_digest: see `callwise.simulator.model.body_digest`.
-        sample: number of equal bodies answered before.
-    """
-
-    request_id: int
-    path: str
-    model: str = ""
-    status: int | None = None
-    fault: str = "ok"
-    body_digest: str = ""
-    sample: int = 0
-    is_stream: bool = False
-
-
-class RequestLog(list[LogEntry]):
-    """The log of one server, in memory and in `file`; None is memory only."""
-
-    def __init__(self, file: Path | None = None) -> None:
-        super().__init__()
-        self._path = file
-        self._stream: TextIO | None = None
-        self._arrival = asyncio.Event()
-
-    def __enter__(self) -> Self:
-        """Open the file."""
-        if self._path is not None:
-            self._stream = self._path.open("a", encoding="utf-8")
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Close the file. The entries stay readable."""
-        if self._stream is not None:
-            self._stream.close()
-            self._stream = None
-
-    def received(self, path: str) -> LogEntry:
-        """Add the entry of a request that has just arrived, and return it to be completed."""
-        entry = LogEntry(request_id=len(self) + 1, path=path)
-        self.append(entry)
-        arrival, self._arrival = self._arrival, asyncio.Event()
-        arrival.set()
-        return entry
-
-    async def reached(self, count: int) -> None:
-        """Wait until this many requests have arrived, cancelled ones included."""
-        while len(self) < count:
-            await self._arrival.wait()
-
-    def write(self, entry: LogEntry) -> None:
-        """Append a completed entry to the file, if there is one."""
-        if self._stream is not None:
-            self._stream.write(json.dumps(asdict(entry)) + "\n")
-            self._stream.flush()
+__all__ = ["SimServer", "serve"]
 
 
 MAX_BODY_BYTES = 8 * 1024 * 1024
@@ -124,7 +64,8 @@ _PAGE = (
     "This is Callwise's simulated model.\n\n"
     "It answers in the OpenAI format, from a seed and without a language model. It proves\n"
     "counting, capping and scheduling; it proves nothing about language.\n\n"
-    "POST /v1/chat/completions   POST /v1/embeddings   GET /v1/models   GET /__log\n"
+    "POST /v1/chat/completions   POST /v1/chat/completions/batch   POST /v1/embeddings\n"
+    "GET /v1/models   GET /__log\n"
 )
 
 
@@ -141,7 +82,12 @@ class SimServer:
         host: address to listen at.
         port: 0 takes a free one.
         log_file: file to which each received request is appended as a JSON line, or None.
+        model: answers in place of the simulated model of the settings.
         sleep: lets `real_time_scale` pass.
+        now: monotonic seconds, for the limits per minute.
+
+    Attributes:
+        gate: keeps the limits of the settings; None without any.
     """
 
     def __init__(
@@ -152,16 +98,21 @@ class SimServer:
         host: str = "127.0.0.1",
         port: int = 0,
         log_file: Path | None = None,
+        model: SimulatedModel | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.settings = settings or SimulatedSettings()
-        self.model = SimulatedModel(settings=self.settings)
+        self.model = model or SimulatedModel(settings=self.settings)
         self.log = RequestLog(log_file)
         self._faults = FaultPlan(self.settings, faults)
         self._answered = RequestCounter()
         self._host = host
         self._port = port
         self._sleep = sleep
+        self._now = now
+        limits = self.settings.limits
+        self.gate = None if limits is None else ServiceGate(limits)
         self._closing = asyncio.Event()
         self._runner: web.AppRunner | None = None
         self._open = ExitStack()
@@ -194,9 +145,11 @@ class SimServer:
                 web.get("/__log", self._log),
                 web.get("/v1/models", self._models),
                 web.post("/v1/chat/completions", self._chat),
+                web.post("/v1/chat/completions/batch", self._chat_batch),
                 web.post("/v1/embeddings", self._embeddings),
             ]
         )
+        app.on_response_prepare.append(self._add_limits)
         # A handler is cancelled when its client has left; hanging ones end with it.
         self._runner = web.AppRunner(
             app, handler_cancellation=True, access_log=None, shutdown_timeout=1.0
@@ -211,6 +164,16 @@ class SimServer:
 
     async def __aexit__(self, *_: object) -> None:
         """Release hanging requests, and stop."""
+        await self._close()
+
+    async def crash(self) -> None:
+        """Break every connection and listen no longer, as a server that dies does."""
+        if self._runner is not None and self._runner.server is not None:
+            for site in tuple(self._runner.sites):
+                await site.stop()
+            for connection in self._runner.server.connections:
+                if connection.transport is not None:
+                    connection.transport.abort()
         await self._close()
 
     async def _close(self) -> None:
@@ -230,8 +193,12 @@ class SimServer:
         rows = [{"id": name, "object": "model", "owned_by": "callwise"} for name in names]
         return json_response({"object": "list", "data": rows})
 
+    def _received(self, request: web.Request) -> LogEntry:
+        peer = None if request.transport is None else request.transport.get_extra_info("peername")
+        return self.log.received(request.path, client_port=peer[1] if peer else 0)
+
     async def _chat(self, request: web.Request) -> web.StreamResponse:
-        entry = self.log.received(request.path)
+        entry = self._received(request)
         body = await self._body_of(request, entry, problem_of_chat)
         if isinstance(body, web.Response):
             return body
@@ -243,10 +210,10 @@ class SimServer:
             self._answered.add(entry.body_digest)
         try:
             answer = self.model.answer(body, entry.sample, digest=entry.body_digest)
-            await self._pass(answer.latency_seconds)
-            if fault is Fault.CUT_STREAM and is_counted:
+            refusal = await self._serve(entry, [answer])
+            if is_counted and (refusal is not None or fault is Fault.CUT_STREAM):
                 self._answered.take_back(entry.body_digest)
-            return await self._answer(request, body, answer, entry)
+            return refusal or await self._answer(request, body, answer, entry)
         except (SchemaRefused, asyncio.CancelledError) as error:
             if is_counted:
                 self._answered.take_back(entry.body_digest)
@@ -254,6 +221,76 @@ class SimServer:
                 raise
             entry.status = 400
             return error_response(str(error), "invalid_request_error", status=400)
+
+    async def _chat_batch(self, request: web.Request) -> web.StreamResponse:
+        """Answer each conversation as its own request would be, in one response."""
+        entry = self._received(request)
+        body = await self._body_of(request, entry, problem_of_chat_batch)
+        if isinstance(body, web.Response):
+            return body
+        bodies = [{**body, "messages": messages} for messages in body["messages"]]
+        entry.items = len(bodies)
+        is_structured = asked_schema(bodies[0]) is not None
+        fault = self._arrived(entry, body, is_structured=is_structured)
+        if fault not in {Fault.OK, Fault.MALFORMED_JSON}:
+            return await self._failed(request, fault)
+        counted: list[str] = []
+        try:
+            answers = [self._answer_of(each, counted) for each in bodies]
+            refusal = await self._serve(entry, answers)
+        except (SchemaRefused, asyncio.CancelledError) as error:
+            self._take_back(counted)
+            if isinstance(error, asyncio.CancelledError):
+                raise
+            entry.status = 400
+            return error_response(str(error), "invalid_request_error", status=400)
+        if refusal is not None:
+            self._take_back(counted)
+            return refusal
+        if fault is Fault.MALFORMED_JSON:
+            answers[0] = answers[0].spoilt(entry.body_digest)
+        response = chat_batch_response(
+            answers, model=entry.model, request_id=entry.body_digest[:16]
+        )
+        return await self._written(request, entry, json_response(response))
+
+    def _answer_of(self, body: Mapping[str, Any], counted: list[str]) -> SimulatedAnswer:
+        """Return the answer to one conversation; its digest is counted where it has no seed."""
+        digest, sample = body_digest(body), sample_of(body)
+        if sample is None:
+            sample = self._answered.add(digest)
+            counted.append(digest)
+        return self.model.answer(body, sample, digest=digest)
+
+    def _take_back(self, counted: Iterable[str]) -> None:
+        for digest in counted:
+            self._answered.take_back(digest)
+
+    async def _serve(
+        self, entry: LogEntry, answers: Sequence[SimulatedAnswer]
+    ) -> web.Response | None:
+        """Count the request against the limits and let its latency pass; return a refusal."""
+        input_tokens = sum(answer.usage.input_tokens or 0 for answer in answers)
+        output_tokens = sum(answer.usage.output_tokens or 0 for answer in answers)
+        gate = self.gate
+        if gate is not None:
+            refused = gate.admit(
+                self._now(), input_tokens=input_tokens, output_tokens=output_tokens
+            )
+            if refused is not None:
+                entry.status, entry.limit = 429, refused.dimension
+                return limit_response(refused)
+        entry.input_tokens, entry.output_tokens = input_tokens, output_tokens
+        try:
+            await self._pass(max(answer.latency_seconds for answer in answers))
+        finally:
+            if gate is not None:
+                gate.release()
+        return None
+
+    async def _add_limits(self, request: web.Request, response: web.StreamResponse) -> None:
+        if self.gate is not None and request.method == "POST":
+            response.headers.update(self.gate.headers(self._now()))
 
     async def _answer(
         self,
@@ -270,27 +307,35 @@ class SimServer:
         if not entry.is_stream:
             if is_cut:
                 return await cut(request, [])
-            return json_response(chat_response(answer, **named))
+            return await self._written(
+                request, entry, json_response(chat_response(answer, **named))
+            )
         options = body.get("stream_options")
         has_usage = isinstance(options, Mapping) and bool(options.get("include_usage"))
         events = sse_events(answer, has_usage=has_usage, **named)
-        return await (cut(request, events) if is_cut else stream(request, events))
+        if is_cut:
+            return await cut(request, events)
+        response = await stream(request, events)
+        entry.is_answered = True
+        return response
 
     async def _embeddings(self, request: web.Request) -> web.StreamResponse:
-        entry = self.log.received(request.path)
+        entry = self._received(request)
         body = await self._body_of(request, entry, problem_of_embeddings)
         if isinstance(body, web.Response):
             return body
         texts = [body["input"]] if isinstance(body["input"], str) else body["input"]
+        entry.items = len(texts)
         fault = self._arrived(entry, body, is_structured=False)
         if fault not in {Fault.OK, Fault.MALFORMED_JSON}:
             return await self._failed(request, fault)
         vectors, usage, latency_seconds = self.model.embed(texts)
-        await self._pass(latency_seconds)
+        refusal = await self._serve(entry, [SimulatedAnswer("", usage, latency_seconds, "stop")])
+        if refusal is not None:
+            return refusal
         as_base64 = body.get("encoding_format") == "base64"
-        return json_response(
-            embeddings_response(vectors, usage, model=entry.model, as_base64=as_base64)
-        )
+        response = embeddings_response(vectors, usage, model=entry.model, as_base64=as_base64)
+        return await self._written(request, entry, json_response(response))
 
     async def _body_of(
         self,
@@ -333,6 +378,15 @@ class SimServer:
         entry.status = status_of(fault)
         self.log.write(entry)
         return fault
+
+    async def _written(
+        self, request: web.Request, entry: LogEntry, response: web.Response
+    ) -> web.Response:
+        """Write a whole answer, and note that it was."""
+        await response.prepare(request)
+        await response.write_eof()
+        entry.is_answered = True
+        return response
 
     async def _failed(self, request: web.Request, fault: Fault) -> web.StreamResponse:
         if fault is Fault.TIMEOUT:

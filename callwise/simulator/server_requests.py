@@ -5,11 +5,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
-__all__ = ["problem_of_chat", "problem_of_embeddings"]
+__all__ = ["problem_of_chat", "problem_of_chat_batch", "problem_of_embeddings"]
 
 MAX_CHOICES = 128
 MAX_TOOLS = 128
 MAX_INPUTS = 2048
+MAX_CONVERSATIONS = 256
 
 _Number = Annotated[float, Field(allow_inf_nan=False)]
 _Penalty = Annotated[_Number, Field(ge=-2.0, le=2.0)]
@@ -84,6 +85,16 @@ class _Chat(_Part):
     response_format: _Format | None = None
 
 
+class _ChatBatch(_Part):
+    messages: Annotated[
+        list[Annotated[list[_Message], Field(min_length=1)]],
+        Field(min_length=1, max_length=MAX_CONVERSATIONS),
+    ]
+    n: Literal[1] | None = None
+    stream: Literal[False] | None = None
+    tools: None = None
+
+
 class _Embeddings(_Part):
     model: str | None = None
     input: str | Annotated[list[str], Field(min_length=1, max_length=MAX_INPUTS)]
@@ -93,6 +104,16 @@ class _Embeddings(_Part):
 def problem_of_chat(body: Mapping[str, Any]) -> str | None:
     """Return the first problem of a chat completion's body, or None."""
     return _problem(_Chat, body)
+
+
+def problem_of_chat_batch(body: Mapping[str, Any]) -> str | None:
+    """Return the first problem of a batch of chat completions, or None.
+
+    As on vLLM's route `messages` is a list of conversations; there are no tools, no stream,
+    and one choice per conversation.
+    """
+    problem = _problem(_ChatBatch, body)
+    return problem or problem_of_chat({**body, "messages": body["messages"][0]})
 
 
 def problem_of_embeddings(body: Mapping[str, Any]) -> str | None:

@@ -1,6 +1,7 @@
 """Responses of the simulated server: OpenAI bodies, whole, in chunks, failing or cut."""
 
 import base64
+import math
 import struct
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,15 +17,18 @@ from callwise.simulator.model import (
     pieces_of,
     simulated_name,
 )
+from callwise.simulator.service_limits import RefusedByLimit
 
 __all__ = [
     "SIMULATED_HEADERS",
+    "chat_batch_response",
     "chat_response",
     "cut",
     "embeddings_response",
     "error_response",
     "failure",
     "json_response",
+    "limit_response",
     "sse_events",
     "status_of",
     "stream",
@@ -66,6 +70,20 @@ def chat_response(answer: SimulatedAnswer, *, model: str, request_id: str) -> di
         choices.append(choice)
     head = _head("chat.completion", model, request_id)
     return {**head, "choices": choices, "usage": _usage(answer.usage)}
+
+
+def chat_batch_response(
+    answers: Sequence[SimulatedAnswer], *, model: str, request_id: str
+) -> dict[str, Any]:
+    """Return one body for several conversations: a choice for each, their usage together."""
+    bodies = [chat_response(answer, model=model, request_id=request_id) for answer in answers]
+    choices = [{**body["choices"][0], "index": index} for index, body in enumerate(bodies)]
+    usage = ReportedUsage(
+        sum(answer.usage.input_tokens or 0 for answer in answers),
+        sum(answer.usage.output_tokens or 0 for answer in answers),
+        cached_tokens=0,
+    )
+    return {**bodies[0], "choices": choices, "usage": _usage(usage)}
 
 
 def _token(text: str, logprob: float) -> dict[str, Any]:
@@ -195,6 +213,19 @@ def failure(fault: Fault, *, retry_after_seconds: float) -> web.Response:
     status, message, kind = _FAILURES[fault]
     wait = {"Retry-After": f"{retry_after_seconds:g}"} if fault is Fault.RATE_LIMITED else None
     return error_response(message, kind, status=status, headers=wait)
+
+
+def limit_response(refused: RefusedByLimit) -> web.Response:
+    """Return the 429 of a limit, with the time to wait where there is one."""
+    wait_seconds = refused.wait_seconds
+    headers = {}
+    if 0.0 < wait_seconds < float("inf"):
+        headers = {
+            "Retry-After": str(math.ceil(wait_seconds)),
+            "retry-after-ms": str(math.ceil(wait_seconds * 1000)),
+        }
+    message = f"the limit on {refused.dimension.replace('_', ' ')} is reached"
+    return error_response(message, "rate_limit_error", status=429, headers=headers)
 
 
 async def _started(request: web.Request) -> web.StreamResponse:

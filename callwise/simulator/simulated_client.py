@@ -38,6 +38,7 @@ from callwise.simulator.model import (
     sample_of,
     simulated_name,
 )
+from callwise.simulator.service_limits import ServiceGate
 from callwise.simulator.simulator_settings import SimulatedSettings
 
 __all__ = ["SimulatedClient"]
@@ -50,6 +51,11 @@ class SimulatedClient:
         settings: of the model and its faults.
         script: faults of the first attempts, as `Fault` values; later ones are drawn.
         sleep: awaited with the virtual latency of each answer; None lets no time pass.
+        now: seconds on the clock of `sleep`, by which the limits of the settings are kept;
+            None keeps none.
+
+    Attributes:
+        gate: keeps the limits; None without any.
     """
 
     def __init__(
@@ -58,10 +64,14 @@ class SimulatedClient:
         *,
         script: Iterable[Fault | str] = (),
         sleep: Callable[[float], Awaitable[None]] | None = None,
+        now: Callable[[], float] | None = None,
     ) -> None:
         self._model = SimulatedModel(settings=settings)
         self._faults = FaultPlan(self._model.settings, script)
         self._sleep = sleep
+        self._now = now
+        limits = self._model.settings.limits
+        self.gate = ServiceGate(limits) if limits is not None and now is not None else None
         self._form = lru_cache(maxsize=128)(schema_format)
 
     @property
@@ -86,8 +96,16 @@ class SimulatedClient:
             for index in range(len(calls)):
                 on_sent(index)
         outcomes = [self._one(call, model) for call in calls]
-        if self._sleep is not None:
-            await self._sleep(max(getattr(each, "latency_seconds", 0.0) for each in outcomes))
+        admitted = 0
+        if self.gate is not None:
+            outcomes = [self._limited(each, self.gate) for each in outcomes]
+            admitted = sum(isinstance(each, Reply) for each in outcomes)
+        try:
+            if self._sleep is not None:
+                await self._sleep(max(getattr(each, "latency_seconds", 0.0) for each in outcomes))
+        finally:
+            for _ in range(admitted):
+                self.gate.release()  # type: ignore[union-attr] # it has admitted them
         return outcomes
 
     async def aclose(self) -> None:
@@ -123,6 +141,23 @@ class SimulatedClient:
             chunks=tuple(pieces_of(answer.text)) if call.stream else (),
             is_simulated=True,
             token_logprobs=answer.odds[0].tokens_of(answer.text) if answer.odds else (),
+        )
+
+    def _limited(self, outcome: Reply | CallError, gate: ServiceGate) -> Reply | CallError:
+        """Return the outcome, or the refusal of a limit in place of a reply."""
+        if not isinstance(outcome, Reply) or self._now is None:
+            return outcome
+        refused = gate.admit(
+            self._now(),
+            input_tokens=outcome.usage.input_tokens or 0,
+            output_tokens=outcome.usage.output_tokens or 0,
+        )
+        if refused is None:
+            return outcome
+        wait = refused.wait_seconds
+        return RateLimited(
+            f"simulated: the limit on {refused.dimension.replace('_', ' ')} is reached",
+            retry_after_seconds=wait if 0.0 < wait < math.inf else None,
         )
 
     def _embedding(self, call: Call, model: str) -> Reply | CallError:

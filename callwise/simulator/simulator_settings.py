@@ -4,6 +4,8 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from callwise.simulator.service_limits import SimulatedLimits
+
 __all__ = ["SimulatedSettings"]
 
 Rate = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -63,6 +65,10 @@ class SimulatedSettings(BaseModel):
 
     timeout_seconds: Seconds = 60.0
     """Seconds until an attempt without an answer ends, unless the client leaves first."""
+
+    limits: SimulatedLimits | None = None
+    """Requests and tokens per minute, and requests in flight, beyond which the HTTP server
+    answers 429. In process they need a client with a clock."""
 
     judge_accuracy: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
     """Within-prompt correlation of one score with the truth; None is the calibrated one.

@@ -5,6 +5,7 @@ Rows are handed to the sinks in the order in which calls end, and kept in memory
 the failure is logged, and `check` raises it.
 """
 
+import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -16,6 +17,7 @@ from callwise.budget.in_flight import InFlightCall, ReadReply
 from callwise.budget.ledger_row import LedgerRow
 from callwise.budget.limits import Amounts
 from callwise.budget.redactor import Redactor
+from callwise.budget.run_gate import RunGate
 from callwise.budget.scope import Scope, at_owner_loop
 from callwise.budget.token_estimate import Estimator
 from callwise.budget.usage import NO_USAGE
@@ -23,6 +25,7 @@ from callwise.calls.call import CallEnd, HoldBack, Outcome, Role
 from callwise.calls.client import Endpoint
 from callwise.calls.errors import CallError, UnknownRole
 from callwise.calls.key import call_key
+from callwise.calls.load.load_knobs import LoadKnobs
 from callwise.calls.reply import ReportedUsage
 
 __all__ = ["MAX_KEPT_ROWS", "Ledger", "LedgerLayer", "RowSink", "endpoint_of"]
@@ -126,6 +129,8 @@ class LedgerLayer:
         clock: Clock,
         estimator: Estimator,
         redactor: Redactor,
+        gate: RunGate,
+        load_of: Callable[[Endpoint], LoadKnobs],
         next: Callable[[InFlightCall], Awaitable[ReadReply]],  # noqa: A002
     ) -> None:
         self._ledger = ledger
@@ -133,6 +138,8 @@ class LedgerLayer:
         self._clock = clock
         self._estimator = estimator
         self._redactor = redactor
+        self._gate = gate
+        self._load_of = load_of
         self._next = next
 
     async def __call__(self, carried: InFlightCall) -> ReadReply:
@@ -142,15 +149,24 @@ class LedgerLayer:
             CallError: what ended the call.
             UnknownRole: when no endpoint serves its role. That is not counted.
             LedgerError: when its scope is closed. That is not counted either.
+            RunStopped: when the run accepts no calls, likewise; or when it was cancelled
+                because the run has ended.
         """
+        gate = self._gate
+        gate.check()
         self._open(carried)
+        gate.enter(carried)
         try:
             answer = await self._next(carried)
         except BaseException as error:
+            is_cancelled_by_gate = gate.leave(carried)
             if isinstance(error, CallError) and error.endpoint is None:
                 error.role, error.endpoint = carried.call.role, carried.endpoint
             self._close(carried, None, error)
+            if is_cancelled_by_gate and isinstance(error, asyncio.CancelledError):
+                raise gate.error() from None
             raise
+        gate.leave(carried)
         self._close(carried, answer, None)
         return answer
 
@@ -163,6 +179,11 @@ class LedgerLayer:
         asked, scope = carried.call, carried.scope
         endpoint = endpoint_of(asked.role, self._endpoints)
         call = endpoint.completed(asked)
+        if (
+            call.timeout_seconds is None
+            and (timeout := self._load_of(endpoint).timeout) is not None
+        ):
+            call = replace(call, timeout_seconds=timeout.seconds_of(call, endpoint.name))
         key = call_key(call, endpoint=endpoint.name, model=endpoint.model)
         if call.held_back is not None and not scope.lasting.is_closed:
             self._hold_back(call.held_back, scope)

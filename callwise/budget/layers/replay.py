@@ -33,7 +33,13 @@ from callwise.budget.recorder import RecordedExchange, Recorder, error_of_record
 from callwise.budget.token_estimate import Estimator
 from callwise.budget.usage import to_microseconds
 from callwise.calls.call import Outcome, pieces_of
-from callwise.calls.errors import BudgetStoreLost, CallError, CallRefused, CassetteMiss
+from callwise.calls.errors import (
+    BudgetStoreLost,
+    CallError,
+    CallRefused,
+    CassetteMiss,
+    RunStopped,
+)
 from callwise.calls.loop_thread import let_react, pass_turn, pass_turns
 from callwise.calls.reply import Reply
 
@@ -196,8 +202,8 @@ class ReplayLayer:
     def _record(
         self, call: InFlightCall, answer: ReadReply | None, error: BaseException | None
     ) -> None:
-        """Record how a call ended that was not replayed, unless a bug ended it."""
-        if call.was_found or isinstance(error, CassetteMiss):
+        """Record how a call ended that was not replayed, unless a bug or the run's end ended it."""
+        if call.was_found or isinstance(error, CassetteMiss | RunStopped):
             return
         if answer is not None:
             reply: Reply | None = replace(answer.reply, parsed=None)

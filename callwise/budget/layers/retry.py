@@ -4,6 +4,9 @@ Each further attempt is due by the class of the last error (`RetryPolicy`), whil
 are left, and is reserved before its wait begins. The wait is on the clock; its jitter is drawn
 from the seed, the call's key and the attempt. A wait that would pass the deadline is not begun.
 
+Where another endpoint may serve the call that it has not tried yet, the next attempt goes there
+immediately, once for each, and the policy's numbers do not count it.
+
 An answer that its token limit ended before it began, because the model thought first, is asked
 for again with twice the tokens, four times at most. Once a piece of a streamed answer was given
 out the call is not tried again: the caller has seen half of another answer.
@@ -12,14 +15,17 @@ out the call is not tried again: the caller has seen half of another answer.
 from collections.abc import Awaitable, Callable, Mapping
 from random import Random
 
+from callwise.budget.breaker import Breakers, is_outage, shows_nothing
 from callwise.budget.clock import Clock
-from callwise.budget.health import EndpointHealth, EndpointState, is_outage
+from callwise.budget.router import Router
 from callwise.budget.work import Work
 from callwise.calls.errors import (
+    BatchFailed,
     BudgetStoreLost,
     CallError,
     CallRefused,
     EmptyAnswer,
+    EndpointDown,
     ModelLoading,
     ParameterRefused,
 )
@@ -35,12 +41,12 @@ MAX_GROWTH = 4
 class _Failures:
     """The failed attempts at one call that are counted apart from the others."""
 
-    __slots__ = ("learned", "polled", "polled_seconds", "probe")
+    __slots__ = ("elsewhere", "last", "learned", "polled", "polled_seconds")
 
-    def __init__(self, probe: EndpointState | None) -> None:
-        self.probe = probe
-        self.learned = self.polled = 0
+    def __init__(self) -> None:
+        self.learned = self.polled = self.elsewhere = 0
         self.polled_seconds = 0.0
+        self.last: CallError | None = None
 
 
 class RetryLayer:
@@ -51,14 +57,16 @@ class RetryLayer:
         clock: Clock,
         policy: RetryPolicy,
         seed: int,
-        health: EndpointHealth,
+        breakers: Breakers,
+        router: Router,
         *,
         next: Callable[[Work], Awaitable[Reply]],  # noqa: A002
     ) -> None:
         self._clock = clock
         self._policy = policy
         self._seed = seed
-        self._health = health
+        self._breakers = breakers
+        self._router = router
         self._next = next
         self._retries = 0
 
@@ -68,34 +76,31 @@ class RetryLayer:
         Raises:
             CallError: how the last attempt ended, with a note on why there is no other.
         """
-        health = self._health
-        probe = health.admit(carried.endpoint)
         failures: _Failures | None = None
-        last: CallError | None = None
-        try:
-            while True:
-                try:
-                    reply = await self._next(carried)
-                except (CallRefused, BudgetStoreLost) as refusal:
-                    if last is None:
-                        raise
+        while True:
+            try:
+                reply = await self._next(carried)
+            except (EndpointDown, CallRefused, BudgetStoreLost) as refusal:
+                last = None if failures is None else failures.last
+                if last is None:
+                    raise
+                # It ended while this call waited: its own last error is more precise.
+                if not isinstance(refusal, EndpointDown):
                     last.add_note(f"not tried again: {refusal}")
-                    raise last from None
-                except CallError as error:
-                    last = error
-                    failures = failures or _Failures(probe)
-                    wait_seconds = self._wait_before_next(carried, error, failures)
-                    if wait_seconds is None:
-                        raise
-                else:
-                    health.answered(carried.endpoint)
-                    return reply
-                self._retries += 1
-                carried.add_retry_seconds(wait_seconds)
-                await self._clock.sleep(wait_seconds)
-        finally:
-            if probe is not None:
-                probe.is_probed = False  # if this call did not find out, another may
+                raise last from None
+            except CallError as error:
+                failures = failures or _Failures()
+                failures.last = error
+                wait_seconds = self._wait_before_next(carried, error, failures)
+                if wait_seconds is None:
+                    self._router.stop_for(carried, error)
+                    raise
+            else:
+                self._breakers.call_answered(carried.endpoint)
+                return reply
+            self._retries += 1
+            carried.add_retry_seconds(wait_seconds)
+            await self._clock.sleep(wait_seconds)
 
     def statistics(self) -> Mapping[str, int]:
         """Return how many attempts were repeated."""
@@ -105,24 +110,14 @@ class RetryLayer:
         """Reserve another attempt and return the wait before it; None when none is due."""
         if work.was_given_out:
             error.add_note("not tried again: part of the answer was given out")
-            self._judge_health(work, error)
+            self._judge(work, error)
             return None
         is_loading = isinstance(error, ModelLoading)
-        failures.learned += isinstance(error, ParameterRefused)
-        failures.polled += is_loading
-        attempt = work.usage.attempts - failures.learned - failures.polled
-        policy = work.endpoint.retry or self._policy
-        wait_seconds = None
-        if failures.probe is None or not is_outage(error):
-            wait_seconds = policy.wait_seconds(
-                error,
-                attempt=attempt,
-                draw=Random(f"{self._seed}:{work.key}:{attempt}"),
-                alike=failures.polled if is_loading else failures.learned,
-                waited_seconds=failures.polled_seconds,
-            )
+        goes_elsewhere = self._router.has_another(work)
+        wait_seconds = 0.0 if goes_elsewhere else self._wait_here(work, error, failures)
+        if wait_seconds is None or goes_elsewhere:
+            self._judge(work, error, went_elsewhere=goes_elsewhere)
         if wait_seconds is None:
-            self._judge_health(work, error)
             return None
         left_seconds = work.seconds_left()
         if left_seconds is not None and wait_seconds >= left_seconds:
@@ -134,15 +129,45 @@ class RetryLayer:
         if refusal is not None:
             error.add_note(f"not tried again: {refusal}")
             return None
-        if is_loading:
+        failures.elsewhere += goes_elsewhere
+        if is_loading and not goes_elsewhere:
             failures.polled_seconds += wait_seconds
-            self._health.loading(work.endpoint, max_seconds=policy.model_loading_seconds)
+            policy = work.endpoint.retry or self._policy
+            self._breakers.loading(work.endpoint, max_seconds=policy.model_loading_seconds)
         return wait_seconds
 
-    def _judge_health(self, work: Work, error: CallError) -> None:
-        """Note what the end of the last attempt means for the endpoint."""
+    def _wait_here(self, work: Work, error: CallError, failures: _Failures) -> float | None:
+        """Return the wait that the policy has before an attempt at an endpoint tried before."""
+        is_loading = isinstance(error, ModelLoading)
+        failures.learned += isinstance(error, ParameterRefused | BatchFailed)
+        failures.polled += is_loading
+        usage = work.usage
+        attempt = usage.attempts - failures.learned - failures.polled - failures.elsewhere
+        if self._router.is_down(work):
+            if error.is_retryable:
+                error.add_note("not tried again: the endpoint has failed too often")
+            return None
+        policy = work.endpoint.retry or self._policy
+        return policy.wait_seconds(
+            error,
+            attempt=attempt,
+            draw=Random(f"{self._seed}:{work.key}:{attempt}"),
+            alike=failures.polled if is_loading else failures.learned,
+            waited_seconds=failures.polled_seconds,
+            spent_seconds=usage.path_seconds,
+        )
+
+    def _judge(self, work: Work, error: CallError, *, went_elsewhere: bool = False) -> None:
+        """Note what the end of the last attempt means for its endpoint."""
+        if shows_nothing(error):
+            return
         if not is_outage(error):
-            self._health.answered(work.endpoint)
+            self._breakers.call_answered(work.endpoint)
         elif not work.is_cut_by_deadline:
             policy = work.endpoint.retry or self._policy
-            self._health.failed(work.endpoint, error, down_seconds=policy.down_seconds)
+            self._breakers.call_failed(
+                work.endpoint,
+                error,
+                down_seconds=policy.down_seconds,
+                went_elsewhere=went_elsewhere,
+            )

@@ -10,7 +10,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from callwise.budget.clock import Clock
-from callwise.budget.schedule.lane import Gate, Lane
+from callwise.budget.rate import RateGate
+from callwise.budget.schedule.lane import Lane
 from callwise.budget.schedule.run_slots import RunSlots
 from callwise.budget.schedule.task import LaneStatus, TaskState
 from callwise.budget.work import Shipment
@@ -34,7 +35,7 @@ class ScheduleLayer:
         clock: Clock,
         load: LoadKnobs,
         *,
-        gate_of: Callable[[Endpoint], Gate | None],
+        gate_of: Callable[[Endpoint], RateGate | None],
         next: Callable[[Any], Awaitable[Any]],  # noqa: A002
     ) -> None:
         self._clock = clock

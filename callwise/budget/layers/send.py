@@ -8,10 +8,12 @@ Secrets are removed from every error here, before any layer records it.
 import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any, TypeVar
 
 from callwise.budget.clock import Clock
 from callwise.budget.redactor import Redactor
 from callwise.budget.work import Work
+from callwise.budget.work_batch import WorkBatch
 from callwise.calls.call import Call
 from callwise.calls.client import Endpoint
 from callwise.calls.errors import CallError, CallTimeout
@@ -19,6 +21,8 @@ from callwise.calls.reply import Reply
 from callwise.calls.reported_usage import checked_usage
 
 __all__ = ["SendLayer"]
+
+ResultT = TypeVar("ResultT")
 
 _Results = Sequence[Reply | CallError]
 
@@ -32,28 +36,26 @@ class SendLayer:
         self._attempts = 0
         self._deadlines = 0
 
-    async def __call__(self, carried: Work) -> Reply:
-        """Return the reply of the client, its usage checked.
+    def __call__(self, carried: Work | WorkBatch) -> Awaitable[Any]:
+        """Return the reply of the client, its usage checked; of a batch, each one's end.
 
         Raises:
             CallError: the client's, or `CallTimeout` when the time left is over.
-            TypeError: when the client answers anything else than one reply or error.
+            TypeError: when the client answers anything else than one reply or error for a call.
             CancelledError: also when the client has swallowed the cancellation of its caller.
         """
+        if isinstance(carried, WorkBatch):
+            self._attempts += len(carried.works)
+            return self._watched(self._ends(carried))
         self._attempts += 1
+        return self._watched(self._reply(carried))
+
+    async def _watched(self, answering: Awaitable[ResultT]) -> ResultT:
+        """Return the result, with no secret in an error and no cancellation lost."""
         task = asyncio.current_task()
         cancellations = 0 if task is None else task.cancelling()
-        endpoint = carried.endpoint
         try:
-            call, left_seconds = self._call_to_send(carried)
-            answering = endpoint.client.answer(
-                (call,), model=endpoint.model, on_sent=carried.count_sent
-            )
-            if left_seconds is None:
-                results = await answering
-            else:
-                results = await self._in_time(answering, left_seconds, carried)
-            reply = _reply_of(results, endpoint)
+            result = await answering
         except BaseException as error:
             self._redactor.clean_error(error)
             if task is not None and task.cancelling() > cancellations:
@@ -61,7 +63,25 @@ class SendLayer:
             raise
         if task is not None and task.cancelling() > cancellations:
             raise asyncio.CancelledError
-        return reply
+        return result
+
+    async def _reply(self, work: Work) -> Reply:
+        endpoint = work.endpoint
+        call, left_seconds = self._call_to_send(work)
+        answering = endpoint.client.answer((call,), model=endpoint.model, on_sent=work.count_sent)
+        if left_seconds is None:
+            results = await answering
+        else:
+            results = await self._in_time(answering, left_seconds, work)
+        return _reply_of(results, endpoint)
+
+    async def _ends(self, batch: WorkBatch) -> _Results:
+        """Return the end of each call of a batch; each of them leaves it at its deadline."""
+        results = batch.read(await batch.ask())
+        for result in results:
+            if isinstance(result, CallError):
+                self._redactor.clean_error(result)
+        return results
 
     def statistics(self) -> Mapping[str, int]:
         """Return how many attempts were given to clients, and how many a deadline ended."""
@@ -71,7 +91,7 @@ class SendLayer:
         """Return the call with its timeout cut to the time left, and how long to wait for it."""
         if work.queue_seconds:
             work.left_seconds = work.seconds_left()
-        call, left_seconds = work.sent_call, work.left_seconds
+        call, left_seconds = work.outgoing_call, work.left_seconds
         if call.stream:
             # Of several choices the first is not always the answer.
             call = replace(call, listener=work if call.sampling.n == 1 else None)

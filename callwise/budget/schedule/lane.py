@@ -16,12 +16,11 @@ no longer takes is given back in the same way.
 import asyncio
 import math
 from collections import Counter
-from collections.abc import Hashable, Mapping
 from functools import partial
 from heapq import heappop, heappush
-from typing import Any, Protocol
 
-from callwise.budget.clock import Clock, Timer
+from callwise.budget.clock import Clock, EarliestTimer
+from callwise.budget.rate import RateGate
 from callwise.budget.schedule.adaptive_concurrency import AdaptiveConcurrency
 from callwise.budget.schedule.parking import Parking
 from callwise.budget.schedule.run_slots import RunSlots
@@ -37,43 +36,12 @@ from callwise.budget.schedule.warm_prefixes import Prefix, WarmPrefixes
 from callwise.budget.work import Shipment
 from callwise.calls.call import Priority
 from callwise.calls.client import Endpoint
-from callwise.calls.errors import CallError, CallTimeout, Overloaded, RateLimited
+from callwise.calls.errors import CallError, CallTimeout, Overloaded
 from callwise.calls.load.schedule_knobs import ScheduleKnobs
-from callwise.calls.reply import ReportedUsage
 
-__all__ = ["Gate", "Lane"]
+__all__ = ["Lane"]
 
-LEAST_WAIT_SECONDS = 1e-6
-"""Shortest wait that a timer is set for. Less than this before a time counts as that time."""
-
-
-class Gate(Protocol):
-    """Rate limits of an endpoint. Synchronous; every time is in seconds of the caller's clock."""
-
-    def need(self, shipment: Shipment) -> Any:
-        """Return what a shipment takes of the limits, by estimate."""
-
-    def ready_in(self, need: Any, now: float, /) -> float:
-        """Return the seconds after which to ask again; 0 when it may be taken now."""
-
-    def bound_by(self, need: Any, now: float, /) -> Hashable | None:
-        """Return which limit makes it wait; None for one that all calls of the endpoint share."""
-
-    def take(self, need: Any, now: float, /) -> None:
-        """Take it: `ready_in` was 0."""
-
-    def settle(
-        self, need: Any, used: ReportedUsage | None, now: float, /, *, was_sent: bool
-    ) -> None:
-        """Correct what was taken to what was used; None when that is unknown."""
-
-    def observe(
-        self, headers: Mapping[str, str] | None, error: RateLimited | None, now: float, /
-    ) -> None:
-        """Learn from a 429."""
-
-    def statistics(self) -> Mapping[str, int | float]:
-        """Return what it has counted."""
+LEAST_WAIT_SECONDS = EarliestTimer.LEAST_WAIT_SECONDS
 
 
 class Lane:
@@ -98,7 +66,7 @@ class Lane:
         slots: RunSlots,
         *,
         is_embedding: bool,
-        gate: Gate | None,
+        gate: RateGate | None,
     ) -> None:
         self.endpoint = endpoint
         self._is_limited = knobs is not None
@@ -122,8 +90,7 @@ class Lane:
         self._tasks: dict[ScheduledTask, None] = {}
         self.running = 0
         self.waiting = 0
-        self._timer: Timer | None = None
-        self._timer_seconds = 0.0
+        self._timer = EarliestTimer(clock, self._wake)
         self._counts: Counter[str] = Counter()
         self._waited_seconds = 0.0
         self._most_waiting = 0
@@ -168,7 +135,7 @@ class Lane:
         shipment.on_rise = partial(self._raise, task)
         if task.deadline_seconds is not None:
             heappush(self._expiries, (task.deadline_seconds, task.sequence, task))
-            self._wake_at(task.deadline_seconds)
+            self._timer.wake_at(task.deadline_seconds)
         if self._has_slot():
             self._slots.pump()
         return task
@@ -225,10 +192,10 @@ class Lane:
                     return task
                 bound_by = None if self._gate is None else self._gate.bound_by(task.need, now)
                 if bound_by is None:
-                    self._wake_at(now + wait_seconds)
+                    self._timer.wake_at(now + wait_seconds)
                     return None
                 self._parking.park(task, bound_by, now + wait_seconds, now)
-                self._wake_at(now + wait_seconds)
+                self._timer.wake_at(now + wait_seconds)
         return None
 
     def start(self, task: ScheduledTask, now: float) -> None:
@@ -240,7 +207,7 @@ class Lane:
         if turn is not None and not turn.done():
             turn.set_result(None)
         if not self.waiting:
-            self._stop_timer()
+            self._timer.stop()
 
     def status(self) -> LaneStatus:
         """Return the tasks and what was counted."""
@@ -265,7 +232,7 @@ class Lane:
             "most_waiting": self._most_waiting,
             "waited_seconds": self._waited_seconds,
             "aged": self._queue.aged_grants,
-            "timers": self._counts["timers"],
+            "timers": self._timer.count,
         }
         if self._adaptive is not None:
             counters |= {"limit": self._adaptive.limit, "cuts": self._adaptive.cuts}
@@ -331,7 +298,7 @@ class Lane:
         if deadline_seconds is not None and deadline_seconds != task.deadline_seconds:
             task.deadline_seconds = deadline_seconds
             heappush(self._expiries, (deadline_seconds, task.sequence, task))
-            self._wake_at(deadline_seconds)
+            self._timer.wake_at(deadline_seconds)
         if self._has_slot():
             self._slots.pump()
 
@@ -421,7 +388,7 @@ class Lane:
             task.turn.set_result(error)
         self._parking.left(task, self._clock.now())
         if not self.waiting:
-            self._stop_timer()
+            self._timer.stop()
 
     # Parking.
 
@@ -446,26 +413,7 @@ class Lane:
             self._parking.free(prefix, now)
             self._slots.pump()
 
-    # The timer.
-
-    def _wake_at(self, when_seconds: float) -> None:
-        """See to it that the lane wakes at a time or before."""
-        if self._timer is not None:
-            if self._timer_seconds <= when_seconds:
-                return
-            self._timer.cancel()
-        when_seconds = max(when_seconds, self._clock.now() + LEAST_WAIT_SECONDS)
-        self._counts["timers"] += 1
-        self._timer_seconds = when_seconds
-        self._timer = self._clock.call_at(when_seconds, self._wake)
-
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
     def _wake(self) -> None:
-        self._timer = None
         now = self._clock.now()
         self._parking.wake(now + LEAST_WAIT_SECONDS)
         expiries = self._expiries
@@ -478,6 +426,6 @@ class Lane:
             while expiries and expiries[0][2].state is not TaskState.WAITING:
                 heappop(expiries)
             if expiries:
-                self._wake_at(expiries[0][0])
+                self._timer.wake_at(expiries[0][0])
             if (wakes_at_seconds := self._parking.wakes_at_seconds) is not None:
-                self._wake_at(wakes_at_seconds)
+                self._timer.wake_at(wakes_at_seconds)

@@ -83,7 +83,7 @@ class ScheduledTask(WaitingEntry):
     """Resolved with None once it may be sent, or with the error that ends its wait; None where it
     did not have to wait."""
     need: Any = None
-    """What it takes of the rate limits, once that was asked."""
+    """Its need of the rate limits, once they were asked."""
     mark: SendMark | None = None
     """The state of the adaptive limit when it was sent."""
     prefix: tuple[object, ...] | None = None

@@ -1,6 +1,6 @@
-"""The queue of an endpoint: who goes next among those that wait. Synchronous, and without a clock.
+"""The queue of an endpoint: which entry goes next. Synchronous, and without a clock.
 
-Problem: a person who waits must not wait behind work that nobody waits for, and that work must
+Problem: a person who waits must not wait behind work that no person waits for, and that work must
 not wait for ever either. Raising the class of what has waited for long, as schedulers do, breaks
 the first promise: a flood of background work grows old together, and then all of it goes ahead
 of the next person.
@@ -28,7 +28,7 @@ from callwise.calls.call import Priority
 __all__ = ["WaitingEntry", "WaitingQueue"]
 
 _MAX_PUT_OFF = 10
-"""How many times as long an aged entry waits for its grant while deadlines ahead of it are near."""
+"""Factor of an aged entry's wait for its grant while deadlines ahead of it are near."""
 
 _MIN_COMPACTION = 64
 """Gone entries that are left in a heap or a list, however few others there are."""

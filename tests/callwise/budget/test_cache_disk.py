@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from callwise.budget.cache_disk import DiskCache, document_of_reply, reply_of_document
+from callwise.budget.cache_disk import DiskCache
+from callwise.budget.cache_document import document_of_reply, reply_of_document
+from callwise.budget.cache_tiers import TieredCache
 from callwise.budget.layers.cache import MemoryCache
 from callwise.calls import CallKey, Outcome, Reply, ReportedUsage
 from callwise.calls.reply import TokenLogprobs
@@ -36,7 +38,8 @@ async def reopened(folder, key=KEY):
     """Return what a new cache on the folder has for a key."""
     cache = DiskCache(folder)
     try:
-        return await cache.get(key), cache.statistics()
+        kept = await cache.get(key)
+        return None if kept is None else kept.reply, cache.statistics()
     finally:
         await cache.aclose()
 
@@ -46,7 +49,7 @@ async def test_a_reply_comes_back_whole_in_another_process(tmp_path):
     cache = DiskCache(tmp_path / "cache")
     assert await cache.get(KEY) is None
     await cache.put(KEY, WHOLE)
-    assert cache.peek(KEY) == WHOLE
+    assert (await cache.get(KEY)).reply == WHOLE
     await cache.aclose()
     await cache.aclose()
     assert (await reopened(tmp_path / "cache"))[0] == WHOLE
@@ -103,8 +106,8 @@ async def test_a_folder_that_cannot_be_made_costs_no_answer(
     """An answer that was paid for reaches its caller though it cannot be kept."""
     blocked = tmp_path / "file"
     blocked.write_text("in the way")
-    cache = DiskCache(blocked / "cache", memory=MemoryCache(1))
-    budgeter = make_budgeter(cache=cache)
+    cache = DiskCache(blocked / "cache")
+    budgeter = make_budgeter(cache=TieredCache([MemoryCache(1), cache]))
     assert (await budgeter.ask(ask_for())).text == "echo hi"
     assert cache.statistics().failed_writes == 1
     assert "cannot write to the cache" in caplog.text

@@ -13,7 +13,18 @@ from callwise.calls import Outcome, Reply
 from callwise.calls.errors import CallRefused, ServerFailed
 from callwise.testing.fakes import ScriptedClient
 
-ORDER = ["repair", "ledger", "replay", "admit", "cache", "share", "retry", "reserve", "send"]
+ORDER = [
+    "repair",
+    "ledger",
+    "replay",
+    "admit",
+    "cache",
+    "share",
+    "retry",
+    "reserve",
+    "route",
+    "send",
+]
 UPPER = ORDER[2:6]
 LOWER = ORDER[6:]
 
@@ -79,10 +90,24 @@ async def test_every_layer_counts(make_budgeter, ask_for, recorder):
         "ledger": {"asked": 5, "in_flight": 0},
         "replay": {"replayed": 0, "recorded": 5},
         "admit": {"admitted": 4, "refused": 1},
-        "cache": {"hits": 1, "misses": 2},
+        "cache": {
+            "hits": 1,
+            "memory_hits": 1,
+            "memory_hits_other": 1,
+            "misses": 2,
+            "misses_other": 2,
+        },
         "share": {"in_flight": 0, "joined": 1, "taken_over": 0},
         "retry": {"retries": 1},
         "reserve": {"attempts": 3},
+        "route": {
+            "elsewhere": 0,
+            "rerouted": 0,
+            "open": 0,
+            "half_open": 0,
+            "trips": 0,
+            "refused": 0,
+        },
         "send": {"attempts": 3, "deadlines": 0},
     }
 
@@ -105,7 +130,7 @@ async def test_an_upper_layer_passes_calls_answers_and_errors_on(path, ask_for, 
         assert below.carried == [carried]
 
 
-@pytest.mark.parametrize("name", ["retry", "reserve"])
+@pytest.mark.parametrize("name", ["retry", "reserve", "route"])
 async def test_a_lower_layer_passes_work_replies_and_errors_on(path, ask_for, name):
     """The reply comes back whole, and what is not to be repeated is raised as it was."""
     layers, budgeter = path[0].layers, path[1]

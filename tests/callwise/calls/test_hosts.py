@@ -12,6 +12,7 @@ from callwise.calls.hosts import (
     KnownEndpoint,
     endpoint_name,
     is_like_a_key,
+    known_batch_limits,
     known_capabilities,
     known_endpoints,
     shown_url,
@@ -167,3 +168,16 @@ def test_a_wrong_row_is_refused(change):
     row = {"name": "x", "base_url": "https://x/v1", "source": "s", "date": "2026-11-28"}
     with pytest.raises(ValidationError):
         KnownEndpoint.model_validate({**row, "tried": "no", **change})
+
+
+@pytest.mark.parametrize(
+    ("url", "items"),
+    [
+        ("https://api.openai.com/v1", 2048),
+        ("https://dashscope-intl.aliyuncs.com/compatible-mode/v1", 10),
+        ("http://localhost:8000/v1", None),
+    ],
+)
+def test_limits_on_texts_to_embed_are_those_of_the_table(url, items):
+    """By the host alone; a server on this machine has none that is known."""
+    assert known_batch_limits(url).items == items

@@ -16,8 +16,8 @@ from aiohttp import web
 
 from callwise.calls import ConfigError
 from callwise.calls.errors import CallTimeout, ConnectionFailed, WrongAddress
+from callwise.calls.hosts import openai_headers
 from callwise.calls.http_transport import HttpTransport, RequestMoment
-from callwise.calls.openai_http import openai_headers
 from callwise.calls.route import Route
 
 KEY = "test-key-0123456789abcdef"

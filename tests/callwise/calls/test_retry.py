@@ -118,3 +118,75 @@ def test_the_most_attempts_are_those_of_the_most_patient_failure():
     """What a plan multiplies its calls by."""
     assert RetryPolicy().most_attempts == 5
     assert RetryPolicy(bad_response_attempts=9).most_attempts == 9
+    assert RetryPolicy(total_attempts=3).most_attempts == 3
+    assert RetryPolicy(preset="patient").most_attempts == 10
+
+
+@pytest.mark.parametrize(
+    ("error", "waits"),
+    [
+        (CallTimeout("x"), [1, 2, None]),
+        (ServerFailed("x"), [1, 1, 1, 1, None]),
+        (ConnectionFailed("x"), [1, 1, 1, 1, None]),
+        (RateLimited("x"), [1, 2, 3, 4, 5, 6, 7, 8, 9, None]),
+        (RateLimited("x", retry_after_seconds=7), [7] * 9 + [None]),
+        (AuthFailed("x"), [None]),
+        (StreamCut("x"), [1, 2, None]),
+    ],
+)
+def test_the_patient_preset_waits_by_the_kind_of_failure(error, waits):
+    """3 attempts that double, 5 of a second each, 10 that grow by one; a wrong key has 1."""
+    policy = RetryPolicy(preset="patient", jitter=0)
+    assert [
+        policy.wait_seconds(error, attempt=n, draw=Random(0)) for n in range(1, len(waits) + 1)
+    ] == waits
+
+
+def test_a_preset_fills_in_what_is_left_out():
+    """What is given goes before it, and it goes before the defaults."""
+    policy = RetryPolicy(preset="patient", timeout_attempts=7)
+    assert (policy.timeout_attempts, policy.server_failed_attempts) == (7, 5)
+    assert RetryPolicy.model_validate(policy.model_dump()) == policy
+    with pytest.raises(ValidationError, match="standard"):
+        RetryPolicy(preset="hasty")
+
+
+def test_attempts_and_time_are_limited_in_total():
+    """Whatever failed, and however patient its kind is."""
+    policy = RetryPolicy(total_attempts=2)
+    waits = [policy.wait_seconds(RateLimited("x"), attempt=n, draw=Random(0)) for n in (1, 2)]
+    assert waits[1] is None
+    assert waits[0] is not None
+    timed = RetryPolicy(total_seconds=10, jitter=0, first_wait_seconds=4)
+    spent = [
+        timed.wait_seconds(ServerFailed("x"), attempt=1, draw=Random(0), spent_seconds=seconds)
+        for seconds in (0, 5.9, 6, 60)
+    ]
+    assert spent == [4, 4, None, None]
+    asked = RateLimited("x", retry_after_seconds=30)
+    assert timed.wait_seconds(asked, attempt=1, draw=Random(0)) is None
+
+
+@given(
+    st.sampled_from(["exponential", "linear", "fixed"]),
+    st.integers(1, 99),
+    st.floats(0, 100),
+    st.floats(1, 10),
+)
+def test_no_wait_is_shorter_than_the_one_before_nor_longer_than_the_longest(
+    growth, attempt, first, factor
+):
+    """However waits grow."""
+    policy = RetryPolicy(
+        server_failed_attempts=100,
+        server_failed_growth=growth,
+        first_wait_seconds=first,
+        max_wait_seconds=100,
+        backoff_factor=factor,
+        jitter=0,
+    )
+    now, later = (
+        policy.wait_seconds(ServerFailed("x"), attempt=n, draw=Random(0))
+        for n in (attempt, attempt + 1)
+    )
+    assert later is None or first <= now <= later <= 100

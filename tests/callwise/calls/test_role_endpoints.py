@@ -514,3 +514,72 @@ def test_what_is_missing_is_said_as_it_is(environ, words):
     """A key without an endpoint is not called a model without one."""
     with pytest.raises(ConfigError, match=words):
         served(**environ)
+
+
+def endpoints_with(*alternatives, environ=None, **main):
+    """Return the endpoints of settings of `main` with alternatives."""
+    settings = EndpointSettings(
+        **{"base_url": LOCAL, "model": "m", **main}, alternatives=alternatives
+    )
+    return endpoints_from_settings({Role.MAIN: settings}, environ=environ or {})
+
+
+def test_an_alternative_has_what_it_leaves_out_from_the_endpoint_asked_first():
+    """Another port of one host has its model and retry policy, and none of its server's facts."""
+    main = endpoints_with(
+        {"base_url": "http://localhost:9001/v1", "weight": 3},
+        {"model": "other", "retry": {"timeout_attempts": 1}},
+        retry=RetryPolicy(timeout_attempts=4, jitter=0),
+        extra_body={"top_k": 1},
+        prices={"input_usd_per_million": 1, "output_usd_per_million": 2},
+    )[Role.MAIN]
+    second, third = main.alternatives
+    assert [(each.name, each.model) for each in main.candidates] == [
+        (main.name, "m"),
+        ("localhost-9001", "m"),
+        (main.name, "other"),
+    ]
+    assert (second.weight, third.weight, second.extra_body) == (3, 1, {})
+    assert (second.retry, third.retry) == (
+        RetryPolicy(timeout_attempts=4, jitter=0),
+        RetryPolicy(timeout_attempts=1, jitter=0),
+    )
+    assert main.prices is not None
+    assert second.prices is third.prices is None
+    assert third.client is main.client
+
+
+def test_roles_that_are_served_as_main_is_have_its_alternatives():
+    """A role with another model has none, since they would serve the model of `main`."""
+    settings = {
+        Role.MAIN: EndpointSettings(base_url=LOCAL, model="m", alternatives=({"model": "n"},)),
+        Role.FAST: EndpointSettings(model="small"),
+    }
+    endpoints = endpoints_from_settings(settings, environ={})
+    counts = {role: len(endpoint.alternatives) for role, endpoint in endpoints.items()}
+    assert counts == {Role.MAIN: 1, Role.JUDGE: 1, Role.FAST: 0}
+
+
+def test_an_endpoint_twice_and_a_mixture_of_simulated_and_real_are_errors():
+    """Each names the setting, and what to change."""
+    with pytest.raises(ConfigError, match=r"endpoints\.main\.alternatives.* is given twice"):
+        endpoints_with({"weight": 2})
+    with pytest.raises(ConfigError, match="simulated and real"):
+        endpoints_with({"kind": "simulated"})
+    with pytest.raises(ValidationError, match="cannot have alternatives"):
+        endpoints_with({"model": "n", "alternatives": ({"model": "o"},)})
+
+
+def test_an_alternative_at_another_host_needs_its_own_key():
+    """The key of one host is not sent to another."""
+    there = {"base_url": "https://api.example.com/v1"}
+    environ = {"CALLWISE_API_KEY": "secret-1", "OTHER_KEY": "secret-2"}
+    with pytest.raises(ConfigError, match="CALLWISE_API_KEY is the key for"):
+        endpoints_with(there, environ=environ, base_url="https://api.deepseek.com/v1")
+    endpoints = endpoints_with(
+        {**there, "api_key_env": "OTHER_KEY"},
+        environ=environ,
+        base_url="https://api.deepseek.com/v1",
+    )
+    (other,) = endpoints[Role.MAIN].alternatives
+    assert (other.name, other.key_variable) == ("api.example.com", "OTHER_KEY")

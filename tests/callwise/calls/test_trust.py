@@ -235,3 +235,25 @@ def test_no_key_is_sent_that_was_not_named_with_its_host(given_settings, environ
         if key is not None:
             variable = key.removeprefix("key-of-").removesuffix("-0123")
             assert trust.reaches(endpoint.client._base_url, variable)
+
+
+def test_an_alternative_that_only_a_file_names_is_not_trusted():
+    """However well the endpoint that is asked first is known."""
+    trust = Trust.of_own({"main": {"base_url": LOCAL, "api_key_env": "MINE"}}, {})
+    there = {"base_url": URL, "api_key_env": "MINE"}
+    settings = {"base_url": LOCAL, "api_key_env": "MINE", "alternatives": [there]}
+    with pytest.raises(ConfigError, match=r"--trust-endpoint MINE@models\.example"):
+        checked(settings, trust)
+    checked(settings, trust.confirming([f"MINE@{URL}"]))
+    checked(settings, Trust.of_own({"main": settings}, {}))
+    stranger = {"base_url": "https://other.example/v1", "api_key_env": "MINE"}
+    with pytest.raises(ConfigError, match=r"MINE@other\.example"):
+        checked({**settings, "alternatives": [stranger]}, Trust.of_own({"main": settings}, {}))
+
+
+def test_an_alternative_elsewhere_does_not_extend_the_trust_in_a_key():
+    """A user who names another place for calls has not named the key of the first for it."""
+    own = {"base_url": LOCAL, "api_key_env": "MINE", "alternatives": [{"base_url": URL}]}
+    trust = Trust.of_own({"main": own}, {})
+    with pytest.raises(ConfigError, match=r"MINE@models\.example"):
+        checked({"base_url": URL, "api_key_env": "MINE"}, trust)

@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import dataclasses
 import json
 import struct
 from contextlib import asynccontextmanager
@@ -335,7 +334,7 @@ async def test_the_log_file_has_a_line_for_each_request(tmp_path):
             await one(client, make_call(1))
             await one(client, make_call(2))
             lines = [json.loads(line) for line in path.read_text().splitlines()]
-            assert lines[-2:] == [dataclasses.asdict(entry) for entry in server.log]
+            assert lines[-2:] == [entry.arrival() for entry in server.log]
     assert len(path.read_text().splitlines()) == 4
 
 
@@ -366,3 +365,48 @@ def test_a_server_that_does_not_run_has_no_url():
     """Asking for the URL too early is an error that says what to do."""
     with pytest.raises(RuntimeError, match="async with"):
         _ = SimServer().base_url
+
+
+async def test_a_batch_of_conversations_is_answered_as_each_alone():
+    """The batch route gives a choice for each conversation, and their usage together."""
+    conversations = [[{"role": "user", "content": f"Hello, {name}"}] for name in ("Ada", "Bo")]
+    async with SimServer() as server, aiohttp.ClientSession(server.base_url + "/") as session:
+        alone = []
+        for messages in conversations:
+            async with session.post(
+                "chat/completions", json={"model": "m", "seed": 3, "messages": messages}
+            ) as response:
+                alone.append(await response.json())
+        async with session.post(
+            "chat/completions/batch", json={"model": "m", "seed": 3, "messages": conversations}
+        ) as response:
+            together = await response.json()
+    assert [choice["index"] for choice in together["choices"]] == [0, 1]
+    for choice, single in zip(together["choices"], alone, strict=True):
+        assert choice["message"] == single["choices"][0]["message"]
+    for name in ("prompt_tokens", "completion_tokens", "total_tokens"):
+        assert together["usage"][name] == sum(single["usage"][name] for single in alone)
+    assert [entry.items for entry in server.log] == [1, 1, 2]
+
+
+@pytest.mark.parametrize("field", [{"stream": True}, {"n": 2}, {"tools": []}, {"messages": []}])
+async def test_a_batch_that_the_route_cannot_serve_is_refused(field):
+    """Streams, several choices, tools and an empty list are a 400, as on vLLM's route."""
+    body = {"model": "m", "messages": [[{"role": "user", "content": "Hello"}]], **field}
+    async with (
+        SimServer() as server,
+        aiohttp.ClientSession(server.base_url + "/") as session,
+        session.post("chat/completions/batch", json=body) as response,
+    ):
+        assert response.status == 400
+
+
+async def test_a_server_that_crashes_breaks_its_connections():
+    """A request under way fails, a later one finds no server, and neither counts as answered."""
+    async with running(SimulatedSettings(real_time_scale=100.0)) as (server, client):
+        asking = asyncio.create_task(one(client, make_call(1)))
+        await server.log.reached(1)
+        await server.crash()
+        assert isinstance(await asking, ConnectionFailed)
+        assert isinstance(await one(client, make_call(2)), ConnectionFailed)
+        assert [entry.is_answered for entry in server.log] == [False]

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from callwise.simulator.server import RequestLog
+from callwise.simulator.request_log import RequestLog
 
 
 def test_requests_are_counted_from_one():

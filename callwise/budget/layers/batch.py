@@ -1,0 +1,459 @@
+"""Layer `batch`: calls that may travel in one request wait for each other, and do.
+
+Texts to embed travel in one list; chat calls in a list of conversations, where the endpoint has a
+route for that and they have equal parameters. Who asked does not matter: nodes, turns and users
+share a request, and each row keeps its node, turn and tokens. Resamples are calls like others:
+each is a conversation of its request, and has an answer to itself.
+
+A batch waits for `BatchRule.window_seconds` after its last member, and not longer than
+`max_wait_seconds`; it is sent as soon as it is full. While it waits for a place at the endpoint
+below, it may still be joined. A call that has little time left waits for a quarter of it.
+
+A request with several calls that failed is no failure of each: the next attempt of a conversation
+travels alone, and one of texts in halves, until the one that is wrong is alone. What the failed
+request was reported to use is on the rows of its calls. A limit of the rate, a wrong key and what
+else is not about the content reaches each call as it came.
+
+Invariant: of the calls that wait here each ends once: by its answer, its error, or its leaving.
+A batch that none waits for any more is cancelled, and the last to leave waits until it rests.
+"""
+
+import asyncio
+import logging
+import sys
+from collections import Counter
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
+
+from callwise.budget.batch_rules import (
+    end_of_one,
+    merged_reply,
+    pieces_of,
+    set_apart,
+    shared_parameters,
+)
+from callwise.budget.clock import Clock, Timer
+from callwise.budget.work import Work
+from callwise.budget.work_batch import BatchMember, BatchRule, WorkBatch
+from callwise.calls.call import Call
+from callwise.calls.client import BatchClient, Endpoint
+from callwise.calls.errors import CallError, CallTimeout
+from callwise.calls.load.batch_knobs import NO_LIMITS, BatchKnobs, BatchLimits
+from callwise.calls.load.load_knobs import LoadKnobs
+from callwise.calls.load.timeout_knobs import TimeoutKnobs
+from callwise.calls.reply import Reply
+
+__all__ = ["BatchLayer"]
+
+_LOGGER = logging.getLogger(__name__)
+
+PART_OF_TIME_LEFT = 0.25
+"""Part of the time until its deadline that a call waits for others at most."""
+
+_NO_ROUTE = frozenset({404, 405, 501})
+"""HTTP statuses of a route that an endpoint does not have."""
+
+_Results = Sequence[Reply | CallError]
+
+
+class _Group(NamedTuple):
+    """Calls that may travel together: by what they share, and by which rule."""
+
+    key: Hashable
+    rule: BatchRule
+    path: str | None
+
+
+class _Settings(NamedTuple):
+    """Knobs and limits of one endpoint."""
+
+    endpoint: Endpoint
+    knobs: BatchKnobs
+    limits: BatchLimits
+    timeout: TimeoutKnobs | None
+
+
+class _Departure:
+    """A batch from its first member to its end.
+
+    Args:
+        key: that of its group; None where no other may join.
+        latest_seconds: the time at which it is sent at the latest, by the clock.
+    """
+
+    __slots__ = (
+        "batch",
+        "due_seconds",
+        "is_due",
+        "key",
+        "latest_seconds",
+        "settings",
+        "task",
+        "timer",
+    )
+
+    def __init__(
+        self, batch: WorkBatch, settings: _Settings, key: Hashable, latest_seconds: float
+    ) -> None:
+        self.batch = batch
+        self.key = key
+        self.settings = settings
+        self.due_seconds = self.latest_seconds = latest_seconds
+        self.is_due = False
+        self.timer: Timer | None = None
+        self.task: asyncio.Task[None] | None = None
+
+    def stop_timer(self) -> None:
+        """Let nothing be due any more."""
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+
+
+class BatchLayer:
+    """Collects calls that may travel together, and sends them as one shipment.
+
+    Args:
+        load: the knobs of the run; an endpoint's own go before them. An endpoint without knobs
+            of batches sends each call alone.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        load: LoadKnobs,
+        *,
+        next: Callable[[Any], Awaitable[Any]],  # noqa: A002
+    ) -> None:
+        self._clock = clock
+        self._load = load
+        self._next = next
+        self._settings: dict[int, tuple[Endpoint, _Settings | None]] = {}
+        self._open: dict[Hashable, _Departure] = {}
+        self._held: list[_Departure] = []
+        self._under_way: Counter[str] = Counter()
+        self._without_route: set[tuple[str, str]] = set()
+        self._answered: WeakKeyDictionary[Work, dict[int, Reply]] = WeakKeyDictionary()
+        self._counts: Counter[str] = Counter()
+
+    def __call__(self, carried: Work) -> Awaitable[Reply]:
+        """Return the reply to a call, whichever request brings it.
+
+        Raises:
+            CallRefused: when there is no quota for the further requests that a long list needs.
+            CallError: how the attempt ended.
+        """
+        settings = self._settings_of(carried.endpoint)
+        if settings is None:
+            return self._next(carried)
+        if carried.call.is_embedding:
+            pieces = pieces_of(carried.call.inputs, settings.limits)
+            if len(pieces) > 1:
+                return self._in_pieces(carried, pieces, settings)
+        group = self._group(carried, settings)
+        if group is None:
+            return self._next(carried)
+        return self._together(carried, group, settings)
+
+    def statistics(self) -> Mapping[str, int]:
+        """Return calls that wait, batches sent, calls in them, and batches that failed."""
+        waiting = [each for each in (*self._open.values(), *self._held) if each.task is None]
+        names = ("batches", "carried", "failed", "pieces")
+        return {
+            "waiting": sum(len(each.batch.members) for each in waiting),
+            **{name: self._counts[name] for name in names},
+        }
+
+    def _settings_of(self, endpoint: Endpoint) -> _Settings | None:
+        known = self._settings.get(id(endpoint))
+        if known is None:
+            load = self._load.laid_under(endpoint.load)
+            knobs = load.batch
+            limits = getattr(endpoint.client, "batch_limits", NO_LIMITS)
+            settings = None
+            if knobs is not None:
+                settings = _Settings(endpoint, knobs, knobs.limits(limits), load.timeout)
+            known = self._settings[id(endpoint)] = endpoint, settings  # which keeps the id its own
+        return known[1]
+
+    def _group(self, work: Work, settings: _Settings) -> _Group | None:
+        """Return the group that a call may travel in; None where it travels alone."""
+        call, knobs = work.outgoing_call, settings.knobs
+        most, part = settings.limits.items or sys.maxsize, work.batch_part
+        shared: Hashable
+        if call.is_embedding:
+            size = min(knobs.embedding_size, most)
+            windows = knobs.embedding_window_seconds, knobs.embedding_max_wait_seconds
+            path = shared = None
+        else:
+            path = self._path_for(work, settings)
+            shared = shared_parameters(call) if path is not None else None
+            if shared is None:
+                return None
+            size, window = knobs.chat_rule(self._under_way[work.endpoint.name])
+            windows = window, window
+            size = min(size, most)
+        if part is not None:
+            size = part[1]
+        if size <= max(len(call.inputs), 1):
+            return None
+        endpoint = work.endpoint
+        key = endpoint.name, endpoint.model, id(endpoint.client), path, call.batch_key, part, shared
+        timeout_seconds = None if path is None else knobs.chat_timeout_seconds
+        if settings.timeout is not None:
+            timeout_seconds = settings.timeout.batch_seconds
+        rule = BatchRule(size, settings.limits.text_bytes, *windows, timeout_seconds)
+        return _Group(key, rule, path)
+
+    def _path_for(self, work: Work, settings: _Settings) -> str | None:
+        """Return the route for a chat call with others; None where it cannot take that."""
+        call, path = work.sent_call, settings.knobs.chat_path
+        can_share = not (call.tools or call.stream) and call.sampling.n == 1
+        if path is None or not can_share or work.batch_part is not None:
+            return None
+        if (work.endpoint.name, path) in self._without_route:
+            return None
+        return path if isinstance(work.endpoint.client, BatchClient) else None
+
+    async def _together(self, work: Work, group: _Group, settings: _Settings) -> Reply:
+        member = BatchMember(work, _untimed(work, settings), self._clock.now())
+        departure = self._open.get(group.key)
+        if departure is None or not departure.batch.has_room_for(member):
+            if departure is not None:
+                self._depart(departure)
+            departure = self._opened(group, settings)
+        batch = departure.batch
+        batch.add(member)
+        if batch.is_full:
+            self._depart(departure)
+        elif not departure.is_due:
+            self._postpone(departure, member)
+        [end] = await self._awaited(work, [(member, departure)])
+        if isinstance(end, BaseException):
+            raise end
+        return end
+
+    def _opened(self, group: _Group, settings: _Settings) -> _Departure:
+        latest_seconds = self._clock.now() + group.rule.max_wait_seconds
+        batch = WorkBatch(settings.endpoint, group.rule, self._clock, path=group.path)
+        departure = _Departure(batch, settings, group.key, latest_seconds)
+        batch.on_sealed = lambda: self._forget(departure)
+        self._open[group.key] = departure
+        return departure
+
+    def _forget(self, departure: _Departure) -> None:
+        """Let no other call join a batch."""
+        if self._open.get(departure.key) is departure:
+            del self._open[departure.key]
+
+    def _postpone(self, departure: _Departure, member: BatchMember) -> None:
+        """Set when a batch is due, now that a member has come."""
+        left_seconds = member.work.left_seconds
+        now = member.entered_seconds
+        if left_seconds is not None:
+            latest = now + left_seconds * PART_OF_TIME_LEFT
+            if latest < departure.latest_seconds:
+                departure.latest_seconds = latest
+                departure.stop_timer()
+        departure.due_seconds = min(
+            now + departure.batch.rule.window_seconds, departure.latest_seconds
+        )
+        if departure.timer is None:
+            self._set_timer(departure)
+
+    def _set_timer(self, departure: _Departure) -> None:
+        departure.timer = self._clock.call_at(departure.due_seconds, lambda: self._ring(departure))
+
+    def _ring(self, departure: _Departure) -> None:
+        """Send a batch that is due; wait on where a later member has postponed it."""
+        departure.timer = None
+        if self._clock.now() < departure.due_seconds:
+            self._set_timer(departure)
+        else:
+            self._ship(departure)
+
+    def _depart(self, departure: _Departure) -> None:
+        """Let no other call join a batch, and send it where that was not done."""
+        self._forget(departure)
+        if not departure.is_due:
+            self._ship(departure)
+
+    def _ship(self, departure: _Departure) -> None:
+        """Send a batch, or keep it until another one of its endpoint has ended."""
+        departure.is_due = True
+        departure.stop_timer()
+        name = departure.settings.endpoint.name
+        most = departure.settings.limits.concurrent
+        if most is not None and self._under_way[name] >= most:
+            self._held.append(departure)
+            return
+        self._under_way[name] += 1
+        self._counts["batches"] += 1
+        task = departure.task = asyncio.get_running_loop().create_task(self._run(departure))
+        # Not within the task: one that is cancelled before its first step never runs.
+        task.add_done_callback(lambda _: self._ship_next(departure))
+
+    async def _run(self, departure: _Departure) -> None:
+        batch = departure.batch
+        try:
+            results: _Results = await self._next(batch)
+        except CallError as error:
+            self._end(batch, [error] * len(batch.seal()))
+        except asyncio.CancelledError:
+            for member in batch.members:
+                member.future.cancel()
+            raise
+        except BaseException as error:
+            for member in batch.members:
+                if not member.future.done():
+                    member.future.set_exception(error)
+            if not isinstance(error, Exception):
+                raise
+        else:
+            self._end(batch, results)
+        finally:
+            self._forget(departure)
+
+    def _ship_next(self, departure: _Departure) -> None:
+        """Send a batch that was kept until this one, of the same endpoint, has ended."""
+        name = departure.settings.endpoint.name
+        self._under_way[name] -= 1
+        held = [each for each in self._held if each.settings.endpoint.name == name]
+        if held:
+            first = min(held, key=lambda each: (each.batch.priority, each.due_seconds))
+            self._held.remove(first)
+            self._ship(first)
+
+    def _end(self, batch: WorkBatch, results: _Results) -> None:
+        """Give each member that is still there its end."""
+        members = batch.seal()
+        if len(members) > 1:
+            results = self._fallen_back(batch, members, results)
+        for member, result in zip(members, results, strict=True):
+            if member.future.done():
+                continue
+            if isinstance(result, Reply):
+                member.future.set_result(result)
+            else:
+                member.future.set_exception(result)
+
+    def _fallen_back(
+        self, batch: WorkBatch, members: Sequence[BatchMember], results: _Results
+    ) -> _Results:
+        """Return the results of several members, with what their next attempts travel with."""
+        self._counts["carried"] += len(members)
+        ends: list[Reply | CallError] = []
+        failed: list[BatchMember] = []
+        for member, result in zip(members, results, strict=True):
+            delivery = member.work.delivery
+            if isinstance(result, Reply):
+                delivery = delivery._replace(
+                    batch=batch.id, batch_size=len(members), is_apportioned=True
+                )
+                ends.append(result)
+            else:
+                end, is_apart = end_of_one(result, is_chat=batch.path is not None)
+                if is_apart and not member.future.done():
+                    failed.append(member)
+                if end.usage is not None:
+                    delivery = delivery._replace(is_apportioned=True)
+                ends.append(end)
+            if not member.future.done():
+                member.work.delivery = delivery
+        if failed:
+            self._counts["failed"] += 1
+            self._note_route(batch, results)
+            set_apart(failed, batch)
+        return ends
+
+    def _note_route(self, batch: WorkBatch, results: _Results) -> None:
+        """Do not ask a route again that the endpoint does not have."""
+        path, name = batch.path, batch.endpoint.name
+        statuses = {getattr(result, "status", None) for result in results}
+        if path is not None and statuses <= _NO_ROUTE and (name, path) not in self._without_route:
+            self._without_route.add((name, path))
+            _LOGGER.warning(
+                "%s has no route %s: its chat calls are sent one by one; leave "
+                "`load.batch.chat_path` out",
+                name,
+                path,
+            )
+
+    async def _awaited(
+        self, work: Work, places: Sequence[tuple[BatchMember, _Departure]]
+    ) -> list[Reply | BaseException]:
+        """Return the end of each member of one work, or leave its batches at its deadline.
+
+        The last to leave a batch cancels its request, and waits until that rests: until then it
+        belongs to the batch, so that a request that has left is counted.
+
+        Raises:
+            CallTimeout: at the deadline of the work.
+        """
+        futures = [member.future for member, _ in places]
+        waiting = set(futures)
+        try:
+            _, waiting = await asyncio.wait(futures, timeout=work.left_seconds)
+        finally:
+            rests = [
+                self._leave(member, departure)
+                for member, departure in places
+                if member.future in waiting
+            ]
+            tasks = [task for task in rests if task is not None]
+            if tasks:
+                await asyncio.wait(tasks)
+        if waiting:
+            work.is_cut_by_deadline = True
+            raise CallTimeout(
+                "no answer before the deadline",
+                was_sent=any(member.was_sent for member, _ in places),
+                latency_seconds=work.left_seconds or 0.0,
+            )
+        return [future.exception() or future.result() for future in futures]
+
+    def _leave(self, member: BatchMember, departure: _Departure) -> asyncio.Task[None] | None:
+        """Let a batch go without a member. Return its task, where that was cancelled."""
+        batch, task = departure.batch, departure.task
+        member.future.cancel()
+        if len(batch.members) > 1:
+            batch.remove(member)
+            return None
+        departure.stop_timer()
+        self._forget(departure)
+        if departure in self._held:
+            self._held.remove(departure)
+        return task if task is not None and task.cancel() else None
+
+    async def _in_pieces(
+        self, work: Work, pieces: Sequence[tuple[str, ...]], settings: _Settings
+    ) -> Reply:
+        """Return the reply to a list of texts that takes several requests, merged in order."""
+        answered = self._answered.setdefault(work, {})
+        missing = [index for index in range(len(pieces)) if index not in answered]
+        refusal = work.reserve_requests(len(missing) - 1)
+        if refusal is not None:
+            raise refusal
+        self._counts["pieces"] += len(missing)
+        rule = BatchRule(1, None, 0.0, 0.0)
+        places = []
+        for index in missing:
+            batch = WorkBatch(work.endpoint, rule, self._clock, path=None)
+            call = replace(work.outgoing_call, inputs=pieces[index])
+            member = BatchMember(work, call, self._clock.now())
+            batch.add(member)
+            places.append((member, _Departure(batch, settings, None, 0.0)))
+        for _, departure in places:
+            self._ship(departure)
+        ends = await self._awaited(work, places)
+        return merged_reply(pieces, answered, dict(zip(missing, ends, strict=True)))
+
+
+def _untimed(work: Work, settings: _Settings) -> Call:
+    """Return the call of a work, without a timeout that is only that of its kind."""
+    call, timeout = work.outgoing_call, settings.timeout
+    if timeout is None or call.timeout_seconds != timeout.seconds_of(call, work.asked.name):
+        return call
+    return replace(call, timeout_seconds=None)

@@ -1,0 +1,116 @@
+"""Layer `route`: picks the endpoint of an attempt, and counts for its breaker how it ended.
+
+An attempt that still waits for its turn at an endpoint whose breaker opens is given to another
+one, within the same reservation: nothing of it was sent. Invariant: an attempt that was sent
+never goes to a second endpoint; only `retry` begins another.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from callwise.budget.breaker import Breaker, Breakers, shows_nothing
+from callwise.budget.router import Router
+from callwise.budget.work import Work
+from callwise.calls.errors import BatchFailed, CallError, CallTimeout
+from callwise.calls.reply import Reply
+
+__all__ = ["RouteLayer"]
+
+
+class RouteLayer:
+    """Gives each attempt to an endpoint that is not down."""
+
+    def __init__(
+        self,
+        router: Router,
+        breakers: Breakers,
+        *,
+        next: Callable[[Work], Awaitable[Reply]],  # noqa: A002
+    ) -> None:
+        self._router = router
+        self._breakers = breakers
+        self._next = next
+        self._waiting: dict[Work, asyncio.Task[Any] | None] = {}
+        self._woken: dict[Work, asyncio.Task[Any]] = {}
+        self._elsewhere = 0
+        self._rerouted = 0
+        breakers.on_open = self._reroute
+
+    def __call__(self, carried: Work) -> Awaitable[Reply]:
+        """Return the reply of the layer below.
+
+        Raises:
+            EndpointDown: when all endpoints are down; nothing was sent.
+            CallError: how the attempt ended.
+            RunStopped: when all endpoints have been down for so long that the run stops.
+        """
+        if not carried.asked.alternatives and self._breakers.is_quiet(carried.asked):
+            return self._next(carried)
+        return self._routed(carried)
+
+    def statistics(self) -> Mapping[str, int]:
+        """Return attempts that another endpoint than the asked one served, and the breakers."""
+        return {
+            "elsewhere": self._elsewhere,
+            "rerouted": self._rerouted,
+            **self._breakers.statistics(),
+        }
+
+    async def _routed(self, work: Work) -> Reply:
+        while True:
+            trial = self._router.choose(work)
+            endpoint = work.endpoint
+            self._elsewhere += endpoint is not work.asked
+            self._router.begin(endpoint)
+            if trial is None:
+                self._waiting[work] = asyncio.current_task()
+            try:
+                reply = await self._next(work)
+            except CallError as error:
+                self._failed(work, error, trial)
+                raise
+            except asyncio.CancelledError:
+                if not self._was_woken(work):
+                    raise
+                if work.sent_count:
+                    raise CallTimeout(f"{endpoint.name}: given up, it has just failed") from None
+                self._rerouted += 1
+            else:
+                self._breakers.attempt_ended(endpoint, None, trial)
+                return reply
+            finally:
+                self._waiting.pop(work, None)
+                self._was_woken(work)  # where it ended in the same step
+                self._router.end(endpoint)
+                if trial is not None:
+                    trial.end_trial()
+
+    def _failed(self, work: Work, error: CallError, trial: Breaker | None) -> None:
+        self._waiting.pop(work, None)
+        # A request that carried several calls is one attempt at the endpoint.
+        cause = (error.cause or error) if isinstance(error, BatchFailed) else error
+        if not (work.was_carried or shows_nothing(cause) or _is_cut(work, cause)):
+            self._breakers.attempt_ended(work.endpoint, cause, trial)
+        self._router.failed(work, error)
+
+    def _was_woken(self, work: Work) -> bool:
+        """Return whether an attempt was cancelled here, and not by its caller."""
+        task = self._woken.pop(work, None)
+        return task is not None and task.uncancel() == 0
+
+    def _reroute(self) -> None:
+        """Wake attempts that wait for their turn at an endpoint that is down now."""
+        for work, task in tuple(self._waiting.items()):
+            is_sent = work.sent_count > 0 or work.was_carried
+            if task is not None and not is_sent and self._breakers.refuses(work.endpoint):
+                del self._waiting[work]
+                self._woken[work] = task
+                task.cancel()
+
+
+def _is_cut(work: Work, error: CallError) -> bool:
+    """Return whether a deadline of the call has ended its attempt, which shows nothing."""
+    if not isinstance(error, CallTimeout):
+        return False
+    return work.is_cut_by_deadline or work.seconds_left() == 0

@@ -1,0 +1,207 @@
+"""Choice of the endpoint that serves an attempt, among those of one role.
+
+Each attempt is given to one of the asked endpoint and its alternatives that is not down, by the
+policy of `load.route`. An attempt that an endpoint fails (it cannot be reached, is slow, answers
+429 or 5xx, refuses the key) goes to one that the call has not tried; one that fails by its content
+(a refused text, a prompt that is too long, a field that is not taken) stays where it is. After
+each endpoint was tried once, the retry policy decides about the next attempt.
+
+Which endpoint served is a fact of the exchange: it is in `Delivery`, and a replay takes it from
+there. The call's key and row name the endpoint that was asked.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+
+from callwise.budget.breaker import Breaker, Breakers
+from callwise.budget.clock import Clock
+from callwise.budget.run_gate import RunGate
+from callwise.budget.work import Work
+from callwise.calls.client import Endpoint
+from callwise.calls.errors import (
+    AuthFailed,
+    BadRequest,
+    BadResponse,
+    CallError,
+    CallTimeout,
+    ConnectionFailed,
+    EndpointDown,
+    EndpointError,
+    QuotaExhausted,
+    RateLimited,
+    ServerFailed,
+    StreamCut,
+    UnknownModel,
+)
+from callwise.calls.load.load_knobs import LoadKnobs
+from callwise.calls.load.route_knobs import RouteKnobs
+
+__all__ = ["Router"]
+
+_OF_THE_ENDPOINT = (
+    ConnectionFailed,
+    CallTimeout,
+    StreamCut,
+    RateLimited,
+    ServerFailed,
+    BadResponse,
+    AuthFailed,
+    UnknownModel,
+    QuotaExhausted,
+)
+"""Errors after which another endpoint may answer the same call."""
+
+_STANDARD = RouteKnobs()
+
+
+def _waited_in_vain(error: CallError) -> bool:
+    """Return whether an attempt found no place at its endpoint, and was not sent."""
+    is_content = isinstance(error, BadRequest)
+    return isinstance(error, EndpointError) and not error.was_sent and not is_content
+
+
+Key = tuple[str, str]
+"""Name and model of an endpoint."""
+
+
+def key_of(endpoint: Endpoint) -> Key:
+    """Return an endpoint's name and model."""
+    return endpoint.name, endpoint.model
+
+
+class Router:
+    """Chooses endpoints, and notes how they served.
+
+    Args:
+        load_of: returns the knobs of an endpoint.
+        gate: stops the run where all endpoints of a role have been down for long.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        breakers: Breakers,
+        load_of: Callable[[Endpoint], LoadKnobs],
+        gate: RunGate,
+    ) -> None:
+        self._clock = clock
+        self._breakers = breakers
+        self._load_of = load_of
+        self._gate = gate
+        self._under_way: defaultdict[Key, int] = defaultdict(int)
+        self._credits: defaultdict[Key, float] = defaultdict(float)
+        self._cool_until_seconds: dict[Key, float] = {}
+        self._noticed: set[tuple[Key, str]] = set()
+
+    def choose(self, work: Work) -> Breaker | None:
+        """Set the endpoint of an attempt; return its breaker where the attempt is a trial.
+
+        Raises:
+            EndpointDown: when all endpoints are down.
+            RunStopped: when they have been for so long that the run stops.
+        """
+        asked = work.asked
+        if not asked.alternatives:
+            try:
+                return self._breakers.admit(asked)
+            except EndpointDown:
+                self._stop_if_down_for_long(work)
+                raise
+        usable = self._breakers.accepting(asked.candidates)
+        if not usable:
+            self._stop_if_down_for_long(work)
+            down = "; ".join(f"{each.name} ({each.model})" for each in asked.candidates)
+            raise EndpointDown(f"not asked, all have just failed: {down}", was_sent=False)
+        if not (work.stays and any(each is work.endpoint for each in usable)):
+            work.serve_by(self._chosen(work, usable))
+        return self._breakers.admit(work.endpoint)
+
+    def begin(self, endpoint: Endpoint) -> None:
+        """Count an attempt under way at an endpoint."""
+        self._under_way[key_of(endpoint)] += 1
+
+    def end(self, endpoint: Endpoint) -> None:
+        """Count its end."""
+        self._under_way[key_of(endpoint)] -= 1
+
+    def failed(self, work: Work, error: CallError) -> None:
+        """Note by which endpoint an attempt failed, and whether another may be asked."""
+        work.stays = not (isinstance(error, _OF_THE_ENDPOINT) or _waited_in_vain(error))
+        if work.stays or not work.asked.alternatives:
+            return
+        endpoint, key = work.endpoint, key_of(work.endpoint)
+        work.tried |= {key}
+        if error.is_fatal:
+            knobs = self._knobs(work)
+            reason = f"{type(error).__name__}: {error}"
+            self._breakers.trip(endpoint, reason, seconds=knobs.fatal_seconds)
+            self._notice(key, type(error).__name__, f"{endpoint.name} is passed over: {error}")
+        elif isinstance(error, RateLimited) and error.retry_after_seconds is not None:
+            self._cool_until_seconds[key] = self._clock.now() + error.retry_after_seconds
+
+    def has_another(self, work: Work) -> bool:
+        """Return whether an endpoint that the call has not tried may be asked next."""
+        return not work.stays and any(
+            key_of(each) not in work.tried and not self._breakers.refuses(each)
+            for each in work.asked.alternatives and work.asked.candidates
+        )
+
+    def is_down(self, work: Work) -> bool:
+        """Return whether no endpoint may be asked now."""
+        return all(map(self._breakers.refuses, work.asked.candidates))
+
+    def stop_for(self, work: Work, error: CallError) -> None:
+        """Stop the run for an error that every later call would meet, where that is asked for."""
+        breaker = self._load_of(work.asked).breaker
+        if error.is_fatal and breaker is not None and breaker.stop_seconds is not None:
+            self._gate.stop(f"{type(error).__name__} of {work.endpoint.name}: {error}")
+
+    def _chosen(self, work: Work, usable: Sequence[Endpoint]) -> Endpoint:
+        ready = usable
+        if work.tried:
+            ready = [each for each in ready if key_of(each) not in work.tried] or ready
+        if cool := self._cool_until_seconds:
+            now = self._clock.now()
+            ready = [each for each in ready if cool.get(key_of(each), now) <= now] or ready
+        match self._knobs(work).policy:
+            case "fallback":
+                return ready[0]
+            case "least_busy":
+                return min(ready, key=lambda each: self._under_way[key_of(each)] / each.weight)
+            case "weighted":
+                return self._by_weight(ready)
+
+    def _by_weight(self, ready: Sequence[Endpoint]) -> Endpoint:
+        """Return the endpoint that is furthest behind its share of the calls."""
+        given, chosen, most, total = self._credits, ready[0], -math.inf, 0.0
+        for each in ready:
+            key, weight = key_of(each), each.weight
+            credit = given[key] = given[key] + weight
+            total += weight
+            if credit > most:
+                chosen, most = each, credit
+        given[key_of(chosen)] -= total
+        return chosen
+
+    def _knobs(self, work: Work) -> RouteKnobs:
+        return self._load_of(work.asked).route or _STANDARD
+
+    def _stop_if_down_for_long(self, work: Work) -> None:
+        breaker = self._load_of(work.asked).breaker
+        if breaker is None or breaker.stop_seconds is None:
+            return
+        seconds = min(map(self._breakers.down_seconds, work.asked.candidates))
+        if seconds >= breaker.stop_seconds:
+            names = ", ".join(each.name for each in work.asked.candidates)
+            self._gate.stop(
+                f"every endpoint of the role {work.call.role} has been down for {seconds:.0f} s: "
+                f"{names}"
+            )
+            self._gate.check()
+
+    def _notice(self, key: Key, kind: str, text: str) -> None:
+        if (key, kind) not in self._noticed:
+            self._noticed.add((key, kind))
+            if self._breakers.notify is not None:
+                self._breakers.notify(text)

@@ -1,0 +1,210 @@
+"""Texts to embed that travel together: how many, how long they wait, and who fails."""
+
+import asyncio
+
+import pytest
+
+from callwise.budget import Limits
+from callwise.calls.errors import BadRequest, CallRefused
+from callwise.calls.load.batch_knobs import BatchKnobs
+from callwise.calls.reply import Reply
+from tests.callwise.budget.batch.batch_service import BatchService, budgeter, embed
+from tests.virtual_time import run_in_virtual_time
+
+
+def test_a_thousand_texts_in_ten_milliseconds_are_32_requests(service):
+    """Each of 32 texts; each caller gets its own vector."""
+
+    async def main():
+        engine = budgeter(service)
+
+        async def ask(index):
+            await asyncio.sleep(index * 1e-5)
+            reply = await engine.ask(embed(f"{'x' * index} text"))
+            assert reply.vectors == ((float(index + 5), 1.0),)
+
+        await asyncio.gather(*(ask(index) for index in range(1000)))
+        return engine
+
+    engine = run_in_virtual_time(main())
+    assert len(service.requests) == 32
+    counts = engine.ledger.counts()
+    assert counts.usage.requests == 32
+    assert counts.usage.tokens == service.tokens
+    engine.ledger.check()
+
+
+def test_a_lone_text_waits_for_the_window_and_no_longer(service):
+    """50 ms, and its request is as usual."""
+
+    async def main():
+        engine = budgeter(service)
+        await engine.ask(embed("alone"))
+        return engine
+
+    [row] = run_in_virtual_time(main()).ledger.rows
+    assert service.times == [pytest.approx(0.05)]
+    assert (row.delivery.batch, row.usage.requests) == ("", 1)
+    assert row.usage.queue_seconds == pytest.approx(0.05)
+    assert row.usage.work_seconds == pytest.approx(0.5)
+
+
+def test_no_text_waits_longer_than_the_longest_wait(service):
+    """Texts that come every 40 ms postpone it, up to 200 ms after the first."""
+
+    async def main():
+        engine = budgeter(service)
+
+        async def ask(index):
+            await asyncio.sleep(0.04 * index)
+            await engine.ask(embed(f"text {index}"))
+
+        await asyncio.gather(*map(ask, range(8)))
+
+    run_in_virtual_time(main())
+    assert service.times[0] == pytest.approx(0.2)
+    assert len(service.requests[0][1]) in {5, 6}
+
+
+def test_a_call_with_little_time_left_does_not_wait_for_the_window(service):
+    """A quarter of what is left, at most."""
+    service.seconds = 0.02
+
+    async def main():
+        engine = budgeter(service)
+        await engine.ask(embed("urgent", deadline_seconds=0.08))
+
+    run_in_virtual_time(main())
+    assert service.times == [pytest.approx(0.02)]
+
+
+@pytest.mark.parametrize("most_bytes", [None, 100])
+def test_a_list_over_the_limits_is_split_and_merged_in_order(service, most_bytes):
+    """By items and bytes; each piece is a request on its row."""
+    texts = [f"{'y' * (index % 13)} {index}" for index in range(250)]
+
+    async def main():
+        knobs = BatchKnobs(max_items=100, max_text_bytes=most_bytes)
+        engine = budgeter(service, batch=knobs)
+        reply = await engine.ask(embed(*texts))
+        return engine, reply
+
+    engine, reply = run_in_virtual_time(main())
+    assert reply.vectors == tuple((float(len(text)), 1.0) for text in texts)
+    sent = [text for _, piece in service.requests for text in piece]
+    assert sent == texts
+    assert all(len(piece) <= 100 for _, piece in service.requests)
+    if most_bytes is not None:
+        sizes = [sum(len(text) for text in piece) for _, piece in service.requests]
+        assert max(sizes) <= most_bytes
+    [row] = engine.ledger.rows
+    assert row.usage.requests == len(service.requests)
+    assert row.usage.tokens == service.tokens
+    engine.ledger.check()
+
+
+def test_pieces_beyond_the_limit_on_requests_are_refused_before_anything_is_sent(service):
+    """A list of three requests does not fit two."""
+
+    async def main():
+        engine = budgeter(service, batch=BatchKnobs(max_items=100), limits=Limits(max_requests=2))
+        with pytest.raises(CallRefused, match="max_requests"):
+            await engine.ask(embed(*map(str, range(250))))
+        await engine.ask(embed(*map(str, range(150))))
+        return engine
+
+    engine = run_in_virtual_time(main())
+    assert len(service.requests) == 2
+    engine.ledger.check()
+
+
+def test_pieces_that_were_answered_are_not_bought_again():
+    """A retry sends the piece that failed alone."""
+    service = BatchService(bad={"7"})
+
+    async def main():
+        engine = budgeter(service, batch=BatchKnobs(max_items=5))
+        with pytest.raises(BadRequest):
+            await engine.ask(embed(*map(str, range(20))))
+        return engine
+
+    engine = run_in_virtual_time(main())
+    assert len(service.requests) == 4
+    assert engine.ledger.rows[0].usage.tokens == service.tokens == 15
+    engine.ledger.check()
+
+
+def test_no_more_batches_are_under_way_than_the_limit():
+    """The others wait, and may be joined meanwhile."""
+    service = BatchService(seconds=1.0)
+
+    async def main():
+        knobs = BatchKnobs(embedding_size=4, max_concurrent=2)
+        engine = budgeter(service, batch=knobs)
+        await asyncio.gather(*(engine.ask(embed(f"text {index}")) for index in range(40)))
+        return engine
+
+    engine = run_in_virtual_time(main())
+    assert service.most_under_way == 2
+    assert len(service.requests) == 10
+    engine.ledger.check()
+
+
+@pytest.mark.parametrize("profile", ["deepseek", "groq"])
+def test_the_example_profiles_limit_a_request(service, profile):
+    """100 and 500 items."""
+    most = {"deepseek": 100, "groq": 500}[profile]
+
+    async def main():
+        engine = budgeter(service, batch=BatchKnobs(profile=profile))
+        await engine.ask(embed(*map(str, range(501))))
+
+    run_in_virtual_time(main())
+    assert max(len(texts) for _, texts in service.requests) == most
+
+
+def test_one_bad_text_fails_alone():
+    """By halves: the others are served, and each failure is a request of its rows."""
+    service = BatchService(bad={"bad"})
+
+    async def main():
+        engine = budgeter(service)
+        texts = [f"text {index}" for index in range(15)] + ["bad"]
+        return engine, await asyncio.gather(
+            *(engine.ask(embed(text)) for text in texts), return_exceptions=True
+        )
+
+    engine, results = run_in_virtual_time(main())
+    assert [isinstance(each, Reply) for each in results] == [True] * 15 + [False]
+    assert isinstance(results[-1], BadRequest)
+    usage = engine.ledger.counts().usage
+    assert usage.requests == len(service.requests) == 9
+    assert usage.tokens == service.tokens == 30
+    engine.ledger.check()
+
+
+def test_a_profile_that_lies_loses_nothing():
+    """The endpoint takes 10 texts where the profile has 1,000: halves of the batch are taken."""
+    service = BatchService(most_texts=10)
+
+    async def main():
+        engine = budgeter(service, batch=BatchKnobs(profile="openai"))
+        await asyncio.gather(*(engine.ask(embed(f"text {index}")) for index in range(32)))
+        return engine
+
+    engine = run_in_virtual_time(main())
+    assert engine.ledger.counts().usage.tokens == service.tokens == 64
+    engine.ledger.check()
+
+
+def test_calls_of_other_keys_never_travel_together(service):
+    """A batch key keeps them apart."""
+
+    async def main():
+        engine = budgeter(service)
+        await asyncio.gather(
+            *(engine.ask(embed(f"text {i}", batch_key=str(i % 2))) for i in range(8))
+        )
+
+    run_in_virtual_time(main())
+    assert sorted(len(texts) for _, texts in service.requests) == [4, 4]

@@ -1,0 +1,193 @@
+"""A run that stops: which calls are accepted, and how those under way end."""
+
+import asyncio
+
+import pytest
+
+from callwise.budget import Budgeter, LedgerError, Limits, ManualClock, RetryPolicy, ScopeKind
+from callwise.calls import Endpoint, Outcome, Reply, Role
+from callwise.calls.errors import (
+    AuthFailed,
+    CallRefused,
+    ConnectionFailed,
+    EndpointDown,
+    QuotaExhausted,
+    RunStopped,
+)
+from callwise.calls.load.breaker_knobs import BreakerKnobs
+from callwise.calls.load.load_knobs import LoadKnobs
+from callwise.testing.fakes import FailingClient, ScriptedClient
+
+STOPPING = LoadKnobs(breaker=BreakerKnobs(stop_seconds=60))
+
+
+async def waiting(client, count=None):
+    """Wait until a client has been asked."""
+    for _ in range(1000):
+        if len(client.calls) >= (count or 1):
+            return
+        await asyncio.sleep(0)
+    raise AssertionError("the client was never asked")
+
+
+async def test_a_stopped_run_accepts_no_call_and_counts_none(make_budgeter, ask_for, recorder):
+    """Its reason is named; when it is resumed, calls are accepted again."""
+    client = ScriptedClient(["one", "two"])
+    budgeter = make_budgeter(client, recorder=recorder)
+    assert (await budgeter.ask(ask_for("1"))).text == "one"
+    budgeter.stop("the disk is full")
+    with pytest.raises(RunStopped, match="the disk is full") as caught:
+        await budgeter.ask(ask_for("2"))
+    assert caught.value.is_fatal
+    assert budgeter.stopped_by == "the disk is full"
+    assert (len(budgeter.ledger.rows), len(recorder.recorded), len(client.calls)) == (1, 1, 1)
+    budgeter.resume()
+    assert (await budgeter.ask(ask_for("2"))).text == "two"
+    budgeter.ledger.check()
+
+
+async def test_a_drain_lets_accepted_calls_end_and_accepts_no_other(make_budgeter, ask_for):
+    """They are answered and settled, and only then is it drained."""
+    gate = asyncio.Event()
+
+    async def answer(call):
+        await gate.wait()
+        return "late"
+
+    client = ScriptedClient(answer)
+    budgeter = make_budgeter(client, clock=ManualClock())
+    asked = [asyncio.ensure_future(budgeter.ask(ask_for(str(n)))) for n in range(3)]
+    await waiting(client, 3)
+    draining = asyncio.ensure_future(budgeter.drain(30))
+    await asyncio.sleep(0)
+    with pytest.raises(RunStopped):
+        await budgeter.ask(ask_for("new"))
+    assert not draining.done()
+    gate.set()
+    assert await draining == (3, 0)
+    assert [reply.text for reply in await asyncio.gather(*asked)] == ["late"] * 3
+    assert budgeter.run.counts().in_flight == 0
+    budgeter.ledger.check()
+
+
+async def test_a_drain_cancels_and_settles_what_is_left_when_its_time_is_over(
+    make_budgeter, ask_for
+):
+    """The callers get a clear error, no cancellation of theirs; all quota is settled."""
+    client = ScriptedClient(lambda call: asyncio.Event().wait())
+    clock = ManualClock()
+    budgeter = make_budgeter(client, clock=clock)
+
+    async def ask(call):
+        try:
+            return await budgeter.ask(call)
+        except RunStopped as stopped:
+            await asyncio.sleep(0)  # its task goes on
+            return stopped
+
+    with budgeter.scope(ScopeKind.TURN, "1", limits=Limits(max_tokens=10_000)) as turn:
+        equal, alone = ask_for("a"), ask_for("b", share=False)
+        asked = [asyncio.ensure_future(ask(call)) for call in (equal, equal, alone)]
+        await waiting(client, 2)
+        draining = asyncio.ensure_future(budgeter.drain(5, reason="the process ends"))
+        await asyncio.sleep(0)
+        clock.advance(4.9)
+        await asyncio.sleep(0)
+        assert not draining.done()
+        clock.advance(0.1)
+        assert await draining == (0, 3)
+        ends = await asyncio.gather(*asked)
+        assert all("the process ends" in str(end) for end in ends)
+        assert turn.counts().in_flight == 0
+    assert {row.outcome for row in budgeter.ledger.rows} == {Outcome.CANCELLED}
+    assert sum(row.requests for row in budgeter.ledger.rows) == client.sent_requests == 2
+    budgeter.ledger.check()
+
+
+async def test_a_drain_without_calls_ends_at_once(make_budgeter):
+    """Twice too."""
+    budgeter = make_budgeter()
+    assert await budgeter.drain(5) == (0, 0)
+    assert await budgeter.drain(5) == (0, 0)
+
+
+async def test_a_caller_that_leaves_during_a_drain_is_cancelled_as_ever(make_budgeter, ask_for):
+    """Its own cancellation is not taken for the drain's."""
+    client = ScriptedClient(lambda call: asyncio.Event().wait())
+    budgeter = make_budgeter(client, clock=ManualClock())
+    asked = asyncio.ensure_future(budgeter.ask(ask_for()))
+    await waiting(client)
+    draining = asyncio.ensure_future(budgeter.drain(5))
+    await asyncio.sleep(0)
+    asked.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asked
+    assert await draining == (1, 0)
+
+
+@pytest.mark.parametrize(
+    "error", [AuthFailed("no key", status=401), QuotaExhausted("no credit", status=402)]
+)
+async def test_an_error_that_every_call_would_meet_stops_the_run(make_budgeter, ask_for, error):
+    """The first call has the error itself, later ones name it; nothing more is sent."""
+    client = FailingClient(lambda: error)
+    budgeter = make_budgeter(client, load=STOPPING)
+    with pytest.raises(type(error)):
+        await budgeter.ask(ask_for("1"))
+    for _ in range(3):
+        with pytest.raises(RunStopped, match=str(error)):
+            await budgeter.ask(ask_for("2"))
+    assert client.sent_requests == 1
+
+
+async def test_without_the_knob_a_fatal_error_stops_no_other_call(make_budgeter, ask_for):
+    """As it was: each caller decides."""
+    client = FailingClient(lambda: AuthFailed("no", status=401))
+    for load in (None, LoadKnobs(breaker=BreakerKnobs(stop_seconds=None))):
+        budgeter = make_budgeter(client, load=load)
+        for _ in range(2):
+            with pytest.raises(AuthFailed):
+                await budgeter.ask(ask_for())
+
+
+async def test_a_role_whose_endpoints_are_all_down_for_long_stops_the_run(ask_for, recorder):
+    """Before that time its calls fail one by one; other roles go on until it is over."""
+    clock = ManualClock()
+    dead = FailingClient(lambda: ConnectionFailed("refused", was_sent=False))
+    good = ScriptedClient(lambda call: "ok")
+    both = Endpoint("a", "m", dead, alternatives=(Endpoint("b", "m", dead),))
+    budgeter = Budgeter(
+        {Role.MAIN: both, Role.JUDGE: Endpoint("c", "m", good)},
+        retry=RetryPolicy(first_wait_seconds=0, down_seconds=100),
+        load=STOPPING,
+        clock=clock,
+        recorder=recorder,
+    )
+    for _ in range(3):
+        with pytest.raises(ConnectionFailed):
+            await budgeter.ask(ask_for())
+    clock.advance(59)
+    with pytest.raises(EndpointDown):
+        await budgeter.ask(ask_for())
+    assert (await budgeter.ask(ask_for(role=Role.JUDGE))).text == "ok"
+    clock.advance(1)
+    with pytest.raises(RunStopped, match="every endpoint of the role main") as caught:
+        await budgeter.ask(ask_for())
+    assert "a, b" in str(caught.value)
+    with pytest.raises(RunStopped):
+        await budgeter.ask(ask_for(role=Role.JUDGE))
+    errors = [each[2].error.type_name for each in recorder.recorded if each[2].error is not None]
+    assert "RunStopped" not in errors  # a run that goes on must not meet it again
+    budgeter.ledger.check()
+
+
+async def test_a_closed_scope_and_a_refusal_are_as_before(make_budgeter, ask_for):
+    """The gate is before them, and is open."""
+    budgeter = make_budgeter(ScriptedClient([Reply("x")]), limits=Limits(max_calls=0))
+    with pytest.raises(CallRefused):
+        await budgeter.ask(ask_for())
+    scope = budgeter.scope(ScopeKind.TURN, "1")
+    scope.close()
+    with scope, pytest.raises(LedgerError):
+        await budgeter.ask(ask_for())
+    assert await budgeter.drain(0) == (0, 0)
