@@ -151,6 +151,8 @@ def build_call_path(
     """
     load_of = load_by_endpoint(load)
     breakers = Breakers(clock, notify, lambda endpoint: load_of(endpoint).breaker)
+    if fleet is not None:
+        fleet.breakers.connect(breakers)
     layers: dict[str, Layer[Any, Any]] = {}
     layers["send"] = send = SendLayer(clock, redactor)
     shipped: Layer[Any, Any] = send

@@ -133,7 +133,7 @@ if refused then
   return {'refused', refused[1], refused[2], used}
 end
 if is_new then redis.call('HSET', held .. token, number, record) end
-return {'reserved', '', 0, used}
+return {'reserved', redis.call('HGET', about, 'breakers') or '0', 0, used}
 """
 )
 """Reserve amounts in all scopes or in none."""
@@ -181,7 +181,7 @@ local now = milliseconds()
 drop_dead(now)
 if not redis.call('ZSCORE', leases, ARGV[1]) then return {'fenced', '', 0} end
 redis.call('ZADD', leases, now + ARGV[2], ARGV[1])
-return {'alive', '', redis.call('ZCARD', leases)}
+return {'alive', redis.call('HGET', about, 'breakers') or '0', redis.call('ZCARD', leases)}
 """
 )
 """Extend the lease of a living process."""

@@ -21,7 +21,7 @@ import asyncio
 import logging
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from callwise.budget.clock import Clock
@@ -90,6 +90,8 @@ class SharedBudget:
         self._used: dict[str, Amounts] = {}
         self.lost: BudgetStoreLost | None = None
         """The error by which the server was lost; None while it is there."""
+        self.on_version: Callable[[bytes], Awaitable[None]] | None = None
+        """Called with the version of the breakers on the server."""
         self._retry_at_seconds = 0.0
         self._parts: dict[str, tuple[int | None, ...]] = {}
         self._counts = {"reserved": 0, "refused": 0, "reserved_locally": 0, "joined": 0, "lost": 0}
@@ -212,6 +214,8 @@ class SharedBudget:
                 used, asked = self._used[scope][index], reservation.amounts[index]
                 raise self.limits.refusal(scope, index, used, asked)
             self._counts["reserved"] += 1
+            if self.on_version is not None:
+                await self.on_version(reply[1])
             return
         raise BudgetStoreLost(
             f"the lease of this process ends before it is used; raise load.fleet.heartbeat_seconds "
@@ -315,9 +319,11 @@ class SharedBudget:
             try:
                 token = self._token
                 if token is not None:
-                    state, _, *rest = await self._run(BEAT, token, self._lease_milliseconds)
+                    state, version, *rest = await self._run(BEAT, token, self._lease_milliseconds)
                     if state == b"alive":
                         self._processes = rest[0]
+                        if self.on_version is not None:
+                            await self.on_version(version)
                         continue
                     self._drop_token(token)
                 async with self._joining:

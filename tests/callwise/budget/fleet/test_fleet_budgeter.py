@@ -16,6 +16,7 @@ from callwise.calls.errors import (
     CallRefused,
     CallTimeout,
     ConfigError,
+    EndpointDown,
     ServerFailed,
 )
 from callwise.calls.load.fleet_knobs import FleetKnobs
@@ -310,3 +311,23 @@ async def test_without_the_server_each_process_keeps_to_its_part_of_a_rate(
     assert budgeters[0].statistics()["rate_fleet"]["turns"] <= 2
     for budgeter in budgeters:
         await budgeter.aclose()
+
+
+async def test_a_breaker_that_opens_in_one_process_is_open_in_the_others(
+    make_fleet_budgeter, ask_for
+):
+    """The other process asks the dead endpoint not once, and the reason is that of the first."""
+    dead = ScriptedClient(lambda call: CallTimeout("no answer", latency_seconds=1.0))
+    untouched = ScriptedClient(lambda call: "answer")
+    policy = RetryPolicy(timeout_attempts=2, first_wait_seconds=0.0, max_wait_seconds=0.0)
+    first = make_fleet_budgeter(dead, retry=policy)
+    second = make_fleet_budgeter(untouched, retry=policy)
+    await second.ask(ask_for("before"))
+    with pytest.raises(CallTimeout):
+        await first.ask(ask_for("the first finds out"))
+    for _ in range(3):
+        with pytest.raises(EndpointDown, match="in another process: CallTimeout: no answer"):
+            await second.ask(ask_for("the second need not"))
+    assert len(untouched.calls) == 1
+    assert second._fleet.breakers.opened_elsewhere == 1
+    assert await settled(first, second) == spent(first) + spent(second)
