@@ -180,7 +180,10 @@ def build_call_path(
     if cache is not None:
         layers["cache"] = below = CacheLayer(cache, share.is_under_way, clock, next=below)
     if fleet is not None:
-        layers["admit_fleet"] = below = AdmitFleetLayer(fleet.budget, next=below)
+        stop_seconds = None if load.breaker is None else load.breaker.stop_seconds
+        layers["admit_fleet"] = below = AdmitFleetLayer(
+            fleet.budget, gate, stop_seconds=stop_seconds, next=below
+        )
     layers["admit"] = below = AdmitLayer(next=below)
     if recorder is not None:
         layers["replay"] = below = ReplayLayer(recorder, estimator, clock, next=below)

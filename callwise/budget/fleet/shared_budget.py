@@ -92,7 +92,7 @@ class SharedBudget:
         """The error by which the server was lost; None while it is there."""
         self.on_version: Callable[[bytes], Awaitable[None]] | None = None
         """Called with the version of the breakers on the server."""
-        self._retry_at_seconds = 0.0
+        self._lost_at_seconds = self._retry_at_seconds = 0.0
         self._parts: dict[str, tuple[int | None, ...]] = {}
         self._counts = {"reserved": 0, "refused": 0, "reserved_locally": 0, "joined": 0, "lost": 0}
 
@@ -104,6 +104,11 @@ class SharedBudget:
             "open": len(self._open),
             "is_lost": int(self.lost is not None),
         }
+
+    @property
+    def lost_seconds(self) -> float:
+        """Time for which the server has been lost; 0 while it is there."""
+        return 0.0 if self.lost is None else self._clock.now() - self._lost_at_seconds
 
     def spent(self, scope: str = RUN) -> Amounts:
         """Return what this process has spent in a scope."""
@@ -344,6 +349,7 @@ class SharedBudget:
         wait_seconds = min(RETRY_SECONDS, self._knobs.heartbeat_seconds)
         self._retry_at_seconds = self._clock.now() + wait_seconds
         if self.lost is None:
+            self._lost_at_seconds = self._clock.now()
             self._counts["lost"] += 1
             _LOGGER.warning("the shared budget %s is lost: %s", self._knobs.name, lost)
         self.lost = lost

@@ -17,8 +17,10 @@ from callwise.calls.errors import (
     CallTimeout,
     ConfigError,
     EndpointDown,
+    RunStopped,
     ServerFailed,
 )
+from callwise.calls.load.breaker_knobs import BreakerKnobs
 from callwise.calls.load.fleet_knobs import FleetKnobs
 from callwise.calls.load.load_knobs import LoadKnobs
 from callwise.calls.load.rate_limits import RateLimits
@@ -233,6 +235,30 @@ async def test_a_lost_server_ends_calls_before_they_are_sent(
     await until(lambda: not budgeter.statistics()["admit_fleet"]["is_lost"])
     await budgeter.ask(ask_for("after"))
     assert await settled(budgeter) == spent(budgeter)
+    await budgeter.aclose()
+
+
+async def test_a_server_that_is_lost_for_long_stops_the_run(
+    make_budgeter, make_server, ask_for, name, monkeypatch
+):
+    """As endpoints that are down for long do; the message has the way to go on."""
+    server = make_server()
+    monkeypatch.setenv("CALLWISE_REDIS_URL", server.url)
+    load = knobs(name, heartbeat_seconds=0.1).model_copy(
+        update={"breaker": BreakerKnobs(stop_seconds=0.05)}
+    )
+    budgeter = make_budgeter(load=load)
+    await budgeter.ask(ask_for("before"))
+    server.stop()
+
+    async def has_stopped():
+        with pytest.raises((BudgetStoreLost, RunStopped)):
+            await budgeter.ask(ask_for("while it is lost"))
+        return budgeter.stopped_by is not None
+
+    await until(has_stopped)
+    with pytest.raises(RunStopped, match=r"shared budget has been lost for .* to go on"):
+        await budgeter.ask(ask_for("after"))
     await budgeter.aclose()
 
 
