@@ -103,10 +103,12 @@ RESERVE = Script(
     _COMMON
     + """
 -- ARGV: token, number, whether it is taken in any case, four amounts, number of scopes; for each
--- scope its name and four limits, empty for none
+-- scope its name and four limits, empty for none; milliseconds of a lease
 local token, number = ARGV[1], ARGV[2]
-drop_dead(milliseconds())
+local now = milliseconds()
+drop_dead(now)
 if not redis.call('ZSCORE', leases, token) then return {'fenced', '', 0, {}} end
+redis.call('ZADD', leases, now + ARGV[#ARGV], token)
 local used = {}
 local record = table.concat({ARGV[4], ARGV[5], ARGV[6], ARGV[7]}, ' ')
 local is_new = redis.call('HEXISTS', held .. token, number) == 0
@@ -136,7 +138,7 @@ if is_new then redis.call('HSET', held .. token, number, record) end
 return {'reserved', redis.call('HGET', about, 'breakers') or '0', 0, used}
 """
 )
-"""Reserve amounts in all scopes or in none."""
+"""Reserve amounts in all scopes or in none, and extend the lease."""
 
 SETTLE = Script(
     _COMMON

@@ -19,6 +19,7 @@ Invariant: on the server, used = spent by each process, as last reported + reser
 
 import asyncio
 import logging
+import math
 import uuid
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -32,7 +33,7 @@ from callwise.budget.limits import NOTHING, Amounts
 from callwise.calls.errors import BudgetStoreLost, CallRefused, ConfigError
 from callwise.calls.load.fleet_knobs import FleetKnobs
 
-__all__ = ["SharedBudget", "SharedReservation"]
+__all__ = ["LeaseEnded", "SharedBudget", "SharedReservation"]
 
 LEASE_HEARTBEATS = 1.9
 """Heartbeats after which a process without a sign of life is taken for dead: so what it had
@@ -45,6 +46,10 @@ RETRY_SECONDS = 1.0
 """Shortest time between two attempts to reach a server that is lost."""
 
 _LOGGER = logging.getLogger(__name__)
+
+
+class LeaseEnded(BudgetStoreLost):
+    """The process was stopped for so long that what it had reserved is free. Nothing was sent."""
 
 
 class SharedReservation:
@@ -92,6 +97,7 @@ class SharedBudget:
         """The error by which the server was lost; None while it is there."""
         self.on_version: Callable[[bytes], Awaitable[None]] | None = None
         """Called with the version of the breakers on the server."""
+        self._lease_ends_seconds = math.inf
         self._lost_at_seconds = self._retry_at_seconds = 0.0
         self._parts: dict[str, tuple[int | None, ...]] = {}
         self._counts = {"reserved": 0, "refused": 0, "reserved_locally": 0, "joined": 0, "lost": 0}
@@ -109,6 +115,20 @@ class SharedBudget:
     def lost_seconds(self) -> float:
         """Time for which the server has been lost; 0 while it is there."""
         return 0.0 if self.lost is None else self._clock.now() - self._lost_at_seconds
+
+    def require_lease(self) -> None:
+        """Do nothing while what is reserved is certain to be so.
+
+        Raises:
+            LeaseEnded: when no sign of life was answered for as long as a lease lasts.
+        """
+        if self._clock.now() >= self._lease_ends_seconds and (
+            self.lost is None or self.part_of_processes is None
+        ):
+            raise LeaseEnded(
+                "the lease of this process has ended, because it was stopped or its event loop "
+                "was busy for too long"
+            )
 
     def spent(self, scope: str = RUN) -> Amounts:
         """Return what this process has spent in a scope."""
@@ -204,7 +224,7 @@ class SharedBudget:
 
     async def _reserve_shared(self, reservation: SharedReservation) -> None:
         for _ in range(MAX_JOINS):
-            token = await self._current_token()
+            token, began = await self._current_token(), self._clock.now()
             try:
                 reply = await self._run(RESERVE, *self._reserve_arguments(token, reservation))
             except BudgetStoreLost as lost:
@@ -213,6 +233,7 @@ class SharedBudget:
             if reply[0] == b"fenced":
                 self._drop_token(token)
                 continue
+            self._extend_lease(began)
             self._note_used(reservation.scopes, reply[3])
             if reply[0] == b"refused":
                 scope, index = reply[1].decode(), reply[2] - 1
@@ -236,7 +257,7 @@ class SharedBudget:
         for scope in scopes:
             limits = self.limits.of(scope)
             arguments += [scope, *("" if each is None else str(each) for each in limits)]
-        return arguments
+        return [*arguments, self._lease_milliseconds]
 
     async def _current_token(self) -> str:
         """Return the token of the lease, after taking one where there is none.
@@ -264,6 +285,7 @@ class SharedBudget:
             BudgetStoreLost: when the server cannot be reached.
             ConfigError: when its keys are not ours, or of a budget with other limits.
         """
+        began = self._clock.now()
         try:
             state, what, *rest = await self._run(
                 JOIN, self._process, FORMAT, self.limits.written, self._lease_milliseconds
@@ -283,6 +305,7 @@ class SharedBudget:
             raise
         # What was settled while it waited was reported under no token.
         self._token, self._processes, self.lost = token, rest[0], None
+        self._extend_lease(began)
         self._parts.clear()
         self._counts["joined"] += 1
         for each in granted:
@@ -322,11 +345,12 @@ class SharedBudget:
         while True:
             await self._clock.sleep(self._knobs.heartbeat_seconds)
             try:
-                token = self._token
+                token, began = self._token, self._clock.now()
                 if token is not None:
                     state, version, *rest = await self._run(BEAT, token, self._lease_milliseconds)
                     if state == b"alive":
                         self._processes = rest[0]
+                        self._extend_lease(began)
                         if self.on_version is not None:
                             await self.on_version(version)
                         continue
@@ -339,6 +363,12 @@ class SharedBudget:
             except Exception as error:  # it goes on: without it the lease would end
                 _LOGGER.exception("the shared budget %s has a problem", self._knobs.name)
                 self._lose(BudgetStoreLost(str(error)))
+
+    def _extend_lease(self, began_seconds: float) -> None:
+        """Note that the lease counts from when a sign of life was sent, or later."""
+        ends_seconds = began_seconds + self._lease_milliseconds / 1000
+        if self._lease_ends_seconds < ends_seconds or self._lease_ends_seconds == math.inf:
+            self._lease_ends_seconds = ends_seconds
 
     def _drop_token(self, token: str) -> None:
         if self._token == token:

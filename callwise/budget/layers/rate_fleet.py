@@ -1,7 +1,9 @@
 """Layer `rate_fleet`: a request waits for its turn under rate limits that several processes share.
 
 It is below `schedule`, whose lane decides which request of this process is next and keeps to the
-limits by itself; here the next requests of all processes are put in one order. Where the server
+limits by itself; here the next requests of all processes are put in one order. It is the last
+place before the client, so here a process that was stopped notices that its lease has ended, and
+sends nothing that was reserved under it. Where the server
 is lost, the knob `load.fleet.on_lost` decides: the request fails before it is sent, or this
 process keeps to an equal part of the limits.
 """
@@ -53,11 +55,13 @@ class RateFleetLayer:
 
         Raises:
             BudgetStoreLost: when no turn can be asked for; nothing was sent.
+            LeaseEnded: when what was reserved for it may be free; nothing was sent.
             CallTimeout: when its deadline passes before its turn; nothing was sent.
             CallError: how it ended.
         """
         limits = self._limits_of(carried.endpoint)
         if limits is None:
+            self._fleet.budget.require_lease()
             return await self._next(carried)
         estimate = carried.estimate()
         output_tokens = float(estimate.output_tokens)
@@ -68,6 +72,7 @@ class RateFleetLayer:
         try:
             if isinstance(turn, SharedTurn) and turn.wait_seconds > 0:
                 await self._wait(carried, turn.wait_seconds)
+            self._fleet.budget.require_lease()
             used = amounts
             result = await self._next(carried)
             used = _used(amounts, result, None)

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from callwise.budget import Budgeter, Limits, ScopeKind, VirtualClock
+from callwise.budget import Budgeter, Limits, ScopeKind, SystemClock, VirtualClock
 from callwise.budget.limits import NOTHING, Amounts
 from callwise.calls import ReportedUsage, Role, Sampling
 from callwise.calls.call import Outcome
@@ -24,6 +24,7 @@ from callwise.calls.load.breaker_knobs import BreakerKnobs
 from callwise.calls.load.fleet_knobs import FleetKnobs
 from callwise.calls.load.load_knobs import LoadKnobs
 from callwise.calls.load.rate_limits import RateLimits
+from callwise.calls.load.schedule_knobs import ScheduleKnobs
 from callwise.calls.retry import RetryPolicy
 from callwise.testing.fakes import ScriptedClient
 from tests.callwise.budget.conftest import MemoryRecorder
@@ -260,6 +261,69 @@ async def test_a_server_that_is_lost_for_long_stops_the_run(
     with pytest.raises(RunStopped, match=r"shared budget has been lost for .* to go on"):
         await budgeter.ask(ask_for("after"))
     await budgeter.aclose()
+
+
+async def test_a_process_that_was_stopped_sends_nothing_under_its_old_lease(
+    make_budgeter, redis_url, ask_for, name, monkeypatch
+):
+    """It notices before it sends, reserves again, and finds that another one has taken the rest."""
+    monkeypatch.setenv("CALLWISE_REDIS_URL", redis_url)
+    load = knobs(name, limits={"max_requests": 2}, heartbeat_seconds=0.2).model_copy(
+        update={"schedule": ScheduleKnobs(max_concurrency=1)}
+    )
+    may_answer = asyncio.Event()
+
+    async def answer(call):
+        if call.messages[0].content == "sent":
+            await may_answer.wait()
+        return "answer"
+
+    client, clock = ScriptedClient(answer), StoppedClock()
+    stopped, other = make_budgeter(client, load=load, clock=clock), make_budgeter(load=load)
+    asking = [asyncio.ensure_future(stopped.ask(ask_for(each))) for each in ("sent", "in a queue")]
+    await until(lambda: stopped.statistics()["schedule"].get("waiting") == 1)
+    clock.stop()
+    served = []
+
+    async def others_are_served():
+        try:
+            served.append(await other.ask(ask_for(f"with what was free {len(served)}")))
+        except CallRefused:
+            return False
+        return len(served) == 2
+
+    await until(others_are_served)
+    may_answer.set()
+    ends = await asyncio.gather(*asking, return_exceptions=True)
+    assert ends[0].text == "answer"
+    assert isinstance(ends[1], CallRefused)
+    assert "max_requests=2" in str(ends[1])
+    assert len(client.calls) == 1
+    assert await settled(stopped, other) == spent(stopped) + spent(other)
+    clock.go_on()
+    await stopped.aclose()
+    await other.aclose()
+
+
+class StoppedClock(SystemClock):
+    """A clock on which no sleeper wakes while its process is stopped; time goes on."""
+
+    def __init__(self):
+        self._may_go_on = asyncio.Event()
+        self._may_go_on.set()
+
+    async def sleep(self, seconds):
+        """Wait, and for the end of the stop."""
+        await asyncio.sleep(seconds)
+        await self._may_go_on.wait()
+
+    def stop(self):
+        """Let none wake."""
+        self._may_go_on.clear()
+
+    def go_on(self):
+        """Let all wake whose time is over."""
+        self._may_go_on.set()
 
 
 def test_a_limit_in_usd_needs_prices(make_budgeter, name):
