@@ -28,7 +28,15 @@ from graph.settings import PipelineSettings
 from graph.state import TurnState
 from nodes.loader import ALL_TURNS, load_turn
 
-__all__ = ["Engine", "TurnContext", "cache_of", "endpoints_of", "make_engine", "warm"]
+__all__ = [
+    "Engine",
+    "TurnContext",
+    "cache_of",
+    "endpoints_of",
+    "make_engine",
+    "needs_no_waiting",
+    "warm",
+]
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -278,20 +286,27 @@ def cache_of(settings: PipelineSettings, *, is_offline: bool) -> ReplyCache | No
     return TieredCache(tiers, ttl_seconds=knobs.ttl_seconds.by_kind()) if tiers else None
 
 
-async def warm(cache: ReplyCache, settings: PipelineSettings, *, is_simulated: bool) -> None:
-    """Put the answers of the cassettes that the settings name into a cache.
-
-    Args:
-        is_simulated: whether no time passes, so that no answer ends.
+async def warm(
+    cache: ReplyCache | None, settings: PipelineSettings, endpoints: Mapping[Role, Endpoint]
+) -> None:
+    """Put the answers of the cassettes that the settings name into a cache, if there is one.
 
     Raises:
         ConfigError: when only a file names a cassette, which is not below the working directory.
         FormatError: when one cannot be read.
     """
+    if cache is None:
+        return
     for path in settings.cache.warm_from:
         _require_named(settings, "warm_from", path)
-        count = await warm_from_cassette(cache, Path(path), is_timeless=is_simulated)
+        is_timeless = needs_no_waiting(endpoints)
+        count = await warm_from_cassette(cache, Path(path), is_timeless=is_timeless)
         _LOGGER.info("%d answers of %s are in the cache", count, path)
+
+
+def needs_no_waiting(endpoints: Mapping[Role, Endpoint]) -> bool:
+    """Return whether every answer comes immediately, so that time is simulated."""
+    return all(endpoint.client.is_simulated for endpoint in endpoints.values())
 
 
 def _require_named(settings: PipelineSettings, knob: str, path: str) -> None:
@@ -319,10 +334,9 @@ def make_engine(
     is_offline: bool = False,
 ) -> Engine:
     """Return an engine over endpoints and a memory; its ledger rows go to `sinks`."""
-    needs_no_waiting = all(endpoint.client.is_simulated for endpoint in endpoints.values())
     budgeter = Budgeter(
         endpoints,
-        clock=VirtualClock() if needs_no_waiting else SystemClock(),
+        clock=VirtualClock() if needs_no_waiting(endpoints) else SystemClock(),
         cache=cache,
         recorder=recorder,
         limits=settings.budget.run,

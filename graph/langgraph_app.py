@@ -29,6 +29,7 @@ from pydantic import (
     model_validator,
 )
 
+from callwise.budget.layers.cache import ReplyCache
 from callwise.calls.payload import well_formed
 from callwise.memory import Identity
 from callwise.memory.conversation_memory import ConversationMemory
@@ -36,7 +37,7 @@ from callwise.memory.sqlite_backend import SqliteBackend
 from callwise.recordings.source_records import iso_time
 from graph.app import app
 from graph.drivers import NODES, compiled, plain_values, run_step
-from graph.engine import TurnContext, endpoints_of, make_engine
+from graph.engine import TurnContext, cache_of, endpoints_of, make_engine, warm
 from graph.settings import FuseKnobs
 from graph.state import TurnState
 from graph.steps import STEPS
@@ -248,6 +249,7 @@ class GraphServerContext:
         self._lock = asyncio.Lock()
         self._context: TurnContext | None = None
         self._store: SqliteBackend | None = None
+        self._cache: ReplyCache | None = None
 
     def _make(self) -> TurnContext:
         """Open everything that reads files or loads libraries. Blocks."""
@@ -260,14 +262,17 @@ class GraphServerContext:
             max_results=self.settings.memory.retrieval_entries,
             result_seconds=self.settings.cache.ttl_seconds.vector_search,
         )
-        engine = make_engine(self.settings, endpoints_of(self.settings), memory)
+        self._cache = cache_of(self.settings, is_offline=False)
+        engine = make_engine(self.settings, endpoints_of(self.settings), memory, cache=self._cache)
         return TurnContext(engine)
 
     async def __call__(self) -> TurnContext:
         """Return the process's context."""
         async with self._lock:
             if self._context is None:
-                self._context = await asyncio.to_thread(self._make)
+                context = await asyncio.to_thread(self._make)
+                await warm(self._cache, self.settings, context.engine.endpoints)
+                self._context = context
         return self._context
 
     async def aclose(self) -> None:

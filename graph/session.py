@@ -20,7 +20,15 @@ from callwise.memory.sqlite_backend import SqliteBackend
 from callwise.recordings.app_protocol import Notices, ReplyListener, TurnInput, TurnResult
 from callwise.recordings.learned_endpoints import LearnedEndpoints
 from graph.drivers import ReplyGraph, build_graph, predecessors, run_directly
-from graph.engine import Engine, TurnContext, cache_of, endpoints_of, make_engine, warm
+from graph.engine import (
+    Engine,
+    TurnContext,
+    cache_of,
+    endpoints_of,
+    make_engine,
+    needs_no_waiting,
+    warm,
+)
 from graph.fusing import steps_down
 from graph.settings import PipelineSettings
 from graph.state import TurnState, collect_degraded
@@ -282,9 +290,8 @@ async def open_session(
     )
     stack.push_async_callback(engine.budgeter.aclose)
     stack.callback(engine.close)
-    is_simulated = all(endpoint.client.is_simulated for endpoint in endpoints.values())
-    if cache is not None and not is_offline:
-        await warm(cache, settings, is_simulated=is_simulated)
+    if not is_offline:
+        await warm(cache, settings, endpoints)
     await asyncio.to_thread(load_prompts)
     await engine.budgeter.prepare()
     checkpointer = None
@@ -297,7 +304,7 @@ async def open_session(
     return ReplySession(
         engine=engine,
         graph=graph,
-        is_simulated=is_simulated,
+        is_simulated=needs_no_waiting(endpoints),
         is_checkpointed=checkpointer is not None,
         notices=notices,
     )

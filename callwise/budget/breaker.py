@@ -16,7 +16,7 @@ endpoint could come back.
 """
 
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -197,6 +197,7 @@ class Breakers:
         self.notify = notify
         self._knobs_of = knobs_of
         self._breakers: dict[Hashable, Breaker] = {}
+        self._are_all_closed = True
         self._noticed_at_seconds: dict[str, float] = {}
         self._refused = 0
         self.on_open: Callable[[], None] | None = None
@@ -212,6 +213,8 @@ class Breakers:
         Raises:
             EndpointDown: when nothing may be sent.
         """
+        if self._are_all_closed:
+            return None
         for breaker in self._of(endpoint):
             if breaker.open_until_seconds is None:
                 continue
@@ -227,10 +230,16 @@ class Breakers:
 
     def refuses(self, endpoint: Endpoint) -> bool:
         """Return whether nothing may be sent to an endpoint now."""
-        if not self._breakers:
+        if self._are_all_closed:
             return False
         now, most = self._clock.now(), self._max_trials(endpoint)
         return any(breaker.refuses(now, most) for breaker in self._of(endpoint))
+
+    def accepting(self, endpoints: Sequence[Endpoint]) -> Sequence[Endpoint]:
+        """Return those of some endpoints that something may be sent to now, in their order."""
+        if self._are_all_closed:
+            return endpoints
+        return [each for each in endpoints if not self.refuses(each)]
 
     def down_seconds(self, endpoint: Endpoint) -> float:
         """Return how long an endpoint has been down; 0 while it serves."""
@@ -258,7 +267,7 @@ class Breakers:
         knobs = self._knobs_of(endpoint)
         if knobs is None or self._clock.is_virtual:
             return
-        breaker = self._breakers.setdefault((endpoint.name, endpoint.model), Breaker())
+        breaker = self._breaker((endpoint.name, endpoint.model))
         if breaker.open_until_seconds is not None:
             return  # it was sent before
         breaker.note(self._clock.now(), has_failed=has_failed, window_seconds=knobs.window_seconds)
@@ -276,9 +285,11 @@ class Breakers:
             return
         is_host = isinstance(error, ConnectionFailed)
         if not is_host:
-            self._breakers.pop(endpoint.name, None)  # the host could be reached
+            host = self._breakers.get(endpoint.name)
+            if host is not None:  # it could be reached
+                host.close()
         key: Hashable = endpoint.name if is_host else (endpoint.name, endpoint.model)
-        breaker = self._breakers.setdefault(key, Breaker())
+        breaker = self._breaker(key)
         breaker.failed_calls += 1
         is_doubtful = went_elsewhere or isinstance(error, ServerFailed)
         if is_doubtful and breaker.failed_calls < MAX_FAILED_CALLS:
@@ -292,13 +303,13 @@ class Breakers:
             if breaker.open_until_seconds is None:
                 breaker.failed_calls = 0
             elif not breaker.by_rate:
-                breaker.close()
+                self._close(endpoint)
 
     def trip(self, endpoint: Endpoint, reason: str, *, seconds: float) -> None:
         """Open a breaker for what is known in another way, such as a key that is refused."""
         if not self._clock.is_virtual:
             key = (endpoint.name, endpoint.model)
-            breaker = self._breakers.setdefault(key, Breaker())
+            breaker = self._breaker(key)
             self._open(breaker, seconds, reason, by_rate=True)
 
     def loading(self, endpoint: Endpoint, *, max_seconds: float) -> None:
@@ -333,6 +344,12 @@ class Breakers:
             named.append(BreakerStatistics(name, model, state, breaker.trips, breaker.reason))
         return tuple(sorted(named))
 
+    def _breaker(self, key: Hashable) -> Breaker:
+        found = self._breakers.get(key)
+        if found is None:
+            found = self._breakers[key] = Breaker()
+        return found
+
     def _of(self, endpoint: Endpoint) -> Iterator[Breaker]:
         if not self._breakers:
             return
@@ -347,9 +364,13 @@ class Breakers:
 
     def _open(self, breaker: Breaker, seconds: float, reason: str, *, by_rate: bool) -> None:
         breaker.open(self._clock.now(), seconds, reason, by_rate=by_rate)
+        self._are_all_closed = False
         if self.on_open is not None:
             self.on_open()
 
     def _close(self, endpoint: Endpoint) -> None:
         for breaker in self._of(endpoint):
             breaker.close()
+        self._are_all_closed = all(
+            each.open_until_seconds is None for each in self._breakers.values()
+        )

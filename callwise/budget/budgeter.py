@@ -18,6 +18,7 @@ from callwise.budget.call_path import build_call_path
 from callwise.budget.clock import Clock, SystemClock
 from callwise.budget.critical_path import CriticalPathTrack
 from callwise.budget.fan_out import fan_out
+from callwise.budget.fleet.fleet import Fleet
 from callwise.budget.in_flight import InFlightCall, step_mark
 from callwise.budget.layers.cache import ReplyCache
 from callwise.budget.layers.ledger import MAX_KEPT_ROWS, Ledger, RowSink, endpoint_of
@@ -112,6 +113,11 @@ class Budgeter:
             accept_limits=lambda limits, path: require_prices(limits, path, self._endpoints),
             at_owner=self.owner.call,
         )
+        load = load or LoadKnobs()
+        self._fleet: Fleet | None = None
+        if load.fleet is not None and not self._clock.is_virtual:
+            self._fleet = Fleet(load.fleet, self._clock)
+            self._fleet.require_prices(self._endpoints)
         self.ledger = Ledger(self.run, sinks=sinks, max_kept_rows=max_kept_rows)
         self._gate = RunGate(self._clock)
         self._call_path = build_call_path(
@@ -124,9 +130,10 @@ class Budgeter:
             retry=retry or RetryPolicy(),
             seed=seed,
             redactor=Redactor(secrets),
-            load=load or LoadKnobs(),
+            load=load,
             gate=self._gate,
             notify=notify,
+            fleet=self._fleet,
         )
         self._first_layer = self._call_path.first
 
@@ -180,8 +187,9 @@ class Budgeter:
         """Serve a role that no endpoint serves yet.
 
         Raises:
-            ConfigError: when one does, or when a limit of the run in USD would cover an endpoint
-                without prices. Limits of other open scopes are not checked again.
+            ConfigError: when one does, when a limit of the run in USD would cover an endpoint
+                without prices, or when it has knobs of load and the budgeter schedules nothing.
+                Limits of other open scopes are not checked again.
         """
         if (known := self._endpoints.get(role)) is not None:
             raise ConfigError(
@@ -189,6 +197,15 @@ class Budgeter:
                 "another role"
             )
         require_prices(self.run.limits, self.run.path, {role: endpoint})
+        own, layers = endpoint.load, self._call_path.layers
+        is_scheduled = own is not None and (own.schedule is not None or own.rate is not None)
+        if is_scheduled and not self._clock.is_virtual and "schedule" not in layers:
+            raise ConfigError(
+                f"{endpoint.name} has a schedule or rate limits, and this budgeter was built "
+                "without. Give the budgeter `load` too, or the endpoint when it is built"
+            )
+        if self._fleet is not None:
+            self._fleet.require_prices({role: endpoint})
         self._endpoints[role] = endpoint
 
     @property
@@ -322,11 +339,14 @@ class Budgeter:
         self.owner.close()
 
     async def _close_parts(self) -> None:
+        await self._call_path.aclose()
         clients = {id(endpoint.client): endpoint.client for endpoint in self._all_endpoints()}
         for client in clients.values():
             await client.aclose()
         if self._cache is not None:
             await self._cache.aclose()
+        if self._fleet is not None:
+            await self._fleet.aclose()
 
     def _all_endpoints(self) -> list[Endpoint]:
         return [each for asked in self._endpoints.values() for each in asked.candidates]

@@ -30,8 +30,8 @@ _LOGGER = logging.getLogger(__name__)
 PAUSE_SECONDS = 5.0
 """Time without commands after one that failed, so that not every call waits for a failure."""
 
-MAX_SECONDS = 10**10
-"""Longest lifetime that is given to the server, about 300 years; a longer one has no end."""
+MAX_SECONDS = 30 * 86_400.0
+"""Longest time for which a reply is kept on the server, which others use too."""
 
 
 class RedisCommands(Protocol):
@@ -43,6 +43,10 @@ class RedisCommands(Protocol):
         Raises:
             CallwiseError: when the server does not answer, or refuses the command.
         """
+        ...
+
+    async def aclose(self) -> None:
+        """Finish what was given, and close it. Safe to call twice."""
         ...
 
 
@@ -58,10 +62,10 @@ class RedisCache:
     """Keeps replies in a Redis server.
 
     Args:
-        link: the connection. Not owned.
+        link: the connection. Owned: `aclose` closes it.
         name: processes with the same name share their replies.
         ttl_multiplier: times as long as in memory that a reply is kept whose call named no time;
-            above 0. None keeps it without end.
+            above 0. None keeps it for `MAX_SECONDS`.
         clock: of the pauses; None takes the system's.
     """
 
@@ -118,8 +122,8 @@ class RedisCache:
         """Keep a reply if that is possible."""
         if self._is_paused():
             return
-        seconds = lifetime.extended(self._ttl_multiplier).seconds
-        ends = () if seconds > MAX_SECONDS else ("PX", max(round(seconds * 1000), 1))
+        seconds = min(lifetime.extended(self._ttl_multiplier).seconds, MAX_SECONDS)
+        ends = ("PX", max(round(seconds * 1000), 1))
         data = to_bytes(document_of_reply(reply))
         try:
             await self._link.command("SET", self._prefix + key, data, *ends)
@@ -132,7 +136,8 @@ class RedisCache:
         return RedisCacheStatistics(self._failed_reads, self._failed_writes, self._left_out)
 
     async def aclose(self) -> None:
-        """Do nothing: the connection is closed by its owner."""
+        """Close the connection. Safe to call twice."""
+        await self._link.aclose()
 
     def _is_paused(self) -> bool:
         is_paused = self._now() < self._paused_until_seconds

@@ -9,39 +9,49 @@ budgeter is built; a layer that is not configured is not in the list.
     ledger    opens the call; closes it with one outcome and one row
     replay    answers from a recording, and records calls that were not in it
     admit     counts the call against the limits of every scope, or refuses it
+    admit_fleet    counts it against the limits that several processes share
     cache     answers from replies kept for equal calls
     share     one piece of work for equal calls under way
     retry     one attempt after another, by class of error
+    reserve_fleet  reserves one attempt in the limits that several processes share
     reserve   reserves one attempt in all scopes, and settles it
     route     gives it to an endpoint that is not down, and counts how it ended for the breaker
+    batch_api gives background calls to their provider's batch interface
     batch     collects what may travel in one request
     schedule  waits for its turn at its endpoint: order, slots, rate limits
     send      one request to the client within the time left
 
 Order within one call that must not move:
 
-1. From `ledger` to the first reservation nothing awaits, except a cache tier outside of memory:
-   so a refused call returns its quota before the next one asks. `share` makes the first
-   reservation itself, before it starts any task.
+1. From `ledger` to the first reservation nothing awaits, except a cache tier outside of memory
+   and `admit_fleet`: so a refused call returns its quota before the next one asks. `share` makes
+   the first reservation itself, before it starts any task.
 2. The cache is written inside the work, before `share` forgets the key: else an equal call asked
    in between would find neither, and be sent.
 3. Secrets are removed from an error in `send`, before `replay` records it.
 4. `replay` records a call before `ledger` writes its row; both are synchronous.
+5. `admit_fleet` is below `replay`, which asks no server, and below `admit`: what this process
+   refuses is asked nowhere. `reserve_fleet` is above `reserve`: it settles what that has settled.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple, Protocol, TypeVar
 
+from callwise.budget.batch_api.queue import BackgroundQueues
 from callwise.budget.breaker import Breakers
 from callwise.budget.clock import Clock
+from callwise.budget.fleet.fleet import Fleet
 from callwise.budget.in_flight import InFlightCall, ReadReply
 from callwise.budget.layers.admit import AdmitLayer
+from callwise.budget.layers.admit_fleet import AdmitFleetLayer
 from callwise.budget.layers.batch import BatchLayer
+from callwise.budget.layers.batch_api import BatchApiLayer
 from callwise.budget.layers.cache import CacheLayer, ReplyCache
 from callwise.budget.layers.ledger import Ledger, LedgerLayer
 from callwise.budget.layers.repair import RepairLayer
 from callwise.budget.layers.replay import ReplayLayer
 from callwise.budget.layers.reserve import ReserveLayer
+from callwise.budget.layers.reserve_fleet import ReserveFleetLayer
 from callwise.budget.layers.retry import RetryLayer
 from callwise.budget.layers.route import RouteLayer
 from callwise.budget.layers.schedule import ScheduleLayer
@@ -53,9 +63,11 @@ from callwise.budget.redactor import Redactor
 from callwise.budget.router import Router
 from callwise.budget.run_gate import RunGate
 from callwise.budget.token_estimate import Estimator
+from callwise.budget.work import Work
 from callwise.calls.call import Role
 from callwise.calls.client import Endpoint
 from callwise.calls.load.load_knobs import LoadKnobs
+from callwise.calls.reply import Reply
 from callwise.calls.retry import RetryPolicy
 
 __all__ = ["CallPath", "Layer", "build_call_path"]
@@ -86,6 +98,13 @@ class CallPath(NamedTuple):
     def first(self) -> Callable[[InFlightCall], Awaitable[ReadReply]]:
         """The layer that a call is given to."""
         return next(iter(self.layers.values()))
+
+    async def aclose(self) -> None:
+        """Let each layer that keeps something open release it, the last first. Safe to repeat."""
+        for layer in reversed(tuple(self.layers.values())):
+            close = getattr(layer, "aclose", None)
+            if close is not None:
+                await close()
 
     def statistics(self) -> dict[str, dict[str, int | float]]:
         """Return what each layer has counted, by its name, in the order of the path."""
@@ -120,12 +139,13 @@ def build_call_path(
     load: LoadKnobs,
     gate: RunGate,
     notify: Callable[[str], None] | None,
+    fleet: Fleet | None = None,
 ) -> CallPath:
     """Return the layers that a budgeter is configured with, each bound to the next one.
 
-    Without a cache or a recorder that layer is left out. The retry policy is for endpoints
-    that have none; the seed is that of the jitter. `notify` is called with what a person should
-    know while a call waits.
+    Without a cache, a recorder or a fleet its layers are left out. The retry policy is for
+    endpoints that have none; the seed is that of the jitter. `notify` is called with what a
+    person should know while a call waits.
     """
     load_of = load_by_endpoint(load)
     breakers = Breakers(clock, notify, lambda endpoint: load_of(endpoint).breaker)
@@ -137,14 +157,24 @@ def build_call_path(
         layers["schedule"] = shipped = ScheduleLayer(clock, load, gate_of=gates.gate, next=send)
     if not clock.is_virtual and _is_given(load, endpoints, "batch"):
         layers["batch"] = shipped = BatchLayer(clock, load, next=shipped)
+    if not clock.is_virtual and _is_given(load, endpoints, "background"):
+        queues = BackgroundQueues(clock)
+        layers["batch_api"] = shipped = BatchApiLayer(
+            load_of, queues, clock, redactor, next=shipped
+        )
     router = Router(clock, breakers, load_of, gate)
     layers["route"] = route = RouteLayer(router, breakers, next=shipped)
     layers["reserve"] = reserve = ReserveLayer(clock, next=route)
-    layers["retry"] = repeat = RetryLayer(clock, retry, seed, breakers, router, next=reserve)
+    attempt: Layer[Work, Reply] = reserve
+    if fleet is not None:
+        layers["reserve_fleet"] = attempt = ReserveFleetLayer(fleet.budget, next=attempt)
+    layers["retry"] = repeat = RetryLayer(clock, retry, seed, breakers, router, next=attempt)
     layers["share"] = share = ShareLayer(clock, estimator, next=repeat)
     below: Layer[InFlightCall, ReadReply] = share
     if cache is not None:
         layers["cache"] = below = CacheLayer(cache, share.is_under_way, clock, next=below)
+    if fleet is not None:
+        layers["admit_fleet"] = below = AdmitFleetLayer(fleet.budget, next=below)
     layers["admit"] = below = AdmitLayer(next=below)
     if recorder is not None:
         layers["replay"] = below = ReplayLayer(recorder, estimator, clock, next=below)

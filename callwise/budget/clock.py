@@ -13,7 +13,15 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-__all__ = ["Clock", "LoopClock", "ManualClock", "SystemClock", "Timer", "VirtualClock"]
+__all__ = [
+    "Clock",
+    "EarliestTimer",
+    "LoopClock",
+    "ManualClock",
+    "SystemClock",
+    "Timer",
+    "VirtualClock",
+]
 
 
 class Timer(Protocol):
@@ -185,3 +193,46 @@ class ManualClock:
 
     def _push(self, when_seconds: float, sleeper: "_Sleeper | _ManualTimer") -> None:
         heapq.heappush(self._sleepers, (when_seconds, next(self._ties), sleeper))
+
+
+class EarliestTimer:
+    """One timer for many times: it calls a function at the earliest of those that are asked for.
+
+    Attributes:
+        count: how many timers were set on the clock.
+    """
+
+    LEAST_WAIT_SECONDS = 1e-6
+    """Shortest wait that it is set for: a time nearer than this counts as reached."""
+
+    def __init__(self, clock: Clock, callback: Callable[[], None]) -> None:
+        self._clock = clock
+        self._callback = callback
+        self._timer: Timer | None = None
+        self._when_seconds = 0.0
+        self.count = 0
+
+    @property
+    def is_set(self) -> bool:
+        """Whether it will call the function."""
+        return self._timer is not None
+
+    def wake_at(self, when_seconds: float) -> None:
+        """See to it that the function is called by a time, or earlier."""
+        if self._timer is not None:
+            if self._when_seconds <= when_seconds:
+                return
+            self._timer.cancel()
+        self.count += 1
+        self._when_seconds = max(when_seconds, self._clock.now() + self.LEAST_WAIT_SECONDS)
+        self._timer = self._clock.call_at(self._when_seconds, self._wake)
+
+    def stop(self) -> None:
+        """Call the function for none of the times that were asked for."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _wake(self) -> None:
+        self._timer = None
+        self._callback()

@@ -24,7 +24,7 @@ from callwise.calls.answer_text import was_cut
 from callwise.calls.call import Call, Origin, Outcome
 from callwise.calls.client import Endpoint
 from callwise.calls.delivery import DIRECT
-from callwise.calls.errors import CallRefused, InvalidAnswer
+from callwise.calls.errors import BudgetStoreLost, CallRefused, InvalidAnswer
 from callwise.calls.key import CallKey
 from callwise.calls.reply import Reply
 from callwise.calls.structured import read_answer
@@ -122,7 +122,7 @@ class InFlightCall:
     """Oddity of the usage that was reported."""
     delivery = DIRECT
     """How its answer came, once this call has ended."""
-    refusal: CallRefused | None = None
+    refusal: CallRefused | BudgetStoreLost | None = None
     """Reason why the limits did not admit it, where they did not."""
     path_seconds = 0.0
     """Time that it adds to its scope's path, once it has ended."""
@@ -240,13 +240,15 @@ class InFlightCall:
     def _elapsed_seconds(self, clock: Clock, path_seconds: float) -> float:
         return path_seconds if clock.is_virtual else clock.now() - self.started_at_seconds
 
-    def refuse(self, refusal: CallRefused) -> NoReturn:
-        """End it for lack of quota, and raise the refusal.
+    def refuse(self, refusal: CallRefused | BudgetStoreLost) -> NoReturn:
+        """End it for lack of quota, or because none can be asked for, and raise the refusal.
 
         Raises:
-            CallRefused: always.
+            CallRefused: always; or `BudgetStoreLost`.
         """
         self.refusal = refusal
+        if self.work is not None:
+            self.work.close()
         self.reservation.refuse()
         self.finish(Outcome.REFUSED)
         raise refusal

@@ -22,11 +22,12 @@ from operator import add, attrgetter, sub
 from types import MappingProxyType
 from typing import NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt
+from pydantic import Field, NonNegativeFloat
 
 from callwise.budget.usage import PICODOLLARS, to_picodollars
 from callwise.calls.call import Role
 from callwise.calls.errors import CallRefused
+from callwise.calls.load.role_limits import RoleLimits
 
 __all__ = [
     "NOTHING",
@@ -36,29 +37,7 @@ __all__ = [
     "Limits",
     "Quota",
     "Reservation",
-    "RoleLimits",
 ]
-
-
-class RoleLimits(BaseModel):
-    """Limits on the calls of one role."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    max_calls: NonNegativeInt | None = None
-    """Asked calls that are not refused, whatever their outcome."""
-    max_requests: NonNegativeInt | None = None
-    """HTTP requests, retries included."""
-    max_tokens: NonNegativeInt | None = None
-    """Input and output tokens together; a reservation counts until it is settled."""
-    max_usd: NonNegativeFloat | None = None
-    """USD by the endpoints' price lists; needs one for every endpoint it covers."""
-
-    @property
-    def is_counting(self) -> bool:
-        """Whether any of calls, requests, tokens or USD is limited."""
-        limits = (self.max_calls, self.max_requests, self.max_tokens, self.max_usd)
-        return any(limit is not None for limit in limits)
 
 
 class Limits(RoleLimits):

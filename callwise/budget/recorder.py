@@ -115,7 +115,8 @@ class RecordedExchange:
     def usd(self) -> float | None:
         """Known cost of all its attempts; None when none of it is known."""
         usage = self.usage
-        return usage.usd if usage.requests > usage.unknown_usd else None
+        is_known = usage.picodollars > 0 or usage.requests > usage.unknown_usd
+        return usage.usd if is_known else None
 
 
 @runtime_checkable

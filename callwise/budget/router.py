@@ -108,7 +108,7 @@ class Router:
             except EndpointDown:
                 self._stop_if_down_for_long(work)
                 raise
-        usable = [each for each in asked.candidates if not self._breakers.refuses(each)]
+        usable = self._breakers.accepting(asked.candidates)
         if not usable:
             self._stop_if_down_for_long(work)
             down = "; ".join(f"{each.name} ({each.model})" for each in asked.candidates)
@@ -158,11 +158,12 @@ class Router:
             self._gate.stop(f"{type(error).__name__} of {work.endpoint.name}: {error}")
 
     def _chosen(self, work: Work, usable: Sequence[Endpoint]) -> Endpoint:
-        untried = [each for each in usable if key_of(each) not in work.tried] or usable
-        now = self._clock.now()
-        ready = [
-            each for each in untried if self._cool_until_seconds.get(key_of(each), now) <= now
-        ] or untried
+        ready = usable
+        if work.tried:
+            ready = [each for each in ready if key_of(each) not in work.tried] or ready
+        if cool := self._cool_until_seconds:
+            now = self._clock.now()
+            ready = [each for each in ready if cool.get(key_of(each), now) <= now] or ready
         match self._knobs(work).policy:
             case "fallback":
                 return ready[0]
@@ -173,10 +174,14 @@ class Router:
 
     def _by_weight(self, ready: Sequence[Endpoint]) -> Endpoint:
         """Return the endpoint that is furthest behind its share of the calls."""
+        given, chosen, most, total = self._credits, ready[0], -math.inf, 0.0
         for each in ready:
-            self._credits[key_of(each)] += each.weight
-        chosen = max(ready, key=lambda each: self._credits[key_of(each)])
-        self._credits[key_of(chosen)] -= math.fsum(each.weight for each in ready)
+            key, weight = key_of(each), each.weight
+            credit = given[key] = given[key] + weight
+            total += weight
+            if credit > most:
+                chosen, most = each, credit
+        given[key_of(chosen)] -= total
         return chosen
 
     def _knobs(self, work: Work) -> RouteKnobs:

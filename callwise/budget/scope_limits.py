@@ -12,6 +12,7 @@ from callwise.budget.usage import PICODOLLARS
 from callwise.calls.call import Role
 from callwise.calls.client import Endpoint, Remaining
 from callwise.calls.errors import CallRefused, ConfigError
+from callwise.calls.load.fleet_knobs import FleetLimits
 
 __all__ = ["ScopeLimits", "require_prices"]
 
@@ -237,7 +238,9 @@ def _whole(left: float) -> int | None:
     return None if left == math.inf else int(left)
 
 
-def require_prices(limits: Limits, scope: str, endpoints: Mapping[Role, Endpoint]) -> None:
+def require_prices(
+    limits: Limits | FleetLimits, scope: str, endpoints: Mapping[Role, Endpoint]
+) -> None:
     """Do nothing when every limit in USD can bind.
 
     Raises:

@@ -185,6 +185,8 @@ class WorkBatch:
         endpoint, calls = self.endpoint, [member.call for member in self.seal()]
         if self.path is None or len(calls) == 1:
             call, count_sent = _joint_call(calls), self._count_sent
+            if len(calls) > 1:
+                call = _timed(call, self.rule.timeout_seconds)
             return await endpoint.client.answer(
                 (call,), model=endpoint.model, on_sent=lambda _: count_sent()
             )

@@ -8,6 +8,7 @@
     `- CallError                   one call ended without an answer
        |- CallRefused              no quota was left; nothing was sent
        |- RunStopped               the run has stopped, or is ending; nothing was sent
+       |- BudgetStoreLost          the budget that processes share cannot be asked
        |- CassetteMiss             strict replay, and this call is not recorded
        |- InvalidAnswer            an answer came and does not fit the response model
        |- EmptyAnswer              an answer came with nothing in it
@@ -22,6 +23,7 @@
           |- ServerFailed          5xx
           |  `- ModelLoading       503 while the server loads its model
           |- BadResponse           an answer that is not in the protocol, such as HTML
+          |  `- AnswerLost         a batch has ended without an answer to this call
           |- BatchFailed           the request that carried it with other calls failed; `cause`
           |- AuthFailed            401, or 403 where it is about the key
           |- UnknownModel          the endpoint does not serve this model
@@ -42,10 +44,12 @@ from callwise.calls.call import Role
 from callwise.calls.reply import ReportedUsage
 
 __all__ = [
+    "AnswerLost",
     "AuthFailed",
     "BadRequest",
     "BadResponse",
     "BatchFailed",
+    "BudgetStoreLost",
     "CallError",
     "CallRefused",
     "CallTimeout",
@@ -173,6 +177,13 @@ class RunStopped(CallError):
     """
 
     is_fatal = True
+
+
+class BudgetStoreLost(CallError):
+    """The server that keeps the budget of several processes cannot be reached. Nothing was sent."""
+
+    is_fatal = True
+    was_sent = False
 
 
 class CassetteMiss(CallError):
@@ -351,6 +362,12 @@ class BatchFailed(EndpointError):
             was_sent=getattr(cause, "was_sent", True),
             latency_seconds=getattr(cause, "latency_seconds", 0.0),
         )
+
+
+class AnswerLost(BadResponse):
+    """A batch has ended without an answer to this call, which may have been run and billed."""
+
+    is_retryable = False
 
 
 class AuthFailed(EndpointError):

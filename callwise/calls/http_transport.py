@@ -100,9 +100,10 @@ class RequestMoment:
     Args:
         max_answer_bytes: longest answer that is read, unpacked.
         embeddings: how many embeddings the answer may have beyond that.
+        content_type: of the request's body.
     """
 
-    __slots__ = ("_on_sent", "max_answer_bytes", "was_sent")
+    __slots__ = ("_on_sent", "content_type", "max_answer_bytes", "was_sent")
 
     def __init__(
         self,
@@ -110,8 +111,10 @@ class RequestMoment:
         *,
         max_answer_bytes: int = MAX_ANSWER_BYTES,
         embeddings: int = 0,
+        content_type: str = "application/json",
     ) -> None:
         self.was_sent = False
+        self.content_type = content_type
         self.max_answer_bytes = max_answer_bytes + EMBEDDING_BYTES * embeddings
         self._on_sent = on_sent
 
@@ -164,9 +167,9 @@ class Transport(Protocol):
         """Close every connection. Safe to call twice."""
 
 
-def redirect_of(response: Response) -> str | None:
+def redirect_of(status: int, headers: Mapping[str, str]) -> str | None:
     """Return where a response redirects to; None where it does not."""
-    return response.headers.get("Location") if response.status in _REDIRECTS else None
+    return headers.get("Location") if status in _REDIRECTS else None
 
 
 class _Body(aiohttp.payload.Payload):
@@ -175,7 +178,7 @@ class _Body(aiohttp.payload.Payload):
     _value: bytes
 
     def __init__(self, content: bytes, moment: RequestMoment) -> None:
-        super().__init__(content, content_type="application/json")
+        super().__init__(content, content_type=moment.content_type)
         self._size = len(content)
         self._moment = moment
 

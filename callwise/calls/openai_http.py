@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from callwise.calls import errors
+from callwise.calls.batch_api import LineResult
 from callwise.calls.call import Call, Purpose
 from callwise.calls.capabilities import Capabilities
 from callwise.calls.hosts import openai_headers, shown_url
@@ -210,12 +211,68 @@ class OpenAIClient(Learner):
         self, url: str, *, timeout_seconds: float, on_sent: Callable[[], None] | None = None
     ) -> tuple[int, bytes]:
         """Return status and body of a GET with the endpoint's key; see `client.Getter`."""
-        moment, started = RequestMoment(on_sent), self._clock()
+        response, body = await self._answered(
+            "GET", url, b"", RequestMoment(on_sent), timeout_seconds
+        )
+        return response.status, body
+
+    async def request(
+        self,
+        method: str,
+        url: str,
+        content: bytes = b"",
+        *,
+        content_type: str,
+        timeout_seconds: float,
+        max_answer_bytes: int,
+    ) -> bytes:
+        """Return the body of a successful response; see `batch_api.BatchClient`."""
+        moment = RequestMoment(max_answer_bytes=max_answer_bytes, content_type=content_type)
+        response, body = await self._answered(method, url, content, moment, timeout_seconds)
+        if not 200 <= response.status < 300:
+            raise failure_of(self._reader.refusal_of_response(response, body))
+        return body
+
+    @property
+    def batch_api(self) -> str:
+        """The batch interface of its host; see `batch_api.BatchClient`."""
+        return "openrouter" if self._host.endswith("openrouter.ai") else "openai"
+
+    def batch_line(self, call: Call, *, model: str) -> tuple[str, dict[str, Any]]:
+        """Return the path of a call's interface, and its request body."""
+        call = replace(call, stream=False) if call.stream else call
+        return _path(call), _body(call, model, self._known(model).capabilities)
+
+    def batch_answer(
+        self, call: Call, body: Mapping[str, Any], result: LineResult
+    ) -> Reply | errors.CallError:
+        """Return the reply or the error that the result of a line means."""
+        try:
+            return self._reply(call, self._reader.line(result.status, result.body), 0.0)
+        except errors.CallError as error:
+            return error
+        except Refused as refused:
+            return self._error_of(
+                refused.refusal,
+                body,
+                lambda capabilities: _body(call, body["model"], capabilities),
+                latency_seconds=0.0,
+            )
+
+    async def _answered(
+        self, method: str, url: str, content: bytes, moment: RequestMoment, timeout_seconds: float
+    ) -> tuple[Response, bytes]:
+        """Return a response, which is closed, and its body.
+
+        Raises:
+            CallError: when none came.
+        """
+        started = self._clock()
         try:
             async with asyncio.timeout(timeout_seconds):
-                response = await self._connected().send("GET", url, b"", moment)
+                response = await self._connected().send(method, url, content, moment)
                 try:
-                    return response.status, await response.read()
+                    return response, await response.read()
                 finally:
                     response.close()
         except (TimeoutError, TransportFailed) as error:
@@ -358,8 +415,7 @@ class OpenAIClient(Learner):
             Refused: a status that means failure, or an error under another one.
             TransportFailed: when no connection was made, or it broke.
         """
-        path = "/embeddings" if call.is_embedding else "/chat/completions"
-        response = await self._connected().send("POST", path, _encoded(body), moment)
+        response = await self._connected().send("POST", _path(call), _encoded(body), moment)
         try:
             for listener in self._header_listeners.get(body["model"], ()):
                 listener(response.headers)
@@ -462,6 +518,10 @@ class OpenAIClient(Learner):
         if reply.usage.odd:
             self._notice("usage", self._reader.error_text(f"odd usage ({reply.usage.odd})"))
         return reply
+
+
+def _path(call: Call) -> str:
+    return "/embeddings" if call.is_embedding else "/chat/completions"
 
 
 def _body(call: Call, model: str, capabilities: Capabilities) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import httpx2
 import openai
 import orjson
 
-from callwise.calls.errors import CallError
+from callwise.calls.errors import CallError, ConfigError
 from callwise.calls.hosts import custom_headers, openai_headers
 from callwise.calls.http_transport import (
     HttpResponse,
@@ -54,6 +54,18 @@ class OpenAISdkClient(OpenAIClient):
         What is asked through it is counted by no budgeter.
         """
         return cast("_SdkTransport", self._connected()).api
+
+    async def request(self, method: str, url: str, content: bytes = b"", **options: Any) -> bytes:
+        """Refuse: batches go over endpoints of kind `openai`.
+
+        Raises:
+            ConfigError: always; nothing is sent.
+        """
+        del content, options
+        raise ConfigError(
+            f"{method} {url}: an endpoint of kind openai_sdk has no batch interface here; set "
+            "`kind` to openai, or leave `load.background.api` out"
+        )
 
     def _open(self) -> "_SdkTransport":
         http = self._new_http()

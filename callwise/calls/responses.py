@@ -3,12 +3,12 @@
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from email.message import Message
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 from callwise.calls.errors import BadResponse
-from callwise.calls.http_transport import Response, redirect_of
+from callwise.calls.http_transport import redirect_of
 from callwise.calls.openai_stream import EventReader, StreamAssembly
-from callwise.calls.payload import document_of, member
+from callwise.calls.payload import body_bytes, document_of, member
 from callwise.calls.provider_errors import (
     Refusal,
     describe_body,
@@ -25,6 +25,15 @@ _ANSWER_KEYS = frozenset({"choices", "data", "usage", "object"})
 
 MAX_DETAIL_CHARS = 400
 """Length of an error's structure that replaces words that it lacks, in characters."""
+
+
+class _Head(Protocol):
+    """Status and headers of a response."""
+
+    @property
+    def status(self) -> int: ...
+    @property
+    def headers(self) -> Mapping[str, str]: ...
 
 
 class Refused(Exception):
@@ -77,7 +86,7 @@ class ResponseReader:
         return redact_document(document, [self._api_key], source=source)
 
     def document(
-        self, response: Response, content: bytes, *, latency_seconds: float
+        self, response: _Head, content: bytes, *, latency_seconds: float
     ) -> Mapping[str, Any]:
         """Return the JSON object of a response whose status means success.
 
@@ -106,10 +115,27 @@ class ResponseReader:
             raise Refused(self.refusal_in_body(document))  # an error without its wrapping
         return document
 
-    def refusal_of_response(self, response: Response, content: bytes) -> Refusal:
+    def line(self, status: int | None, body: Any) -> Mapping[str, Any]:
+        """Return the JSON object of one line of a batch's results.
+
+        Args:
+            status: that of its response; None where `body` is an error in place of one.
+
+        Raises:
+            BadResponse: when it is something else.
+            Refused: when it is an error.
+        """
+        if status is None:
+            raise Refused(self.refusal_in_body(body))
+        response, content = _LineHead(status), body_bytes(body)
+        if not 200 <= status < 300:
+            raise Refused(self.refusal_of_response(response, content))
+        return self.document(response, content, latency_seconds=0.0)
+
+    def refusal_of_response(self, response: _Head, content: bytes) -> Refusal:
         """Return the refusal that a response with another status than success means."""
         words, error = _read_error(_error_body(response, content))
-        status, leads_to = response.status, redirect_of(response)
+        status, leads_to = response.status, redirect_of(response.status, response.headers)
         if leads_to is not None:
             for route in ("/chat/completions", "/embeddings"):
                 leads_to = leads_to.removesuffix(route)
@@ -145,6 +171,13 @@ class ResponseReader:
         return f"{said}; {self._hint}" if is_nowhere(status, words) else said
 
 
+class _LineHead(NamedTuple):
+    """A response without headers, which came as a line of a batch's results."""
+
+    status: int
+    headers: Mapping[str, str] = {}
+
+
 def _refusal(
     status: int,
     words: str,
@@ -175,7 +208,7 @@ def _count(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
 
 
-def _document(response: Response, content: bytes) -> Any:
+def _document(response: _Head, content: bytes) -> Any:
     """Return the JSON document of a body, also one in events or in its own character set.
 
     Some servers stream although nothing asked them to.
@@ -203,13 +236,13 @@ def _document(response: Response, content: bytes) -> Any:
         raise ValueError(f"the character set {charset} is not known") from error
 
 
-def _charset(response: Response) -> str | None:
+def _charset(response: _Head) -> str | None:
     kind = Message()
     kind["content-type"] = response.headers.get("content-type", "")
     return kind.get_content_charset()
 
 
-def _error_body(response: Response, content: bytes) -> object:
+def _error_body(response: _Head, content: bytes) -> object:
     """Return the error that a failing response carries: an object, or its text."""
     try:
         document = document_of(content)

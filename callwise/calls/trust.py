@@ -62,7 +62,7 @@ class Trust:
     Args:
         is_everything: whether the settings themselves are the user's own.
         endpoints: places, and `VARIABLE@place` for keys; see `place_of`.
-        folders: folders that may be written to, as they were named.
+        folders: folders and cassettes of the cache that may be used, as they were named.
         allows_this_machine: whether a server on this machine may be asked without a key.
     """
 

@@ -10,7 +10,7 @@ import typer
 from callwise.calls.errors import ConfigError
 from callwise.calls.trust import endpoint_lines
 from callwise.cli.terminal import progress_bar, say
-from callwise.recordings.counterfactual.purchase import SpendingCap, SpendingCapReached
+from callwise.recordings.counterfactual.purchase import SpendingCapReached
 from callwise.recordings.recording import Recording, open_recording
 from callwise.tuning.analysis import ToBuy, buy_sentence, to_buy
 from callwise.tuning.buying import (
@@ -70,16 +70,18 @@ def buyer_as_it_goes(
     )
     if not agreed(options, "Buy as the sweep goes?"):
         return None
-    return BuyingEvaluator(request.evaluator, budget, options.max_concurrency)
+    return BuyingEvaluator(request.evaluator, budget, options.max_concurrency, options.batch)
 
 
-def spent(budget: SpendingCap) -> str:
+def spent(options: "TuneOptions") -> str:
     """Return the calls bought and their cost; a cost that is not known is not 0."""
+    budget = options.budget
     if budget.unknown_usd:
         usd = f"USD unknown for {budget.unknown_usd} of them, {budget.usd:.6f} for the others"
     else:
         usd = f"USD {budget.usd:.6f}"
-    return f"Bought {budget.calls} calls: {usd}."
+    by = f" in {budget.requests} requests, {budget.tokens:,} tokens" if options.batch else ""
+    return f"Bought {budget.calls} calls{by}: {usd}."
 
 
 def buy_missing(options: "TuneOptions", request: SweepRequest, finished: FinishedSweep) -> bool:
@@ -88,6 +90,8 @@ def buy_missing(options: "TuneOptions", request: SweepRequest, finished: Finishe
     say(buy_sentence(lacking))
     if not lacking.calls:
         return False
+    if options.batch:
+        say("That is by the list price; a batch costs about half of it.")
     _check_budget(options, lacking)
     _say_endpoints(options, request, finished)
     if not agreed(options, f"Buy up to {lacking.calls} calls?"):
@@ -100,7 +104,7 @@ def buy_missing(options: "TuneOptions", request: SweepRequest, finished: Finishe
             finished,
             lambda each: show(each.turns, lacking.turns, f"{each.calls} calls"),
         )
-    say(spent(options.budget))
+    say(spent(options))
     if bought.stopped:
         say(f"Stopped early: {bought.stopped}. Run the same command to go on.")
     return True
@@ -121,6 +125,7 @@ def _bought(
             budget,
             max_concurrency=options.max_concurrency,
             on_turn=on_turn,
+            by_batch=options.batch,
         )
     recording = open_recording(request.recording, trust=options.trust)
 
@@ -143,6 +148,7 @@ def _bought(
         cost=options.cost,
         max_concurrency=options.max_concurrency,
         on_turn=on_turn,
+        by_batch=options.batch,
     )
     for each in raced.dropped:
         say(

@@ -117,6 +117,16 @@ class TuneOptions(CommandOptions):
         bool,
         typer.Option("--buy", help="Show what is not recorded and its price, ask, and buy that."),
     ] = False
+    batch: Annotated[
+        bool,
+        typer.Option(
+            "--batch",
+            help=(
+                "With --buy: buy by the providers' batch interfaces, at about half the price and "
+                "within a day for each round of calls. A purchase that was stopped goes on."
+            ),
+        ),
+    ] = False
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before buying.")] = False
     race: Annotated[
         bool,
@@ -194,8 +204,9 @@ def _spec(options: TuneOptions) -> "SweepSpec":
     from callwise.shipped import configs_folder
     from callwise.tuning.sweep_spec import SweepSpec, find_sweep, read_sweep, with_knobs
 
-    if options.race and not options.buy:
-        raise ConfigError("--race needs --buy")
+    for name, is_given in (("--race", options.race), ("--batch", options.batch)):
+        if is_given and not options.buy:
+            raise ConfigError(f"{name} needs --buy")
     if options.grid is None and not options.knobs:
         raise ConfigError(
             "nothing to try: give --grid FILE (or a shipped sweep, such as search_size), or "
@@ -270,7 +281,7 @@ def _swept(
             say("Nothing was bought.")
             return _sweep(options, request, recording)
         finished = _sweep(options, replace(request, jobs=1), recording, evaluator)
-        say(spent(options.budget))
+        say(spent(options))
         return finished
     finished = _sweep(options, request, recording)
     if options.buy and buy_missing(options, request, finished):

@@ -120,10 +120,12 @@ def own_trust(
     taken = [knob.override for knob in environment_knobs(environ, model_cls)]
     own = apply_overrides(apply_overrides({}, taken, model_cls), overrides, model_cls)
     cache = own.get("cache")
-    disk = cache.get("disk") if isinstance(cache, Mapping) else None
+    cache = cache if isinstance(cache, Mapping) else {}
+    disk, warm_from = cache.get("disk"), cache.get("warm_from")
+    cassettes = warm_from if isinstance(warm_from, list | tuple) else ()
     return Trust.of_own(
         own.get("endpoints"),
         environ,
-        folders=() if disk is None else (str(disk),),
+        folders=[str(path) for path in (disk, *cassettes) if path is not None],
         allows_this_machine=allows_this_machine,
     )

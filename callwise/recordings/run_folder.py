@@ -49,6 +49,10 @@ RUN_VERSION = 1
 TurnKey = tuple[str, int]
 """Conversation id and turn number."""
 
+BATCHES_FILE = "batches.sqlite"
+"""Queue of the calls that were bought by a provider's batch interface. What is in it was paid
+for, so it is kept where a run is made again."""
+
 _FILES = ("turns.jsonl", "ledger.jsonl", "cassette.jsonl", "memory.sqlite", "endpoints.json")
 
 
@@ -282,7 +286,7 @@ class RunFolder:
 
     def _files_of_app(self) -> list[str]:
         """Return the files that the app keeps here, such as its memory."""
-        own = {*_FILES, "manifest.json", LOCK} - {"memory.sqlite"}
+        own = {*_FILES, "manifest.json", BATCHES_FILE, LOCK} - {"memory.sqlite"}
         names = (item.name for item in self.path.iterdir() if item.is_file())
         aside = ("-wal", "-shm", "-journal", ".part", ".bak")
         return sorted(name for name in names if name not in own and not name.endswith(aside))

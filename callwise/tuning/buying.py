@@ -8,9 +8,15 @@ higher cost. The chance that the best one is dropped is bounded over all compari
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
+from callwise.calls.call import Priority
 from callwise.calls.errors import ConfigError
+from callwise.calls.load.background_knobs import BackgroundKnobs
+from callwise.calls.load.load_knobs import LoadKnobs
 from callwise.calls.provider_errors import redacted_line
 from callwise.recordings.app_protocol import TurnInput
 from callwise.recordings.cassette import CassetteMode, open_cassette
@@ -18,6 +24,7 @@ from callwise.recordings.counterfactual.evaluation import Past, evaluate
 from callwise.recordings.counterfactual.purchase import SpendingCap, SpendingCapReached, buy_turns
 from callwise.recordings.counterfactual.reusable_cassette import ReusableCassette
 from callwise.recordings.replay_run import RunRecorder
+from callwise.recordings.run_folder import BATCHES_FILE
 from callwise.tuning.analysis import exact_mask
 from callwise.tuning.panel import panel_of
 from callwise.tuning.replay_evaluator import (
@@ -78,13 +85,16 @@ def buy(
     conversations: Collection[str] | None = None,
     max_concurrency: int = 1,
     on_turn: OnTurn | None = None,
+    by_batch: bool = False,
 ) -> FinishedPurchase:
     """Run what settings lack, setting by setting, and add it to their recording.
 
     Args:
         evaluator: of the recorded run; only endpoints that its `trust` names are asked.
         settings: in order; what an earlier one bought a later one finds.
-        max_concurrency: conversations side by side; at least 1.
+        max_concurrency: conversations side by side; at least 1. All of them, by batch.
+        by_batch: have the calls answered by the providers' batch interfaces. Their queue is with
+            the recording, so that what was submitted is not bought again after a crash.
 
     Raises:
         ConfigError: when the recording cannot be added to, no endpoint answers, or only the
@@ -117,7 +127,8 @@ def buy(
                 options: dict[str, Any] = {
                     "recorder": RunRecorder(cassette),
                     "budget": budget,
-                    "max_concurrency": max_concurrency,
+                    "max_concurrency": max(len(meant), 1) if by_batch else max_concurrency,
+                    "by_batch": by_batch,
                     "on_turn": lambda _, setting=setting: count(setting),
                 }
                 try:
@@ -131,7 +142,13 @@ def buy(
 
 
 async def _buy_setting(
-    known: OpenRecording, past: Past, setting: Setting, meant: Sequence[TurnInput], **options: Any
+    known: OpenRecording,
+    past: Past,
+    setting: Setting,
+    meant: Sequence[TurnInput],
+    *,
+    by_batch: bool,
+    **options: Any,
 ) -> None:
     """Buy the turns of a setting that have to be run; `options` are those of `buy_turns`."""
     recording, options = known.recording, {**options, "past": past, "store": known.store}
@@ -146,9 +163,33 @@ async def _buy_setting(
             users = {turn.memory_owner for turn in turns}
             turns = [each.turn for each in evaluated if each.turn.memory_owner in users]
         if turns:
-            await buy_turns(recording, cassette, knobs, turns, **options)
+            sent_by = _by_batch(knobs, recording.folder / BATCHES_FILE) if by_batch else knobs
+            await buy_turns(recording, cassette, sent_by, turns, **options)
     finally:
         cassette.close()
+
+
+def _by_batch(knobs: BaseModel, file: Path) -> BaseModel:
+    """Return the settings of an app whose calls are answered by batch interfaces.
+
+    What its own `load.background` sets goes before, but for the file.
+
+    Raises:
+        ConfigError: when the app has no knobs of load.
+    """
+    load = getattr(knobs, "load", None)
+    if not isinstance(load, LoadKnobs):
+        raise ConfigError(
+            f"--batch needs an app whose settings have the knobs `load`; those of "
+            f"{type(knobs).__name__} have none. Leave --batch out"
+        )
+    batched = LoadKnobs(
+        background=BackgroundKnobs(file=file, api="auto", takes=Priority.CRITICAL)
+    ).laid_under(load)
+    given = batched.model_dump(exclude_unset=True)
+    given["background"]["file"] = file  # a recording chooses no file outside of its folder
+    laid_over = LoadKnobs.model_validate(given)
+    return knobs.model_copy(update={"load": laid_over})
 
 
 @dataclass(slots=True)
@@ -161,6 +202,7 @@ class BuyingEvaluator:
     inner: CounterfactualEvaluator
     budget: SpendingCap
     max_concurrency: int = 1
+    by_batch: bool = False
 
     def evaluate(self, settings: Sequence[Setting]) -> list[SettingResult]:
         """Return one result per setting; one beyond the budget has an error and no rows.
@@ -171,7 +213,13 @@ class BuyingEvaluator:
         return [self._result(setting) for setting in settings]
 
     def _result(self, setting: Setting) -> SettingResult:
-        bought = buy(self.inner, [setting], self.budget, max_concurrency=self.max_concurrency)
+        bought = buy(
+            self.inner,
+            [setting],
+            self.budget,
+            max_concurrency=self.max_concurrency,
+            by_batch=self.by_batch,
+        )
         if bought.stopped:
             return SettingResult(setting.name, (), error=f"not bought: {bought.stopped}")
         (result,) = self.inner.evaluate([setting])
@@ -214,10 +262,12 @@ def buy_racing(
     cost: str = "asked",
     max_concurrency: int = 1,
     on_turn: OnTurn | None = None,
+    by_batch: bool = False,
 ) -> FinishedRace:
     """Buy what settings lack, block by block, and drop those that are beaten.
 
     Args:
+        by_batch: as for `buy`.
         settings: at least one, distinct by name.
         judge: returns rows with their quality. It may raise `SpendingCapReached`, which ends the
             race without dropping more settings.
@@ -243,6 +293,7 @@ def buy_racing(
             conversations=set(block),
             max_concurrency=max_concurrency,
             on_turn=on_turn,
+            by_batch=by_batch,
         )
         turns, stopped = turns + bought.turns, bought.stopped
         if stopped:

@@ -37,10 +37,12 @@ from callwise.budget.batch_rules import (
 from callwise.budget.clock import Clock, Timer
 from callwise.budget.work import Work
 from callwise.budget.work_batch import BatchMember, BatchRule, WorkBatch
+from callwise.calls.call import Call
 from callwise.calls.client import BatchClient, Endpoint
 from callwise.calls.errors import CallError, CallTimeout
 from callwise.calls.load.batch_knobs import NO_LIMITS, BatchKnobs, BatchLimits
 from callwise.calls.load.load_knobs import LoadKnobs
+from callwise.calls.load.timeout_knobs import TimeoutKnobs
 from callwise.calls.reply import Reply
 
 __all__ = ["BatchLayer"]
@@ -70,6 +72,7 @@ class _Settings(NamedTuple):
     endpoint: Endpoint
     knobs: BatchKnobs
     limits: BatchLimits
+    timeout: TimeoutKnobs | None
 
 
 class _Departure:
@@ -145,8 +148,8 @@ class BatchLayer:
         settings = self._settings_of(carried.endpoint)
         if settings is None:
             return self._next(carried)
-        if carried.sent_call.is_embedding:
-            pieces = pieces_of(carried.sent_call.inputs, settings.limits)
+        if carried.call.is_embedding:
+            pieces = pieces_of(carried.call.inputs, settings.limits)
             if len(pieces) > 1:
                 return self._in_pieces(carried, pieces, settings)
         group = self._group(carried, settings)
@@ -166,15 +169,18 @@ class BatchLayer:
     def _settings_of(self, endpoint: Endpoint) -> _Settings | None:
         known = self._settings.get(id(endpoint))
         if known is None:
-            knobs = self._load.laid_under(endpoint.load).batch
+            load = self._load.laid_under(endpoint.load)
+            knobs = load.batch
             limits = getattr(endpoint.client, "batch_limits", NO_LIMITS)
-            settings = None if knobs is None else _Settings(endpoint, knobs, knobs.limits(limits))
+            settings = None
+            if knobs is not None:
+                settings = _Settings(endpoint, knobs, knobs.limits(limits), load.timeout)
             known = self._settings[id(endpoint)] = endpoint, settings  # which keeps the id its own
         return known[1]
 
     def _group(self, work: Work, settings: _Settings) -> _Group | None:
         """Return the group that a call may travel in; None where it travels alone."""
-        call, knobs = work.sent_call, settings.knobs
+        call, knobs = work.outgoing_call, settings.knobs
         most, part = settings.limits.items or sys.maxsize, work.batch_part
         shared: Hashable
         if call.is_embedding:
@@ -196,6 +202,8 @@ class BatchLayer:
         endpoint = work.endpoint
         key = endpoint.name, endpoint.model, id(endpoint.client), path, call.batch_key, part, shared
         timeout_seconds = None if path is None else knobs.chat_timeout_seconds
+        if settings.timeout is not None:
+            timeout_seconds = settings.timeout.batch_seconds
         rule = BatchRule(size, settings.limits.text_bytes, *windows, timeout_seconds)
         return _Group(key, rule, path)
 
@@ -210,7 +218,7 @@ class BatchLayer:
         return path if isinstance(work.endpoint.client, BatchClient) else None
 
     async def _together(self, work: Work, group: _Group, settings: _Settings) -> Reply:
-        member = BatchMember(work, work.sent_call, self._clock.now())
+        member = BatchMember(work, _untimed(work, settings), self._clock.now())
         departure = self._open.get(group.key)
         if departure is None or not departure.batch.has_room_for(member):
             if departure is not None:
@@ -433,7 +441,7 @@ class BatchLayer:
         places = []
         for index in missing:
             batch = WorkBatch(work.endpoint, rule, self._clock, path=None)
-            call = replace(work.sent_call, inputs=pieces[index])
+            call = replace(work.outgoing_call, inputs=pieces[index])
             member = BatchMember(work, call, self._clock.now())
             batch.add(member)
             places.append((member, _Departure(batch, settings, None, 0.0)))
@@ -441,3 +449,11 @@ class BatchLayer:
             self._ship(departure)
         ends = await self._awaited(work, places)
         return merged_reply(pieces, answered, dict(zip(missing, ends, strict=True)))
+
+
+def _untimed(work: Work, settings: _Settings) -> Call:
+    """Return the call of a work, without a timeout that is only that of its kind."""
+    call, timeout = work.outgoing_call, settings.timeout
+    if timeout is None or call.timeout_seconds != timeout.seconds_of(call, work.asked.name):
+        return call
+    return replace(call, timeout_seconds=None)

@@ -26,13 +26,20 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 
 from callwise.budget.clock import Clock
+from callwise.budget.fleet.shared_budget import FLEET_PREFIX
 from callwise.budget.in_flight import InFlightCall, ReadReply, read_reply
 from callwise.budget.limits import Amounts
 from callwise.budget.recorder import RecordedExchange, Recorder, error_of_record, record_of_error
 from callwise.budget.token_estimate import Estimator
 from callwise.budget.usage import to_microseconds
 from callwise.calls.call import Outcome, pieces_of
-from callwise.calls.errors import CallError, CallRefused, CassetteMiss, RunStopped
+from callwise.calls.errors import (
+    BudgetStoreLost,
+    CallError,
+    CallRefused,
+    CassetteMiss,
+    RunStopped,
+)
 from callwise.calls.loop_thread import let_react, pass_turn, pass_turns
 from callwise.calls.reply import Reply
 
@@ -325,13 +332,22 @@ def _set_usage(call: InFlightCall, exchange: RecordedExchange) -> None:
     call.path_seconds = exchange.latency_seconds
 
 
-def _applicable_refusal(call: InFlightCall, exchange: RecordedExchange) -> CallRefused | None:
-    """Return a recorded refusal when the limit that it names binds this call too."""
+def _applicable_refusal(
+    call: InFlightCall, exchange: RecordedExchange
+) -> CallRefused | BudgetStoreLost | None:
+    """Return a recorded refusal when the limit that it names binds this call too.
+
+    What the limits of several processes left is no matter of this recording: it is repeated.
+    """
     if exchange.error is None:
         return None
     error = error_of_record(exchange.error)
+    if isinstance(error, BudgetStoreLost):
+        return error
     if not isinstance(error, CallRefused):
         return None
+    if error.scope.startswith(FLEET_PREFIX):
+        return error
     limit_value = call.scope.scope_limits.limit_value(error.scope, error.limit)
     if error.limit == "deadline_seconds":
         limit_value = call.call.deadline_seconds

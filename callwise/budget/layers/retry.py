@@ -21,7 +21,9 @@ from callwise.budget.router import Router
 from callwise.budget.work import Work
 from callwise.calls.errors import (
     BatchFailed,
+    BudgetStoreLost,
     CallError,
+    CallRefused,
     EmptyAnswer,
     EndpointDown,
     ModelLoading,
@@ -78,9 +80,14 @@ class RetryLayer:
         while True:
             try:
                 reply = await self._next(carried)
-            except EndpointDown as down:
-                # It went down while this call waited: its own last error is more precise.
-                raise failures.last if failures is not None and failures.last else down from None
+            except (EndpointDown, CallRefused, BudgetStoreLost) as refusal:
+                last = None if failures is None else failures.last
+                if last is None:
+                    raise
+                # It ended while this call waited: its own last error is more precise.
+                if not isinstance(refusal, EndpointDown):
+                    last.add_note(f"not tried again: {refusal}")
+                raise last from None
             except CallError as error:
                 failures = failures or _Failures()
                 failures.last = error

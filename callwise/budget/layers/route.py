@@ -7,6 +7,7 @@ never goes to a second endpoint; only `retry` begins another.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
 from callwise.budget.breaker import Breaker, Breakers, shows_nothing
 from callwise.budget.router import Router
@@ -30,7 +31,8 @@ class RouteLayer:
         self._router = router
         self._breakers = breakers
         self._next = next
-        self._waiting: dict[Work, asyncio.Timeout] = {}
+        self._waiting: dict[Work, asyncio.Task[Any] | None] = {}
+        self._woken: dict[Work, asyncio.Task[Any]] = {}
         self._elsewhere = 0
         self._rerouted = 0
         breakers.on_open = self._reroute
@@ -58,52 +60,53 @@ class RouteLayer:
     async def _routed(self, work: Work) -> Reply:
         while True:
             trial = self._router.choose(work)
-            reply = await self._attempted(work, trial)
-            if reply is not None:
-                return reply
-            self._rerouted += 1
-
-    async def _attempted(self, work: Work, trial: Breaker | None) -> Reply | None:
-        """Return the reply; None where the endpoint went down before anything was sent."""
-        endpoint, timer = work.endpoint, asyncio.timeout(None)
-        self._elsewhere += endpoint is not work.asked
-        self._router.begin(endpoint)
-        try:
-            async with timer:
-                if trial is None:
-                    self._waiting[work] = timer
-                try:
-                    reply = await self._next(work)
-                finally:
-                    self._waiting.pop(work, None)
-        except TimeoutError:
-            if not timer.expired():
+            endpoint = work.endpoint
+            self._elsewhere += endpoint is not work.asked
+            self._router.begin(endpoint)
+            if trial is None:
+                self._waiting[work] = asyncio.current_task()
+            try:
+                reply = await self._next(work)
+            except CallError as error:
+                self._failed(work, error, trial)
                 raise
-            if work.sent_count == 0:
-                return None
-            raise CallTimeout(f"{endpoint.name}: given up, it has just failed") from None
-        except CallError as error:
-            # A request that carried several calls is one attempt at the endpoint.
-            cause = (error.cause or error) if isinstance(error, BatchFailed) else error
-            if not (work.was_carried or shows_nothing(cause) or _is_cut(work, cause)):
-                self._breakers.attempt_ended(endpoint, cause, trial)
-            self._router.failed(work, error)
-            raise
-        else:
-            self._breakers.attempt_ended(endpoint, None, trial)
-            return reply
-        finally:
-            self._router.end(endpoint)
-            if trial is not None:
-                trial.end_trial()
+            except asyncio.CancelledError:
+                if not self._was_woken(work):
+                    raise
+                if work.sent_count:
+                    raise CallTimeout(f"{endpoint.name}: given up, it has just failed") from None
+                self._rerouted += 1
+            else:
+                self._breakers.attempt_ended(endpoint, None, trial)
+                return reply
+            finally:
+                self._waiting.pop(work, None)
+                self._was_woken(work)  # where it ended in the same step
+                self._router.end(endpoint)
+                if trial is not None:
+                    trial.end_trial()
+
+    def _failed(self, work: Work, error: CallError, trial: Breaker | None) -> None:
+        self._waiting.pop(work, None)
+        # A request that carried several calls is one attempt at the endpoint.
+        cause = (error.cause or error) if isinstance(error, BatchFailed) else error
+        if not (work.was_carried or shows_nothing(cause) or _is_cut(work, cause)):
+            self._breakers.attempt_ended(work.endpoint, cause, trial)
+        self._router.failed(work, error)
+
+    def _was_woken(self, work: Work) -> bool:
+        """Return whether an attempt was cancelled here, and not by its caller."""
+        task = self._woken.pop(work, None)
+        return task is not None and task.uncancel() == 0
 
     def _reroute(self) -> None:
         """Wake attempts that wait for their turn at an endpoint that is down now."""
-        for work, timer in tuple(self._waiting.items()):
+        for work, task in tuple(self._waiting.items()):
             is_sent = work.sent_count > 0 or work.was_carried
-            if not is_sent and self._breakers.refuses(work.endpoint):
+            if task is not None and not is_sent and self._breakers.refuses(work.endpoint):
                 del self._waiting[work]
-                timer.reschedule(asyncio.get_running_loop().time())
+                self._woken[work] = task
+                task.cancel()
 
 
 def _is_cut(work: Work, error: CallError) -> bool:

@@ -10,7 +10,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from callwise.budget.clock import Clock
-from callwise.budget.schedule.lane import Gate, Lane
+from callwise.budget.rate import RateGate
+from callwise.budget.schedule.lane import Lane
 from callwise.budget.schedule.run_slots import RunSlots
 from callwise.budget.schedule.task import LaneStatus, TaskState
 from callwise.budget.work import Shipment
@@ -34,7 +35,7 @@ class ScheduleLayer:
         clock: Clock,
         load: LoadKnobs,
         *,
-        gate_of: Callable[[Endpoint], Gate | None],
+        gate_of: Callable[[Endpoint], RateGate | None],
         next: Callable[[Any], Awaitable[Any]],  # noqa: A002
     ) -> None:
         self._clock = clock
@@ -93,7 +94,7 @@ class ScheduleLayer:
         is_embedding = shipment.works[0].call.is_embedding
         knobs = self._load.laid_under(endpoint.load).schedule
         slots = self._slots
-        if knobs is not None and slots.most is not None and not self._has_own_most:
+        if knobs is not None and self._load.schedule is not None and not self._has_own_most:
             slots.most = max(slots.most, knobs.most_concurrency(is_embedding=is_embedding))
         lane = Lane(
             endpoint,

@@ -29,7 +29,7 @@ from callwise.budget.in_flight import InFlightCall, ReadReply, read_reply
 from callwise.budget.token_estimate import Estimator
 from callwise.budget.work import Work
 from callwise.calls.call import Outcome
-from callwise.calls.errors import CallRefused, CallTimeout
+from callwise.calls.errors import BudgetStoreLost, CallRefused, CallTimeout
 from callwise.calls.key import CallKey
 from callwise.calls.reply import Reply
 
@@ -209,6 +209,8 @@ class ShareLayer:
             # must not keep the loop to itself.
             await asyncio.sleep(0)
             reply = await self._next(work)
+        except (CallRefused, BudgetStoreLost) as refusal:
+            call.refuse(refusal)
         finally:
             self._unshared -= 1
         call.finish(Outcome.SERVED)
@@ -262,10 +264,9 @@ class ShareLayer:
                 return await shared.wait(call)
             async with asyncio.timeout(left_seconds):
                 return await shared.wait(call)
-        except CallRefused as refusal:
-            if refusal is call.refusal:
-                call.refuse(refusal)
-            raise
+        except (CallRefused, BudgetStoreLost) as refusal:
+            # Its own, or that of the first attempt below: nothing was sent.
+            call.refuse(refusal)
         except TimeoutError as error:
             if left_seconds is None:
                 raise

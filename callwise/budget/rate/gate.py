@@ -13,6 +13,7 @@ alone is larger than a whole bucket fits when nothing else is in use, so that no
 import logging
 from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from operator import itemgetter
 from typing import Protocol, TypeVar
 
 from callwise.budget.rate.headers import HeaderLimit, limits_of_headers
@@ -22,7 +23,7 @@ from callwise.budget.work import Shipment
 from callwise.calls.call import Purpose
 from callwise.calls.errors import RateLimited
 from callwise.calls.kinds import kind_of
-from callwise.calls.load.rate_limits import DIMENSIONS, RateLimits, Rates
+from callwise.calls.load.rate_limits import DIMENSIONS, RateLimits
 from callwise.calls.reply import ReportedUsage
 
 __all__ = ["EndpointGate", "RateGate"]
@@ -47,7 +48,14 @@ MARGIN = 1.05
 LEAST_PART, MOST_PART = 0.5, 10.0
 """Range of what an estimate is multiplied by."""
 
-_REQUESTS, _, _INPUT, _OUTPUT = range(4)
+_, _, _INPUT, _OUTPUT = range(4)
+_PURPOSE, _USER, _TENANT = (RatePart._fields.index(name) for name in ("purpose", "user", "tenant"))
+
+_NAMES = {
+    what: tuple(f"{what}.{dimension}".lstrip(".") for dimension in DIMENSIONS)
+    for what in ("", "key", "user", "tenant", "purpose", "kind")
+}
+"""Names of limits, by what they limit; those of the endpoint are by themselves."""
 
 GroupT = TypeVar("GroupT", bound=str)
 
@@ -93,19 +101,28 @@ class RateGate(Protocol):
 class _UsedPart:
     """Part of the estimates that the answers of one purpose have used."""
 
-    __slots__ = ("_margin", "_seen", "factor")
+    __slots__ = ("_margin", "_most", "_seen", "factor")
 
     def __init__(self, margin: float) -> None:
-        self._seen: deque[float] = deque(maxlen=SEEN_ANSWERS)
+        self._seen: deque[float] = deque()
+        self._most = 0.0
         self._margin = self.factor = margin
 
     def add(self, used_tokens: int | None, estimated_tokens: int) -> None:
         """Learn from the tokens of an answer."""
         if used_tokens is None or not estimated_tokens:
             return
-        self._seen.append(used_tokens / estimated_tokens)
-        most = max(self._seen) * min(MARGIN, self._margin)
-        if len(self._seen) < ENOUGH_ANSWERS:
+        part, seen = used_tokens / estimated_tokens, self._seen
+        seen.append(part)
+        left = seen.popleft() if len(seen) > SEEN_ANSWERS else 0.0
+        if part >= self._most:
+            self._most = part
+        elif left == self._most:
+            self._most = max(seen)
+        elif len(seen) != ENOUGH_ANSWERS:
+            return  # the largest part is as before
+        most = self._most * min(MARGIN, self._margin)
+        if len(seen) < ENOUGH_ANSWERS:
             most = max(most, self._margin)
         self.factor = min(max(most, LEAST_PART), MOST_PART)
 
@@ -127,10 +144,13 @@ class EndpointGate:
         self._limits = limits
         self._endpoint = endpoint
         self._key = key
+        self._is_asked = limits.counts == "asked"
         self._shared = shared
         self._own = list(meters_of(limits, limits))
         self._by_purpose = {each: meters_of(r, limits) for each, r in limits.purposes.items()}
         self._by_kind = {each: meters_of(r, limits) for each, r in limits.kinds.items()}
+        people = (limits.user, limits.users, limits.tenant, limits.tenants)
+        self._is_simple = not any((limits.key, *people, limits.purposes, limits.kinds))
         self._used: dict[Purpose, tuple[_UsedPart, _UsedPart]] = {}
         self._stated: dict[int, float] = {}
         self._learned: dict[int, tuple[float, float]] = {}
@@ -177,7 +197,7 @@ class EndpointGate:
             return
         of_input = None if used is None else used.input_tokens
         of_output = None if used is None else used.output_tokens
-        if of_output and self._limits.counts == "asked":
+        if of_output and self._is_asked:
             of_output = sum(part.output_tokens for part in need.parts)
         for line, charge in zip(need.lines, charges, strict=True):
             amount = charge.amount if was_sent else 0.0
@@ -185,7 +205,7 @@ class EndpointGate:
                 amount = _tokens(line, need.parts, of_input, of_output)
             line.meter.settle(charge, amount, now_seconds)
         if was_sent and of_input is not None:
-            self._learn_parts(need.parts, of_input, of_output)
+            self._learn_used_parts(need.parts, of_input, of_output)
 
     def observe(
         self, headers: Mapping[str, str] | None, error: RateLimited | None, now_seconds: float
@@ -227,35 +247,26 @@ class EndpointGate:
 
     def _lines(self, parts: Sequence[RatePart], now_seconds: float) -> Iterator[MeterLine]:
         limits, everything = self._limits, tuple(range(len(parts)))
-        meters: Sequence[Meter | None]
         yield from self._of(self._own, parts, everything)
+        if self._is_simple:
+            return
         if limits.key is not None:
             meters = self._shared.of("key", self._key, limits.key, limits, now_seconds)
             yield from self._of(meters, parts, everything, of_key=True)
-        if limits.user is not None or limits.users:
-            for user, places in _grouped(parts, lambda part: part.user):
-                rates = limits.users.get(user, limits.user) if user else None
-                meters = self._of_person("user", user, rates, now_seconds)
-                yield from self._of(meters, parts, places, ("user", user))
-        if limits.tenant is not None or limits.tenants:
-            for tenant, places in _grouped(parts, lambda part: part.tenant):
-                rates = limits.tenants.get(tenant, limits.tenant) if tenant else None
-                meters = self._of_person("tenant", tenant, rates, now_seconds)
-                yield from self._of(meters, parts, places, ("tenant", tenant))
-        if self._by_purpose:
-            for purpose, places in _grouped(parts, lambda part: part.purpose):
-                meters = self._by_purpose.get(purpose, ())
-                yield from self._of(meters, parts, places, ("purpose", purpose))
-        if self._by_kind:
-            for kind, places in _grouped(parts, lambda part: kind_of(part.purpose)):
-                yield from self._of(self._by_kind.get(kind, ()), parts, places, ("kind", kind))
-
-    def _of_person(
-        self, what: str, name: str, rates: Rates | None, now_seconds: float
-    ) -> Sequence[Meter | None]:
-        if rates is None:
-            return ()
-        return self._shared.of(what, name, rates, self._limits, now_seconds)
+        for what, default, named, place in (
+            ("user", limits.user, limits.users, _USER),
+            ("tenant", limits.tenant, limits.tenants, _TENANT),
+        ):
+            for name, places in _grouped(parts, itemgetter(place)):
+                rates = named.get(name, default) if name else None
+                if rates is not None:
+                    meters = self._shared.of(what, name, rates, limits, now_seconds)
+                    yield from self._of(meters, parts, places, (what, name))
+        for purpose, places in _grouped(parts, itemgetter(_PURPOSE)):
+            meters = self._by_purpose.get(purpose, ())
+            yield from self._of(meters, parts, places, ("purpose", purpose))
+        for kind, places in _grouped(parts, lambda part: kind_of(part.purpose)):
+            yield from self._of(self._by_kind.get(kind, ()), parts, places, ("kind", kind))
 
     def _of(
         self,
@@ -267,25 +278,25 @@ class EndpointGate:
         of_key: bool = False,
     ) -> Iterator[MeterLine]:
         """Yield what a request takes of the meters of one endpoint, key, user, and so on."""
-        what = "key." if of_key else "" if alone is None else f"{alone[0]}."
+        names = _NAMES["key" if of_key else "" if alone is None else alone[0]]
+        amounts: tuple[float, ...] = ()
         for dimension, meter in enumerate(meters):
             if meter is not None:
-                amount = self._amount(dimension, [parts[place] for place in places])
-                name = what + DIMENSIONS[dimension]
-                yield MeterLine(meter, name, dimension, places, alone, amount)
+                if not amounts:
+                    amounts = self._amounts(parts, places)
+                yield MeterLine(
+                    meter, names[dimension], dimension, places, alone, amounts[dimension]
+                )
 
-    def _amount(self, dimension: int, parts: Sequence[RatePart]) -> float:
-        if dimension == _REQUESTS:
-            return 1.0
-        total = 0.0
-        for part in parts:
-            of_input, of_output = self._used_parts(part.purpose)
-            if dimension != _OUTPUT:
-                total += part.input_tokens * of_input.factor
-            if dimension != _INPUT:
-                factor = 1.0 if self._limits.counts == "asked" else of_output.factor
-                total += part.output_tokens * factor
-        return total
+    def _amounts(self, parts: Sequence[RatePart], places: Sequence[int]) -> tuple[float, ...]:
+        """Return what calls take of each quantity, in the order of `DIMENSIONS`."""
+        of_input = of_output = 0.0
+        for place in places:
+            part = parts[place]
+            input_part, output_part = self._used_parts(part.purpose)
+            of_input += part.input_tokens * input_part.factor
+            of_output += part.output_tokens * (1.0 if self._is_asked else output_part.factor)
+        return 1.0, of_input + of_output, of_input, of_output
 
     def _used_parts(self, purpose: Purpose) -> tuple[_UsedPart, _UsedPart]:
         used = self._used.get(purpose)
@@ -294,15 +305,17 @@ class EndpointGate:
             used = self._used[purpose] = (_UsedPart(margin), _UsedPart(margin))
         return used
 
-    def _learn_parts(
-        self, parts: Sequence[RatePart], input_tokens: int, output: int | None
+    def _learn_used_parts(
+        self, parts: Sequence[RatePart], input_tokens: int, output_tokens: int | None
     ) -> None:
-        estimated_input = sum(part.input_tokens for part in parts)
-        estimated_output = sum(part.output_tokens for part in parts)
-        for purpose in dict.fromkeys(part.purpose for part in parts):
-            of_input, of_output = self._used_parts(purpose)
-            of_input.add(input_tokens, estimated_input)
-            of_output.add(output, estimated_output)
+        of_input, of_output, *_ = parts[0]
+        if len(parts) > 1:
+            of_input = sum(part.input_tokens for part in parts)
+            of_output = sum(part.output_tokens for part in parts)
+        for purpose in {part.purpose: None for part in parts}:
+            input_part, output_part = self._used_parts(purpose)
+            input_part.add(input_tokens, of_input)
+            output_part.add(output_tokens, of_output)
 
     def _speed(self, alone: tuple[str, str], now_seconds: float) -> float:
         """Return the factor of a user's or tenant's limit while the endpoint is little used."""

@@ -112,7 +112,7 @@ class BucketMeter:
         self._held_seconds = max(burst_seconds - slack_seconds, 0.0)
         self._backlog = 0.0
         self._at_seconds = 0.0
-        self._lows: list[_Lows] = []
+        self._lows: deque[_Lows] = deque()
         self._lowered = 0.0
         """By how much every low of the stack is to be lowered."""
         self._open_count = 0
@@ -153,6 +153,7 @@ class BucketMeter:
             low = _group(charge.lows).low - self._lowered
             self._backlog -= max(min(surplus, self._backlog, low), 0.0)
             self._lowered += surplus
+            self._join_zeros()
         charge.lows = None
         self._open_count -= 1
         if not self._open_count:
@@ -179,6 +180,13 @@ class BucketMeter:
         seconds, self._at_seconds = now - self._at_seconds, now
         if seconds > 0 and self._backlog:
             self._backlog = max(self._backlog - seconds * self._per_second * speed, 0.0)
+
+    def _join_zeros(self) -> None:
+        """Join the charges that nothing can be given back of."""
+        stack = self._lows
+        while len(stack) > 1 and stack[1].low <= self._lowered:
+            lowest = stack.popleft()
+            lowest.joined = stack[0]
 
     def _note_low(self) -> None:
         """Join the charges whose lowest backlog is the present one."""

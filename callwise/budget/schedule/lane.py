@@ -16,12 +16,11 @@ no longer takes is given back in the same way.
 import asyncio
 import math
 from collections import Counter
-from collections.abc import Hashable, Mapping
 from functools import partial
 from heapq import heappop, heappush
-from typing import Any, Protocol
 
-from callwise.budget.clock import Clock, Timer
+from callwise.budget.clock import Clock, EarliestTimer
+from callwise.budget.rate import RateGate
 from callwise.budget.schedule.adaptive_concurrency import AdaptiveConcurrency
 from callwise.budget.schedule.parking import Parking
 from callwise.budget.schedule.run_slots import RunSlots
@@ -35,44 +34,14 @@ from callwise.budget.schedule.task import (
 from callwise.budget.schedule.waiting_queue import WaitingQueue
 from callwise.budget.schedule.warm_prefixes import Prefix, WarmPrefixes
 from callwise.budget.work import Shipment
+from callwise.calls.call import Priority
 from callwise.calls.client import Endpoint
-from callwise.calls.errors import CallError, CallTimeout, Overloaded, RateLimited
+from callwise.calls.errors import CallError, CallTimeout, Overloaded
 from callwise.calls.load.schedule_knobs import ScheduleKnobs
-from callwise.calls.reply import ReportedUsage
 
-__all__ = ["Gate", "Lane"]
+__all__ = ["Lane"]
 
-LEAST_WAIT_SECONDS = 1e-6
-"""Shortest wait that a timer is set for. Less than this before a time counts as that time."""
-
-
-class Gate(Protocol):
-    """Rate limits of an endpoint. Synchronous; every time is in seconds of the caller's clock."""
-
-    def need(self, shipment: Shipment) -> Any:
-        """Return what a shipment takes of the limits, by estimate."""
-
-    def ready_in(self, need: Any, now: float, /) -> float:
-        """Return the seconds after which to ask again; 0 when it may be taken now."""
-
-    def bound_by(self, need: Any, now: float, /) -> Hashable | None:
-        """Return which limit makes it wait; None for one that all calls of the endpoint share."""
-
-    def take(self, need: Any, now: float, /) -> None:
-        """Take it: `ready_in` was 0."""
-
-    def settle(
-        self, need: Any, used: ReportedUsage | None, now: float, /, *, was_sent: bool
-    ) -> None:
-        """Correct what was taken to what was used; None when that is unknown."""
-
-    def observe(
-        self, headers: Mapping[str, str] | None, error: RateLimited | None, now: float, /
-    ) -> None:
-        """Learn from a 429."""
-
-    def statistics(self) -> Mapping[str, int | float]:
-        """Return what it has counted."""
+LEAST_WAIT_SECONDS = EarliestTimer.LEAST_WAIT_SECONDS
 
 
 class Lane:
@@ -83,6 +52,10 @@ class Lane:
             within a class.
         is_embedding: whether it serves embeddings.
         gate: its rate limits; None for none.
+
+    Attributes:
+        running: shipments under way.
+        waiting: shipments that wait, parked ones included.
     """
 
     def __init__(
@@ -93,7 +66,7 @@ class Lane:
         slots: RunSlots,
         *,
         is_embedding: bool,
-        gate: Gate | None,
+        gate: RateGate | None,
     ) -> None:
         self.endpoint = endpoint
         self._is_limited = knobs is not None
@@ -101,39 +74,32 @@ class Lane:
         self._clock = clock
         self._slots = slots
         self._gate = gate
-        self._start_limit = knobs.start_concurrency(is_embedding=is_embedding)
+        start = knobs.start_concurrency(is_embedding=is_embedding)
+        self._limit: float = start if self._is_limited else math.inf
         self._adaptive: AdaptiveConcurrency | None = None
         if self._is_limited and knobs.is_adaptive:
             most = knobs.most_concurrency(is_embedding=is_embedding)
-            self._adaptive = AdaptiveConcurrency(self._start_limit, most)
+            self._adaptive = AdaptiveConcurrency(start, most)
+            self._limit = self._adaptive.limit
+        targets = (knobs.target_seconds(priority) for priority in Priority)
+        self._target_seconds = [math.inf if each is None else each for each in targets]
         self._queue = self._new_queue()
         self._parking = Parking(self._queue, self._new_queue)
         self._expiries: list[tuple[float, int, ScheduledTask]] = []
         self._prefixes = WarmPrefixes(knobs) if knobs.warm_prefix_seconds else None
         self._tasks: dict[ScheduledTask, None] = {}
-        self._running = 0
-        self._timer: Timer | None = None
-        self._timer_seconds = 0.0
+        self.running = 0
+        self.waiting = 0
+        self._timer = EarliestTimer(clock, self._wake)
         self._counts: Counter[str] = Counter()
         self._waited_seconds = 0.0
         self._most_waiting = 0
-
-    @property
-    def waiting(self) -> int:
-        """Shipments that wait, parked ones included."""
-        return len(self._tasks) - self._running
-
-    @property
-    def running(self) -> int:
-        """Shipments under way."""
-        return self._running
+        self._granted = 0
 
     @property
     def limit(self) -> int | None:
         """Most shipments under way now; None for any number."""
-        if not self._is_limited:
-            return None
-        return self._start_limit if self._adaptive is None else self._adaptive.limit
+        return None if self._limit == math.inf else int(self._limit)
 
     @property
     def level(self) -> str:
@@ -156,18 +122,20 @@ class Lane:
             return task
         if self.waiting >= self._knobs.max_waiting and self._knobs.overload != "wait":
             self._make_place(task)
-        task.due_seconds = task.due_at(self._knobs, now)
         task.deadline_seconds = task.expires_at(now)
+        target_seconds = self._target_seconds[task.priority]
+        task.due_seconds = task.due_at(target_seconds, task.deadline_seconds)
         task.turn = asyncio.get_running_loop().create_future()
         if self._prefixes is not None:
             task.prefix = self._prefixes.of(shipment)
         self._tasks[task] = None
+        self.waiting += 1
         self._most_waiting = max(self._most_waiting, self.waiting)
         self._queue.enqueue(task)
         shipment.on_rise = partial(self._raise, task)
         if task.deadline_seconds is not None:
             heappush(self._expiries, (task.deadline_seconds, task.sequence, task))
-            self._wake_at(task.deadline_seconds)
+            self._timer.wake_at(task.deadline_seconds)
         if self._has_slot():
             self._slots.pump()
         return task
@@ -198,14 +166,14 @@ class Lane:
             now = self._clock.now()
             task.state = state
             del self._tasks[task]
-            self._running -= 1
+            self.running -= 1
             self._counts[state] += 1
             self._learn(task, result, error, now)
             if self._prefixes is not None and task.prefix is not None:
                 self._prefixes.ended(task, task.prefix, result, now)
                 self._parking.free(task.prefix, now)
-            self._slots.give_back()
-        if self.waiting or self._slots.most is not None:
+            self._slots.taken -= 1
+        if self.waiting or len(self._slots.lanes) > 1:
             self._slots.pump()
 
     def next_task(self, now: float) -> ScheduledTask | None:
@@ -224,21 +192,22 @@ class Lane:
                     return task
                 bound_by = None if self._gate is None else self._gate.bound_by(task.need, now)
                 if bound_by is None:
-                    self._wake_at(now + wait_seconds)
+                    self._timer.wake_at(now + wait_seconds)
                     return None
                 self._parking.park(task, bound_by, now + wait_seconds, now)
-                self._wake_at(now + wait_seconds)
+                self._timer.wake_at(now + wait_seconds)
         return None
 
     def start(self, task: ScheduledTask, now: float) -> None:
         """Give the turn to a task that `next_task` has just returned."""
         self._queue.take(task)
+        self.waiting -= 1
         self._start(task, now)
         turn = task.turn
         if turn is not None and not turn.done():
             turn.set_result(None)
         if not self.waiting:
-            self._stop_timer()
+            self._timer.stop()
 
     def status(self) -> LaneStatus:
         """Return the tasks and what was counted."""
@@ -254,15 +223,16 @@ class Lane:
 
     def counters(self) -> dict[str, int | float]:
         """Return what was counted since the lane was made."""
-        names = ("done", "failed", "cancelled", "granted", "waited", "expired", "shed", "refused")
+        names = ("done", "failed", "cancelled", "waited", "expired", "shed", "refused")
         counters: dict[str, int | float] = {name: self._counts[name] for name in names}
         counters |= {
+            "granted": self._granted,
             "waiting": self.waiting,
-            "running": self._running,
+            "running": self.running,
             "most_waiting": self._most_waiting,
             "waited_seconds": self._waited_seconds,
             "aged": self._queue.aged_grants,
-            "timers": self._counts["timers"],
+            "timers": self._timer.count,
         }
         if self._adaptive is not None:
             counters |= {"limit": self._adaptive.limit, "cuts": self._adaptive.cuts}
@@ -275,10 +245,8 @@ class Lane:
     # Turns.
 
     def _has_slot(self) -> bool:
-        if not self._slots.is_free:
-            return False
-        limit = self.limit
-        return limit is None or self._running < limit
+        slots = self._slots
+        return self.running < self._limit and slots.taken < slots.most
 
     def _can_start(self, task: ScheduledTask, now: float) -> bool:
         """Return whether a task that nothing is ahead of may go now."""
@@ -300,25 +268,22 @@ class Lane:
     def _start(self, task: ScheduledTask, now: float) -> None:
         task.state = TaskState.RUNNING
         task.started_seconds = now
-        self._running += 1
-        self._slots.take()
-        self._counts["granted"] += 1
+        self.running += 1
+        self._slots.taken += 1
+        self._granted += 1
         if self._gate is not None:
             self._gate.take(task.need, now)
         if self._adaptive is not None:
-            task.mark = self._adaptive.sent(self._running)
+            task.mark = self._adaptive.sent(self.running)
         if self._prefixes is not None and task.prefix is not None:
             self._prefixes.started(task, task.prefix, partial(self._prefix_began, task.prefix))
-        shipment = task.shipment
-        shipment.on_rise = None
+        waited_seconds = now - task.arrived_seconds
+        task.shipment.granted(waited_seconds)
         if task.turn is not None:
-            waited_seconds = now - task.arrived_seconds
+            task.shipment.on_rise = None
             self._waited_seconds += waited_seconds
             self._counts["waited"] += 1
-            shipment.granted(waited_seconds)
             self._parking.left(task, now)
-        else:
-            shipment.granted(0.0)
 
     def _raise(self, task: ScheduledTask) -> None:
         """Follow a shipment that has become more urgent, or has taken in another call."""
@@ -326,13 +291,14 @@ class Lane:
             return
         now = self._clock.now()
         task.need = None
-        due_seconds = task.due_at(self._knobs, now)
-        task.queue.raise_urgency(task, task.shipment.priority, due_seconds)
+        priority = task.shipment.priority
         deadline_seconds = task.expires_at(now)
+        due_seconds = task.due_at(self._target_seconds[priority], deadline_seconds)
+        task.queue.raise_urgency(task, priority, due_seconds)
         if deadline_seconds is not None and deadline_seconds != task.deadline_seconds:
             task.deadline_seconds = deadline_seconds
             heappush(self._expiries, (deadline_seconds, task.sequence, task))
-            self._wake_at(deadline_seconds)
+            self._timer.wake_at(deadline_seconds)
         if self._has_slot():
             self._slots.pump()
 
@@ -340,6 +306,8 @@ class Lane:
         self, task: ScheduledTask, result: object, error: BaseException | None, now: float
     ) -> None:
         """Settle the rate limits and adapt the number of slots."""
+        if self._gate is None and self._adaptive is None:
+            return
         limited = rate_limit_of(result, error)
         gate = self._gate
         if gate is not None:
@@ -358,6 +326,7 @@ class Lane:
             adaptive.succeeded(mark)
         else:
             adaptive.ended(mark)
+        self._limit = adaptive.limit
 
     # Leaving without a turn.
 
@@ -408,6 +377,7 @@ class Lane:
         task.state = state
         self._counts[state] += 1
         del self._tasks[task]
+        self.waiting -= 1
         if task.queue is not None:
             task.queue.remove(task)
         task.shipment.on_rise = None
@@ -418,7 +388,7 @@ class Lane:
             task.turn.set_result(error)
         self._parking.left(task, self._clock.now())
         if not self.waiting:
-            self._stop_timer()
+            self._timer.stop()
 
     # Parking.
 
@@ -443,27 +413,9 @@ class Lane:
             self._parking.free(prefix, now)
             self._slots.pump()
 
-    # The timer.
-
-    def _wake_at(self, when_seconds: float) -> None:
-        """See to it that the lane wakes at a time or before."""
-        if self._timer is not None:
-            if self._timer_seconds <= when_seconds:
-                return
-            self._timer.cancel()
-        when_seconds = max(when_seconds, self._clock.now() + LEAST_WAIT_SECONDS)
-        self._counts["timers"] += 1
-        self._timer_seconds = when_seconds
-        self._timer = self._clock.call_at(when_seconds, self._wake)
-
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
     def _wake(self) -> None:
-        self._timer = None
         now = self._clock.now()
+        self._parking.wake(now + LEAST_WAIT_SECONDS)
         expiries = self._expiries
         while expiries and expiries[0][0] <= now + LEAST_WAIT_SECONDS:
             _, _, task = heappop(expiries)
@@ -474,6 +426,6 @@ class Lane:
             while expiries and expiries[0][2].state is not TaskState.WAITING:
                 heappop(expiries)
             if expiries:
-                self._wake_at(expiries[0][0])
+                self._timer.wake_at(expiries[0][0])
             if (wakes_at_seconds := self._parking.wakes_at_seconds) is not None:
-                self._wake_at(wakes_at_seconds)
+                self._timer.wake_at(wakes_at_seconds)

@@ -5,6 +5,7 @@ goes to the most urgent of the tasks that are next in their lanes; of every `age
 choices one goes to the task that has waited longest, so that no lane is starved by another.
 """
 
+import math
 from typing import TYPE_CHECKING
 
 from callwise.budget.clock import Clock
@@ -25,40 +26,34 @@ class RunSlots:
 
     Attributes:
         lanes: the lanes that share them.
+        most: most requests under way; infinite for any number.
+        taken: requests under way.
     """
 
     def __init__(self, most: int | None, clock: Clock, *, aged_every: int) -> None:
-        self.most = most
+        self.most: float = math.inf if most is None else most
         self.lanes: list[Lane] = []
-        self._taken = 0
+        self.taken = 0
         self._clock = clock
         self._aged_every = aged_every
         self._passed_over = 0
 
-    @property
-    def is_free(self) -> bool:
-        """Whether another request may go."""
-        return self.most is None or self._taken < self.most
-
-    def take(self) -> None:
-        """Count one more request under way."""
-        self._taken += 1
-
-    def give_back(self) -> None:
-        """Count one request less."""
-        self._taken -= 1
-
     def pump(self) -> None:
         """Give their turns to the tasks that may go now."""
         lanes = [lane for lane in self.lanes if lane.waiting]
-        now = self._clock.now() if lanes else 0.0
-        while lanes:
+        if not lanes:
+            return
+        now = self._clock.now()
+        while len(lanes) > 1:
             found = [(task, lane) for lane in lanes if (task := lane.next_task(now)) is not None]
             if not found:
                 return
             task, lane = found[0] if len(found) == 1 else self._choice(found)
             lane.start(task, now)
             lanes = [lane for _, lane in found]
+        (lane,) = lanes
+        while (next_task := lane.next_task(now)) is not None:
+            lane.start(next_task, now)
 
     def _choice(self, found: "list[tuple[ScheduledTask, Lane]]") -> "tuple[ScheduledTask, Lane]":
         """Return which of the lanes' next tasks goes first."""

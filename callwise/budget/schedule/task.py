@@ -11,7 +11,6 @@ from callwise.budget.schedule.waiting_queue import WaitingEntry
 from callwise.budget.work import Shipment
 from callwise.calls.call import Priority, Purpose
 from callwise.calls.errors import BadRequest, CallError, RateLimited
-from callwise.calls.load.schedule_knobs import ScheduleKnobs
 from callwise.calls.reply import Reply, ReportedUsage
 
 __all__ = [
@@ -28,6 +27,8 @@ _NO_TOKENS = ReportedUsage(0, 0)
 
 class TaskState(StrEnum):
     """State of a request that was scheduled."""
+
+    __hash__ = str.__hash__
 
     WAITING = "waiting"
     RUNNING = "running"
@@ -75,55 +76,45 @@ class LaneStatus(NamedTuple):
 
 
 class ScheduledTask(WaitingEntry):
-    """One shipment from its arrival in a lane to its end.
+    """One shipment from its arrival in a lane to its end."""
 
-    Attributes:
-        turn: resolved with None once it may be sent, or with the error that ends its wait; None
-            where it did not have to wait.
-        parked_under: the limit or the common beginning that it waits for, outside of the queue.
-    """
-
-    __slots__ = (
-        "arrived_seconds",
-        "mark",
-        "need",
-        "parked_under",
-        "prefix",
-        "shipment",
-        "started_seconds",
-        "state",
-        "turn",
-    )
+    state = TaskState.WAITING
+    turn: "asyncio.Future[CallError | None] | None" = None
+    """Resolved with None once it may be sent, or with the error that ends its wait; None where it
+    did not have to wait."""
+    need: Any = None
+    """Its need of the rate limits, once they were asked."""
+    mark: SendMark | None = None
+    """The state of the adaptive limit when it was sent."""
+    prefix: tuple[object, ...] | None = None
+    """The beginning of its prompt, where it may be in common."""
+    parked_under: object = None
+    """The limit or the common beginning that it waits for or has waited for, out of the queue."""
 
     def __init__(self, shipment: Shipment, now_seconds: float) -> None:
         super().__init__(shipment.priority, math.inf, now_seconds)
         self.shipment = shipment
-        self.arrived_seconds = now_seconds
-        self.started_seconds = now_seconds
-        self.state = TaskState.WAITING
-        self.turn: asyncio.Future[CallError | None] | None = None
-        self.need: Any = None
-        self.mark: SendMark | None = None
-        self.prefix: tuple[object, ...] | None = None
-        self.parked_under: object = None
+        self.arrived_seconds = self.started_seconds = now_seconds
 
     def expires_at(self, now_seconds: float) -> float | None:
         """Return the time of its nearest deadline; None without one."""
         left_seconds = self.shipment.seconds_left()
         return None if left_seconds is None else now_seconds + left_seconds
 
-    def due_at(self, knobs: ScheduleKnobs, now_seconds: float) -> float:
-        """Return when it should go: by a deadline of its calls, else by the target of its class."""
-        due_seconds = math.inf
-        target_seconds = knobs.target_seconds(self.shipment.priority)
+    def due_at(self, target_seconds: float, expires_at: float | None) -> float:
+        """Return when it should go: by a deadline of its calls, else by the target of its class.
+
+        Args:
+            target_seconds: that target, from asking; infinite for none.
+            expires_at: its nearest deadline.
+        """
+        due_seconds = math.inf if expires_at is None else expires_at
         for work in self.shipment.works:
             wait_seconds = work.call.deadline_seconds
             if wait_seconds is None:
                 wait_seconds = target_seconds
-            if wait_seconds is not None:
-                due_seconds = min(due_seconds, work.payer.started_at_seconds + wait_seconds)
-        expires_at = self.expires_at(now_seconds)
-        return due_seconds if expires_at is None else min(due_seconds, expires_at)
+            due_seconds = min(due_seconds, work.payer.started_at_seconds + wait_seconds)
+        return due_seconds
 
     def status(self, now_seconds: float) -> TaskStatus:
         """Return what is shown of it."""

@@ -1,6 +1,6 @@
-"""The queue of an endpoint: who goes next among those that wait. Synchronous, and without a clock.
+"""The queue of an endpoint: which entry goes next. Synchronous, and without a clock.
 
-Problem: a person who waits must not wait behind work that nobody waits for, and that work must
+Problem: a person who waits must not wait behind work that no person waits for, and that work must
 not wait for ever either. Raising the class of what has waited for long, as schedulers do, breaks
 the first promise: a flood of background work grows old together, and then all of it goes ahead
 of the next person.
@@ -28,7 +28,7 @@ from callwise.calls.call import Priority
 __all__ = ["WaitingEntry", "WaitingQueue"]
 
 _MAX_PUT_OFF = 10
-"""How many times as long an aged entry waits for its grant while deadlines ahead of it are near."""
+"""Factor of an aged entry's wait for its grant while deadlines ahead of it are near."""
 
 _MIN_COMPACTION = 64
 """Gone entries that are left in a heap or a list, however few others there are."""
@@ -44,14 +44,10 @@ class WaitingEntry:
         deadline_seconds: time after which it is of no use; None for none.
     """
 
-    __slots__ = (
-        "deadline_seconds",
-        "due_seconds",
-        "priority",
-        "queue",
-        "sequence",
-        "waits_since_seconds",
-    )
+    sequence = 0
+    """Number of its arrival; 0 before."""
+    queue: "WaitingQueue[Any] | None" = None
+    """The queue that it is in."""
 
     def __init__(
         self,
@@ -64,8 +60,6 @@ class WaitingEntry:
         self.due_seconds = due_seconds
         self.waits_since_seconds = waits_since_seconds
         self.deadline_seconds = deadline_seconds
-        self.sequence = 0
-        self.queue: WaitingQueue[Any] | None = None
 
     def __lt__(self, other: "WaitingEntry") -> bool:
         """Return False: entries are ordered by the numbers ahead of them in a heap."""

@@ -1,8 +1,25 @@
 """Knobs of what several processes share through Redis."""
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["FleetKnobs"]
+from callwise.calls.call import Role
+from callwise.calls.load.role_limits import RoleLimits
+
+__all__ = ["FleetKnobs", "FleetLimits"]
+
+
+class FleetLimits(RoleLimits):
+    """Limits on everything that the processes of one name ask together."""
+
+    roles: dict[Role, RoleLimits] = Field(default_factory=dict)
+    """Further limits by role, on top of those above."""
+
+    @property
+    def is_counting(self) -> bool:
+        """Whether anything is limited."""
+        return super().is_counting or any(each.is_counting for each in self.roles.values())
 
 
 class FleetKnobs(BaseModel):
@@ -10,5 +27,17 @@ class FleetKnobs(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    name: str = Field(min_length=1, max_length=200)
-    """Name under which they share; processes of one name share."""
+    name: str = Field(min_length=1, max_length=200, pattern=r"^[\w.:-]+$")
+    """Name under which they share: processes of one name on one server share everything here."""
+    url_env: str = Field(default="CALLWISE_REDIS_URL", min_length=1)
+    """Environment variable with the URL of the Redis server, 6.2 or later."""
+    limits: FleetLimits = FleetLimits()
+    """Limits of all these processes together; the same in each of them."""
+    on_lost: Literal["fail", "local"] = "fail"
+    """While the server cannot be reached: `fail` ends each call by an error before it is sent;
+    `local` goes on with an equal part of the limits for each process."""
+    heartbeat_seconds: float = Field(default=5.0, ge=0.05, le=3600)
+    """Time between two signs of life. What a process that has died had reserved is free again
+    within two of these."""
+    timeout_seconds: float = Field(default=2.0, gt=0, le=3600)
+    """Longest wait for the server."""

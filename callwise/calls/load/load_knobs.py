@@ -1,9 +1,11 @@
 """All knobs of load together: of a run, or of one endpoint."""
 
-from typing import Self
+from collections.abc import Mapping
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
+from callwise.calls.load.background_knobs import BackgroundKnobs
 from callwise.calls.load.batch_knobs import BatchKnobs
 from callwise.calls.load.breaker_knobs import BreakerKnobs
 from callwise.calls.load.fleet_knobs import FleetKnobs
@@ -12,7 +14,29 @@ from callwise.calls.load.route_knobs import RouteKnobs
 from callwise.calls.load.schedule_knobs import ScheduleKnobs
 from callwise.calls.load.timeout_knobs import TimeoutKnobs
 
-__all__ = ["LoadKnobs"]
+__all__ = ["LOAD_PROFILES", "LoadKnobs"]
+
+LOAD_PROFILES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
+    "conservative": {
+        "schedule": {"max_concurrency": 5, "max_tasks": 10, "overload": "wait"},
+        "batch": {"embedding_size": 10},
+    },
+    "balanced": {
+        "schedule": {"max_concurrency": 32, "max_tasks": 128, "overload": "shed"},
+        "batch": {"embedding_size": 32},
+    },
+    "aggressive": {
+        "schedule": {
+            "max_concurrency": 64,
+            "max_tasks": 1024,
+            "is_adaptive": True,
+            "max_adaptive_concurrency": 512,
+            "overload": "refuse",
+        },
+        "batch": {"embedding_size": 50},
+    },
+}
+"""Knobs of each profile: below 100 requests per second, up to 1,000, and above."""
 
 
 class LoadKnobs(BaseModel):
@@ -20,14 +44,32 @@ class LoadKnobs(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    profile: Literal["conservative", "balanced", "aggressive"] | None = None
+    """Knobs to start from, by the requests per second that are expected: conservative below 100,
+    balanced up to 1,000, aggressive above. Knobs that are set go before it."""
     schedule: ScheduleKnobs | None = None
     rate: RateLimits | None = None
     batch: BatchKnobs | None = None
+    background: BackgroundKnobs | None = None
     breaker: BreakerKnobs | None = None
     route: RouteKnobs | None = None
     timeout: TimeoutKnobs | None = None
     fleet: FleetKnobs | None = None
     """Of a run, not of an endpoint."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _start_from_profile(cls, given: object) -> object:
+        if not isinstance(given, Mapping) or given.get("profile") not in LOAD_PROFILES:
+            return given
+        whole = dict(given)
+        for name, group in LOAD_PROFILES[str(given["profile"])].items():
+            own = given.get(name, {})
+            if isinstance(own, BaseModel):
+                own = own.model_dump(exclude_unset=True)
+            if isinstance(own, Mapping):
+                whole[name] = {**group, **own}
+        return whole
 
     def laid_under(self, own: Self | None) -> Self:
         """Return these knobs with those of an endpoint laid over them, one by one.
@@ -37,7 +79,8 @@ class LoadKnobs(BaseModel):
         """
         if own is None:
             return self
-        whole = self.model_dump(exclude_unset=True, exclude_none=True)
-        for name, group in own.model_dump(exclude_unset=True).items():
+        of_profiles = {"profile"}  # their knobs are in the groups
+        whole = self.model_dump(exclude_unset=True, exclude_none=True, exclude=of_profiles)
+        for name, group in own.model_dump(exclude_unset=True, exclude=of_profiles).items():
             whole[name] = None if group is None else {**whole.get(name, {}), **group}
         return type(self).model_validate(whole)

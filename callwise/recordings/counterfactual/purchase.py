@@ -41,6 +41,8 @@ class SpendingCap:
         max_usd: USD that may be spent; None for any amount.
         calls: sent so far.
         usd: spent so far, as far as known, and reserved.
+        requests: HTTP requests of those calls; a batch is one.
+        tokens: known tokens of those calls.
     """
 
     max_calls: int | None = None
@@ -48,6 +50,8 @@ class SpendingCap:
     calls: int = 0
     usd: float = 0.0
     unknown_usd: int = 0
+    requests: int = 0
+    tokens: int = 0
 
     def reserve(self, usd: float | None) -> float:
         """Reserve the money of a call, and return what was reserved for it.
@@ -135,7 +139,12 @@ class Buyer:
         """Settle a call that was sent, and append it."""
         reserved = self._reserved.get((key, where.scope))
         if reserved:
-            self._budget.settle(reserved.pop(), exchange.usd if exchange.usage.requests else 0.0)
+            usage = exchange.usage
+            # A call of a batch has a cost and no request where another call has that.
+            is_sent = usage.requests or usage.picodollars or usage.unknown_usd
+            self._budget.settle(reserved.pop(), exchange.usd if is_sent else 0.0)
+            self._budget.requests += usage.requests
+            self._budget.tokens += usage.tokens
         self._recorder.record(key, call, where, exchange)
 
     def keep(self, turn: TurnInput) -> None:

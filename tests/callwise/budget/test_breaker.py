@@ -24,6 +24,7 @@ from callwise.calls.errors import (
 from callwise.calls.load.breaker_knobs import BreakerKnobs
 from callwise.calls.load.load_knobs import LoadKnobs
 from callwise.calls.load.route_knobs import RouteKnobs
+from callwise.calls.load.schedule_knobs import ScheduleKnobs
 from callwise.testing.fakes import FailingClient, ScriptedClient
 from tests.virtual_time import run_in_virtual_time
 
@@ -339,7 +340,7 @@ def test_a_window_keeps_no_more_than_it_needs(clock):
     assert len(breaker._window) <= 1000
 
 
-def dead_of_two(policy, *, hang_seconds, users=16, seconds=300.0):
+def dead_of_two(policy, *, hang_seconds, users=16, seconds=300.0, schedule=None):
     """Run users against two endpoints of which one dies at 60 s; return requests and latencies.
 
     Returns:
@@ -363,7 +364,8 @@ def dead_of_two(policy, *, hang_seconds, users=16, seconds=300.0):
             for is_mortal in (True, False)
         )
         asked = Endpoint("a", "m", mortal, alternatives=(Endpoint("b", "m", healthy),))
-        load = LoadKnobs(route=RouteKnobs(policy=policy), breaker=BreakerKnobs())
+        route = RouteKnobs(policy=policy)
+        load = LoadKnobs(route=route, breaker=BreakerKnobs(), schedule=schedule)
         budgeter = Budgeter({Role.MAIN: asked}, clock=clock, load=load)
 
         async def user(number):
@@ -398,3 +400,17 @@ def test_a_dead_endpoint_of_two_costs_a_few_requests_and_no_call(policy, hang_se
     after = sorted(seconds for began, seconds in latencies if began > 60 + 2 * hang_seconds + 1)
     assert after[int(len(after) * 0.95)] <= 1.1 * 1.0
     assert len(after) > 1000
+
+
+@pytest.mark.parametrize("policy", ["least_busy", "weighted"])
+def test_what_waits_for_a_dead_endpoint_is_not_sent_to_it(policy):
+    """64 users at 5 places each: only those that had a place when it died meet it."""
+    knobs = ScheduleKnobs(max_concurrency=5)
+    to_dead, latencies, route = dead_of_two(
+        policy, hang_seconds=2.0, users=64, seconds=200.0, schedule=knobs
+    )
+    assert route["rerouted"] > 5
+    assert len(to_dead) <= 5 + 5 + route["trips"]
+    after = [seconds for began, seconds in latencies if began > 70]
+    alone = 64 / 5  # all wait for the places of the one that is left
+    assert sorted(after)[int(len(after) * 0.95)] <= 1.1 * alone

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from callwise.budget import ManualClock, SystemClock, VirtualClock
-from callwise.budget.clock import LoopClock
+from callwise.budget.clock import EarliestTimer, LoopClock
 from tests.virtual_time import run_in_virtual_time
 
 
@@ -110,3 +110,32 @@ def test_waiting_for_nothing_in_virtual_time_is_an_error():
 
     with pytest.raises(RuntimeError, match="no timer is due"):
         run_in_virtual_time(main())
+
+
+async def test_the_earliest_timer_is_one_timer_for_many_times():
+    """A later time sets no other one; once it was called, none is set."""
+    clock, calls = ManualClock(), []
+    timer = EarliestTimer(clock, lambda: calls.append(clock.now()))
+    for when in (5.0, 9.0, 5.0, 3.0, 4.0):
+        timer.wake_at(when)
+    assert (timer.count, timer.is_set, clock.sleeper_count) == (2, True, 1)
+    clock.advance(3.0)
+    assert (calls, timer.is_set) == ([3.0], False)
+    timer.wake_at(9.0)
+    timer.stop()
+    clock.advance(9.0)
+    assert (calls, timer.is_set) == ([3.0], False)
+
+
+def test_the_earliest_timer_never_spins_at_a_time_that_is_reached():
+    """It is set for a microsecond at least, so that the loop's time goes on."""
+
+    async def main():
+        clock, calls = LoopClock(), []
+        timer = EarliestTimer(clock, lambda: calls.append(clock.now()))
+        await asyncio.sleep(10_000.0)
+        timer.wake_at(10_000.0)
+        await asyncio.sleep(1.0)
+        return calls
+
+    assert run_in_virtual_time(main()) == [pytest.approx(10_000.0, abs=1e-5)]

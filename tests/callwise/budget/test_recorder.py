@@ -8,6 +8,7 @@ from callwise.calls import errors
 EXAMPLES = [
     errors.CallError("plain"),
     errors.CallRefused("run/turn:1", "max_calls[judge]", 3, 3, 1),
+    errors.BudgetStoreLost("not reached"),
     errors.CassetteMiss("nothing"),
     errors.InvalidAnswer("points: missing", "{}"),
     errors.EmptyAnswer("empty"),

@@ -11,9 +11,8 @@ from langgraph.prebuilt import create_react_agent
 from pydantic import BaseModel
 from typing_extensions import TypedDict
 
-from callwise.budget import Budgeter, Limits, ManualClock, ScopeKind
+from callwise.budget import Budgeter, Limits, ManualClock, RoleLimits, ScopeKind
 from callwise.budget.layers.cache import MemoryCache
-from callwise.budget.limits import RoleLimits
 from callwise.calls import Endpoint, Prices, Reply, ReportedUsage, Role
 from callwise.calls.call import Piece
 from callwise.calls.chat_model import BudgetedChatModel, FinalCall

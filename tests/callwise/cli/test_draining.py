@@ -22,9 +22,11 @@ class OneBudgeter:
 
     def __init__(self, budgeter):
         self.budgeter = budgeter
+        self.is_draining = asyncio.Event()
 
     async def drain(self, seconds, *, reason):
         """Drain it."""
+        asyncio.get_running_loop().call_soon(self.is_draining.set)
         return await self.budgeter.drain(seconds, reason=reason)
 
 
@@ -43,13 +45,13 @@ async def test_sigterm_lets_calls_under_way_end_and_accepts_no_other():
         return "late"
 
     budgeter = Budgeter({Role.MAIN: Endpoint("a", "m", ScriptedClient(answer))})
-    drain_at_sigterm(OneBudgeter(budgeter))
+    session = OneBudgeter(budgeter)
+    drain_at_sigterm(session)
     try:
         under_way = asyncio.ensure_future(budgeter.ask(call("1")))
         await asked.wait()
         signal.raise_signal(signal.SIGTERM)
-        while budgeter.stopped_by is None:
-            await asyncio.sleep(0)
+        await session.is_draining.wait()
         with pytest.raises(RunStopped, match="SIGTERM"):
             await budgeter.ask(call("2"))
         gate.set()

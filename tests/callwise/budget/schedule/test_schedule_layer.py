@@ -12,9 +12,10 @@ from callwise.budget.clock import LoopClock
 from callwise.budget.schedule.task import TaskState
 from callwise.calls import Call, Endpoint, Message, Priority, Purpose, Role
 from callwise.calls.call import Outcome, Sampling
-from callwise.calls.errors import CallRefused, CallTimeout, Overloaded
+from callwise.calls.errors import CallRefused, CallTimeout, ConfigError, Overloaded
 from callwise.calls.load.load_knobs import LoadKnobs
 from callwise.calls.load.schedule_knobs import ScheduleKnobs
+from tests.callwise.budget.conftest import MemoryRecorder
 from tests.callwise.budget.schedule.timed_service import TimedClient, call, scheduled
 from tests.virtual_time import run_in_virtual_time
 
@@ -180,10 +181,10 @@ def check_idle(budgeter, client):
     budgeter.ledger.check()
     assert client.under_way == 0
     layer = budgeter._call_path.layers["schedule"]
-    assert layer._slots._taken == 0
+    assert layer._slots.taken == 0
     for lane in layer._lanes.values():
         assert (lane.running, lane.waiting, len(lane._queue)) == (0, 0, 0)
-        assert lane._timer is None
+        assert not lane._timer.is_set
     counts = budgeter.run.counts()
     assert counts.in_flight == 0
     assert counts.requests == len(client.sent)
@@ -401,3 +402,37 @@ def test_an_endpoint_has_its_knobs_laid_over_those_of_the_run():
     three = ScheduleKnobs(max_concurrency=3)
     assert run_in_virtual_time(main(None, three)) == {"local": 3, "vectors": None}
     assert run_in_virtual_time(main(ScheduleKnobs(), three)) == {"local": 3, "vectors": 10}
+
+
+def test_an_endpoint_with_a_schedule_is_not_added_to_a_budgeter_without():
+    """Its limits would not bind."""
+    endpoint = Endpoint("local", "m", TimedClient(), load=LoadKnobs(schedule=ScheduleKnobs()))
+    with pytest.raises(ConfigError, match="local has a schedule or rate limits"):
+        Budgeter().add_endpoint(Role.MAIN, endpoint)
+    budgeter = Budgeter(load=LoadKnobs(schedule=ScheduleKnobs()))
+    budgeter.add_endpoint(Role.MAIN, endpoint)
+    Budgeter(clock=VirtualClock()).add_endpoint(Role.MAIN, endpoint)
+
+
+def test_a_replay_of_a_scheduled_run_sends_nothing_and_returns_the_same():
+    """Shed and late calls included; nothing of the schedule is decided again."""
+
+    async def main(recorder, client):
+        budgeter = scheduled(
+            client, max_concurrency=1, overload="shed", max_waiting=3, recorder=recorder
+        )
+        calls = [
+            call(f"{i}", Priority(i % 5), deadline_seconds=1.5 if i == 4 else None)
+            for i in range(8)
+        ]
+        found = await ends(*(budgeter.ask(each) for each in calls))
+        budgeter.ledger.check()
+        rows = sorted(budgeter.ledger.rows, key=lambda row: row.sequence)
+        return [str(each) for each in found], [row.usage.queue_microseconds for row in rows]
+
+    recorder, client = MemoryRecorder(), TimedClient()
+    recorded = run_in_virtual_time(main(recorder, client))
+    assert len(client.sent) < 8
+    replayed_client = TimedClient()
+    assert run_in_virtual_time(main(recorder.played(), replayed_client)) == recorded
+    assert replayed_client.sent == []

@@ -88,13 +88,14 @@ def call(text, priority=Priority.NORMAL, **fields):
     )
 
 
-def scheduled(client, *, limits=None, retry=ONCE, clock=None, **knobs):
+def scheduled(client, *, limits=None, retry=ONCE, recorder=None, **knobs):
     """Return a budgeter whose main role is served by a client, with a schedule."""
     endpoint = Endpoint("local", "m", client)
     return Budgeter(
         {Role.MAIN: endpoint, Role.EMBED: Endpoint("vectors", "e", client)},
-        clock=clock or LoopClock(),
+        clock=LoopClock(),
         limits=limits,
+        recorder=recorder,
         retry=retry,
         load=LoadKnobs(schedule=ScheduleKnobs(**knobs)),
     )

@@ -1,0 +1,250 @@
+"""The way of one submission to its results.
+
+It goes through its states, each of them on disk before the request that begins it:
+
+    prepared   its calls are chosen; a file of them is uploaded, which buys nothing
+    creating   its batch is created, or may have been: that is not known yet
+    created    its batch is asked at growing intervals whether it has ended
+    adopted    the same of a batch that was found by its size alone; its results show whose it is
+    ended      its results are stored
+
+Problem: a request that creates a batch, and whose answer does not come, may have bought it.
+Choice: it is not sent again. The provider's list of batches is searched for it, and it is created
+again only where the list does not have it; so after a crash as well.
+Rejected: an idempotency key, which neither provider promises for batches.
+
+Polling is all that the providers offer to a program without an address; its waits are on the
+clock.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple, TypeVar
+
+from callwise.budget.batch_api.queue import BackgroundQueue
+from callwise.budget.batch_api.store import KeptSubmission
+from callwise.budget.clock import Clock
+from callwise.calls.batch_api import BatchApi, BatchState, Line, LineResult
+from callwise.calls.errors import (
+    BadResponse,
+    CallError,
+    CallTimeout,
+    ConnectionFailed,
+    EndpointError,
+    ServerFailed,
+)
+from callwise.calls.load.background_knobs import BackgroundKnobs
+
+__all__ = ["BatchCarrier", "EndedBatch"]
+
+ResultT = TypeVar("ResultT")
+
+POLL_GROWTH = 1.5
+"""Growth of the time between two questions whether a batch has ended."""
+
+MAX_TRIES = 6
+"""Most requests for something that buys nothing: an upload, a page of the list, a result."""
+
+MAX_FAILED_POLLS = 20
+"""Most failed questions in a row whether a batch has ended, before its calls fail."""
+
+MAX_CREATIONS = 4
+"""Most requests that create one batch, each after the list did not have it."""
+
+MAX_RETRY_AFTER_SECONDS = 3600.0
+"""Longest wait that a refusal may ask for."""
+
+_NOT_FOUND = 404
+
+_MAY_HAVE_ARRIVED: tuple[type[EndpointError], ...] = (
+    ConnectionFailed,
+    CallTimeout,
+    ServerFailed,
+    BadResponse,
+)
+"""Errors after which a request that was sent may have been carried out."""
+
+
+class EndedBatch(NamedTuple):
+    """A batch that has ended, or that its provider no longer has.
+
+    Args:
+        state: as the provider reports it; None where it no longer has it.
+    """
+
+    submission: KeptSubmission
+    state: BatchState | None
+    results: Sequence[LineResult]
+
+
+class BatchCarrier:
+    """Takes submissions to their ends, each in the task of its caller.
+
+    Attributes:
+        counts: batches that were created or found, and questions whether one has ended.
+    """
+
+    def __init__(
+        self, api: BatchApi, knobs: BackgroundKnobs, queue: BackgroundQueue, clock: Clock
+    ) -> None:
+        self._api = api
+        self._knobs = knobs
+        self._queue = queue
+        self._clock = clock
+        self._foreign: set[str] = set()
+        self.counts = {"batches": 0, "polls": 0}
+
+    async def carry(
+        self,
+        submission: KeptSubmission,
+        lines: Sequence[Line],
+        *,
+        on_sent: Callable[[], None],
+        on_began: Callable[[], None],
+    ) -> EndedBatch:
+        """Return the batch of a submission once it has ended.
+
+        Args:
+            on_sent: called when a request that creates the batch has left.
+            on_began: called when the batch exists.
+
+        Raises:
+            CallError: when it was refused; then its calls wait again. Or when it is not known
+                whether it was created or has ended, which the next attempt finds out.
+        """
+        must_find, waits = submission.state == "creating", False
+        if submission.state == "prepared":
+            submission = await self._prepare(submission, lines)
+        while True:
+            if submission.state == "creating":
+                submission = await self._create(submission, lines, on_sent, must_find=must_find)
+                self.counts["batches"] += 1
+                waits = submission.state == "created"
+            on_began()
+            ended = await self._ended(submission, waits=waits)
+            if submission.state != "adopted" or _is_of(lines, ended):
+                return ended
+            self._foreign.add(submission.batch_id)
+            submission = await self._noted(submission, "creating", batch_id="")
+            must_find = True
+
+    async def _prepare(self, submission: KeptSubmission, lines: Sequence[Line]) -> KeptSubmission:
+        """Upload the lines, and note the newest batch before theirs."""
+        submitted = submission.submitted
+        try:
+            file_id = await self._insist(
+                lambda: self._api.upload(submitted.name, submitted.path, lines)
+            )
+            marker = await self._insist(self._api.newest)
+        except CallError:
+            await self._give_back(submission)
+            raise
+        return await self._noted(submission, "creating", file_id=file_id, marker=marker)
+
+    async def _create(
+        self,
+        submission: KeptSubmission,
+        lines: Sequence[Line],
+        on_sent: Callable[[], None],
+        *,
+        must_find: bool,
+    ) -> KeptSubmission:
+        """Create the batch of a submission, or find it."""
+        problem: CallError | None = None
+        for _ in range(MAX_CREATIONS):
+            if must_find:
+                await self._clock.sleep(self._knobs.settle_seconds)
+                batch_id = await self._found(submission)
+                if batch_id:
+                    state = "created" if self._api.names_batches else "adopted"
+                    return await self._noted(submission, state, batch_id=batch_id)
+            try:
+                batch_id = await self._api.create(submission.submitted, lines)
+            except CallError as error:
+                problem = error
+                if getattr(error, "was_sent", True):
+                    on_sent()
+                must_find = _may_have_arrived(error)
+                if not (must_find or error.is_retryable):
+                    break
+                await self._clock.sleep(self._wait_after(error))
+            else:
+                on_sent()
+                return await self._noted(submission, "created", batch_id=batch_id)
+        if not must_find:
+            await self._give_back(submission)
+        raise problem or BadResponse(f"the batch {submission.submitted.name} cannot be created")
+
+    async def _found(self, submission: KeptSubmission) -> str:
+        """Return the id of a batch that may be a submission's; empty for none."""
+        known = await self._queue.run(lambda store: store.batch_ids()) | self._foreign
+        found = await self._insist(lambda: self._api.find(submission.submitted, known))
+        return found[0] if found else ""
+
+    async def _ended(self, submission: KeptSubmission, *, waits: bool) -> EndedBatch:
+        """Return a batch once it has ended.
+
+        Args:
+            waits: wait before the first question: it was created just now.
+        """
+        interval = self._knobs.first_poll_seconds
+        failed = missing = 0
+        while True:
+            if waits:
+                await self._clock.sleep(interval)
+                interval = min(interval * POLL_GROWTH, self._knobs.max_poll_seconds)
+            waits = True
+            self.counts["polls"] += 1
+            try:
+                state = await self._api.state(submission.batch_id)
+            except CallError as error:
+                failed += 1
+                is_missing = getattr(error, "status", None) == _NOT_FOUND
+                missing = missing + 1 if is_missing else 0
+                if missing >= MAX_TRIES:
+                    return EndedBatch(submission, None, ())
+                if failed >= MAX_FAILED_POLLS or not (error.is_retryable or is_missing):
+                    raise
+                continue
+            failed = missing = 0
+            if state.has_failed:
+                return EndedBatch(submission, state, ())
+            if state.has_ended:
+                break
+        results = await self._insist(lambda: self._api.results(state))
+        return EndedBatch(submission, state, results)
+
+    async def _insist(self, ask: Callable[[], Awaitable[ResultT]]) -> ResultT:
+        """Return what a request that buys nothing brings, trying again while that may help."""
+        for left in reversed(range(MAX_TRIES)):
+            try:
+                return await ask()
+            except CallError as error:
+                if not (left and error.is_retryable):
+                    raise
+                await self._clock.sleep(self._wait_after(error) * (MAX_TRIES - left))
+        raise AssertionError("the last attempt returns or raises")
+
+    def _wait_after(self, error: CallError) -> float:
+        """Return how long to wait after a failed request, as long as it asks to."""
+        asked: float = getattr(error, "retry_after_seconds", None) or 0.0
+        return min(max(asked, self._knobs.first_poll_seconds), MAX_RETRY_AFTER_SECONDS)
+
+    async def _noted(self, submission: KeptSubmission, state: str, **facts: str) -> KeptSubmission:
+        """Store a new state of a submission, and return it."""
+        noted = submission.noted(state, **facts)
+        await self._queue.run(lambda store: store.note(noted))
+        return noted
+
+    async def _give_back(self, submission: KeptSubmission) -> None:
+        """End a submission of which nothing was bought; its calls wait again."""
+        await self._queue.run(lambda store: store.end(submission.submission_id, {}))
+
+
+def _may_have_arrived(error: CallError) -> bool:
+    return isinstance(error, _MAY_HAVE_ARRIVED) and error.was_sent
+
+
+def _is_of(lines: Sequence[Line], ended: EndedBatch) -> bool:
+    """Return whether the results of a batch are those of some lines."""
+    own = {line.custom_id for line in lines}
+    return not own.isdisjoint(each.custom_id for each in ended.results)

@@ -1,0 +1,52 @@
+"""Everything that one process shares with others: one link, and what is counted over it."""
+
+from collections.abc import Mapping
+
+from callwise.budget.clock import Clock
+from callwise.budget.fleet.redis_link import RedisLink, link_from_env
+from callwise.budget.fleet.shared_budget import SharedBudget
+from callwise.budget.scope_limits import require_prices
+from callwise.calls.call import Role
+from callwise.calls.client import Endpoint
+from callwise.calls.load.fleet_knobs import FleetKnobs
+
+__all__ = ["Fleet"]
+
+
+class Fleet:
+    """One process among those of one name. Nothing is connected before it is needed.
+
+    Args:
+        link: the link to the server; None makes one from the environment.
+    """
+
+    def __init__(self, knobs: FleetKnobs, clock: Clock, *, link: RedisLink | None = None) -> None:
+        self._knobs = knobs
+        self._link = link
+        self.budget = SharedBudget(knobs, self.link, clock)
+
+    def link(self) -> RedisLink:
+        """Return the one link of this process.
+
+        Raises:
+            ConfigError: when the environment names no server, or redis is not installed.
+        """
+        if self._link is None:
+            self._link = link_from_env(
+                self._knobs.url_env, timeout_seconds=self._knobs.timeout_seconds
+            )
+        return self._link
+
+    def require_prices(self, endpoints: Mapping[Role, Endpoint]) -> None:
+        """Do nothing when every limit in USD can bind; see `scope_limits.require_prices`."""
+        require_prices(self._knobs.limits, "load.fleet.limits", endpoints)
+
+    def statistics(self) -> Mapping[str, int]:
+        """Return what the link has sent."""
+        return {} if self._link is None else self._link.statistics()
+
+    async def aclose(self) -> None:
+        """Report what is left, give the lease back and close the link. Safe to call twice."""
+        await self.budget.aclose()
+        if self._link is not None:
+            await self._link.aclose()

@@ -1,0 +1,53 @@
+"""Layer `admit_fleet`: counts a call against the limits that several processes share.
+
+The count is reserved while the call is in flight, and spent once it has ended, unless it was
+refused. A process that dies takes the calls in flight with it: they are free again when its
+lease ends.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+
+from callwise.budget.fleet.shared_budget import SharedBudget
+from callwise.budget.in_flight import InFlightCall, ReadReply
+from callwise.budget.limits import NOTHING, Amounts
+from callwise.calls.call import Outcome
+from callwise.calls.errors import BudgetStoreLost, CallRefused
+
+__all__ = ["AdmitFleetLayer"]
+
+_ONE_CALL = Amounts(calls=1)
+
+
+class AdmitFleetLayer:
+    """Lets calls through that fit the limits of all processes together."""
+
+    def __init__(
+        self,
+        budget: SharedBudget,
+        *,
+        next: Callable[[InFlightCall], Awaitable[ReadReply]],  # noqa: A002
+    ) -> None:
+        self._budget = budget
+        self._next = next
+
+    async def __call__(self, carried: InFlightCall) -> ReadReply:
+        """Return the answer of the layer below.
+
+        Raises:
+            CallRefused: when there is no quota left for these processes.
+            BudgetStoreLost: when their budget cannot be asked.
+        """
+        budget = self._budget
+        try:
+            reservation = await budget.reserve(budget.scopes_of(carried.call.role), _ONE_CALL)
+        except (CallRefused, BudgetStoreLost) as refusal:
+            carried.refuse(refusal)
+        try:
+            return await self._next(carried)
+        finally:
+            is_refused = carried.outcome is Outcome.REFUSED
+            budget.settle(reservation, NOTHING if is_refused else _ONE_CALL)
+
+    def statistics(self) -> Mapping[str, int]:
+        """Return what the shared budget has counted, attempts included."""
+        return self._budget.statistics()

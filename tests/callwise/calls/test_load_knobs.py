@@ -1,0 +1,52 @@
+"""Knobs of load: profiles, and an endpoint's own over those of the run."""
+
+import pytest
+from pydantic import ValidationError
+
+from callwise.calls import Priority
+from callwise.calls.load.load_knobs import LOAD_PROFILES, LoadKnobs
+from callwise.calls.load.schedule_knobs import ScheduleKnobs
+
+
+@pytest.mark.parametrize("profile", LOAD_PROFILES)
+def test_a_profile_is_where_the_knobs_start_from(profile):
+    """Knobs that are set go before it, field by field; what it does not name is as usual."""
+    knobs = LoadKnobs(profile=profile)
+    for group, values in LOAD_PROFILES[profile].items():
+        for name, value in values.items():
+            assert getattr(getattr(knobs, group), name) == value
+    own = {"profile": profile, "schedule": {"max_concurrency": 7}}
+    mixed = LoadKnobs.model_validate(own).schedule
+    assert (mixed.max_concurrency, mixed.overload) == (7, knobs.schedule.overload)
+    assert mixed == LoadKnobs(profile=profile, schedule=ScheduleKnobs(max_concurrency=7)).schedule
+    assert LoadKnobs(profile=profile, schedule=None).schedule is None
+    assert knobs.rate is None
+
+
+def test_knobs_with_a_profile_come_back_from_their_json():
+    """As a preset or a recording of settings writes them."""
+    knobs = LoadKnobs(profile="balanced", schedule=ScheduleKnobs(max_waiting=3))
+    assert LoadKnobs.model_validate_json(knobs.model_dump_json()) == knobs
+    laid = LoadKnobs().laid_under(knobs)
+    assert (laid.schedule, laid.batch) == (knobs.schedule, knobs.batch)
+
+
+def test_an_unknown_profile_is_named():
+    """With those that there are."""
+    with pytest.raises(ValidationError, match="'conservative', 'balanced' or 'aggressive'"):
+        LoadKnobs.model_validate({"profile": "fast"})
+
+
+def test_the_targets_are_those_of_the_specification():
+    """100 ms, 500 ms and 2 s; the two lowest classes have none."""
+    targets = [ScheduleKnobs().target_seconds(priority) for priority in Priority]
+    assert targets == [0.1, 0.5, 2.0, None, None]
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"max_concurrency": 0}, {"max_waiting": 0}, {"ageing_seconds": 0}, {"aged_every": 0}]
+)
+def test_a_limit_of_nothing_is_refused_by_its_name(wrong):
+    """Zero would let no call go, ever."""
+    with pytest.raises(ValidationError, match=next(iter(wrong))):
+        ScheduleKnobs(**wrong)
