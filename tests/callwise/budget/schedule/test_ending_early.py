@@ -232,3 +232,34 @@ async def test_a_clock_that_jumps_ends_every_wait_that_is_over_by_then():
     assert [type(each) for each in found[1::2]] == [CallTimeout, CallTimeout]
     assert [each.messages[0].content for each in client.calls] == ["0", "2"]
     budgeter.ledger.check()
+
+
+def test_calls_that_are_abandoned_with_their_loop_leave_no_slot_taken():
+    """A loop that is closed under them wakes none of the others, and the next loop can be used."""
+
+    async def answer(asked):
+        if asked.messages[0].content != "next":
+            await asyncio.get_running_loop().create_future()
+        return "ok"
+
+    client = ScriptedClient(answer)
+    budgeter = Budgeter(
+        {Role.MAIN: Endpoint("local", "m", client)},
+        clock=ManualClock(),
+        load=LoadKnobs(schedule=ScheduleKnobs(max_concurrency=2)),
+    )
+    loop = asyncio.new_event_loop()
+    asking = [budgeter.ask(call(f"{i}", deadline_seconds=9.0)) for i in range(6)]
+    tasks = [loop.create_task(each) for each in asking]
+    loop.run_until_complete(asyncio.sleep(0.01))
+    assert budgeter.statistics()["schedule"]["waiting"] == 4
+    loop.close()
+    for each in tasks:
+        each._log_destroy_pending = False
+    for each in asking:
+        each.close()
+    lane = budgeter._call_path.layers["schedule"]._lanes["local", "m"]
+    assert (lane.running, lane.waiting, lane._timer.is_set) == (0, 0, False)
+    assert outcomes(budgeter) == {Outcome.CANCELLED: 6}
+    assert asyncio.run(budgeter.ask(call("next"))).text == "ok"
+    budgeter.ledger.check()
