@@ -288,6 +288,10 @@ class OpenAIClient(Learner):
         if transport is not None:
             await transport.aclose()
 
+    def _report(self, body: Mapping[str, Any], response: Response) -> None:
+        for listener in self._header_listeners.get(body["model"], ()):
+            listener(response.headers)
+
     def _connected(self) -> Transport:
         loop = asyncio.get_running_loop()
         if self._transport is None or self._loop is not loop:
@@ -417,8 +421,7 @@ class OpenAIClient(Learner):
         """
         response = await self._connected().send("POST", _path(call), _encoded(body), moment)
         try:
-            for listener in self._header_listeners.get(body["model"], ()):
-                listener(response.headers)
+            self._report(body, response)
             if not 200 <= response.status < 300:
                 content = await response.read()
                 raise Refused(self._reader.refusal_of_response(response, content))
@@ -439,6 +442,7 @@ class OpenAIClient(Learner):
         body = joint_body([_body(call, model, known) for call in calls])
         response = await self._connected().send("POST", path, _encoded(body), moment)
         try:
+            self._report(body, response)
             content = await response.read()
         finally:
             response.close()
