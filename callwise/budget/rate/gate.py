@@ -16,9 +16,9 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import Protocol, TypeVar
 
-from callwise.budget.rate.headers import HeaderLimit, limits_of_headers
-from callwise.budget.rate.meters import Meter, SharedMeters, meter_of, meters_of
+from callwise.budget.rate.meters import Meter, SharedMeters, meters_of
 from callwise.budget.rate.need import MeterLine, RateNeed, RatePart, need_of
+from callwise.budget.rate.own_limits import OwnLimits
 from callwise.budget.work import Shipment
 from callwise.calls.call import Purpose
 from callwise.calls.errors import RateLimited
@@ -32,9 +32,6 @@ _LOGGER = logging.getLogger(__name__)
 
 NOTICE_SECONDS = 60.0
 """Shortest time between two lines in the log about one limit."""
-
-LEARNED_SECONDS = 600.0
-"""Time for which a learned limit lasts without an answer that confirms it."""
 
 SEEN_ANSWERS = 32
 """Answers of one purpose whose usage decides how much of an estimate is taken."""
@@ -150,30 +147,23 @@ class EndpointGate:
     ) -> None:
         self._limits = limits
         self._endpoint = endpoint
-        self._notify = notify
         self._key = key
         self._is_asked = limits.counts == "asked"
         self._shared = shared
-        self._own = list(meters_of(limits, limits))
+        self._own = OwnLimits(limits, endpoint, notify)
         self._by_purpose = {each: meters_of(r, limits) for each, r in limits.purposes.items()}
         self._by_kind = {each: meters_of(r, limits) for each, r in limits.kinds.items()}
         people = (limits.user, limits.users, limits.tenant, limits.tenants)
         self._is_simple = not any((limits.key, *people, limits.purposes, limits.kinds))
         self._used: dict[Purpose, tuple[_UsedPart, _UsedPart]] = {}
-        self._stated: dict[int, float] = {}
-        self._learned: dict[int, tuple[float, float]] = {}
-        self._generation = 0
         self._delayed: Counter[str] = Counter()
         self._noticed_at: dict[str, float] = {}
-        self._refused = 0
 
     def ready_in(self, need: RateNeed, now_seconds: float) -> float:
         """Return the seconds after which to ask again; see `RateGate`."""
-        if self._learned:
-            self._forget_learned(now_seconds)
-        if need.generation != self._generation:
+        if need.generation != self._own.generation:
             need.lines = list(self._lines(need.parts, now_seconds))
-            need.generation = self._generation
+            need.generation = self._own.generation
         longest_seconds, bound = 0.0, None
         for line in need.lines:
             speed = 1.0 if line.alone is None else self._speed(line.alone, now_seconds)
@@ -194,6 +184,7 @@ class EndpointGate:
 
     def take(self, need: RateNeed, now_seconds: float) -> None:
         """Take what it needs; see `RateGate`."""
+        self._own.count_sent(now_seconds)
         need.charges = [line.meter.charge(line.amount, now_seconds) for line in need.lines]
 
     def settle(
@@ -220,42 +211,29 @@ class EndpointGate:
     ) -> None:
         """Learn from the headers of a response, or from a refusal for the rate; see `RateGate`.
 
-        A limit counts once two responses in a row state it, so that one odd response changes
-        nothing. After a refusal the endpoint's own buckets count as empty: they go on at their
-        rate. How long the refused call itself waits is not decided here.
+        See `own_limits`. How long a refused call itself waits is not decided here.
         """
         if error is not None:
-            self._refused += 1
-        if not self._limits.learn:
-            return
-        if error is not None:
-            for meter in self._own:
-                if meter is not None:
-                    meter.leave(0.0, now_seconds)
-        for dimension, stated in limits_of_headers(headers or {}):
-            if self._stated.get(dimension) == stated.limit:
-                self._learn(dimension, stated, now_seconds)
-            self._stated[dimension] = stated.limit
+            self._own.count_refused(now_seconds)
+        if headers is not None:
+            self._own.read_headers(headers, now_seconds)
 
     def statistics(self) -> Mapping[str, int | float]:
         """Return the counts of delayed and refused requests, and the learned limits."""
-        counts: dict[str, int | float] = {"rate_refused": self._refused}
+        counts: dict[str, int | float] = {"rate_refused": self._own.refused}
+        if self._own.share < 1:
+            counts["rate_share"] = self._own.share
         for name, count in sorted(self._delayed.items()):
             counts[f"rate_delayed_by_{name}"] = count
-        for dimension, (limit, _) in sorted(self._learned.items()):
-            counts[f"rate_learned_{DIMENSIONS[dimension]}"] = limit
+        for name, limit in self._own.learned.items():
+            counts[f"rate_learned_{name}"] = limit
         return counts
-
-    def used_part(self, now_seconds: float) -> float:
-        """Return the part in use of the endpoint's own limits, of the one that is used most."""
-        parts = (meter.used_part(now_seconds) for meter in self._own if meter is not None)
-        return max(parts, default=0.0)
 
     # Which meters cover a request, and what it takes of them.
 
     def _lines(self, parts: Sequence[RatePart], now_seconds: float) -> Iterator[MeterLine]:
         limits, everything = self._limits, tuple(range(len(parts)))
-        yield from self._of(self._own, parts, everything)
+        yield from self._of(self._own.meters, parts, everything)
         if self._is_simple:
             return
         if limits.key is not None:
@@ -330,44 +308,8 @@ class EndpointGate:
         limits = self._limits
         if limits.burst_factor <= 1 or alone[0] not in {"user", "tenant"}:
             return 1.0
-        is_free = self.used_part(now_seconds) < limits.adaptive_threshold
+        is_free = self._own.used_part(now_seconds) < limits.adaptive_threshold
         return limits.burst_factor if is_free else 1.0
-
-    # What is learned, and what is noticed.
-
-    def _learn(self, dimension: int, stated: HeaderLimit, now_seconds: float) -> None:
-        configured = self._limits.per_minute[dimension]
-        limit = stated.limit if configured is None else min(stated.limit, configured)
-        known = self._learned.get(dimension)
-        self._learned[dimension] = (limit, now_seconds)
-        meter = self._own[dimension]
-        if meter is None:
-            meter = self._own[dimension] = meter_of(limit, self._limits)
-            self._generation += 1
-        if known is None or known[0] != limit:
-            meter.limit_to(limit)
-            name = DIMENSIONS[dimension]
-            _LOGGER.info("endpoint %s: learned %s=%g", self._endpoint, name, limit)
-            if self._notify is not None:
-                self._notify(
-                    f"{self._endpoint} states a limit of {limit:,g} {name.replace('_', ' ')}: "
-                    "calls to it keep to that"
-                )
-        if stated.remaining is not None:
-            meter.leave(stated.remaining, now_seconds)
-
-    def _forget_learned(self, now_seconds: float) -> None:
-        for dimension, (_, learned_at) in list(self._learned.items()):
-            if now_seconds - learned_at <= LEARNED_SECONDS:
-                continue
-            del self._learned[dimension]
-            self._stated.pop(dimension, None)
-            configured, meter = self._limits.per_minute[dimension], self._own[dimension]
-            if configured is None or meter is None:
-                self._own[dimension] = None
-                self._generation += 1
-            else:
-                meter.limit_to(configured)
 
     def _notice(self, line: MeterLine, wait_seconds: float, now_seconds: float) -> None:
         """Log which limit binds, at most once in `NOTICE_SECONDS` for each."""
