@@ -208,6 +208,9 @@ def plan_turn(settings: PipelineSettings) -> TurnPlan:
     policies = [settings.retry, *(each.retry for each in endpoints.values() if each.retry)]
     # Each alternative is asked once in place of a wait.
     alternatives = max((len(each.alternatives) for each in endpoints.values()), default=0)
+    loads = [settings.load, *(each.load for each in endpoints.values() if each.load)]
+    is_hedging = any(each.route is not None and each.route.is_hedging for each in loads)
+    most_attempts = max(policy.most_attempts for policy in policies) + alternatives
     default = plan_search(knobs)
     for stage, chosen in staged.items():
         if answered.searched and plan_search(chosen) != default:
@@ -222,7 +225,7 @@ def plan_turn(settings: PipelineSettings) -> TurnPlan:
         # A role without settings may be served by another model than `main`, named in the
         # environment, so `main`'s prices are not taken for its own.
         prices={role: each.prices.prices() for role, each in endpoints.items() if each.prices},
-        max_attempts=max(policy.most_attempts for policy in policies) + alternatives,
+        max_attempts=2 * most_attempts if is_hedging else most_attempts,
         max_calls=settings.budget.turn.max_calls,
         assumptions=_assumptions(settings),
     )

@@ -20,7 +20,7 @@ __all__ = ["LOAD_PROFILES", "LoadKnobs"]
 LOAD_PROFILES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "conservative": {
         "schedule": {"max_concurrency": 5, "max_tasks": 10, "overload": "wait"},
-        "batch": {"embedding_size": 10},
+        "batch": {"embedding_size": 10, "is_adaptive": False, "chat_size": 4},
     },
     "balanced": {
         "schedule": {"max_concurrency": 32, "max_tasks": 128, "overload": "shed"},
@@ -34,7 +34,7 @@ LOAD_PROFILES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
             "max_adaptive_concurrency": 512,
             "overload": "refuse",
         },
-        "batch": {"embedding_size": 50},
+        "batch": {"embedding_size": 50, "chat_min_size": 8, "chat_max_size": 16},
     },
 }
 """Knobs of each profile: below 100 requests per second, up to 1,000, and above."""
