@@ -122,25 +122,32 @@ class BucketMeter:
 
     def wait_seconds(self, amount: float, now: float, speed: float = 1.0) -> float:
         """Return the time until an amount fits; see `Meter`."""
-        self._drain(now, speed)
-        missing = self._backlog + min(amount - self._capacity * speed, 0.0)
+        if now != self._at_seconds:
+            self._drain(now, speed)
+        missing, spare = self._backlog, self._capacity * speed - amount
+        if spare > 0:
+            missing -= spare
         if missing <= self._rounding:
             return 0.0
         return missing / (self._per_second * speed)
 
     def charge(self, amount: float, now: float) -> Charge:
         """Count an amount; see `Meter`."""
-        self._drain(now)
-        self._note_low()
+        if now != self._at_seconds:
+            self._drain(now)
+        stack = self._lows
+        if stack and stack[-1].low >= self._backlog + self._lowered:
+            self._note_low()
         self._backlog += amount
         charge = Charge(amount, now, self._backlog + self._lowered)
-        self._lows.append(charge)
+        stack.append(charge)
         self._open_count += 1
         return charge
 
     def settle(self, charge: Charge, amount: float, now: float) -> None:
         """Correct a charge for good; see `Meter`."""
-        self._drain(now)
+        if now != self._at_seconds:
+            self._drain(now)
         surplus = charge.amount - amount
         if surplus <= 0:
             self._backlog -= surplus
@@ -148,7 +155,8 @@ class BucketMeter:
             low = _group(charge).low - self._lowered
             self._backlog -= max(min(surplus, self._backlog, low), 0.0)
             self._lowered += surplus
-            self._join_zeros()
+            if len(self._lows) > 1 and self._lows[1].low <= self._lowered:
+                self._join_zeros()
         self._open_count -= 1
         if not self._open_count:
             self._lows.clear()
