@@ -156,7 +156,9 @@ def build_call_path(
         gates = RateGates(load, clock)
         layers["schedule"] = shipped = ScheduleLayer(clock, load, gate_of=gates.gate, next=send)
     if not clock.is_virtual and _is_given(load, endpoints, "batch"):
-        layers["batch"] = shipped = BatchLayer(clock, load_of, next=shipped)
+        layers["batch"] = shipped = BatchLayer(
+            clock, load_of, lambda: share.in_flight, next=shipped
+        )
     if not clock.is_virtual and _is_given(load, endpoints, "background"):
         queues = BackgroundQueues(clock)
         layers["batch_api"] = shipped = BatchApiLayer(
