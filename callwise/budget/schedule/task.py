@@ -15,11 +15,11 @@ from callwise.calls.reply import Reply, ReportedUsage
 
 __all__ = [
     "LaneStatus",
+    "ProviderView",
     "ScheduledTask",
     "TaskState",
     "TaskStatus",
-    "rate_limit_of",
-    "tokens_of",
+    "provider_view",
 ]
 
 _NO_TOKENS = ReportedUsage(0, 0)
@@ -113,7 +113,8 @@ class ScheduledTask(WaitingEntry):
             wait_seconds = work.call.deadline_seconds
             if wait_seconds is None:
                 wait_seconds = target_seconds
-            due_seconds = min(due_seconds, work.payer.started_at_seconds + wait_seconds)
+            asked_at_seconds = work.payer.started_at_seconds - work.payer.before_seconds
+            due_seconds = min(due_seconds, asked_at_seconds + wait_seconds)
         return due_seconds
 
     def status(self, now_seconds: float) -> TaskStatus:
@@ -132,21 +133,41 @@ class ScheduledTask(WaitingEntry):
         )
 
 
-def rate_limit_of(result: object, error: BaseException | None) -> RateLimited | None:
-    """Return the 429 that a shipment ended in, as a whole or for one of its calls."""
-    if isinstance(error, RateLimited):
-        return error
-    if isinstance(result, Sequence):
-        return next((each for each in result if isinstance(each, RateLimited)), None)
-    return None
+class ProviderView(NamedTuple):
+    """One request as its provider counts it.
+
+    Args:
+        limited: the 429 that it ended in, as a whole or for one of its calls; None for none.
+        used: tokens that count; None where they are unknown.
+        was_sent: whether it left.
+    """
+
+    limited: RateLimited | None
+    used: ReportedUsage | None
+    was_sent: bool
 
 
-def tokens_of(result: object, error: BaseException | None) -> ReportedUsage | None:
-    """Return the tokens that the provider counts for a shipment; None when they are unknown."""
-    ends: Sequence[object] = result if isinstance(result, Sequence) else (error or result,)
+def provider_view(shipment: Shipment, result: object, error: BaseException | None) -> ProviderView:
+    """Return how a provider counts a request that ended in a result or an error."""
+    if isinstance(result, Reply):
+        return ProviderView(None, result.usage, was_sent=True)
+    if error is None:
+        results = result if isinstance(result, Sequence) else ()
+        limited = next((each for each in results if isinstance(each, RateLimited)), None)
+        was_sent = any(getattr(each, "was_sent", True) for each in results)
+        return ProviderView(limited, _sum_of(results), was_sent=was_sent)
+    if not isinstance(error, CallError):
+        was_sent = any(work.sent_count for work in shipment.works)
+        return ProviderView(None, None, was_sent=was_sent)
+    limited = error if isinstance(error, RateLimited) else None
+    return ProviderView(limited, _usage_of(error), was_sent=getattr(error, "was_sent", True))
+
+
+def _sum_of(results: Sequence[object]) -> ReportedUsage | None:
+    """Return the tokens of the replies and errors of a batch; None where any are unknown."""
     input_tokens = output_tokens = 0
-    for end in ends:
-        usage = _usage_of(end)
+    for each in results:
+        usage = _usage_of(each)
         if usage is None or usage.input_tokens is None or usage.output_tokens is None:
             return None
         input_tokens += usage.input_tokens
