@@ -154,8 +154,9 @@ def provider_view(shipment: Shipment, result: object, error: BaseException | Non
     if error is None:
         results = result if isinstance(result, Sequence) else ()
         limited = next((each for each in results if isinstance(each, RateLimited)), None)
-        was_sent = any(getattr(each, "was_sent", True) for each in results)
-        return ProviderView(limited, _sum_of(results), was_sent=was_sent)
+        was_sent = not results or any(getattr(each, "was_sent", True) for each in results)
+        used = _sum_of(results) if results else None
+        return ProviderView(limited, used, was_sent=was_sent)
     if not isinstance(error, CallError):
         was_sent = any(work.sent_count for work in shipment.works)
         return ProviderView(None, None, was_sent=was_sent)
