@@ -52,6 +52,9 @@ __all__ = ["BatchLayer"]
 PART_OF_TIME_LEFT = 0.25
 """Part of the time until its deadline that a call waits for others at most."""
 
+LEAD_SECONDS = 0.002
+"""Time before it is due at which a batch is sent, for what a busy loop and the sending take."""
+
 _Results = Sequence[Reply | CallError]
 
 
@@ -213,12 +216,14 @@ class BatchLayer:
     def _set_timer(self, departure: _Departure) -> None:
         departure.stop_timer()
         departure.rings_at_seconds = departure.due_seconds
-        departure.timer = self._clock.call_at(departure.due_seconds, lambda: self._ring(departure))
+        departure.timer = self._clock.call_at(
+            departure.due_seconds - LEAD_SECONDS, lambda: self._ring(departure)
+        )
 
     def _ring(self, departure: _Departure) -> None:
         """Send a batch that is due; wait on where a later member has postponed it."""
         departure.timer = None
-        if self._clock.now() < departure.due_seconds:
+        if self._clock.now() < departure.due_seconds - LEAD_SECONDS:
             self._set_timer(departure)
         else:
             self._ship(departure)

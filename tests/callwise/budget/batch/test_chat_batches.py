@@ -110,7 +110,7 @@ def test_a_lone_conversation_is_sent_as_usual_and_soon(service):
     engine, [reply] = asked_together(service, [chat("alone")])
     assert reply.text == "echo alone"
     assert service.requests == [("/chat/completions", ("alone",))]
-    assert service.times == [pytest.approx(0.01)]
+    assert service.times == [pytest.approx(0.008)]
     assert engine.ledger.rows[0].delivery.batch_size == 0
 
 
@@ -130,7 +130,7 @@ def test_a_conversation_waits_for_the_window_while_another_call_is_under_way(ser
 
     run_in_virtual_time(main()).ledger.check()
     assert [len(texts) for _, texts in service.requests] == [1, 2, 1]
-    assert service.times == [pytest.approx(each) for each in (0.01, 0.52, 1.03)]
+    assert service.times == [pytest.approx(each) for each in (0.008, 0.516, 1.024)]
 
 
 def test_without_a_path_nothing_waits(service):
