@@ -193,10 +193,15 @@ class ShareLayer:
         """Return whether there is work that an equal call would join."""
         return key in self._shared
 
+    @property
+    def in_flight(self) -> int:
+        """Pieces of work under way."""
+        return len(self._shared) + self._unshared
+
     def statistics(self) -> Mapping[str, int]:
         """Return pieces of work under way, calls that joined one, and changes of the payer."""
         return {
-            "in_flight": len(self._shared) + self._unshared,
+            "in_flight": self.in_flight,
             "joined": self._joined,
             "taken_over": self._taken_over,
         }
