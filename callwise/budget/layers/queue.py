@@ -7,7 +7,7 @@ One that is cancelled stays: a program that is being stopped cancels its calls.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from callwise.budget.batch_api.queue import BackgroundQueue, BackgroundQueues
 from callwise.budget.batch_api.store import Asked
@@ -41,7 +41,7 @@ class QueueLayer:
         self,
         load_of: Callable[[Endpoint], LoadKnobs],
         queues: BackgroundQueues,
-        endpoints: Callable[[], list[Endpoint]],
+        endpoints: Callable[[], Iterable[Endpoint]],
         *,
         next: Callable[[Work], Awaitable[Reply]],  # noqa: A002
     ) -> None:
