@@ -74,13 +74,17 @@ class _Group(Generic[ItemT, ResultT]):
 
 
 class BackgroundQueue:
-    """One queue file, which is opened at the first use.
+    """One queue file in one event loop. The file is opened at the first use.
 
     Args:
         path: its file.
+
+    Attributes:
+        loop: the loop that it was made in.
     """
 
     def __init__(self, path: Path, clock: Clock) -> None:
+        self.loop = asyncio.get_running_loop()
         self._path = path
         self._clock = clock
         self._store: QueueStore | None = None
@@ -140,6 +144,15 @@ class BackgroundQueue:
         """Leave calls to the next that ask, those that only waited as well."""
         self._begin(lambda store: store.leave(call_ids))
 
+    def abandon(self) -> None:
+        """Release the file after the loop has ended: its calls are free for those that ask now."""
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            taken = [*self._taken, *self._given]
+            thread.submit(lambda: self._opened().take(taken)).result()
+            thread.submit(self._close).result()
+            thread.shutdown()
+
     async def aclose(self) -> None:
         """Write what is open and release the file. Safe to call twice; a later use opens it."""
         if self._taking is not None:
@@ -195,17 +208,24 @@ class BackgroundQueues:
         self._queues: dict[Path, BackgroundQueue] = {}
 
     def __call__(self, path: Path) -> BackgroundQueue:
-        """Return the queue of a file."""
+        """Return the queue of a file in the running loop."""
         path = path.absolute()
         queue = self._queues.get(path)
+        if queue is not None and queue.loop is not asyncio.get_running_loop():
+            queue.abandon()
+            queue = None
         if queue is None:
             queue = self._queues[path] = BackgroundQueue(path, self._clock)
         return queue
 
     async def aclose(self) -> None:
         """Release all files. Safe to call twice."""
-        for queue in self._queues.values():
-            await queue.aclose()
+        queues, self._queues = self._queues, {}
+        for queue in queues.values():
+            if queue.loop is asyncio.get_running_loop():
+                await queue.aclose()
+            else:
+                queue.abandon()
 
 
 def _answer_all(store: QueueStore, answers: list[tuple[int, bytes]]) -> list[None]:
