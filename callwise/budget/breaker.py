@@ -242,6 +242,10 @@ class Breakers:
             return endpoints
         return [each for each in endpoints if not self.refuses(each)]
 
+    def reason(self, endpoint: Endpoint) -> str:
+        """Return the failure that an endpoint is down for; empty while it serves."""
+        return next((each.reason for each in self._of(endpoint) if each.reason), "")
+
     def down_seconds(self, endpoint: Endpoint) -> float:
         """Return how long an endpoint has been down; 0 while it serves."""
         since = [
