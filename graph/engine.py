@@ -276,6 +276,8 @@ def cache_of(settings: PipelineSettings, *, is_offline: bool) -> ReplyCache | No
         from callwise.budget.cache_disk import DiskCache  # noqa: PLC0415 - loads diskcache
 
         slow.append(DiskCache(Path(knobs.disk), ttl_multiplier=knobs.disk_ttl_multiplier))
+    shared = [] if is_offline else _redis_tiers(settings)
+    slow += shared
     entries = knobs.memory_entries
     if entries is None:
         entries = _DEFAULT_ENTRIES if slow else 0
@@ -283,7 +285,30 @@ def cache_of(settings: PipelineSettings, *, is_offline: bool) -> ReplyCache | No
     if entries:
         hot_hits, multiplier = knobs.hot_hits, knobs.hot_ttl_multiplier
         tiers = [MemoryCache(entries, hot_hits=hot_hits, hot_ttl_multiplier=multiplier), *slow]
-    return TieredCache(tiers, ttl_seconds=knobs.ttl_seconds.by_kind()) if tiers else None
+    if not tiers:
+        return None
+    return TieredCache(tiers, written_back=shared, ttl_seconds=knobs.ttl_seconds.by_kind())
+
+
+def _redis_tiers(settings: PipelineSettings) -> list[ReplyCache]:
+    """Return the tier in Redis, where the settings have one.
+
+    Raises:
+        ConfigError: when no server is set for it.
+    """
+    knobs, fleet = settings.cache, settings.load.fleet
+    if not knobs.redis:
+        return []
+    if fleet is None:
+        raise ConfigError(
+            "cache.redis=true keeps answers in the Redis server of load.fleet, and load.fleet is "
+            "not set: set load.fleet.name, and the server's URL in CALLWISE_REDIS_URL"
+        )
+    from callwise.budget.cache_redis import RedisCache  # noqa: PLC0415 - rarely used
+    from callwise.budget.fleet.redis_link import link_from_env  # noqa: PLC0415 - an extra
+
+    link = link_from_env(fleet.url_env, timeout_seconds=fleet.timeout_seconds)
+    return [RedisCache(link, fleet.name, ttl_multiplier=knobs.redis_ttl_multiplier)]
 
 
 async def warm(

@@ -203,6 +203,9 @@ class Breakers:
         self._refused = 0
         self.on_open: Callable[[], None] | None = None
         """Called when one has opened."""
+        self.on_trip: Callable[[str, str, float, str], None] | None = None
+        """Called when one has opened by what this process has seen, with its endpoint, its model
+        or an empty text, the seconds and the reason."""
 
     def is_quiet(self, endpoint: Endpoint) -> bool:
         """Return whether nothing has failed, and no rate of failures is kept."""
@@ -333,6 +336,18 @@ class Breakers:
             breaker = self._breaker(key)
             self._open(breaker, seconds, reason, by_rate=True)
 
+    def open_as_elsewhere(self, endpoint: str, model: str, seconds: float, reason: str) -> bool:
+        """Open a breaker that another process has opened; return whether it was closed.
+
+        Args:
+            model: empty for all models of the endpoint.
+        """
+        breaker = self._breaker((endpoint, model) if model else endpoint)
+        if self._clock.is_virtual or breaker.open_until_seconds is not None:
+            return False
+        self._set_open(breaker, seconds, f"in another process: {reason}", by_rate=True)
+        return True
+
     def loading(self, endpoint: Endpoint, *, max_seconds: float) -> None:
         """Show a person, now and then, that an endpoint is loading its model."""
         now = self._clock.now()
@@ -384,6 +399,13 @@ class Breakers:
         return 1 if knobs is None else knobs.trials
 
     def _open(self, breaker: Breaker, seconds: float, reason: str, *, by_rate: bool) -> None:
+        self._set_open(breaker, seconds, reason, by_rate=by_rate)
+        if self.on_trip is not None:
+            key = next(key for key, each in self._breakers.items() if each is breaker)
+            name, model = key if isinstance(key, tuple) else (str(key), "")
+            self.on_trip(name, model, seconds, reason)
+
+    def _set_open(self, breaker: Breaker, seconds: float, reason: str, *, by_rate: bool) -> None:
         breaker.open(self._clock.now(), seconds, reason, by_rate=by_rate)
         self._are_all_closed = False
         if self.on_open is not None:

@@ -10,7 +10,7 @@ from callwise.budget.schedule.adaptive_concurrency import SendMark
 from callwise.budget.schedule.waiting_queue import WaitingEntry
 from callwise.budget.work import Shipment
 from callwise.calls.call import Priority, Purpose
-from callwise.calls.errors import BadRequest, CallError, RateLimited
+from callwise.calls.errors import BadRequest, BatchFailed, CallError, RateLimited
 from callwise.calls.reply import Reply, ReportedUsage
 
 __all__ = [
@@ -158,22 +158,28 @@ def provider_view(shipment: Shipment, result: object, error: BaseException | Non
     if not isinstance(error, CallError):
         was_sent = any(work.sent_count for work in shipment.works)
         return ProviderView(None, None, was_sent=was_sent)
-    used = error.usage
-    if used is None and isinstance(error, RateLimited | BadRequest):
-        used = _NO_TOKENS
     limited = error if isinstance(error, RateLimited) else None
-    return ProviderView(limited, used, was_sent=getattr(error, "was_sent", True))
+    return ProviderView(limited, _usage_of(error), was_sent=getattr(error, "was_sent", True))
 
 
 def _sum_of(results: Sequence[object]) -> ReportedUsage | None:
     """Return the tokens of the replies and errors of a batch; None where any are unknown."""
     input_tokens = output_tokens = 0
     for each in results:
-        usage = each.usage if isinstance(each, Reply | CallError) else None
-        if usage is None and isinstance(each, RateLimited | BadRequest):
-            usage = _NO_TOKENS
+        usage = _usage_of(each)
         if usage is None or usage.input_tokens is None or usage.output_tokens is None:
             return None
         input_tokens += usage.input_tokens
         output_tokens += usage.output_tokens
     return ReportedUsage(input_tokens, output_tokens)
+
+
+def _usage_of(end: object) -> ReportedUsage | None:
+    if isinstance(end, Reply):
+        return end.usage
+    if not isinstance(end, CallError):
+        return None
+    cause = (end.cause or end) if isinstance(end, BatchFailed) else end
+    if end.usage is None and isinstance(cause, RateLimited | BadRequest):
+        return _NO_TOKENS
+    return end.usage
