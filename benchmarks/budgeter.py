@@ -36,10 +36,19 @@ from callwise.calls import (
     Sampling,
 )
 from callwise.calls.key import call_key
+from callwise.calls.load.load_knobs import LoadKnobs
 from callwise.calls.openai_http import OpenAIClient
 from callwise.calls.wire import chat_body
 
-__all__ = ["measure"]
+__all__ = [
+    "MODEL",
+    "PRICES",
+    "ROOMY",
+    "InstantClient",
+    "measure",
+    "over_loopback",
+    "overheads",
+]
 
 REPEATS = 25
 """Blocks of asked calls, each between two of bare ones."""
@@ -136,15 +145,27 @@ async def _block(
     return (timer() - began) / len(calls)
 
 
-async def _overheads(limits: Limits, callers: int) -> tuple[list[float], list[float]]:
-    """Return seconds per call of the bare client, and what the budgeter adds to each."""
+async def overheads(
+    limits: Limits,
+    callers: int,
+    load: LoadKnobs | None = None,
+    alternatives: Sequence[Endpoint] = (),
+) -> tuple[list[float], list[float]]:
+    """Return seconds per call of the bare client, and what the budgeter adds to each.
+
+    Args:
+        load: knobs of load; None schedules and limits nothing.
+        alternatives: endpoints that may serve the calls as well.
+    """
     client = InstantClient()
     rows: list[LedgerRow] = []
+    endpoint = Endpoint(ENDPOINT, MODEL, client, PRICES, alternatives=tuple(alternatives))
     budgeter = Budgeter(
-        {Role.MAIN: Endpoint(ENDPOINT, MODEL, client, PRICES)},
+        {Role.MAIN: endpoint},
         limits=limits,
         sinks=(rows.append,),
         max_kept_rows=0,
+        load=load,
     )
     await budgeter.prepare()
 
@@ -206,13 +227,15 @@ def _question(number: int, kind: str) -> Call:
     return replace(call, stream=kind == "streamed")
 
 
-async def _over_loopback(callers: int, kind: str) -> tuple[list[float], list[float]]:
+async def over_loopback(
+    callers: int, kind: str, load: LoadKnobs | None = None
+) -> tuple[list[float], list[float]]:
     """Return seconds per call of a bare `AsyncOpenAI`, and of the budgeter with our client."""
     async with loopback_server() as base_url:
         ours = OpenAIClient(base_url, api_key=KEY, max_connections=max(64, callers))
         theirs = AsyncOpenAI(base_url=base_url, api_key=KEY, max_retries=0)
         endpoint = Endpoint(ENDPOINT, MODEL, ours, PRICES)
-        budgeter = Budgeter({Role.MAIN: endpoint}, limits=ROOMY, max_kept_rows=0)
+        budgeter = Budgeter({Role.MAIN: endpoint}, limits=ROOMY, max_kept_rows=0, load=load)
         await budgeter.prepare()
 
         async def bare(call: Call) -> object:
@@ -246,7 +269,7 @@ def _overhead_figures() -> Iterator[Figure]:
         ("calls and requests", COUNTING, 1),
         ("calls, requests, tokens and USD", ROOMY, 32),
     ):
-        alone, added = asyncio.run(_overheads(limits, callers))
+        alone, added = asyncio.run(overheads(limits, callers))
         is_promised = callers == 1
         yield Figure(
             f"budgeter overhead a call, 3 KB prompt, limits on {limited} in three scopes, "
@@ -280,7 +303,7 @@ def _loopback_figures() -> Iterator[Figure]:
         (32, "30 KB", 5),
         (32, "streamed", 17),
     ):
-        alone, asked = asyncio.run(_over_loopback(callers, kind))
+        alone, asked = asyncio.run(over_loopback(callers, kind))
         times = median(bare / mine for mine, bare in zip(asked, alone, strict=True))
         yield Figure(
             f"a call over loopback HTTP, {kind}, {callers} in flight: budgeter and its client, us",

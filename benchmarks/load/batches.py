@@ -6,17 +6,19 @@ from collections import Counter
 from collections.abc import Iterator
 
 from benchmarks.figures import Figure, Measured
-from benchmarks.load.asking import MODEL, PRICES, ROOMY
+from benchmarks.load.asking import MODEL, PRICES, ROOMY, loaded
 from benchmarks.load.meters import percentile
 from benchmarks.load.service import running_service
 from callwise.budget import Budgeter
+from callwise.budget.clock import LoopClock
 from callwise.calls import Call, Endpoint, Message, Purpose, Role, Sampling
 from callwise.calls.load.batch_knobs import BatchKnobs
 from callwise.calls.load.load_knobs import LoadKnobs
 from callwise.calls.load.schedule_knobs import ScheduleKnobs
 from callwise.calls.openai_http import OpenAIClient
-from callwise.simulator import SimulatedSettings
+from callwise.simulator import SimulatedClient, SimulatedSettings
 from callwise.simulator.server import SimServer
+from tests.virtual_time import run_in_virtual_time
 
 __all__ = ["measure"]
 
@@ -107,6 +109,16 @@ async def _asked_chats(faults: list[str]) -> tuple[Counter[int], int, int, int, 
     )
 
 
+async def _lone_wait_seconds() -> float:
+    """Return how long one text waits for others, where its answer takes no time."""
+    client = SimulatedClient(SimulatedSettings(latency_scale=0.0), sleep=asyncio.sleep)
+    clock = LoopClock()
+    budgeter = loaded(client, LoadKnobs(batch=BatchKnobs()), clock=clock)
+    began = clock.now()
+    await budgeter.ask(_text(0))
+    return clock.now() - began
+
+
 def _text_figures() -> Iterator[Figure]:
     requests, counted, wrong, waits = asyncio.run(_asked_texts())
     least = -(-TEXTS // BatchKnobs().embedding_size)
@@ -117,14 +129,21 @@ def _text_figures() -> Iterator[Figure]:
         f"{least}, 0",
         requests == counted == least and not wrong,
     )
+    exact = run_in_virtual_time(_lone_wait_seconds()) * 1000
     longest, middle = max(waits) * 1000, percentile(waits, 50) * 1000
     yield Figure(
-        f"6 · wait of a lone text, median (longest of {LONE}), ms",
+        "6 · wait of a lone text in virtual time, ms",
+        f"{exact:.1f}",
+        "<= 50",
+        exact <= 50.0 + 1e-6,
+    )
+    yield Figure(
+        f"6 · wait of a lone text over HTTP, median (longest of {LONE}), ms",
         f"{middle:.1f} ({longest:.1f})",
-        "<= 50, never > 200",
-        middle <= 50.5 and longest <= 200,
-        note="6: the wait of a lone text is its latency without that of an equal request which "
-        "the client sends alone just before; the loop wakes up to half a millisecond late",
+        "never > 200",
+        longest <= 200,
+        note="6: the wait over HTTP is the latency without that of an equal request which the "
+        "client sends alone just before; it has the delays of timers and of the machine in it",
     )
 
 

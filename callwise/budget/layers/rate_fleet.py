@@ -15,10 +15,10 @@ from callwise.budget.clock import Clock
 from callwise.budget.fleet.fleet import Fleet
 from callwise.budget.fleet.shared_rates import SharedTurn
 from callwise.budget.rate.meters import Charge, Meter, meter_of
-from callwise.budget.schedule.task import tokens_of
+from callwise.budget.schedule.task import provider_view
 from callwise.budget.work import Shipment
 from callwise.calls.client import Endpoint
-from callwise.calls.errors import BudgetStoreLost, CallError, CallTimeout
+from callwise.calls.errors import BudgetStoreLost, CallTimeout
 from callwise.calls.load.load_knobs import LoadKnobs
 from callwise.calls.load.rate_limits import RateLimits
 
@@ -75,14 +75,10 @@ class RateFleetLayer:
             self._fleet.budget.require_lease()
             used = amounts
             result = await self._next(carried)
-            used = _used(amounts, result, None)
-        except CallError as error:
+            used = _used(carried, amounts, result, None)
+        except BaseException as error:
             if used is amounts:
-                used = _used(amounts, None, error)
-            raise
-        except BaseException:
-            if not any(work.sent_count for work in carried.works):
-                used = (0.0,) * len(amounts)
+                used = _used(carried, amounts, None, error)
             raise
         finally:
             self._settle(turn, used)
@@ -152,11 +148,14 @@ class RateFleetLayer:
             meter.settle(charge, used[at], now)
 
 
-def _used(amounts: tuple[float, ...], result: object, error: CallError | None) -> tuple[float, ...]:
+def _used(
+    shipment: Shipment, amounts: tuple[float, ...], result: object, error: BaseException | None
+) -> tuple[float, ...]:
     """Return what a request has used; what is not known as it was taken."""
-    if error is not None and not getattr(error, "was_sent", True):
+    view = provider_view(shipment, result, error)
+    if not view.was_sent:
         return (0.0,) * len(amounts)
-    tokens = tokens_of(result, error)
+    tokens = view.used
     if tokens is None or tokens.input_tokens is None or tokens.output_tokens is None:
         return amounts
     of_input, of_output = float(tokens.input_tokens), float(tokens.output_tokens)

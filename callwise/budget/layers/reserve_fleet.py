@@ -51,7 +51,7 @@ class ReserveFleetLayer:
 
     async def _attempt(self, work: Work) -> Reply:
         budget, before = self._budget, work.usage
-        amounts = work.estimate().reservation()
+        amounts = work.most_reserved()
         reservation = await budget.reserve(scopes_of(budget, work.payer), amounts)
         self._attempts += 1
         try:
