@@ -10,7 +10,7 @@ from pathlib import Path
 
 from callwise.budget.budgeter import Budgeter
 from callwise.budget.cache_tiers import TieredCache
-from callwise.budget.clock import SystemClock, VirtualClock
+from callwise.budget.clock import Clock, SystemClock, VirtualClock
 from callwise.budget.layers.cache import MemoryCache, ReplyCache
 from callwise.budget.layers.ledger import RowSink
 from callwise.budget.recorder import Recorder
@@ -276,6 +276,8 @@ def cache_of(settings: PipelineSettings, *, is_offline: bool) -> ReplyCache | No
         from callwise.budget.cache_disk import DiskCache  # noqa: PLC0415 - loads diskcache
 
         slow.append(DiskCache(Path(knobs.disk), ttl_multiplier=knobs.disk_ttl_multiplier))
+    shared = [] if is_offline else _redis_tiers(settings)
+    slow += shared
     entries = knobs.memory_entries
     if entries is None:
         entries = _DEFAULT_ENTRIES if slow else 0
@@ -283,7 +285,30 @@ def cache_of(settings: PipelineSettings, *, is_offline: bool) -> ReplyCache | No
     if entries:
         hot_hits, multiplier = knobs.hot_hits, knobs.hot_ttl_multiplier
         tiers = [MemoryCache(entries, hot_hits=hot_hits, hot_ttl_multiplier=multiplier), *slow]
-    return TieredCache(tiers, ttl_seconds=knobs.ttl_seconds.by_kind()) if tiers else None
+    if not tiers:
+        return None
+    return TieredCache(tiers, written_back=shared, ttl_seconds=knobs.ttl_seconds.by_kind())
+
+
+def _redis_tiers(settings: PipelineSettings) -> list[ReplyCache]:
+    """Return the tier in Redis, where the settings have one.
+
+    Raises:
+        ConfigError: when no server is set for it.
+    """
+    knobs, fleet = settings.cache, settings.load.fleet
+    if not knobs.redis:
+        return []
+    if fleet is None:
+        raise ConfigError(
+            "cache.redis=true keeps answers in the Redis server of load.fleet, and load.fleet is "
+            "not set: set load.fleet.name, and the server's URL in CALLWISE_REDIS_URL"
+        )
+    from callwise.budget.cache_redis import RedisCache  # noqa: PLC0415 - rarely used
+    from callwise.budget.fleet.redis_link import link_from_env  # noqa: PLC0415 - an extra
+
+    link = link_from_env(fleet.url_env, timeout_seconds=fleet.timeout_seconds)
+    return [RedisCache(link, fleet.name, ttl_multiplier=knobs.redis_ttl_multiplier)]
 
 
 async def warm(
@@ -332,11 +357,18 @@ def make_engine(
     sinks: Sequence[RowSink] = (),
     notify: Callable[[str], None] | None = None,
     is_offline: bool = False,
+    clock: Clock | None = None,
 ) -> Engine:
-    """Return an engine over endpoints and a memory; its ledger rows go to `sinks`."""
+    """Return an engine over endpoints and a memory; its ledger rows go to `sinks`.
+
+    Args:
+        clock: None takes the system's, and a virtual one where every client is simulated.
+    """
+    if clock is None:
+        clock = VirtualClock() if needs_no_waiting(endpoints) else SystemClock()
     budgeter = Budgeter(
         endpoints,
-        clock=VirtualClock() if needs_no_waiting(endpoints) else SystemClock(),
+        clock=clock,
         cache=cache,
         recorder=recorder,
         limits=settings.budget.run,

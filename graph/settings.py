@@ -227,6 +227,11 @@ class CacheKnobs(KnobGroup):
     disk_ttl_multiplier: float | None = Field(default=None, gt=0.0, allow_inf_nan=False)
     """An answer is kept on disk so many times as long as in memory; None keeps it until the
     folder is full."""
+    redis: bool = False
+    """Keep answers in the Redis server of `load.fleet`, for the processes of its name."""
+    redis_ttl_multiplier: float | None = Field(default=2.0, gt=0.0, allow_inf_nan=False)
+    """An answer is kept in Redis so many times as long as in memory, and at most 30 days; None
+    keeps it for these."""
     ttl_seconds: CacheTimes = CacheTimes()
     warm_from: tuple[str, ...] = ()
     """Cassettes whose answers of embeddings and of temperature 0 are in the cache from the

@@ -25,6 +25,7 @@ from typing import Any
 from callwise.budget.ledger_row import LedgerRow
 from callwise.calls import Call, Endpoint
 from callwise.calls.call import Purpose, Role
+from callwise.calls.role_endpoints import settings_by_role
 from callwise.memory.conversation_memory import ConversationMemory
 from callwise.memory.snapshot_memory import SnapshotBackend
 from callwise.plans.bound import (
@@ -37,6 +38,7 @@ from callwise.plans.bound import (
     with_repairs,
 )
 from callwise.plans.dry_run import FormClient, steps_by_node
+from callwise.plans.makespan import Assumptions
 from callwise.plans.turn_plan import ScenarioPlan, TurnPlan
 from graph.drivers import predecessors, run_step
 from graph.engine import TurnContext, make_engine
@@ -206,6 +208,9 @@ def plan_turn(settings: PipelineSettings) -> TurnPlan:
     policies = [settings.retry, *(each.retry for each in endpoints.values() if each.retry)]
     # Each alternative is asked once in place of a wait.
     alternatives = max((len(each.alternatives) for each in endpoints.values()), default=0)
+    loads = [settings.load, *(each.load for each in endpoints.values() if each.load)]
+    is_hedging = any(each.route is not None and each.route.is_hedging for each in loads)
+    most_attempts = max(policy.most_attempts for policy in policies) + alternatives
     default = plan_search(knobs)
     for stage, chosen in staged.items():
         if answered.searched and plan_search(chosen) != default:
@@ -220,8 +225,23 @@ def plan_turn(settings: PipelineSettings) -> TurnPlan:
         # A role without settings may be served by another model than `main`, named in the
         # environment, so `main`'s prices are not taken for its own.
         prices={role: each.prices.prices() for role, each in endpoints.items() if each.prices},
-        max_attempts=max(policy.most_attempts for policy in policies) + alternatives,
+        max_attempts=2 * most_attempts if is_hedging else most_attempts,
         max_calls=settings.budget.turn.max_calls,
+        assumptions=_assumptions(settings),
+    )
+
+
+def _assumptions(settings: PipelineSettings) -> Assumptions:
+    """Return which roles share an endpoint, and the load knobs of all, as far as settings say."""
+    endpoints = settings.endpoints
+    chosen = settings_by_role(endpoints, environ={}) if Role.MAIN in endpoints else {}
+    return Assumptions(
+        load=settings.load,
+        endpoint_loads={role: each.load for role, each in chosen.items() if each.load},
+        endpoints={
+            role: f"{each.kind} {each.base_url or ''} {each.model or ''}"
+            for role, each in chosen.items()
+        },
     )
 
 

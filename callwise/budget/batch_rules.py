@@ -5,13 +5,14 @@ them as it came. Another one may be the fault of one of them: then they are set 
 """
 
 import sys
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from copy import copy
 from dataclasses import replace
 
 import orjson
 
 from callwise.budget.usage import is_turned_away
+from callwise.budget.work import Work
 from callwise.budget.work_batch import BatchMember, WorkBatch
 from callwise.calls.call import Call
 from callwise.calls.errors import (
@@ -30,10 +31,18 @@ from callwise.calls.errors import (
     WrongAddress,
 )
 from callwise.calls.load.batch_knobs import BatchLimits
+from callwise.calls.load.timeout_knobs import TimeoutKnobs
 from callwise.calls.reply import Reply
 from callwise.calls.together import usage_sum
 
-__all__ = ["end_of_one", "merged_reply", "pieces_of", "set_apart", "shared_parameters"]
+__all__ = [
+    "end_of_one",
+    "merged_reply",
+    "pieces_of",
+    "set_apart",
+    "shared_parameters",
+    "untimed_call",
+]
 
 _NOT_ABOUT_CONTENT = (RateLimited, AuthFailed, QuotaExhausted, ModelLoading, UnknownModel)
 """Errors that each of the calls would have met alone."""
@@ -59,29 +68,35 @@ def pieces_of(inputs: Sequence[str], limits: BatchLimits) -> list[tuple[str, ...
 
 
 def merged_reply(
-    pieces: Sequence[Sequence[str]],
-    answered: dict[int, Reply],
-    results: Mapping[int, Reply | BaseException],
+    pieces: Sequence[tuple[str, ...]],
+    answered: dict[tuple[str, ...], Reply],
+    results: Sequence[tuple[tuple[str, ...], Reply | BaseException]],
 ) -> Reply:
     """Return the reply to all pieces, and keep those that have one for the next attempt.
 
     Its usage is that of the requests of this attempt.
 
+    Args:
+        answered: replies by piece, of earlier attempts; those of this one are added.
+        results: ends of the pieces that this attempt has sent.
+
     Raises:
         CallError: of the first piece without a reply, with the usage of the others.
     """
-    replies = [result for result in results.values() if isinstance(result, Reply)]
-    answered |= {index: each for index, each in results.items() if isinstance(each, Reply)}
-    for result in results.values():
+    replies = [result for _, result in results if isinstance(result, Reply)]
+    answered.update((piece, result) for piece, result in results if isinstance(result, Reply))
+    for _, result in results:
         if isinstance(result, CallError) and replies:
             usage = usage_sum([reply.usage for reply in replies])
             # What a request that was not turned away has used is not known.
-            result.usage = usage if is_turned_away(result) else replace(usage, output_tokens=None)
+            cause = (result.cause or result) if isinstance(result, BatchFailed) else result
+            is_known = is_turned_away(cause)
+            result.usage = usage if is_known else replace(usage, output_tokens=None)
         if isinstance(result, BaseException):
             raise result
     return replace(
         replies[0],
-        vectors=tuple(vector for index in range(len(pieces)) for vector in answered[index].vectors),
+        vectors=tuple(vector for piece in pieces for vector in answered[piece].vectors),
         usage=usage_sum([reply.usage for reply in replies]),
         latency_seconds=max(reply.latency_seconds for reply in replies),
     )
@@ -137,3 +152,11 @@ def shared_parameters(call: Call) -> Hashable:
         sampling.frequency_penalty,
         bodies,
     )
+
+
+def untimed_call(work: Work, timeout: TimeoutKnobs | None) -> Call:
+    """Return the call of a work, without a timeout that is only that of its kind."""
+    call = work.outgoing_call
+    if timeout is None or call.timeout_seconds != timeout.seconds_of(call, work.asked.name):
+        return call
+    return replace(call, timeout_seconds=None)

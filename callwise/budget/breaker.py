@@ -59,9 +59,9 @@ def shows_nothing(error: CallError) -> bool:
     return isinstance(error, CallRefused) or not getattr(error, "was_sent", True)
 
 
-def _is_failure(error: CallError | None) -> bool:
+def _is_failure(error: CallError) -> bool:
     """Return whether an attempt counts as failed in the rate of its endpoint."""
-    if isinstance(error, ModelLoading | EndpointDown) or error is None:
+    if isinstance(error, ModelLoading | EndpointDown):
         return False
     return is_outage(error) or isinstance(error, StreamCut | BadResponse)
 
@@ -198,10 +198,14 @@ class Breakers:
         self._knobs_of = knobs_of
         self._breakers: dict[Hashable, Breaker] = {}
         self._are_all_closed = True
+        self._has_failed_calls = False
         self._noticed_at_seconds: dict[str, float] = {}
         self._refused = 0
         self.on_open: Callable[[], None] | None = None
         """Called when one has opened."""
+        self.on_trip: Callable[[str, str, float, str], None] | None = None
+        """Called when one has opened by what this process has seen, with its endpoint, its model
+        or an empty text, the seconds and the reason."""
 
     def is_quiet(self, endpoint: Endpoint) -> bool:
         """Return whether nothing has failed, and no rate of failures is kept."""
@@ -257,7 +261,7 @@ class Breakers:
 
         An attempt that its own deadline has cut shows nothing, and is not passed here.
         """
-        has_failed = _is_failure(error)
+        has_failed = error is not None and _is_failure(error)
         if trial is not None:
             if has_failed:
                 self._open(trial, trial.open_seconds, _reason(error), by_rate=trial.by_rate)
@@ -273,6 +277,15 @@ class Breakers:
         breaker.note(self._clock.now(), has_failed=has_failed, window_seconds=knobs.window_seconds)
         if has_failed and breaker.is_over(knobs):
             self._open(breaker, knobs.open_seconds, _reason(error), by_rate=True)
+
+    def attempt_overtaken(self, endpoint: Endpoint, seconds: float) -> None:
+        """Count an attempt as failed that had no answer before a second one next to it had."""
+        error = CallTimeout(f"slower than another attempt, after {seconds:.1f} s")
+        breaker = self._breakers.get((endpoint.name, endpoint.model))
+        if breaker is None or breaker.open_until_seconds is None:
+            self.attempt_ended(endpoint, error, None)
+        elif breaker.state(self._clock.now()) is BreakerState.HALF_OPEN:
+            self._open(breaker, breaker.open_seconds, _reason(error), by_rate=breaker.by_rate)
 
     def call_failed(
         self, endpoint: Endpoint, error: CallError, *, down_seconds: float, went_elsewhere: bool
@@ -291,6 +304,7 @@ class Breakers:
         key: Hashable = endpoint.name if is_host else (endpoint.name, endpoint.model)
         breaker = self._breaker(key)
         breaker.failed_calls += 1
+        self._has_failed_calls = True
         is_doubtful = went_elsewhere or isinstance(error, ServerFailed)
         if is_doubtful and breaker.failed_calls < MAX_FAILED_CALLS:
             return
@@ -299,11 +313,14 @@ class Breakers:
 
     def call_answered(self, endpoint: Endpoint) -> None:
         """Note that an endpoint has served a call, or refused it: it is there."""
+        if self._are_all_closed and not self._has_failed_calls:
+            return
         for breaker in self._of(endpoint):
             if breaker.open_until_seconds is None:
                 breaker.failed_calls = 0
             elif not breaker.by_rate:
                 self._close(endpoint)
+        self._has_failed_calls = any(each.failed_calls for each in self._breakers.values())
 
     def trip(self, endpoint: Endpoint, reason: str, *, seconds: float) -> None:
         """Open a breaker for what is known in another way, such as a key that is refused."""
@@ -311,6 +328,18 @@ class Breakers:
             key = (endpoint.name, endpoint.model)
             breaker = self._breaker(key)
             self._open(breaker, seconds, reason, by_rate=True)
+
+    def open_as_elsewhere(self, endpoint: str, model: str, seconds: float, reason: str) -> bool:
+        """Open a breaker that another process has opened; return whether it was closed.
+
+        Args:
+            model: empty for all models of the endpoint.
+        """
+        breaker = self._breaker((endpoint, model) if model else endpoint)
+        if self._clock.is_virtual or breaker.open_until_seconds is not None:
+            return False
+        self._set_open(breaker, seconds, f"in another process: {reason}", by_rate=True)
+        return True
 
     def loading(self, endpoint: Endpoint, *, max_seconds: float) -> None:
         """Show a person, now and then, that an endpoint is loading its model."""
@@ -363,6 +392,13 @@ class Breakers:
         return 1 if knobs is None else knobs.trials
 
     def _open(self, breaker: Breaker, seconds: float, reason: str, *, by_rate: bool) -> None:
+        self._set_open(breaker, seconds, reason, by_rate=by_rate)
+        if self.on_trip is not None:
+            key = next(key for key, each in self._breakers.items() if each is breaker)
+            name, model = key if isinstance(key, tuple) else (str(key), "")
+            self.on_trip(name, model, seconds, reason)
+
+    def _set_open(self, breaker: Breaker, seconds: float, reason: str, *, by_rate: bool) -> None:
         breaker.open(self._clock.now(), seconds, reason, by_rate=by_rate)
         self._are_all_closed = False
         if self.on_open is not None:

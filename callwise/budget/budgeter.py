@@ -22,6 +22,7 @@ from callwise.budget.fleet.fleet import Fleet
 from callwise.budget.in_flight import InFlightCall, step_mark
 from callwise.budget.layers.cache import ReplyCache
 from callwise.budget.layers.ledger import MAX_KEPT_ROWS, Ledger, RowSink, endpoint_of
+from callwise.budget.layers.queue import QueueLayer
 from callwise.budget.layers.schedule import ScheduleLayer
 from callwise.budget.limits import Limits
 from callwise.budget.recorder import Recorder
@@ -315,6 +316,21 @@ class Budgeter:
                 scope,
                 max_concurrency=max_concurrency,
             )
+
+    async def resume_background(self) -> list[Reply | CallError]:
+        """Ask the calls that earlier processes have accepted and not answered; see `ask_all`.
+
+        Raises:
+            ConfigError: when no queue is configured, or it cannot be used.
+            FormatError: when a call in it cannot be read, or its response model is not loaded.
+            CallError: a fatal one, once all have ended.
+        """
+        layer = self._call_path.layers.get("queue")
+        if not isinstance(layer, QueueLayer):
+            raise ConfigError(
+                "no background calls are queued: set load.background.file to the queue's file"
+            )
+        return await self.ask_all(await self.owner.run(layer.calls_left))
 
     async def prepare(self) -> None:
         """Load the token tables in a thread, so that no call has to on the event loop."""

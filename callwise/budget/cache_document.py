@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 _TEXTS_IF_ANY = ("reasoning_text", "system_fingerprint")
-_OF_OWN_FORM = {"parsed", "usage", "token_logprobs", *_TEXTS_IF_ANY}
+_OF_OWN_FORM = {"parsed", "usage", "token_logprobs", "delivery", *_TEXTS_IF_ANY}
 _PLAIN = tuple(field.name for field in fields(Reply) if field.name not in _OF_OWN_FORM)
 _USAGE = tuple(field.name for field in fields(ReportedUsage))
 

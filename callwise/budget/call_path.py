@@ -12,13 +12,16 @@ budgeter is built; a layer that is not configured is not in the list.
     admit_fleet    counts it against the limits that several processes share
     cache     answers from replies kept for equal calls
     share     one piece of work for equal calls under way
+    queue     keeps background calls on disk until they end
     retry     one attempt after another, by class of error
+    hedge     begins a second attempt next to a slow one, and takes the faster
     reserve_fleet  reserves one attempt in the limits that several processes share
     reserve   reserves one attempt in all scopes, and settles it
     route     gives it to an endpoint that is not down, and counts how it ended for the breaker
     batch_api gives background calls to their provider's batch interface
     batch     collects what may travel in one request
     schedule  waits for its turn at its endpoint: order, slots, rate limits
+    rate_fleet  waits for its turn under rate limits that several processes share
     send      one request to the client within the time left
 
 Order within one call that must not move:
@@ -47,7 +50,10 @@ from callwise.budget.layers.admit_fleet import AdmitFleetLayer
 from callwise.budget.layers.batch import BatchLayer
 from callwise.budget.layers.batch_api import BatchApiLayer
 from callwise.budget.layers.cache import CacheLayer, ReplyCache
+from callwise.budget.layers.hedge import HedgeLayer
 from callwise.budget.layers.ledger import Ledger, LedgerLayer
+from callwise.budget.layers.queue import QueueLayer
+from callwise.budget.layers.rate_fleet import RateFleetLayer
 from callwise.budget.layers.repair import RepairLayer
 from callwise.budget.layers.replay import ReplayLayer
 from callwise.budget.layers.reserve import ReserveLayer
@@ -63,11 +69,9 @@ from callwise.budget.redactor import Redactor
 from callwise.budget.router import Router
 from callwise.budget.run_gate import RunGate
 from callwise.budget.token_estimate import Estimator
-from callwise.budget.work import Work
 from callwise.calls.call import Role
 from callwise.calls.client import Endpoint
 from callwise.calls.load.load_knobs import LoadKnobs
-from callwise.calls.reply import Reply
 from callwise.calls.retry import RetryPolicy
 
 __all__ = ["CallPath", "Layer", "build_call_path"]
@@ -125,7 +129,7 @@ def load_by_endpoint(load: LoadKnobs) -> Callable[[Endpoint], LoadKnobs]:
     return load_of
 
 
-def build_call_path(
+def build_call_path(  # noqa: C901 - one line for each layer that is optional
     endpoints: Mapping[Role, Endpoint],
     *,
     ledger: Ledger,
@@ -148,48 +152,86 @@ def build_call_path(
     person should know while a call waits.
     """
     load_of = load_by_endpoint(load)
+    for endpoint in endpoints.values():
+        load_of(endpoint)  # what does not fit together is an error before anything is asked
+    is_live = not clock.is_virtual
     breakers = Breakers(clock, notify, lambda endpoint: load_of(endpoint).breaker)
-    layers: dict[str, Layer[Any, Any]] = {}
-    layers["send"] = send = SendLayer(clock, redactor)
-    shipped: Layer[Any, Any] = send
-    if not clock.is_virtual and _is_given(load, endpoints, "schedule", "rate"):
-        gates = RateGates(load, clock)
-        layers["schedule"] = shipped = ScheduleLayer(clock, load, gate_of=gates.gate, next=send)
-    if not clock.is_virtual and _is_given(load, endpoints, "batch"):
-        layers["batch"] = shipped = BatchLayer(clock, load, next=shipped)
-    if not clock.is_virtual and _is_given(load, endpoints, "background"):
-        queues = BackgroundQueues(clock)
-        layers["batch_api"] = shipped = BatchApiLayer(
-            load_of, queues, clock, redactor, next=shipped
-        )
+    has_queue = is_live and _is_given(load, endpoints, "background")
+    queues = BackgroundQueues(clock) if has_queue else None
+    path = _Path()
+    path.add("send", SendLayer(clock, redactor))
+    if fleet is not None:
+        fleet.breakers.connect(breakers)
+        path.add("rate_fleet", RateFleetLayer(fleet, load, clock, next=path.last))
+    if is_live and _is_given(load, endpoints, "schedule", "rate"):
+        gates = RateGates(load_of, clock, notify)
+        path.add("schedule", ScheduleLayer(clock, load, gate_of=gates.gate, next=path.last))
+    if is_live and _is_given(load, endpoints, "batch"):
+        path.add("batch", BatchLayer(clock, load_of, next=path.last))
+    if queues is not None:
+        path.add("batch_api", BatchApiLayer(load_of, queues, clock, redactor, next=path.last))
     router = Router(clock, breakers, load_of, gate)
-    layers["route"] = route = RouteLayer(router, breakers, next=shipped)
-    layers["reserve"] = reserve = ReserveLayer(clock, next=route)
-    attempt: Layer[Work, Reply] = reserve
+    path.add("route", RouteLayer(router, breakers, next=path.last))
+    path.add("reserve", ReserveLayer(clock, next=path.last))
     if fleet is not None:
-        layers["reserve_fleet"] = attempt = ReserveFleetLayer(fleet.budget, next=attempt)
-    layers["retry"] = repeat = RetryLayer(clock, retry, seed, breakers, router, next=attempt)
-    layers["share"] = share = ShareLayer(clock, estimator, next=repeat)
-    below: Layer[InFlightCall, ReadReply] = share
+        path.add("reserve_fleet", ReserveFleetLayer(fleet.budget, next=path.last))
+    if is_live and _is_hedging(endpoints, load_of):
+        path.add("hedge", HedgeLayer(clock, estimator, load_of, breakers, next=path.last))
+    path.add("retry", RetryLayer(clock, retry, seed, breakers, router, next=path.last))
+    if queues is not None:
+        path.add("queue", QueueLayer(load_of, queues, endpoints.values, next=path.last))
+    share = ShareLayer(clock, estimator, next=path.last)
+    path.add("share", share)
     if cache is not None:
-        layers["cache"] = below = CacheLayer(cache, share.is_under_way, clock, next=below)
+        path.add("cache", CacheLayer(cache, share.is_under_way, clock, next=path.last))
     if fleet is not None:
-        layers["admit_fleet"] = below = AdmitFleetLayer(fleet.budget, next=below)
-    layers["admit"] = below = AdmitLayer(next=below)
+        stop_seconds = None if load.breaker is None else load.breaker.stop_seconds
+        path.add(
+            "admit_fleet",
+            AdmitFleetLayer(fleet.budget, gate, stop_seconds=stop_seconds, next=path.last),
+        )
+    path.add("admit", AdmitLayer(next=path.last))
     if recorder is not None:
-        layers["replay"] = below = ReplayLayer(recorder, estimator, clock, next=below)
-    layers["ledger"] = below = LedgerLayer(
-        ledger,
-        endpoints,
-        clock=clock,
-        estimator=estimator,
-        redactor=redactor,
-        gate=gate,
-        load_of=load_of,
-        next=below,
+        path.add("replay", ReplayLayer(recorder, estimator, clock, next=path.last))
+    path.add(
+        "ledger",
+        LedgerLayer(
+            ledger,
+            endpoints,
+            clock=clock,
+            estimator=estimator,
+            redactor=redactor,
+            gate=gate,
+            load_of=load_of,
+            next=path.last,
+        ),
     )
-    layers["repair"] = RepairLayer(next=below)
-    return CallPath(dict(reversed(layers.items())), breakers)
+    path.add("repair", RepairLayer(next=path.last))
+    return CallPath(dict(reversed(path.layers.items())), breakers)
+
+
+class _Path:
+    """A call path that is being built, from its last layer up.
+
+    Attributes:
+        last: the layer that was added last: the one below the next.
+    """
+
+    last: Layer[Any, Any]
+
+    def __init__(self) -> None:
+        self.layers: dict[str, Layer[Any, Any]] = {}
+
+    def add(self, name: str, layer: Layer[Any, Any]) -> None:
+        """Add the layer above."""
+        self.layers[name] = self.last = layer
+
+
+def _is_hedging(
+    endpoints: Mapping[Role, Endpoint], load_of: Callable[[Endpoint], LoadKnobs]
+) -> bool:
+    routes = (load_of(asked).route for asked in endpoints.values())
+    return any(route is not None and route.is_hedging for route in routes)
 
 
 def _is_given(load: LoadKnobs, endpoints: Mapping[Role, Endpoint], *groups: str) -> bool:

@@ -106,6 +106,8 @@ class InFlightCall:
     """Its number. Starts at 1."""
     started_at_seconds: float
     """Its start by the clock."""
+    before_seconds = 0.0
+    """Time of the calls that it repairs, which have the same deadline."""
     reservation: Reservation
     """Amounts that it has taken from the limits."""
     is_admitted = False
@@ -238,7 +240,8 @@ class InFlightCall:
         return CallRefused(self.scope.path, "deadline_seconds", own, elapsed_seconds, 0)
 
     def _elapsed_seconds(self, clock: Clock, path_seconds: float) -> float:
-        return path_seconds if clock.is_virtual else clock.now() - self.started_at_seconds
+        own_seconds = path_seconds if clock.is_virtual else clock.now() - self.started_at_seconds
+        return self.before_seconds + own_seconds
 
     def refuse(self, refusal: CallRefused | BudgetStoreLost) -> NoReturn:
         """End it for lack of quota, or because none can be asked for, and raise the refusal.

@@ -55,8 +55,10 @@ _OF_THE_ENDPOINT = (
 _STANDARD = RouteKnobs()
 
 
-def _waited_in_vain(error: CallError) -> bool:
-    """Return whether an attempt found no place at its endpoint, and was not sent."""
+def _is_of_the_endpoint(error: CallError) -> bool:
+    """Return whether another endpoint may answer, as when this one failed or had no place."""
+    if isinstance(error, _OF_THE_ENDPOINT):
+        return True
     is_content = isinstance(error, BadRequest)
     return isinstance(error, EndpointError) and not error.was_sent and not is_content
 
@@ -127,7 +129,7 @@ class Router:
 
     def failed(self, work: Work, error: CallError) -> None:
         """Note by which endpoint an attempt failed, and whether another may be asked."""
-        work.stays = not (isinstance(error, _OF_THE_ENDPOINT) or _waited_in_vain(error))
+        work.stays = not _is_of_the_endpoint(error)
         if work.stays or not work.asked.alternatives:
             return
         endpoint, key = work.endpoint, key_of(work.endpoint)
@@ -140,12 +142,24 @@ class Router:
         elif isinstance(error, RateLimited) and error.retry_after_seconds is not None:
             self._cool_until_seconds[key] = self._clock.now() + error.retry_after_seconds
 
-    def has_another(self, work: Work) -> bool:
-        """Return whether an endpoint that the call has not tried may be asked next."""
-        return not work.stays and any(
-            key_of(each) not in work.tried and not self._breakers.refuses(each)
-            for each in work.asked.alternatives and work.asked.candidates
+    def has_another(self, work: Work, error: CallError) -> bool:
+        """Return whether an endpoint that the call has not tried may be asked after an error."""
+        if not work.asked.alternatives:
+            return False
+        work.stays = not _is_of_the_endpoint(error)
+        if work.stays:
+            return False
+        work.tried |= {key_of(work.endpoint)}
+        return any(
+            key_of(each) not in work.tried
+            for each in self._breakers.accepting(work.asked.candidates)
         )
+
+    def takes_long(self, work: Work) -> bool:
+        """Return whether an attempt goes to its endpoint's batch interface, which takes hours."""
+        background = self._load_of(work.endpoint).background
+        is_with_api = background is not None and background.api is not None
+        return background is not None and is_with_api and work.priority >= background.takes
 
     def is_down(self, work: Work) -> bool:
         """Return whether no endpoint may be asked now."""

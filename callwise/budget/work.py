@@ -121,7 +121,7 @@ class Work:
         if refusal is not None:
             return refusal
         is_estimated = reservation.limits_spending
-        amounts = self._most_reserved() if is_estimated else _ONE_REQUEST
+        amounts = self.most_reserved() if is_estimated else _ONE_REQUEST
         refusal = reservation.take(amounts)
         if refusal is None:
             self._reserved = amounts
@@ -140,7 +140,7 @@ class Work:
         For a payer whose limits need them, taking over from one whose did not.
         """
         if self._reserved is _ONE_REQUEST:
-            estimated = self._most_reserved()
+            estimated = self.most_reserved()
             self.payer.reservation.settle(self._reserved, estimated)
             self._reserved = estimated
 
@@ -318,7 +318,7 @@ class Work:
             self._estimated = self._estimator.estimate(self.sent_call, self.endpoint)
         return self._estimated
 
-    def _most_reserved(self) -> Amounts:
+    def most_reserved(self) -> Amounts:
         """Return what an attempt reserves: at whichever endpoint may serve it, the most."""
         asked = self.asked
         if not asked.alternatives:

@@ -21,11 +21,11 @@ from callwise.budget.token_estimate import Estimate
 from callwise.budget.token_tables import InputTokens
 from callwise.budget.work import Work
 from callwise.calls.call import Call, Priority
-from callwise.calls.client import BatchClient, Endpoint
+from callwise.calls.client import ConversationClient, Endpoint
 from callwise.calls.errors import CallError
 from callwise.calls.reply import Reply
 from callwise.calls.reported_usage import checked_usage
-from callwise.calls.together import apportioned_usage, input_weight, usage_sum
+from callwise.calls.together import apportioned_usage, failures_of, input_weight, usage_sum
 
 __all__ = ["BatchMember", "BatchRule", "WorkBatch"]
 
@@ -88,7 +88,8 @@ class WorkBatch:
     on_sealed: Callable[[], None] | None = None
     """Called once, when no further work may join."""
     on_rise: Callable[[], None] | None = None
-    """Called when it takes in another work, while it waits for its turn."""
+    """Called when it takes in another work, or one of them becomes more urgent, while it waits
+    for its turn."""
 
     def __init__(
         self, endpoint: Endpoint, rule: BatchRule, clock: Clock, *, path: str | None
@@ -133,12 +134,13 @@ class WorkBatch:
         self.members.append(member)
         self._items += member.items
         self._text_bytes += member.text_bytes
-        if self.on_rise is not None:
-            self.on_rise()
+        member.work.on_rise = self._rise
+        self._rise()
 
     def remove(self, member: BatchMember) -> None:
         """Leave one out that is not the last; give its answer up where it was sent."""
         self.members.remove(member)
+        member.work.on_rise = None
         self._items -= member.items
         self._text_bytes -= member.text_bytes
 
@@ -167,6 +169,7 @@ class WorkBatch:
             now_seconds = self._clock.now()
             for member in self._sealed:
                 member.work.queue_seconds = now_seconds - member.entered_seconds
+                member.work.on_rise = None
             if self.on_sealed is not None:
                 self.on_sealed()
         return self._sealed
@@ -190,8 +193,11 @@ class WorkBatch:
             return await endpoint.client.answer(
                 (call,), model=endpoint.model, on_sent=lambda _: count_sent()
             )
-        calls = [_timed(call, self.rule.timeout_seconds) for call in calls]
-        return await cast("BatchClient", endpoint.client).answer_conversations(
+        untimed = [call.timeout_seconds is None for call in calls]
+        if True in untimed:  # the longest time is that of the request
+            index = untimed.index(True)
+            calls[index] = _timed(calls[index], self.rule.timeout_seconds)
+        return await cast("ConversationClient", endpoint.client).answer_conversations(
             calls, model=endpoint.model, path=self.path, on_sent=self._count_sent
         )
 
@@ -220,6 +226,10 @@ class WorkBatch:
     def _is_one_call(self) -> bool:
         """Whether the client is asked one call: a list of texts, or a lone conversation."""
         return self.path is None or len(self.seal()) == 1
+
+    def _rise(self) -> None:
+        if self.on_rise is not None:
+            self.on_rise()
 
     def _count_sent(self) -> None:
         """Count the request for those that are still there, once."""
@@ -304,9 +314,9 @@ def _separated(
     """Return the reply to each of several calls that embedded their texts as one."""
     if len(members) == 1:
         return [result]
-    weights = [member.text_bytes for member in members]
     if not isinstance(result, Reply):
-        return [result] * len(members)
+        return failures_of(result, [member.call for member in members])
+    weights = [member.text_bytes for member in members]
     usages = apportioned_usage(result.usage, weights, weights)
     replies: list[Reply | CallError] = []
     start = 0

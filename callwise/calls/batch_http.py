@@ -82,6 +82,8 @@ class _HttpBatchApi:
     async def _newer_than(self, marker: str) -> list[Mapping[str, Any]]:
         """Return the batches that are newer than a marker, oldest first.
 
+        Where a list is not known to begin with the newest, all of it is returned.
+
         Raises:
             BadResponse: when the list does not end.
         """
@@ -90,13 +92,13 @@ class _HttpBatchApi:
         for _ in range(MAX_PAGES):
             page = await self._document("GET", f"/batches?limit={_PAGE}{after}")
             items = _items(page)
-            for item in items:
-                if marker and _id_of(item) == marker:
-                    return found[::-1]
-                found.append(item)
+            ids = [_id_of(item) for item in items]
+            if marker in ids and _is_newest_first(items):
+                return [*found, *items[: ids.index(marker)]][::-1]
+            found += items
             if not items or not page.get("has_more"):
                 return found[::-1]
-            after = f"&after={quote(_id_of(items[-1]), safe='')}"
+            after = f"&after={quote(ids[-1], safe='')}"
         raise BadResponse(f"a list of batches longer than {MAX_PAGES * _PAGE:,}")
 
 
@@ -185,20 +187,22 @@ class OpenRouterBatchApi(_HttpBatchApi):
         return await self._made("/batches", content)
 
     async def find(self, submitted: Submitted, known: frozenset[str]) -> list[str]:
-        """Return the ids of the batches of this size, model and interface, oldest first.
+        """Return the ids of the batches of this size and interface, those of its model first.
 
-        The list has no metadata, so the ids of the lines in the results decide.
+        The list has no metadata, so the ids of the lines in the results decide. A model may have
+        another name there than in the request.
         """
         newer = await self._newer_than(submitted.marker)
         counts = {submitted.line_count, 0, None}
-        return [
-            _id_of(each)
+        found = [
+            each
             for each in newer
             if _id_of(each) not in known
             and each.get("endpoint") == f"/v1{submitted.path}"
-            and each.get("model") == submitted.model
             and member(each.get("request_counts"), "total") in counts
         ]
+        found.sort(key=lambda each: each.get("model") != submitted.model)
+        return [_id_of(each) for each in found]
 
     async def results(self, state: BatchState) -> list[LineResult]:
         """Return the results in the batch, or those of its pages."""
@@ -228,6 +232,13 @@ BATCH_APIS: Mapping[str, type[OpenAIBatchApi] | type[OpenRouterBatchApi]] = {
 def _items(page: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     items = page.get("data")
     return [each for each in items if isinstance(each, dict)] if isinstance(items, list) else []
+
+
+def _is_newest_first(page: Sequence[Mapping[str, Any]]) -> bool:
+    first, last = page[0].get("created_at"), page[-1].get("created_at")
+    if isinstance(first, int | float) and isinstance(last, int | float) and first > last:
+        return True
+    return len(page) == 1
 
 
 def _id_of(document: Mapping[str, Any]) -> str:

@@ -19,8 +19,8 @@ from callwise.calls.retry import RetryPolicy
 
 __all__ = [
     "LLM",
-    "BatchClient",
     "Client",
+    "ConversationClient",
     "Endpoint",
     "Getter",
     "OfflineClient",
@@ -101,7 +101,7 @@ class Client(Protocol):
 
 
 @runtime_checkable
-class BatchClient(Client, Protocol):
+class ConversationClient(Client, Protocol):
     """A client of an endpoint that may have a route for lists of conversations."""
 
     async def answer_conversations(

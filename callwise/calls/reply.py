@@ -2,12 +2,13 @@
 
 import codecs
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any
 
 from pydantic import BaseModel
 
+from callwise.calls.delivery import DIRECT, Delivery
 from callwise.calls.payload import well_formed
 
 __all__ = [
@@ -98,6 +99,7 @@ class Reply:
             thought) may be among them.
         reasoning_text: what the model thought before it answered, where the endpoint
             separates it from the answer. Untrusted.
+        delivery: how it came, set by the budgeter; as in the call's ledger row.
     """
 
     text: str
@@ -114,6 +116,7 @@ class Reply:
     token_logprobs: tuple[TokenLogprobs, ...] = ()
     reasoning_text: str = ""
     system_fingerprint: str = ""
+    delivery: Delivery = field(default=DIRECT, compare=False)
 
     @property
     def is_empty(self) -> bool:

@@ -21,7 +21,14 @@ from callwise.calls.call import Call
 from callwise.calls.payload import member
 from callwise.calls.reply import Reply, ReportedUsage
 
-__all__ = ["MAX_TOKENS", "MAX_USD", "checked_usage", "usage_note", "usage_of_body"]
+__all__ = [
+    "MAX_TOKENS",
+    "MAX_USD",
+    "checked_usage",
+    "known_usage",
+    "usage_note",
+    "usage_of_body",
+]
 
 MAX_TOKENS, MAX_USD = 10**9, 10.0**4
 """The most that one call can plausibly use and cost; a larger figure is unknown."""
@@ -53,6 +60,12 @@ def usage_of_body(body: Mapping[str, Any]) -> ReportedUsage:
     ):
         return reported
     return _settled(prompt, completion, cached, cost, reasoning, total=total)
+
+
+def known_usage(body: Mapping[str, Any]) -> ReportedUsage | None:
+    """Return the usage that a response without an answer reports; None where it reports none."""
+    usage = usage_of_body(body)
+    return None if usage.input_tokens is None and usage.output_tokens is None else usage
 
 
 def checked_usage(usage: ReportedUsage) -> ReportedUsage:

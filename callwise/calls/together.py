@@ -17,16 +17,17 @@ from callwise.calls.call import Call
 from callwise.calls.errors import BadResponse, BatchFailed, CallError
 from callwise.calls.payload import document_of, member
 from callwise.calls.reply import Reply, ReportedUsage
-from callwise.calls.reported_usage import usage_of_body
+from callwise.calls.reported_usage import known_usage, usage_of_body
 from callwise.calls.wire import reply_of_chat
 
 __all__ = [
     "apportioned",
     "apportioned_usage",
-    "failures_of_body",
+    "failures_of",
     "input_weight",
     "joint_body",
     "replies_of_choices",
+    "reported_by",
     "usage_sum",
 ]
 
@@ -132,11 +133,13 @@ def replies_of_choices(
     """
     choices = document.get("choices")
     if not isinstance(choices, list):
-        raise BadResponse(
+        error = BadResponse(
             "expected a chat completion with one of `choices[]` for each conversation, "
             f"got an object with keys {sorted(map(str, document))[:8]}",
             latency_seconds=latency_seconds,
         )
+        error.usage = known_usage(document)
+        raise error
     by_index: dict[int, list[Any]] = {}
     for choice in choices:
         index = member(choice, "index")
@@ -160,25 +163,30 @@ def replies_of_choices(
     return [_with_usage(result, part) for result, part in zip(results, parts, strict=True)]
 
 
-def failures_of_body(
-    content: bytes, calls: Sequence[Call], failure: CallError
-) -> list[Reply | CallError]:
+def failures_of(failure: CallError, calls: Sequence[Call]) -> list[Reply | CallError]:
     """Return the failure of each call of a request that failed.
 
-    Where the response reports a usage, each is a `BatchFailed` with its part of that.
-
-    Args:
-        content: body of the response.
+    Where a usage was reported all the same, each is a `BatchFailed` with its part of that.
     """
+    if failure.usage is None:
+        return [copy(failure) for _ in calls]
+    weights = list(map(input_weight, calls))
+    parts = apportioned_usage(failure.usage, weights, weights)
+    failures: list[Reply | CallError] = []
+    for part in parts:
+        failed = BatchFailed.by(copy(failure))
+        failed.usage = part
+        failures.append(failed)
+    return failures
+
+
+def reported_by(content: bytes) -> ReportedUsage | None:
+    """Return the usage in the body of a response that failed; None where it has none."""
     try:
         document = document_of(content)
     except ValueError:
-        document = None
-    usage = usage_of_body(document) if isinstance(document, Mapping) else ReportedUsage()
-    if usage.total_tokens is None:
-        return [copy(failure) for _ in calls]
-    parts = apportioned_usage(usage, list(map(input_weight, calls)), [0] * len(calls))
-    return [_with_usage(BatchFailed.by(copy(failure)), part) for part in parts]
+        return None
+    return known_usage(document) if isinstance(document, Mapping) else None
 
 
 def _result(document: Mapping[str, Any], call: Call, latency_seconds: float) -> Reply | CallError:

@@ -13,15 +13,16 @@ from typing import Any
 
 from callwise.calls.call import Call, Message
 from callwise.calls.capabilities import KEPT_FIELDS, TOKEN_LIMIT_FIELDS, Capabilities, SchemaMode
-from callwise.calls.errors import BadResponse, ContentRefused
-from callwise.calls.payload import member
+from callwise.calls.errors import BadRequest, BadResponse, ContentRefused
+from callwise.calls.payload import body_bytes, member
 from callwise.calls.reply import Reply, is_simulated_model, read_token_logprobs
-from callwise.calls.reported_usage import usage_of_body
+from callwise.calls.reported_usage import known_usage, usage_of_body
 from callwise.calls.schema import given_schema, schema_format, schema_prompt
 
 __all__ = [
     "chat_body",
     "embedding_body",
+    "encoded_body",
     "messages_with_schema",
     "reply_of_chat",
     "reply_of_embeddings",
@@ -160,6 +161,18 @@ def embedding_body(
     return _without_refused(body, capabilities)
 
 
+def encoded_body(body: Mapping[str, Any]) -> bytes:
+    """Return a request body's bytes.
+
+    Raises:
+        BadRequest: when JSON cannot express it; nothing was sent.
+    """
+    try:
+        return body_bytes(body)
+    except TypeError as error:
+        raise BadRequest(f"the call cannot be written as JSON: {error}", was_sent=False) from error
+
+
 def _without_refused(body: dict[str, Any], capabilities: Capabilities) -> dict[str, Any]:
     refused = capabilities.refused - KEPT_FIELDS
     if not refused.intersection(body):
@@ -289,20 +302,25 @@ def reply_of_embeddings(
     Raises:
         BadResponse: when the body is not an embeddings response of that many finite vectors.
     """
+    problem = ""
+    vectors: tuple[tuple[float, ...], ...] = ()
     try:
         rows = sorted(body["data"], key=lambda row: row["index"])
         vectors = tuple(tuple(float(value) for value in row["embedding"]) for row in rows)
     except (KeyError, TypeError, ValueError) as error:
-        raise BadResponse(
-            f"expected embeddings with `data[].index` and `data[].embedding`: {error!r}",
-            latency_seconds=latency_seconds,
-        ) from error
-    is_count_right = bool(vectors) if expected is None else len(vectors) == expected
-    if not is_count_right or not all(map(isfinite, chain.from_iterable(vectors))):
-        raise BadResponse(
-            f"expected {expected or 'some'} embeddings of finite numbers, got {len(vectors)}",
-            latency_seconds=latency_seconds,
-        )
+        problem = f"expected embeddings with `data[].index` and `data[].embedding`: {error!r}"
+    else:
+        is_count_right = bool(vectors) if expected is None else len(vectors) == expected
+        if not is_count_right or not all(map(isfinite, chain.from_iterable(vectors))):
+            problem = (
+                f"expected {expected or 'some'} embeddings of finite numbers, got {len(vectors)}"
+            )
+    if problem:
+        failure = BadResponse(problem, latency_seconds=latency_seconds)
+        usage = known_usage(body)
+        if usage is not None:
+            failure.usage = replace(usage, output_tokens=usage.output_tokens or 0)
+        raise failure
     usage = usage_of_body(body)
     model = str(body.get("model") or "")
     return Reply(

@@ -3,8 +3,9 @@
 import asyncio
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -30,7 +31,9 @@ from callwise.safe_text import escaped_json
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+    from callwise.plans import Assumptions
     from callwise.recordings.app_protocol import App
+    from callwise.report.run_record import CallLine
 
 __all__ = [
     "cassette",
@@ -104,25 +107,46 @@ class PlanOptions(CommandOptions):
     latency_seconds: Annotated[
         float, typer.Option(min=0.0, help="Seconds that one request takes.")
     ] = 1.0
+    latencies: Annotated[
+        list[str],
+        typer.Option(
+            "--latency", help="Seconds of a purpose's requests, as judge=0.4. Repeatable."
+        ),
+    ] = []
     rpm: Annotated[
         float | None, typer.Option(min=0.001, help="Requests per minute that are allowed.")
     ] = None
+    tpm: Annotated[
+        float | None, typer.Option(min=0.001, help="Tokens per minute that are allowed.")
+    ] = None
+    concurrency: Annotated[
+        int | None, typer.Option(min=1, help="Requests at a time that are allowed.")
+    ] = None
+    record: Annotated[
+        Path | None,
+        typer.Option(help="Folder of a run: its latencies and tokens, and its turns once more."),
+    ] = None
+    users: Annotated[int, typer.Option(min=1, help="Users at the same time.")] = 1
+    turns: Annotated[int, typer.Option(min=1, help="Turns of each user, one after another.")] = 1
     as_json: JsonOption = False
     app: AppOption = "graph.app:app"
 
 
 def plan(options: PlanOptions) -> None:
-    """Show the cost of one turn, from the knobs alone: no model is asked.
+    """Show the cost of one turn, and the time of many, from the knobs alone: no model is asked.
 
     callwise plan --preset classic --set search.rollouts=2 --latency-seconds 0.8 --rpm 60
+
+    callwise plan --users 8 --turns 10 --rpm 60 --tpm 90000 --concurrency 5
     """
     with clear_errors():
-        from callwise.plans import plan_rows
+        from callwise.plans import plan_rows, recorded_json, recorded_rows
         from callwise.recordings.app_protocol import load_app
 
         app = load_app(options.app)
         settings = app.settings(options.preset, options.overrides)
         _say_environment(app, options.overrides)
+        calls = _recorded_calls(options.record)
         turn_plan = app.plan(settings)
         if turn_plan is None:
             raise ConfigError(
@@ -130,12 +154,61 @@ def plan(options: PlanOptions) -> None:
                 f"replay CONVERSATION --app {options.app} --record FILE --out DIR), and see "
                 "callwise report DIR"
             )
-        seconds, rpm = options.latency_seconds, options.rpm
+        assumptions = _assumed(options, turn_plan.assumptions.with_record(calls))
         if options.as_json:
-            print_json(turn_plan.as_json(latency_seconds=seconds, rpm=rpm))
+            print_json(turn_plan.as_json(assumptions) | recorded_json(calls, assumptions))
             return
-        for row in plan_rows(turn_plan, latency_seconds=seconds, rpm=rpm):
+        for row in (*plan_rows(turn_plan, assumptions), *recorded_rows(calls, assumptions)):
             print_text(row)
+
+
+def _recorded_calls(folder: Path | None) -> "Sequence[CallLine]":
+    """Return the calls of a run's folder; none without one."""
+    if folder is None:
+        return ()
+    from callwise.report.run_record import load_run
+
+    return load_run(folder).rows
+
+
+def _assumed(options: PlanOptions, known: "Assumptions") -> "Assumptions":
+    """Return a plan's assumptions with those of the command line laid over them.
+
+    Raises:
+        ConfigError: for a latency of no purpose, or limits that contradict each other.
+    """
+    from callwise.calls.call import Purpose
+    from callwise.calls.load.load_knobs import LoadKnobs
+
+    latencies = dict(known.latencies)
+    for text in options.latencies:
+        name, _, seconds = text.partition("=")
+        try:
+            latencies[Purpose(name.strip())] = float(seconds)
+        except ValueError:
+            raise ConfigError(
+                f"expected --latency PURPOSE=SECONDS, such as judge=0.4, got {text!r}; purposes: "
+                f"{', '.join(Purpose)}"
+            ) from None
+    rate = {"requests_per_minute": options.rpm, "tokens_per_minute": options.tpm}
+    rate = {name: most for name, most in rate.items() if most is not None}
+    given: dict[str, Any] = {"rate": rate} if rate else {}
+    if options.concurrency is not None:
+        given["schedule"] = {
+            "max_concurrency": options.concurrency,
+            "max_tasks": options.concurrency,
+        }
+    try:
+        return replace(
+            known,
+            latency_seconds=options.latency_seconds,
+            latencies=latencies,
+            load=known.load.laid_under(LoadKnobs.model_validate(given)),
+            users=options.users,
+            turns=options.turns,
+        )
+    except ValueError as error:
+        raise ConfigError(f"--rpm and --tpm do not fit the settings: {error}") from None
 
 
 class KnobsOptions(CommandOptions):

@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING
 import typer
 
 from callwise.calls.errors import ConfigError
+from callwise.calls.load.load_knobs import LoadKnobs
 from callwise.calls.trust import endpoint_lines
 from callwise.cli.terminal import progress_bar, say
+from callwise.plans.makespan import Assumptions
+from callwise.plans.recorded import seconds_to_buy
 from callwise.recordings.counterfactual.purchase import SpendingCapReached
 from callwise.recordings.recording import Recording, open_recording
+from callwise.report.run_record import load_run
 from callwise.tuning.analysis import ToBuy, buy_sentence, to_buy
 from callwise.tuning.buying import (
     BuyingEvaluator,
@@ -92,6 +96,8 @@ def buy_missing(options: "TuneOptions", request: SweepRequest, finished: Finishe
         return False
     if options.batch:
         say("That is by the list price; a batch costs about half of it.")
+    else:
+        _say_seconds(options, request, finished, lacking)
     _check_budget(options, lacking)
     _say_endpoints(options, request, finished)
     if not agreed(options, f"Buy up to {lacking.calls} calls?"):
@@ -166,6 +172,25 @@ def _say_endpoints(options: "TuneOptions", request: SweepRequest, finished: Fini
     )
     for line in dict.fromkeys(line for lines in all_lines for line in lines):
         say(line)
+
+
+def _say_seconds(
+    options: "TuneOptions", request: SweepRequest, finished: FinishedSweep, lacking: ToBuy
+) -> None:
+    """Print how long buying takes, where the recording shows how long its calls took."""
+    recording = open_recording(request.recording, trust=options.trust)
+    load = getattr(settings_of(recording, finished.settings[0]), "load", None)
+    known = Assumptions(load=load if isinstance(load, LoadKnobs) else LoadKnobs())
+    assumptions = known.with_record(load_run(request.recording).rows)
+    if not assumptions.latencies:
+        return
+    seconds = seconds_to_buy(
+        lacking.calls, lacking.turns, lacking.tokens, options.max_concurrency, assumptions
+    )
+    say(
+        f"At the recorded latencies and the limits of `load`, that takes about {seconds:,.0f} s, "
+        f"{options.max_concurrency} conversations at a time."
+    )
 
 
 def _check_budget(options: "TuneOptions", lacking: ToBuy) -> None:

@@ -9,11 +9,15 @@ from callwise.plans.bound import (
     Wave,
     with_repairs,
 )
+from callwise.plans.makespan import Assumptions, Makespan
+from callwise.plans.recorded import recorded_json, recorded_rows
 from callwise.plans.turn_plan import ScenarioPlan, TurnPlan, plan_rows
 
 __all__ = [
+    "Assumptions",
     "InParallel",
     "InSequence",
+    "Makespan",
     "Network",
     "PlannedCall",
     "ScenarioPlan",
@@ -21,5 +25,7 @@ __all__ = [
     "TurnPlan",
     "Wave",
     "plan_rows",
+    "recorded_json",
+    "recorded_rows",
     "with_repairs",
 ]

@@ -1,4 +1,4 @@
-"""Planned calls and how they wait for each other; their rounds, and seconds at a latency and rate.
+"""Planned calls and how they wait for each other, and their rounds.
 
     Step
     |- PlannedCall   one call
@@ -10,11 +10,9 @@
 A step without calls takes no time, and what waits for it waits for what it waits for.
 
 Everything is measured on one form, `FlatPlan`. A round is a call's place in its longest chain of
-waiting. For seconds, every request takes the same time, and starts when the calls before it have
-ended and the rate has a slot; slots are `60 / rpm` seconds apart and go to the first one ready.
+waiting. For seconds, see `makespan`.
 """
 
-import heapq
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -33,9 +31,9 @@ __all__ = [
     "Step",
     "Wave",
     "flatten",
+    "moments_of",
     "repair_tokens",
     "rounds",
-    "seconds",
     "with_calls",
     "with_repairs",
 ]
@@ -262,64 +260,26 @@ class BoundTimes:
     turn: float
 
 
-def _ends(plan: FlatPlan, latency_seconds: float, slot_seconds: float) -> list[float]:
-    """Return when each call ends."""
-    ends = [0.0] * len(plan.tasks)
-    open_waits = [len(task.after) for task in plan.tasks]
-    waiting: list[list[int]] = [[] for _ in plan.tasks]
-    for place, task in enumerate(plan.tasks):
-        for other in task.after:
-            waiting[other].append(place)
-    ready = [(0.0, place) for place, waits in enumerate(open_waits) if not waits]
-    heapq.heapify(ready)
-    next_slot = 0.0
-    # What becomes ready is never ready before what made it so: the heap stays in order.
-    while ready:
-        ready_at, place = heapq.heappop(ready)
-        start = max(ready_at, next_slot)
-        next_slot = start + slot_seconds
-        ends[place] = start + latency_seconds
-        for follower in waiting[place]:
-            open_waits[follower] -= 1
-            if not open_waits[follower]:
-                after = plan.tasks[follower].after
-                heapq.heappush(ready, (max(ends[other] for other in after), follower))
-    return ends
-
-
-def _moments(plan: FlatPlan, ends: Sequence[float], reply_part: str) -> BoundTimes:
-    turn = max(ends, default=0.0)
-    reply_ends = plan.ends.get(reply_part)
-    if reply_ends is None:
-        return BoundTimes(turn, turn)
-    return BoundTimes(max((ends[place] for place in reply_ends), default=0.0), turn)
-
-
-def rounds(plan: FlatPlan, *, reply_part: str) -> BoundTimes:
-    """Return the longest chains of calls: whole numbers.
+def moments_of(
+    plan: FlatPlan, ends: Sequence[float], reply_part: str, start: float = 0.0
+) -> BoundTimes:
+    """Return when the reply is out and the turn over, by when each call ends.
 
     Args:
         reply_part: the part of its network after which the reply is out; where there
             is none, the reply is out at the end.
+        start: where the turn starts: what waits for no call is then over.
     """
-    return _moments(plan, _ends(plan, 1.0, 0.0), reply_part)
+    turn = max(ends, default=start)
+    reply_ends = plan.ends.get(reply_part)
+    if reply_ends is None:
+        return BoundTimes(turn, turn)
+    return BoundTimes(max((ends[place] for place in reply_ends), default=start), turn)
 
 
-def seconds(
-    plan: FlatPlan, *, reply_part: str, latency_seconds: float, rpm: float | None = None
-) -> BoundTimes:
-    """Return how long the calls take, without retries and without overhead.
-
-    Args:
-        latency_seconds: of every request; at least 0.
-        rpm: requests per minute that may start; None for no limit.
-
-    Raises:
-        ValueError: for a negative latency, or a rate of 0 or less.
-    """
-    if not latency_seconds >= 0:
-        raise ValueError(f"latency_seconds is at least 0, got {latency_seconds}")
-    if rpm is not None and not rpm > 0:
-        raise ValueError(f"rpm is above 0, got {rpm}")
-    slot_seconds = 0.0 if rpm is None else 60.0 / rpm
-    return _moments(plan, _ends(plan, latency_seconds, slot_seconds), reply_part)
+def rounds(plan: FlatPlan, *, reply_part: str) -> BoundTimes:
+    """Return the longest chains of calls: whole numbers. See `moments_of`."""
+    ends: list[float] = []
+    for task in plan.tasks:
+        ends.append(1 + max((ends[other] for other in task.after), default=0.0))
+    return moments_of(plan, ends, reply_part)

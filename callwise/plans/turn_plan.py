@@ -5,11 +5,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
+from statistics import fmean
 from typing import Any, TypeVar
 
 from callwise.calls.call import Purpose, Role
 from callwise.calls.client import Prices
-from callwise.plans.bound import BoundTimes, FlatPlan, PlannedCall, Step, flatten, rounds, seconds
+from callwise.calls.load.rate_limits import DIMENSIONS
+from callwise.plans.bound import BoundTimes, FlatPlan, PlannedCall, Step, flatten, rounds
+from callwise.plans.makespan import Assumptions, Makespan, makespan
 
 __all__ = [
     "PlannedScenario",
@@ -152,7 +155,8 @@ class PlannedScenario:
     """A scenario, measured.
 
     Args:
-        seconds: how long the calls take at the given latency and rate.
+        seconds: how long a turn's calls take under the assumptions, on average over the turns.
+        makespan: the same of all users and turns.
         max_requests: requests when every call needs all the attempts that it may have;
             without failures there are as many requests as calls.
         accepted: calls that the turn's own `max_calls` accepts; the rest is refused.
@@ -163,6 +167,7 @@ class PlannedScenario:
     counts: PlanCounts
     rounds: BoundTimes
     seconds: BoundTimes
+    makespan: Makespan
     max_requests: int
     accepted: int
 
@@ -195,6 +200,11 @@ class PlannedScenario:
                 "reply": round(self.seconds.reply, 6),
                 "turn": round(self.seconds.turn, 6),
             },
+            "makespan": {
+                "seconds": round(self.makespan.seconds, 6),
+                "longest_turn": round(max(self.makespan.turn_seconds), 6),
+                "delayed": dict(self.makespan.delayed),
+            },
         }
 
 
@@ -208,6 +218,7 @@ class TurnPlan:
         prices: price lists by role; a role without one has an unknown price.
         max_attempts: most attempts of one call, the first one included; at least 1.
         max_calls: the turn's own limit on accepted calls; None for none.
+        assumptions: those that its seconds are for where no others are given.
     """
 
     preset: str
@@ -216,6 +227,7 @@ class TurnPlan:
     prices: Mapping[Role, Prices] = field(default_factory=dict)
     max_attempts: int = 1
     max_calls: int | None = None
+    assumptions: Assumptions = field(default_factory=Assumptions)
 
     def __repr__(self) -> str:
         """Return the calls and rounds of every scenario on one line."""
@@ -239,43 +251,42 @@ class TurnPlan:
         table = "".join(f"<tr>{line}</tr>" for line in lines)
         return f"<table><caption>Plan of {escape(self.preset)}</caption>{table}</table>"
 
-    def measured(
-        self, *, latency_seconds: float = 1.0, rpm: float | None = None
-    ) -> tuple[PlannedScenario, ...]:
-        """Return every scenario, measured.
+    def measured(self, assumptions: Assumptions | None = None) -> tuple[PlannedScenario, ...]:
+        """Return every scenario, measured under some assumptions; None takes the plan's."""
+        chosen = assumptions or self.assumptions
+        return tuple(self._measure(scenario, chosen) for scenario in self.scenarios)
 
-        Args:
-            latency_seconds: of every request; at least 0.
-            rpm: requests per minute; None for no limit.
-        """
-        return tuple(self._measure(scenario, latency_seconds, rpm) for scenario in self.scenarios)
-
-    def _measure(
-        self, scenario: ScenarioPlan, latency_seconds: float, rpm: float | None
-    ) -> PlannedScenario:
+    def _measure(self, scenario: ScenarioPlan, assumptions: Assumptions) -> PlannedScenario:
         flat = flatten(scenario.steps)
         others = (_count_plan(flatten(way), self.prices) for way in scenario.other_ways)
         counts = _largest_counts((_count_plan(flat, self.prices), *others))
+        whole = makespan(flat, assumptions, reply_part=self.reply_part)
         return PlannedScenario(
             name=scenario.name,
             meaning=scenario.meaning,
             counts=counts,
             rounds=rounds(flat, reply_part=self.reply_part),
-            seconds=seconds(
-                flat, reply_part=self.reply_part, latency_seconds=latency_seconds, rpm=rpm
-            ),
+            seconds=BoundTimes(fmean(whole.reply_seconds), fmean(whole.turn_seconds)),
+            makespan=whole,
             max_requests=counts.asked * self.max_attempts,
             accepted=counts.asked if self.max_calls is None else min(counts.asked, self.max_calls),
         )
 
-    def as_json(self, *, latency_seconds: float = 1.0, rpm: float | None = None) -> dict[str, Any]:
-        """Return the plan as plain JSON."""
-        measured = self.measured(latency_seconds=latency_seconds, rpm=rpm)
+    def as_json(self, assumptions: Assumptions | None = None) -> dict[str, Any]:
+        """Return the plan as plain JSON, under some assumptions; None takes the plan's."""
+        chosen = assumptions or self.assumptions
+        rate, schedule = chosen.load.rate, chosen.load.schedule
+        measured = self.measured(chosen)
         return {
             "preset": self.preset,
             "assumptions": {
-                "latency_seconds": latency_seconds,
-                "rpm": rpm,
+                "latency_seconds": chosen.latency_seconds,
+                "latencies": {each.value: seconds for each, seconds in chosen.latencies.items()},
+                "rpm": None if rate is None else rate.requests_per_minute,
+                "tpm": None if rate is None else rate.tokens_per_minute,
+                "concurrency": None if schedule is None else schedule.max_concurrency,
+                "users": chosen.users,
+                "turns": chosen.turns,
                 "max_attempts": self.max_attempts,
                 "max_calls": self.max_calls,
                 "tokens": "estimated",
@@ -333,19 +344,56 @@ def _count_table(title: str, columns: Sequence[tuple[str, Mapping[str, int]]]) -
     return _aligned(table)
 
 
-def plan_rows(
-    plan: TurnPlan, *, latency_seconds: float = 1.0, rpm: float | None = None
-) -> list[str]:
-    """Return a plan as rows of text, without colour or markup."""
-    scenarios = plan.measured(latency_seconds=latency_seconds, rpm=rpm)
+def _assumption_row(assumptions: Assumptions) -> str:
+    """Return the limits, the latency and the load of a plan, as one phrase."""
+    rate, schedule = assumptions.load.rate, assumptions.load.schedule
+    per_minute = () if rate is None else zip(DIMENSIONS, rate.per_minute, strict=True)
+    words = [f"{assumptions.latency_seconds:g} s per request"]
+    words += [f"{each.value} {seconds:g} s" for each, seconds in assumptions.latencies.items()]
+    limits = [f"{most:,g} {name.replace('_', ' ')}" for name, most in per_minute if most]
+    words += limits or ["no rate limit"]
+    if schedule is not None:
+        words.append(f"{schedule.max_concurrency} requests at a time")
+    return ", ".join(words)
+
+
+def _load_rows(scenarios: Sequence[PlannedScenario], assumptions: Assumptions) -> list[str]:
+    """Return how long several users and turns take; nothing for one turn."""
+    turns = assumptions.users * assumptions.turns
+    table = [["scenario", "requests", "seconds", "longest turn", "waited for"]]
+    for each in scenarios:
+        delayed = (f"{limit} {count:,}" for limit, count in each.makespan.delayed.items())
+        table.append(
+            [
+                each.name,
+                f"{each.counts.asked * turns:,}",
+                _number(each.makespan.seconds),
+                _number(max(each.makespan.turn_seconds)),
+                ", ".join(delayed) or "no limit",
+            ]
+        )
+    if turns == 1 and not any(each.makespan.delayed for each in scenarios):
+        return []
+    head = f"{assumptions.users:,} users at the same time, {assumptions.turns:,} turns each:"
+    return ["", head, *_aligned(table)]
+
+
+def plan_rows(plan: TurnPlan, assumptions: Assumptions | None = None) -> list[str]:
+    """Return a plan as rows of text, without colour or markup.
+
+    Args:
+        assumptions: those that its seconds are for; None takes the plan's.
+    """
+    chosen = assumptions or plan.assumptions
+    scenarios = plan.measured(chosen)
     used = {role for scenario in scenarios for role in scenario.counts.by_role}
-    rate = "no rate limit" if rpm is None else f"{rpm:g} requests a minute"
     rows = [
-        f"Plan of one turn, preset {plan.preset}: {latency_seconds:g} s a request, {rate}.",
+        f"Plan of one turn, preset {plan.preset}: {_assumption_row(chosen)}.",
         "Rounds and seconds are to the reply / to the end of the turn. Requests are without",
         f"failures - with {plan.max_attempts} attempts for every call. Tokens are estimated.",
         "",
         *_scenario_table(scenarios, [role for role in Role if role in used]),
+        *_load_rows(scenarios, chosen),
         "",
         *_count_table("by node", [(s.name, s.counts.by_node) for s in scenarios]),
         "",

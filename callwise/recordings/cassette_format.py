@@ -301,7 +301,7 @@ def _counts(exchange: RecordedExchange) -> dict[str, Any]:
     return {name: v for name, v in document.items() if v or (name == "usd" and v is not None)}
 
 
-_OF_OWN_FORM = ("text", "parsed", "usage", "tool_calls", "token_logprobs")
+_OF_OWN_FORM = ("text", "parsed", "usage", "tool_calls", "token_logprobs", "delivery")
 _FIRST_COUNTS = (
     *("attempts", "requests", "latency_seconds", "input_tokens", "output_tokens", "cached_tokens"),
     *("usd", "unknown_usage", "charged_tokens", "charged_usd", "over_tokens", "over_usd"),
@@ -338,6 +338,8 @@ def _read_reply(document: Any) -> Reply | None:
     if document is None:
         return None
     given: dict[str, Any] = {}
+    if isinstance(document, dict) and "delivery" in document:
+        raise ValueError("the field reply.delivery belongs to the exchange, not to its reply")
     if isinstance(document, dict) and "token_logprobs" in document:
         document = dict(document)
         try:

@@ -175,8 +175,13 @@ def _by_batch(knobs: BaseModel, file: Path) -> BaseModel:
     What its own `load.background` sets goes before, but for the file.
 
     Raises:
-        ConfigError: when the app has no knobs of load.
+        ConfigError: when the app has no knobs of load, or limits the time of its calls.
     """
+    timed = _time_limit(knobs.model_dump())
+    if timed is not None:
+        raise ConfigError(
+            f"--batch cannot keep {timed}: a batch may take a day. Leave the limit or --batch out"
+        )
     load = getattr(knobs, "load", None)
     if not isinstance(load, LoadKnobs):
         raise ConfigError(
@@ -190,6 +195,17 @@ def _by_batch(knobs: BaseModel, file: Path) -> BaseModel:
     given["background"]["file"] = file  # a recording chooses no file outside of its folder
     laid_over = LoadKnobs.model_validate(given)
     return knobs.model_copy(update={"load": laid_over})
+
+
+def _time_limit(document: Mapping[str, Any], path: str = "") -> str | None:
+    """Return the path of a limit on seconds that is set among knobs; None where none is."""
+    for name, value in document.items():
+        if name == "max_seconds" and value is not None:
+            return f"{path}{name}={value:g}"
+        found = _time_limit(value, f"{path}{name}.") if isinstance(value, Mapping) else None
+        if found is not None:
+            return found
+    return None
 
 
 @dataclass(slots=True)

@@ -59,6 +59,27 @@ def test_no_cache_is_made_unless_it_is_asked_for(tmp_path: Path) -> None:
     assert tiers(disk, "cache.memory_entries=5", is_offline=True) == ["memory"]
 
 
+def test_answers_in_redis_need_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without `load.fleet`, or without its URL, the error names what to set."""
+    pytest.importorskip("redis", reason="the extra `redis` is not installed")
+
+    def make(*overrides: str) -> Any:
+        return cache_of(app.settings("classic", ["cache.redis=true", *overrides]), is_offline=False)
+
+    monkeypatch.delenv("CALLWISE_REDIS_URL", raising=False)
+    with pytest.raises(ConfigError, match=r"set load\.fleet\.name"):
+        make()
+    with pytest.raises(ConfigError, match="CALLWISE_REDIS_URL is not set"):
+        make("load.fleet.name=team")
+    monkeypatch.setenv("CALLWISE_REDIS_URL", "redis://127.0.0.1:1/0")
+    memory, redis = make("load.fleet.name=team")._tiers
+    assert (memory.tier, redis.tier) == ("memory", "redis")
+    (alone,) = make("load.fleet.name=team", "cache.memory_entries=0")._tiers
+    assert alone.tier == "redis"
+    settings = app.settings("classic", ["cache.redis=true"])
+    assert cache_of(settings, is_offline=True) is None
+
+
 def test_times_of_kinds_are_knobs() -> None:
     """One that is set goes before the documents' times; the others keep theirs."""
     settings = app.settings("classic", ["cache.memory_entries=5", "cache.ttl_seconds.embedding=7"])

@@ -62,3 +62,19 @@ if __name__ == "__main__":
     for each in app.presets():
         text = json.dumps(golden(each), indent=1) + "\n"
         (FOLDER / f"{each}.json").write_text(text, encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "attempts"),
+    [
+        ((), 5),
+        (("retry.preset=patient",), 10),
+        (("retry.preset=patient", "retry.total_attempts=4"), 4),
+        (("endpoints={main: {kind: simulated, alternatives: [{model: b}, {model: c}]}}",), 7),
+        (("load.route.hedge_seconds=2",), 10),
+    ],
+)
+def test_the_bound_on_requests_counts_every_attempt_that_may_be_made(overrides, attempts):
+    """Each alternative once more, and each attempt twice where slow ones get a second one."""
+    plan = app.plan(app.settings("instant", list(overrides))).as_json()
+    assert plan["assumptions"]["max_attempts"] == attempts

@@ -99,13 +99,13 @@ class BatchCarrier:
         lines: Sequence[Line],
         *,
         on_sent: Callable[[], None],
-        on_began: Callable[[], None],
+        on_begin: Callable[[], None],
     ) -> EndedBatch:
         """Return the batch of a submission once it has ended.
 
         Args:
             on_sent: called when a request that creates the batch has left.
-            on_began: called when the batch exists.
+            on_begin: called before anything that the batch may exist after.
 
         Raises:
             CallError: when it was refused; then its calls wait again. Or when it is not known
@@ -114,12 +114,12 @@ class BatchCarrier:
         must_find, waits = submission.state == "creating", False
         if submission.state == "prepared":
             submission = await self._prepare(submission, lines)
+        on_begin()
         while True:
             if submission.state == "creating":
                 submission = await self._create(submission, lines, on_sent, must_find=must_find)
                 self.counts["batches"] += 1
                 waits = submission.state == "created"
-            on_began()
             ended = await self._ended(submission, waits=waits)
             if submission.state != "adopted" or _is_of(lines, ended):
                 return ended

@@ -247,7 +247,7 @@ class BatchLane:
                 submission,
                 tuple(lines.values()),
                 on_sent=lambda: self._count_sent(lines),
-                on_began=lambda: self._note_began(lines),
+                on_begin=lambda: self._note_begun(lines),
             )
             if ended.state is not None and ended.state.has_failed:
                 await self._settle_refused(ended, ended.state, lines)
@@ -264,8 +264,8 @@ class BatchLane:
         if first is not None:
             first.work.count_sent(0)
 
-    def _note_began(self, call_ids: Iterable[int]) -> None:
-        """Note that the calls of a batch wait for nothing else of ours."""
+    def _note_begun(self, call_ids: Iterable[int]) -> None:
+        """Note that calls travel in a batch now, or may: they go nowhere else."""
         now = self._clock.now()
         for waiter in filter(None, map(self._waiters.get, call_ids)):
             waiter.work.was_carried = True

@@ -82,6 +82,10 @@ class BackgroundQueue:
         """Leave calls to the next that ask; those that only waited are deleted."""
         self._begin(lambda store: store.release(call_ids))
 
+    def leave(self, *call_ids: int) -> None:
+        """Leave calls to the next that ask, those that only waited as well."""
+        self._begin(lambda store: store.leave(call_ids))
+
     async def aclose(self) -> None:
         """Write what is open and release the file. Safe to call twice; a later use opens it."""
         if self._taking is not None:

@@ -10,10 +10,10 @@ memory with a copy now and then (what is sent in between is bought again).
 Invariant: a call is in one state, and only ever goes forward: waiting, submitted, answered,
 taken; or back from submitted to waiting, where its submission has certainly not run it.
 
-Equal calls that may not share an answer are distinguished by their occurrence: the n-th that asks
-takes the n-th call of its key that no other has taken. A taken call is marked so a moment after
-its answer was given out. A crash within that moment leaves the answer for the next equal call:
-it may be used twice, never bought twice.
+Equal calls that may not share an answer are distinguished by their occurrence: a caller takes
+the first call of its key that is free, and where none is, a new one. A call is marked as taken a
+moment after its answer was given out. A crash within that moment leaves the answer for the next
+equal call: it may be used twice, never bought twice.
 """
 
 import os
@@ -126,7 +126,7 @@ class QueueStore:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._claimed: set[int] = set()
+        self._free: dict[tuple[str, str], set[int]] = {}
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600))
@@ -168,7 +168,17 @@ class QueueStore:
             cursor.executemany(
                 "DELETE FROM call WHERE id = ? AND state = 'waiting'", [(each,) for each in ids]
             )
-        self._claimed.difference_update(ids)
+        self.leave(ids)
+
+    def leave(self, call_ids: Iterable[int]) -> None:
+        """Leave calls to the next that ask, whatever their state."""
+        with self._clear_errors():
+            for call_id in call_ids:
+                found = self._connection.execute(
+                    "SELECT id, endpoint, key FROM call WHERE id = ? AND state <> 'taken'",
+                    (call_id,),
+                )
+                self._set_free(found)
 
     def answer(self, results: Mapping[int, bytes]) -> None:
         """Store what came back for calls that no submission carries."""
@@ -187,7 +197,6 @@ class QueueStore:
                 "WHERE id = ?",
                 [(each,) for each in ids],
             )
-        self._claimed.difference_update(ids)
 
     def questions(self) -> list[bytes]:
         """Return the calls that were accepted and not taken, in the order of asking."""
@@ -196,7 +205,8 @@ class QueueStore:
                 "SELECT id, question FROM call WHERE state <> 'taken' AND length(question) > 0 "
                 "ORDER BY id"
             )
-            return [question for call_id, question in found if call_id not in self._claimed]
+            free = set().union(*self._free.values())
+            return [question for call_id, question in found if call_id in free]
 
     def submit(
         self, endpoint: str, model: str, path: str, call_ids: Sequence[int]
@@ -309,35 +319,47 @@ class QueueStore:
                 self.path, None, f"expected a queue of version {VERSION}; choose another file"
             )
         self._name = about["name"]
+        self._set_free(
+            connection.execute("SELECT id, endpoint, key FROM call WHERE state <> 'taken'")
+        )
+
+    def _set_free(self, calls: Iterable[tuple[int, str, str]]) -> None:
+        """Note calls that the next which asks for their key takes."""
+        for call_id, endpoint, key in calls:
+            self._free.setdefault((endpoint, key), set()).add(call_id)
 
     def _accepted(self, cursor: sqlite3.Cursor, asked: Asked) -> Kept:
+        free = self._free.get((asked.endpoint, asked.key))
+        if not free:
+            return self._inserted(cursor, asked)
+        call_id = min(free)
+        free.discard(call_id)
+        if not free:
+            del self._free[asked.endpoint, asked.key]
+        row = cursor.execute(
+            "SELECT id, state, result, length(body) FROM call WHERE id = ?", (call_id,)
+        ).fetchone()
+        kept = Kept(*row)
+        if kept.state != "waiting":
+            return kept
+        # What its endpoint takes may have been learned since.
+        cursor.execute(
+            "UPDATE call SET path = ?, body = ? WHERE id = ?", (asked.path, asked.body, call_id)
+        )
+        return kept._replace(size=len(asked.body))
+
+    def _inserted(self, cursor: sqlite3.Cursor, asked: Asked) -> Kept:
         of_key = (asked.endpoint, asked.key)
-        found = cursor.execute(
-            "SELECT id, state, result, length(body) FROM call "
-            "WHERE endpoint = ? AND key = ? AND state <> 'taken' ORDER BY occurrence",
+        (occurrence,) = cursor.execute(
+            "SELECT coalesce(max(occurrence) + 1, 0) FROM call WHERE endpoint = ? AND key = ?",
             of_key,
-        ).fetchall()
-        kept = next((Kept(*each) for each in found if each[0] not in self._claimed), None)
-        if kept is None:
-            (occurrence,) = cursor.execute(
-                "SELECT coalesce(max(occurrence) + 1, 0) FROM call WHERE endpoint = ? AND key = ?",
-                of_key,
-            ).fetchone()
-            cursor.execute(
-                "INSERT INTO call (endpoint, key, occurrence, state, path, body, question) "
-                "VALUES (?, ?, ?, 'waiting', ?, ?, ?)",
-                (*of_key, occurrence, asked.path, asked.body, asked.question),
-            )
-            kept = Kept(int(cursor.lastrowid or 0), "waiting", None, len(asked.body))
-        elif kept.state == "waiting":
-            # What its endpoint takes may have been learned since.
-            cursor.execute(
-                "UPDATE call SET path = ?, body = ? WHERE id = ?",
-                (asked.path, asked.body, kept.call_id),
-            )
-            kept = kept._replace(size=len(asked.body))
-        self._claimed.add(kept.call_id)
-        return kept
+        ).fetchone()
+        cursor.execute(
+            "INSERT INTO call (endpoint, key, occurrence, state, path, body, question) "
+            "VALUES (?, ?, ?, 'waiting', ?, ?, ?)",
+            (*of_key, occurrence, asked.path, asked.body, asked.question),
+        )
+        return Kept(int(cursor.lastrowid or 0), "waiting", None, len(asked.body))
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Cursor]:

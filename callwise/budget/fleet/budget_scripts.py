@@ -103,10 +103,12 @@ RESERVE = Script(
     _COMMON
     + """
 -- ARGV: token, number, whether it is taken in any case, four amounts, number of scopes; for each
--- scope its name and four limits, empty for none
+-- scope its name and four limits, empty for none; milliseconds of a lease
 local token, number = ARGV[1], ARGV[2]
-drop_dead(milliseconds())
+local now = milliseconds()
+drop_dead(now)
 if not redis.call('ZSCORE', leases, token) then return {'fenced', '', 0, {}} end
+redis.call('ZADD', leases, now + ARGV[#ARGV], token)
 local used = {}
 local record = table.concat({ARGV[4], ARGV[5], ARGV[6], ARGV[7]}, ' ')
 local is_new = redis.call('HEXISTS', held .. token, number) == 0
@@ -133,10 +135,10 @@ if refused then
   return {'refused', refused[1], refused[2], used}
 end
 if is_new then redis.call('HSET', held .. token, number, record) end
-return {'reserved', '', 0, used}
+return {'reserved', redis.call('HGET', about, 'breakers') or '0', 0, used}
 """
 )
-"""Reserve amounts in all scopes or in none."""
+"""Reserve amounts in all scopes or in none, and extend the lease."""
 
 SETTLE = Script(
     _COMMON
@@ -181,7 +183,7 @@ local now = milliseconds()
 drop_dead(now)
 if not redis.call('ZSCORE', leases, ARGV[1]) then return {'fenced', '', 0} end
 redis.call('ZADD', leases, now + ARGV[2], ARGV[1])
-return {'alive', '', redis.call('ZCARD', leases)}
+return {'alive', redis.call('HGET', about, 'breakers') or '0', redis.call('ZCARD', leases)}
 """
 )
 """Extend the lease of a living process."""
@@ -189,11 +191,10 @@ return {'alive', '', redis.call('ZCARD', leases)}
 LEAVE = Script(
     _COMMON
     + """
--- ARGV: token, process
-drop(ARGV[1])
-if redis.call('HGET', about, 'token ' .. ARGV[2]) == ARGV[1] then
-  redis.call('HDEL', about, 'token ' .. ARGV[2])
-end
+-- ARGV: process
+local token = redis.call('HGET', about, 'token ' .. ARGV[1])
+if token then drop(token) end
+redis.call('HDEL', about, 'token ' .. ARGV[1])
 return {'left'}
 """
 )

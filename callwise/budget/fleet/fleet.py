@@ -4,7 +4,9 @@ from collections.abc import Mapping
 
 from callwise.budget.clock import Clock
 from callwise.budget.fleet.redis_link import RedisLink, link_from_env
+from callwise.budget.fleet.shared_breakers import SharedBreakers
 from callwise.budget.fleet.shared_budget import SharedBudget
+from callwise.budget.fleet.shared_rates import SharedRates
 from callwise.budget.scope_limits import require_prices
 from callwise.calls.call import Role
 from callwise.calls.client import Endpoint
@@ -24,6 +26,9 @@ class Fleet:
         self._knobs = knobs
         self._link = link
         self.budget = SharedBudget(knobs, self.link, clock)
+        self.rates = SharedRates(knobs.name, self.link)
+        self.breakers = SharedBreakers(knobs.name, self.link)
+        self.budget.on_version = self.breakers.see
 
     def link(self) -> RedisLink:
         """Return the one link of this process.

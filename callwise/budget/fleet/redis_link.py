@@ -90,6 +90,8 @@ class RedisLink:
         self._waiting: list[_Command] = []
         self._pump: asyncio.Task[None] | None = None
         self._errors, self._pack = _redis_parts()
+        self._known: set[str] = set()
+        """Digests of the scripts that the server has from this connection."""
         self._commands = self._writes = self._connects = 0
 
     def __repr__(self) -> str:
@@ -113,6 +115,7 @@ class RedisLink:
         if loop is not self._loop:
             # A connection belongs to the loop that made it.
             self._loop, self._connection, self._pump, self._waiting = loop, None, None, []
+            self._known.clear()
         command = _Command(arguments, loop.create_future(), script)
         self._waiting.append(command)
         if self._pump is None:
@@ -132,7 +135,7 @@ class RedisLink:
         self, script: Script, keys: Sequence[str], arguments: Sequence[Any]
     ) -> "asyncio.Future[Any]":
         """Queue a script, and return the future of its reply; raises as `command`."""
-        return self.give("EVALSHA", script.digest, len(keys), *keys, *arguments, script=script)
+        return self.give(len(keys), *keys, *arguments, script=script)
 
     async def aclose(self) -> None:
         """Wait for what was given, and close the connection. Safe to call twice."""
@@ -176,15 +179,8 @@ class RedisLink:
             if not was_open:
                 raise
             replies = await self._replies(sent)
-        unknown: list[_Command] = []
         for command, reply in zip(sent, replies, strict=True):
-            if isinstance(reply, self._errors.NoScriptError) and command.script is not None:
-                unknown.append(command)
-                command.arguments = ("EVAL", command.script.text, *command.arguments[2:])
-                command.script = None
-            else:
-                self._answer(command, reply)
-        self._waiting[:0] = unknown
+            self._answer(command, reply)
 
     async def _replies(self, sent: list[_Command]) -> list[Any]:
         """Return the replies, errors among them as they came."""
@@ -193,7 +189,7 @@ class RedisLink:
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 connection = self._connection or await self._connected()
-                packed = b"".join([self._pack(command.arguments) for command in sent])
+                packed = b"".join([self._packed(command) for command in sent])
                 await connection.send_packed_command(packed, check_health=False)
                 self._writes += 1
                 self._commands += len(sent)
@@ -218,6 +214,16 @@ class RedisLink:
             await self._disconnect()
             raise
         return replies
+
+    def _packed(self, command: _Command) -> bytes:
+        """Return a command as it is sent: a script whole the first time, then by its digest."""
+        script = command.script
+        if script is None:
+            return self._pack(command.arguments)
+        if script.digest in self._known:
+            return self._pack(("EVALSHA", script.digest, *command.arguments))
+        self._known.add(script.digest)
+        return self._pack(("EVAL", script.text, *command.arguments))
 
     async def _connected(self) -> "Connection":
         """Return a new connection to a server that can be used.
@@ -251,6 +257,7 @@ class RedisLink:
 
     async def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
+        self._known.clear()
         if connection is not None:
             try:
                 await connection.disconnect(nowait=True)
@@ -260,7 +267,10 @@ class RedisLink:
     def _answer(self, command: _Command, reply: Any) -> None:
         if isinstance(reply, Exception):
             text = self._clean(reply)
-            if text.startswith(_UNAVAILABLE) or isinstance(reply, self._errors.ReadOnlyError):
+            if isinstance(reply, self._errors.NoScriptError):  # another client has flushed them
+                self._known.clear()
+                _fail(command, self._lost("the server has dropped a script"))
+            elif text.startswith(_UNAVAILABLE) or isinstance(reply, self._errors.ReadOnlyError):
                 _fail(command, self._lost(f"{_BROKEN_BY_SERVER}: {text}"))
             else:
                 _fail(command, ConfigError(f"Redis at {self.address} refuses a command: {text}"))

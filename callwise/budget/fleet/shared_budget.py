@@ -19,25 +19,21 @@ Invariant: on the server, used = spent by each process, as last reported + reser
 
 import asyncio
 import logging
+import math
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from callwise.budget.clock import Clock
 from callwise.budget.fleet.budget_scripts import BEAT, FORMAT, JOIN, LEAVE, RESERVE, SETTLE
 from callwise.budget.fleet.redis_link import RedisLink, Script
+from callwise.budget.fleet.shared_limits import RUN, SharedLimits
 from callwise.budget.limits import NOTHING, Amounts
-from callwise.budget.usage import PICODOLLARS, to_picodollars
-from callwise.calls.call import Role
 from callwise.calls.errors import BudgetStoreLost, CallRefused, ConfigError
 from callwise.calls.load.fleet_knobs import FleetKnobs
-from callwise.calls.load.role_limits import RoleLimits
 
-__all__ = ["FLEET_PREFIX", "SharedBudget", "SharedReservation"]
-
-FLEET_PREFIX = "fleet:"
-"""Beginning of the scope that a refusal by a shared limit names."""
+__all__ = ["LeaseEnded", "SharedBudget", "SharedReservation"]
 
 LEASE_HEARTBEATS = 1.9
 """Heartbeats after which a process without a sign of life is taken for dead: so what it had
@@ -49,14 +45,11 @@ MAX_JOINS = 3
 RETRY_SECONDS = 1.0
 """Shortest time between two attempts to reach a server that is lost."""
 
-RUN = "run"
-"""Scope of everything that the processes ask."""
-
-_NAMES = ("max_calls", "max_requests", "max_tokens", "max_usd")
-_MOST = 10**18
-"""Amounts are below this, so that sums of a few fit the server's 64-bit numbers."""
-
 _LOGGER = logging.getLogger(__name__)
+
+
+class LeaseEnded(BudgetStoreLost):
+    """The process was stopped for so long that what it had reserved is free. Nothing was sent."""
 
 
 class SharedReservation:
@@ -85,8 +78,7 @@ class SharedBudget:
         self._knobs = knobs
         self._make_link = make_link
         self._clock = clock
-        self._limits = _limits_by_scope(knobs)
-        self._written_limits = repr(sorted(self._limits.items()))
+        self.limits = SharedLimits(knobs)
         prefix = f"callwise:{{{knobs.name}}}:"
         self._keys = tuple(prefix + each for each in ("about", "counts", "leases", "held:"))
         self._lease_milliseconds = round(knobs.heartbeat_seconds * 1000 * LEASE_HEARTBEATS)
@@ -101,15 +93,14 @@ class SharedBudget:
         self._held: defaultdict[str, Amounts] = defaultdict(Amounts)
         self._spent: defaultdict[str, Amounts] = defaultdict(Amounts)
         self._used: dict[str, Amounts] = {}
-        self._lost: BudgetStoreLost | None = None
-        self._retry_at_seconds = 0.0
+        self.lost: BudgetStoreLost | None = None
+        """The error by which the server was lost; None while it is there."""
+        self.on_version: Callable[[bytes], Awaitable[None]] | None = None
+        """Called with the version of the breakers on the server."""
+        self._lease_ends_seconds = math.inf
+        self._lost_at_seconds = self._retry_at_seconds = 0.0
         self._parts: dict[str, tuple[int | None, ...]] = {}
         self._counts = {"reserved": 0, "refused": 0, "reserved_locally": 0, "joined": 0, "lost": 0}
-
-    def scopes_of(self, role: Role) -> tuple[str, ...]:
-        """Return the scopes that a call of a role counts in."""
-        own = f"role:{role.value}"
-        return (RUN, own) if own in self._limits else (RUN,)
 
     def statistics(self) -> Mapping[str, int]:
         """Return reservations, refusals, leases taken and times that the server was lost."""
@@ -117,8 +108,27 @@ class SharedBudget:
             **self._counts,
             "processes": self._processes,
             "open": len(self._open),
-            "is_lost": int(self._lost is not None),
+            "is_lost": int(self.lost is not None),
         }
+
+    @property
+    def lost_seconds(self) -> float:
+        """Time for which the server has been lost; 0 while it is there."""
+        return 0.0 if self.lost is None else self._clock.now() - self._lost_at_seconds
+
+    def require_lease(self) -> None:
+        """Do nothing while what is reserved is certain to be so.
+
+        Raises:
+            LeaseEnded: when no sign of life was answered for as long as a lease lasts.
+        """
+        if self._clock.now() >= self._lease_ends_seconds and (
+            self.lost is None or self.part_of_processes is None
+        ):
+            raise LeaseEnded(
+                "the lease of this process has ended, because it was stopped or its event loop "
+                "was busy for too long"
+            )
 
     def spent(self, scope: str = RUN) -> Amounts:
         """Return what this process has spent in a scope."""
@@ -195,10 +205,8 @@ class SharedBudget:
             return
         try:
             async with self._joining:
-                if self._token is None and self._lost is not None:
-                    await self._join()
-                if self._token is not None:
-                    await self._run(LEAVE, self._token, self._process)
+                await self._report("", "", tuple(self._spent))
+                await self._run(LEAVE, self._process)
         except (BudgetStoreLost, ConfigError) as error:
             _LOGGER.warning("the shared budget %s has not counted all: %s", self._knobs.name, error)
         self._token = None
@@ -216,7 +224,7 @@ class SharedBudget:
 
     async def _reserve_shared(self, reservation: SharedReservation) -> None:
         for _ in range(MAX_JOINS):
-            token = await self._current_token()
+            token, began = await self._current_token(), self._clock.now()
             try:
                 reply = await self._run(RESERVE, *self._reserve_arguments(token, reservation))
             except BudgetStoreLost as lost:
@@ -225,10 +233,15 @@ class SharedBudget:
             if reply[0] == b"fenced":
                 self._drop_token(token)
                 continue
+            self._extend_lease(began)
             self._note_used(reservation.scopes, reply[3])
             if reply[0] == b"refused":
-                raise self._refusal(reply[1].decode(), reply[2] - 1, reservation.amounts)
+                scope, index = reply[1].decode(), reply[2] - 1
+                used, asked = self._used[scope][index], reservation.amounts[index]
+                raise self.limits.refusal(scope, index, used, asked)
             self._counts["reserved"] += 1
+            if self.on_version is not None:
+                await self.on_version(reply[1])
             return
         raise BudgetStoreLost(
             f"the lease of this process ends before it is used; raise load.fleet.heartbeat_seconds "
@@ -242,9 +255,9 @@ class SharedBudget:
         arguments: list[Any] = [token, reservation.number, int(is_forced)]
         arguments += [*map(str, reservation.amounts), len(scopes)]
         for scope in scopes:
-            limits = self._limits.get(scope, (None,) * 4)
+            limits = self.limits.of(scope)
             arguments += [scope, *("" if each is None else str(each) for each in limits)]
-        return arguments
+        return [*arguments, self._lease_milliseconds]
 
     async def _current_token(self) -> str:
         """Return the token of the lease, after taking one where there is none.
@@ -256,10 +269,10 @@ class SharedBudget:
             return self._token
         async with self._joining:
             if self._token is None:
-                if self._lost is not None and (
-                    self._knows_part or self._clock.now() < self._retry_at_seconds
+                if self.lost is not None and (
+                    self.part_of_processes is not None or self._clock.now() < self._retry_at_seconds
                 ):
-                    raise BudgetStoreLost(str(self._lost))
+                    raise BudgetStoreLost(str(self.lost))
                 await self._join()
             if self._token is None:
                 raise BudgetStoreLost("the lease of this process has just ended")
@@ -272,9 +285,10 @@ class SharedBudget:
             BudgetStoreLost: when the server cannot be reached.
             ConfigError: when its keys are not ours, or of a budget with other limits.
         """
+        began = self._clock.now()
         try:
             state, what, *rest = await self._run(
-                JOIN, self._process, FORMAT, self._written_limits, self._lease_milliseconds
+                JOIN, self._process, FORMAT, self.limits.written, self._lease_milliseconds
             )
             if state != b"joined":
                 raise self._misfit(state.decode(), what.decode(), rest)
@@ -290,7 +304,8 @@ class SharedBudget:
             self._lose(lost)
             raise
         # What was settled while it waited was reported under no token.
-        self._token, self._processes, self._lost = token, rest[0], None
+        self._token, self._processes, self.lost = token, rest[0], None
+        self._extend_lease(began)
         self._parts.clear()
         self._counts["joined"] += 1
         for each in granted:
@@ -330,11 +345,14 @@ class SharedBudget:
         while True:
             await self._clock.sleep(self._knobs.heartbeat_seconds)
             try:
-                token = self._token
+                token, began = self._token, self._clock.now()
                 if token is not None:
-                    state, _, *rest = await self._run(BEAT, token, self._lease_milliseconds)
+                    state, version, *rest = await self._run(BEAT, token, self._lease_milliseconds)
                     if state == b"alive":
                         self._processes = rest[0]
+                        self._extend_lease(began)
+                        if self.on_version is not None:
+                            await self.on_version(version)
                         continue
                     self._drop_token(token)
                 async with self._joining:
@@ -346,6 +364,12 @@ class SharedBudget:
                 _LOGGER.exception("the shared budget %s has a problem", self._knobs.name)
                 self._lose(BudgetStoreLost(str(error)))
 
+    def _extend_lease(self, began_seconds: float) -> None:
+        """Note that the lease counts from when a sign of life was sent, or later."""
+        ends_seconds = began_seconds + self._lease_milliseconds / 1000
+        if self._lease_ends_seconds < ends_seconds or self._lease_ends_seconds == math.inf:
+            self._lease_ends_seconds = ends_seconds
+
     def _drop_token(self, token: str) -> None:
         if self._token == token:
             self._token = None
@@ -354,10 +378,11 @@ class SharedBudget:
         self._token = None
         wait_seconds = min(RETRY_SECONDS, self._knobs.heartbeat_seconds)
         self._retry_at_seconds = self._clock.now() + wait_seconds
-        if self._lost is None:
+        if self.lost is None:
+            self._lost_at_seconds = self._clock.now()
             self._counts["lost"] += 1
             _LOGGER.warning("the shared budget %s is lost: %s", self._knobs.name, lost)
-        self._lost = lost
+        self.lost = lost
 
     def _note_used(self, scopes: Sequence[str], used: Sequence[bytes]) -> None:
         for index, scope in enumerate(scopes):
@@ -377,27 +402,17 @@ class SharedBudget:
             )
         return ConfigError(
             f"the shared budget {name} at {address} has other limits ({what}) than this process "
-            f"({self._written_limits}). Give every process the same load.fleet.limits, or use "
+            f"({self.limits.written}). Give every process the same load.fleet.limits, or use "
             "another load.fleet.name"
         )
-
-    def _refusal(self, scope: str, index: int, amounts: Amounts) -> CallRefused:
-        limit = self._limits[scope][index]
-        return self._refused(scope, index, limit or 0, self._used[scope][index], amounts[index])
-
-    def _refused(self, scope: str, index: int, limit: int, used: int, asked: int) -> CallRefused:
-        unit = PICODOLLARS if index == 3 else 1
-        role = scope.removeprefix("role:")
-        name = _NAMES[index] if scope == RUN else f"{_NAMES[index]}[{role}]"
-        path = f"{FLEET_PREFIX}{self._knobs.name}"
-        return CallRefused(path, name, limit / unit, used / unit, asked / unit)
 
     # Without the server.
 
     @property
-    def _knows_part(self) -> bool:
-        """Whether it goes on without the server, and with how many it shares."""
-        return self._knobs.on_lost == "local" and self._processes > 0
+    def part_of_processes(self) -> int | None:
+        """Number of processes that share while the server is lost; None where none may go on."""
+        is_local = self._knobs.on_lost == "local" and self._processes > 0
+        return self._processes if is_local else None
 
     def _reserve_locally(self, reservation: SharedReservation, lost: BudgetStoreLost) -> None:
         """Reserve from the part of this process.
@@ -406,7 +421,7 @@ class SharedBudget:
             CallRefused: when it does not fit.
             BudgetStoreLost: when it has no part.
         """
-        if not self._knows_part:
+        if self.part_of_processes is None:
             raise lost
         for scope in reservation.scopes:
             own = self._spent[scope] + self._held[scope]
@@ -415,7 +430,8 @@ class SharedBudget:
                 part = self._parts[scope] = self._part(scope, own)
             for index, (limit, amount) in enumerate(zip(part, reservation.amounts, strict=True)):
                 if limit is not None and amount and own[index] + amount > limit:
-                    raise self._refused(scope, index, limit, own[index], amount) from None
+                    refusal = self.limits.refusal(scope, index, own[index], amount, limit)
+                    raise refusal from None
         self._counts["reserved_locally"] += 1
 
     def _part(self, scope: str, own: Amounts) -> tuple[int | None, ...]:
@@ -423,26 +439,5 @@ class SharedBudget:
         count, used = self._processes, self._used.get(scope, own)
         return tuple(
             None if limit is None else min(limit // count, mine + max(limit - known, 0) // count)
-            for limit, known, mine in zip(
-                self._limits.get(scope, (None,) * 4), used, own, strict=True
-            )
+            for limit, known, mine in zip(self.limits.of(scope), used, own, strict=True)
         )
-
-
-def _limits_by_scope(knobs: FleetKnobs) -> dict[str, tuple[int | None, ...]]:
-    """Return the limits of each scope in whole numbers, by the order of `Amounts`."""
-    scopes: dict[str, RoleLimits] = {RUN: knobs.limits}
-    for role, limits in knobs.limits.roles.items():
-        if limits.is_counting:
-            scopes[f"role:{role.value}"] = limits
-    whole: dict[str, tuple[int | None, ...]] = {}
-    for scope, each in scopes.items():
-        picodollars = None if each.max_usd is None else to_picodollars(each.max_usd)
-        whole[scope] = (each.max_calls, each.max_requests, each.max_tokens, picodollars)
-        for name, limit in zip(_NAMES, whole[scope], strict=True):
-            if limit is not None and limit >= _MOST:
-                raise ConfigError(
-                    f"load.fleet.limits: {name} of {scope} is at most {_MOST:.0e} "
-                    f"{'picodollars' if name == 'max_usd' else ''}; leave it out for no limit"
-                )
-    return whole

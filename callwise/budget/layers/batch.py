@@ -19,60 +19,34 @@ A batch that none waits for any more is cancelled, and the last to leave waits u
 """
 
 import asyncio
-import logging
-import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 from weakref import WeakKeyDictionary
 
+from callwise.budget.batch_groups import BatchGroup, BatchGroups, BatchSettings
 from callwise.budget.batch_rules import (
     end_of_one,
     merged_reply,
     pieces_of,
     set_apart,
-    shared_parameters,
+    untimed_call,
 )
 from callwise.budget.clock import Clock, Timer
 from callwise.budget.work import Work
 from callwise.budget.work_batch import BatchMember, BatchRule, WorkBatch
-from callwise.calls.call import Call
-from callwise.calls.client import BatchClient, Endpoint
-from callwise.calls.errors import CallError, CallTimeout
-from callwise.calls.load.batch_knobs import NO_LIMITS, BatchKnobs, BatchLimits
+from callwise.calls.client import Endpoint
+from callwise.calls.errors import BatchFailed, CallError, CallTimeout
 from callwise.calls.load.load_knobs import LoadKnobs
-from callwise.calls.load.timeout_knobs import TimeoutKnobs
 from callwise.calls.reply import Reply
 
 __all__ = ["BatchLayer"]
 
-_LOGGER = logging.getLogger(__name__)
-
 PART_OF_TIME_LEFT = 0.25
 """Part of the time until its deadline that a call waits for others at most."""
 
-_NO_ROUTE = frozenset({404, 405, 501})
-"""HTTP statuses of a route that an endpoint does not have."""
-
 _Results = Sequence[Reply | CallError]
-
-
-class _Group(NamedTuple):
-    """Calls that may travel together: by what they share, and by which rule."""
-
-    key: Hashable
-    rule: BatchRule
-    path: str | None
-
-
-class _Settings(NamedTuple):
-    """Knobs and limits of one endpoint."""
-
-    endpoint: Endpoint
-    knobs: BatchKnobs
-    limits: BatchLimits
-    timeout: TimeoutKnobs | None
 
 
 class _Departure:
@@ -95,7 +69,7 @@ class _Departure:
     )
 
     def __init__(
-        self, batch: WorkBatch, settings: _Settings, key: Hashable, latest_seconds: float
+        self, batch: WorkBatch, settings: BatchSettings, key: Hashable, latest_seconds: float
     ) -> None:
         self.batch = batch
         self.key = key
@@ -116,26 +90,24 @@ class BatchLayer:
     """Collects calls that may travel together, and sends them as one shipment.
 
     Args:
-        load: the knobs of the run; an endpoint's own go before them. An endpoint without knobs
-            of batches sends each call alone.
+        load_of: returns the knobs of an endpoint. One without knobs of batches is sent each
+            call alone.
     """
 
     def __init__(
         self,
         clock: Clock,
-        load: LoadKnobs,
+        load_of: Callable[[Endpoint], LoadKnobs],
         *,
         next: Callable[[Any], Awaitable[Any]],  # noqa: A002
     ) -> None:
         self._clock = clock
-        self._load = load
+        self._groups = BatchGroups(load_of)
         self._next = next
-        self._settings: dict[int, tuple[Endpoint, _Settings | None]] = {}
         self._open: dict[Hashable, _Departure] = {}
         self._held: list[_Departure] = []
         self._under_way: Counter[str] = Counter()
-        self._without_route: set[tuple[str, str]] = set()
-        self._answered: WeakKeyDictionary[Work, dict[int, Reply]] = WeakKeyDictionary()
+        self._answered: WeakKeyDictionary[Work, dict[tuple[str, ...], Reply]] = WeakKeyDictionary()
         self._counts: Counter[str] = Counter()
 
     def __call__(self, carried: Work) -> Awaitable[Reply]:
@@ -145,16 +117,16 @@ class BatchLayer:
             CallRefused: when there is no quota for the further requests that a long list needs.
             CallError: how the attempt ended.
         """
-        settings = self._settings_of(carried.endpoint)
+        settings = self._groups.settings_of(carried.endpoint)
         if settings is None:
             return self._next(carried)
         if carried.call.is_embedding:
             pieces = pieces_of(carried.call.inputs, settings.limits)
             if len(pieces) > 1:
                 return self._in_pieces(carried, pieces, settings)
-        group = self._group(carried, settings)
+        group = self._groups.group_of(carried, settings, self._under_way[carried.endpoint.name])
         if group is None:
-            return self._next(carried)
+            return self._alone(carried) if carried.call.is_embedding else self._next(carried)
         return self._together(carried, group, settings)
 
     def statistics(self) -> Mapping[str, int]:
@@ -166,64 +138,25 @@ class BatchLayer:
             **{name: self._counts[name] for name in names},
         }
 
-    def _settings_of(self, endpoint: Endpoint) -> _Settings | None:
-        known = self._settings.get(id(endpoint))
-        if known is None:
-            load = self._load.laid_under(endpoint.load)
-            knobs = load.batch
-            limits = getattr(endpoint.client, "batch_limits", NO_LIMITS)
-            settings = None
-            if knobs is not None:
-                settings = _Settings(endpoint, knobs, knobs.limits(limits), load.timeout)
-            known = self._settings[id(endpoint)] = endpoint, settings  # which keeps the id its own
-        return known[1]
+    async def _alone(self, work: Work) -> Reply:
+        """Return the reply to a list of texts; one that is too long is split next time."""
+        try:
+            reply: Reply = await self._next(work)
+        except CallError as error:
+            raise self._with_limit(work.endpoint, len(work.call.inputs), error) from None
+        return reply
 
-    def _group(self, work: Work, settings: _Settings) -> _Group | None:
-        """Return the group that a call may travel in; None where it travels alone."""
-        call, knobs = work.outgoing_call, settings.knobs
-        most, part = settings.limits.items or sys.maxsize, work.batch_part
-        shared: Hashable
-        if call.is_embedding:
-            size = min(knobs.embedding_size, most)
-            windows = knobs.embedding_window_seconds, knobs.embedding_max_wait_seconds
-            path = shared = None
-        else:
-            path = self._path_for(work, settings)
-            shared = shared_parameters(call) if path is not None else None
-            if shared is None:
-                return None
-            size, window = knobs.chat_rule(self._under_way[work.endpoint.name])
-            windows = window, window
-            size = min(size, most)
-        if part is not None:
-            size = part[1]
-        if size <= max(len(call.inputs), 1):
-            return None
-        endpoint = work.endpoint
-        key = endpoint.name, endpoint.model, id(endpoint.client), path, call.batch_key, part, shared
-        timeout_seconds = None if path is None else knobs.chat_timeout_seconds
-        if settings.timeout is not None:
-            timeout_seconds = settings.timeout.batch_seconds
-        rule = BatchRule(size, settings.limits.text_bytes, *windows, timeout_seconds)
-        return _Group(key, rule, path)
+    def _with_limit(self, endpoint: Endpoint, items: int, error: CallError) -> CallError:
+        is_too_long = self._groups.learn_limit(endpoint, items, error)
+        return BatchFailed.by(error) if is_too_long else error
 
-    def _path_for(self, work: Work, settings: _Settings) -> str | None:
-        """Return the route for a chat call with others; None where it cannot take that."""
-        call, path = work.sent_call, settings.knobs.chat_path
-        can_share = not (call.tools or call.stream) and call.sampling.n == 1
-        if path is None or not can_share or work.batch_part is not None:
-            return None
-        if (work.endpoint.name, path) in self._without_route:
-            return None
-        return path if isinstance(work.endpoint.client, BatchClient) else None
-
-    async def _together(self, work: Work, group: _Group, settings: _Settings) -> Reply:
-        member = BatchMember(work, _untimed(work, settings), self._clock.now())
+    async def _together(self, work: Work, group: BatchGroup, settings: BatchSettings) -> Reply:
+        member = BatchMember(work, untimed_call(work, settings.timeout), self._clock.now())
         departure = self._open.get(group.key)
         if departure is None or not departure.batch.has_room_for(member):
             if departure is not None:
                 self._depart(departure)
-            departure = self._opened(group, settings)
+            departure = self._opened(work.endpoint, group, settings)
         batch = departure.batch
         batch.add(member)
         if batch.is_full:
@@ -235,9 +168,9 @@ class BatchLayer:
             raise end
         return end
 
-    def _opened(self, group: _Group, settings: _Settings) -> _Departure:
+    def _opened(self, endpoint: Endpoint, group: BatchGroup, settings: BatchSettings) -> _Departure:
         latest_seconds = self._clock.now() + group.rule.max_wait_seconds
-        batch = WorkBatch(settings.endpoint, group.rule, self._clock, path=group.path)
+        batch = WorkBatch(endpoint, group.rule, self._clock, path=group.path)
         departure = _Departure(batch, settings, group.key, latest_seconds)
         batch.on_sealed = lambda: self._forget(departure)
         self._open[group.key] = departure
@@ -284,7 +217,7 @@ class BatchLayer:
         """Send a batch, or keep it until another one of its endpoint has ended."""
         departure.is_due = True
         departure.stop_timer()
-        name = departure.settings.endpoint.name
+        name = departure.batch.endpoint.name
         most = departure.settings.limits.concurrent
         if most is not None and self._under_way[name] >= most:
             self._held.append(departure)
@@ -318,9 +251,9 @@ class BatchLayer:
 
     def _ship_next(self, departure: _Departure) -> None:
         """Send a batch that was kept until this one, of the same endpoint, has ended."""
-        name = departure.settings.endpoint.name
+        name = departure.batch.endpoint.name
         self._under_way[name] -= 1
-        held = [each for each in self._held if each.settings.endpoint.name == name]
+        held = [each for each in self._held if each.batch.endpoint.name == name]
         if held:
             first = min(held, key=lambda each: (each.batch.priority, each.due_seconds))
             self._held.remove(first)
@@ -331,6 +264,8 @@ class BatchLayer:
         members = batch.seal()
         if len(members) > 1:
             results = self._fallen_back(batch, members, results)
+        elif isinstance(results[0], CallError):
+            results = [self._with_limit(batch.endpoint, members[0].items, results[0])]
         for member, result in zip(members, results, strict=True):
             if member.future.done():
                 continue
@@ -364,22 +299,9 @@ class BatchLayer:
                 member.work.delivery = delivery
         if failed:
             self._counts["failed"] += 1
-            self._note_route(batch, results)
+            self._groups.learn(batch, results)
             set_apart(failed, batch)
         return ends
-
-    def _note_route(self, batch: WorkBatch, results: _Results) -> None:
-        """Do not ask a route again that the endpoint does not have."""
-        path, name = batch.path, batch.endpoint.name
-        statuses = {getattr(result, "status", None) for result in results}
-        if path is not None and statuses <= _NO_ROUTE and (name, path) not in self._without_route:
-            self._without_route.add((name, path))
-            _LOGGER.warning(
-                "%s has no route %s: its chat calls are sent one by one; leave "
-                "`load.batch.chat_path` out",
-                name,
-                path,
-            )
 
     async def _awaited(
         self, work: Work, places: Sequence[tuple[BatchMember, _Departure]]
@@ -428,32 +350,24 @@ class BatchLayer:
         return task if task is not None and task.cancel() else None
 
     async def _in_pieces(
-        self, work: Work, pieces: Sequence[tuple[str, ...]], settings: _Settings
+        self, work: Work, pieces: Sequence[tuple[str, ...]], settings: BatchSettings
     ) -> Reply:
         """Return the reply to a list of texts that takes several requests, merged in order."""
         answered = self._answered.setdefault(work, {})
-        missing = [index for index in range(len(pieces)) if index not in answered]
+        missing = [piece for piece in pieces if piece not in answered]
         refusal = work.reserve_requests(len(missing) - 1)
         if refusal is not None:
             raise refusal
         self._counts["pieces"] += len(missing)
         rule = BatchRule(1, None, 0.0, 0.0)
         places = []
-        for index in missing:
+        for piece in missing:
             batch = WorkBatch(work.endpoint, rule, self._clock, path=None)
-            call = replace(work.outgoing_call, inputs=pieces[index])
+            call = replace(work.outgoing_call, inputs=piece)
             member = BatchMember(work, call, self._clock.now())
             batch.add(member)
             places.append((member, _Departure(batch, settings, None, 0.0)))
         for _, departure in places:
             self._ship(departure)
         ends = await self._awaited(work, places)
-        return merged_reply(pieces, answered, dict(zip(missing, ends, strict=True)))
-
-
-def _untimed(work: Work, settings: _Settings) -> Call:
-    """Return the call of a work, without a timeout that is only that of its kind."""
-    call, timeout = work.outgoing_call, settings.timeout
-    if timeout is None or call.timeout_seconds != timeout.seconds_of(call, work.asked.name):
-        return call
-    return replace(call, timeout_seconds=None)
+        return merged_reply(pieces, answered, list(zip(missing, ends, strict=True)))

@@ -27,7 +27,7 @@ class BatchApiLayer:
 
     Args:
         load_of: returns the knobs of an endpoint.
-        queues: closed with it.
+        queues: closed by the layer `queue`.
     """
 
     def __init__(
@@ -72,7 +72,6 @@ class BatchApiLayer:
         lanes, self._lanes = self._lanes, {}
         for lane in lanes.values():
             await lane.aclose()
-        await self._queues.aclose()
 
     async def _answer(self, work: Work, knobs: BackgroundKnobs) -> Reply:
         try:

@@ -211,11 +211,23 @@ class MemoryCache:
         """Do nothing: memory needs no release."""
 
 
+class _Reading:
+    """A reading of a tier outside of memory, and the number of calls that wait for it."""
+
+    __slots__ = ("future", "waiting_count")
+
+    def __init__(self, future: "asyncio.Future[KeptReply | None]") -> None:
+        self.future = future
+        self.waiting_count = 0
+
+
 class CacheLayer:
     """Answers from a cache, and gives calls that may share their place to keep a reply.
 
-    Memory is read synchronously; after a tier that had to be awaited, memory is read again. Equal
-    calls that wait for such a tier share one reading.
+    Memory is read synchronously. Equal calls that wait for another tier share one reading, also
+    after it has ended, until the last of them goes on. The first to go on after a miss starts
+    work before it awaits anything: so while a reading is waited for, no equal call is
+    answered, and what it found is never outdated.
 
     Args:
         is_under_way: returns whether equal work is under way, which `share` joins.
@@ -233,7 +245,7 @@ class CacheLayer:
         self._is_under_way = is_under_way
         self._is_timeless = clock.is_virtual
         self._next = next
-        self._readings: dict[CallKey, asyncio.Future[KeptReply | None]] = {}
+        self._readings: dict[CallKey, _Reading] = {}
         self._hits: Counter[tuple[str, str]] = Counter()
         self._misses: Counter[str] = Counter()
 
@@ -286,15 +298,18 @@ class CacheLayer:
         reply = cache.peek(key)
         if reply is not None or not cache.waits:
             return reply, cache.tier
-        kept = await self._reading(key)
-        if kept is not None:
-            return kept.reply, kept.tier
-        # Equal calls may have been sent, and answered, while the tier was read.
-        return (None, "") if self._is_under_way(key) else (cache.peek(key), cache.tier)
+        kept = await self._read(key)
+        return (None, "") if kept is None else (kept.reply, kept.tier)
 
-    async def _reading(self, key: CallKey) -> KeptReply | None:
+    async def _read(self, key: CallKey) -> KeptReply | None:
         reading = self._readings.get(key)
         if reading is None:
-            reading = self._readings[key] = asyncio.ensure_future(self._cache.get(key))
-            reading.add_done_callback(lambda _: self._readings.pop(key, None))
-        return await asyncio.shield(reading)
+            reading = _Reading(asyncio.ensure_future(self._cache.get(key)))
+            self._readings[key] = reading
+        reading.waiting_count += 1
+        try:
+            return await asyncio.shield(reading.future)
+        finally:
+            reading.waiting_count -= 1
+            if not reading.waiting_count:
+                del self._readings[key]

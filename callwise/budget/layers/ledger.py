@@ -23,6 +23,7 @@ from callwise.budget.token_estimate import Estimator
 from callwise.budget.usage import NO_USAGE
 from callwise.calls.call import CallEnd, HoldBack, Outcome, Role
 from callwise.calls.client import Endpoint
+from callwise.calls.delivery import DIRECT
 from callwise.calls.errors import CallError, UnknownRole
 from callwise.calls.key import call_key
 from callwise.calls.load.load_knobs import LoadKnobs
@@ -168,6 +169,9 @@ class LedgerLayer:
             raise
         gate.leave(carried)
         self._close(carried, answer, None)
+        if carried.delivery is not DIRECT:
+            reply = replace(answer.reply, delivery=carried.delivery)
+            answer = answer._replace(reply=reply)
         return answer
 
     def statistics(self) -> Mapping[str, int]:

@@ -43,7 +43,9 @@ class RepairLayer:
                 raise answer.invalid
             self._repairs += 1
             asked = repair_call(asked, answer.invalid)
+            before_seconds = carried.before_seconds + carried.path_seconds
             carried = InFlightCall(asked, carried.scope, carried.track)
+            carried.before_seconds = before_seconds
 
     def statistics(self) -> Mapping[str, int]:
         """Return how many repairs were asked."""

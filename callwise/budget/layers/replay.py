@@ -26,7 +26,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 
 from callwise.budget.clock import Clock
-from callwise.budget.fleet.shared_budget import FLEET_PREFIX
+from callwise.budget.fleet.shared_limits import FLEET_PREFIX
 from callwise.budget.in_flight import InFlightCall, ReadReply, read_reply
 from callwise.budget.limits import Amounts
 from callwise.budget.recorder import RecordedExchange, Recorder, error_of_record, record_of_error

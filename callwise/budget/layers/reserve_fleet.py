@@ -6,12 +6,16 @@ attempt has added to the usage of its work, so that the shared counts are the su
 
 from collections.abc import Awaitable, Callable, Mapping
 
-from callwise.budget.fleet.shared_budget import SharedBudget
+from callwise.budget.fleet.shared_budget import LeaseEnded, SharedBudget
+from callwise.budget.layers.admit_fleet import scopes_of
 from callwise.budget.limits import Amounts
 from callwise.budget.work import Work
 from callwise.calls.reply import Reply
 
 __all__ = ["ReserveFleetLayer"]
+
+MAX_LEASES = 3
+"""Most times that the lease of the process ends between the reservation and the sending."""
 
 
 class ReserveFleetLayer:
@@ -35,19 +39,29 @@ class ReserveFleetLayer:
             BudgetStoreLost: when their budget cannot be asked; nothing was sent.
             CallError: how the attempt ended.
         """
-        budget, before = self._budget, carried.usage
-        reservation = await budget.reserve(
-            budget.scopes_of(carried.payer.call.role), carried.estimate().reservation()
-        )
+        for _ in range(MAX_LEASES):
+            try:
+                return await self._attempt(carried)
+            except LeaseEnded:
+                # What `reserve` had reserved was given back with the attempt that was not sent.
+                refusal = carried.reserve()
+                if refusal is not None:
+                    raise refusal from None
+        return await self._attempt(carried)
+
+    async def _attempt(self, work: Work) -> Reply:
+        budget, before = self._budget, work.usage
+        amounts = work.most_reserved()
+        reservation = await budget.reserve(scopes_of(budget, work.payer), amounts)
         self._attempts += 1
         try:
-            return await self._next(carried)
+            return await self._next(work)
         finally:
-            spent = carried.usage - before
+            spent = work.usage - before
             budget.settle(
                 reservation,
                 Amounts(0, spent.requests, spent.charged_tokens, spent.charged_picodollars),
-                budget.scopes_of(carried.payer.call.role),
+                scopes_of(budget, work.payer),
             )
 
     def statistics(self) -> Mapping[str, int]:

@@ -113,7 +113,7 @@ class RetryLayer:
             self._judge(work, error)
             return None
         is_loading = isinstance(error, ModelLoading)
-        goes_elsewhere = self._router.has_another(work)
+        goes_elsewhere = self._router.has_another(work, error)
         wait_seconds = 0.0 if goes_elsewhere else self._wait_here(work, error, failures)
         if wait_seconds is None or goes_elsewhere:
             self._judge(work, error, went_elsewhere=goes_elsewhere)

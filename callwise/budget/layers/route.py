@@ -61,9 +61,10 @@ class RouteLayer:
         while True:
             trial = self._router.choose(work)
             endpoint = work.endpoint
-            self._elsewhere += endpoint is not work.asked
+            if endpoint is not work.asked:
+                self._elsewhere += 1
             self._router.begin(endpoint)
-            if trial is None:
+            if trial is None and not self._router.takes_long(work):
                 self._waiting[work] = asyncio.current_task()
             try:
                 reply = await self._next(work)
@@ -73,9 +74,7 @@ class RouteLayer:
             except asyncio.CancelledError:
                 if not self._was_woken(work):
                     raise
-                if work.sent_count:
-                    raise CallTimeout(f"{endpoint.name}: given up, it has just failed") from None
-                self._rerouted += 1
+                self._go_elsewhere(work)
             else:
                 self._breakers.attempt_ended(endpoint, None, trial)
                 return reply
@@ -94,9 +93,19 @@ class RouteLayer:
             self._breakers.attempt_ended(work.endpoint, cause, trial)
         self._router.failed(work, error)
 
+    def _go_elsewhere(self, work: Work) -> None:
+        """Count an attempt that was woken before it was sent.
+
+        Raises:
+            CallTimeout: when it was sent all the same, in the step before it woke.
+        """
+        if work.sent_count:
+            raise CallTimeout(f"{work.endpoint.name}: given up, it has just failed") from None
+        self._rerouted += 1
+
     def _was_woken(self, work: Work) -> bool:
         """Return whether an attempt was cancelled here, and not by its caller."""
-        task = self._woken.pop(work, None)
+        task = self._woken.pop(work, None) if self._woken else None
         return task is not None and task.uncancel() == 0
 
     def _reroute(self) -> None:

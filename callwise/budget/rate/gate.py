@@ -134,15 +134,23 @@ class EndpointGate:
         endpoint: its name, for the log.
         key: name of the variable of its key; empty for none.
         shared: meters that it shares with other endpoints.
+        notify: called with each limit that is learned, as a sentence; None calls nothing.
     """
 
     need = staticmethod(need_of)
 
     def __init__(
-        self, limits: RateLimits, *, endpoint: str, key: str = "", shared: SharedMeters
+        self,
+        limits: RateLimits,
+        *,
+        endpoint: str,
+        key: str = "",
+        shared: SharedMeters,
+        notify: Callable[[str], None] | None = None,
     ) -> None:
         self._limits = limits
         self._endpoint = endpoint
+        self._notify = notify
         self._key = key
         self._is_asked = limits.counts == "asked"
         self._shared = shared
@@ -340,6 +348,11 @@ class EndpointGate:
             meter.limit_to(limit)
             name = DIMENSIONS[dimension]
             _LOGGER.info("endpoint %s: learned %s=%g", self._endpoint, name, limit)
+            if self._notify is not None:
+                self._notify(
+                    f"{self._endpoint} states a limit of {limit:,g} {name.replace('_', ' ')}: "
+                    "calls to it keep to that"
+                )
         if stated.remaining is not None:
             meter.leave(stated.remaining, now_seconds)
 

@@ -1,12 +1,11 @@
 """The rate limits of all endpoints of one budgeter."""
 
-from pydantic import ValidationError
+from collections.abc import Callable
 
 from callwise.budget.clock import Clock
 from callwise.budget.rate.gate import EndpointGate
 from callwise.budget.rate.meters import SharedMeters
 from callwise.calls.client import Endpoint, ReportsHeaders
-from callwise.calls.errors import ConfigError
 from callwise.calls.load.load_knobs import LoadKnobs
 
 __all__ = ["RateGates"]
@@ -16,11 +15,18 @@ class RateGates:
     """Makes the gate of each endpoint; limits of keys, users and tenants are common to them.
 
     Args:
-        load: the knobs that those of an endpoint are laid over.
+        load_of: returns the knobs of an endpoint.
+        notify: called with each limit that is learned, as a sentence; None calls nothing.
     """
 
-    def __init__(self, load: LoadKnobs, clock: Clock) -> None:
-        self._load = load
+    def __init__(
+        self,
+        load_of: Callable[[Endpoint], LoadKnobs],
+        clock: Clock,
+        notify: Callable[[str], None] | None = None,
+    ) -> None:
+        self._load_of = load_of
+        self._notify = notify
         self._clock = clock
         self._shared = SharedMeters()
 
@@ -29,17 +35,8 @@ class RateGates:
 
         It learns from the headers of every response that the endpoint's client gets for its
         model, where the client reports them.
-
-        Raises:
-            ConfigError: when the limits of the run and of the endpoint contradict each other.
         """
-        try:
-            limits = self._load.laid_under(endpoint.load).rate
-        except ValidationError as error:
-            problem = error.errors()[0]["msg"].removeprefix("Value error, ")
-            raise ConfigError(
-                f"load of the endpoint {endpoint.name}, laid over that of the run: {problem}"
-            ) from None
+        limits = self._load_of(endpoint).rate
         if limits is None:
             return None
         gate = EndpointGate(
@@ -47,6 +44,7 @@ class RateGates:
             endpoint=endpoint.name,
             key=endpoint.key_variable or endpoint.name,
             shared=self._shared,
+            notify=self._notify,
         )
         client, now = endpoint.client, self._clock.now
         if limits.learn and isinstance(client, ReportsHeaders):

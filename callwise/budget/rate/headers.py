@@ -63,7 +63,9 @@ def limits_of_headers(headers: Mapping[str, str]) -> Iterator[tuple[int, HeaderL
 
 def seconds_of_duration(text: str) -> float | None:
     """Return the seconds of `6m0s`, `1s`, `120ms` or a bare number; None for anything else."""
-    text = text.strip().lower()[:_MAX_CHARS]
+    text = text.strip().lower()
+    if len(text) > _MAX_CHARS:
+        return None
     number = _number(text)
     if number is not None:
         return number if number >= 0 else None

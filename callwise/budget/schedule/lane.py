@@ -28,8 +28,7 @@ from callwise.budget.schedule.task import (
     LaneStatus,
     ScheduledTask,
     TaskState,
-    rate_limit_of,
-    tokens_of,
+    provider_view,
 )
 from callwise.budget.schedule.waiting_queue import WaitingQueue
 from callwise.budget.schedule.warm_prefixes import Prefix, WarmPrefixes
@@ -308,15 +307,11 @@ class Lane:
         """Settle the rate limits and adapt the number of slots."""
         if self._gate is None and self._adaptive is None:
             return
-        limited = rate_limit_of(result, error)
-        gate = self._gate
-        if gate is not None:
+        limited, used, was_sent = provider_view(task.shipment, result, error)
+        if self._gate is not None:
             if limited is not None:
-                gate.observe(None, limited, now)
-            was_sent = getattr(error, "was_sent", True)
-            if error is not None and not isinstance(error, CallError):
-                was_sent = any(work.sent_count for work in task.shipment.works)
-            gate.settle(task.need, tokens_of(result, error), now, was_sent=was_sent)
+                self._gate.observe(None, limited, now)
+            self._gate.settle(task.need, used, now, was_sent=was_sent)
         adaptive, mark = self._adaptive, task.mark
         if adaptive is None or mark is None:
             return

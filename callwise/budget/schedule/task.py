@@ -10,16 +10,16 @@ from callwise.budget.schedule.adaptive_concurrency import SendMark
 from callwise.budget.schedule.waiting_queue import WaitingEntry
 from callwise.budget.work import Shipment
 from callwise.calls.call import Priority, Purpose
-from callwise.calls.errors import BadRequest, CallError, RateLimited
+from callwise.calls.errors import BadRequest, BatchFailed, CallError, RateLimited
 from callwise.calls.reply import Reply, ReportedUsage
 
 __all__ = [
     "LaneStatus",
+    "ProviderView",
     "ScheduledTask",
     "TaskState",
     "TaskStatus",
-    "rate_limit_of",
-    "tokens_of",
+    "provider_view",
 ]
 
 _NO_TOKENS = ReportedUsage(0, 0)
@@ -113,7 +113,8 @@ class ScheduledTask(WaitingEntry):
             wait_seconds = work.call.deadline_seconds
             if wait_seconds is None:
                 wait_seconds = target_seconds
-            due_seconds = min(due_seconds, work.payer.started_at_seconds + wait_seconds)
+            asked_at_seconds = work.payer.started_at_seconds - work.payer.before_seconds
+            due_seconds = min(due_seconds, asked_at_seconds + wait_seconds)
         return due_seconds
 
     def status(self, now_seconds: float) -> TaskStatus:
@@ -132,28 +133,53 @@ class ScheduledTask(WaitingEntry):
         )
 
 
-def rate_limit_of(result: object, error: BaseException | None) -> RateLimited | None:
-    """Return the 429 that a shipment ended in, as a whole or for one of its calls."""
-    if isinstance(error, RateLimited):
-        return error
-    if isinstance(result, Sequence):
-        return next((each for each in result if isinstance(each, RateLimited)), None)
-    return None
+class ProviderView(NamedTuple):
+    """One request as its provider counts it.
+
+    Args:
+        limited: the 429 that it ended in, as a whole or for one of its calls; None for none.
+        used: tokens that count; None where they are unknown.
+        was_sent: whether it left.
+    """
+
+    limited: RateLimited | None
+    used: ReportedUsage | None
+    was_sent: bool
 
 
-def tokens_of(result: object, error: BaseException | None) -> ReportedUsage | None:
-    """Return the tokens that the provider counts for a shipment; None when they are unknown."""
-    if isinstance(error, RateLimited | BadRequest):
-        return _NO_TOKENS
+def provider_view(shipment: Shipment, result: object, error: BaseException | None) -> ProviderView:
+    """Return how a provider counts a request that ended in a result or an error."""
     if isinstance(result, Reply):
-        return result.usage
-    if not isinstance(result, Sequence):
-        return None
+        return ProviderView(None, result.usage, was_sent=True)
+    if error is None:
+        results = result if isinstance(result, Sequence) else ()
+        limited = next((each for each in results if isinstance(each, RateLimited)), None)
+        return ProviderView(limited, _sum_of(results), was_sent=True)
+    if not isinstance(error, CallError):
+        was_sent = any(work.sent_count for work in shipment.works)
+        return ProviderView(None, None, was_sent=was_sent)
+    limited = error if isinstance(error, RateLimited) else None
+    return ProviderView(limited, _usage_of(error), was_sent=getattr(error, "was_sent", True))
+
+
+def _sum_of(results: Sequence[object]) -> ReportedUsage | None:
+    """Return the tokens of the replies and errors of a batch; None where any are unknown."""
     input_tokens = output_tokens = 0
-    for each in result:
-        usage = each.usage if isinstance(each, Reply) else _NO_TOKENS
-        if usage.input_tokens is None or usage.output_tokens is None:
+    for each in results:
+        usage = _usage_of(each)
+        if usage is None or usage.input_tokens is None or usage.output_tokens is None:
             return None
         input_tokens += usage.input_tokens
         output_tokens += usage.output_tokens
     return ReportedUsage(input_tokens, output_tokens)
+
+
+def _usage_of(end: object) -> ReportedUsage | None:
+    if isinstance(end, Reply):
+        return end.usage
+    if not isinstance(end, CallError):
+        return None
+    cause = (end.cause or end) if isinstance(end, BatchFailed) else end
+    if end.usage is None and isinstance(cause, RateLimited | BadRequest):
+        return _NO_TOKENS
+    return end.usage

@@ -56,8 +56,6 @@ class BatchKnobs(BaseModel):
     """Most conversations in one request."""
     chat_window_seconds: Seconds = 0.1
     """Longest time that a chat call waits for others."""
-    chat_timeout_seconds: Annotated[float, Field(gt=0.0, le=86_400.0)] = 300.0
-    """Longest time for a request with several conversations, where its calls name none."""
     is_adaptive: bool = True
     """Whether size and window of chat follow the load, between the next four. Then `chat_size`
     and `chat_window_seconds` are not used."""

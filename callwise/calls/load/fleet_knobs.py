@@ -15,11 +15,10 @@ class FleetLimits(RoleLimits):
 
     roles: dict[Role, RoleLimits] = Field(default_factory=dict)
     """Further limits by role, on top of those above."""
-
-    @property
-    def is_counting(self) -> bool:
-        """Whether anything is limited."""
-        return super().is_counting or any(each.is_counting for each in self.roles.values())
+    each_user: RoleLimits | None = None
+    """Further limits of each user, in whichever process its calls are asked."""
+    each_tenant: RoleLimits | None = None
+    """Further limits of each tenant, likewise."""
 
 
 class FleetKnobs(BaseModel):

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
+from callwise.calls.errors import ConfigError
 from callwise.calls.load.background_knobs import BackgroundKnobs
 from callwise.calls.load.batch_knobs import BatchKnobs
 from callwise.calls.load.breaker_knobs import BreakerKnobs
@@ -19,7 +20,7 @@ __all__ = ["LOAD_PROFILES", "LoadKnobs"]
 LOAD_PROFILES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "conservative": {
         "schedule": {"max_concurrency": 5, "max_tasks": 10, "overload": "wait"},
-        "batch": {"embedding_size": 10},
+        "batch": {"embedding_size": 10, "is_adaptive": False, "chat_size": 4},
     },
     "balanced": {
         "schedule": {"max_concurrency": 32, "max_tasks": 128, "overload": "shed"},
@@ -33,7 +34,7 @@ LOAD_PROFILES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
             "max_adaptive_concurrency": 512,
             "overload": "refuse",
         },
-        "batch": {"embedding_size": 50},
+        "batch": {"embedding_size": 50, "chat_min_size": 8, "chat_max_size": 16},
     },
 }
 """Knobs of each profile: below 100 requests per second, up to 1,000, and above."""
@@ -75,7 +76,7 @@ class LoadKnobs(BaseModel):
         """Return these knobs with those of an endpoint laid over them, one by one.
 
         Raises:
-            ValidationError: when the two do not fit together.
+            ConfigError: when the two do not fit together.
         """
         if own is None:
             return self
@@ -83,4 +84,12 @@ class LoadKnobs(BaseModel):
         whole = self.model_dump(exclude_unset=True, exclude_none=True, exclude=of_profiles)
         for name, group in own.model_dump(exclude_unset=True, exclude=of_profiles).items():
             whole[name] = None if group is None else {**whole.get(name, {}), **group}
-        return type(self).model_validate(whole)
+        try:
+            return type(self).model_validate(whole)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, ("load", *first["loc"])))
+            problem = first["msg"].removeprefix("Value error, ")
+            raise ConfigError(
+                f"{place} of an endpoint, laid over that of the run: {problem}"
+            ) from None

@@ -1,6 +1,7 @@
 """A run that stops: which calls are accepted, and how those under way end."""
 
 import asyncio
+import threading
 
 import pytest
 
@@ -191,3 +192,22 @@ async def test_a_closed_scope_and_a_refusal_are_as_before(make_budgeter, ask_for
     with scope, pytest.raises(LedgerError):
         await budgeter.ask(ask_for())
     assert await budgeter.drain(0) == (0, 0)
+
+
+async def test_a_budgeter_with_a_private_loop_is_drained_from_any_other(make_budgeter, ask_for):
+    """Its calls are in its own thread's tasks."""
+    asked = threading.Event()
+
+    async def answer(call):
+        asked.set()
+        await asyncio.Event().wait()
+
+    budgeter = make_budgeter(ScriptedClient(answer), own_loop=True)
+    under_way = asyncio.ensure_future(budgeter.ask(ask_for()))
+    await asyncio.to_thread(asked.wait, 10)
+    assert await budgeter.drain(0) == (0, 1)
+    with pytest.raises(RunStopped):
+        await under_way
+    assert budgeter.stopped_by is not None
+    budgeter.ledger.check()
+    await budgeter.aclose()

@@ -6,7 +6,7 @@ import pytest
 from aiohttp import web
 
 from callwise.calls import Call, Message, Purpose, Reply, Role, Sampling
-from callwise.calls.client import BatchClient
+from callwise.calls.client import ConversationClient
 from callwise.calls.errors import (
     AuthFailed,
     BadResponse,
@@ -60,7 +60,7 @@ async def test_conversations_are_one_request_of_lists_of_messages(client, server
     sampling = Sampling(temperature=0.5, max_tokens=7)
     calls = [chat(text, sampling=sampling) for text in ("one", "two", "three")]
     replies, sent = await answered(client, calls)
-    assert isinstance(client, BatchClient)
+    assert isinstance(client, ConversationClient)
     assert [reply.text for reply in replies] == ["one", "two", "three"]
     assert sum(reply.usage.total_tokens for reply in replies) == 30
     assert (sent, len(server.bodies)) == (1, 1)

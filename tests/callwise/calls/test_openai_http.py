@@ -27,7 +27,7 @@ from callwise.calls.errors import (
     UnknownModel,
     WrongAddress,
 )
-from callwise.calls.openai_http import TIMEOUT_SECONDS
+from callwise.calls.openai_connection import TIMEOUT_SECONDS
 
 KEY = "test-key-0123456789abcdef"
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from callwise.calls import Call, Message, Purpose, Role, Sampling
 from callwise.calls.capabilities import Capabilities
 from callwise.calls.errors import BadResponse, ContentRefused
-from callwise.calls.reply import TokenLogprobs
+from callwise.calls.reply import ReportedUsage, TokenLogprobs
 from callwise.calls.wire import chat_body, embedding_body, reply_of_chat, reply_of_embeddings
 
 
@@ -174,3 +174,14 @@ def test_any_choices_are_a_reply_or_a_named_error(choices):
     """Also one level deeper."""
     with suppress(BadResponse, ContentRefused):
         reply_of_chat({"choices": choices}, latency_seconds=0.0)
+
+
+def test_embeddings_of_another_number_report_what_was_used():
+    """The tokens of an answer that cannot be read were billed all the same."""
+    body = {"data": [{"index": 0, "embedding": [1.0]}], "usage": {"prompt_tokens": 7}}
+    with pytest.raises(BadResponse) as raised:
+        reply_of_embeddings(body, latency_seconds=0.1, expected=2)
+    assert raised.value.usage == ReportedUsage(7, 0)
+    with pytest.raises(BadResponse) as raised:
+        reply_of_embeddings({"data": []}, latency_seconds=0.1)
+    assert raised.value.usage is None

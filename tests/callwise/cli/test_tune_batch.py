@@ -70,6 +70,7 @@ def test_missing_calls_are_bought_in_batches_at_half_the_price(
     bought = sum(provider.bought.values())
     assert created > 0
     assert f"Bought {bought} calls in {created} requests" in result.stderr
+    assert (run / "cassette.jsonl").read_text(encoding="utf-8").count('"discount":0.5') == bought
     assert (run / "batches.sqlite").is_file()
     assert not Path("elsewhere.sqlite").exists()
     again = cli(*command, "--buy", "--yes", "--batch")
@@ -103,3 +104,16 @@ def test_a_purchase_that_was_stopped_buys_nothing_twice(
     sizes = [each["request_counts"]["total"] for each in provider.batches]
     questions = [orjson.dumps(each) for each in provider.questions]
     assert sum(sizes) == len(questions) == len(set(questions))
+
+
+def test_a_batch_is_not_bought_under_a_limit_on_time(
+    cli: Any, talk: Path, provider: BatchProvider
+) -> None:
+    """It would end each call before its batch; the error names the limit."""
+    limited = ("-s", "budget.turn.max_seconds=60")
+    recorded = cli("replay", talk, "-p", "frugal", "--max-turns", 1, *limited, "--out", "run")
+    assert recorded.exit_code == 0, recorded.output
+    result = cli("tune", "run", "--knob", "search.max_calls=4", "--buy", "--yes", "--batch")
+    assert result.exit_code == 2
+    assert "budget.turn.max_seconds=60: a batch may take a day" in result.stderr
+    assert not provider.batches

@@ -7,8 +7,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callwise.calls.call import Purpose, Role
-from callwise.plans import InParallel, InSequence, Network, PlannedCall, Step, Wave
-from callwise.plans.bound import flatten, rounds, seconds
+from callwise.calls.load.load_knobs import LoadKnobs
+from callwise.calls.load.rate_limits import RateLimits
+from callwise.plans import (
+    Assumptions,
+    InParallel,
+    InSequence,
+    Network,
+    PlannedCall,
+    Step,
+    Wave,
+)
+from callwise.plans.bound import flatten, rounds
+from callwise.plans.makespan import makespan
 
 CALL = PlannedCall("a", Role.MAIN, Purpose.PLAN)
 
@@ -26,9 +37,16 @@ def _rounds(step: Step) -> float:
     return rounds(flatten(step), reply_part="").turn
 
 
+def _evenly(rpm: float) -> LoadKnobs:
+    """Return knobs of a rate without bursts: one request for each interval."""
+    rate = RateLimits(requests_per_minute=rpm, burst_seconds=0.0, slack_seconds=0.0)
+    return LoadKnobs(rate=rate)
+
+
 def _seconds(step: Step, latency_seconds: float, rpm: float | None) -> float:
-    flat = flatten(step)
-    return seconds(flat, reply_part="", latency_seconds=latency_seconds, rpm=rpm).turn
+    load = LoadKnobs() if rpm is None else _evenly(rpm)
+    assumptions = Assumptions(latency_seconds=latency_seconds, load=load)
+    return makespan(flatten(step), assumptions, reply_part="").seconds
 
 
 def test_an_empty_plan_takes_no_time() -> None:
@@ -93,5 +111,5 @@ def test_a_network_waits_for_what_it_names() -> None:
 )
 def test_impossible_assumptions_are_refused(latency_seconds: float, rpm: float | None) -> None:
     """Negative time and no rate at all are mistakes."""
-    with pytest.raises(ValueError, match=r"is at least 0|is above 0"):
+    with pytest.raises(ValueError, match=r"latency_seconds is at least 0|requests_per_minute"):
         _seconds(CALL, latency_seconds, rpm)

@@ -9,7 +9,19 @@ import pytest
 
 from callwise.calls.call import Purpose, Role
 from callwise.calls.client import Prices
-from callwise.plans import InParallel, Network, PlannedCall, ScenarioPlan, TurnPlan, plan_rows
+from callwise.calls.load.load_knobs import LoadKnobs
+from callwise.calls.load.rate_limits import RateLimits
+from callwise.plans import (
+    Assumptions,
+    InParallel,
+    Network,
+    PlannedCall,
+    ScenarioPlan,
+    TurnPlan,
+    plan_rows,
+)
+
+EVENLY = LoadKnobs(rate=RateLimits(requests_per_minute=60.0, burst_seconds=0.0, slack_seconds=0.0))
 
 THINK = PlannedCall("think", Role.MAIN, Purpose.PLAN, input_tokens=1000, output_tokens=100)
 GUESS = PlannedCall(
@@ -33,7 +45,7 @@ def _plan(prices: dict[Role, Prices], max_calls: int | None = None) -> TurnPlan:
 def test_the_json_form() -> None:
     """It contains every figure of a scenario under its name."""
     prices = dict.fromkeys((Role.MAIN, Role.JUDGE, Role.FAST), Prices(1.0, 2.0))
-    document = _plan(prices).as_json(latency_seconds=2.0, rpm=60.0)
+    document = _plan(prices).as_json(Assumptions(2.0, load=EVENLY))
     assert document["preset"] == "toy"
     assert document["scenarios"]["default"] == {
         "meaning": "as usual",
@@ -55,6 +67,11 @@ def test_the_json_form() -> None:
         "usd": pytest.approx((1700 + 2 * 170) / 1e6),
         "unpriced_roles": [],
         "seconds": {"reply": 3.0, "turn": 5.0},
+        "makespan": {
+            "seconds": 5.0,
+            "longest_turn": 5.0,
+            "delayed": {"requests_per_minute": 1},
+        },
     }
     assert json.loads(json.dumps(document)) == document
 
@@ -97,10 +114,11 @@ def test_a_limit_says_what_it_accepts() -> None:
 
 def test_the_rows_are_plain_text() -> None:
     """A table a line, with unknown costs named."""
-    rows = plan_rows(_plan({}), latency_seconds=2.0, rpm=30.0)
-    (row,) = [row.split() for row in rows if row.startswith("default ")]
-    expected = "default 3 1 1 1 1/2 4/6 3-9 1,700 170 unknown"
+    rows = plan_rows(_plan({}), Assumptions(2.0, load=EVENLY))
+    row, waits = [row.split() for row in rows if row.startswith("default ")]
+    expected = "default 3 1 1 1 1/2 3/5 3-9 1,700 170 unknown"
     assert row == expected.split()
+    assert waits == ["default", "3", "5", "5", "requests_per_minute", "1"]
     assert "USD is unknown: no price list for fast, judge, main." in rows
     assert all("\x1b" not in row and row == row.rstrip() for row in rows)
 

@@ -32,6 +32,7 @@ class BatchService:
         requests: (path, texts) of each request, in the order of arrival.
         times: when each arrived.
         tokens: all that it has counted, of failed requests too.
+        failures: errors of the next calls that are asked alone, in order.
         script: errors of the next requests to the route for conversations, in order; a function
             returns a document instead.
     """
@@ -47,6 +48,7 @@ class BatchService:
         self.parameters = []
         self.tokens = 0
         self.most_under_way = self.under_way = 0
+        self.failures = deque()
         self.script = deque()
 
     async def answer(self, calls, *, model, on_sent=None):
@@ -55,6 +57,8 @@ class BatchService:
         texts = list(call.inputs) or [call.messages[-1].content]
         path = "/embeddings" if call.is_embedding else "/chat/completions"
         problem = await self._arrived(path, texts, call, lambda: on_sent and on_sent(0))
+        if self.failures:
+            problem = self.failures.popleft()
         if problem is not None:
             return [problem]
         count = sum(map(tokens_of, texts))
@@ -101,7 +105,9 @@ class BatchService:
             await asyncio.sleep(self.seconds)
         finally:
             self.under_way -= 1
-        if self.bad.intersection(texts) or len(texts) > self.most_texts:
+        if len(texts) > self.most_texts:
+            return BadRequest(f"batch size {len(texts)} > maximum allowed", status=413)
+        if self.bad.intersection(texts):
             return BadRequest("a text is not taken", status=400)
         return None
 

@@ -10,6 +10,7 @@ from callwise.budget import Limits
 from callwise.calls import Sampling
 from callwise.calls.errors import CallError, RateLimited, ServerFailed
 from callwise.calls.load.batch_knobs import BatchKnobs
+from callwise.calls.load.schedule_knobs import ScheduleKnobs
 from callwise.calls.reply import Reply
 from tests.callwise.budget.batch.batch_service import PATH, BatchService, budgeter, chat, embed
 from tests.virtual_time import run_in_virtual_time
@@ -37,11 +38,16 @@ def failures_of(draw):
     return [draw.choice(ends) for _ in range(6)]
 
 
-@given(seed=st.integers(0, 10**9), cancels=st.integers(0, 12), most=st.sampled_from([None, 12]))
-@example(seed=182130136, cancels=12, most=None)  # a request is cancelled before it begins
-@example(seed=106500869, cancels=12, most=None)  # a list in pieces is cancelled
+@given(
+    seed=st.integers(0, 10**9),
+    cancels=st.integers(0, 12),
+    most=st.sampled_from([None, 12]),
+    slots=st.sampled_from([None, 1, 3]),
+)
+@example(seed=182130136, cancels=12, most=None, slots=None)  # cancelled before it begins
+@example(seed=106500869, cancels=12, most=None, slots=None)  # a list in pieces is cancelled
 @settings(deadline=None, max_examples=60)
-def test_counts_are_those_of_the_log(seed, cancels, most):
+def test_counts_are_those_of_the_log(seed, cancels, most, slots):
     """Every call ends once, each request is on one row, and known tokens are the service's."""
     draw = Random(seed)
     service = BatchService(seconds=draw.choice([0.1, 0.5]), bad={"bad"})
@@ -50,8 +56,10 @@ def test_counts_are_those_of_the_log(seed, cancels, most):
     calls = [call_of(draw, index) for index in range(40)]
     starts = [draw.choice([0.0, 0.0, 0.02, 0.3]) for _ in calls]
 
+    load = {} if slots is None else {"schedule": ScheduleKnobs(max_concurrency=slots)}
+
     async def main():
-        engine = budgeter(service, batch=knobs, limits=Limits(max_requests=most))
+        engine = budgeter(service, batch=knobs, load=load, limits=Limits(max_requests=most))
 
         async def ask(call, start):
             await asyncio.sleep(start)

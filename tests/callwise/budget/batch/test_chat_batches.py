@@ -7,7 +7,7 @@ import pytest
 from pydantic import BaseModel
 
 from callwise.budget import Limits
-from callwise.calls import Sampling
+from callwise.calls import Priority, Sampling
 from callwise.calls.errors import (
     AuthFailed,
     BatchFailed,
@@ -18,6 +18,7 @@ from callwise.calls.errors import (
     WrongAddress,
 )
 from callwise.calls.load.batch_knobs import BatchKnobs
+from callwise.calls.load.schedule_knobs import ScheduleKnobs
 from callwise.calls.reply import Reply
 from tests.callwise.budget.batch.batch_service import PATH, budgeter, chat
 from tests.virtual_time import run_in_virtual_time
@@ -320,3 +321,34 @@ def test_one_deadline_ends_one_call_alone(service):
     assert len(service.requests) == 1
     assert engine.ledger.counts().usage.requests == 1
     engine.ledger.check()
+
+
+def test_a_batch_in_a_queue_is_as_urgent_as_its_most_urgent_caller(service):
+    """Also when that caller joins a call of it later; and calls still join it meanwhile."""
+    order = []
+
+    async def main():
+        schedule = {"schedule": ScheduleKnobs(max_concurrency=1)}
+        engine = budgeter(service, batch=FIXED, load=schedule)
+
+        async def ask(prompt, delay, **changes):
+            await asyncio.sleep(delay)
+            await engine.ask(chat(prompt, share=True, **changes))
+            order.append(prompt)
+
+        low, high = {"priority": Priority.LOW}, {"priority": Priority.HIGH}
+        await asyncio.gather(
+            ask("first", 0, batch_key="a", **high),
+            ask("ahead 1", 0.02, batch_key="b", priority=Priority.NORMAL),
+            ask("ahead 2", 0.02, batch_key="b", priority=Priority.NORMAL),
+            ask("shared", 0.02, batch_key="c", **low),
+            ask("with it", 0.02, batch_key="c", **low),
+            ask("later", 0.3, batch_key="c", **low),
+            ask("shared", 0.35, batch_key="c", **high),
+        )
+        return engine
+
+    engine = run_in_virtual_time(main())
+    engine.ledger.check()
+    assert [len(texts) for _, texts in service.requests] == [1, 3, 2]
+    assert sorted(order[1:5]) == ["later", "shared", "shared", "with it"]

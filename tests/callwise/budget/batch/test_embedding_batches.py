@@ -5,9 +5,9 @@ import asyncio
 import pytest
 
 from callwise.budget import Limits
-from callwise.calls.errors import BadRequest, CallRefused
+from callwise.calls.errors import BadRequest, BadResponse, CallRefused
 from callwise.calls.load.batch_knobs import BatchKnobs
-from callwise.calls.reply import Reply
+from callwise.calls.reply import Reply, ReportedUsage
 from tests.callwise.budget.batch.batch_service import BatchService, budgeter, embed
 from tests.virtual_time import run_in_virtual_time
 
@@ -183,17 +183,39 @@ def test_one_bad_text_fails_alone():
     engine.ledger.check()
 
 
-def test_a_profile_that_lies_loses_nothing():
-    """The endpoint takes 10 texts where the profile has 1,000: halves of the batch are taken."""
+def test_a_profile_that_lies_loses_nothing(caplog):
+    """The endpoint takes 10 texts where the profile has 1,000: that is learned, and said."""
     service = BatchService(most_texts=10)
 
     async def main():
         engine = budgeter(service, batch=BatchKnobs(profile="openai"))
-        await asyncio.gather(*(engine.ask(embed(f"text {index}")) for index in range(32)))
+        for start in (0, 100):
+            await asyncio.gather(
+                *(engine.ask(embed(f"text {index}")) for index in range(start, start + 32))
+            )
         return engine
 
     engine = run_in_virtual_time(main())
-    assert engine.ledger.counts().usage.tokens == service.tokens == 64
+    assert [len(texts) for _, texts in service.requests] == [32, 16, 16, 8, 8, 8, 8, 8, 8, 8, 8]
+    assert engine.ledger.counts().usage.tokens == service.tokens == 128
+    assert "`load.batch.max_items`" in caplog.text
+    engine.ledger.check()
+
+
+def test_a_list_that_is_refused_as_too_long_is_split():
+    """Until its pieces are taken; its row has every request."""
+    service = BatchService(most_texts=10)
+    texts = [f"text {index}" for index in range(64)]
+
+    async def main():
+        engine = budgeter(service)
+        return engine, await engine.ask(embed(*texts))
+
+    engine, reply = run_in_virtual_time(main())
+    assert reply.vectors == tuple((float(len(text)), 1.0) for text in texts)
+    [row] = engine.ledger.rows
+    assert row.usage.requests == len(service.requests) == 1 + 2 + 4 + 8
+    assert row.usage.tokens == service.tokens == 128
     engine.ledger.check()
 
 
@@ -208,3 +230,24 @@ def test_calls_of_other_keys_never_travel_together(service):
 
     run_in_virtual_time(main())
     assert sorted(len(texts) for _, texts in service.requests) == [4, 4]
+
+
+def test_texts_whose_answer_had_other_ids_are_asked_in_halves(service):
+    """What the response reports is on the rows, and each text has its vector in the end."""
+    failure = BadResponse("expected 4 embeddings, got 3")
+    failure.usage = ReportedUsage(8, 0)
+    service.tokens += 8
+    service.failures.append(failure)
+
+    async def main():
+        engine = budgeter(service)
+        return engine, await asyncio.gather(
+            *(engine.ask(embed(f"{'z' * index} text")) for index in range(4))
+        )
+
+    engine, replies = run_in_virtual_time(main())
+    assert [reply.vectors for reply in replies] == [((float(i + 5), 1.0),) for i in range(4)]
+    usage = engine.ledger.counts().usage
+    assert [len(texts) for _, texts in service.requests] == [4, 2, 2]
+    assert (usage.tokens, usage.unknown_usage) == (service.tokens, 0)
+    engine.ledger.check()

@@ -9,10 +9,10 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -26,7 +26,7 @@ from callwise.calls.load.load_knobs import LoadKnobs
 from callwise.calls.openai_http import OpenAIClient
 from tests.callwise.budget.batch_api.provider import BatchProvider
 
-__all__ = ["KillReport", "count_points", "run_killed"]
+__all__ = ["KillCounts", "KillReport", "kill_everywhere", "run_killed"]
 
 REPOSITORY = Path(__file__).parents[4]
 
@@ -44,6 +44,24 @@ class KillReport:
     was_killed: bool
     answers: dict[str, str]
     points: int
+
+
+class KillCounts(NamedTuple):
+    """Sums over clients that were killed at many points.
+
+    Args:
+        points: that a client passes which is not killed.
+        killed: clients that were killed.
+        bought_twice: lines that the provider ran more than once, by its log.
+        not_bought: lines that it never ran.
+        wrong_answers: questions whose recorded answer is another's, or none.
+    """
+
+    points: int
+    killed: int
+    bought_twice: int
+    not_bought: int
+    wrong_answers: int
 
 
 class _Points:
@@ -93,7 +111,7 @@ async def _ask(settings: dict[str, Any]) -> None:
 
             return run
 
-    queue.QueueStore = KilledStore  # type: ignore[misc]
+    queue.QueueStore = KilledStore  # type: ignore[attr-defined,misc]
     client = _KilledClient(settings["url"])
     client.points = points
     knobs = BackgroundKnobs(
@@ -185,15 +203,32 @@ async def run_killed(
     return KillReport(first is None, _recorded(file.with_suffix(".answers")), last)
 
 
-async def count_points(provider: BatchProvider, file: Path, **settings: Any) -> int:
-    """Return how many points a client passes that is not killed."""
-    report = await run_killed(provider, file, fatal=0, **settings)
-    return report.points
+async def kill_everywhere(
+    folder: Path, *, api: str, lines: int, max_lines: int, kills: int
+) -> KillCounts:
+    """Kill a client at points spread over its way, each with another queue and provider."""
+    settings = {"api": api, "lines": lines, "max_lines": max_lines}
+    questions = [f"q{number}" for number in range(lines)]
+    whole = await _run_apart(folder / "whole.sqlite", fatal=0, **settings)
+    points = whole[0].points
+    killed = twice = missing = wrong = 0
+    for fatal in sorted({1 + round(at * (points - 1) / max(kills - 1, 1)) for at in range(kills)}):
+        report, bought = await _run_apart(folder / f"{fatal}.sqlite", fatal=fatal, **settings)
+        killed += report.was_killed
+        twice += sum(count > 1 for count in bought.values())
+        missing += len(set(questions) - bought.keys())
+        wrong += sum(report.answers.get(each) != f"echo {each}" for each in questions)
+    return KillCounts(points, killed, twice, missing, wrong)
 
 
-def spread(points: int, count: int) -> Sequence[int]:
-    """Return so many points, evenly spread over all of them."""
-    return sorted({1 + round(at * (points - 1) / max(count - 1, 1)) for at in range(count)})
+async def _run_apart(file: Path, **settings: Any) -> tuple[KillReport, Counter[str]]:
+    """Return what came of a client with a provider for it alone, and what was bought there."""
+    provider = BatchProvider()
+    await provider.start()
+    try:
+        return await run_killed(provider, file, **settings), provider.bought
+    finally:
+        await provider.stop()
 
 
 if __name__ == "__main__":

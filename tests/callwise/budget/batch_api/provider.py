@@ -145,6 +145,7 @@ class BatchProvider:
             "id": batch_id,
             "object": "batch",
             "status": "validating",
+            "created_at": 1_700_000_000 + len(self._batches),
             "endpoint": fields["endpoint"],
             "request_counts": {"total": len(lines), "completed": 0, "failed": 0},
             "_lines": lines,

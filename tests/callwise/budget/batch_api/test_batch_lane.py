@@ -43,12 +43,12 @@ def budgeter_of(
 ) -> Callable[..., Budgeter]:
     """Return a function that makes a budgeter whose calls go to the provider."""
 
-    def make(**knobs: Any) -> Budgeter:
+    def make(*, recorder: Any = None, **knobs: Any) -> Budgeter:
         options = {"file": tmp_path / "queue.sqlite", "api": request.param, **QUICK, **knobs}
         endpoint = Endpoint("provider", "model-1", OpenAIClient(provider.url), PRICES)
         retry = RetryPolicy(first_wait_seconds=0.0, max_wait_seconds=0.0, jitter=0.0)
         load = LoadKnobs(background=BackgroundKnobs(**options))
-        return Budgeter(dict.fromkeys(Role, endpoint), load=load, retry=retry)
+        return Budgeter(dict.fromkeys(Role, endpoint), load=load, retry=retry, recorder=recorder)
 
     return make
 
@@ -269,6 +269,24 @@ def until_in_queue() -> Callable[[Callable[[], Any]], Any]:
                 await asyncio.sleep(0.001)
 
     return wait
+
+
+async def test_a_strict_replay_repeats_how_each_answer_came(provider, budgeter_of, recorder):
+    """Nothing is sent, and no queue is opened."""
+    budgeter = budgeter_of(recorder=recorder)
+    calls = [background(f"q{i}") for i in range(3)]
+    replies = await budgeter.ask_all(calls)
+    rows = budgeter.ledger.rows
+    await budgeter.aclose()
+    log = list(provider.log)
+    replay = budgeter_of(recorder=recorder.played(), file="/nowhere/queue.sqlite")
+    again = await replay.ask_all(calls)
+    assert [each.text for each in again] == [each.text for each in replies]
+    assert [row.delivery for row in replay.ledger.rows] == [row.delivery for row in rows]
+    assert [row.usd for row in replay.ledger.rows] == [row.usd for row in rows]
+    assert sum(row.requests for row in replay.ledger.rows) == 1
+    assert provider.log == log
+    await replay.aclose()
 
 
 async def test_a_deadline_ends_the_call_and_not_its_line(provider, budgeter_of):

@@ -1,22 +1,30 @@
 """Budgeters of one name: their calls stay within limits of all, and the counts are the ledgers'."""
 
 import asyncio
+import time
 from collections import deque
+from itertools import pairwise
 
 import pytest
 
-from callwise.budget import Budgeter, Limits, VirtualClock
+from callwise.budget import Budgeter, Limits, ScopeKind, SystemClock, VirtualClock
 from callwise.budget.limits import NOTHING, Amounts
 from callwise.calls import ReportedUsage, Role, Sampling
 from callwise.calls.call import Outcome
 from callwise.calls.errors import (
     BudgetStoreLost,
     CallRefused,
+    CallTimeout,
     ConfigError,
+    EndpointDown,
+    RunStopped,
     ServerFailed,
 )
+from callwise.calls.load.breaker_knobs import BreakerKnobs
 from callwise.calls.load.fleet_knobs import FleetKnobs
 from callwise.calls.load.load_knobs import LoadKnobs
+from callwise.calls.load.rate_limits import RateLimits
+from callwise.calls.load.schedule_knobs import ScheduleKnobs
 from callwise.calls.retry import RetryPolicy
 from callwise.testing.fakes import ScriptedClient
 from tests.callwise.budget.conftest import MemoryRecorder
@@ -26,7 +34,8 @@ from tests.callwise.budget.fleet.conftest import until
 def knobs(name, **fleet):
     """Load knobs of a fleet."""
     fleet = {"heartbeat_seconds": 2.0, **fleet}
-    return LoadKnobs(fleet=FleetKnobs.model_validate({"name": name, **fleet}))
+    rate = fleet.pop("rate", None)
+    return LoadKnobs(fleet=FleetKnobs.model_validate({"name": name, **fleet}), rate=rate)
 
 
 @pytest.fixture
@@ -58,9 +67,9 @@ def spent(budgeter):
     return Amounts(calls, usage.requests, usage.charged_tokens, usage.charged_picodollars)
 
 
-async def settled(budgeter):
-    """Return what the shared budget counts."""
-    return await budgeter._fleet.budget.used()
+async def settled(*budgeters):
+    """Return what the shared budget counts, once all that was reported has arrived."""
+    return [await budgeter._fleet.budget.used() for budgeter in budgeters][-1]
 
 
 @pytest.mark.parametrize(
@@ -92,8 +101,25 @@ async def test_exactly_the_limit_is_served(make_fleet_budgeter, ask_for, limits)
     assert len(results) - len(errors) == len(client.calls) == 5
     total = sum(map(spent, budgeters), NOTHING)
     assert total.calls == 5
-    assert await settled(budgeters[0]) == total
+    assert await settled(*budgeters, budgeters[0]) == total
     assert all(set(outcomes(each)) <= {"served", "refused"} for each in budgeters)
+
+
+async def test_a_user_has_a_quota_in_all_processes_together(make_fleet_budgeter, ask_for):
+    """Another user's is left as it is; the refusal names the user."""
+    limits = {"each_user": {"max_calls": 3}, "each_tenant": {"max_tokens": 10**6}}
+    budgeters = [make_fleet_budgeter(fleet={"limits": limits}) for _ in range(2)]
+    ends = []
+    for user in ("Ann & co", "bob"):
+        for budgeter in budgeters:
+            with budgeter.run.open(ScopeKind.CONVERSATION, user, user=user, tenant="t").entered():
+                asking = [budgeter.ask(ask_for(f"{number}", sample=number)) for number in range(4)]
+                ends += await asyncio.gather(*asking, return_exceptions=True)
+    refusals = [str(each) for each in ends if isinstance(each, CallRefused)]
+    assert len(refusals) == 16 - 6
+    assert all("has max_calls[user:" in each for each in refusals)
+    assert "max_calls[user:Ann & co]=3" in refusals[0]
+    assert (await budgeters[0]._fleet.budget.used("tenant:t")).calls == 6
 
 
 async def test_what_is_answered_without_a_request_counts_as_a_call(make_fleet_budgeter, ask_for):
@@ -213,6 +239,93 @@ async def test_a_lost_server_ends_calls_before_they_are_sent(
     await budgeter.aclose()
 
 
+async def test_a_server_that_is_lost_for_long_stops_the_run(
+    make_budgeter, make_server, ask_for, name, monkeypatch
+):
+    """As endpoints that are down for long do; the message has the way to go on."""
+    server = make_server()
+    monkeypatch.setenv("CALLWISE_REDIS_URL", server.url)
+    load = knobs(name, heartbeat_seconds=0.1).model_copy(
+        update={"breaker": BreakerKnobs(stop_seconds=0.05)}
+    )
+    budgeter = make_budgeter(load=load)
+    await budgeter.ask(ask_for("before"))
+    server.stop()
+
+    async def has_stopped():
+        with pytest.raises((BudgetStoreLost, RunStopped)):
+            await budgeter.ask(ask_for("while it is lost"))
+        return budgeter.stopped_by is not None
+
+    await until(has_stopped)
+    with pytest.raises(RunStopped, match=r"shared budget has been lost for .* to go on"):
+        await budgeter.ask(ask_for("after"))
+    await budgeter.aclose()
+
+
+async def test_a_process_that_was_stopped_sends_nothing_under_its_old_lease(
+    make_budgeter, redis_url, ask_for, name, monkeypatch
+):
+    """It notices before it sends, reserves again, and finds that another one has taken the rest."""
+    monkeypatch.setenv("CALLWISE_REDIS_URL", redis_url)
+    load = knobs(name, limits={"max_requests": 2}, heartbeat_seconds=0.2).model_copy(
+        update={"schedule": ScheduleKnobs(max_concurrency=1)}
+    )
+    may_answer = asyncio.Event()
+
+    async def answer(call):
+        if call.messages[0].content == "sent":
+            await may_answer.wait()
+        return "answer"
+
+    client, clock = ScriptedClient(answer), StoppedClock()
+    stopped, other = make_budgeter(client, load=load, clock=clock), make_budgeter(load=load)
+    asking = [asyncio.ensure_future(stopped.ask(ask_for(each))) for each in ("sent", "in a queue")]
+    await until(lambda: stopped.statistics()["schedule"].get("waiting") == 1)
+    clock.stop()
+    served = []
+
+    async def others_are_served():
+        try:
+            served.append(await other.ask(ask_for(f"with what was free {len(served)}")))
+        except CallRefused:
+            return False
+        return len(served) == 2
+
+    await until(others_are_served)
+    may_answer.set()
+    ends = await asyncio.gather(*asking, return_exceptions=True)
+    assert ends[0].text == "answer"
+    assert isinstance(ends[1], CallRefused)
+    assert "max_requests=2" in str(ends[1])
+    assert len(client.calls) == 1
+    assert await settled(stopped, other) == spent(stopped) + spent(other)
+    clock.go_on()
+    await stopped.aclose()
+    await other.aclose()
+
+
+class StoppedClock(SystemClock):
+    """A clock on which no sleeper wakes while its process is stopped; time goes on."""
+
+    def __init__(self):
+        self._may_go_on = asyncio.Event()
+        self._may_go_on.set()
+
+    async def sleep(self, seconds):
+        """Wait, and for the end of the stop."""
+        await asyncio.sleep(seconds)
+        await self._may_go_on.wait()
+
+    def stop(self):
+        """Let none wake."""
+        self._may_go_on.clear()
+
+    def go_on(self):
+        """Let all wake whose time is over."""
+        self._may_go_on.set()
+
+
 def test_a_limit_in_usd_needs_prices(make_budgeter, name):
     """As every limit in USD does."""
     load = knobs(name, limits={"max_usd": 1})
@@ -230,3 +343,81 @@ def test_nothing_is_shared_where_no_time_passes(make_budgeter, name):
     layers = list(make_budgeter(load=knobs(name)).statistics())
     assert layers[layers.index("admit") + 1] == "admit_fleet"
     assert layers[layers.index("reserve") - 1] == "reserve_fleet"
+
+
+FAST = RateLimits(requests_per_minute=1200, burst_seconds=0.0)
+"""One request each 50 ms."""
+
+
+async def test_processes_keep_to_a_rate_together(make_fleet_budgeter, ask_for):
+    """Six requests of two budgeters leave one by one, each 50 ms after another."""
+    left = []
+
+    def answer(call):
+        left.append(time.monotonic())
+        return "answer"
+
+    client = ScriptedClient(answer)
+    budgeters = [make_fleet_budgeter(client, fleet={"rate": FAST}) for _ in range(2)]
+    await asyncio.gather(
+        *(each.ask(ask_for(f"{number} of {each!r}")) for each in budgeters for number in range(3))
+    )
+    pauses = [later - earlier for earlier, later in pairwise(left)]
+    assert len(left) == 6
+    assert left[-1] - left[0] >= 5 * 0.05 - 0.02
+    assert min(pauses) > 0.02
+    usage = budgeters[0].run.counts().usage
+    assert usage.queue_microseconds > 0
+
+
+async def test_a_turn_after_the_deadline_is_not_waited_for(make_fleet_budgeter, ask_for):
+    """Nothing is sent, and the turn is given back."""
+    slow = RateLimits(requests_per_minute=1)
+    client = ScriptedClient(lambda call: "answer")
+    budgeter = make_fleet_budgeter(client, fleet={"rate": slow})
+    other = make_fleet_budgeter(client, fleet={"rate": slow})
+    await budgeter.ask(ask_for("first"))
+    for _ in range(2):
+        with pytest.raises(CallTimeout, match=r"not sent: its turn .* is in 5\d\.\d s"):
+            await other.ask(ask_for("second", deadline_seconds=5.0))
+    assert len(client.calls) == 1
+
+
+async def test_without_the_server_each_process_keeps_to_its_part_of_a_rate(
+    make_budgeter, make_server, ask_for, name, monkeypatch
+):
+    """`local`: a half of the rate for each of two."""
+    server = make_server()
+    monkeypatch.setenv("CALLWISE_REDIS_URL", server.url)
+    load = knobs(name, rate=FAST, on_lost="local", heartbeat_seconds=0.3)
+    budgeters = [make_budgeter(load=load) for _ in range(2)]
+    for budgeter in budgeters:
+        await budgeter.ask(ask_for("before"))
+    await until(lambda: budgeters[0].statistics()["admit_fleet"]["processes"] == 2)
+    server.stop()
+    began = time.monotonic()
+    await asyncio.gather(*(budgeters[0].ask(ask_for(f"{number}")) for number in range(4)))
+    assert time.monotonic() - began >= 3 * 0.1 - 0.02
+    assert budgeters[0].statistics()["rate_fleet"]["turns"] <= 2
+    for budgeter in budgeters:
+        await budgeter.aclose()
+
+
+async def test_a_breaker_that_opens_in_one_process_is_open_in_the_others(
+    make_fleet_budgeter, ask_for
+):
+    """The other process asks the dead endpoint not once, and the reason is that of the first."""
+    dead = ScriptedClient(lambda call: CallTimeout("no answer", latency_seconds=1.0))
+    untouched = ScriptedClient(lambda call: "answer")
+    policy = RetryPolicy(timeout_attempts=2, first_wait_seconds=0.0, max_wait_seconds=0.0)
+    first = make_fleet_budgeter(dead, retry=policy)
+    second = make_fleet_budgeter(untouched, retry=policy)
+    await second.ask(ask_for("before"))
+    with pytest.raises(CallTimeout):
+        await first.ask(ask_for("the first finds out"))
+    for _ in range(3):
+        with pytest.raises(EndpointDown, match="in another process: CallTimeout: no answer"):
+            await second.ask(ask_for("the second need not"))
+    assert len(untouched.calls) == 1
+    assert second._fleet.breakers.opened_elsewhere == 1
+    assert await settled(first, second) == spent(first) + spent(second)

@@ -60,6 +60,20 @@ async def test_a_server_that_was_started_again_is_found_again(make_server, name)
         assert link.statistics()["connections"] == 2
 
 
+async def test_scripts_keep_their_place_in_the_order(redis_url, name):
+    """Also the first time that the server sees them."""
+    async with linked(redis_url) as link:
+        fresh = [Script(f"return redis.call('INCRBY', KEYS[1], {n})") for n in (1, 10)]
+        replies = await asyncio.gather(
+            *(link.run(fresh[index % 2], (name,), ()) for index in range(6))
+        )
+        assert replies == [1, 11, 12, 22, 23, 33]
+        await link.command("SCRIPT", "FLUSH")
+        with pytest.raises(BudgetStoreLost, match="dropped a script"):
+            await link.run(fresh[0], (name,), ())
+        assert await link.run(fresh[0], (name,), ()) == 34
+
+
 async def test_a_server_that_does_not_answer_is_lost_in_time(make_server):
     """All that wait get the error, which names the server; afterwards it works again."""
     server = make_server()

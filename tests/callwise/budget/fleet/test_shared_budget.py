@@ -53,8 +53,8 @@ async def test_a_reservation_is_in_all_scopes_or_in_none(redis_url, make_budget)
     """A role without quota takes nothing from the run."""
     roles = {"judge": {"max_calls": 1}}
     budget = make_budget(redis_url, limits={"max_calls": 10, "roles": roles})
-    assert budget.scopes_of(Role.MAIN) == ("run",)
-    scopes = budget.scopes_of(Role.JUDGE)
+    assert budget.limits.scopes_of(Role.MAIN) == ("run",)
+    scopes = budget.limits.scopes_of(Role.JUDGE)
     assert scopes == ("run", "role:judge")
     assert await take(budget, scopes=scopes)
     with pytest.raises(CallRefused, match=r"fleet:.* has max_calls\[judge\]=1, 1 used"):

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from math import inf
+from math import inf, nan
 
 import pytest
 from hypothesis import given
@@ -11,43 +11,11 @@ from pydantic import BaseModel
 
 from callwise.budget import ManualClock, VirtualClock
 from callwise.budget.cache_tiers import TieredCache
-from callwise.budget.layers.cache import ENDLESS, TTL_SECONDS, KeptReply, Lifetime, MemoryCache
+from callwise.budget.layers.cache import ENDLESS, Lifetime, MemoryCache
 from callwise.calls import Call, CallKey, Outcome, Purpose, Reply, Role, Sampling
 from callwise.calls.kinds import WorkKind
 from callwise.testing.fakes import ScriptedClient
-
-
-class SlowTier:
-    """A tier that is not in memory. Reading and writing take some turns of the loop."""
-
-    tier = "disk"
-    waits = True
-    ttl_seconds = TTL_SECONDS
-
-    def __init__(self, turns=3):
-        self._turns = turns
-        self.replies = {}
-        self.reads = Counter()
-
-    def peek(self, key):
-        """Return None."""
-
-    async def get(self, key):
-        """Return what was there when the reading began."""
-        self.reads[key] += 1
-        kept = self.replies.get(key)
-        for _ in range(self._turns):
-            await asyncio.sleep(0)
-        return None if kept is None else KeptReply(kept[0], self.tier, kept[1])
-
-    async def put(self, key, reply, lifetime=ENDLESS):
-        """Keep a reply."""
-        for _ in range(self._turns):
-            await asyncio.sleep(0)
-        self.replies[key] = reply, lifetime
-
-    async def aclose(self):
-        """Do nothing."""
+from tests.callwise.budget.cache.slow_tier import SlowTier
 
 
 def outcomes(budgeter):
@@ -81,7 +49,7 @@ async def test_an_embedding_is_kept_for_a_day_and_a_call_may_name_its_time(make_
     """The time that a call names goes before that of its kind; 0 keeps nothing."""
     tier = SlowTier()
     budgeter = make_budgeter(ScriptedClient(lambda call: Reply("", vectors=((1.0,),))), cache=tier)
-    for text, named in (("a", None), ("b", 7.0), ("c", 0.0), ("d", -1.0), ("e", inf)):
+    for text, named in (("a", None), ("b", 7.0), ("c", 0.0), ("d", -1.0), ("e", inf), ("f", nan)):
         await budgeter.ask(embed(text, cache_ttl_seconds=named))
     kept = [lifetime for _, lifetime in tier.replies.values()]
     assert kept == [Lifetime(86_400.0), Lifetime(7.0, is_fixed=True), Lifetime(inf, is_fixed=True)]

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callwise.budget import Budgeter, Limits, ManualClock, RetryPolicy, ScopeKind, VirtualClock
+from callwise.budget.clock import LoopClock
 from callwise.calls import (
     Call,
     ConfigError,
@@ -31,6 +32,7 @@ from callwise.calls.errors import (
     ConnectionFailed,
     ContentRefused,
     ContextTooLong,
+    EmptyAnswer,
     EndpointDown,
     ParameterRefused,
     QuotaExhausted,
@@ -39,10 +41,13 @@ from callwise.calls.errors import (
     StreamCut,
     UnknownModel,
 )
+from callwise.calls.load.batch_knobs import BatchKnobs
 from callwise.calls.load.breaker_knobs import BreakerKnobs
 from callwise.calls.load.load_knobs import LoadKnobs
 from callwise.calls.load.route_knobs import RouteKnobs
+from callwise.calls.load.timeout_knobs import TimeoutKnobs
 from callwise.testing.fakes import FailingClient, ScriptedClient
+from tests.virtual_time import run_in_virtual_time
 
 FAST = RetryPolicy(first_wait_seconds=0.0)
 
@@ -81,8 +86,9 @@ async def test_an_endpoint_that_fails_is_followed_by_another_at_once(ask_for, er
     clock = ManualClock()
     good = ScriptedClient(["ok"])
     budgeter = role_of(FailingClient(lambda: error), good, clock=clock)
-    assert (await budgeter.ask(ask_for())).text == "ok"
+    reply = await budgeter.ask(ask_for())
     (row,) = budgeter.ledger.rows
+    assert (reply.text, reply.delivery) == ("ok", row.delivery)
     assert (row.endpoint, row.attempts, row.outcome) == ("a", 2, Outcome.SERVED)
     assert row.requests == 1 + error.was_sent
     assert row.delivery == Delivery(endpoint="b", model="m")
@@ -106,6 +112,27 @@ async def test_an_error_of_the_content_is_asked_nowhere_else(ask_for, error):
     with pytest.raises(type(error)):
         await budgeter.ask(ask_for())
     assert other.calls == []
+
+
+async def test_an_empty_answer_is_asked_for_again_where_it_came_from(ask_for):
+    """By the policy's number of attempts, and nowhere else."""
+    first, other = ScriptedClient([Reply("")] * 2), ScriptedClient()
+    budgeter = role_of(first, other)
+    with pytest.raises(EmptyAnswer):
+        await budgeter.ask(ask_for())
+    assert (len(first.calls), len(other.calls)) == (2, 0)
+
+
+async def test_a_slow_reply_on_a_virtual_clock_goes_elsewhere_once(ask_for):
+    """Its deadline is over then, and no further attempt is due."""
+    slow = ScriptedClient(lambda call: Reply("late", latency_seconds=9.0))
+    budgeter = role_of(slow, slow, clock=VirtualClock())
+    with (
+        budgeter.scope(ScopeKind.TURN, "1", limits=Limits(max_seconds=5)),
+        pytest.raises(CallTimeout),
+    ):
+        await budgeter.ask(ask_for())
+    assert len(slow.calls) == 1
 
 
 async def test_what_was_learned_is_asked_where_it_was_learned(ask_for):
@@ -206,7 +233,8 @@ async def test_a_replay_decides_nothing_again(ask_for, recorder):
     await recorded.ask(ask_for())
     clients = [ScriptedClient(), ScriptedClient()]
     replayed = role_of(*clients, recorder=recorder.played())
-    assert (await replayed.ask(ask_for())).text == "ok"
+    reply = await replayed.ask(ask_for())
+    assert (reply.text, reply.delivery.endpoint) == ("ok", "b")
     rows = recorded.ledger.rows[0], replayed.ledger.rows[0]
     assert rows[0].delivery == rows[1].delivery == Delivery(endpoint="b", model="m")
     assert rows[1].outcome is Outcome.REPLAYED
@@ -351,3 +379,26 @@ async def test_replies_of_one_endpoint_pass_unchanged(ask_for):
     assert (await budgeter.ask(ask_for())).text == "x"
     assert budgeter.ledger.rows[0].delivery == Delivery()
     assert "delivery" not in budgeter.ledger.rows[0].as_dict()
+
+
+def test_calls_in_one_request_go_elsewhere_together_when_their_endpoint_fails():
+    """And have the time of a request with several calls, at both."""
+
+    async def main():
+        down, good = FailingClient(lambda: ServerFailed("boom")), ScriptedClient(lambda call: "")
+        asked = Endpoint("a", "m", down, alternatives=(Endpoint("b", "m", good),))
+        load = LoadKnobs(batch=BatchKnobs(), timeout=TimeoutKnobs())
+        budgeter = Budgeter({Role.EMBED: asked}, retry=FAST, load=load, clock=LoopClock())
+        texts = [Call(Role.EMBED, Purpose.EMBED, inputs=(f"{n}" * n,)) for n in range(1, 5)]
+        replies = await asyncio.gather(*map(budgeter.ask, texts))
+        assert [reply.vectors for reply in replies] == [((float(n), 1.0),) for n in range(1, 5)]
+        assert {row.delivery.endpoint for row in budgeter.ledger.rows} == {"b"}
+        sent = budgeter.run.counts().usage.requests
+        assert sent == down.sent_requests + good.sent_requests
+        budgeter.ledger.check()
+        return down, good
+
+    down, good = run_in_virtual_time(main())
+    assert [len(call.inputs) for call in down.calls] == [4]
+    assert down.calls[0].timeout_seconds == 300
+    assert sum(len(call.inputs) for call in good.calls) == 4

@@ -10,6 +10,7 @@ from callwise.budget import Budgeter, RetryPolicy
 from callwise.budget.clock import LoopClock
 from callwise.calls import Call, Endpoint, Message, Purpose, Role
 from callwise.calls.call import Sampling
+from callwise.calls.client import Client
 from callwise.calls.errors import CallError, RateLimited
 from callwise.calls.load.load_knobs import LoadKnobs
 from callwise.calls.load.rate_limits import RateLimits
@@ -56,13 +57,14 @@ class BucketCount:
 
 
 class LimitedService:
-    """An endpoint with limits of its own, which answers 429 above them. A `Client`.
+    """An endpoint with limits, which answers 429 above them. A `Client`.
 
     Args:
-        counts: its limits on requests and on tokens, which count real tokens on arrival.
+        counts: how it counts requests and tokens: real ones, on arrival.
         tokens_of: real input and output tokens of a call.
         seconds_of: time that its answer takes.
         has_headers: whether it states its limits.
+        inner: gives the answers, whose tokens are then real; None answers "yes".
     """
 
     is_simulated = True
@@ -76,10 +78,12 @@ class LimitedService:
         tokens_of: Callable[[Call], tuple[int, int]],
         seconds_of: Callable[[Call], float],
         has_headers: bool = False,
+        inner: Client | None = None,
     ) -> None:
         self.requests, self.tokens = counts(requests), counts(tokens)
         self.tokens_of, self.seconds_of = tokens_of, seconds_of
         self.has_headers = has_headers
+        self.inner = inner
         self.listeners: list[Callable[[Mapping[str, str]], None]] = []
         self.served = self.refused = self.used_tokens = 0
         self.last_sent_seconds = 0.0
@@ -98,7 +102,13 @@ class LimitedService:
         if on_sent is not None:
             on_sent(0)
         now = asyncio.get_running_loop().time()
-        of_input, of_output = self.tokens_of(call)
+        if self.inner is None:
+            of_input, of_output = self.tokens_of(call)
+            reply = Reply("yes", usage=ReportedUsage(of_input, of_output), model=model)
+        else:
+            (reply,) = await self.inner.answer(calls, model=model)
+            assert isinstance(reply, Reply)
+            of_input, of_output = reply.usage.input_tokens or 0, reply.usage.output_tokens or 0
         tokens = of_input + of_output
         is_refused = self.requests.left(now) < 1 or self.tokens.left(now) < tokens
         if not is_refused:
@@ -114,7 +124,7 @@ class LimitedService:
         self.served += 1
         self.used_tokens += tokens
         self.ended_seconds = asyncio.get_running_loop().time()
-        return [Reply("yes", usage=ReportedUsage(of_input, of_output), model=model)]
+        return [reply]
 
     async def aclose(self) -> None:
         """Do nothing."""

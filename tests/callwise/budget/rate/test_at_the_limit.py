@@ -85,7 +85,7 @@ def test_the_last_request_leaves_as_early_as_the_limits_allow(
     assert used >= 0.97 - (most_over_bound - 1.02)
 
 
-def test_without_limits_of_its_own_a_budgeter_learns_those_of_the_endpoint() -> None:
+def test_without_limits_that_are_set_a_budgeter_learns_those_of_the_endpoint() -> None:
     """From the headers alone: after the first answers fewer than 3 % are refused."""
     service = limited_service(has_headers=True)
     ask(service, RateLimits(), planned_calls(600, mean_tokens=300, off=0.0, seed=2), concurrency=8)

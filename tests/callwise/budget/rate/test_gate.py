@@ -2,18 +2,20 @@
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from callwise.budget import Budgeter
 from callwise.budget.rate.gate import EndpointGate
 from callwise.budget.rate.meters import SharedMeters
 from callwise.budget.rate.need import RateNeed, RatePart
-from callwise.calls.call import Purpose
-from callwise.calls.errors import RateLimited
+from callwise.calls.call import Purpose, Role
+from callwise.calls.client import Endpoint, OfflineClient
+from callwise.calls.errors import ConfigError, RateLimited
 from callwise.calls.kinds import WorkKind
 from callwise.calls.load.load_knobs import LoadKnobs
 from callwise.calls.load.rate_limits import RateLimits, Rates
@@ -22,10 +24,17 @@ from callwise.calls.reply import ReportedUsage
 EXACT = {"slack_seconds": 0.0, "token_margin": 1.0}
 
 
-def gate_of(shared: SharedMeters | None = None, /, **limits: object) -> EndpointGate:
+def gate_of(
+    shared: SharedMeters | None = None,
+    /,
+    notify: Callable[[str], None] | None = None,
+    **limits: object,
+) -> EndpointGate:
     """Return a gate with these limits, exact where they do not set it otherwise."""
     settings = RateLimits.model_validate(EXACT | limits)
-    return EndpointGate(settings, endpoint="host", key="KEY", shared=shared or SharedMeters())
+    return EndpointGate(
+        settings, endpoint="host", key="KEY", shared=shared or SharedMeters(), notify=notify
+    )
 
 
 def need(tokens: int = 0, output: int = 0, **part: object) -> RateNeed:
@@ -223,9 +232,14 @@ def headers(limit: object = 60, remaining: object = 59, reset: str = "1s") -> di
     }
 
 
-def learned(told: Sequence[dict[str, str]], /, **limits: object) -> EndpointGate:
+def learned(
+    told: Sequence[dict[str, str]],
+    /,
+    notify: Callable[[str], None] | None = None,
+    **limits: object,
+) -> EndpointGate:
     """Return a gate that has seen these headers."""
-    gate = gate_of(**limits)
+    gate = gate_of(notify=notify, **limits)
     for each in told:
         gate.observe(each, None, 0.0)
     return gate
@@ -233,8 +247,10 @@ def learned(told: Sequence[dict[str, str]], /, **limits: object) -> EndpointGate
 
 def test_limits_are_learned_from_two_responses_that_agree() -> None:
     """One alone changes nothing."""
+    noted: list[str] = []
     assert learned([headers(remaining=0)]).ready_in(need(), 0.0) == 0
-    gate = learned([headers(remaining=1), headers(remaining=0)])
+    gate = learned([headers(remaining=1), headers(remaining=0)], notify=noted.append)
+    assert noted == ["host states a limit of 60 requests per minute: calls to it keep to that"]
     assert gate.statistics()["rate_learned_requests_per_minute"] == 60
     assert gate.ready_in(need(), 0.0) == pytest.approx(1)
 
@@ -371,3 +387,12 @@ def test_limits_that_cannot_be_are_refused_by_name(given: dict[str, object], nam
     """Zero, negative and contradictory limits do not wait until a call would."""
     with pytest.raises(ValidationError, match=named):
         LoadKnobs.model_validate({"rate": given})
+
+
+def test_the_limits_of_run_and_endpoint_are_checked_before_anything_is_asked() -> None:
+    """Each fits by itself, and both together contradict each other: an error that names them."""
+    run = LoadKnobs(rate=RateLimits(burst_seconds=3.0))
+    own = LoadKnobs(rate=RateLimits(window="sliding"))
+    endpoint = Endpoint("host", "m", OfflineClient(), load=own)
+    with pytest.raises(ConfigError, match=r"load\.rate of an endpoint.*burst_seconds=3"):
+        Budgeter({Role.MAIN: endpoint}, load=run)

@@ -6,12 +6,13 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
 from callwise.budget import Budgeter, Limits, VirtualClock
 from callwise.budget.clock import LoopClock
 from callwise.budget.schedule.task import TaskState
 from callwise.calls import Call, Endpoint, Message, Priority, Purpose, Role
-from callwise.calls.call import Outcome, Sampling
+from callwise.calls.call import Outcome, Piece, Sampling
 from callwise.calls.errors import CallRefused, CallTimeout, ConfigError, Overloaded
 from callwise.calls.load.load_knobs import LoadKnobs
 from callwise.calls.load.schedule_knobs import ScheduleKnobs
@@ -350,6 +351,35 @@ def test_of_calls_with_a_common_beginning_the_first_goes_ahead():
     assert [at for at, _ in sent] == [0] * 5 + [1] * 1 + [2] * 2
 
 
+class StreamingClient(TimedClient):
+    """A service whose answers begin long before they end."""
+
+    async def answer(self, calls, *, model, on_sent=None):
+        """Stream one answer: its beginning after 0.2 s."""
+        loop = asyncio.get_running_loop()
+        loop.call_later(0.2, calls[0].listener.on_piece, Piece("begin"))
+        return await super().answer(calls, model=model, on_sent=on_sent)
+
+
+def test_a_streamed_answer_lets_the_others_go_when_it_begins():
+    """The cache has read the common beginning by then."""
+
+    def asked(text):
+        messages = (Message("system", "long " * 20), Message("user", text))
+        return call(text, messages=messages, stream=True)
+
+    async def main():
+        client = StreamingClient()
+        budgeter = scheduled(
+            client, max_concurrency=5, warm_prefix_seconds=300.0, warm_prefix_characters=50
+        )
+        await asyncio.gather(*(budgeter.ask(asked(f"{i}")) for i in range(3)))
+        check_idle(budgeter, client)
+        return client.sent
+
+    assert run_in_virtual_time(main()) == [(0, "0"), (0.2, "1"), (0.2, "2")]
+
+
 def test_where_the_first_of_a_common_beginning_fails_the_next_goes_ahead():
     """A cancelled one leaves its place too."""
 
@@ -436,3 +466,46 @@ def test_a_replay_of_a_scheduled_run_sends_nothing_and_returns_the_same():
     replayed_client = TimedClient()
     assert run_in_virtual_time(main(recorder.played(), replayed_client)) == recorded
     assert replayed_client.sent == []
+
+
+class Number(BaseModel):
+    """Answer that the timed service never gives in this form."""
+
+    number: int
+
+
+def test_a_repair_has_the_deadline_of_the_call_that_it_repairs():
+    """Its time counts from the first asking, so no chain of repairs outlives it."""
+
+    async def main():
+        client = TimedClient(1.0)
+        budgeter = scheduled(client, max_concurrency=1)
+        asked = call("x", response_model=Number, max_repairs=5, deadline_seconds=2.5)
+        (found,) = await ends(budgeter.ask(asked))
+        return found, client.sent, budgeter.run.counts()
+
+    found, sent, counts = run_in_virtual_time(main())
+    assert isinstance(found, CallTimeout)
+    assert [at for at, _ in sent] == [0, 1, 2]
+    assert counts.asked == 3
+    assert counts.usage.work_seconds == pytest.approx(2.5, abs=1e-3)
+
+
+def test_a_drain_answers_what_it_can_and_leaves_no_slot_taken():
+    """Calls in the queue go on being sent until its time is over; the others are cancelled."""
+
+    async def main():
+        client = TimedClient()
+        budgeter = scheduled(client, max_concurrency=2)
+        tasks = [asyncio.ensure_future(budgeter.ask(call(f"{i}"))) for i in range(20)]
+        await asyncio.sleep(0.5)
+        await budgeter.drain(2.0)
+        found = await asyncio.gather(*tasks, return_exceptions=True)
+        return found, budgeter, client
+
+    found, budgeter, client = run_in_virtual_time(main())
+    answered = [each for each in found if not isinstance(each, BaseException)]
+    assert len(answered) == 4
+    assert len(client.sent) == 6
+    assert outcomes(budgeter) == {SERVED: 4, Outcome.CANCELLED: 16}
+    check_idle(budgeter, client)

@@ -1,0 +1,101 @@
+"""Predicted seconds of the reply pipeline, compared with sessions that run in virtual time."""
+
+import asyncio
+from dataclasses import replace
+from typing import NamedTuple
+
+import pytest
+
+from callwise.budget.clock import LoopClock
+from callwise.budget.ledger_row import LedgerRow
+from callwise.calls import Endpoint, Role
+from callwise.calls.load.load_knobs import LoadKnobs
+from callwise.memory.conversation_memory import ConversationMemory
+from callwise.memory.snapshot_memory import SnapshotBackend
+from callwise.recordings.app_protocol import TurnInput
+from callwise.simulator import SimulatedClient, SimulatedSettings
+from graph.app import app
+from graph.engine import make_engine
+from graph.session import ReplySession
+from graph.settings import PipelineSettings
+from tests.callwise.budget.rate.limited_service import BucketCount, LimitedService, real_tokens
+from tests.virtual_time import run_in_virtual_time
+
+LATENCY_SECONDS = 1.5
+
+
+class Run(NamedTuple):
+    """A session that was run."""
+
+    seconds: float
+    rows: list[LedgerRow]
+    refused: int
+
+
+def run(settings: PipelineSettings, *, users: int, turns: int) -> Run:
+    """Return how long a session takes, and its rows."""
+    rate = settings.load.rate
+    assert rate is not None
+    service = LimitedService(
+        BucketCount,
+        rate.requests_per_minute or 1e9,
+        rate.tokens_per_minute or 1e9,
+        tokens_of=real_tokens,
+        seconds_of=lambda _: LATENCY_SECONDS,
+        inner=SimulatedClient(SimulatedSettings(seed=1)),
+    )
+
+    rows: list[LedgerRow] = []
+
+    async def main() -> float:
+        endpoints = {role: Endpoint("limited", "simulated", service) for role in Role}
+        memory = ConversationMemory(SnapshotBackend())
+        sinks = (rows.append,)
+        engine = make_engine(settings, endpoints, memory, sinks=sinks, clock=LoopClock())
+        session = ReplySession(engine, None, is_simulated=True)
+
+        async def talk(user: str) -> None:
+            for turn in range(turns):
+                await session.run_turn(
+                    TurnInput(
+                        conversation_id=user,
+                        user_id=user,
+                        turn=None,
+                        user_text=f"{user} says hello {turn}",
+                    )
+                )
+
+        await asyncio.gather(*(talk(f"user {number}") for number in range(users)))
+        engine.close()
+        await engine.budgeter.aclose()
+        return asyncio.get_running_loop().time()
+
+    return Run(run_in_virtual_time(main()), rows, service.refused)
+
+
+@pytest.mark.parametrize("preset", ["classic", "classic_parallel"])
+@pytest.mark.parametrize(
+    ("load", "users", "turns"),
+    [
+        ({}, 1, 1),
+        ({"requests_per_minute": 20}, 1, 3),
+        ({"requests_per_minute": 60}, 4, 3),
+        ({"tokens_per_minute": 20_000}, 4, 2),
+    ],
+)
+def test_a_plan_is_within_a_tenth_of_a_run(
+    preset: str, load: dict[str, float], users: int, turns: int
+) -> None:
+    """Both presets of the specification, alone and with several users, at limits that bind."""
+    settings = app.settings(preset, ["search.early_exit.enabled=false"])
+    knobs = LoadKnobs.model_validate(
+        {"schedule": {"max_concurrency": 8, "max_tasks": 8}, "rate": load}
+    )
+    settings = settings.model_copy(update={"load": knobs})
+    real = run(settings, users=users, turns=turns)
+    assert real.refused == 0
+    plan = app.plan(settings)
+    assumptions = replace(plan.assumptions, users=users, turns=turns).with_record(real.rows)
+    predicted = plan.measured(assumptions)[0]
+    assert len(real.rows) == predicted.counts.asked * users * turns
+    assert predicted.makespan.seconds == pytest.approx(real.seconds, rel=0.1)
