@@ -18,7 +18,7 @@ def test_a_percentile_is_one_of_the_values():
 
 
 def test_the_slope_is_that_of_the_later_readings():
-    """What grows at the beginning is left out, and a slope needs two numbers of calls."""
+    """Growth at the beginning is left out, and a slope needs two numbers of calls."""
     memory = MemorySlope(skipped=0.0)
     kept = []
     for calls in range(0, 5_000, 1_000):
