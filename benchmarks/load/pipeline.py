@@ -36,7 +36,7 @@ KEY = {"CALLWISE_API_KEY": "none"}
 MESSAGES = (
     "I have moved to another city and know no one here.",
     "My days at work are long, and I sleep badly.",
-    "Which book would you read on a long train?",
+    "Which novel would you read on a long train?",
     "Yesterday I spoke with my sister again.",
 )
 SWEEP_KNOBS = ("search.max_calls=3,4,5,6,7,8,9,10,11,12", "search.policy=listwise,auto")

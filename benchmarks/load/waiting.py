@@ -221,5 +221,5 @@ def _cancel_figures() -> Iterator[Figure]:
 
 
 def measure() -> Measured:
-    """Return what waiting costs and whom it delays."""
+    """Return what waiting costs, and how much it delays interactive calls."""
     return Measured("waiting", [*_waiting_figures(), *_flood_figures(), *_cancel_figures()])

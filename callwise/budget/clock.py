@@ -90,7 +90,7 @@ class VirtualClock:
         await asyncio.sleep(0)
 
     def call_at(self, when_seconds: float, callback: Callable[[], None]) -> Timer:
-        """Call a function soon: every time is reached at once."""
+        """Call a function soon: every time is reached immediately."""
         del when_seconds
         return asyncio.get_running_loop().call_soon(callback)
 

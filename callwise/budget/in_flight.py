@@ -123,7 +123,7 @@ class InFlightCall:
     usage_note = ""
     """Oddity of the usage that was reported."""
     delivery = DIRECT
-    """How its answer came, once this call has ended."""
+    """Way on which it was answered, once this call has ended."""
     refusal: CallRefused | BudgetStoreLost | None = None
     """Reason why the limits did not admit it, where they did not."""
     path_seconds = 0.0

@@ -32,7 +32,7 @@ _ONE_REQUEST = Amounts(requests=1)
 
 
 class Shipment(Protocol):
-    """What goes to an endpoint as one request: the work of one call, or of several."""
+    """Content of one request to an endpoint: the work of one call, or of several."""
 
     @property
     def endpoint(self) -> Endpoint:
@@ -79,7 +79,7 @@ class Work:
     was_carried = False
     """Whether this attempt travels in the request of another call."""
     delivery = DIRECT
-    """How its answer came so far."""
+    """Way on which it was answered, so far."""
     queue_seconds = 0.0
     """Time that this attempt has waited for its turn."""
     endpoint: Endpoint

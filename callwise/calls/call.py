@@ -323,7 +323,7 @@ class Call:
         priority: its class of urgency; None takes that of its purpose (`calls.kinds`). This and
             the next three are not part of the call's identity.
         deadline_seconds: time from asking until which an answer is of use; then it is refused,
-            or cut. None for none beside those of its scopes.
+            or cut. None for none but those of its scopes.
         batch_key: calls with another key never travel in one request.
         cache_ttl_seconds: time for which its answer is kept for equal calls; None takes that of
             its purpose.

@@ -1,4 +1,4 @@
-"""How the answer of a call came: what was decided by load and failures, and is only recorded."""
+"""Record of the way on which a call was answered: what load and failures have decided."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -19,7 +19,8 @@ class Delivery(NamedTuple):
         batch_size: calls that this request carried; 0 for none.
         is_apportioned: whether the usage of that request was reported as one sum, of which this
             call was counted a part.
-        hedges: attempts that were made beside another one, for the faster of the two.
+        hedges: further attempts that were made while another one was under way, for the
+            faster of the two.
         discount: part of the list price that was not charged, in [0, 1], as for a batch that may
             take a day.
     """

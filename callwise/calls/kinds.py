@@ -25,7 +25,7 @@ class WorkKind(StrEnum):
 
 
 class KindDefaults(NamedTuple):
-    """What calls of one kind have where nothing else is set.
+    """Defaults of the calls of one kind.
 
     Args:
         cache_ttl_seconds: time for which an answer is kept for equal calls.

@@ -1,6 +1,6 @@
 """Circuit breakers of several processes: one that opens in a process is open in the others too.
 
-A process that opens a breaker says so on the server, with a new version. The version comes with
+A process that opens a breaker writes that to the server, with a new version. The version comes with
 the reply to each reservation and each heartbeat, so the others read what is open before the
 call is sent that found it out, and ask nothing while nothing changes. Each process makes its own
 trials when the time is over, and closes its breaker by itself.
@@ -69,7 +69,7 @@ class SharedBreakers:
         self._breakers: Breakers | None = None
         self._version = b"0"
         self.opened_elsewhere = 0
-        """How often a breaker was opened because another process had opened it."""
+        """Number of times a breaker was opened because another process had opened it."""
 
     def connect(self, breakers: Breakers) -> None:
         """Share the breakers of this process from now on."""

@@ -41,7 +41,7 @@ LOAD_PROFILES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
 
 
 class LoadKnobs(BaseModel):
-    """When and with what a call is sent, never what it asks. None leaves a part out."""
+    """Time and company in which a call is sent, never what it asks. None leaves a part out."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

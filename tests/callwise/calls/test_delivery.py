@@ -1,4 +1,4 @@
-"""How answers came, as recordings have it."""
+"""Deliveries, as recordings have them."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""What calls have by their purpose."""
+"""Kinds of work and classes of urgency, by purpose."""
 
 from callwise.calls import Call, Message, Priority, Purpose, Role
 from callwise.calls.kinds import KINDS, PRIORITIES, WorkKind, kind_of, priority_of
@@ -10,7 +10,7 @@ def test_every_purpose_has_a_kind_and_a_class():
     assert PRIORITIES.keys() == set(Purpose)
 
 
-def test_within_a_turn_the_answer_goes_before_what_verifies_explores_and_keeps_books():
+def test_within_a_turn_the_answer_goes_first_and_bookkeeping_last():
     """The classes of urgency follow what a person waits for."""
     in_order = (Purpose.REASON, Purpose.JUDGE, Purpose.EXPAND, Purpose.REMEMBER)
     assert sorted(in_order, key=PRIORITIES.__getitem__) == list(in_order)

@@ -11,9 +11,9 @@ from callwise.budget.schedule.waiting_queue import WaitingEntry, WaitingQueue
 from callwise.calls import Priority
 
 
-def entry(priority=Priority.NORMAL, *, due=math.inf, since=0.0, deadline=None):
+def entry(priority=Priority.NORMAL, *, due=math.inf, since=0.0, ends=None):
     """Return an entry."""
-    return WaitingEntry(priority, due, since, deadline)
+    return WaitingEntry(priority, due, since, ends)
 
 
 def drained(queue, now=0.0):
@@ -75,7 +75,7 @@ def test_a_near_deadline_goes_ahead_of_an_aged_entry_but_not_for_ever():
     turns = 0
     while True:
         turns += 1
-        queue.enqueue(entry(Priority.HIGH, due=101.0, since=100.0, deadline=101.0))
+        queue.enqueue(entry(Priority.HIGH, due=101.0, since=100.0, ends=101.0))
         head = queue.peek(100.0)
         queue.take(head)
         if head.priority is Priority.BACKGROUND:
