@@ -1,7 +1,7 @@
 """The headline tables of the documents 001 and 004, on a simulated service in virtual time.
 
 Their figures are from production systems that are not here. So a service with stated times and
-capacities stands in for one, its load is set so that the state without the budgeter is about
+capacities takes the place of one, its load is set so that the state without the budgeter is about
 theirs, and the same queries are asked with the budgeter's parts on. Every figure is simulated:
 it shows what the parts do to such a load, and nothing about a real service.
 """
