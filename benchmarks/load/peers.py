@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from shutil import which
 from typing import Any, NamedTuple
@@ -24,16 +25,21 @@ from typing import Any, NamedTuple
 from benchmarks.figures import Figure, Measured
 from benchmarks.load.service import running_service, text_for
 from callwise.budget import Budgeter, Limits
-from callwise.calls import Call, Endpoint, Message, Prices, Purpose, Role, Sampling
+from callwise.calls import Call, Endpoint, Message, Prices, Priority, Purpose, Role, Sampling
 from callwise.calls.errors import CallError
+from callwise.calls.load.background_knobs import BackgroundKnobs
 from callwise.calls.load.load_knobs import LoadKnobs
 from callwise.calls.load.rate_limits import RateLimits
 from callwise.calls.load.schedule_knobs import ScheduleKnobs
 from callwise.calls.openai_http import OpenAIClient
+from callwise.calls.reply import ReportedUsage
 from callwise.calls.retry import RetryPolicy
 from callwise.calls.wire import chat_body
 from callwise.simulator import SimulatedSettings
+from callwise.simulator.model import SimulatedAnswer, prompt_tokens
+from callwise.simulator.server_responses import chat_response
 from callwise.simulator.service_limits import SimulatedLimits
+from tests.callwise.budget.batch_api.provider import BatchProvider
 
 __all__ = ["Asked", "Run", "expected_texts", "measure", "task"]
 
@@ -53,6 +59,10 @@ SETTINGS = SimulatedSettings(
 )
 MAX_SECONDS = 240.0
 SCRIPTS = Path(__file__).parent / "peer_scripts"
+
+
+BATCH = {"size": CALLS, "send_delay": 2.0, "tick": 2.0}
+"""Batches of all calls, sent 2 seconds after the last one and asked about each 2 seconds."""
 
 
 class Asked(NamedTuple):
@@ -85,6 +95,10 @@ class Run(NamedTuple):
     server_usd: float
 
 
+_Ask = Callable[[str, int], Coroutine[Any, Any, tuple[list[Asked], float]]]
+"""Asks the calls at a base URL, with a Redis server at a port; returns outcomes and seconds."""
+
+
 def _call(number: int) -> Call:
     return Call(
         role=Role.MAIN,
@@ -109,8 +123,8 @@ def expected_texts(asked: Sequence[Call]) -> list[str]:
     return [text_for(body["messages"], tokens=MAX_TOKENS) for body in bodies]
 
 
-def task(base_url: str, redis_port: int) -> dict[str, Any]:
-    """Return what a peer's script is given."""
+def task(base_url: str, redis_port: int, **options: Any) -> dict[str, Any]:
+    """Return what a peer's script is given; `options` are further fields."""
     bodies = [chat_body(call, model=MODEL) for call in calls()]
     return {
         "base_url": base_url,
@@ -122,6 +136,7 @@ def task(base_url: str, redis_port: int) -> dict[str, Any]:
         "input_usd_per_million": PRICES.input_usd_per_million,
         "output_usd_per_million": PRICES.output_usd_per_million,
         "calls": [{"messages": body["messages"], "max_tokens": MAX_TOKENS} for body in bodies],
+        **options,
     }
 
 
@@ -130,12 +145,34 @@ async def _ours(base_url: str, _redis_port: int) -> tuple[list[Asked], float]:
     rate = RateLimits(
         requests_per_minute=LIMITS.requests_per_minute, burst_seconds=LIMITS.burst_seconds
     )
+    load = LoadKnobs(schedule=ScheduleKnobs(max_concurrency=20, max_tasks=20), rate=rate)
+    return await _through_budgeter(base_url, load)
+
+
+async def _ours_in_batches(base_url: str, _redis_port: int) -> tuple[list[Asked], float]:
+    """Ask through the budgeter, as background work for the provider's batch interface."""
+    with tempfile.TemporaryDirectory() as folder:
+        knobs = BackgroundKnobs(
+            file=Path(folder) / "queue.sqlite",
+            api="openai",
+            discount=0.0,
+            quiet_seconds=BATCH["send_delay"],
+            first_poll_seconds=BATCH["tick"],
+        )
+        return await _through_budgeter(
+            base_url, LoadKnobs(background=knobs), priority=Priority.BACKGROUND
+        )
+
+
+async def _through_budgeter(
+    base_url: str, load: LoadKnobs, priority: Priority | None = None
+) -> tuple[list[Asked], float]:
     endpoint = Endpoint("local", MODEL, OpenAIClient(base_url, api_key="none"), PRICES)
     budgeter = Budgeter(
         {Role.MAIN: endpoint},
         limits=Limits(max_calls=10**6, max_usd=10.0),
         retry=RetryPolicy(rate_limited_attempts=10),
-        load=LoadKnobs(schedule=ScheduleKnobs(max_concurrency=20, max_tasks=20), rate=rate),
+        load=load,
     )
     await budgeter.prepare()
 
@@ -146,7 +183,8 @@ async def _ours(base_url: str, _redis_port: int) -> tuple[list[Asked], float]:
             return None, f"{type(error).__name__}: {error}"
 
     began = time.perf_counter()
-    answers = await asyncio.gather(*(ask(call) for call in calls()))
+    asked = [replace(call, priority=priority) for call in calls()]
+    answers = await asyncio.gather(*map(ask, asked))
     seconds = time.perf_counter() - began
     usd = budgeter.ledger.counts().usd
     budgeter.ledger.check()
@@ -155,7 +193,9 @@ async def _ours(base_url: str, _redis_port: int) -> tuple[list[Asked], float]:
     return [Asked(text, error, share) for text, error in answers], seconds
 
 
-def _peer(script: str, python: Path) -> Callable[[str, int], Coroutine[Any, Any, Any]]:
+def _peer(script: str, python: Path, **options: Any) -> _Ask:
+    """Return a function that asks through a script; `options` are further fields of its task."""
+
     async def ask(base_url: str, redis_port: int) -> tuple[list[Asked], float]:
         with tempfile.TemporaryDirectory() as home:
             process = await asyncio.create_subprocess_exec(
@@ -167,7 +207,7 @@ def _peer(script: str, python: Path) -> Callable[[str, int], Coroutine[Any, Any,
                 cwd=home,
                 env={"PATH": os.environ["PATH"], "HOME": home, "XDG_CACHE_HOME": home},
             )
-            given = json.dumps(task(base_url, redis_port)).encode()
+            given = json.dumps(task(base_url, redis_port, **options)).encode()
             try:
                 async with asyncio.timeout(MAX_SECONDS):
                     out, errors = await process.communicate(given)
@@ -216,9 +256,7 @@ async def _listening(port: int) -> None:
     raise RuntimeError(f"nothing listens at port {port}")
 
 
-async def _measured(
-    name: str, ask: Callable[[str, int], Coroutine[Any, Any, tuple[list[Asked], float]]]
-) -> Run:
+async def _measured(name: str, ask: _Ask) -> Run:
     async with (
         running_redis() as redis_port,
         running_service(SETTINGS, has_full_length=True) as service,
@@ -229,6 +267,28 @@ async def _measured(
     usd = sum(PRICES.usd(entry.input_tokens, entry.output_tokens) for entry in answered)
     limited = sum(bool(entry.limit) for entry in log)
     return Run(name, outcomes, seconds, len(log), limited, usd)
+
+
+async def _measured_in_batches(name: str, ask: _Ask) -> Run:
+    """Ask through a provider's batch interface: each line is a request that was sent."""
+    provider = BatchProvider()
+
+    def answer(body: Mapping[str, Any], model: str) -> dict[str, Any]:
+        most = body.get("max_completion_tokens") or body["max_tokens"]
+        text = text_for(body["messages"], tokens=most)
+        usage = ReportedUsage(prompt_tokens(body), most, cached_tokens=0)
+        simulated = SimulatedAnswer(text, usage, 0.0, "stop")
+        used.append(PRICES.usd(usage.input_tokens or 0, most))
+        return chat_response(simulated, model=model, request_id="1")
+
+    used: list[float] = []
+    provider.answer = answer
+    await provider.start()
+    try:
+        outcomes, seconds = await ask(provider.url, 0)
+    finally:
+        await provider.stop()
+    return Run(name, outcomes, seconds, provider.bought.total(), 0, sum(used))
 
 
 def _figures(run: Run, expected: Sequence[str]) -> list[Figure]:
@@ -273,11 +333,22 @@ def measure() -> Measured:
         return Measured("peers", skipped=missing)
     python = peer_python()
     expected = expected_texts(calls())
-    figures: list[Figure] = []
-    for name, ask in (
-        ("budgeter", _ours),
-        ("LiteLLM Router + Redis", _peer("litellm_router.py", python)),
-        ("Inspect", _peer("inspect_batch.py", python)),
-    ):
-        figures += _figures(asyncio.run(_measured(name, ask)), expected)
-    return Measured("peers", figures)
+    runs = [
+        asyncio.run(_measured(name, ask))
+        for name, ask in (
+            ("budgeter", _ours),
+            ("LiteLLM Router + Redis", _peer("litellm_router.py", python)),
+            ("Inspect", _peer("inspect_batch.py", python)),
+        )
+    ]
+    runs += [
+        asyncio.run(_measured_in_batches(f"{name}, provider's batch interface", ask))
+        for name, ask in (
+            ("budgeter", _ours_in_batches),
+            (
+                "Inspect with batch",
+                _peer("inspect_batch.py", python, batch=BATCH, max_connections=CALLS),
+            ),
+        )
+    ]
+    return Measured("peers", [figure for run in runs for figure in _figures(run, expected)])

@@ -10,7 +10,7 @@ def test_each_part_has_a_module_with_a_measurement():
     """Every name of the list can be run."""
     for name in command.PARTS:
         path = command.RESULTS.parent / "load" / f"{name}.py"
-        assert "def measure() -> Measured" in path.read_text(encoding="utf-8"), name
+        assert "def measure(" in path.read_text(encoding="utf-8"), name
 
 
 def test_a_part_replaces_its_section_alone(tmp_path, monkeypatch, capsys):

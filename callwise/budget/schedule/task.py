@@ -153,7 +153,8 @@ def provider_view(shipment: Shipment, result: object, error: BaseException | Non
         return ProviderView(None, result.usage, was_sent=True)
     if isinstance(result, Sequence):
         limited = next((each for each in result if isinstance(each, RateLimited)), None)
-        return ProviderView(limited, _sum_of(result), was_sent=True)
+        was_sent = any(getattr(each, "was_sent", True) for each in result)
+        return ProviderView(limited, _sum_of(result), was_sent=was_sent)
     if not isinstance(error, CallError):
         was_sent = any(work.sent_count for work in shipment.works)
         return ProviderView(None, None, was_sent=was_sent)

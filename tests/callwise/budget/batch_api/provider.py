@@ -139,7 +139,7 @@ class BatchProvider:
                 for each in fields["requests"]
             ]
         else:
-            lines = [*map(orjson.loads, self._files[fields["input_file_id"]].split(b"\n"))]
+            lines = [*map(orjson.loads, self._files[fields["input_file_id"]].splitlines())]
         batch_id = f"batch_{len(self._batches) + 1}"
         self._batches[batch_id] = {
             "id": batch_id,
