@@ -97,14 +97,15 @@ class BatchGroups:
         shared: Hashable = None
         if call.is_embedding:
             size = knobs.embedding_size
-            windows = knobs.embedding_window_seconds, knobs.embedding_max_wait_seconds
+            window = knobs.embedding_window_seconds
+            windows = window, knobs.embedding_max_wait_seconds, window
         else:
             path = self._path_for(work, settings)
             shared = shared_parameters(call) if path is not None else None
             if shared is None:
                 return None
             size, window = knobs.chat_rule(under_way)
-            windows = window, window
+            windows = window, window, min(window, knobs.chat_idle_window_seconds)
         size = min(size, settings.limits.items or sys.maxsize)
         part = work.batch_part
         if part is not None:

@@ -245,6 +245,10 @@ class Breakers:
             return endpoints
         return [each for each in endpoints if not self.refuses(each)]
 
+    def reason(self, endpoint: Endpoint) -> str:
+        """Return the failure that an endpoint is down for; empty while it serves."""
+        return next((each.reason for each in self._of(endpoint) if each.reason), "")
+
     def down_seconds(self, endpoint: Endpoint) -> float:
         """Return how long an endpoint has been down; 0 while it serves."""
         since = [
@@ -292,7 +296,8 @@ class Breakers:
     ) -> None:
         """Count a call that has used up its attempts on an outage, or went to another endpoint.
 
-        Once the breaker opens, nothing is sent for `down_seconds`.
+        Once the breaker opens, nothing is sent for `down_seconds`, or for as long as the knobs
+        of the endpoint's breaker have it. 0 opens none.
         """
         if self._clock.is_virtual or down_seconds <= 0:
             return
@@ -309,7 +314,9 @@ class Breakers:
         if is_doubtful and breaker.failed_calls < MAX_FAILED_CALLS:
             return
         if breaker.state(self._clock.now()) is not BreakerState.OPEN:
-            self._open(breaker, down_seconds, _reason(error), by_rate=False)
+            knobs = self._knobs_of(endpoint)
+            seconds = down_seconds if knobs is None else knobs.open_seconds
+            self._open(breaker, seconds, _reason(error), by_rate=False)
 
     def call_answered(self, endpoint: Endpoint) -> None:
         """Note that an endpoint has served a call, or refused it: it is there."""

@@ -167,7 +167,7 @@ def build_call_path(  # noqa: C901 - one line for each layer that is optional
         gates = RateGates(load_of, clock, notify)
         path.add("schedule", ScheduleLayer(clock, load, gate_of=gates.gate, next=path.last))
     if is_live and _is_given(load, endpoints, "batch"):
-        path.add("batch", BatchLayer(clock, load_of, next=path.last))
+        path.add("batch", BatchLayer(clock, load_of, lambda: share.in_flight, next=path.last))
     if queues is not None:
         path.add("batch_api", BatchApiLayer(load_of, queues, clock, redactor, next=path.last))
     router = Router(clock, breakers, load_of, gate)

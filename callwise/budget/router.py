@@ -113,7 +113,10 @@ class Router:
         usable = self._breakers.accepting(asked.candidates)
         if not usable:
             self._stop_if_down_for_long(work)
-            down = "; ".join(f"{each.name} ({each.model})" for each in asked.candidates)
+            down = "; ".join(
+                f"{each.name}, {each.model} ({self._breakers.reason(each)})"
+                for each in asked.candidates
+            )
             raise EndpointDown(f"not asked, all have just failed: {down}", was_sent=False)
         if not (work.stays and any(each is work.endpoint for each in usable)):
             work.serve_by(self._chosen(work, usable))
@@ -139,8 +142,8 @@ class Router:
             reason = f"{type(error).__name__}: {error}"
             self._breakers.trip(endpoint, reason, seconds=knobs.fatal_seconds)
             self._notice(key, type(error).__name__, f"{endpoint.name} is passed over: {error}")
-        elif isinstance(error, RateLimited) and error.retry_after_seconds is not None:
-            self._cool_until_seconds[key] = self._clock.now() + error.retry_after_seconds
+        elif isinstance(error, RateLimited) and not self._clock.is_virtual:
+            self._cool_until_seconds[key] = self._clock.now() + (error.retry_after_seconds or 0.0)
 
     def has_another(self, work: Work, error: CallError) -> bool:
         """Return whether an endpoint that the call has not tried may be asked after an error."""

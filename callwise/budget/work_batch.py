@@ -38,6 +38,7 @@ class BatchRule(NamedTuple):
         text_bytes: most bytes of text; None for no limit.
         window_seconds: time that it waits for another member after the last one.
         max_wait_seconds: longest time that it waits for members.
+        idle_window_seconds: the window while no other call is under way.
         timeout_seconds: longest time for its request where its calls name none; None leaves
             the client's own.
     """
@@ -46,6 +47,7 @@ class BatchRule(NamedTuple):
     text_bytes: int | None
     window_seconds: float
     max_wait_seconds: float
+    idle_window_seconds: float
     timeout_seconds: float | None = None
 
 

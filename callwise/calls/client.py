@@ -121,8 +121,8 @@ class ConversationClient(Client, Protocol):
 
         Returns:
             One reply or error for each call, in the order of `calls`. A usage that came as one
-            sum is apportioned, and adds up to that. A call without an answer of its index ends
-            in `BatchFailed`; so do all, where the endpoint failed and reported a usage.
+            sum is apportioned, and adds up to that, also where the request failed. A call
+            without an answer of its index ends in `BatchFailed`.
         """
 
 

@@ -355,13 +355,15 @@ class BatchFailed(EndpointError):
     @classmethod
     def by(cls, cause: CallError) -> "BatchFailed":
         """Return the error of one of the calls that a request carried."""
-        return cls(
+        failed = cls(
             f"a request that carried several calls failed: {cause}",
             cause=cause,
             status=getattr(cause, "status", None),
             was_sent=getattr(cause, "was_sent", True),
             latency_seconds=getattr(cause, "latency_seconds", 0.0),
         )
+        failed.usage = cause.usage
+        return failed
 
 
 class AnswerLost(BadResponse):

@@ -94,7 +94,8 @@ class OpenAIClient(OpenAIConnection):
     @property
     def batch_api(self) -> str:
         """The batch interface of its host; see `batch_api.BatchClient`."""
-        return "openrouter" if self._host.endswith("openrouter.ai") else "openai"
+        is_router = f".{self._host}".endswith(".openrouter.ai")
+        return "openrouter" if is_router else "openai"
 
     def batch_line(self, call: Call, *, model: str) -> tuple[str, dict[str, Any]]:
         """Return the path of a call's interface, and its request body."""

@@ -164,20 +164,14 @@ def replies_of_choices(
 
 
 def failures_of(failure: CallError, calls: Sequence[Call]) -> list[Reply | CallError]:
-    """Return the failure of each call of a request that failed.
-
-    Where a usage was reported all the same, each is a `BatchFailed` with its part of that.
-    """
-    if failure.usage is None:
-        return [copy(failure) for _ in calls]
-    weights = list(map(input_weight, calls))
-    parts = apportioned_usage(failure.usage, weights, weights)
-    failures: list[Reply | CallError] = []
-    for part in parts:
-        failed = BatchFailed.by(copy(failure))
-        failed.usage = part
-        failures.append(failed)
-    return failures
+    """Return the failure of each call of a request that failed, with its part of the usage."""
+    failures = [copy(failure) for _ in calls]
+    if failure.usage is not None:
+        weights = list(map(input_weight, calls))
+        parts = apportioned_usage(failure.usage, weights, weights)
+        for each, part in zip(failures, parts, strict=True):
+            each.usage = part
+    return list(failures)
 
 
 def reported_by(content: bytes) -> ReportedUsage | None:

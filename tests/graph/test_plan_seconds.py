@@ -99,3 +99,29 @@ def test_a_plan_is_within_a_tenth_of_a_run(
     predicted = plan.measured(assumptions)[0]
     assert len(real.rows) == predicted.counts.asked * users * turns
     assert predicted.makespan.seconds == pytest.approx(real.seconds, rel=0.1)
+
+
+def test_roles_with_their_own_endpoints_have_their_own_limits() -> None:
+    """Judges at a slow endpoint wait; roles at one endpoint share its limit. Two fit at first."""
+    local = "{kind: openai, base_url: 'http://127.0.0.1:9/v1', model: a}"
+    slow = "{model: b, load: {rate: {requests_per_minute: 2}}}"
+    overrides = [f"endpoints={{main: {local}, judge: {slow}}}", "search.early_exit.enabled=false"]
+    apart = app.plan(app.settings("classic", overrides))
+    assert apart.assumptions.endpoints[Role.MAIN] == apart.assumptions.endpoints[Role.FAST]
+    assert apart.assumptions.endpoints[Role.MAIN] != apart.assumptions.endpoints[Role.JUDGE]
+    measured = apart.measured()[0]
+    judges = measured.counts.by_role[Role.JUDGE]
+    assert measured.makespan.delayed == {"requests_per_minute": judges - 2}
+    together = app.plan(app.settings("classic", ["load.rate.requests_per_minute=2"]))
+    asked = together.measured()[0].counts.asked
+    assert together.measured()[0].makespan.delayed == {"requests_per_minute": asked - 2}
+
+
+def test_a_session_asks_for_its_user_and_agent() -> None:
+    """So the limits of one user bind in all its conversations, and in no other's."""
+    settings = app.settings("instant").model_copy(
+        update={"load": LoadKnobs.model_validate({"rate": {"user": {"requests_per_minute": 2}}})}
+    )
+    real = run(settings, users=2, turns=4)
+    per_user = len(real.rows) / 2
+    assert real.seconds == pytest.approx((per_user - 2) * 30, abs=10)

@@ -63,7 +63,11 @@ class _Waiter:
 
 
 class BatchLane:
-    """The background calls of one endpoint. All methods belong to its event loop."""
+    """The background calls of one endpoint. All methods belong to the event loop of its queue.
+
+    Attributes:
+        queue: where its calls and submissions are.
+    """
 
     def __init__(
         self,
@@ -80,7 +84,7 @@ class BatchLane:
         self._client = client
         self._api = api
         self._knobs = knobs
-        self._queue = queue
+        self.queue = queue
         self._clock = clock
         self._carrier = BatchCarrier(api, knobs, queue, clock)
         self._max_lines = min(knobs.max_lines, api.max_lines)
@@ -109,7 +113,7 @@ class BatchLane:
         call = work.sent_call
         path, body = self._client.batch_line(call, model=work.endpoint.model)
         line_body = self._api.line_body(body, model=self._model)
-        kept = await self._queue.accept(Asked(self._name, work.key, path, line_body))
+        kept = await self.queue.accept(Asked(self._name, work.key, path, line_body))
         self._counts["accepted"] += 1
         waiter = self._waiters[kept.call_id] = _Waiter(work, path, self._clock.now())
         deadline: Timer | None = None
@@ -127,9 +131,9 @@ class BatchLane:
             if deadline is not None:
                 deadline.cancel()
             if is_given:
-                self._queue.take(kept.call_id)
+                self.queue.take(kept.call_id)
             else:
-                self._queue.release(kept.call_id)
+                self.queue.release(kept.call_id)
         if result.code == _LOST:
             raise AnswerLost(f"batch {result.body} ended without an answer to this call")
         answer = self._client.batch_answer(call, body, result)
@@ -214,7 +218,7 @@ class BatchLane:
     # Submissions.
 
     async def _submit(self, path: str, call_ids: Sequence[int]) -> None:
-        submission = await self._queue.run(
+        submission = await self.queue.run(
             lambda store: store.submit(self._name, self._model, path, call_ids)
         )
         await self._carry(submission)
@@ -223,10 +227,10 @@ class BatchLane:
         """Go on with the submissions on disk, and give calls what came for them meanwhile."""
         await asyncio.sleep(0)  # those that were accepted together are placed by now
         unclear, self._unclear = self._unclear, []
-        for submission in await self._queue.run(lambda store: store.submissions(self._name)):
+        for submission in await self.queue.run(lambda store: store.submissions(self._name)):
             if submission.submission_id not in self._carried:
                 self._begin(self._carry(submission), ())
-        for kept in await self._queue.run(lambda store: store.kept(unclear)):
+        for kept in await self.queue.run(lambda store: store.kept(unclear)):
             waiter = self._waiters.get(kept.call_id)
             if waiter is None or waiter.future.done():
                 continue
@@ -242,7 +246,7 @@ class BatchLane:
         self._carried.add(submission_id)
         lines: dict[int, Line] = {}
         try:
-            lines = await self._queue.run(lambda store: store.lines(submission_id))
+            lines = await self.queue.run(lambda store: store.lines(submission_id))
             ended = await self._carrier.carry(
                 submission,
                 tuple(lines.values()),
@@ -338,7 +342,7 @@ class BatchLane:
         """Store results, end the submission, and give them to the calls that wait."""
         batch_id = submission.batch_id
         data = {call_id: _packed(each, batch_id, size) for call_id, each in found.items()}
-        await self._queue.run(lambda store: store.end(submission.submission_id, data))
+        await self.queue.run(lambda store: store.end(submission.submission_id, data))
         for call_id, result in found.items():
             waiter = self._waiters.get(call_id)
             if waiter is not None:

@@ -46,10 +46,6 @@ class Fleet:
         """Do nothing when every limit in USD can bind; see `scope_limits.require_prices`."""
         require_prices(self._knobs.limits, "load.fleet.limits", endpoints)
 
-    def statistics(self) -> Mapping[str, int]:
-        """Return what the link has sent."""
-        return {} if self._link is None else self._link.statistics()
-
     async def aclose(self) -> None:
         """Report what is left, give the lease back and close the link. Safe to call twice."""
         await self.budget.aclose()

@@ -20,6 +20,7 @@ The only file that imports redis, and only once a link is used.
 import asyncio
 import hashlib
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -241,10 +242,17 @@ class RedisLink:
         self._connection = connection
         self._connects += 1
         await connection.send_command("INFO", "server")
-        text = (await connection.read_response()).decode()
+        try:
+            text = (await connection.read_response(disconnect_on_error=False)).decode()
+        except self._errors.ResponseError as error:
+            raise ConfigError(
+                f"Redis at {self.address} does not give its version: {self._clean(error)}. Allow "
+                "the user of its URL the command INFO, all scripts, and the keys callwise:*"
+            ) from None
         facts = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
-        version = facts.get("redis_version", "0")
-        if tuple(int(part) for part in version.split(".")[:2]) < MIN_VERSION:
+        version = facts.get("redis_version", "unknown")
+        numbers = re.match(r"(\d+)\.(\d+)", version)
+        if numbers is None or tuple(map(int, numbers.groups())) < MIN_VERSION:
             raise ConfigError(
                 f"Redis at {self.address} is version {version}. Use a server of 6.2 or later"
             )

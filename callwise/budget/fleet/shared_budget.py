@@ -85,6 +85,7 @@ class SharedBudget:
         self._process = uuid.uuid4().hex
         self._link: RedisLink | None = None
         self._token: str | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._joining = asyncio.Lock()
         self._beating: asyncio.Task[None] | None = None
         self._processes = 0
@@ -265,6 +266,10 @@ class SharedBudget:
         Raises:
             BudgetStoreLost: when the server cannot be reached, or could not be a moment ago.
         """
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            # The heartbeats of an event loop end with it.
+            self._loop, self._joining, self._token, self._beating = loop, asyncio.Lock(), None, None
         if self._token is not None:
             return self._token
         async with self._joining:

@@ -6,13 +6,19 @@ share a request, and each row keeps its node, turn and tokens. Resamples are cal
 each is a conversation of its request, and has an answer to itself.
 
 A batch waits for `BatchRule.window_seconds` after its last member, and not longer than
-`max_wait_seconds`; it is sent as soon as it is full. While it waits for a place at the endpoint
-below, it may still be joined. A call that has little time left waits for a quarter of it.
+`max_wait_seconds`; it is sent as soon as it is full. While every call that is under way waits
+here, a conversation waits for `idle_window_seconds` only: none can end and be followed by another.
+While a batch waits for a place at the endpoint below, it may still be joined. A call that has
+little time left waits for a quarter of it.
 
 A request with several calls that failed is no failure of each: the next attempt of a conversation
 travels alone, and one of texts in halves, until the one that is wrong is alone. What the failed
 request was reported to use is on the rows of its calls. A limit of the rate, a wrong key and what
 else is not about the content reaches each call as it came.
+
+Rejected: lists of prompts for `/completions`. The client would have to write the model's chat
+template itself: a call in a batch would ask something else than alone, and a text could forge the
+template's marks.
 
 Invariant: of the calls that wait here each ends once: by its answer, its error, or its leaving.
 A batch that none waits for any more is cancelled, and the last to leave waits until it rests.
@@ -46,6 +52,9 @@ __all__ = ["BatchLayer"]
 PART_OF_TIME_LEFT = 0.25
 """Part of the time until its deadline that a call waits for others at most."""
 
+LEAD_SECONDS = 0.002
+"""Time before it is due at which a batch is sent, for what a busy loop and the sending take."""
+
 _Results = Sequence[Reply | CallError]
 
 
@@ -63,6 +72,7 @@ class _Departure:
         "is_due",
         "key",
         "latest_seconds",
+        "rings_at_seconds",
         "settings",
         "task",
         "timer",
@@ -74,7 +84,7 @@ class _Departure:
         self.batch = batch
         self.key = key
         self.settings = settings
-        self.due_seconds = self.latest_seconds = latest_seconds
+        self.due_seconds = self.latest_seconds = self.rings_at_seconds = latest_seconds
         self.is_due = False
         self.timer: Timer | None = None
         self.task: asyncio.Task[None] | None = None
@@ -92,17 +102,20 @@ class BatchLayer:
     Args:
         load_of: returns the knobs of an endpoint. One without knobs of batches is sent each
             call alone.
+        in_flight: returns how many pieces of work are under way, those that wait here included.
     """
 
     def __init__(
         self,
         clock: Clock,
         load_of: Callable[[Endpoint], LoadKnobs],
+        in_flight: Callable[[], int],
         *,
         next: Callable[[Any], Awaitable[Any]],  # noqa: A002
     ) -> None:
         self._clock = clock
         self._groups = BatchGroups(load_of)
+        self._in_flight = in_flight
         self._next = next
         self._open: dict[Hashable, _Departure] = {}
         self._held: list[_Departure] = []
@@ -183,26 +196,34 @@ class BatchLayer:
 
     def _postpone(self, departure: _Departure, member: BatchMember) -> None:
         """Set when a batch is due, now that a member has come."""
+        now, rule = member.entered_seconds, departure.batch.rule
         left_seconds = member.work.left_seconds
-        now = member.entered_seconds
         if left_seconds is not None:
             latest = now + left_seconds * PART_OF_TIME_LEFT
-            if latest < departure.latest_seconds:
-                departure.latest_seconds = latest
-                departure.stop_timer()
-        departure.due_seconds = min(
-            now + departure.batch.rule.window_seconds, departure.latest_seconds
-        )
-        if departure.timer is None:
+            departure.latest_seconds = min(departure.latest_seconds, latest)
+        window_seconds = rule.window_seconds
+        if rule.idle_window_seconds < window_seconds and self._is_idle():
+            window_seconds = rule.idle_window_seconds
+        departure.due_seconds = min(now + window_seconds, departure.latest_seconds)
+        if departure.timer is None or departure.due_seconds < departure.rings_at_seconds:
             self._set_timer(departure)
 
+    def _is_idle(self) -> bool:
+        """Return whether every call that is under way waits here for others."""
+        waiting = (each.batch.members for each in self._open.values() if not each.is_due)
+        return self._in_flight() <= sum(map(len, waiting))
+
     def _set_timer(self, departure: _Departure) -> None:
-        departure.timer = self._clock.call_at(departure.due_seconds, lambda: self._ring(departure))
+        departure.stop_timer()
+        departure.rings_at_seconds = departure.due_seconds
+        departure.timer = self._clock.call_at(
+            departure.due_seconds - LEAD_SECONDS, lambda: self._ring(departure)
+        )
 
     def _ring(self, departure: _Departure) -> None:
         """Send a batch that is due; wait on where a later member has postponed it."""
         departure.timer = None
-        if self._clock.now() < departure.due_seconds:
+        if self._clock.now() < departure.due_seconds - LEAD_SECONDS:
             self._set_timer(departure)
         else:
             self._ship(departure)
@@ -359,7 +380,7 @@ class BatchLayer:
         if refusal is not None:
             raise refusal
         self._counts["pieces"] += len(missing)
-        rule = BatchRule(1, None, 0.0, 0.0)
+        rule = BatchRule(1, None, 0.0, 0.0, 0.0)
         places = []
         for piece in missing:
             batch = WorkBatch(work.endpoint, rule, self._clock, path=None)

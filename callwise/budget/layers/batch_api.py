@@ -4,6 +4,7 @@ An attempt that it takes ends when its batch has: in minutes, or in a day. What 
 goes on to the layer below.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
 from callwise.budget.batch_api.lane import BatchLane
@@ -71,7 +72,8 @@ class BatchApiLayer:
         """Stop asking; what was submitted stays on disk. Safe to call twice."""
         lanes, self._lanes = self._lanes, {}
         for lane in lanes.values():
-            await lane.aclose()
+            if lane.queue.loop is asyncio.get_running_loop():
+                await lane.aclose()
 
     async def _answer(self, work: Work, knobs: BackgroundKnobs) -> Reply:
         try:
@@ -83,7 +85,8 @@ class BatchApiLayer:
     def _lane(self, endpoint: Endpoint, knobs: BackgroundKnobs) -> BatchLane:
         key = (endpoint.name, endpoint.model)
         lane = self._lanes.get(key)
-        if lane is None:
+        queue = self._queues(knobs.file)
+        if lane is None or lane.queue is not queue:
             client = endpoint.client
             if knobs.api is None or not isinstance(client, BatchClient):
                 raise ConfigError(
@@ -93,7 +96,6 @@ class BatchApiLayer:
                 )
             kind = client.batch_api if knobs.api == "auto" else knobs.api
             api = BATCH_APIS[kind](client, timeout_seconds=knobs.timeout_seconds)
-            queue = self._queues(knobs.file)
             lane = BatchLane(endpoint, client, knobs, queue, api=api, clock=self._clock)
             self._lanes[key] = lane
         return lane

@@ -104,8 +104,7 @@ class QueueLayer:
                 reply = _given_again(work, kept.result)
             else:
                 reply = await self._next(work)
-                data = _packed(work, reply)
-                await queue.run(lambda store: store.answer({kept.call_id: data}))
+                await queue.answer(kept.call_id, _packed(work, reply))
         except asyncio.CancelledError:
             queue.leave(kept.call_id)
             raise

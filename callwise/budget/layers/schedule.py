@@ -66,7 +66,7 @@ class ScheduleLayer:
             if task.turn is not None:
                 await lane.wait(task)
             result = await self._next(carried)
-        except asyncio.CancelledError as error:
+        except (asyncio.CancelledError, GeneratorExit) as error:
             lane.end(task, TaskState.CANCELLED, error=error)
             raise
         except BaseException as error:

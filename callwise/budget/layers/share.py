@@ -172,14 +172,22 @@ class ShareLayer:
         return self._joined_to_equal(carried) if carried.call.is_shared else self._alone(carried)
 
     async def _joined_to_equal(self, carried: InFlightCall) -> ReadReply:
-        shared = self._shared.get(carried.key)
-        if shared is None:
-            shared = self._start(carried)
-        else:
-            self._joined += 1
-            if shared.payer.work is not None:
-                shared.payer.work.join(carried.call)
-        answer = await self._wait(carried, shared)
+        while True:
+            shared = self._shared.get(carried.key)
+            if shared is None:
+                shared = self._start(carried)
+            else:
+                self._joined += 1
+                if shared.payer.work is not None:
+                    shared.payer.work.join(carried.call)
+            try:
+                answer = await self._wait(carried, shared)
+            except CallRefused:
+                # Limits of its payer, which this call need not have, refused the first attempt.
+                if carried.outcome is None:
+                    continue
+                raise
+            break
         if carried.work is not None:
             carried.finish(Outcome.SERVED)
             return answer
@@ -193,10 +201,15 @@ class ShareLayer:
         """Return whether there is work that an equal call would join."""
         return key in self._shared
 
+    @property
+    def in_flight(self) -> int:
+        """Pieces of work under way."""
+        return len(self._shared) + self._unshared
+
     def statistics(self) -> Mapping[str, int]:
         """Return pieces of work under way, calls that joined one, and changes of the payer."""
         return {
-            "in_flight": len(self._shared) + self._unshared,
+            "in_flight": self.in_flight,
             "joined": self._joined,
             "taken_over": self._taken_over,
         }
@@ -264,9 +277,12 @@ class ShareLayer:
                 return await shared.wait(call)
             async with asyncio.timeout(left_seconds):
                 return await shared.wait(call)
-        except (CallRefused, BudgetStoreLost) as refusal:
-            # Its own, or that of the first attempt below: nothing was sent.
-            call.refuse(refusal)
+        except BudgetStoreLost as lost:
+            call.refuse(lost)
+        except CallRefused as refusal:
+            if call.work is not None or refusal is call.refusal:
+                call.refuse(refusal)
+            raise
         except TimeoutError as error:
             if left_seconds is None:
                 raise

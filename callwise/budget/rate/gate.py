@@ -12,13 +12,13 @@ alone is larger than a whole bucket fits when nothing else is in use, so that no
 
 import logging
 from collections import Counter, deque
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import Protocol, TypeVar
 
-from callwise.budget.rate.headers import HeaderLimit, limits_of_headers
-from callwise.budget.rate.meters import Meter, SharedMeters, meter_of, meters_of
+from callwise.budget.rate.meters import Meter, SharedMeters, meters_of
 from callwise.budget.rate.need import MeterLine, RateNeed, RatePart, need_of
+from callwise.budget.rate.own_limits import OwnLimits
 from callwise.budget.work import Shipment
 from callwise.calls.call import Purpose
 from callwise.calls.errors import RateLimited
@@ -32,9 +32,6 @@ _LOGGER = logging.getLogger(__name__)
 
 NOTICE_SECONDS = 60.0
 """Shortest time between two lines in the log about one limit."""
-
-LEARNED_SECONDS = 600.0
-"""Time for which a learned limit lasts without an answer that confirms it."""
 
 SEEN_ANSWERS = 32
 """Answers of one purpose whose usage decides how much of an estimate is taken."""
@@ -150,34 +147,32 @@ class EndpointGate:
     ) -> None:
         self._limits = limits
         self._endpoint = endpoint
-        self._notify = notify
         self._key = key
         self._is_asked = limits.counts == "asked"
         self._shared = shared
-        self._own = list(meters_of(limits, limits))
+        self._own = OwnLimits(limits, endpoint, notify)
         self._by_purpose = {each: meters_of(r, limits) for each, r in limits.purposes.items()}
         self._by_kind = {each: meters_of(r, limits) for each, r in limits.kinds.items()}
-        people = (limits.user, limits.users, limits.tenant, limits.tenants)
-        self._is_simple = not any((limits.key, *people, limits.purposes, limits.kinds))
+        people = (
+            ("user", limits.user, limits.users, _USER),
+            ("tenant", limits.tenant, limits.tenants, _TENANT),
+        )
+        self._people = tuple(each for each in people if each[1] or each[2])
+        self._is_simple = not (limits.key or self._people or limits.purposes or limits.kinds)
+        self._own_lines: tuple[MeterLine, ...] = ()
+        self._lines_for = -1
         self._used: dict[Purpose, tuple[_UsedPart, _UsedPart]] = {}
-        self._stated: dict[int, float] = {}
-        self._learned: dict[int, tuple[float, float]] = {}
-        self._generation = 0
         self._delayed: Counter[str] = Counter()
         self._noticed_at: dict[str, float] = {}
-        self._refused = 0
 
     def ready_in(self, need: RateNeed, now_seconds: float) -> float:
         """Return the seconds after which to ask again; see `RateGate`."""
-        if self._learned:
-            self._forget_learned(now_seconds)
-        if need.generation != self._generation:
-            need.lines = list(self._lines(need.parts, now_seconds))
-            need.generation = self._generation
+        if need.generation != self._own.generation:
+            self._cover(need, now_seconds)
         longest_seconds, bound = 0.0, None
-        for line in need.lines:
+        for line, amount in zip(need.lines, need.amounts, strict=True):
             speed = 1.0 if line.alone is None else self._speed(line.alone, now_seconds)
-            seconds = line.meter.wait_seconds(line.amount, now_seconds, speed=speed)
+            seconds = line.meter.wait_seconds(amount, now_seconds, speed)
             if seconds > longest_seconds:
                 longest_seconds, bound = seconds, line
         if bound is not None:
@@ -194,7 +189,11 @@ class EndpointGate:
 
     def take(self, need: RateNeed, now_seconds: float) -> None:
         """Take what it needs; see `RateGate`."""
-        need.charges = [line.meter.charge(line.amount, now_seconds) for line in need.lines]
+        self._own.count_sent(now_seconds)
+        need.charges = [
+            line.meter.charge(amount, now_seconds)
+            for line, amount in zip(need.lines, need.amounts, strict=True)
+        ]
 
     def settle(
         self, need: RateNeed, used: ReportedUsage | None, now_seconds: float, *, was_sent: bool
@@ -220,81 +219,69 @@ class EndpointGate:
     ) -> None:
         """Learn from the headers of a response, or from a refusal for the rate; see `RateGate`.
 
-        A limit counts once two responses in a row state it, so that one odd response changes
-        nothing. After a refusal the endpoint's own buckets count as empty: they go on at their
-        rate. How long the refused call itself waits is not decided here.
+        See `own_limits`. How long a refused call itself waits is not decided here.
         """
         if error is not None:
-            self._refused += 1
-        if not self._limits.learn:
-            return
-        if error is not None:
-            for meter in self._own:
-                if meter is not None:
-                    meter.leave(0.0, now_seconds)
-        for dimension, stated in limits_of_headers(headers or {}):
-            if self._stated.get(dimension) == stated.limit:
-                self._learn(dimension, stated, now_seconds)
-            self._stated[dimension] = stated.limit
+            self._own.count_refused(now_seconds)
+        if headers is not None:
+            self._own.read_headers(headers, now_seconds)
 
     def statistics(self) -> Mapping[str, int | float]:
         """Return the counts of delayed and refused requests, and the learned limits."""
-        counts: dict[str, int | float] = {"rate_refused": self._refused}
+        counts: dict[str, int | float] = {"rate_refused": self._own.refused}
+        if self._own.share < 1:
+            counts["rate_share"] = self._own.share
         for name, count in sorted(self._delayed.items()):
             counts[f"rate_delayed_by_{name}"] = count
-        for dimension, (limit, _) in sorted(self._learned.items()):
-            counts[f"rate_learned_{DIMENSIONS[dimension]}"] = limit
+        for name, limit in self._own.learned.items():
+            counts[f"rate_learned_{name}"] = limit
         return counts
-
-    def used_part(self, now_seconds: float) -> float:
-        """Return the part in use of the endpoint's own limits, of the one that is used most."""
-        parts = (meter.used_part(now_seconds) for meter in self._own if meter is not None)
-        return max(parts, default=0.0)
 
     # Which meters cover a request, and what it takes of them.
 
-    def _lines(self, parts: Sequence[RatePart], now_seconds: float) -> Iterator[MeterLine]:
-        limits, everything = self._limits, tuple(range(len(parts)))
-        yield from self._of(self._own, parts, everything)
-        if self._is_simple:
-            return
+    def _cover(self, need: RateNeed, now_seconds: float) -> None:
+        """Set the meters that cover a request, and what it takes of each."""
+        parts, own = need.parts, self._own
+        if self._lines_for != own.generation:
+            self._own_lines = tuple(_lines(own.meters, (0,)))
+            self._lines_for = own.generation
+        places = tuple(range(len(parts)))
+        amounts = self._amounts(parts, places)
+        lines: Sequence[MeterLine] = self._own_lines
+        if len(parts) > 1:
+            lines = tuple(_lines(own.meters, places))
+        taken = [amounts[line.dimension] for line in lines]
+        if not self._is_simple:
+            further = list(self._further_lines(parts, places, now_seconds))
+            taken += [
+                amounts[line.dimension]
+                if len(line.parts) == len(parts)
+                else self._amounts(parts, line.parts)[line.dimension]
+                for line in further
+            ]
+            lines = (*lines, *further)
+        need.lines, need.amounts, need.generation = lines, taken, own.generation
+
+    def _further_lines(
+        self, parts: Sequence[RatePart], everything: tuple[int, ...], now_seconds: float
+    ) -> Iterator[MeterLine]:
+        limits = self._limits
         if limits.key is not None:
             meters = self._shared.of("key", self._key, limits.key, limits, now_seconds)
-            yield from self._of(meters, parts, everything, of_key=True)
-        for what, default, named, place in (
-            ("user", limits.user, limits.users, _USER),
-            ("tenant", limits.tenant, limits.tenants, _TENANT),
-        ):
+            yield from _lines(meters, everything, "key")
+        for what, default, named, place in self._people:
             for name, places in _grouped(parts, itemgetter(place)):
                 rates = named.get(name, default) if name else None
                 if rates is not None:
                     meters = self._shared.of(what, name, rates, limits, now_seconds)
-                    yield from self._of(meters, parts, places, (what, name))
-        for purpose, places in _grouped(parts, itemgetter(_PURPOSE)):
-            meters = self._by_purpose.get(purpose, ())
-            yield from self._of(meters, parts, places, ("purpose", purpose))
-        for kind, places in _grouped(parts, lambda part: kind_of(part.purpose)):
-            yield from self._of(self._by_kind.get(kind, ()), parts, places, ("kind", kind))
-
-    def _of(
-        self,
-        meters: Sequence[Meter | None],
-        parts: Sequence[RatePart],
-        places: tuple[int, ...],
-        alone: tuple[str, str] | None = None,
-        *,
-        of_key: bool = False,
-    ) -> Iterator[MeterLine]:
-        """Yield what a request takes of the meters of one endpoint, key, user, and so on."""
-        names = _NAMES["key" if of_key else "" if alone is None else alone[0]]
-        amounts: tuple[float, ...] = ()
-        for dimension, meter in enumerate(meters):
-            if meter is not None:
-                if not amounts:
-                    amounts = self._amounts(parts, places)
-                yield MeterLine(
-                    meter, names[dimension], dimension, places, alone, amounts[dimension]
-                )
+                    yield from _lines(meters, places, what, (what, name))
+        if self._by_purpose:
+            for purpose, places in _grouped(parts, itemgetter(_PURPOSE)):
+                meters = self._by_purpose.get(purpose, ())
+                yield from _lines(meters, places, "purpose", ("purpose", purpose))
+        if self._by_kind:
+            for kind, places in _grouped(parts, lambda part: kind_of(part.purpose)):
+                yield from _lines(self._by_kind.get(kind, ()), places, "kind", ("kind", kind))
 
     def _amounts(self, parts: Sequence[RatePart], places: Sequence[int]) -> tuple[float, ...]:
         """Return what calls take of each quantity, in the order of `DIMENSIONS`."""
@@ -316,11 +303,14 @@ class EndpointGate:
     def _learn_used_parts(
         self, parts: Sequence[RatePart], input_tokens: int, output_tokens: int | None
     ) -> None:
-        of_input, of_output, *_ = parts[0]
-        if len(parts) > 1:
+        if len(parts) == 1:
+            of_input, of_output, purpose, *_ = parts[0]
+            purposes: Iterable[Purpose] = (purpose,)
+        else:
             of_input = sum(part.input_tokens for part in parts)
             of_output = sum(part.output_tokens for part in parts)
-        for purpose in {part.purpose: None for part in parts}:
+            purposes = {part.purpose: None for part in parts}
+        for purpose in purposes:
             input_part, output_part = self._used_parts(purpose)
             input_part.add(input_tokens, of_input)
             output_part.add(output_tokens, of_output)
@@ -330,44 +320,8 @@ class EndpointGate:
         limits = self._limits
         if limits.burst_factor <= 1 or alone[0] not in {"user", "tenant"}:
             return 1.0
-        is_free = self.used_part(now_seconds) < limits.adaptive_threshold
+        is_free = self._own.used_part(now_seconds) < limits.adaptive_threshold
         return limits.burst_factor if is_free else 1.0
-
-    # What is learned, and what is noticed.
-
-    def _learn(self, dimension: int, stated: HeaderLimit, now_seconds: float) -> None:
-        configured = self._limits.per_minute[dimension]
-        limit = stated.limit if configured is None else min(stated.limit, configured)
-        known = self._learned.get(dimension)
-        self._learned[dimension] = (limit, now_seconds)
-        meter = self._own[dimension]
-        if meter is None:
-            meter = self._own[dimension] = meter_of(limit, self._limits)
-            self._generation += 1
-        if known is None or known[0] != limit:
-            meter.limit_to(limit)
-            name = DIMENSIONS[dimension]
-            _LOGGER.info("endpoint %s: learned %s=%g", self._endpoint, name, limit)
-            if self._notify is not None:
-                self._notify(
-                    f"{self._endpoint} states a limit of {limit:,g} {name.replace('_', ' ')}: "
-                    "calls to it keep to that"
-                )
-        if stated.remaining is not None:
-            meter.leave(stated.remaining, now_seconds)
-
-    def _forget_learned(self, now_seconds: float) -> None:
-        for dimension, (_, learned_at) in list(self._learned.items()):
-            if now_seconds - learned_at <= LEARNED_SECONDS:
-                continue
-            del self._learned[dimension]
-            self._stated.pop(dimension, None)
-            configured, meter = self._limits.per_minute[dimension], self._own[dimension]
-            if configured is None or meter is None:
-                self._own[dimension] = None
-                self._generation += 1
-            else:
-                meter.limit_to(configured)
 
     def _notice(self, line: MeterLine, wait_seconds: float, now_seconds: float) -> None:
         """Log which limit binds, at most once in `NOTICE_SECONDS` for each."""
@@ -398,10 +352,25 @@ def _tokens(
     return used * covered / whole
 
 
+def _lines(
+    meters: Sequence[Meter | None],
+    places: tuple[int, ...],
+    what: str = "",
+    alone: tuple[str, str] | None = None,
+) -> Iterator[MeterLine]:
+    """Yield the meters of an endpoint, a key, a user, and so on, as lines of a request."""
+    names = _NAMES[what]
+    for dimension, meter in enumerate(meters):
+        if meter is not None:
+            yield MeterLine(meter, names[dimension], dimension, places, alone)
+
+
 def _grouped(
     parts: Sequence[RatePart], of: Callable[[RatePart], GroupT]
 ) -> list[tuple[GroupT, tuple[int, ...]]]:
     """Return the places of parts by what they have in common, in the order of the parts."""
+    if len(parts) == 1:
+        return [(of(parts[0]), (0,))]
     groups: dict[GroupT, list[int]] = {}
     for place, part in enumerate(parts):
         groups.setdefault(of(part), []).append(place)

@@ -43,25 +43,20 @@ MAX_SHARED = 4096
 """Meters of keys, users and tenants from which those that are not in use are dropped."""
 
 
-class _Lows:
-    """Lowest backlog since each charge of a group of charges."""
-
-    __slots__ = ("joined", "low")
-
-    def __init__(self, low: float) -> None:
-        self.low = low
-        self.joined: _Lows | None = None
-
-
 class Charge:
-    """One charge that may still be corrected."""
+    """One charge that may still be corrected.
 
-    __slots__ = ("amount", "at_seconds", "lows")
+    Args:
+        low: for a bucket, its lowest backlog since the charge, and since all that joined it.
+    """
 
-    def __init__(self, amount: float, at_seconds: float, lows: _Lows | None = None) -> None:
+    __slots__ = ("amount", "at_seconds", "joined", "low")
+
+    def __init__(self, amount: float, at_seconds: float, low: float = 0.0) -> None:
         self.amount = amount
         self.at_seconds = at_seconds
-        self.lows = lows
+        self.low = low
+        self.joined: Charge | None = None
 
 
 class Meter(Protocol):
@@ -71,7 +66,7 @@ class Meter(Protocol):
     def per_minute(self) -> float:
         """The limit."""
 
-    def wait_seconds(self, amount: float, now: float, *, speed: float = 1.0) -> float:
+    def wait_seconds(self, amount: float, now: float, speed: float = 1.0) -> float:
         """Return the time until an amount fits; 0 when it does.
 
         An amount that is larger than the whole meter fits when nothing is in use.
@@ -112,7 +107,7 @@ class BucketMeter:
         self._held_seconds = max(burst_seconds - slack_seconds, 0.0)
         self._backlog = 0.0
         self._at_seconds = 0.0
-        self._lows: deque[_Lows] = deque()
+        self._lows: deque[Charge] = deque()
         self._lowered = 0.0
         """By how much every low of the stack is to be lowered."""
         self._open_count = 0
@@ -125,36 +120,43 @@ class BucketMeter:
         self._capacity = self._per_second * self._held_seconds
         self._rounding = _ROUNDING * per_minute
 
-    def wait_seconds(self, amount: float, now: float, *, speed: float = 1.0) -> float:
+    def wait_seconds(self, amount: float, now: float, speed: float = 1.0) -> float:
         """Return the time until an amount fits; see `Meter`."""
-        self._drain(now, speed)
-        missing = self._backlog + min(amount - self._capacity * speed, 0.0)
+        if now != self._at_seconds:
+            self._drain(now, speed)
+        missing, spare = self._backlog, self._capacity * speed - amount
+        if spare > 0:
+            missing -= spare
         if missing <= self._rounding:
             return 0.0
         return missing / (self._per_second * speed)
 
     def charge(self, amount: float, now: float) -> Charge:
         """Count an amount; see `Meter`."""
-        self._drain(now)
-        self._note_low()
+        if now != self._at_seconds:
+            self._drain(now)
+        stack = self._lows
+        if stack and stack[-1].low >= self._backlog + self._lowered:
+            self._note_low()
         self._backlog += amount
-        lows = _Lows(self._backlog + self._lowered)
-        self._lows.append(lows)
+        charge = Charge(amount, now, self._backlog + self._lowered)
+        stack.append(charge)
         self._open_count += 1
-        return Charge(amount, now, lows)
+        return charge
 
     def settle(self, charge: Charge, amount: float, now: float) -> None:
         """Correct a charge for good; see `Meter`."""
-        self._drain(now)
+        if now != self._at_seconds:
+            self._drain(now)
         surplus = charge.amount - amount
         if surplus <= 0:
             self._backlog -= surplus
-        elif charge.lows is not None:
-            low = _group(charge.lows).low - self._lowered
+        else:
+            low = _group(charge).low - self._lowered
             self._backlog -= max(min(surplus, self._backlog, low), 0.0)
             self._lowered += surplus
-            self._join_zeros()
-        charge.lows = None
+            if len(self._lows) > 1 and self._lows[1].low <= self._lowered:
+                self._join_zeros()
         self._open_count -= 1
         if not self._open_count:
             self._lows.clear()
@@ -192,7 +194,7 @@ class BucketMeter:
         """Join the charges whose lowest backlog is the present one."""
         low = self._backlog + self._lowered
         stack = self._lows
-        joined: _Lows | None = None
+        joined: Charge | None = None
         while stack and stack[-1].low >= low:
             top = stack.pop()
             if joined is None:
@@ -204,13 +206,13 @@ class BucketMeter:
             stack.append(joined)
 
 
-def _group(lows: _Lows) -> _Lows:
-    """Return the group that charges have been joined to, and shorten the way to it."""
-    root = lows
+def _group(charge: Charge) -> Charge:
+    """Return the charge that one has been joined to, whose low is its low too."""
+    root = charge
     while root.joined is not None:
         root = root.joined
-    while lows.joined is not None:
-        lows.joined, lows = root, lows.joined
+    while charge.joined is not None and charge.joined is not root:
+        charge.joined, charge = root, charge.joined
     return root
 
 
@@ -234,7 +236,7 @@ class WindowMeter:
         self.per_minute = per_minute
         self._rounding = _ROUNDING * per_minute
 
-    def wait_seconds(self, amount: float, now: float, *, speed: float = 1.0) -> float:
+    def wait_seconds(self, amount: float, now: float, speed: float = 1.0) -> float:
         """Return the time until an amount fits; see `Meter`."""
         self._forget(now)
         missing = self._used + min(amount - self.per_minute * speed, 0.0)

@@ -29,7 +29,7 @@ class RatePart(NamedTuple):
 
 
 class MeterLine(NamedTuple):
-    """The amount that a request takes of one meter.
+    """A meter that a request takes from.
 
     Args:
         name: of its limit, such as `user.tokens_per_minute`.
@@ -37,7 +37,6 @@ class MeterLine(NamedTuple):
         parts: places of the calls that it covers.
         alone: the user, tenant, purpose or kind that it limits, such as `("user", "u1")`; None
             for a limit of the endpoint or its key.
-        amount: what is taken by estimate.
     """
 
     meter: "Meter"
@@ -45,7 +44,6 @@ class MeterLine(NamedTuple):
     dimension: int
     parts: tuple[int, ...]
     alone: tuple[str, str] | None
-    amount: float
 
 
 class RateNeed:
@@ -55,17 +53,19 @@ class RateNeed:
         parts: its calls; at least one.
 
     Attributes:
-        lines: what it takes of each meter that covers it, once a gate was asked.
+        lines: the meters that cover it, once a gate was asked.
+        amounts: what it takes of each of them, by estimate.
         charges: what was taken, in the order of `lines`; None while nothing is.
         generation: the limits that `lines` was made for.
         bound: the line that it waits for, or waited for last.
     """
 
-    __slots__ = ("bound", "charges", "generation", "lines", "parts")
+    __slots__ = ("amounts", "bound", "charges", "generation", "lines", "parts")
 
     def __init__(self, parts: Sequence[RatePart]) -> None:
         self.parts = tuple(parts)
-        self.lines: list[MeterLine] = []
+        self.lines: Sequence[MeterLine] = ()
+        self.amounts: Sequence[float] = ()
         self.charges: list[Charge] | None = None
         self.generation = -1
         self.bound: MeterLine | None = None

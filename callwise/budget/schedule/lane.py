@@ -172,7 +172,8 @@ class Lane:
                 self._prefixes.ended(task, task.prefix, result, now)
                 self._parking.free(task.prefix, now)
             self._slots.taken -= 1
-        if self.waiting or len(self._slots.lanes) > 1:
+        is_abandoned = isinstance(error, GeneratorExit)  # with its loop: the others are, too
+        if not is_abandoned and (self.waiting or len(self._slots.lanes) > 1):
             self._slots.pump()
 
     def next_task(self, now: float) -> ScheduledTask | None:

@@ -151,10 +151,10 @@ def provider_view(shipment: Shipment, result: object, error: BaseException | Non
     """Return how a provider counts a request that ended in a result or an error."""
     if isinstance(result, Reply):
         return ProviderView(None, result.usage, was_sent=True)
-    if error is None:
-        results = result if isinstance(result, Sequence) else ()
-        limited = next((each for each in results if isinstance(each, RateLimited)), None)
-        return ProviderView(limited, _sum_of(results), was_sent=True)
+    if isinstance(result, Sequence):
+        limited = next((each for each in result if isinstance(each, RateLimited)), None)
+        was_sent = any(getattr(each, "was_sent", True) for each in result)
+        return ProviderView(limited, _sum_of(result), was_sent=was_sent)
     if not isinstance(error, CallError):
         was_sent = any(work.sent_count for work in shipment.works)
         return ProviderView(None, None, was_sent=was_sent)

@@ -56,6 +56,8 @@ class BatchKnobs(BaseModel):
     """Most conversations in one request."""
     chat_window_seconds: Seconds = 0.1
     """Longest time that a chat call waits for others."""
+    chat_idle_window_seconds: Seconds = 0.01
+    """The same while no other call is under way, which could be followed by another one."""
     is_adaptive: bool = True
     """Whether size and window of chat follow the load, between the next four. Then `chat_size`
     and `chat_window_seconds` are not used."""

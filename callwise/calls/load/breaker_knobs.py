@@ -9,8 +9,8 @@ class BreakerKnobs(BaseModel):
     """Rate of failed attempts at which an endpoint is not asked for a while.
 
     Failed are timeouts, failed connections, 5xx, streams that broke off, and answers that are
-    not in the protocol. Independently of these knobs an endpoint is not asked for
-    `retry.down_seconds` after a call has used up its attempts on it.
+    not in the protocol. Whatever the rate, an endpoint is not asked either after a call has used
+    up its attempts on it: for `retry.down_seconds`, or with these knobs for `open_seconds`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

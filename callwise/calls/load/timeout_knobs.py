@@ -25,7 +25,7 @@ class TimeoutKnobs(BaseModel):
     """For a request that carries several calls."""
     by_provider: bool = False
     """Whether a provider whose time is known takes that for single calls, in place of the two
-    above: 60 s at OpenAI, 30 at Groq (`timeout_seconds` in known_endpoints.yaml)."""
+    above: 60 s at OpenAI, 45 at Anthropic, 30 at Groq (known_endpoints.yaml)."""
 
     def seconds_of(self, call: Call, endpoint: str) -> float:
         """Return the longest time for one attempt at a call, by the name of its endpoint."""

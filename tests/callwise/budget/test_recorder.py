@@ -22,6 +22,7 @@ EXAMPLES = [
     errors.StreamCut("cut", status=200),
     errors.RateLimited("slow down", retry_after_seconds=2.5),
     errors.ServerFailed("down", status=503),
+    errors.AnswerLost("the batch has expired"),
     errors.BatchFailed("a batch failed", status=500),
     errors.BadResponse("HTML", status=200),
     errors.AuthFailed("no", status=401),

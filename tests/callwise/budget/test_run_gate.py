@@ -19,7 +19,7 @@ from callwise.calls.load.breaker_knobs import BreakerKnobs
 from callwise.calls.load.load_knobs import LoadKnobs
 from callwise.testing.fakes import FailingClient, ScriptedClient
 
-STOPPING = LoadKnobs(breaker=BreakerKnobs(stop_seconds=60))
+STOPPING = LoadKnobs(breaker=BreakerKnobs(stop_seconds=60, open_seconds=100))
 
 
 async def waiting(client, count=None):
@@ -159,7 +159,7 @@ async def test_a_role_whose_endpoints_are_all_down_for_long_stops_the_run(ask_fo
     both = Endpoint("a", "m", dead, alternatives=(Endpoint("b", "m", dead),))
     budgeter = Budgeter(
         {Role.MAIN: both, Role.JUDGE: Endpoint("c", "m", good)},
-        retry=RetryPolicy(first_wait_seconds=0, down_seconds=100),
+        retry=RetryPolicy(first_wait_seconds=0),
         load=STOPPING,
         clock=clock,
         recorder=recorder,

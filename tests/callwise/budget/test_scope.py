@@ -183,3 +183,14 @@ def test_names_may_be_anything(make_budgeter):
     """Untrusted names, emoji and slashes included, are only ever text."""
     scope = make_budgeter().scope(ScopeKind.CONVERSATION, "../a/🙂\ud800")
     assert scope.conversation == "../a/🙂\ud800"
+
+
+def test_users_and_tenants_are_inherited(make_budgeter):
+    """A turn is for the user of its conversation; a scope inside may be for another one."""
+    budgeter = make_budgeter()
+    assert (budgeter.run.user, budgeter.run.tenant) == (None, None)
+    with budgeter.scope(ScopeKind.CONVERSATION, "talk", user="ann", tenant="acme"):
+        with budgeter.scope(ScopeKind.TURN, "1") as turn:
+            assert (turn.user, turn.tenant) == ("ann", "acme")
+        with budgeter.scope(ScopeKind.TURN, "2", user="bob") as turn:
+            assert (turn.user, turn.tenant) == ("bob", "acme")

@@ -59,7 +59,8 @@ def test_a_client_of_an_endpoint_can_speak_both() -> None:
     client = OpenAIClient("https://openrouter.ai/api/v1", api_key="k")
     assert isinstance(client, BatchClient)
     assert client.batch_api == "openrouter"
-    assert OpenAIClient("https://api.example.com/v1").batch_api == "openai"
+    for host in ("api.example.com", "notopenrouter.ai"):
+        assert OpenAIClient(f"https://{host}/v1").batch_api == "openai"
 
 
 async def test_the_file_has_one_line_for_each_call():

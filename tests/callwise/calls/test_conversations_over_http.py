@@ -10,7 +10,6 @@ from callwise.calls.client import ConversationClient
 from callwise.calls.errors import (
     AuthFailed,
     BadResponse,
-    BatchFailed,
     CallTimeout,
     RateLimited,
     ServerFailed,
@@ -87,8 +86,7 @@ async def test_a_failure_that_reports_a_usage_is_apportioned(client, server):
     usage = {"prompt_tokens": 11, "completion_tokens": 4, "total_tokens": 15}
     server.then(status=500, document={"error": {"message": "boom"}, "usage": usage})
     ends, _ = await answered(client, [chat("one"), chat("two")])
-    assert all(isinstance(end, BatchFailed) for end in ends)
-    assert all(isinstance(end.cause, ServerFailed) for end in ends)
+    assert all(isinstance(end, ServerFailed) for end in ends)
     assert sum(end.usage.total_tokens for end in ends) == 15
 
 

@@ -83,6 +83,7 @@ def test_names_are_as_they_were():
 
 HOSTS_OF_THE_TABLE = {
     "OpenAI",
+    "Anthropic, compatible route",
     "DeepSeek",
     "DashScope (Qwen)",
     "Moonshot (Kimi)",

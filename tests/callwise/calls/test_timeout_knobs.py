@@ -63,7 +63,8 @@ def test_a_known_provider_has_its_own_time():
     """Only where that is asked for."""
     by_provider = TimeoutKnobs(by_provider=True)
     call = call_of(Purpose.REASON)
-    names = ("api.openai.com", "api.groq.com-openai", "api.deepseek.com", "localhost-8000")
-    assert [by_provider.seconds_of(call, name) for name in names] == [60, 30, 120, 120]
-    assert [KNOBS.seconds_of(call, name) for name in names] == [120] * 4
+    known = ("api.openai.com", "api.anthropic.com", "api.groq.com-openai")
+    names = (*known, "api.deepseek.com", "localhost-8000")
+    assert [by_provider.seconds_of(call, name) for name in names] == [60, 45, 30, 120, 120]
+    assert [KNOBS.seconds_of(call, name) for name in names] == [120] * 5
     assert known_timeout_seconds("api.openai.com.example") is None

@@ -5,10 +5,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from callwise.calls import Call, Message, Purpose, Reply, ReportedUsage, Role
-from callwise.calls.errors import BadResponse, BatchFailed, ContentRefused
+from callwise.calls.errors import BadResponse, BatchFailed, ContentRefused, ServerFailed
 from callwise.calls.together import (
     apportioned,
     apportioned_usage,
+    failures_of,
     joint_body,
     replies_of_choices,
     usage_sum,
@@ -155,3 +156,14 @@ def test_a_server_that_counts_no_answer_tokens_leaves_them_unknown():
         document(choice(0, "a"), usage=(10, 0)), [chat("one")], latency_seconds=0.5
     )
     assert (reply.usage.input_tokens, reply.usage.output_tokens) == (10, None)
+
+
+@pytest.mark.parametrize("output_tokens", [3, None])
+def test_the_failures_of_a_request_have_each_a_part_of_its_usage(output_tokens):
+    """Also where only a part of that is known; they are different errors."""
+    failure = ServerFailed("boom", status=500)
+    failure.usage = ReportedUsage(11, output_tokens)
+    first, second = failures_of(failure, [chat("one"), chat("two")])
+    assert first is not second
+    assert first.usage.input_tokens + second.usage.input_tokens == 11
+    assert usage_sum([first.usage, second.usage]).output_tokens == output_tokens

@@ -49,6 +49,31 @@ def test_latency_and_rate_make_seconds(cli: Any, one_object: Any) -> None:
     assert limited["scenarios"]["default"]["seconds"]["turn"] > 36
 
 
+def test_users_turns_and_limits_make_a_makespan(cli: Any, one_object: Any) -> None:
+    """Four users of two turns at 30 requests per minute: what the bucket has not, at its rate."""
+    load = ("--users", "4", "--turns", "2", "--rpm", "30", "--concurrency", "6")
+    document = one_object(cli("plan", *load, "--latency", "judge=0.5", "--json"))
+    assumed = document["assumptions"]
+    assert (assumed["users"], assumed["turns"], assumed["concurrency"]) == (4, 2, 6)
+    assert assumed["latencies"] == {"judge": 0.5}
+    makespan = document["scenarios"]["default"]["makespan"]
+    assert makespan["seconds"] == pytest.approx((8 * 16 - 30) * 2, rel=0.05)
+    assert makespan["delayed"]["requests_per_minute"] > 80
+    shown = cli("plan", *load).stdout
+    assert "4 users at the same time, 2 turns each:" in shown
+    tokens = one_object(cli("plan", "--users", "4", "--tpm", "20000", "--json"))
+    makespan = tokens["scenarios"]["default"]["makespan"]
+    assert makespan["delayed"].keys() == {"tokens_per_minute"}
+
+
+@pytest.mark.parametrize("text", ["judge", "judge=", "nobody=1", "judge=-1"])
+def test_a_latency_of_no_purpose_is_an_error(cli: Any, text: str) -> None:
+    """It repeats what was given, or names what is out of range."""
+    refused = cli("plan", "--latency", text)
+    assert refused.exit_code == 2
+    assert text in refused.stderr or "latency_seconds is at least 0, got -1" in refused.stderr
+
+
 def test_a_price_makes_usd(cli: Any, one_object: Any) -> None:
     """With a price for every role the plan names USD; without one it says unknown."""
     prices = "{kind: simulated, prices: {input_usd_per_million: 1, output_usd_per_million: 2}}"

@@ -3,6 +3,7 @@
 import asyncio
 import csv
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,25 @@ def run(recorded: Path) -> Path:
     """Return a copy of that run, in the test's own folder."""
     shutil.copytree(recorded, "run")
     return Path("run")
+
+
+def test_a_plan_takes_latencies_and_tokens_from_a_run(cli: Any, one_object: Any, run: Path) -> None:
+    """And shows how long the run's turns take when they are sent once more."""
+    ledger = [json.loads(line) for line in (run / "ledger.jsonl").read_text().splitlines()]
+    judging = [row for row in ledger if row["purpose"] == "judge"]
+    document = one_object(cli("plan", "--preset", "balanced", "--record", run, "--json"))
+    mean = math.fsum(row["work_seconds"] for row in judging) / sum(
+        row["attempts"] for row in judging
+    )
+    assert document["assumptions"]["latencies"]["judge"] == pytest.approx(mean)
+    turns = [json.loads(line) for line in (run / "turns.jsonl").read_text().splitlines()]
+    seconds = {turn["conversation_id"]: 0.0 for turn in turns}
+    for turn in turns:
+        seconds[turn["conversation_id"]] += turn["path_seconds"]["turn"]
+    assert document["recorded"]["seconds"] == pytest.approx(max(seconds.values()), rel=0.25)
+    slow = cli("plan", "--preset", "balanced", "--record", run, "--rpm", 6)
+    assert f"{len(ledger):,} requests in {len(turns)} turns" in slow.stdout
+    assert "waited for: requests_per_minute" in slow.stdout
 
 
 def test_a_recommendation_with_its_interval(cli: Any, one_object: Any, run: Path) -> None:
@@ -103,6 +123,7 @@ def test_what_is_bought_is_exact_from_then_on(cli: Any, one_object: Any, run: Pa
         found = cassette.statistics().found_count
     result = cli(*command, "--buy", "--yes")
     assert "calls on 12 turns are not recorded" in result.stderr
+    assert "At the recorded latencies and the limits of `load`, that takes about" in result.stderr
     assert "Bought" in result.stderr
     document = one_object(result)
     assert all(each["exact_turns"] == 12 for each in document["settings"].values())

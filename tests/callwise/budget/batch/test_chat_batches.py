@@ -105,13 +105,32 @@ def test_tools_streams_and_several_choices_travel_alone(service, changed):
     assert service.times == [0.0, 0.0]
 
 
-def test_a_lone_conversation_is_sent_as_usual(service):
-    """After the window, to the usual route."""
+def test_a_lone_conversation_is_sent_as_usual_and_soon(service):
+    """While no other call is under way it waits for 10 ms, which suffice for one of its turn."""
     engine, [reply] = asked_together(service, [chat("alone")])
     assert reply.text == "echo alone"
     assert service.requests == [("/chat/completions", ("alone",))]
-    assert service.times == [pytest.approx(0.1)]
+    assert service.times == [pytest.approx(0.008)]
     assert engine.ledger.rows[0].delivery.batch_size == 0
+
+
+def test_a_conversation_waits_for_the_window_while_another_call_is_under_way(service):
+    """What is asked after that one may travel with it; then nothing else is waited for."""
+
+    async def main():
+        engine = budgeter(service, batch=FIXED)
+
+        async def turn(number, delay):
+            await asyncio.sleep(delay)
+            for step in range(2):
+                await engine.ask(chat(f"question {step} of {number}"))
+
+        await asyncio.gather(turn(1, 0.0), turn(2, 0.45))
+        return engine
+
+    run_in_virtual_time(main()).ledger.check()
+    assert [len(texts) for _, texts in service.requests] == [1, 2, 1]
+    assert service.times == [pytest.approx(each) for each in (0.008, 0.516, 1.024)]
 
 
 def test_without_a_path_nothing_waits(service):
@@ -258,7 +277,7 @@ def test_a_call_that_is_cancelled_while_it_waits_is_not_sent(service):
     async def main():
         engine = budgeter(service, batch=FIXED)
         first, second = (asyncio.create_task(engine.ask(chat(text))) for text in ("one", "two"))
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.005)
         first.cancel()
         await asyncio.wait((first, second))
         return engine

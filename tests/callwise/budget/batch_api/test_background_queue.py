@@ -127,6 +127,30 @@ async def test_an_attempt_that_fails_keeps_the_call_queued(queued):
     await budgeter.aclose()
 
 
+def test_a_budgeter_goes_on_in_another_loop(queued):
+    """What the first loop left is free for the second, as after a crash."""
+    is_hanging = [True]
+
+    async def client(call: Call) -> str:
+        return await hang(call) if is_hanging.pop() else "fine"
+
+    budgeter = queued(ScriptedClient(client))
+
+    async def give_up() -> None:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(budgeter.ask(background("q")), 0.2)
+
+    async def resume() -> list[Any]:
+        replies = await budgeter.resume_background()
+        await budgeter.aclose()
+        return replies
+
+    asyncio.run(give_up())
+    is_hanging.append(False)
+    (reply,) = asyncio.run(resume())
+    assert reply.text == "fine"
+
+
 async def test_more_urgent_calls_touch_no_disk(queued, tmp_path):
     """The queue is opened at its first use."""
     budgeter = queued()

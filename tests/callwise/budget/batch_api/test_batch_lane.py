@@ -9,6 +9,7 @@ import pytest
 from aiohttp import web
 
 from callwise.budget import Budgeter
+from callwise.budget.clock import Clock, ManualClock
 from callwise.calls import Call, Endpoint, Message, Prices, Purpose, Role
 from callwise.calls.call import Outcome, Priority
 from callwise.calls.errors import AnswerLost, AuthFailed, BadRequest, CallTimeout, ConfigError
@@ -43,12 +44,13 @@ def budgeter_of(
 ) -> Callable[..., Budgeter]:
     """Return a function that makes a budgeter whose calls go to the provider."""
 
-    def make(*, recorder: Any = None, **knobs: Any) -> Budgeter:
+    def make(*, recorder: Any = None, clock: Clock | None = None, **knobs: Any) -> Budgeter:
         options = {"file": tmp_path / "queue.sqlite", "api": request.param, **QUICK, **knobs}
         endpoint = Endpoint("provider", "model-1", OpenAIClient(provider.url), PRICES)
         retry = RetryPolicy(first_wait_seconds=0.0, max_wait_seconds=0.0, jitter=0.0)
         load = LoadKnobs(background=BackgroundKnobs(**options))
-        return Budgeter(dict.fromkeys(Role, endpoint), load=load, retry=retry, recorder=recorder)
+        options = {"load": load, "retry": retry, "recorder": recorder, "clock": clock}
+        return Budgeter(dict.fromkeys(Role, endpoint), **options)
 
     return make
 
@@ -245,6 +247,9 @@ async def test_an_answer_is_fetched_by_the_next_process_and_not_bought_again(
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+    assert [row.outcome for row in first.ledger.rows] == [Outcome.CANCELLED] * 4
+    assert sum(row.usage.unknown_usage for row in first.ledger.rows) == 4, "unknown is not free"
+    first.ledger.check()
     await first.aclose()
     provider.polls_to_end = 0
     second = budgeter_of()
@@ -287,6 +292,34 @@ async def test_a_strict_replay_repeats_how_each_answer_came(provider, budgeter_o
     assert sum(row.requests for row in replay.ledger.rows) == 1
     assert provider.log == log
     await replay.aclose()
+
+
+async def test_a_call_waits_for_others_while_they_come_and_no_longer_than_the_longest_wait(
+    provider, budgeter_of, until_in_queue
+):
+    """All of it on the clock: no time passes here but by hand."""
+    clock = ManualClock()
+    waits = {"quiet_seconds": 2.0, "max_wait_seconds": 5.0, "first_poll_seconds": 1.0}
+    budgeter = budgeter_of(clock=clock, max_poll_seconds=1.0, **waits)
+    tasks = []
+    for number in range(3):
+        tasks.append(asyncio.create_task(budgeter.ask(background(f"q{number}"))))
+        await until_in_queue(lambda: budgeter.statistics()["batch_api"].get("queued") == len(tasks))
+        assert not provider.log, "the last one came 1.5 seconds ago"
+        clock.advance(1.5)
+    clock.advance(0.4)
+    assert budgeter.statistics()["batch_api"]["batches"] == 0
+    clock.advance(0.2)
+    await until_in_queue(lambda: provider.batches)
+    assert provider.batches[0]["request_counts"]["total"] == 3
+
+    def is_done() -> bool:
+        clock.advance(1.0)
+        return all(task.done() for task in tasks)
+
+    await until_in_queue(is_done)
+    assert [task.result().text for task in tasks] == ["echo q0", "echo q1", "echo q2"]
+    await budgeter.aclose()
 
 
 async def test_a_deadline_ends_the_call_and_not_its_line(provider, budgeter_of):

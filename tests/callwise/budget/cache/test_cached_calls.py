@@ -15,8 +15,6 @@ from callwise.calls.errors import BadRequest
 from tests.callwise.budget.cache.slow_tier import SlowTier
 from tests.callwise.budget.conftest import MemoryRecorder
 
-PAID = {Outcome.SERVED, Outcome.CACHED, Outcome.COALESCED}
-
 
 class PausingClient:
     """Answers after some turns of the loop, or fails, as a seed decides."""

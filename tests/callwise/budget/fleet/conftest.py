@@ -15,8 +15,12 @@ from callwise.budget.fleet.redis_link import RedisLink
 from callwise.budget.fleet.shared_budget import SharedBudget
 from callwise.calls.load.fleet_knobs import FleetKnobs, FleetLimits
 
-pytest.importorskip("redis", reason="the extra `redis` is not installed")
-pytest.importorskip("hiredis", reason="the extra `redis` is not installed")
+
+@pytest.fixture(scope="session", autouse=True)
+def _needs_the_extra() -> None:
+    """Skip where the extra `redis` is not installed."""
+    for package in ("redis", "hiredis"):
+        pytest.importorskip(package, reason="the extra `redis` is not installed")
 
 
 class RedisServer:

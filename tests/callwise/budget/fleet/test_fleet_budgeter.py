@@ -122,6 +122,28 @@ async def test_a_user_has_a_quota_in_all_processes_together(make_fleet_budgeter,
     assert (await budgeters[0]._fleet.budget.used("tenant:t")).calls == 6
 
 
+async def test_a_call_is_not_refused_by_the_limits_of_another_user(make_fleet_budgeter, ask_for):
+    """Calls that had joined one whose user has no quota left are sent for their own users."""
+    budgeter = make_fleet_budgeter(fleet={"limits": {"each_user": {"max_requests": 1}}})
+    scopes = {
+        user: budgeter.run.open(ScopeKind.CONVERSATION, user, user=user) for user in ("ann", "bob")
+    }
+
+    async def ask(user, prompt):
+        with scopes[user].entered():
+            return await budgeter.ask(ask_for(prompt))
+
+    await ask("ann", "hers")
+    users = ("ann", "ann", "bob", "bob")
+    ends = await asyncio.gather(*(ask(user, "of both") for user in users), return_exceptions=True)
+    assert [getattr(end, "text", "refused") for end in ends] == ["refused"] * 2 + [
+        "echo of both"
+    ] * 2
+    assert "user:ann" in str(ends[1])
+    assert outcomes(budgeter) == {"served": 2, "coalesced": 1, "refused": 2}
+    assert await settled(budgeter) == spent(budgeter)
+
+
 async def test_what_is_answered_without_a_request_counts_as_a_call(make_fleet_budgeter, ask_for):
     """A call that joins another is a call and no request."""
     budgeter = make_fleet_budgeter(fleet={"limits": {"max_calls": 3}})

@@ -77,7 +77,7 @@ async def test_four_processes_get_exactly_the_limit(processes, redis_url, name):
     for limits in ({"max_calls": 5}, {"max_tokens": 5 * 17}, {"max_usd": 5 * 22e-6}):
         for number in range(3):
             shared = f"{name}-{next(iter(limits))}-{number}"
-            asked = {"name": shared, "limits": limits, "calls": 64}
+            asked = {"name": shared, "limits": limits, "calls": 64, "heartbeat_seconds": 5.0}
             for process, error in zip(processes, (-30.0, 0.0, 0.5, 30.0), strict=True):
                 process.give(do="ask", clock_error_seconds=error, **asked)
             answers = [process.answer() for process in processes]

@@ -142,6 +142,7 @@ def test_an_environment_without_the_variable_is_refused():
     [
         ("redis_version:6.0.16\r\nredis_mode:standalone", "version 6.0.16"),
         ("redis_version:7.2.4\r\nredis_mode:cluster", "cluster"),
+        ("redis_version:next\r\nredis_mode:standalone", "version next"),
     ],
 )
 async def test_a_server_that_cannot_be_used_is_refused(facts, expected):
@@ -165,6 +166,14 @@ async def test_a_server_that_cannot_be_used_is_refused(facts, expected):
         with pytest.raises(ConfigError, match=expected):
             await link.command("PING")
         await has_ended.wait()
+
+
+async def test_a_user_without_rights_is_named_what_it_needs(make_server):
+    """The error has the server's reason."""
+    server = make_server("--user default on nopass ~* +@all -info")
+    async with linked(server.url) as link:
+        with pytest.raises(ConfigError, match=r"does not give its version: .*info.* Allow"):
+            await link.command("PING")
 
 
 async def test_a_server_of_another_protocol_is_lost():

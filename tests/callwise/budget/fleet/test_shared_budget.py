@@ -324,3 +324,21 @@ async def test_used_is_spent_and_reserved_after_any_history(redis_url, steps):
 async def reserved(budget):
     """Return a reservation of nothing."""
     return await budget.reserve(RUN, NOTHING)
+
+
+def test_one_event_loop_after_another(redis_url, name):
+    """Each takes a lease for itself; what was spent before stays counted."""
+    knobs = FleetKnobs(name=name, limits=FleetLimits(max_calls=6))
+    link = RedisLink(redis_url)
+    budget = SharedBudget(knobs, lambda: link, SystemClock())
+
+    async def take_four():
+        taken = await asyncio.gather(*(take(budget) for _ in range(4)))
+        used = await budget.used()
+        await budget.aclose()
+        await link.aclose()
+        return taken.count(True), used.calls
+
+    assert asyncio.run(take_four()) == (4, 4)
+    assert asyncio.run(take_four()) == (2, 6)
+    assert budget.statistics()["joined"] == 2

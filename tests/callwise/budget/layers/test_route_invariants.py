@@ -1,12 +1,13 @@
 """Failing endpoints, second attempts, queues and leaving callers: each call ends once, settled."""
 
 import asyncio
+from collections import Counter
 from random import Random
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from callwise.budget import Budgeter, Limits, RetryPolicy, ScopeKind
+from callwise.budget import Budgeter, Limits, RetryPolicy, ScopeKind, VirtualClock
 from callwise.budget.clock import LoopClock
 from callwise.calls import Call, Endpoint, Message, Outcome, Prices, Purpose, ReportedUsage, Role
 from callwise.calls.errors import (
@@ -24,6 +25,7 @@ from callwise.calls.load.load_knobs import LoadKnobs
 from callwise.calls.load.route_knobs import RouteKnobs
 from callwise.calls.load.schedule_knobs import ScheduleKnobs
 from callwise.testing.fakes import ScriptedClient
+from tests.callwise.budget.conftest import MemoryRecorder
 from tests.virtual_time import run_in_virtual_time
 
 FAILURES = (
@@ -48,6 +50,28 @@ def flaky(seed, failing):
         return "ok"
 
     return ScriptedClient(answer, usage=ReportedUsage(10, 5))
+
+
+def call_of(number):
+    """Return one of ten calls, the even ones of which share."""
+    message = Message("user", str(number % 10))
+    return Call(Role.MAIN, Purpose.OTHER, (message,), share=number % 2 == 0)
+
+
+def decided(rows):
+    """Return what load and failures have decided, for each call."""
+    return Counter((row.key, row.delivery, row.requests, row.error_name) for row in rows)
+
+
+async def replayed(budgeter, rows, random):
+    """Ask the same calls in another order, and check that nothing is decided again."""
+    numbers = list(range(24))
+    random.shuffle(numbers)
+    await asyncio.gather(
+        *(budgeter.ask(call_of(number)) for number in numbers), return_exceptions=True
+    )
+    assert decided(budgeter.ledger.rows) == decided(rows)
+    budgeter.ledger.check()
 
 
 @settings(max_examples=60)
@@ -79,16 +103,15 @@ def test_each_call_ends_once_and_every_request_is_in_a_row(
             schedule=None if places is None else ScheduleKnobs(max_concurrency=places),
         )
         retry = RetryPolicy(first_wait_seconds=0.5, down_seconds=5)
-        budgeter = Budgeter({Role.MAIN: asked}, clock=clock, load=load, retry=retry, seed=seed)
+        recorder = MemoryRecorder()
+        options = {"load": load, "retry": retry, "seed": seed}
+        budgeter = Budgeter({Role.MAIN: asked}, clock=clock, recorder=recorder, **options)
         limits = Limits(max_requests=60, max_tokens=100_000, max_usd=1.0)
         turn = budgeter.run.open(ScopeKind.TURN, "1", limits=limits)
 
         async def ask(number):
             await asyncio.sleep(random.uniform(0, 10))
-            text = str(number % 10)  # some are equal, and share
-            message = Message("user", text)
-            call = Call(Role.MAIN, Purpose.OTHER, (message,), share=number % 2 == 0)
-            return await budgeter.ask(call)
+            return await budgeter.ask(call_of(number))
 
         with turn.entered():
             tasks = [asyncio.ensure_future(ask(number)) for number in range(24)]
@@ -122,5 +145,11 @@ def test_each_call_ends_once_and_every_request_is_in_a_row(
         assert set(route._router._under_way.values()) <= {0}
         assert all(each._trials == 0 for each in route._breakers._breakers.values())
         assert len(asyncio.all_tasks()) == 1
+        if not leaving and not is_drained:
+            again = Budgeter(
+                {Role.MAIN: asked}, clock=VirtualClock(), **options, recorder=recorder.played()
+            )
+            await replayed(again, rows, random)
+            assert sum(row.requests for row in rows) == sum(each.sent_requests for each in clients)
 
     run_in_virtual_time(main())

@@ -45,6 +45,7 @@ from callwise.calls.load.batch_knobs import BatchKnobs
 from callwise.calls.load.breaker_knobs import BreakerKnobs
 from callwise.calls.load.load_knobs import LoadKnobs
 from callwise.calls.load.route_knobs import RouteKnobs
+from callwise.calls.load.schedule_knobs import ScheduleKnobs
 from callwise.calls.load.timeout_knobs import TimeoutKnobs
 from callwise.testing.fakes import FailingClient, ScriptedClient
 from tests.virtual_time import run_in_virtual_time
@@ -402,3 +403,26 @@ def test_calls_in_one_request_go_elsewhere_together_when_their_endpoint_fails():
     assert [len(call.inputs) for call in down.calls] == [4]
     assert down.calls[0].timeout_seconds == 300
     assert sum(len(call.inputs) for call in good.calls) == 4
+
+
+def test_calls_that_find_no_place_at_an_endpoint_go_to_another():
+    """A full queue is no failure of its endpoint, and its breaker stays closed."""
+
+    async def main():
+        async def answer(call):
+            await asyncio.sleep(1)
+            return "ok"
+
+        a, b = ScriptedClient(answer), ScriptedClient(answer)
+        full = ScheduleKnobs(max_concurrency=1, max_waiting=1, overload="refuse")
+        own = LoadKnobs(schedule=full, breaker=BreakerKnobs(min_attempts=1))
+        asked = Endpoint("a", "m", a, load=own, alternatives=(Endpoint("b", "m", b),))
+        budgeter = Budgeter({Role.MAIN: asked}, retry=FAST, clock=LoopClock())
+        texts = [Call(Role.MAIN, Purpose.OTHER, (Message("user", str(n)),)) for n in range(6)]
+        await asyncio.gather(*map(budgeter.ask, texts))
+        assert (len(a.calls), len(b.calls)) == (2, 4)
+        assert budgeter.run.counts().usage.requests == 6
+        assert {state.state for state in budgeter.breakers()} == {"closed"}
+        budgeter.ledger.check()
+
+    run_in_virtual_time(main())

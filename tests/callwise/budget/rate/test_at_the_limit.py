@@ -4,9 +4,16 @@ import asyncio
 
 import pytest
 
+from callwise.budget.clock import LoopClock
+from callwise.budget.rate import RateGates, RateNeed, RatePart
+from callwise.budget.rate.own_limits import OwnLimits
 from callwise.budget.scope import ScopeKind
-from callwise.calls import Call
+from callwise.calls import Call, Endpoint
+from callwise.calls.client import OfflineClient
+from callwise.calls.errors import RateLimited
+from callwise.calls.load.load_knobs import LoadKnobs
 from callwise.calls.load.rate_limits import RateLimits, Rates
+from callwise.calls.reply import ReportedUsage
 from tests.callwise.budget.rate.limited_service import (
     BucketCount,
     Counter,
@@ -139,3 +146,74 @@ def test_a_cancelled_call_gives_its_share_back() -> None:
 
     run_in_virtual_time(main())
     assert service.last_sent_seconds == pytest.approx(30.0)
+
+
+@pytest.mark.parametrize("has_headers", [True, False])
+def test_what_others_take_of_a_limit_is_left_to_them(has_headers: bool) -> None:
+    """Another client takes half of it: ours is done as early as that allows, with few refusals."""
+    service = limited_service(has_headers=has_headers)
+    calls = planned_calls(300, mean_tokens=300, off=0.4, seed=5)
+    seconds = 0.0
+
+    async def main() -> None:
+        nonlocal seconds
+        loop = asyncio.get_running_loop()
+        rate = RateLimits(requests_per_minute=REQUESTS)
+        budgeter = limited_budgeter(service, rate, concurrency=8, estimator=Counter())
+
+        async def other_client() -> None:
+            while True:
+                if service.requests.left(loop.time()) >= 1:
+                    service.requests.arrive(1, loop.time())
+                await asyncio.sleep(2.0)
+
+        other = asyncio.create_task(other_client())
+        await asyncio.gather(*(budgeter.ask(call) for call in calls))
+        other.cancel()
+        seconds = loop.time()
+
+    run_in_virtual_time(main())
+    assert service.served == 300
+    least = (300 - REQUESTS) / (REQUESTS / 60 - 0.5)
+    assert seconds <= 1.06 * least
+    assert service.refused <= 50  # 233 without
+
+
+def test_refusals_by_chance_change_nothing() -> None:
+    """Every fiftieth request is refused: limits are used as they are."""
+    gate = RateGates(lambda _: LoadKnobs(rate=RateLimits(requests_per_minute=600)), LoopClock())
+
+    async def main() -> None:
+        found = gate.gate(Endpoint("host", "m", OfflineClient()))
+        assert found is not None
+        now = 0.0
+        for number in range(5_000):
+            need = RateNeed([RatePart(10, 10)])
+            now += found.ready_in(need, now)
+            found.take(need, now)
+            if number % 50 == 0:
+                found.observe(None, RateLimited("429"), now)
+            found.settle(need, ReportedUsage(10, 10), now, was_sent=True)
+        assert "rate_share" not in found.statistics()
+        assert found.statistics()["rate_refused"] == 100
+        assert now <= 5_000 / 10 * 1.01
+
+    run_in_virtual_time(main())
+
+
+def test_after_many_refusals_the_limits_rise_again() -> None:
+    """Half of the requests of a minute are refused; ten minutes later all of the limit is used."""
+    own = OwnLimits(RateLimits(requests_per_minute=600), "host", None)
+    for number in range(20):
+        own.count_sent(0.0)
+        if number % 2:
+            own.count_refused(0.0)
+    own.count_sent(0.0)
+    assert own.share == pytest.approx(0.55)  # the last refusal is counted with the next ones
+    assert own.meters[0] is not None
+    assert own.meters[0].per_minute == pytest.approx(600 * own.share)
+    for minute in range(1, 12):
+        for _ in range(20):
+            own.count_sent(60.0 * minute)
+    assert own.share == 1.0
+    assert own.meters[0].per_minute == 600

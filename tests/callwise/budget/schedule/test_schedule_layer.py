@@ -1,37 +1,29 @@
-"""The schedule layer: turns, slots, deadlines, cancellation, overload and what is shown."""
+"""The schedule layer: turns, slots, common beginnings, and what is shown of it."""
 
 import asyncio
-import random
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from pydantic import BaseModel
 
-from callwise.budget import Budgeter, Limits, VirtualClock
+from callwise.budget import Budgeter, VirtualClock
 from callwise.budget.clock import LoopClock
 from callwise.budget.schedule.task import TaskState
 from callwise.calls import Call, Endpoint, Message, Priority, Purpose, Role
 from callwise.calls.call import Outcome, Piece, Sampling
-from callwise.calls.errors import CallRefused, CallTimeout, ConfigError, Overloaded
+from callwise.calls.errors import ConfigError
 from callwise.calls.load.load_knobs import LoadKnobs
 from callwise.calls.load.schedule_knobs import ScheduleKnobs
 from tests.callwise.budget.conftest import MemoryRecorder
-from tests.callwise.budget.schedule.timed_service import TimedClient, call, scheduled
+from tests.callwise.budget.schedule.timed_service import (
+    TimedClient,
+    call,
+    check_idle,
+    ends,
+    outcomes,
+    scheduled,
+)
 from tests.virtual_time import run_in_virtual_time
 
 SERVED = Outcome.SERVED
-
-
-def outcomes(budgeter):
-    """Return the outcomes of the run that occurred."""
-    return {outcome: n for outcome, n in budgeter.run.counts().outcomes.items() if n}
-
-
-async def ends(*asking):
-    """Return the texts or the errors of several calls."""
-    found = await asyncio.gather(*asking, return_exceptions=True)
-    return [each if isinstance(each, BaseException) else each.text for each in found]
 
 
 def test_no_more_are_under_way_than_have_a_slot_and_the_urgent_go_first():
@@ -66,52 +58,6 @@ def test_within_a_class_an_earlier_deadline_goes_first():
     assert run_in_virtual_time(main()) == ["first", "soon", "target", "late"]
 
 
-def test_deadlines_of_a_scope_are_those_of_the_calls_in_it():
-    """What is asked in a turn of 2 s ends by then, whether it waits or is under way."""
-
-    async def main():
-        client = TimedClient(1.5)
-        budgeter = scheduled(client, max_concurrency=1)
-        with budgeter.scope("turn", "t", limits=Limits(max_seconds=2.0)):
-            started = asyncio.get_running_loop().time()
-            found = await ends(*(budgeter.ask(call(f"{i}")) for i in range(3)))
-            took = asyncio.get_running_loop().time() - started
-        return found, took, client, budgeter
-
-    found, took, client, budgeter = run_in_virtual_time(main())
-    assert found[0] == "0"
-    assert [type(each) for each in found[1:]] == [CallTimeout, CallTimeout]
-    assert [each.was_sent for each in found[1:]] == [True, False]
-    assert took == pytest.approx(2.0, abs=1e-3)
-    assert client.order == ["0", "1"]
-    assert budgeter.run.counts().requests == 2
-
-
-def test_a_deadline_that_passes_in_the_queue_ends_the_call_unsent_with_its_quota_back():
-    """The error names the wait; a deadline in the past is refused without one."""
-
-    async def main():
-        client = TimedClient(5.0)
-        budgeter = scheduled(client, max_concurrency=1, limits=Limits(max_requests=2))
-        first = asyncio.ensure_future(budgeter.ask(call("first")))
-        await asyncio.sleep(0.1)
-        (late,) = await ends(budgeter.ask(call("late", deadline_seconds=1.0)))
-        assert asyncio.get_running_loop().time() == pytest.approx(1.1, abs=1e-3)
-        left = budgeter.run.scope_limits.remaining(budgeter.run.position).requests_left
-        (past,) = await ends(budgeter.ask(call("past", deadline_seconds=0.0)))
-        await first
-        return late, left, past, client, budgeter
-
-    late, left, past, client, budgeter = run_in_virtual_time(main())
-    assert isinstance(late, CallTimeout)
-    assert not late.was_sent
-    assert "its deadline passed after 1 s in the queue of local" in str(late)
-    assert left == 1
-    assert isinstance(past, CallRefused)
-    assert client.order == ["first"]
-    assert outcomes(budgeter) == {SERVED: 1, Outcome.FAILED: 1, Outcome.REFUSED: 1}
-
-
 def test_a_retry_waits_in_the_queue_again_and_its_wait_is_counted():
     """The time of both waits is in the usage, apart from the time of the attempts."""
 
@@ -125,72 +71,6 @@ def test_a_retry_waits_in_the_queue_again_and_its_wait_is_counted():
     assert client.refused > 0
     assert all(row.outcome is SERVED for row in rows)
     assert all(row.path_seconds == pytest.approx(row.usage.path_seconds, abs=1e-5) for row in rows)
-
-
-@settings(max_examples=25, deadline=None)
-@given(seed=st.integers(0, 2**32))
-def test_cancelled_calls_leave_no_slot_taken_and_no_count_open(seed):
-    """Calls are cancelled while they wait, as their turn comes, and under way."""
-
-    async def main():
-        chance = random.Random(seed)
-        client = TimedClient(0.3, jitter=0.5)
-        budgeter = scheduled(client, max_concurrency=3, max_tasks=4)
-
-        async def ask(i):
-            deadline = chance.choice((None, None, 0.4))
-            role = chance.choice((Role.MAIN, Role.MAIN, Role.EMBED))
-            fields = {"role": role, "messages": (), "inputs": (f"{i}",)} if role == "embed" else {}
-            await budgeter.ask(call(f"{i}", Priority(i % 5), deadline_seconds=deadline, **fields))
-
-        tasks = [asyncio.ensure_future(ask(i)) for i in range(60)]
-        for task in chance.sample(tasks, 40):
-            await asyncio.sleep(chance.choice((0, 0, 0.1, 0.3)))
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        return budgeter, client
-
-    budgeter, client = run_in_virtual_time(main())
-    check_idle(budgeter, client)
-
-
-def test_4096_cancelled_calls_leave_no_orphan():
-    """Every one has an outcome, the service works on none, and the next call goes immediately."""
-
-    async def main():
-        client = TimedClient(1.0)
-        budgeter = scheduled(client, max_concurrency=5)
-        tasks = [asyncio.ensure_future(budgeter.ask(call(f"{i}"))) for i in range(4096 + 5)]
-        await asyncio.sleep(0.5)
-        statistics = budgeter.statistics()["schedule"]
-        assert (statistics["running"], statistics["waiting"]) == (5, 4096)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        assert client.under_way == 0
-        assert (await budgeter.ask(call("next"))).text == "next"
-        return budgeter, client
-
-    budgeter, client = run_in_virtual_time(main())
-    check_idle(budgeter, client)
-    assert len(client.sent) == 6
-    assert outcomes(budgeter) == {SERVED: 1, Outcome.CANCELLED: 4101}
-
-
-def check_idle(budgeter, client):
-    """Check that nothing is taken, waits, or is set as a timer."""
-    budgeter.ledger.check()
-    assert client.under_way == 0
-    layer = budgeter._call_path.layers["schedule"]
-    assert layer._slots.taken == 0
-    for lane in layer._lanes.values():
-        assert (lane.running, lane.waiting, len(lane._queue)) == (0, 0, 0)
-        assert not lane._timer.is_set
-    counts = budgeter.run.counts()
-    assert counts.in_flight == 0
-    assert counts.requests == len(client.sent)
-    statistics = layer.statistics()
-    assert (statistics["waiting"], statistics["running"]) == (0, 0)
 
 
 def test_the_run_has_ten_slots_for_all_its_endpoints():
@@ -229,46 +109,6 @@ def test_no_endpoint_is_starved_by_another_one_of_the_run():
         return client.order
 
     assert run_in_virtual_time(main()).index("e") < 16
-
-
-def test_refusing_overload_names_the_knobs_and_sends_nothing():
-    """The calls that wait already are served."""
-
-    async def main():
-        client = TimedClient()
-        budgeter = scheduled(client, max_concurrency=1, overload="refuse", max_waiting=2)
-        found = await ends(*(budgeter.ask(call(f"{i}", Priority(4 - i))) for i in range(5)))
-        return found, client, budgeter
-
-    found, client, budgeter = run_in_virtual_time(main())
-    assert found[:3] == ["0", "1", "2"]
-    assert [type(each) for each in found[3:]] == [Overloaded, Overloaded]
-    assert "2 calls wait for local already (schedule.max_waiting is 2" in str(found[3])
-    assert len(client.sent) == 3
-    assert outcomes(budgeter) == {SERVED: 3, Outcome.FAILED: 2}
-    assert budgeter.run.counts().requests == 3
-    check_idle(budgeter, client)
-
-
-def test_shedding_drops_the_newest_of_the_lowest_class():
-    """A call that is of that class itself is the newest, and is refused."""
-
-    async def main():
-        client = TimedClient()
-        budgeter = scheduled(client, max_concurrency=1, overload="shed", max_waiting=3)
-        classes = (0, 4, 3, 4, 3, 0, 4)
-        found = await ends(
-            *(budgeter.ask(call(f"{i}", Priority(each))) for i, each in enumerate(classes))
-        )
-        return found, client, budgeter.statistics()["schedule"]
-
-    found, client, statistics = run_in_virtual_time(main())
-    assert [isinstance(each, Overloaded) for each in found] == [
-        *(False, True, False, True, False, False, True)
-    ]
-    assert "a call of class LOW took its place" in str(found[3])
-    assert client.order == ["0", "5", "2", "4"]
-    assert (statistics["shed"], statistics["refused"]) == (2, 1)
 
 
 def test_the_state_of_every_task_and_the_level_can_be_read():
@@ -466,46 +306,3 @@ def test_a_replay_of_a_scheduled_run_sends_nothing_and_returns_the_same():
     replayed_client = TimedClient()
     assert run_in_virtual_time(main(recorder.played(), replayed_client)) == recorded
     assert replayed_client.sent == []
-
-
-class Number(BaseModel):
-    """Answer that the timed service never gives in this form."""
-
-    number: int
-
-
-def test_a_repair_has_the_deadline_of_the_call_that_it_repairs():
-    """Its time counts from the first asking, so no chain of repairs outlives it."""
-
-    async def main():
-        client = TimedClient(1.0)
-        budgeter = scheduled(client, max_concurrency=1)
-        asked = call("x", response_model=Number, max_repairs=5, deadline_seconds=2.5)
-        (found,) = await ends(budgeter.ask(asked))
-        return found, client.sent, budgeter.run.counts()
-
-    found, sent, counts = run_in_virtual_time(main())
-    assert isinstance(found, CallTimeout)
-    assert [at for at, _ in sent] == [0, 1, 2]
-    assert counts.asked == 3
-    assert counts.usage.work_seconds == pytest.approx(2.5, abs=1e-3)
-
-
-def test_a_drain_answers_what_it_can_and_leaves_no_slot_taken():
-    """Calls in the queue go on being sent until its time is over; the others are cancelled."""
-
-    async def main():
-        client = TimedClient()
-        budgeter = scheduled(client, max_concurrency=2)
-        tasks = [asyncio.ensure_future(budgeter.ask(call(f"{i}"))) for i in range(20)]
-        await asyncio.sleep(0.5)
-        await budgeter.drain(2.0)
-        found = await asyncio.gather(*tasks, return_exceptions=True)
-        return found, budgeter, client
-
-    found, budgeter, client = run_in_virtual_time(main())
-    answered = [each for each in found if not isinstance(each, BaseException)]
-    assert len(answered) == 4
-    assert len(client.sent) == 6
-    assert outcomes(budgeter) == {SERVED: 4, Outcome.CANCELLED: 16}
-    check_idle(budgeter, client)

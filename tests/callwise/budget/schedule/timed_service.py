@@ -99,3 +99,30 @@ def scheduled(client, *, limits=None, retry=ONCE, recorder=None, **knobs):
         retry=retry,
         load=LoadKnobs(schedule=ScheduleKnobs(**knobs)),
     )
+
+
+def outcomes(budgeter):
+    """Return the outcomes of the run that occurred."""
+    return {outcome: n for outcome, n in budgeter.run.counts().outcomes.items() if n}
+
+
+async def ends(*asking):
+    """Return the texts or the errors of several calls."""
+    found = await asyncio.gather(*asking, return_exceptions=True)
+    return [each if isinstance(each, BaseException) else each.text for each in found]
+
+
+def check_idle(budgeter, client):
+    """Check that nothing is taken, waits, or is set as a timer."""
+    budgeter.ledger.check()
+    assert client.under_way == 0
+    layer = budgeter._call_path.layers["schedule"]
+    assert layer._slots.taken == 0
+    for lane in layer._lanes.values():
+        assert (lane.running, lane.waiting, len(lane._queue)) == (0, 0, 0)
+        assert not lane._timer.is_set
+    counts = budgeter.run.counts()
+    assert counts.in_flight == 0
+    assert counts.requests == len(client.sent)
+    statistics = layer.statistics()
+    assert (statistics["waiting"], statistics["running"]) == (0, 0)

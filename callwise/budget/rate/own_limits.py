@@ -1,0 +1,173 @@
+"""The limits of an endpoint itself: those that are set, those that it states, and its refusals.
+
+A limit that the endpoint states counts once two responses in a row state it, so that one odd
+response changes nothing. It only ever lowers one that is set, and is forgotten when no response
+confirms it any more.
+
+Others may use the same key, or a limit may be lower than it is thought to be. Then requests are
+refused although they are within the limits. Where more than `MAX_REFUSED_PART` of the last requests
+were, the limits are lowered by the part that was refused, which is what others take, once per
+episode; while fewer are, they rise again, step by step. Few refusals, as they come by chance,
+change nothing.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+
+from callwise.budget.rate.headers import HeaderLimit, limits_of_headers
+from callwise.budget.rate.meters import Meter, meter_of, meters_of
+from callwise.calls.load.rate_limits import DIMENSIONS, RateLimits
+
+__all__ = ["OwnLimits"]
+
+_LOGGER = logging.getLogger(__name__)
+
+LEARNED_SECONDS = 600.0
+"""Time for which a limit that was stated lasts without a response that confirms it."""
+
+JUDGED_REQUESTS = 20
+"""Requests after which the part of them that was refused is looked at."""
+
+MAX_REFUSED_PART = 0.05
+"""Part of the requests that may be refused without consequence."""
+
+LEAST_SHARE = 0.1
+"""Least part of the limits that is left however many are refused."""
+
+LEAST_CUT = 0.5
+"""Least factor of one cut: in a burst many are refused that would not be later."""
+
+SHARE_GROWTH = 1.1
+"""Factor by which the limits grow again."""
+
+EPISODE_SECONDS = 60.0
+"""Shortest time from one change of the limits to the next: that of a minute's limit."""
+
+
+class OwnLimits:
+    """The meters of one endpoint's limits.
+
+    Args:
+        endpoint: its name.
+        notify: called with each limit that is learned, as a sentence; None calls nothing.
+
+    Attributes:
+        meters: one for each limit that there is now, in the order of `DIMENSIONS`.
+        generation: changes whenever a meter is added or dropped.
+        refused: requests that were refused for their rate.
+        share: part of the limits that is used, in [`LEAST_SHARE`, 1].
+    """
+
+    def __init__(
+        self, limits: RateLimits, endpoint: str, notify: Callable[[str], None] | None
+    ) -> None:
+        self._limits = limits
+        self._endpoint = endpoint
+        self._notify = notify
+        self.meters: list[Meter | None] = list(meters_of(limits, limits))
+        self.generation = 0
+        self.refused = 0
+        self.share = 1.0
+        self._stated: dict[int, float] = {}
+        self._learned: dict[int, tuple[float, float]] = {}
+        self._judged_sent = self._judged_refused = 0
+        self._changed_at = -EPISODE_SECONDS
+
+    @property
+    def learned(self) -> dict[str, float]:
+        """The limits that were learned, by name."""
+        return {DIMENSIONS[place]: limit for place, (limit, _) in sorted(self._learned.items())}
+
+    def used_part(self, now: float) -> float:
+        """Return the part in use of the limits, of the one that is used most."""
+        parts = (meter.used_part(now) for meter in self.meters if meter is not None)
+        return max(parts, default=0.0)
+
+    def count_sent(self, now: float) -> None:
+        """Count a request that leaves, and look at the last ones once there are enough."""
+        if self._learned:
+            self._forget_learned(now)
+        self._judged_sent += 1
+        if self._judged_sent >= JUDGED_REQUESTS:
+            self._judge(now)
+
+    def count_refused(self, now: float) -> None:
+        """Count a refusal: the meters count as used up, and go on at their rate."""
+        self.refused += 1
+        if not self._limits.learn:
+            return
+        self._judged_refused += 1
+        for meter in self.meters:
+            if meter is not None:
+                meter.leave(0.0, now)
+
+    def read_headers(self, headers: Mapping[str, str], now: float) -> None:
+        """Learn the limits that a response states, and what is left of them."""
+        if not self._limits.learn:
+            return
+        for place, stated in limits_of_headers(headers):
+            if self._stated.get(place) == stated.limit:
+                self._learn(place, stated, now)
+            self._stated[place] = stated.limit
+
+    def _learn(self, place: int, stated: HeaderLimit, now: float) -> None:
+        configured = self._limits.per_minute[place]
+        limit = stated.limit if configured is None else min(stated.limit, configured)
+        known = self._learned.get(place)
+        self._learned[place] = (limit, now)
+        meter = self.meters[place]
+        if meter is None:
+            meter = self.meters[place] = meter_of(limit * self.share, self._limits)
+            self.generation += 1
+        if known is None or known[0] != limit:
+            meter.limit_to(limit * self.share)
+            self._say_learned(DIMENSIONS[place], limit)
+        if stated.remaining is not None:
+            meter.leave(stated.remaining, now)
+
+    def _say_learned(self, name: str, limit: float) -> None:
+        _LOGGER.info("endpoint %s: learned %s=%g", self._endpoint, name, limit)
+        if self._notify is not None:
+            words = name.replace("_", " ")
+            self._notify(
+                f"{self._endpoint} states a limit of {limit:,g} {words}: calls to it keep to that"
+            )
+
+    def _forget_learned(self, now: float) -> None:
+        for place, (_, learned_at) in list(self._learned.items()):
+            if now - learned_at <= LEARNED_SECONDS:
+                continue
+            del self._learned[place]
+            self._stated.pop(place, None)
+            configured, meter = self._limits.per_minute[place], self.meters[place]
+            if configured is None or meter is None:
+                self.meters[place] = None
+                self.generation += 1
+            else:
+                meter.limit_to(configured * self.share)
+
+    def _judge(self, now: float) -> None:
+        """Set the share by the part of the last requests that was refused."""
+        part, share = self._judged_refused / self._judged_sent, self.share
+        self._judged_sent = self._judged_refused = 0
+        if 0 <= now - self._changed_at < EPISODE_SECONDS:
+            return
+        if part > MAX_REFUSED_PART:
+            share = max(share * max(1.0 - part, LEAST_CUT), LEAST_SHARE)
+            _LOGGER.info(
+                "endpoint %s: %.0f %% of requests were refused within the limits; %.0f %% of the "
+                "limits are used from now on",
+                self._endpoint,
+                100 * part,
+                100 * share,
+            )
+        else:
+            share = min(share * SHARE_GROWTH, 1.0)
+        if share == self.share:
+            return
+        self.share, self._changed_at = share, now
+        for place, meter in enumerate(self.meters):
+            learned = self._learned.get(place)
+            limit = self._limits.per_minute[place] if learned is None else learned[0]
+            if meter is not None and limit is not None:
+                meter.limit_to(limit * share)
