@@ -282,7 +282,8 @@ class InFlightCall:
             self.delivery = work.delivery
             self.path_seconds = self.usage.path_seconds
         self.reservation.close()
-        if not (self.was_found or clock.is_virtual):
+        is_refused = self.outcome is Outcome.REFUSED  # it waited for nothing, as in its replay
+        if not (self.was_found or clock.is_virtual or is_refused):
             self.path_seconds = clock.now() - self.started_at_seconds
         if self.outcome is None and error is not None:
             is_gone = isinstance(error, asyncio.CancelledError | GeneratorExit)

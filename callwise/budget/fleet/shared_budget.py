@@ -199,7 +199,7 @@ class SharedBudget:
         The link is left open.
         """
         beating, self._beating = self._beating, None
-        if beating is not None:
+        if beating is not None and not beating.done():
             beating.cancel()
             await asyncio.wait((beating,))
         if self._link is None:

@@ -322,7 +322,10 @@ class SharedRates:
 
         Where the server is lost, what was given counts, until its minute is over.
         """
-        settled = self._run(self._scripts.settle[turn.limits.window], turn, used)
+        try:
+            settled = self._run(self._scripts.settle[turn.limits.window], turn, used)
+        except RuntimeError:  # the event loop is gone, as the server may be
+            return
         settled.add_done_callback(_report)
 
     def statistics(self) -> Mapping[str, int | float]:

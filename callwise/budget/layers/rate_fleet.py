@@ -1,11 +1,12 @@
 """Layer `rate_fleet`: a request waits for its turn under rate limits that several processes share.
 
 It is below `schedule`, whose lane decides which request of this process is next and keeps to the
-limits by itself; here the next requests of all processes are put in one order. It is the last
-place before the client, so here a process that was stopped notices that its lease has ended, and
-sends nothing that was reserved under it. Where the server
+limits by itself; here the next requests of all processes are put in one order. Where the server
 is lost, the knob `load.fleet.on_lost` decides: the request fails before it is sent, or this
 process keeps to an equal part of the limits.
+
+It is the last place before the client, so here a process that was stopped notices that its lease
+has ended, and sends nothing that was reserved under it.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence

@@ -45,7 +45,9 @@ MARGIN = 1.05
 LEAST_PART, MOST_PART = 0.5, 10.0
 """Range of what an estimate is multiplied by."""
 
-_, _, _INPUT, _OUTPUT = range(4)
+_FIRST: tuple[int, ...] = (0,)
+"""Places of the calls of a request that carries one."""
+
 _PURPOSE, _USER, _TENANT = (RatePart._fields.index(name) for name in ("purpose", "user", "tenant"))
 
 _NAMES = {
@@ -206,10 +208,15 @@ class EndpointGate:
         of_output = None if used is None else used.output_tokens
         if of_output and self._is_asked:
             of_output = sum(part.output_tokens for part in need.parts)
+        amounts: tuple[float, ...] = ()
+        if was_sent and of_input is not None and of_output is not None:
+            amounts = (1.0, of_input + of_output, of_input, of_output)
         for line, charge in zip(need.lines, charges, strict=True):
             amount = charge.amount if was_sent else 0.0
-            if was_sent and line.dimension and of_input is not None and of_output is not None:
-                amount = _tokens(line, need.parts, of_input, of_output)
+            if amounts:
+                amount = amounts[line.dimension]
+                if line.dimension and len(line.parts) != len(need.parts):
+                    amount *= _part_of(line, need.parts)
             line.meter.settle(charge, amount, now_seconds)
         if was_sent and of_input is not None:
             self._learn_used_parts(need.parts, of_input, of_output)
@@ -243,13 +250,13 @@ class EndpointGate:
         """Set the meters that cover a request, and what it takes of each."""
         parts, own = need.parts, self._own
         if self._lines_for != own.generation:
-            self._own_lines = tuple(_lines(own.meters, (0,)))
+            self._own_lines = tuple(_lines(own.meters, _FIRST))
             self._lines_for = own.generation
-        places = tuple(range(len(parts)))
-        amounts = self._amounts(parts, places)
-        lines: Sequence[MeterLine] = self._own_lines
+        lines, places = self._own_lines, _FIRST
         if len(parts) > 1:
+            places = tuple(range(len(parts)))
             lines = tuple(_lines(own.meters, places))
+        amounts = self._amounts(parts, places)
         taken = [amounts[line.dimension] for line in lines]
         if not self._is_simple:
             further = list(self._further_lines(parts, places, now_seconds))
@@ -338,18 +345,12 @@ class EndpointGate:
         )
 
 
-def _tokens(
-    line: MeterLine, parts: Sequence[RatePart], input_tokens: int, output_tokens: int
-) -> float:
-    """Return what the calls that a line covers have used, by their parts of the estimate."""
-    used = input_tokens * (line.dimension != _OUTPUT) + output_tokens * (line.dimension != _INPUT)
-    if len(line.parts) == len(parts):
-        return used
+def _part_of(line: MeterLine, parts: Sequence[RatePart]) -> float:
+    """Return the part of a request's tokens, by estimate, that the calls of a line have."""
     whole = sum(part.input_tokens + part.output_tokens for part in parts)
     if not whole:
-        return used * len(line.parts) / len(parts)
-    covered = sum(parts[place].input_tokens + parts[place].output_tokens for place in line.parts)
-    return used * covered / whole
+        return len(line.parts) / len(parts)
+    return sum(parts[at].input_tokens + parts[at].output_tokens for at in line.parts) / whole
 
 
 def _lines(

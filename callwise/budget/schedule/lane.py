@@ -36,6 +36,7 @@ from callwise.budget.work import Shipment
 from callwise.calls.call import Priority
 from callwise.calls.client import Endpoint
 from callwise.calls.errors import CallError, CallTimeout, Overloaded
+from callwise.calls.kinds import PRIORITIES
 from callwise.calls.load.schedule_knobs import ScheduleKnobs
 
 __all__ = ["Lane"]
@@ -80,6 +81,7 @@ class Lane:
             most = knobs.most_concurrency(is_embedding=is_embedding)
             self._adaptive = AdaptiveConcurrency(start, most)
             self._limit = self._adaptive.limit
+        self._priorities = knobs.priority_by_purpose()
         targets = (knobs.target_seconds(priority) for priority in Priority)
         self._target_seconds = [math.inf if each is None else each for each in targets]
         self._queue = self._new_queue()
@@ -114,7 +116,7 @@ class Lane:
             Overloaded: when too many wait, and it may not wait too.
         """
         now = self._clock.now()
-        task = ScheduledTask(shipment, now)
+        task = ScheduledTask(shipment, self._priority_of(shipment), now)
         if not self.waiting and self._can_start(task, now):
             self._tasks[task] = None
             self._start(task, now)
@@ -285,13 +287,25 @@ class Lane:
             self._counts["waited"] += 1
             self._parking.left(task, now)
 
+    def _priority_of(self, shipment: Shipment) -> Priority:
+        """Return the class of its most urgent call, by the knobs where no call has its own."""
+        priorities = self._priorities
+        if not priorities:
+            return shipment.priority
+        return min(
+            priorities.get(work.call.purpose, work.priority)
+            if work.priority == PRIORITIES[work.call.purpose]
+            else work.priority
+            for work in shipment.works
+        )
+
     def _raise(self, task: ScheduledTask) -> None:
         """Follow a shipment that has become more urgent, or has taken in another call."""
         if task.state is not TaskState.WAITING or task.queue is None:
             return
         now = self._clock.now()
         task.need = None
-        priority = task.shipment.priority
+        priority = self._priority_of(task.shipment)
         deadline_seconds = task.expires_at(now)
         due_seconds = task.due_at(self._target_seconds[priority], deadline_seconds)
         task.queue.raise_urgency(task, priority, due_seconds)

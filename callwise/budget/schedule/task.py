@@ -91,8 +91,8 @@ class ScheduledTask(WaitingEntry):
     parked_under: object = None
     """The limit or the common beginning that it waits for or has waited for, out of the queue."""
 
-    def __init__(self, shipment: Shipment, now_seconds: float) -> None:
-        super().__init__(shipment.priority, math.inf, now_seconds)
+    def __init__(self, shipment: Shipment, priority: Priority, now_seconds: float) -> None:
+        super().__init__(priority, math.inf, now_seconds)
         self.shipment = shipment
         self.arrived_seconds = self.started_seconds = now_seconds
 

@@ -1,15 +1,19 @@
 """Knobs of the schedule: how many calls an endpoint serves at a time, and in which order."""
 
+from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from callwise.calls.call import Priority
+from callwise.calls.call import Priority, Purpose
 
-__all__ = ["ScheduleKnobs"]
+__all__ = ["DEFAULT_TASKS", "ScheduleKnobs"]
 
 DEFAULT_TASKS = 10
 """Requests of a run under way at a time, where nothing needs more."""
+
+
+ClassName = Literal["critical", "high", "normal", "low", "background"]
 
 
 class ScheduleKnobs(BaseModel):
@@ -29,6 +33,9 @@ class ScheduleKnobs(BaseModel):
     fifths after one."""
     max_adaptive_concurrency: int = Field(default=200, ge=1, le=10_000)
     """Most requests under way at the endpoint where `is_adaptive` is set."""
+    priorities: Mapping[Purpose, ClassName] = {}
+    """Class of urgency of calls by purpose, such as `judge: critical`, before that of
+    `calls.kinds`. A call's own class goes before both."""
     critical_seconds: float | None = Field(default=0.1, gt=0)
     """Time from asking after which a call of class CRITICAL is due. None for never: it then goes
     after those of its class that are due. Likewise the four below."""
@@ -62,6 +69,10 @@ class ScheduleKnobs(BaseModel):
         """Return the time from asking after which a call of a class is due; None for never."""
         seconds: float | None = getattr(self, f"{priority.name.lower()}_seconds")
         return seconds
+
+    def priority_by_purpose(self) -> Mapping[Purpose, Priority]:
+        """Return `priorities` as classes."""
+        return {purpose: Priority[name.upper()] for purpose, name in self.priorities.items()}
 
     def start_concurrency(self, *, is_embedding: bool) -> int:
         """Return the requests that may be under way at first."""

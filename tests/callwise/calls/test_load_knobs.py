@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from callwise.calls import Priority
+from callwise.calls import Priority, Purpose
 from callwise.calls.load.load_knobs import LOAD_PROFILES, LoadKnobs
 from callwise.calls.load.schedule_knobs import ScheduleKnobs
 
@@ -50,3 +50,14 @@ def test_a_limit_of_nothing_is_refused_by_its_name(wrong):
     """Zero would let no call go, ever."""
     with pytest.raises(ValidationError, match=next(iter(wrong))):
         ScheduleKnobs(**wrong)
+
+
+def test_classes_of_purposes_are_written_by_their_names():
+    """An unknown one is named with those that there are."""
+    knobs = LoadKnobs.model_validate({"schedule": {"priorities": {"judge": "critical"}}})
+    assert knobs.schedule.priority_by_purpose() == {Purpose.JUDGE: Priority.CRITICAL}
+    assert LoadKnobs.model_validate_json(knobs.model_dump_json()) == knobs
+    with pytest.raises(
+        ValidationError, match="'critical', 'high', 'normal', 'low' or 'background'"
+    ):
+        ScheduleKnobs(priorities={"judge": "now"})

@@ -9,7 +9,7 @@ import pytest
 
 from callwise.budget import Budgeter, Limits, ScopeKind, SystemClock, VirtualClock
 from callwise.budget.limits import NOTHING, Amounts
-from callwise.calls import ReportedUsage, Role, Sampling
+from callwise.calls import Call, Purpose, Reply, ReportedUsage, Role, Sampling
 from callwise.calls.call import Outcome
 from callwise.calls.errors import (
     BudgetStoreLost,
@@ -20,6 +20,7 @@ from callwise.calls.errors import (
     RunStopped,
     ServerFailed,
 )
+from callwise.calls.load.batch_knobs import BatchKnobs
 from callwise.calls.load.breaker_knobs import BreakerKnobs
 from callwise.calls.load.fleet_knobs import FleetKnobs
 from callwise.calls.load.load_knobs import LoadKnobs
@@ -346,6 +347,49 @@ class StoppedClock(SystemClock):
     def go_on(self):
         """Let all wake whose time is over."""
         self._may_go_on.set()
+
+
+async def test_a_batch_counts_as_one_request(make_budgeter, redis_url, name, monkeypatch):
+    """Each of its texts is a call, and the counts are those of the ledger."""
+    monkeypatch.setenv("CALLWISE_REDIS_URL", redis_url)
+    load = knobs(name, limits={"max_requests": 5, "max_tokens": 10**6}).model_copy(
+        update={"batch": BatchKnobs(), "rate": RateLimits(requests_per_minute=600)}
+    )
+    client = EmbeddingClient()
+    budgeter = make_budgeter(client, load=load)
+    calls = [Call(Role.EMBED, Purpose.EMBED, inputs=(f"text {number}",)) for number in range(5)]
+    replies = await asyncio.gather(*map(budgeter.ask, calls))
+    assert [reply.vectors for reply in replies] == [((float(number),),) for number in range(5)]
+    assert client.requests == 1
+    used = await settled(budgeter)
+    assert used == spent(budgeter)
+    assert (used.calls, used.requests) == (5, 1)
+    await budgeter.aclose()
+
+
+class EmbeddingClient:
+    """Answers lists of texts in one request."""
+
+    is_simulated = False
+
+    def __init__(self):
+        self.requests = 0
+
+    async def answer(self, calls, *, model, on_sent=None, **_):
+        """Return a vector with the number in each text."""
+        self.requests += 1
+        on_sent(0)
+        return [
+            Reply(
+                "",
+                vectors=tuple((float(text.split()[1]),) for text in call.inputs),
+                usage=ReportedUsage(3, 0),
+            )
+            for call in calls
+        ]
+
+    async def aclose(self):
+        """Do nothing."""
 
 
 def test_a_limit_in_usd_needs_prices(make_budgeter, name):

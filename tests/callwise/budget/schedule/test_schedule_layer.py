@@ -163,6 +163,27 @@ def test_a_shared_call_is_as_urgent_as_the_most_urgent_that_waits_for_it():
     assert outcomes(budgeter) == {SERVED: 3, Outcome.COALESCED: 1}
 
 
+def test_the_class_of_a_purpose_is_a_knob():
+    """A class that a call has itself goes before it."""
+
+    async def main():
+        client = TimedClient()
+        knobs = {"judge": "background", "remember": "critical"}
+        budgeter = scheduled(client, max_concurrency=1, priorities=knobs)
+        asked = [
+            call("first", None),
+            call("judge", None, purpose=Purpose.JUDGE),
+            call("urgent judge", Priority.NORMAL, purpose=Purpose.JUDGE),
+            call("expand", None, purpose=Purpose.EXPAND),
+            call("remember", None, purpose=Purpose.REMEMBER),
+        ]
+        await asyncio.gather(*(budgeter.ask(each) for each in asked))
+        return client.order
+
+    order = ["first", "remember", "urgent judge", "expand", "judge"]
+    assert run_in_virtual_time(main()) == order
+
+
 def test_of_calls_with_a_common_beginning_the_first_goes_ahead():
     """The others wait for its answer, whatever slots are free; another beginning does not."""
 
