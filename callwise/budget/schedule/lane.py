@@ -324,9 +324,9 @@ class Lane:
             return
         limited, used, was_sent = provider_view(task.shipment, result, error)
         if self._gate is not None:
-            if limited is not None:
-                self._gate.observe(None, limited, now)
             self._gate.settle(task.need, used, now, was_sent=was_sent)
+            if limited is not None:  # what it gave back is not to be taken again at once
+                self._gate.observe(None, limited, now)
         adaptive, mark = self._adaptive, task.mark
         if adaptive is None or mark is None:
             return
