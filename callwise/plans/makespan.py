@@ -86,8 +86,8 @@ class Assumptions:
             raise ValueError(f"users and turns are at least 1, got {self.users} and {self.turns}")
         if self.users * self.turns > MAX_TURNS:
             raise ValueError(
-                f"users x turns is at most {MAX_TURNS:,}, got {self.users:,} x {self.turns:,}: plan "
-                "fewer, and multiply the seconds"
+                f"users x turns is at most {MAX_TURNS:,}, got {self.users:,} x {self.turns:,}: "
+                "plan fewer, and multiply the seconds"
             )
 
     def latency_of(self, purpose: Purpose) -> float:
