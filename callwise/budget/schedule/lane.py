@@ -325,7 +325,7 @@ class Lane:
         limited, used, was_sent = provider_view(task.shipment, result, error)
         if self._gate is not None:
             self._gate.settle(task.need, used, now, was_sent=was_sent)
-            if limited is not None:  # what it gave back is not to be taken again at once
+            if limited is not None:  # takes out what was given back as well
                 self._gate.observe(None, limited, now)
         adaptive, mark = self._adaptive, task.mark
         if adaptive is None or mark is None:
