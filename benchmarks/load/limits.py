@@ -39,6 +39,7 @@ OFF = 0.4
 CALLS = 400
 SLIDING_CALLS = 3_200
 """A sliding window lets requests go in groups of a minute: of few calls it would show little."""
+HTTP_CALLS = 900
 SPEED = 20
 """Factor of the limits over HTTP."""
 
@@ -187,7 +188,7 @@ def in_virtual_time(window: Window, mean_tokens: int) -> Paced:
 async def over_http(window: Window, mean_tokens: int) -> Paced:
     """Return the outcome over HTTP in real time, at a multiple of the rate."""
     limits = _service(window, SPEED)
-    calls = paced_calls(CALLS, mean_tokens=mean_tokens)
+    calls = paced_calls(HTTP_CALLS, mean_tokens=mean_tokens)
     best, binding = best_seconds(calls, limits)
     settings = SimulatedSettings(limits=limits, latency_scale=0.0)
     async with running_service(settings, has_full_length=True) as service:
