@@ -18,7 +18,7 @@ from callwise.budget.usage import NO_USAGE, Usage, attempt_usage, to_microsecond
 from callwise.calls.call import Call, CallEnd, Piece, Priority, reply_of_pieces
 from callwise.calls.client import Endpoint
 from callwise.calls.delivery import DIRECT
-from callwise.calls.errors import CallError, CallRefused, EndpointDown
+from callwise.calls.errors import CallError, CallRefused, EndpointDown, RunStopped
 from callwise.calls.kinds import priority_of
 from callwise.calls.reply import Reply, ReportedUsage
 from callwise.calls.reported_usage import usage_note
@@ -208,7 +208,7 @@ class Work:
         self._is_attempting = False
         if reserved is None:
             return
-        if isinstance(result, EndpointDown):  # not an attempt: nothing was tried
+        if isinstance(result, EndpointDown | RunStopped):  # not an attempt: nothing was tried
             self.payer.reservation.settle(reserved, Amounts())
             return
         requests = self.sent_count
