@@ -52,7 +52,7 @@ LOAD = LoadKnobs(
     rate=RateLimits(requests_per_minute=6_000, burst_seconds=1.0),
     batch=BatchKnobs(chat_path="/chat/completions/batch"),
     breaker=BreakerKnobs(min_attempts=5, open_seconds=0.3),
-    route=RouteKnobs(policy="least_busy"),
+    route=RouteKnobs(policy="least_busy", hedge_seconds=0.05, hedge_share=0.5),
 )
 
 

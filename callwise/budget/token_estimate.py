@@ -333,6 +333,14 @@ class _CountedModel(NamedTuple):
     calibration: Calibration
 
 
+class _LastCount(NamedTuple):
+    """The last call that was counted, by what, and its tokens."""
+
+    call: Call
+    counted_by: Callable[[Call], InputTokens]
+    tokens: InputTokens
+
+
 class Estimator:
     """Estimates calls, endpoint by endpoint.
 
@@ -356,6 +364,7 @@ class Estimator:
         self._margin = margin
         self._default_output_tokens = default_output_tokens
         self._models: dict[tuple[str, str], _CountedModel] = {}
+        self._last_count: _LastCount | None = None
 
     def load(self, model: str) -> TokenCounter:
         """Return the counter for a model. May read token tables from disk, once."""
@@ -367,7 +376,12 @@ class Estimator:
     def estimate(self, call: Call, endpoint: Endpoint) -> Estimate:
         """Return what one attempt at a call may use at most."""
         count, calibration = self._model(endpoint)
-        estimated = count(call)
+        last = self._last_count
+        if last is not None and last.call is call and last.counted_by == count:
+            estimated = last.tokens  # of another endpoint with that model
+        else:
+            estimated = count(call)
+            self._last_count = _LastCount(call, count, estimated)
         input_tokens = calibration.tokens(estimated, self._margin)
         sampling = call.sampling
         if call.is_embedding:

@@ -18,7 +18,7 @@ from callwise.budget.usage import NO_USAGE, Usage, attempt_usage, to_microsecond
 from callwise.calls.call import Call, CallEnd, Piece, Priority, reply_of_pieces
 from callwise.calls.client import Endpoint
 from callwise.calls.delivery import DIRECT
-from callwise.calls.errors import CallError, CallRefused, EndpointDown
+from callwise.calls.errors import CallError, CallRefused, EndpointDown, RunStopped
 from callwise.calls.kinds import priority_of
 from callwise.calls.reply import Reply, ReportedUsage
 from callwise.calls.reported_usage import usage_note
@@ -111,6 +111,7 @@ class Work:
         self.key = payer.key
         self._estimator = estimator
         self._received: list[Piece] = []
+        self._estimates: dict[tuple[str, str], Estimate] = {}
 
     def reserve(self) -> CallRefused | None:
         """Reserve one attempt, or return why there is no quota or time for it."""
@@ -207,7 +208,7 @@ class Work:
         self._is_attempting = False
         if reserved is None:
             return
-        if isinstance(result, EndpointDown):  # not an attempt: nothing was tried
+        if isinstance(result, EndpointDown | RunStopped):  # not an attempt: nothing was tried
             self.payer.reservation.settle(reserved, Amounts())
             return
         requests = self.sent_count
@@ -275,6 +276,7 @@ class Work:
         more = min(sampling.max_tokens * 2, most * max_growth)
         self.sent_call = replace(self.sent_call, sampling=replace(sampling, max_tokens=more))
         self._estimated = None
+        self._estimates.clear()
 
     # As the listener of a streamed answer.
 
@@ -315,7 +317,7 @@ class Work:
     def estimate(self) -> Estimate:
         """Return the tokens and the price that an attempt takes at most, by estimate."""
         if self._estimated is None:
-            self._estimated = self._estimator.estimate(self.sent_call, self.endpoint)
+            self._estimated = self._estimate_at(self.endpoint)
         return self._estimated
 
     def most_reserved(self) -> Amounts:
@@ -323,9 +325,17 @@ class Work:
         asked = self.asked
         if not asked.alternatives:
             return self.estimate().reservation()
-        estimate = self._estimator.estimate
-        each = [estimate(self.sent_call, endpoint).reservation() for endpoint in asked.candidates]
+        each = [self._estimate_at(endpoint).reservation() for endpoint in asked.candidates]
         return Amounts(*map(max, zip(*each, strict=True)))
+
+    def _estimate_at(self, endpoint: Endpoint) -> Estimate:
+        """Return the estimate for an endpoint, which is made once."""
+        key = (endpoint.name, endpoint.model)
+        estimated = self._estimates.get(key)
+        if estimated is None:
+            estimated = self._estimator.estimate(self.sent_call, endpoint)
+            self._estimates[key] = estimated
+        return estimated
 
     def _estimate_received(self) -> tuple[ReportedUsage, Estimate]:
         reply = reply_of_pieces(self._received)

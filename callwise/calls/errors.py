@@ -177,6 +177,7 @@ class RunStopped(CallError):
     """
 
     is_fatal = True
+    was_sent = False
 
 
 class BudgetStoreLost(CallError):

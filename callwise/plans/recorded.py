@@ -42,8 +42,8 @@ class RecordedRow(Protocol):
         """The usage of the call."""
 
     @property
-    def end_round(self) -> int:
-        """The round of its turn that it ended in; 0 where that is not known."""
+    def end_round(self) -> int | None:
+        """The round of its turn that it ended in; None where that is not known."""
 
 
 def recorded_makespan(rows: Iterable[RecordedRow], assumptions: Assumptions) -> Makespan:
@@ -71,7 +71,7 @@ def _plan(rows: Sequence[RecordedRow]) -> FlatPlan:
 
 
 def _round(row: RecordedRow) -> int:
-    return row.end_round
+    return row.end_round or 0
 
 
 def _together(rows: list[RecordedRow]) -> list[list[RecordedRow]]:

@@ -72,8 +72,8 @@ class CallLine(RunFileLine):
     is_unreadable: bool = False
     """Answered, and not in the form that was asked for; False in runs that did not count it."""
     is_speculative: bool = False
-    end_round: Count = 0
-    """Round of its turn that it ended in; 0 where that is not known."""
+    end_round: Count | None = None
+    """Round of its turn that it ended in; None where that is not known."""
     is_simulated: bool = False
     """Whether a simulated model answered it; True in no other form than `true`."""
     usage: InstanceOf[Usage] = NO_USAGE

@@ -1,6 +1,6 @@
 """Arrivals of the recorded trace, and the calls that are made of them."""
 
-from benchmarks.load.azure import call_of
+from benchmarks.load.azure import call_of, in_virtual_time
 from benchmarks.load.trace import Arrival, arrivals
 from callwise.calls.wire import chat_body
 from callwise.simulator.model import prompt_tokens
@@ -30,3 +30,14 @@ def test_a_call_has_the_size_of_its_arrival():
     assert abs(prompt_tokens(chat_body(call, model="m")) - 1020) <= 20
     assert call.sampling.max_tokens == 129
     assert call_of(4, Arrival(0.0, 1, 0)).sampling.max_tokens == 1
+
+
+def test_each_call_of_a_trace_has_one_row_though_a_service_dies():
+    """In virtual time two runs are equal, and the ledger has the requests that were received."""
+    trace = [Arrival(number / 300, 60 + number % 900, 10 + number % 90) for number in range(600)]
+    run = in_virtual_time(trace)
+    assert run == in_virtual_time(trace)
+    assert run.rows_per_call == {1: 600}
+    assert run.requests == run.received > 600
+    assert run.unsettled == 0
+    assert run.outcomes["served"] >= 595

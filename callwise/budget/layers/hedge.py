@@ -136,7 +136,8 @@ class HedgeLayer:
                     await asyncio.wait(tasks)
             finally:
                 # Read in any case: asyncio reports an error that was never read.
-                is_won = not _has_reply(first) and _has_reply(second)
+                has_first, has_second = _has_reply(first), _has_reply(second)
+                is_won = has_second and not has_first
                 if other is not None:
                     if is_won and first.cancelled() and other.endpoint is not work.endpoint:
                         seconds = self._clock.now() - began

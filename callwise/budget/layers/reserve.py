@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from callwise.budget.clock import Clock
 from callwise.budget.work import Work
-from callwise.calls.errors import CallError, CallTimeout, EmptyAnswer, EndpointDown
+from callwise.calls.errors import CallError, CallTimeout, EmptyAnswer, EndpointDown, RunStopped
 from callwise.calls.reply import Reply
 
 __all__ = ["ReserveLayer"]
@@ -51,7 +51,7 @@ class ReserveLayer:
                 result = CallTimeout("no answer before the deadline", latency_seconds=left_seconds)
         carried.settle(result, latency_seconds)
         if isinstance(result, CallError):
-            self._attempts -= isinstance(result, EndpointDown)
+            self._attempts -= isinstance(result, EndpointDown | RunStopped)
             raise result
         if result.is_empty:
             raise EmptyAnswer(

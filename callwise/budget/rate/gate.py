@@ -191,7 +191,7 @@ class EndpointGate:
 
     def take(self, need: RateNeed, now_seconds: float) -> None:
         """Take what it needs; see `RateGate`."""
-        self._own.count_sent(now_seconds)
+        self._own.count_sent(need.tokens, now_seconds)
         need.charges = [
             line.meter.charge(amount, now_seconds)
             for line, amount in zip(need.lines, need.amounts, strict=True)
@@ -204,6 +204,7 @@ class EndpointGate:
         charges, need.charges = need.charges, None
         if charges is None:
             return
+        self._own.count_ended(need.tokens)
         of_input = None if used is None else used.input_tokens
         of_output = None if used is None else used.output_tokens
         if of_output and self._is_asked:
@@ -257,6 +258,7 @@ class EndpointGate:
             places = tuple(range(len(parts)))
             lines = tuple(_lines(own.meters, places))
         amounts = self._amounts(parts, places)
+        need.tokens = amounts[1]
         taken = [amounts[line.dimension] for line in lines]
         if not self._is_simple:
             further = list(self._further_lines(parts, places, now_seconds))

@@ -55,17 +55,19 @@ class RateNeed:
     Attributes:
         lines: the meters that cover it, once a gate was asked.
         amounts: what it takes of each of them, by estimate.
+        tokens: what all its calls take together, by estimate.
         charges: what was taken, in the order of `lines`; None while nothing is.
         generation: the limits that `lines` was made for.
         bound: the line that it waits for, or waited for last.
     """
 
-    __slots__ = ("amounts", "bound", "charges", "generation", "lines", "parts")
+    __slots__ = ("amounts", "bound", "charges", "generation", "lines", "parts", "tokens")
 
     def __init__(self, parts: Sequence[RatePart]) -> None:
         self.parts = tuple(parts)
         self.lines: Sequence[MeterLine] = ()
         self.amounts: Sequence[float] = ()
+        self.tokens = 0.0
         self.charges: list[Charge] | None = None
         self.generation = -1
         self.bound: MeterLine | None = None

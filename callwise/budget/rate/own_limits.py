@@ -70,6 +70,8 @@ class OwnLimits:
         self.share = 1.0
         self._stated: dict[int, float] = {}
         self._learned: dict[int, tuple[float, float]] = {}
+        self._open_requests = 0
+        self._open_tokens = 0.0
         self._judged_sent = self._judged_refused = 0
         self._changed_at = -EPISODE_SECONDS
 
@@ -83,13 +85,24 @@ class OwnLimits:
         parts = (meter.used_part(now) for meter in self.meters if meter is not None)
         return max(parts, default=0.0)
 
-    def count_sent(self, now: float) -> None:
-        """Count a request that leaves, and look at the last ones once there are enough."""
+    def count_sent(self, tokens: float, now: float) -> None:
+        """Count a request that leaves, and look at the last ones once there are enough.
+
+        Args:
+            tokens: its tokens, by estimate.
+        """
+        self._open_requests += 1
+        self._open_tokens += tokens
         if self._learned:
             self._forget_learned(now)
         self._judged_sent += 1
         if self._judged_sent >= JUDGED_REQUESTS:
             self._judge(now)
+
+    def count_ended(self, tokens: float) -> None:
+        """Count the end of a request that was counted with so many tokens."""
+        self._open_requests -= 1
+        self._open_tokens = self._open_tokens - tokens if self._open_requests else 0.0
 
     def count_refused(self, now: float) -> None:
         """Count a refusal: the meters count as used up, and go on at their rate."""
@@ -115,15 +128,19 @@ class OwnLimits:
         limit = stated.limit if configured is None else min(stated.limit, configured)
         known = self._learned.get(place)
         self._learned[place] = (limit, now)
-        meter = self.meters[place]
+        meter, remaining = self.meters[place], stated.remaining
         if meter is None:
             meter = self.meters[place] = meter_of(limit * self.share, self._limits)
             self.generation += 1
+            if remaining is not None:  # what is under way was not counted by it
+                under_way = (self._open_requests, self._open_tokens, 0.0, 0.0)[place]
+                remaining = max(remaining - under_way, 0.0)
         if known is None or known[0] != limit:
             meter.limit_to(limit * self.share)
+            self._judged_sent = self._judged_refused = 0  # that was under another limit
             self._say_learned(DIMENSIONS[place], limit)
-        if stated.remaining is not None:
-            meter.leave(stated.remaining, now)
+        if remaining is not None:
+            meter.leave(remaining, now)
 
     def _say_learned(self, name: str, limit: float) -> None:
         _LOGGER.info("endpoint %s: learned %s=%g", self._endpoint, name, limit)

@@ -179,6 +179,10 @@ async def test_a_role_whose_endpoints_are_all_down_for_long_stops_the_run(ask_fo
         await budgeter.ask(ask_for(role=Role.JUDGE))
     errors = [each[2].error.type_name for each in recorder.recorded if each[2].error is not None]
     assert "RunStopped" not in errors  # a run that goes on must not meet it again
+    rows = [row for row in budgeter.ledger.rows if row.error_name == "RunStopped"]
+    assert [(row.attempts, row.requests) for row in rows] == [(0, 0)]
+    hosts = {each.endpoint: each.state for each in budgeter.breakers() if not each.model}
+    assert hosts == {"a": "open", "b": "open"}
     budgeter.ledger.check()
 
 

@@ -114,7 +114,7 @@ async def make_budget(name: str):
     """Return a function that makes budgets, which are closed after the test."""
     made: list[tuple[SharedBudget, RedisLink]] = []
 
-    def make(url: str, *, timeout_seconds: float = 2.0, **knobs: object) -> SharedBudget:
+    def make(url: str, *, timeout_seconds: float = 30.0, **knobs: object) -> SharedBudget:
         limits = FleetLimits.model_validate(knobs.pop("limits", {}))
         all_knobs = FleetKnobs.model_validate({"name": name, "limits": limits, **knobs})
         link = RedisLink(url, timeout_seconds=timeout_seconds)

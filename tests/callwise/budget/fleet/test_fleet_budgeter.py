@@ -46,7 +46,11 @@ async def make_fleet_budgeter(make_budgeter, redis_url, name, monkeypatch):
     monkeypatch.setenv("CALLWISE_REDIS_URL", redis_url)
 
     def make(client=None, *, fleet=None, **changes):
-        made.append(make_budgeter(client, load=knobs(name, **(fleet or {})), **changes))
+        made.append(
+            make_budgeter(
+                client, load=knobs(name, **{"timeout_seconds": 30, **(fleet or {})}), **changes
+            )
+        )
         return made[-1]
 
     yield make

@@ -1,6 +1,7 @@
 """Second attempts next to slow ones: when they begin, which of the two counts, and what is paid."""
 
 import asyncio
+import gc
 
 import pytest
 
@@ -274,3 +275,22 @@ async def test_on_a_virtual_clock_and_by_default_there_is_no_such_layer(make_bud
     assert "hedge" not in make_budgeter(load=LoadKnobs(route=RouteKnobs())).statistics()
     names = list(make_budgeter(load=load).statistics())
     assert names[names.index("hedge") + 1] == "reserve"
+
+
+def test_no_error_of_a_second_attempt_is_left_unread():
+    """Where both end in one step too: asyncio would report it long after."""
+    reported = []
+
+    async def main():
+        asyncio.get_running_loop().set_exception_handler(
+            lambda _loop, report: reported.append(report)
+        )
+        budgeter = role_of(slow([2]), slow([1], ServerFailed("boom")), hedge_seconds=1)
+        assert (await budgeter.ask(call())).text == "ok"
+        gc.collect()
+        await asyncio.sleep(1)
+        assert budgeter.ledger.rows[0].requests == 2
+
+    run_in_virtual_time(main())
+    gc.collect()
+    assert reported == []
