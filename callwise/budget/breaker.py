@@ -196,6 +196,7 @@ class Breakers:
         self._clock = clock
         self.notify = notify
         self._knobs_of = knobs_of
+        self._known_knobs: dict[int, tuple[Endpoint, BreakerKnobs | None]] = {}
         self._breakers: dict[Hashable, Breaker] = {}
         self._are_all_closed = True
         self._has_failed_calls = False
@@ -209,7 +210,7 @@ class Breakers:
 
     def is_quiet(self, endpoint: Endpoint) -> bool:
         """Return whether nothing has failed, and no rate of failures is kept."""
-        return not self._breakers and self._knobs_of(endpoint) is None
+        return not self._breakers and self._knobs(endpoint) is None
 
     def admit(self, endpoint: Endpoint) -> Breaker | None:
         """Let an attempt through; return the breaker where it is a trial.
@@ -272,7 +273,7 @@ class Breakers:
             else:
                 self._close(endpoint)
             return
-        knobs = self._knobs_of(endpoint)
+        knobs = self._knobs(endpoint)
         if knobs is None or self._clock.is_virtual:
             return
         breaker = self._breaker((endpoint.name, endpoint.model))
@@ -314,7 +315,7 @@ class Breakers:
         if is_doubtful and breaker.failed_calls < MAX_FAILED_CALLS:
             return
         if breaker.state(self._clock.now()) is not BreakerState.OPEN:
-            knobs = self._knobs_of(endpoint)
+            knobs = self._knobs(endpoint)
             seconds = down_seconds if knobs is None else knobs.open_seconds
             self._open(breaker, seconds, _reason(error), by_rate=False)
 
@@ -394,8 +395,14 @@ class Breakers:
             if breaker is not None:
                 yield breaker
 
+    def _knobs(self, endpoint: Endpoint) -> BreakerKnobs | None:
+        known = self._known_knobs.get(id(endpoint))
+        if known is None:  # the endpoint is kept, so that its id stays its
+            known = self._known_knobs[id(endpoint)] = endpoint, self._knobs_of(endpoint)
+        return known[1]
+
     def _max_trials(self, endpoint: Endpoint) -> int:
-        knobs = self._knobs_of(endpoint)
+        knobs = self._knobs(endpoint)
         return 1 if knobs is None else knobs.trials
 
     def _open(self, breaker: Breaker, seconds: float, reason: str, *, by_rate: bool) -> None:
