@@ -8,6 +8,7 @@ reach it.
 import argparse
 import importlib
 import json
+import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -57,11 +58,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error(f"there is no part {unknown[0]!r}; there are: {', '.join(PARTS)}")
     sections = _written()
     for name in names:
-        began = time.monotonic()
+        began, busy = time.monotonic(), os.getloadavg()[0]
         print(f"{name} ...", file=sys.stderr, flush=True)
         measured = importlib.import_module(f"benchmarks.load.{name}").measure()
         facts = provenance()
         facts["command"] = f"python -m benchmarks.load {name}"
+        facts["load average before"] = f"{busy:.1f}"
         facts["took"] = f"{time.monotonic() - began:.0f} s"
         sections[name] = {**facts, "result": measured.as_json()}
         print(_section(name, sections[name]), flush=True)
