@@ -64,11 +64,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
         facts = provenance()
         facts["command"] = f"python -m benchmarks.load {name}"
         facts["load average before"] = f"{busy:.1f}"
+        if precedence := _precedence():
+            facts["precedence"] = precedence
         facts["took"] = f"{time.monotonic() - began:.0f} s"
         sections[name] = {**facts, "result": measured.as_json()}
         print(_section(name, sections[name]), flush=True)
         if not given.look:
             _write(sections)
+
+
+def _precedence() -> str:
+    """Return by how much these processes go before others of the machine; empty for not at all."""
+    group = Path("/proc/self/autogroup")
+    nice = group.read_text(encoding="ascii").split()[-1] if group.exists() else "0"
+    return "" if nice == "0" else f"scheduler group nice {nice}"
 
 
 def _written() -> dict[str, dict[str, Any]]:
