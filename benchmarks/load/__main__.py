@@ -56,13 +56,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     unknown = sorted(set(names) - set(PARTS))
     if unknown:
         parser.error(f"there is no part {unknown[0]!r}; there are: {', '.join(PARTS)}")
-    sections = _written()
+    sections, run = _written(), provenance()
     for name in names:
         began, busy = time.monotonic(), os.getloadavg()[0]
         print(f"{name} ...", file=sys.stderr, flush=True)
         measured = importlib.import_module(f"benchmarks.load.{name}").measure()
-        facts = provenance()
-        facts["command"] = f"python -m benchmarks.load {name}"
+        facts = {**run, "command": f"python -m benchmarks.load {name}"}
         facts["load average before"] = f"{busy:.1f}"
         if precedence := _precedence():
             facts["precedence"] = precedence
