@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     unknown = sorted(set(names) - set(PARTS))
     if unknown:
         parser.error(f"there is no part {unknown[0]!r}; there are: {', '.join(PARTS)}")
-    sections, run = _written(), provenance()
+    run = provenance()
     for name in names:
         began, busy = time.monotonic(), os.getloadavg()[0]
         print(f"{name} ...", file=sys.stderr, flush=True)
@@ -66,10 +66,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if precedence := _precedence():
             facts["precedence"] = precedence
         facts["took"] = f"{time.monotonic() - began:.0f} s"
-        sections[name] = {**facts, "result": measured.as_json()}
-        print(_section(name, sections[name]), flush=True)
+        section = {**facts, "result": measured.as_json()}
+        print(_section(name, section), flush=True)
         if not given.look:
-            _write(sections)
+            _write({**_written(), name: section})
 
 
 def _precedence() -> str:
