@@ -116,7 +116,7 @@ class HedgeLayer:
 
     async def _faster(self, work: Work, delay_seconds: float, share: float) -> Reply:
         loop = asyncio.get_running_loop()
-        first = loop.create_task(_run(self._next(work)))
+        first = loop.create_task(self._attempt(work))
         second: asyncio.Task[Reply] | None = None
         other: _SecondAttempt | None = None
         began = self._clock.now()
@@ -126,7 +126,7 @@ class HedgeLayer:
                 other = _SecondAttempt(work, self._estimator, self._clock)
                 if other.reserve() is None:
                     self._hedged += 1
-                    second = loop.create_task(_run(self._next(other)))
+                    second = loop.create_task(self._attempt(other))
             return await self._winner(first, second)
         finally:
             tasks = [task for task in (first, second) if task is not None and not task.done()]
@@ -144,6 +144,9 @@ class HedgeLayer:
                         seconds = self._clock.now() - began
                         self._breakers.attempt_overtaken(work.endpoint, seconds)
                     _merge(work, other, is_won=is_won)
+
+    async def _attempt(self, work: Work) -> Reply:
+        return await self._next(work)
 
     async def _wait_until_slow(
         self, first: "asyncio.Task[Reply]", work: Work, seconds: float
@@ -197,10 +200,6 @@ def _delay_seconds(knobs: RouteKnobs, kept: "deque[float]") -> float | None:
 def _set(due: "asyncio.Future[None]") -> None:
     if not due.done():
         due.set_result(None)
-
-
-async def _run(attempt: Awaitable[Reply]) -> Reply:
-    return await attempt
 
 
 def _has_reply(task: "asyncio.Task[Reply] | None") -> bool:
