@@ -276,7 +276,7 @@ class Breakers:
         knobs = self._knobs(endpoint)
         if knobs is None or self._clock.is_virtual:
             return
-        breaker = self._breaker((endpoint.name, endpoint.model))
+        breaker = self._breakers.get(endpoint.identity) or self._breaker(endpoint.identity)
         if breaker.open_until_seconds is not None:
             return  # it was sent before
         breaker.note(self._clock.now(), has_failed=has_failed, window_seconds=knobs.window_seconds)
@@ -286,7 +286,7 @@ class Breakers:
     def attempt_overtaken(self, endpoint: Endpoint, seconds: float) -> None:
         """Count an attempt as failed that had no answer before a second one next to it had."""
         error = CallTimeout(f"slower than another attempt, after {seconds:.1f} s")
-        breaker = self._breakers.get((endpoint.name, endpoint.model))
+        breaker = self._breakers.get(endpoint.identity)
         if breaker is None or breaker.open_until_seconds is None:
             self.attempt_ended(endpoint, error, None)
         elif breaker.state(self._clock.now()) is BreakerState.HALF_OPEN:
@@ -307,7 +307,7 @@ class Breakers:
             host = self._breakers.get(endpoint.name)
             if host is not None:  # it could be reached
                 host.close()
-        key: Hashable = endpoint.name if is_host else (endpoint.name, endpoint.model)
+        key: Hashable = endpoint.name if is_host else endpoint.identity
         breaker = self._breaker(key)
         breaker.failed_calls += 1
         self._has_failed_calls = True
@@ -333,7 +333,7 @@ class Breakers:
     def trip(self, endpoint: Endpoint, reason: str, *, seconds: float) -> None:
         """Open a breaker for what is known in another way, such as a key that is refused."""
         if not self._clock.is_virtual:
-            key = (endpoint.name, endpoint.model)
+            key = endpoint.identity
             breaker = self._breaker(key)
             self._open(breaker, seconds, reason, by_rate=True)
 
@@ -390,7 +390,7 @@ class Breakers:
     def _of(self, endpoint: Endpoint) -> Iterator[Breaker]:
         if not self._breakers:
             return
-        for key in (endpoint.name, (endpoint.name, endpoint.model)):
+        for key in (endpoint.name, endpoint.identity):
             breaker = self._breakers.get(key)
             if breaker is not None:
                 yield breaker

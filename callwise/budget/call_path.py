@@ -120,7 +120,7 @@ def load_by_endpoint(load: LoadKnobs) -> Callable[[Endpoint], LoadKnobs]:
     known: dict[tuple[str, str], LoadKnobs] = {}
 
     def load_of(endpoint: Endpoint) -> LoadKnobs:
-        key = (endpoint.name, endpoint.model)
+        key = endpoint.identity
         found = known.get(key)
         if found is None:
             found = known[key] = load.laid_under(endpoint.load)

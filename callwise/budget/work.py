@@ -74,6 +74,8 @@ class Work:
     """Time left when the attempt began; None without a deadline."""
     is_cut_by_deadline = False
     """Whether the timeout of the attempt was cut to the time left."""
+    is_cut_by_payer = False
+    """Whether another attempt was due, and its payer had no time or no quota for it."""
     sent_count = 0
     """Requests that left in this attempt."""
     was_carried = False
@@ -334,12 +336,16 @@ class Work:
         asked = self.asked
         if not asked.alternatives:
             return self.estimate().reservation()
-        each = [self._estimate_at(endpoint).reservation() for endpoint in asked.candidates]
-        return Amounts(*map(max, zip(*each, strict=True)))
+        tokens, picodollars, *_ = self._estimate_at(asked)
+        for endpoint in asked.alternatives:
+            estimated = self._estimate_at(endpoint)
+            tokens = max(tokens, estimated.tokens)
+            picodollars = max(picodollars, estimated.picodollars)
+        return Amounts(0, 1, tokens, picodollars)
 
     def _estimate_at(self, endpoint: Endpoint) -> Estimate:
         """Return the estimate for an endpoint, which is made once."""
-        key = (endpoint.name, endpoint.model)
+        key = endpoint.identity
         estimated = self._estimates.get(key)
         if estimated is None:
             estimated = self._estimator.estimate(self.sent_call, endpoint)

@@ -48,7 +48,7 @@ class _SecondAttempt(Work):
         super().__init__(first.payer, estimator, clock)
         self.sent_call = first.sent_call
         self.serve_by(first.endpoint)
-        self.tried = first.tried | {(first.endpoint.name, first.endpoint.model)}
+        self.tried = first.tried | {first.endpoint.identity}
 
     @property
     def payer(self) -> "InFlightCall":

@@ -58,12 +58,13 @@ class RouteLayer:
         }
 
     async def _routed(self, work: Work) -> Reply:
+        router = self._router
         while True:
-            trial = self._router.choose(work)
+            trial = router.choose(work)
             endpoint = work.endpoint
             if endpoint is not work.asked:
                 self._elsewhere += 1
-            self._router.begin(endpoint)
+            router.begin(endpoint)
             if trial is None:
                 self._waiting[work] = asyncio.current_task()
             try:
@@ -80,8 +81,9 @@ class RouteLayer:
                 return reply
             finally:
                 self._waiting.pop(work, None)
-                self._was_woken(work)  # where it ended in the same step
-                self._router.end(endpoint)
+                if self._woken:
+                    self._was_woken(work)  # where it ended in the same step
+                router.end(endpoint)
                 if trial is not None:
                     trial.end_trial()
 
@@ -105,7 +107,7 @@ class RouteLayer:
 
     def _was_woken(self, work: Work) -> bool:
         """Return whether an attempt was cancelled here, and not by its caller."""
-        task = self._woken.pop(work, None) if self._woken else None
+        task = self._woken.pop(work, None)
         return task is not None and task.uncancel() == 0
 
     def _reroute(self) -> None:
