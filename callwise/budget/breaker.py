@@ -196,6 +196,7 @@ class Breakers:
         self._clock = clock
         self.notify = notify
         self._knobs_of = knobs_of
+        self._known_knobs: dict[int, tuple[Endpoint, BreakerKnobs | None]] = {}
         self._breakers: dict[Hashable, Breaker] = {}
         self._are_all_closed = True
         self._has_failed_calls = False
@@ -209,7 +210,7 @@ class Breakers:
 
     def is_quiet(self, endpoint: Endpoint) -> bool:
         """Return whether nothing has failed, and no rate of failures is kept."""
-        return not self._breakers and self._knobs_of(endpoint) is None
+        return not self._breakers and self._knobs(endpoint) is None
 
     def admit(self, endpoint: Endpoint) -> Breaker | None:
         """Let an attempt through; return the breaker where it is a trial.
@@ -272,10 +273,10 @@ class Breakers:
             else:
                 self._close(endpoint)
             return
-        knobs = self._knobs_of(endpoint)
+        knobs = self._knobs(endpoint)
         if knobs is None or self._clock.is_virtual:
             return
-        breaker = self._breaker((endpoint.name, endpoint.model))
+        breaker = self._breakers.get(endpoint.identity) or self._breaker(endpoint.identity)
         if breaker.open_until_seconds is not None:
             return  # it was sent before
         breaker.note(self._clock.now(), has_failed=has_failed, window_seconds=knobs.window_seconds)
@@ -285,7 +286,7 @@ class Breakers:
     def attempt_overtaken(self, endpoint: Endpoint, seconds: float) -> None:
         """Count an attempt as failed that had no answer before a second one next to it had."""
         error = CallTimeout(f"slower than another attempt, after {seconds:.1f} s")
-        breaker = self._breakers.get((endpoint.name, endpoint.model))
+        breaker = self._breakers.get(endpoint.identity)
         if breaker is None or breaker.open_until_seconds is None:
             self.attempt_ended(endpoint, error, None)
         elif breaker.state(self._clock.now()) is BreakerState.HALF_OPEN:
@@ -306,7 +307,7 @@ class Breakers:
             host = self._breakers.get(endpoint.name)
             if host is not None:  # it could be reached
                 host.close()
-        key: Hashable = endpoint.name if is_host else (endpoint.name, endpoint.model)
+        key: Hashable = endpoint.name if is_host else endpoint.identity
         breaker = self._breaker(key)
         breaker.failed_calls += 1
         self._has_failed_calls = True
@@ -314,7 +315,7 @@ class Breakers:
         if is_doubtful and breaker.failed_calls < MAX_FAILED_CALLS:
             return
         if breaker.state(self._clock.now()) is not BreakerState.OPEN:
-            knobs = self._knobs_of(endpoint)
+            knobs = self._knobs(endpoint)
             seconds = down_seconds if knobs is None else knobs.open_seconds
             self._open(breaker, seconds, _reason(error), by_rate=False)
 
@@ -332,7 +333,7 @@ class Breakers:
     def trip(self, endpoint: Endpoint, reason: str, *, seconds: float) -> None:
         """Open a breaker for what is known in another way, such as a key that is refused."""
         if not self._clock.is_virtual:
-            key = (endpoint.name, endpoint.model)
+            key = endpoint.identity
             breaker = self._breaker(key)
             self._open(breaker, seconds, reason, by_rate=True)
 
@@ -389,13 +390,19 @@ class Breakers:
     def _of(self, endpoint: Endpoint) -> Iterator[Breaker]:
         if not self._breakers:
             return
-        for key in (endpoint.name, (endpoint.name, endpoint.model)):
+        for key in (endpoint.name, endpoint.identity):
             breaker = self._breakers.get(key)
             if breaker is not None:
                 yield breaker
 
+    def _knobs(self, endpoint: Endpoint) -> BreakerKnobs | None:
+        known = self._known_knobs.get(id(endpoint))
+        if known is None:  # the endpoint is kept, so that its id stays its
+            known = self._known_knobs[id(endpoint)] = endpoint, self._knobs_of(endpoint)
+        return known[1]
+
     def _max_trials(self, endpoint: Endpoint) -> int:
-        knobs = self._knobs_of(endpoint)
+        knobs = self._knobs(endpoint)
         return 1 if knobs is None else knobs.trials
 
     def _open(self, breaker: Breaker, seconds: float, reason: str, *, by_rate: bool) -> None:

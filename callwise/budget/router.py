@@ -67,11 +67,6 @@ Key = tuple[str, str]
 """Name and model of an endpoint."""
 
 
-def key_of(endpoint: Endpoint) -> Key:
-    """Return an endpoint's name and model."""
-    return endpoint.name, endpoint.model
-
-
 class Router:
     """Chooses endpoints, and notes how they served.
 
@@ -108,11 +103,13 @@ class Router:
             try:
                 return self._breakers.admit(asked)
             except EndpointDown:
-                self._stop_if_down_for_long(work)
+                if self._stops_as_down(work):
+                    self._gate.check()
                 raise
         usable = self._breakers.accepting(asked.candidates)
         if not usable:
-            self._stop_if_down_for_long(work)
+            if self._stops_as_down(work):
+                self._gate.check()
             down = "; ".join(
                 f"{each.name}, {each.model} ({self._breakers.reason(each)})"
                 for each in asked.candidates
@@ -124,18 +121,25 @@ class Router:
 
     def begin(self, endpoint: Endpoint) -> None:
         """Count an attempt under way at an endpoint."""
-        self._under_way[key_of(endpoint)] += 1
+        self._under_way[endpoint.identity] += 1
 
     def end(self, endpoint: Endpoint) -> None:
         """Count its end."""
-        self._under_way[key_of(endpoint)] -= 1
+        self._under_way[endpoint.identity] -= 1
 
     def failed(self, work: Work, error: CallError) -> None:
-        """Note by which endpoint an attempt failed, and whether another may be asked."""
+        """Note by which endpoint an attempt failed, and whether another may be asked.
+
+        Stops the run where all have been down for so long.
+        """
         work.stays = not _is_of_the_endpoint(error)
-        if work.stays or not work.asked.alternatives:
+        if work.stays:
             return
-        endpoint, key = work.endpoint, key_of(work.endpoint)
+        # Trials that fail as seldom as calls are asked refuse none, but show the same.
+        self._stops_as_down(work)
+        if not work.asked.alternatives:
+            return
+        endpoint, key = work.endpoint, work.endpoint.identity
         work.tried |= {key}
         if error.is_fatal:
             knobs = self._knobs(work)
@@ -152,17 +156,18 @@ class Router:
         work.stays = not _is_of_the_endpoint(error)
         if work.stays:
             return False
-        work.tried |= {key_of(work.endpoint)}
+        work.tried |= {work.endpoint.identity}
         return any(
-            key_of(each) not in work.tried
+            each.identity not in work.tried
             for each in self._breakers.accepting(work.asked.candidates)
         )
 
     def takes_long(self, work: Work) -> bool:
         """Return whether an attempt goes to its endpoint's batch interface, which takes hours."""
         background = self._load_of(work.endpoint).background
-        is_with_api = background is not None and background.api is not None
-        return background is not None and is_with_api and work.priority >= background.takes
+        if background is None or background.api is None:
+            return False
+        return work.priority >= background.takes
 
     def is_down(self, work: Work) -> bool:
         """Return whether no endpoint may be asked now."""
@@ -177,37 +182,49 @@ class Router:
     def _chosen(self, work: Work, usable: Sequence[Endpoint]) -> Endpoint:
         ready = usable
         if work.tried:
-            ready = [each for each in ready if key_of(each) not in work.tried] or ready
+            ready = [each for each in ready if each.identity not in work.tried] or ready
         if cool := self._cool_until_seconds:
             now = self._clock.now()
-            ready = [each for each in ready if cool.get(key_of(each), now) <= now] or ready
+            ready = [each for each in ready if cool.get(each.identity, now) <= now] or ready
         match self._knobs(work).policy:
             case "fallback":
                 return ready[0]
             case "least_busy":
-                return min(ready, key=lambda each: self._under_way[key_of(each)] / each.weight)
+                return self._least_busy(ready)
             case "weighted":
                 return self._by_weight(ready)
+
+    def _least_busy(self, ready: Sequence[Endpoint]) -> Endpoint:
+        """Return the endpoint with the fewest attempts under way, for its weight."""
+        under_way, chosen, least = self._under_way, ready[0], math.inf
+        for each in ready:
+            count = under_way[each.identity]
+            if not count:
+                return each
+            if count / each.weight < least:
+                chosen, least = each, count / each.weight
+        return chosen
 
     def _by_weight(self, ready: Sequence[Endpoint]) -> Endpoint:
         """Return the endpoint that is furthest behind its share of the calls."""
         given, chosen, most, total = self._credits, ready[0], -math.inf, 0.0
         for each in ready:
-            key, weight = key_of(each), each.weight
+            key, weight = each.identity, each.weight
             credit = given[key] = given[key] + weight
             total += weight
             if credit > most:
                 chosen, most = each, credit
-        given[key_of(chosen)] -= total
+        given[chosen.identity] -= total
         return chosen
 
     def _knobs(self, work: Work) -> RouteKnobs:
         return self._load_of(work.asked).route or _STANDARD
 
-    def _stop_if_down_for_long(self, work: Work) -> None:
+    def _stops_as_down(self, work: Work) -> bool:
+        """Stop the run where all endpoints have been down for long; return whether they have."""
         breaker = self._load_of(work.asked).breaker
         if breaker is None or breaker.stop_seconds is None:
-            return
+            return False
         seconds = min(map(self._breakers.down_seconds, work.asked.candidates))
         if seconds >= breaker.stop_seconds:
             names = ", ".join(each.name for each in work.asked.candidates)
@@ -215,7 +232,8 @@ class Router:
                 f"every endpoint of the role {work.call.role} has been down for {seconds:.0f} s: "
                 f"{names}"
             )
-            self._gate.check()
+            return True
+        return False
 
     def _notice(self, key: Key, kind: str, text: str) -> None:
         if (key, kind) not in self._noticed:

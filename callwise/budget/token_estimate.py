@@ -426,7 +426,7 @@ class Estimator:
         self._model(endpoint).calibration.observe(estimate.input_tokens, usage.input_tokens)
 
     def _model(self, endpoint: Endpoint) -> _CountedModel:
-        key = (endpoint.name, endpoint.model)
+        key = endpoint.identity
         model = self._models.get(key)
         if model is None:
             counter = self.load(endpoint.model)

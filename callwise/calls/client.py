@@ -173,6 +173,11 @@ class Endpoint:
     load: LoadKnobs | None = None
     alternatives: tuple["Endpoint", ...] = ()
     weight: float = 1.0
+    identity: tuple[str, str] = field(init=False, repr=False, compare=False)
+    """Its name and model."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "identity", (self.name, self.model))
 
     @property
     def candidates(self) -> tuple["Endpoint", ...]:

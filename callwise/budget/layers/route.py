@@ -58,13 +58,14 @@ class RouteLayer:
         }
 
     async def _routed(self, work: Work) -> Reply:
+        router = self._router
         while True:
-            trial = self._router.choose(work)
+            trial = router.choose(work)
             endpoint = work.endpoint
             if endpoint is not work.asked:
                 self._elsewhere += 1
-            self._router.begin(endpoint)
-            if trial is None and not self._router.takes_long(work):
+            router.begin(endpoint)
+            if trial is None:
                 self._waiting[work] = asyncio.current_task()
             try:
                 reply = await self._next(work)
@@ -80,8 +81,9 @@ class RouteLayer:
                 return reply
             finally:
                 self._waiting.pop(work, None)
-                self._was_woken(work)  # where it ended in the same step
-                self._router.end(endpoint)
+                if self._woken:
+                    self._was_woken(work)  # where it ended in the same step
+                router.end(endpoint)
                 if trial is not None:
                     trial.end_trial()
 
@@ -105,13 +107,13 @@ class RouteLayer:
 
     def _was_woken(self, work: Work) -> bool:
         """Return whether an attempt was cancelled here, and not by its caller."""
-        task = self._woken.pop(work, None) if self._woken else None
+        task = self._woken.pop(work, None)
         return task is not None and task.uncancel() == 0
 
     def _reroute(self) -> None:
         """Wake attempts that wait for their turn at an endpoint that is down now."""
         for work, task in tuple(self._waiting.items()):
-            is_sent = work.sent_count > 0 or work.was_carried
+            is_sent = work.sent_count > 0 or work.was_carried or self._router.takes_long(work)
             if task is not None and not is_sent and self._breakers.refuses(work.endpoint):
                 del self._waiting[work]
                 self._woken[work] = task

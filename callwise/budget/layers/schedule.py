@@ -60,7 +60,7 @@ class ScheduleLayer:
             CallError: how it ended.
         """
         endpoint = carried.endpoint
-        lane = self._lanes.get((endpoint.name, endpoint.model)) or self._new_lane(carried)
+        lane = self._lanes.get(endpoint.identity) or self._new_lane(carried)
         task = lane.enter(carried)
         try:
             if task.turn is not None:
@@ -104,6 +104,6 @@ class ScheduleLayer:
             is_embedding=is_embedding,
             gate=self._gate_of(endpoint),
         )
-        self._lanes[endpoint.name, endpoint.model] = lane
+        self._lanes[endpoint.identity] = lane
         slots.lanes.append(lane)
         return lane

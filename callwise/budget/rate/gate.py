@@ -45,6 +45,9 @@ MARGIN = 1.05
 LEAST_PART, MOST_PART = 0.5, 10.0
 """Range of what an estimate is multiplied by."""
 
+_NOTHING: tuple[float, ...] = (0.0,) * len(DIMENSIONS)
+"""Amounts of a request that did not leave."""
+
 _FIRST: tuple[int, ...] = (0,)
 """Places of the calls of a request that carries one."""
 
@@ -172,7 +175,7 @@ class EndpointGate:
         if need.generation != self._own.generation:
             self._cover(need, now_seconds)
         longest_seconds, bound = 0.0, None
-        for line, amount in zip(need.lines, need.amounts, strict=True):
+        for line, amount in need.lines:
             speed = 1.0 if line.alone is None else self._speed(line.alone, now_seconds)
             seconds = line.meter.wait_seconds(amount, now_seconds, speed)
             if seconds > longest_seconds:
@@ -193,8 +196,7 @@ class EndpointGate:
         """Take what it needs; see `RateGate`."""
         self._own.count_sent(need.tokens, now_seconds)
         need.charges = [
-            line.meter.charge(amount, now_seconds)
-            for line, amount in zip(need.lines, need.amounts, strict=True)
+            (line, line.meter.charge(amount, now_seconds)) for line, amount in need.lines
         ]
 
     def settle(
@@ -209,15 +211,16 @@ class EndpointGate:
         of_output = None if used is None else used.output_tokens
         if of_output and self._is_asked:
             of_output = sum(part.output_tokens for part in need.parts)
-        amounts: tuple[float, ...] = ()
-        if was_sent and of_input is not None and of_output is not None:
+        amounts: tuple[float, ...] | None = None
+        if not was_sent:
+            amounts = _NOTHING
+        elif of_input is not None and of_output is not None:
             amounts = (1.0, of_input + of_output, of_input, of_output)
-        for line, charge in zip(need.lines, charges, strict=True):
-            amount = charge.amount if was_sent else 0.0
-            if amounts:
-                amount = amounts[line.dimension]
-                if line.dimension and len(line.parts) != len(need.parts):
-                    amount *= _part_of(line, need.parts)
+        call_count = len(need.parts)
+        for line, charge in charges:
+            amount = charge.amount if amounts is None else amounts[line.dimension]
+            if amounts is not None and line.dimension and len(line.parts) != call_count:
+                amount *= _part_of(line, need.parts)
             line.meter.settle(charge, amount, now_seconds)
         if was_sent and of_input is not None:
             self._learn_used_parts(need.parts, of_input, of_output)
@@ -259,17 +262,13 @@ class EndpointGate:
             lines = tuple(_lines(own.meters, places))
         amounts = self._amounts(parts, places)
         need.tokens = amounts[1]
-        taken = [amounts[line.dimension] for line in lines]
+        need.lines = covering = [(line, amounts[line.dimension]) for line in lines]
         if not self._is_simple:
-            further = list(self._further_lines(parts, places, now_seconds))
-            taken += [
-                amounts[line.dimension]
-                if len(line.parts) == len(parts)
-                else self._amounts(parts, line.parts)[line.dimension]
-                for line in further
-            ]
-            lines = (*lines, *further)
-        need.lines, need.amounts, need.generation = lines, taken, own.generation
+            for line in self._further_lines(parts, places, now_seconds):
+                is_whole = len(line.parts) == len(parts)
+                of_line = amounts if is_whole else self._amounts(parts, line.parts)
+                covering.append((line, of_line[line.dimension]))
+        need.generation = own.generation
 
     def _further_lines(
         self, parts: Sequence[RatePart], everything: tuple[int, ...], now_seconds: float
@@ -312,10 +311,10 @@ class EndpointGate:
     def _learn_used_parts(
         self, parts: Sequence[RatePart], input_tokens: int, output_tokens: int | None
     ) -> None:
-        if len(parts) == 1:
-            of_input, of_output, purpose, *_ = parts[0]
-            purposes: Iterable[Purpose] = (purpose,)
-        else:
+        first = parts[0]
+        of_input, of_output = first.input_tokens, first.output_tokens
+        purposes: Iterable[Purpose] = (first.purpose,)
+        if len(parts) > 1:
             of_input = sum(part.input_tokens for part in parts)
             of_output = sum(part.output_tokens for part in parts)
             purposes = {part.purpose: None for part in parts}

@@ -130,7 +130,7 @@ class BucketMeter:
 
     def wait_seconds(self, amount: float, now: float, speed: float = 1.0) -> float:
         """Return the time until an amount fits; see `Meter`."""
-        if now != self._at_seconds:
+        if self._backlog and now != self._at_seconds:
             self._drain(now, speed)
         missing, spare = self._backlog, self._capacity * speed - amount
         if spare > 0:
@@ -154,21 +154,22 @@ class BucketMeter:
 
     def settle(self, charge: Charge, amount: float, now: float) -> None:
         """Correct a charge for good; see `Meter`."""
-        if now != self._at_seconds:
-            self._drain(now)
         surplus = charge.amount - amount
-        if surplus <= 0:
+        if surplus and now != self._at_seconds:
+            self._drain(now)
+        if surplus < 0:
             self._backlog -= surplus
-        else:
-            low = _group(charge).low - self._lowered
+        elif surplus and self._backlog:
+            low = (_group(charge) if charge.joined else charge).low - self._lowered
             self._backlog -= max(min(surplus, self._backlog, low), 0.0)
-            self._lowered += surplus
-            if len(self._lows) > 1 and self._lows[1].low <= self._lowered:
-                self._join_zeros()
         self._open_count -= 1
         if not self._open_count:
             self._lows.clear()
             self._lowered = 0.0
+        elif surplus > 0:
+            self._lowered += surplus
+            if len(self._lows) > 1 and self._lows[1].low <= self._lowered:
+                self._join_zeros()
 
     def used_part(self, now: float) -> float:
         """Return the part of the bucket that is missing; a bucket for nothing is full or not."""

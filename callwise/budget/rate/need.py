@@ -1,13 +1,14 @@
 """The need of one request: the limits that cover it, and the amounts that it takes of them."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from callwise.calls.call import Purpose
 
 if TYPE_CHECKING:
     from callwise.budget.rate.meters import Charge, Meter
-    from callwise.budget.work import Shipment
+    from callwise.budget.work import Shipment, Work
 
 __all__ = ["MeterLine", "RateNeed", "RatePart", "need_of"]
 
@@ -28,7 +29,8 @@ class RatePart(NamedTuple):
     tenant: str = ""
 
 
-class MeterLine(NamedTuple):
+@dataclass(slots=True)
+class MeterLine:
     """A meter that a request takes from.
 
     Args:
@@ -53,38 +55,36 @@ class RateNeed:
         parts: its calls; at least one.
 
     Attributes:
-        lines: the meters that cover it, once a gate was asked.
-        amounts: what it takes of each of them, by estimate.
+        lines: the meters that cover it and what it takes of each, by estimate, once a gate was
+            asked.
         tokens: what all its calls take together, by estimate.
-        charges: what was taken, in the order of `lines`; None while nothing is.
+        charges: what was taken of each meter; None while nothing is.
         generation: the limits that `lines` was made for.
         bound: the line that it waits for, or waited for last.
     """
 
-    __slots__ = ("amounts", "bound", "charges", "generation", "lines", "parts", "tokens")
+    lines: "Sequence[tuple[MeterLine, float]]" = ()
+    tokens = 0.0
+    charges: "list[tuple[MeterLine, Charge]] | None" = None
+    generation = -1
+    bound: MeterLine | None = None
 
     def __init__(self, parts: Sequence[RatePart]) -> None:
-        self.parts = tuple(parts)
-        self.lines: Sequence[MeterLine] = ()
-        self.amounts: Sequence[float] = ()
-        self.tokens = 0.0
-        self.charges: list[Charge] | None = None
-        self.generation = -1
-        self.bound: MeterLine | None = None
+        self.parts = parts
 
 
 def need_of(shipment: "Shipment") -> RateNeed:
     """Return what a shipment needs, by the estimates of its calls."""
-    parts = []
-    for work in shipment.works:
-        estimate, scope = work.estimate(), work.payer.scope
-        parts.append(
-            RatePart(
-                estimate.tokens - estimate.output_tokens,
-                estimate.output_tokens,
-                work.call.purpose,
-                scope.user or "",
-                scope.tenant or "",
-            )
-        )
-    return RateNeed(parts)
+    return RateNeed([_part_of(work) for work in shipment.works])
+
+
+def _part_of(work: "Work") -> RatePart:
+    tokens, _, _, output_tokens = work.estimate()
+    scope = work.payer.scope
+    return RatePart(
+        tokens - output_tokens,
+        output_tokens,
+        work.call.purpose,
+        scope.user or "",
+        scope.tenant or "",
+    )

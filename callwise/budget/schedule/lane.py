@@ -320,14 +320,14 @@ class Lane:
         self, task: ScheduledTask, result: object, error: BaseException | None, now: float
     ) -> None:
         """Settle the rate limits and adapt the number of slots."""
-        if self._gate is None and self._adaptive is None:
+        gate, adaptive, mark = self._gate, self._adaptive, task.mark
+        if gate is None and adaptive is None:
             return
         limited, used, was_sent = provider_view(task.shipment, result, error)
-        if self._gate is not None:
-            self._gate.settle(task.need, used, now, was_sent=was_sent)
+        if gate is not None:
+            gate.settle(task.need, used, now, was_sent=was_sent)
             if limited is not None:  # takes out what was given back as well
-                self._gate.observe(None, limited, now)
-        adaptive, mark = self._adaptive, task.mark
+                gate.observe(None, limited, now)
         if adaptive is None or mark is None:
             return
         if limited is not None:

@@ -15,6 +15,7 @@ from callwise.calls.call import Outcome, Priority
 from callwise.calls.errors import AnswerLost, AuthFailed, BadRequest, CallTimeout, ConfigError
 from callwise.calls.load.background_knobs import BackgroundKnobs
 from callwise.calls.load.load_knobs import LoadKnobs
+from callwise.calls.load.route_knobs import RouteKnobs
 from callwise.calls.openai_http import OpenAIClient
 from callwise.calls.retry import RetryPolicy
 from tests.callwise.budget.batch_api.provider import BatchProvider
@@ -44,11 +45,17 @@ def budgeter_of(
 ) -> Callable[..., Budgeter]:
     """Return a function that makes a budgeter whose calls go to the provider."""
 
-    def make(*, recorder: Any = None, clock: Clock | None = None, **knobs: Any) -> Budgeter:
+    def make(
+        *,
+        recorder: Any = None,
+        clock: Clock | None = None,
+        route: RouteKnobs | None = None,
+        **knobs: Any,
+    ) -> Budgeter:
         options = {"file": tmp_path / "queue.sqlite", "api": request.param, **QUICK, **knobs}
         endpoint = Endpoint("provider", "model-1", OpenAIClient(provider.url), PRICES)
         retry = RetryPolicy(first_wait_seconds=0.0, max_wait_seconds=0.0, jitter=0.0)
-        load = LoadKnobs(background=BackgroundKnobs(**options))
+        load = LoadKnobs(background=BackgroundKnobs(**options), route=route)
         options = {"load": load, "retry": retry, "recorder": recorder, "clock": clock}
         return Budgeter(dict.fromkeys(Role, endpoint), **options)
 
@@ -322,6 +329,16 @@ async def test_a_call_waits_for_others_while_they_come_and_no_longer_than_the_lo
     await budgeter.aclose()
 
 
+async def test_what_waits_for_a_batch_gets_no_second_attempt(provider, budgeter_of):
+    """Of whatever class it is: it would be bought twice."""
+    provider.polls_to_end = 50
+    budgeter = budgeter_of(takes="critical", route=RouteKnobs(hedge_seconds=0.001))
+    await budgeter.ask(background("q", priority=Priority.CRITICAL))
+    assert provider.bought == {"q": 1}
+    assert budgeter.statistics()["hedge"] == {"hedged": 0, "won": 0}
+    await budgeter.aclose()
+
+
 async def test_a_deadline_ends_the_call_and_not_its_line(provider, budgeter_of):
     """The next equal call gets what was paid for."""
     provider.polls_to_end = 10**9
@@ -350,3 +367,42 @@ async def test_a_client_without_a_batch_interface_is_an_error(tmp_path, make_bud
     budgeter = make_budgeter(load=LoadKnobs(background=knobs))
     with pytest.raises(ConfigError, match="has no batch interface"):
         await budgeter.ask(background("q"))
+
+
+@pytest.mark.parametrize("budgeter_of", ["openai"], indirect=True)
+async def test_results_that_were_deleted_end_their_calls_alone(provider, budgeter_of):
+    """What was bought is unknown, stops no run, and is not asked for again by the next one."""
+
+    def fault(method: str, path: str) -> web.Response | None:
+        if not path.endswith("/content"):
+            return None
+        return web.json_response({"error": {"message": "No such File"}}, status=404)
+
+    provider.faults = fault
+    budgeter = budgeter_of()
+    results = await asyncio.gather(
+        *(budgeter.ask(background(f"q{i}")) for i in range(3)), return_exceptions=True
+    )
+    assert [type(result) for result in results] == [AnswerLost] * 3
+    assert sum(row.usage.unknown_usage for row in budgeter.ledger.rows) == 3
+    provider.faults = lambda _method, _path: None
+    assert (await budgeter.ask(background("q3"))).text == "echo q3"
+    assert [each["request_counts"]["total"] for each in provider.batches] == [3, 1]
+    await budgeter.aclose()
+
+
+@pytest.mark.parametrize("budgeter_of", ["openai"], indirect=True)
+async def test_results_that_appear_late_are_waited_for(provider, budgeter_of):
+    """A batch may have ended a moment before its file can be read."""
+    left = iter([True, True])
+
+    def fault(method: str, path: str) -> web.Response | None:
+        if not (path.endswith("/content") and next(left, False)):
+            return None
+        return web.json_response({"error": {"message": "No such File"}}, status=404)
+
+    provider.faults = fault
+    budgeter = budgeter_of()
+    assert (await budgeter.ask(background("q"))).text == "echo q"
+    assert len(provider.batches) == 1
+    await budgeter.aclose()

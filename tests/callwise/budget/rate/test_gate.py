@@ -133,8 +133,8 @@ def test_estimates_are_taken_by_what_answers_have_used() -> None:
     later, other = need(100), need(100, purpose=Purpose.JUDGE)
     gate.ready_in(later, 0.0)
     gate.ready_in(other, 0.0)
-    assert later.amounts[0] == 200
-    assert other.amounts[0] == 100
+    assert later.lines[0][1] == 200
+    assert other.lines[0][1] == 100
 
 
 def test_users_and_tenants_have_their_limits() -> None:
