@@ -105,17 +105,19 @@ class Router:
             except EndpointDown:
                 self._stop_if_down_for_long(work)
                 raise
-        usable = self._breakers.accepting(asked.candidates)
+        are_all_closed = self._breakers.are_all_closed
+        candidates = asked.candidates
+        usable = candidates if are_all_closed else self._breakers.accepting(candidates)
         if not usable:
             self._stop_if_down_for_long(work)
             down = "; ".join(
                 f"{each.name}, {each.model} ({self._breakers.reason(each)})"
-                for each in asked.candidates
+                for each in candidates
             )
             raise EndpointDown(f"not asked, all have just failed: {down}", was_sent=False)
         if not (work.stays and any(each is work.endpoint for each in usable)):
             work.serve_by(self._chosen(work, usable))
-        return self._breakers.admit(work.endpoint)
+        return None if are_all_closed else self._breakers.admit(work.endpoint)
 
     def begin(self, endpoint: Endpoint) -> None:
         """Count an attempt under way at an endpoint."""

@@ -124,22 +124,21 @@ class BucketMeter:
         """Return the time until an amount fits; see `Meter`."""
         if self._backlog and now != self._at_seconds:
             self._drain(now, speed)
-        missing, spare = self._backlog, self._capacity * speed - amount
-        if spare > 0:
-            missing -= spare
-        if missing <= self._rounding:
+        backlog, spare = self._backlog, self._capacity * speed - amount
+        if backlog <= spare:
             return 0.0
-        return missing / (self._per_second * speed)
+        missing = backlog - max(spare, 0.0)
+        return missing / (self._per_second * speed) if missing > self._rounding else 0.0
 
     def charge(self, amount: float, now: float) -> Charge:
         """Count an amount; see `Meter`."""
         if now != self._at_seconds:
             self._drain(now)
-        stack = self._lows
-        if stack and stack[-1].low >= self._backlog + self._lowered:
+        stack, low = self._lows, self._backlog + self._lowered
+        if stack and stack[-1].low >= low:
             self._note_low()
         self._backlog += amount
-        charge = Charge(amount, now, self._backlog + self._lowered)
+        charge = Charge(amount, now, low + amount)
         stack.append(charge)
         self._open_count += 1
         return charge
@@ -180,9 +179,10 @@ class BucketMeter:
 
     def _drain(self, now: float, speed: float = 1.0) -> None:
         # After a clock went back, time counts from there.
-        seconds, self._at_seconds = now - self._at_seconds, now
-        if seconds > 0 and self._backlog:
-            self._backlog = max(self._backlog - seconds * self._per_second * speed, 0.0)
+        if self._backlog and now > self._at_seconds:
+            left = self._backlog - (now - self._at_seconds) * self._per_second * speed
+            self._backlog = left if left > 0 else 0.0
+        self._at_seconds = now
 
     def _join_zeros(self) -> None:
         """Join the charges that nothing can be given back of."""
