@@ -103,6 +103,7 @@ class Breaker:
         down_since_seconds: when it opened first since it was closed last.
         reason: the failure that opened it.
         trips: how often it has opened.
+        knobs: those of its rate of failures, once an attempt has been counted in it.
     """
 
     __slots__ = (
@@ -112,6 +113,7 @@ class Breaker:
         "by_rate",
         "down_since_seconds",
         "failed_calls",
+        "knobs",
         "open_seconds",
         "open_until_seconds",
         "reason",
@@ -126,6 +128,7 @@ class Breaker:
         self.by_rate = False
         self.reason = ""
         self.trips = 0
+        self.knobs: BreakerKnobs | None = None
         self._trials = 0
         self._window: deque[tuple[float, bool]] = deque()
         self._failures = 0
@@ -275,10 +278,14 @@ class Breakers:
             else:
                 self._close(endpoint)
             return
-        knobs = self._knobs_of(endpoint)
-        if knobs is None or self._clock.is_virtual:
-            return
-        breaker = self._breakers.get(endpoint.identity) or self._breaker(endpoint.identity)
+        breaker = self._breakers.get(endpoint.identity)
+        knobs = None if breaker is None else breaker.knobs
+        if breaker is None or knobs is None:
+            knobs = self._knobs_of(endpoint)
+            if knobs is None or self._clock.is_virtual:
+                return
+            breaker = self._breaker(endpoint.identity)
+            breaker.knobs = knobs
         if breaker.open_until_seconds is not None:
             return  # it was sent before
         breaker.note(self._clock.now(), has_failed=has_failed, window_seconds=knobs.window_seconds)

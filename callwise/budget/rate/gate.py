@@ -45,7 +45,7 @@ MARGIN = 1.05
 LEAST_PART, MOST_PART = 0.5, 10.0
 """Range of what an estimate is multiplied by."""
 
-_NOTHING: tuple[float, ...] = (0.0,) * len(DIMENSIONS)
+_NOTHING: tuple[float, ...] | None = (0.0,) * len(DIMENSIONS)
 """Amounts of a request that did not leave."""
 
 _FIRST: tuple[int, ...] = (0,)
@@ -177,8 +177,11 @@ class EndpointGate:
             self._cover(need, now_seconds)
         longest_seconds, bound = 0.0, None
         for line, amount in need.lines:
-            speed = 1.0 if line.alone is None else self._speed(line.alone, now_seconds)
-            seconds = line.meter.wait_seconds(amount, now_seconds, speed)
+            if line.alone is None:
+                seconds = line.meter.wait_seconds(amount, now_seconds)
+            else:
+                speed = self._speed(line.alone, now_seconds)
+                seconds = line.meter.wait_seconds(amount, now_seconds, speed)
             if seconds > longest_seconds:
                 longest_seconds, bound = seconds, line
         if bound is None:
@@ -210,22 +213,19 @@ class EndpointGate:
             return
         self._own.count_ended(need.tokens)
         parts = need.parts
-        of_input, of_output = (None, None) if used is None else (used.input_tokens, used.output_tokens)
-        if of_output and self._is_asked:
-            of_output = sum(part.output_tokens for part in parts)
-        amounts: tuple[float, ...] | None = None
-        if not was_sent:
-            amounts = _NOTHING
-        elif of_input is not None and of_output is not None:
-            amounts = (1.0, of_input + of_output, of_input, of_output)
-        is_batch = len(parts) > 1
-        for line, charge in charges:
-            amount = charge.amount if amounts is None else amounts[line.dimension]
-            if is_batch and amounts is not None and line.dimension:
-                amount *= _part_of(line, parts)
-            line.meter.settle(charge, amount, now_seconds)
-        if was_sent and of_input is not None:
-            self._learn_used_parts(parts, of_input, of_output)
+        amounts = _NOTHING
+        if was_sent:
+            amounts = None if used is None else self._used_amounts(parts, used)
+        if amounts is None:
+            for line, charge in charges:
+                line.meter.settle(charge, charge.amount, now_seconds)
+        elif len(parts) == 1:
+            for line, charge in charges:
+                line.meter.settle(charge, amounts[line.dimension], now_seconds)
+        else:
+            for line, charge in charges:
+                amount = amounts[line.dimension] * _part_of(line, parts)
+                line.meter.settle(charge, amount, now_seconds)
 
     def observe(
         self, headers: Mapping[str, str] | None, error: RateLimited | None, now_seconds: float
@@ -250,18 +250,30 @@ class EndpointGate:
             counts[f"rate_learned_{name}"] = limit
         return counts
 
+    def _used_amounts(
+        self, parts: Sequence[RatePart], used: ReportedUsage
+    ) -> tuple[float, ...] | None:
+        """Return what a request has used of each quantity, None where unknown; learn from it."""
+        of_input, of_output = used.input_tokens, used.output_tokens
+        if of_input is None:
+            return None
+        if of_output and self._is_asked:
+            of_output = sum(part.output_tokens for part in parts)
+        self._learn_used_parts(parts, of_input, of_output)
+        return None if of_output is None else (1.0, of_input + of_output, of_input, of_output)
+
     # Which meters cover a request, and what it takes of them.
 
     def _cover(self, need: RateNeed, now_seconds: float) -> None:
         """Set the meters that cover a request, and what it takes of each."""
-        parts, own = need.parts, self._own
-        if self._lines_for != own.generation:
-            self._own_lines = tuple(_lines(own.meters, _FIRST))
-            self._lines_for = own.generation
+        parts, generation = need.parts, self._own.generation
+        if self._lines_for != generation:
+            self._own_lines = tuple(_lines(self._own.meters, _FIRST))
+            self._lines_for = generation
         lines, places = self._own_lines, _FIRST
         if len(parts) > 1:
             places = tuple(range(len(parts)))
-            lines = tuple(_lines(own.meters, places))
+            lines = tuple(_lines(self._own.meters, places))
         amounts = self._amounts(parts, places)
         need.tokens = amounts[1]
         need.lines = covering = [(line, amounts[line.dimension]) for line in lines]
@@ -270,7 +282,7 @@ class EndpointGate:
                 is_whole = len(line.parts) == len(parts)
                 of_line = amounts if is_whole else self._amounts(parts, line.parts)
                 covering.append((line, of_line[line.dimension]))
-        need.generation = own.generation
+        need.generation = generation
 
     def _further_lines(
         self, parts: Sequence[RatePart], everything: tuple[int, ...], now_seconds: float
@@ -307,13 +319,12 @@ class EndpointGate:
         self, parts: Sequence[RatePart], input_tokens: int, output_tokens: int | None
     ) -> None:
         of_input, of_output, purpose, _, _ = parts[0]
-        purposes: Iterable[Purpose] = (purpose,)
+        learning: Iterable[tuple[_UsedPart, _UsedPart]] = (self._used[purpose],)
         if len(parts) > 1:
             of_input = sum(part.input_tokens for part in parts)
             of_output = sum(part.output_tokens for part in parts)
-            purposes = {part.purpose: None for part in parts}
-        for purpose in purposes:
-            input_part, output_part = self._used[purpose]
+            learning = [self._used[each] for each in dict.fromkeys(p.purpose for p in parts)]
+        for input_part, output_part in learning:
             if of_input:
                 input_part.add(input_tokens / of_input)
             if of_output and output_tokens is not None:
@@ -343,8 +354,11 @@ class EndpointGate:
 
 
 def _part_of(line: MeterLine, parts: Sequence[RatePart]) -> float:
-    """Return the part of a request's tokens, by estimate, that the calls of a line have."""
-    if len(line.parts) == len(parts):
+    """Return the part of what a request has used that counts in a line, by its calls' estimates.
+
+    The request itself counts in each.
+    """
+    if not line.dimension or len(line.parts) == len(parts):
         return 1.0
     whole = sum(part.input_tokens + part.output_tokens for part in parts)
     if not whole:

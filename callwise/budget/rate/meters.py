@@ -146,13 +146,8 @@ class BucketMeter:
     def settle(self, charge: Charge, amount: float, now: float) -> None:
         """Correct a charge for good; see `Meter`."""
         surplus = charge.amount - amount
-        if surplus and now != self._at_seconds:
-            self._drain(now)
-        if surplus < 0:
-            self._backlog -= surplus
-        elif surplus and self._backlog:
-            low = (_group(charge) if charge.joined else charge).low - self._lowered
-            self._backlog -= max(min(surplus, self._backlog, low), 0.0)
+        if surplus:
+            self._correct(charge, surplus, now)
         self._open_count -= 1
         if not self._open_count:
             self._lows.clear()
@@ -176,6 +171,16 @@ class BucketMeter:
         """Take out what is beyond an amount."""
         self._drain(now)
         self._backlog = max(self._backlog, self._capacity - amount)
+
+    def _correct(self, charge: Charge, surplus: float, now: float) -> None:
+        """Give back what was charged too much; negative for too little."""
+        if now != self._at_seconds:
+            self._drain(now)
+        if surplus < 0:
+            self._backlog -= surplus
+        elif self._backlog:
+            low = (_group(charge) if charge.joined else charge).low - self._lowered
+            self._backlog -= max(min(surplus, self._backlog, low), 0.0)
 
     def _drain(self, now: float, speed: float = 1.0) -> None:
         # After a clock went back, time counts from there.

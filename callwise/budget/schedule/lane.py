@@ -261,7 +261,11 @@ class Lane:
             task.prefix = self._prefixes.of(task.shipment)
             if self._must_wait_for_prefix(task, now):
                 return False
-        return self._gate is None or self._gate_seconds(task, now) <= 0
+        gate = self._gate
+        if gate is None:
+            return True
+        task.need = need = gate.need(task.shipment)
+        return gate.ready_in(need, now) <= 0
 
     def _gate_seconds(self, task: ScheduledTask, now: float) -> float:
         if self._gate is None:
