@@ -100,8 +100,8 @@ class AzureRun(NamedTuple):
     in_flight: int
     unsettled: int
     bytes_per_call: float
-    lag_seconds: list[float]
-    latencies: list[float]
+    lag_seconds: Sequence[float]
+    latencies: Sequence[float]
     failures: Counter[str]
     seconds: float
     cpu_seconds: float
@@ -229,7 +229,7 @@ async def run_trace(trace: Sequence[Arrival], *, dies_at: float | None = 0.5) ->
     """
     rows = _Rows(len(trace))
     lag, memory = LoopLag(), MemorySlope()
-    latencies: list[float] = []
+    latencies = array("d")
     async with AsyncExitStack() as stack:
         first, second = [
             await stack.enter_async_context(running_service(settings, has_full_length=True))

@@ -88,9 +88,9 @@ async def _asked_texts() -> tuple[int, int, int, list[float]]:
     return requests, counted, wrong, waits
 
 
-async def _asked_chats(faults: list[str]) -> tuple[Counter[int], int, int, int, int]:
+async def _asked_chats(failing_paths: tuple[str, ...]) -> tuple[Counter[int], int, int, int, int]:
     """Return requests by their size, calls served, requests and tokens that differ from the log."""
-    async with SimServer(faults=faults) as server:
+    async with SimServer(failing_paths=failing_paths) as server:
         batch = BatchKnobs(chat_path=ROUTE, is_adaptive=False, chat_size=16)
         budgeter = _budgeter(server.base_url, batch)
         await budgeter.prepare()
@@ -148,8 +148,8 @@ def _text_figures() -> Iterator[Figure]:
 
 
 def _chat_figures() -> Iterator[Figure]:
-    for name, faults in (("", []), (", each batch is answered 500", ["500"] * len(TEMPERATURES))):
-        sizes, served, requests, tokens, unknown = asyncio.run(_asked_chats(faults))
+    for name, failing in (("", ()), (", each batch is answered 500", (f"/v1{ROUTE}",))):
+        sizes, served, requests, tokens, unknown = asyncio.run(_asked_chats(failing))
         shown = ", ".join(f"{count} of {size}" for size, count in sorted(sizes.items()))
         groups = sum(count for size, count in sizes.items() if size > 1)
         singles = sizes[1]
@@ -157,9 +157,9 @@ def _chat_figures() -> Iterator[Figure]:
             f"7 · {CHATS} chat calls with {len(TEMPERATURES)} sets of parameters{name}: requests, "
             "served, requests and tokens that differ from the log",
             f"{shown}; {served}, {requests}, {tokens}",
-            f"3 groups{', then all single' if faults else ''}; {CHATS}, 0, 0",
+            f"3 groups{', then all single' if failing else ''}; {CHATS}, 0, 0",
             groups == len(TEMPERATURES)
-            and singles == (CHATS if faults else 0)
+            and singles == (CHATS if failing else 0)
             and (served, requests, tokens) == (CHATS, 0, 0),
             note=f"7{name}: {unknown} requests have unknown usage, charged by estimate",
         )

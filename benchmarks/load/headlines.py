@@ -37,7 +37,7 @@ __all__ = ["Load", "Outcome", "measure", "outcome_of"]
 QUESTIONS = 3_000
 """Different questions; their popularity follows Zipf's law."""
 POPULARITY = 1.0
-SECONDS, TRIED_SECONDS = 120.0, 45.0
+SECONDS, TRIED_SECONDS = 120.0, 120.0
 """Time of the arrivals: of a table, and of a rate that is tried."""
 RATES = (25, 50, 75, 100, 150, 200, 250, 300, 400)
 EMBED_TOKENS, CHAT_TOKENS = (40, 0), (900, 120)

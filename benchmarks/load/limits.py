@@ -7,7 +7,7 @@ by the tokens that it really uses.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 from typing import Literal, NamedTuple
 
@@ -27,6 +27,7 @@ from callwise.calls.wire import chat_body
 from callwise.simulator import SimulatedClient, SimulatedSettings
 from callwise.simulator.model import prompt_tokens
 from callwise.simulator.service_limits import ServiceGate, SimulatedLimits
+from tests.callwise.plans.test_makespan import TURN, knobs, measured, predicted
 from tests.virtual_time import run_in_virtual_time
 
 __all__ = ["Paced", "best_seconds", "measure", "paced_calls"]
@@ -39,6 +40,8 @@ OFF = 0.4
 CALLS = 400
 SLIDING_CALLS = 3_200
 """A sliding window lets requests go in groups of a minute: of few calls it would show little."""
+HTTP_CALLS = 900
+PLAN_USERS, PLAN_TURNS = 8, 10
 SPEED = 20
 """Factor of the limits over HTTP."""
 
@@ -187,7 +190,7 @@ def in_virtual_time(window: Window, mean_tokens: int) -> Paced:
 async def over_http(window: Window, mean_tokens: int) -> Paced:
     """Return the outcome over HTTP in real time, at a multiple of the rate."""
     limits = _service(window, SPEED)
-    calls = paced_calls(CALLS, mean_tokens=mean_tokens)
+    calls = paced_calls(HTTP_CALLS, mean_tokens=mean_tokens)
     best, binding = best_seconds(calls, limits)
     settings = SimulatedSettings(limits=limits, latency_scale=0.0)
     async with running_service(settings, has_full_length=True) as service:
@@ -217,9 +220,30 @@ def _figure(name: str, paced: Paced) -> Figure:
     )
 
 
+def _predictions() -> Iterator[Figure]:
+    """Yield what a plan predicts for users of a turn, next to a run in virtual time."""
+    for name, load in (
+        ("5 at a time", knobs()),
+        ("60 requests per minute", knobs(requests_per_minute=REQUESTS)),
+        (
+            "60 requests and 90,000 tokens per minute",
+            knobs(concurrency=64, requests_per_minute=REQUESTS, tokens_per_minute=TOKENS),
+        ),
+        ("a sliding 120 per minute", knobs(64, requests_per_minute=120, window="sliding")),
+    ):
+        plan = predicted(TURN, load, users=PLAN_USERS, turns=PLAN_TURNS).seconds
+        run = measured(TURN, load, users=PLAN_USERS, turns=PLAN_TURNS)
+        yield Figure(
+            f"`plan` for {PLAN_USERS} users of {PLAN_TURNS} turns, {name}: predicted / run",
+            f"{plan:.1f} / {run:.1f} s ({plan / run - 1:+.1%})",
+            "within 10 %",
+            abs(plan - run) <= 0.1 * run,
+        )
+
+
 def measure() -> Measured:
     """Return the makespans under both windows, with requests or with tokens binding."""
-    figures = []
+    figures = [*_predictions()]
     windows: tuple[Window, ...] = ("bucket", "sliding")
     for window in windows:
         for mean_tokens in (800, 2400):

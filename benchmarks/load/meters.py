@@ -3,6 +3,7 @@
 import asyncio
 import os
 import time
+from array import array
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from math import ceil
@@ -43,7 +44,7 @@ class LoopLag:
     """
 
     def __init__(self) -> None:
-        self.seconds: list[float] = []
+        self.seconds = array("d")
 
     @asynccontextmanager
     async def measured(self) -> AsyncIterator["LoopLag"]:
@@ -70,7 +71,7 @@ class MemorySlope:
             caches fill then.
     """
 
-    def __init__(self, skipped: float = 0.3) -> None:
+    def __init__(self, skipped: float = 0.5) -> None:
         self._skipped = skipped
         self._readings: list[tuple[int, int]] = []
 

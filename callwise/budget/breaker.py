@@ -103,7 +103,6 @@ class Breaker:
         down_since_seconds: when it opened first since it was closed last.
         reason: the failure that opened it.
         trips: how often it has opened.
-        knobs: those of its rate of failures, once an attempt has been counted in it.
     """
 
     __slots__ = (
@@ -113,7 +112,6 @@ class Breaker:
         "by_rate",
         "down_since_seconds",
         "failed_calls",
-        "knobs",
         "open_seconds",
         "open_until_seconds",
         "reason",
@@ -128,7 +126,6 @@ class Breaker:
         self.by_rate = False
         self.reason = ""
         self.trips = 0
-        self.knobs: BreakerKnobs | None = None
         self._trials = 0
         self._window: deque[tuple[float, bool]] = deque()
         self._failures = 0
@@ -202,6 +199,7 @@ class Breakers:
         self._clock = clock
         self.notify = notify
         self._knobs_of = knobs_of
+        self._known_knobs: dict[int, tuple[Endpoint, BreakerKnobs | None]] = {}
         self._breakers: dict[Hashable, Breaker] = {}
         self.are_all_closed = True
         self._has_failed_calls = False
@@ -215,7 +213,7 @@ class Breakers:
 
     def is_quiet(self, endpoint: Endpoint) -> bool:
         """Return whether nothing has failed, and no rate of failures is kept."""
-        return not self._breakers and self._knobs_of(endpoint) is None
+        return not self._breakers and self._knobs(endpoint) is None
 
     def admit(self, endpoint: Endpoint) -> Breaker | None:
         """Let an attempt through; return the breaker where it is a trial.
@@ -278,14 +276,10 @@ class Breakers:
             else:
                 self._close(endpoint)
             return
-        breaker = self._breakers.get(endpoint.identity)
-        knobs = None if breaker is None else breaker.knobs
-        if breaker is None or knobs is None:
-            knobs = self._knobs_of(endpoint)
-            if knobs is None or self._clock.is_virtual:
-                return
-            breaker = self._breaker(endpoint.identity)
-            breaker.knobs = knobs
+        knobs = self._knobs(endpoint)
+        if knobs is None or self._clock.is_virtual:
+            return
+        breaker = self._breakers.get(endpoint.identity) or self._breaker(endpoint.identity)
         if breaker.open_until_seconds is not None:
             return  # it was sent before
         breaker.note(self._clock.now(), has_failed=has_failed, window_seconds=knobs.window_seconds)
@@ -324,7 +318,7 @@ class Breakers:
         if is_doubtful and breaker.failed_calls < MAX_FAILED_CALLS:
             return
         if breaker.state(self._clock.now()) is not BreakerState.OPEN:
-            knobs = self._knobs_of(endpoint)
+            knobs = self._knobs(endpoint)
             seconds = down_seconds if knobs is None else knobs.open_seconds
             self._open(breaker, seconds, _reason(error), by_rate=False)
 
@@ -404,8 +398,14 @@ class Breakers:
             if breaker is not None:
                 yield breaker
 
+    def _knobs(self, endpoint: Endpoint) -> BreakerKnobs | None:
+        known = self._known_knobs.get(id(endpoint))
+        if known is None:  # the endpoint is kept, so that its id stays its
+            known = self._known_knobs[id(endpoint)] = endpoint, self._knobs_of(endpoint)
+        return known[1]
+
     def _max_trials(self, endpoint: Endpoint) -> int:
-        knobs = self._knobs_of(endpoint)
+        knobs = self._knobs(endpoint)
         return 1 if knobs is None else knobs.trials
 
     def _open(self, breaker: Breaker, seconds: float, reason: str, *, by_rate: bool) -> None:

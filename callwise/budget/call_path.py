@@ -5,24 +5,24 @@ A call goes down the list and its answer comes back up. `repair` to `share` carr
 began it. Every layer keeps the one below it as `next`. Which layers there are is decided when a
 budgeter is built; a layer that is not configured is not in the list.
 
-    repair    asks again, bounded, while the answer does not fit its form
-    ledger    opens the call; closes it with one outcome and one row
-    replay    answers from a recording, and records calls that were not in it
-    admit     counts the call against the limits of every scope, or refuses it
+    repair         asks again, bounded, while the answer does not fit its form
+    ledger         opens the call; closes it with one outcome and one row
+    replay         answers from a recording, and records calls that were not in it
+    admit          counts the call against the limits of every scope, or refuses it
     admit_fleet    counts it against the limits that several processes share
-    cache     answers from replies kept for equal calls
-    share     one piece of work for equal calls under way
-    queue     keeps background calls on disk until they end
-    retry     one attempt after another, by class of error
-    hedge     begins a second attempt next to a slow one, and takes the faster
+    cache          answers from replies kept for equal calls
+    share          one piece of work for equal calls under way
+    queue          keeps background calls on disk until they end
+    retry          one attempt after another, by class of error
+    hedge          begins a second attempt next to a slow one, and takes the faster
     reserve_fleet  reserves one attempt in the limits that several processes share
-    reserve   reserves one attempt in all scopes, and settles it
-    route     gives it to an endpoint that is not down, and counts how it ended for the breaker
-    batch_api gives background calls to their provider's batch interface
-    batch     collects what may travel in one request
-    schedule  waits for its turn at its endpoint: order, slots, rate limits
-    rate_fleet  waits for its turn under rate limits that several processes share
-    send      one request to the client within the time left
+    reserve        reserves one attempt in all scopes, and settles it
+    route          gives it to an endpoint that is not down; counts its end for the breaker
+    batch_api      gives background calls to their provider's batch interface
+    batch          collects what may travel in one request
+    schedule       waits for its turn at its endpoint: order, slots, rate limits
+    rate_fleet     waits for its turn under rate limits that several processes share
+    send           one request to the client within the time left
 
 Order within one call that must not move:
 

@@ -74,6 +74,8 @@ class Work:
     """Time left when the attempt began; None without a deadline."""
     is_cut_by_deadline = False
     """Whether the timeout of the attempt was cut to the time left."""
+    is_cut_by_payer = False
+    """Whether another attempt was due, and its payer had no time or no quota for it."""
     sent_count = 0
     """Requests that left in this attempt."""
     was_carried = False

@@ -8,6 +8,7 @@ answer included. Both may happen in another thread than the caller's.
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntEnum, StrEnum
+from math import isnan
 from typing import Any, Literal, NamedTuple, Protocol
 
 from pydantic import BaseModel
@@ -356,7 +357,7 @@ class Call:
     cache_ttl_seconds: float | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a call that is neither chat nor embedding, or both."""
+        """Refuse a call that is neither chat nor embedding, or both, and values of no meaning."""
         if bool(self.messages) == bool(self.inputs):
             raise ValueError(
                 "a Call has either messages (chat) or inputs (embedding): "
@@ -364,6 +365,10 @@ class Call:
             )
         if self.sampling.n < 1:
             raise ValueError(f"Sampling.n is at least 1, got {self.sampling.n}")
+        if self.priority is not None and type(self.priority) is not Priority:
+            object.__setattr__(self, "priority", _priority(self.priority))
+        if self.deadline_seconds is not None and isnan(self.deadline_seconds):
+            raise ValueError("Call.deadline_seconds is a number of seconds, or None; got nan")
 
     @property
     def is_embedding(self) -> bool:
@@ -382,6 +387,19 @@ class Call:
     def resample(self, sample: int) -> "Call":
         """Return the same question asked as its `sample`-th resample."""
         return replace(self, sample=sample)
+
+
+def _priority(number: int) -> Priority:
+    """Return the class of a number.
+
+    Raises:
+        ValueError: when there is no such class; names those there are.
+    """
+    try:
+        return Priority(number)
+    except ValueError:
+        known = ", ".join(f"{each.name} ({each.value})" for each in Priority)
+        raise ValueError(f"Call.priority is one of {known}; got {number!r}") from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,7 +126,8 @@ def replies_of_choices(
     """Return the reply to each of the conversations that one response answers.
 
     A conversation without a choice of its index, or with several, got no answer: it ends in
-    `BatchFailed`, with its part of the usage, and is asked alone.
+    `BatchFailed`, with its part of the usage, and is asked alone. So do all of them where
+    indices are counted from another number than 0, such as 1.
 
     Raises:
         BadResponse: when the document is no chat completion.
@@ -145,6 +146,9 @@ def replies_of_choices(
         index = member(choice, "index")
         if type(index) is int:
             by_index.setdefault(index, []).append(choice)
+    first = min(by_index, default=0)
+    if first and by_index.keys() == set(range(first, first + len(calls))):
+        by_index.clear()
     results: list[Reply | CallError] = []
     for index, call in enumerate(calls):
         given = by_index.get(index, [])

@@ -311,10 +311,13 @@ def reply_of_embeddings(
         problem = f"expected embeddings with `data[].index` and `data[].embedding`: {error!r}"
     else:
         is_count_right = bool(vectors) if expected is None else len(vectors) == expected
+        lengths = sorted(set(map(len, vectors)))
         if not is_count_right or not all(map(isfinite, chain.from_iterable(vectors))):
             problem = (
                 f"expected {expected or 'some'} embeddings of finite numbers, got {len(vectors)}"
             )
+        elif lengths[0] == 0 or len(lengths) > 1:
+            problem = f"expected embeddings of one length above 0, got lengths {lengths[:4]}"
     if problem:
         failure = BadResponse(problem, latency_seconds=latency_seconds)
         usage = known_usage(body)

@@ -13,7 +13,7 @@ Every answer names a model `simulated-…` and carries `X-Callwise-Simulated: 1`
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -79,6 +79,7 @@ class SimServer:
         settings: of the model and its faults; None is a model without faults.
         faults: faults of the first requests, in the order of arrival; later ones are drawn
             by the settings' rates.
+        failing_paths: paths of URLs at which every request is answered 500.
         host: address to listen at.
         port: 0 takes a free one.
         log_file: file to which each received request is appended as a JSON line, or None.
@@ -95,6 +96,7 @@ class SimServer:
         settings: SimulatedSettings | None = None,
         *,
         faults: Iterable[Fault | str] = (),
+        failing_paths: Collection[str] = (),
         host: str = "127.0.0.1",
         port: int = 0,
         log_file: Path | None = None,
@@ -106,6 +108,7 @@ class SimServer:
         self.model = model or SimulatedModel(settings=self.settings)
         self.log = RequestLog(log_file)
         self._faults = FaultPlan(self.settings, faults)
+        self._failing_paths = failing_paths
         self._answered = RequestCounter()
         self._host = host
         self._port = port
@@ -369,11 +372,14 @@ class SimServer:
         entry.body_digest = body_digest(body)
         sample = sample_of(body)
         entry.sample = self._answered.count(entry.body_digest) if sample is None else sample
-        fault = self._faults.next(
-            (entry.body_digest, entry.sample),
-            is_stream=entry.is_stream,
-            is_structured=is_structured,
-        )
+        if entry.path in self._failing_paths:
+            fault = Fault.SERVER_ERROR
+        else:
+            fault = self._faults.next(
+                (entry.body_digest, entry.sample),
+                is_stream=entry.is_stream,
+                is_structured=is_structured,
+            )
         entry.fault = fault.value
         entry.status = status_of(fault)
         self.log.write(entry)

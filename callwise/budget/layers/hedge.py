@@ -87,8 +87,10 @@ class HedgeLayer:
         Raises:
             CallError: how the first attempt ended, where none has a reply.
         """
-        knobs = self._load_of(carried.asked).route
-        is_background = carried.priority is Priority.BACKGROUND
+        load = self._load_of(carried.asked)
+        knobs = load.route
+        takes = Priority.BACKGROUND if load.background is None else load.background.takes
+        is_background = carried.priority >= takes
         if knobs is None or not knobs.is_hedging or carried.call.listener or is_background:
             return self._next(carried)
         return self._hedged_after(carried, knobs)

@@ -122,12 +122,14 @@ class RetryLayer:
         left_seconds = work.seconds_left()
         if left_seconds is not None and wait_seconds >= left_seconds:
             error.add_note(f"not tried again: {left_seconds:g} seconds left")
+            work.is_cut_by_payer = True
             return None
         if isinstance(error, EmptyAnswer) and error.is_cut:
             work.ask_for_more(MAX_GROWTH)
         refusal = work.reserve()
         if refusal is not None:
             error.add_note(f"not tried again: {refusal}")
+            work.is_cut_by_payer = True
             return None
         failures.elsewhere += goes_elsewhere
         if is_loading and not goes_elsewhere:

@@ -64,7 +64,7 @@ class RouteLayer:
             endpoint = work.endpoint
             if endpoint is not work.asked:
                 self._elsewhere += 1
-            if trial is None and not router.takes_long(work):
+            if trial is None:
                 self._waiting[work] = asyncio.current_task()
             try:
                 reply = await self._next(work)
@@ -112,7 +112,7 @@ class RouteLayer:
     def _reroute(self) -> None:
         """Wake attempts that wait for their turn at an endpoint that is down now."""
         for work, task in tuple(self._waiting.items()):
-            is_sent = work.sent_count > 0 or work.was_carried
+            is_sent = work.sent_count > 0 or work.was_carried or self._router.takes_long(work)
             if task is not None and not is_sent and self._breakers.refuses(work.endpoint):
                 del self._waiting[work]
                 self._woken[work] = task

@@ -10,7 +10,8 @@ it, each on a future. One of them pays. When the payer is cancelled, the next
 waiter that can pay takes over, and the work goes on untouched: nothing is sent twice.
 A waiter that cannot pay stays as long as someone else does. When none can or none
 is left, the work is cancelled, the last payer waits until it has come to rest, so that
-what was sent is known, and waiters that could not pay are refused.
+what was sent is known, and waiters that could not pay are refused. Work that ends for the
+deadline or the limits of its payer is begun again for the waiters that have others.
 
 Rejected: running the work in the first caller and shielding it (a cancelled caller then
 has no payer for it); restarting it for the next waiter (sends twice); leaving
@@ -29,7 +30,7 @@ from callwise.budget.in_flight import InFlightCall, ReadReply, read_reply
 from callwise.budget.token_estimate import Estimator
 from callwise.budget.work import Work
 from callwise.calls.call import Outcome
-from callwise.calls.errors import BudgetStoreLost, CallRefused, CallTimeout
+from callwise.calls.errors import BudgetStoreLost, CallError, CallRefused, CallTimeout
 from callwise.calls.key import CallKey
 from callwise.calls.reply import Reply
 
@@ -187,6 +188,10 @@ class ShareLayer:
                 if carried.outcome is None:
                     continue
                 raise
+            except CallError as error:
+                if self._may_ask_itself(carried, shared.payer, error):
+                    continue
+                raise
             break
         if carried.work is not None:
             carried.finish(Outcome.SERVED)
@@ -196,6 +201,17 @@ class ShareLayer:
             carried.path_seconds = shared.payer.work.usage.path_seconds
         # Read again: two callers must not have one and the same parsed object.
         return read_reply(carried.call, replace(answer.reply, parsed=None))
+
+    def _may_ask_itself(self, carried: InFlightCall, payer: InFlightCall, error: CallError) -> bool:
+        """Return whether a call got no answer for the payer's deadline or limits, not its own."""
+        work = payer.work
+        if carried is payer or work is None:
+            return False
+        is_cut = work.is_cut_by_deadline and isinstance(error, CallTimeout)
+        if not (is_cut or work.is_cut_by_payer):
+            return False
+        left_seconds = carried.seconds_left(self._clock)
+        return left_seconds is None or left_seconds > 0
 
     def is_under_way(self, key: CallKey) -> bool:
         """Return whether there is work that an equal call would join."""

@@ -222,7 +222,7 @@ class WaitingQueue(Generic[EntryT]):
                 continue
             entry = ages[0]
             aged_seconds = before_seconds - entry.waits_since_seconds
-            boosts = 1 + int(aged_seconds / self._boost_seconds)
+            boosts = 1 + int(min(aged_seconds / self._boost_seconds, len(Priority)))
             is_older = oldest is None or entry.waits_since_seconds < oldest.waits_since_seconds
             if priority - boosts <= head.priority and is_older:
                 oldest = entry

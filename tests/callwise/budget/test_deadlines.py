@@ -6,7 +6,7 @@ import pytest
 
 from callwise.budget import Limits, ManualClock, RetryPolicy, ScopeKind, VirtualClock
 from callwise.calls import CallRefused, Outcome, Reply
-from callwise.calls.errors import CallTimeout, ServerFailed
+from callwise.calls.errors import BadRequest, CallTimeout, ServerFailed
 from callwise.testing.fakes import FailingClient, ScriptedClient
 
 
@@ -235,3 +235,44 @@ async def test_a_call_that_joined_an_equal_one_has_its_own_deadline(make_budgete
         await budgeter.ask(ask_for("a", share=True, deadline_seconds=0.01))
     assert (await payer).text == "ok"
     assert len(client.calls) == 1
+
+
+async def test_the_deadline_of_one_caller_ends_no_equal_call(make_budgeter, ask_for):
+    """An equal call that has more time is asked again where the one that paid ran out of it."""
+    client = ScriptedClient(lambda _: asyncio.sleep(0.05, "ok"))
+    budgeter = make_budgeter(client)
+    hurried = asyncio.ensure_future(budgeter.ask(ask_for("a", share=True, deadline_seconds=0.01)))
+    await asyncio.sleep(0)
+    patient = [asyncio.ensure_future(budgeter.ask(ask_for("a", share=True))) for _ in range(2)]
+    with pytest.raises(CallTimeout):
+        await hurried
+    assert [(await each).text for each in patient] == ["ok", "ok"]
+    assert len(client.calls) == 2
+    outcomes = [row.outcome for row in budgeter.ledger.rows]
+    assert sorted(outcomes) == [Outcome.COALESCED, Outcome.FAILED, Outcome.SERVED]
+
+
+async def test_an_error_of_the_content_is_not_asked_again_for_others(make_budgeter, ask_for):
+    """Only the payer's deadline and limits are its own; any other end is that of all."""
+    client = FailingClient(lambda: BadRequest("no"))
+    budgeter = make_budgeter(client)
+    calls = [ask_for("a", share=True, deadline_seconds=9), ask_for("a", share=True)]
+    ends = await asyncio.gather(*map(budgeter.ask, calls), return_exceptions=True)
+    assert [type(end) for end in ends] == [BadRequest, BadRequest]
+    assert len(client.calls) == 1
+
+
+async def test_the_limits_of_one_caller_end_no_equal_call(make_budgeter, ask_for):
+    """An equal call of another scope repeats what the limits of the payer's did not allow."""
+    client = FailingClient(lambda: ServerFailed("no"), failures=1)
+    budgeter = make_budgeter(client, retry=RetryPolicy(first_wait_seconds=0))
+
+    async def ask_in(name: str, limits: Limits | None) -> Reply:
+        with budgeter.scope(ScopeKind.TURN, name, limits=limits):
+            return await budgeter.ask(ask_for("a", share=True))
+
+    asked = [ask_in("0", Limits(max_requests=1)), ask_in("1", None)]
+    limited, free = await asyncio.gather(*asked, return_exceptions=True)
+    assert isinstance(limited, ServerFailed)
+    assert isinstance(free, Reply)
+    assert len(client.calls) == 2

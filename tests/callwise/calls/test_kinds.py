@@ -1,5 +1,9 @@
 """Kinds of work and classes of urgency, by purpose."""
 
+import math
+
+import pytest
+
 from callwise.calls import Call, Message, Priority, Purpose, Role
 from callwise.calls.kinds import KINDS, PRIORITIES, WorkKind, kind_of, priority_of
 
@@ -22,3 +26,22 @@ def test_a_call_s_own_class_goes_before_that_of_its_purpose():
     assert priority_of(Call(Role.FAST, Purpose.EVOLVE, messages)) is Priority.LOW
     urgent = Call(Role.FAST, Purpose.EVOLVE, messages, priority=Priority.CRITICAL)
     assert priority_of(urgent) is Priority.CRITICAL
+
+
+@pytest.mark.parametrize("priority", [-1, 5, 2.5, "HIGH"])
+def test_a_class_that_there_is_not_is_refused(priority):
+    """A call of an unknown class would wait for ever."""
+    with pytest.raises(ValueError, match=r"CRITICAL \(0\).*; got"):
+        Call(Role.MAIN, Purpose.OTHER, (Message("user", "Hello."),), priority=priority)
+
+
+def test_a_class_may_be_given_by_its_number():
+    """Whatever reads it finds a class."""
+    call = Call(Role.MAIN, Purpose.OTHER, (Message("user", "Hello."),), priority=3)
+    assert call.priority is Priority.LOW
+
+
+def test_a_deadline_is_a_number():
+    """NaN is neither past nor to come."""
+    with pytest.raises(ValueError, match="deadline_seconds"):
+        Call(Role.MAIN, Purpose.OTHER, (Message("user", "Hello."),), deadline_seconds=math.nan)

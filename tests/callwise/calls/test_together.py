@@ -134,6 +134,16 @@ def test_a_conversation_without_one_choice_failed_alone(choices):
     assert reply.usage.input_tokens + failed.usage.input_tokens == 100
 
 
+@pytest.mark.parametrize("first", [-1, 1, 100])
+def test_indices_that_start_elsewhere_answer_nothing(first):
+    """An answer is never given to the conversation next to its own."""
+    calls = [chat("one"), chat("two"), chat("three")]
+    choices = [choice(first + place, text) for place, text in enumerate("abc")]
+    results = replies_of_choices(document(*choices), calls, latency_seconds=0.5)
+    assert [type(result) for result in results] == [BatchFailed] * 3
+    assert sum(result.usage.input_tokens for result in results) == 100
+
+
 def test_a_conversation_that_the_model_declined_has_ended():
     """That is its answer: it is not asked again, and its tokens are known."""
     refused = {"index": 1, "message": {"refusal": "no"}}

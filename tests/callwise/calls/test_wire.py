@@ -176,6 +176,14 @@ def test_any_choices_are_a_reply_or_a_named_error(choices):
         reply_of_chat({"choices": choices}, latency_seconds=0.0)
 
 
+@pytest.mark.parametrize("vectors", [[[]], [[], []], [[1.0], [1.0, 2.0]]])
+def test_embeddings_are_of_one_length(vectors):
+    """Vectors without numbers, or of different lengths, cannot be compared."""
+    data = [{"index": place, "embedding": vector} for place, vector in enumerate(vectors)]
+    with pytest.raises(BadResponse, match="one length above 0"):
+        reply_of_embeddings({"data": data}, latency_seconds=0.1, expected=len(vectors))
+
+
 def test_embeddings_of_another_number_report_what_was_used():
     """The tokens of an answer that cannot be read were billed all the same."""
     body = {"data": [{"index": 0, "embedding": [1.0]}], "usage": {"prompt_tokens": 7}}

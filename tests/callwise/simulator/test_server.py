@@ -410,3 +410,11 @@ async def test_a_server_that_crashes_breaks_its_connections():
         assert isinstance(await asking, ConnectionFailed)
         assert isinstance(await one(client, make_call(2)), ConnectionFailed)
         assert [entry.is_answered for entry in server.log] == [False]
+
+
+async def test_a_path_may_fail_alone():
+    """Every request there is a 500, and others are answered."""
+    async with running(failing_paths=("/v1/embeddings",)) as (_, client):
+        texts = Call(Role.EMBED, Purpose.EMBED, inputs=("one",))
+        outcomes = [await one(client, call) for call in (texts, make_call(1), texts)]
+    assert [type(outcome) for outcome in outcomes] == [ServerFailed, Reply, ServerFailed]

@@ -15,6 +15,7 @@ from callwise.calls.call import Outcome, Priority
 from callwise.calls.errors import AnswerLost, AuthFailed, BadRequest, CallTimeout, ConfigError
 from callwise.calls.load.background_knobs import BackgroundKnobs
 from callwise.calls.load.load_knobs import LoadKnobs
+from callwise.calls.load.route_knobs import RouteKnobs
 from callwise.calls.openai_http import OpenAIClient
 from callwise.calls.retry import RetryPolicy
 from tests.callwise.budget.batch_api.provider import BatchProvider
@@ -44,11 +45,17 @@ def budgeter_of(
 ) -> Callable[..., Budgeter]:
     """Return a function that makes a budgeter whose calls go to the provider."""
 
-    def make(*, recorder: Any = None, clock: Clock | None = None, **knobs: Any) -> Budgeter:
+    def make(
+        *,
+        recorder: Any = None,
+        clock: Clock | None = None,
+        route: RouteKnobs | None = None,
+        **knobs: Any,
+    ) -> Budgeter:
         options = {"file": tmp_path / "queue.sqlite", "api": request.param, **QUICK, **knobs}
         endpoint = Endpoint("provider", "model-1", OpenAIClient(provider.url), PRICES)
         retry = RetryPolicy(first_wait_seconds=0.0, max_wait_seconds=0.0, jitter=0.0)
-        load = LoadKnobs(background=BackgroundKnobs(**options))
+        load = LoadKnobs(background=BackgroundKnobs(**options), route=route)
         options = {"load": load, "retry": retry, "recorder": recorder, "clock": clock}
         return Budgeter(dict.fromkeys(Role, endpoint), **options)
 
@@ -319,6 +326,16 @@ async def test_a_call_waits_for_others_while_they_come_and_no_longer_than_the_lo
 
     await until_in_queue(is_done)
     assert [task.result().text for task in tasks] == ["echo q0", "echo q1", "echo q2"]
+    await budgeter.aclose()
+
+
+async def test_what_waits_for_a_batch_gets_no_second_attempt(provider, budgeter_of):
+    """Of whatever class it is: it would be bought twice."""
+    provider.polls_to_end = 50
+    budgeter = budgeter_of(takes="critical", route=RouteKnobs(hedge_seconds=0.001))
+    await budgeter.ask(background("q", priority=Priority.CRITICAL))
+    assert provider.bought == {"q": 1}
+    assert budgeter.statistics()["hedge"] == {"hedged": 0, "won": 0}
     await budgeter.aclose()
 
 

@@ -68,6 +68,15 @@ def test_each_boost_raises_an_entry_by_one_class(waited, passes):
     assert (queue.peek(waited) is old) is passes
 
 
+def test_any_boost_and_age_can_be_counted():
+    """The shortest boost that there is raises an entry to the highest class."""
+    queue = WaitingQueue(ageing_seconds=5e-324, boost_seconds=5e-324, aged_every=1)
+    old, urgent = entry(Priority.BACKGROUND), entry(Priority.CRITICAL, since=1.0)
+    queue.enqueue(old)
+    queue.enqueue(urgent)
+    assert drained(queue, now=1e9) == [old, urgent]
+
+
 def test_a_near_deadline_goes_ahead_of_an_aged_entry_but_not_for_ever():
     """Deadlines within the time of ageing put it off ten times as long at most."""
     queue = WaitingQueue(aged_every=2)
