@@ -92,7 +92,7 @@ class Router:
         self._noticed: set[tuple[Key, str]] = set()
 
     def choose(self, work: Work) -> Breaker | None:
-        """Set the endpoint of an attempt; return its breaker where the attempt is a trial.
+        """Set the endpoint of an attempt, which `end` ends; return its breaker for a trial.
 
         Raises:
             EndpointDown: when all endpoints are down.
@@ -101,30 +101,31 @@ class Router:
         asked = work.asked
         if not asked.alternatives:
             try:
-                return self._breakers.admit(asked)
+                trial = self._breakers.admit(asked)
             except EndpointDown:
                 if self._stops_as_down(work):
                     self._gate.check()
                 raise
-        usable = self._breakers.accepting(asked.candidates)
+            self._under_way[asked.identity] += 1
+            return trial
+        are_all_closed = self._breakers.are_all_closed
+        candidates = asked.candidates
+        usable = candidates if are_all_closed else self._breakers.accepting(candidates)
         if not usable:
             if self._stops_as_down(work):
                 self._gate.check()
             down = "; ".join(
-                f"{each.name}, {each.model} ({self._breakers.reason(each)})"
-                for each in asked.candidates
+                f"{each.name}, {each.model} ({self._breakers.reason(each)})" for each in candidates
             )
             raise EndpointDown(f"not asked, all have just failed: {down}", was_sent=False)
         if not (work.stays and any(each is work.endpoint for each in usable)):
             work.serve_by(self._chosen(work, usable))
-        return self._breakers.admit(work.endpoint)
-
-    def begin(self, endpoint: Endpoint) -> None:
-        """Count an attempt under way at an endpoint."""
-        self._under_way[endpoint.identity] += 1
+        trial = None if are_all_closed else self._breakers.admit(work.endpoint)
+        self._under_way[work.endpoint.identity] += 1
+        return trial
 
     def end(self, endpoint: Endpoint) -> None:
-        """Count its end."""
+        """Count the end of an attempt at an endpoint."""
         self._under_way[endpoint.identity] -= 1
 
     def failed(self, work: Work, error: CallError) -> None:

@@ -333,14 +333,14 @@ class Work:
 
     def most_reserved(self) -> Amounts:
         """Return what an attempt reserves: at whichever endpoint may serve it, the most."""
-        asked = self.asked
-        if not asked.alternatives:
-            return self.estimate().reservation()
-        tokens, picodollars, *_ = self._estimate_at(asked)
-        for endpoint in asked.alternatives:
-            estimated = self._estimate_at(endpoint)
-            tokens = max(tokens, estimated.tokens)
-            picodollars = max(picodollars, estimated.picodollars)
+        alternatives, most = self.asked.alternatives, self.estimate()
+        if not alternatives:
+            return most.reservation()
+        tokens, picodollars = most.tokens, most.picodollars
+        for endpoint in alternatives if self.endpoint is self.asked else self.asked.candidates:
+            other = self._estimate_at(endpoint)
+            tokens = max(tokens, other.tokens)
+            picodollars = max(picodollars, other.picodollars)
         return Amounts(0, 1, tokens, picodollars)
 
     def _estimate_at(self, endpoint: Endpoint) -> Estimate:

@@ -132,22 +132,21 @@ class BucketMeter:
         """Return the time until an amount fits; see `Meter`."""
         if self._backlog and now != self._at_seconds:
             self._drain(now, speed)
-        missing, spare = self._backlog, self._capacity * speed - amount
-        if spare > 0:
-            missing -= spare
-        if missing <= self._rounding:
+        backlog, spare = self._backlog, self._capacity * speed - amount
+        if backlog <= spare:
             return 0.0
-        return missing / (self._per_second * speed)
+        missing = backlog - max(spare, 0.0)
+        return missing / (self._per_second * speed) if missing > self._rounding else 0.0
 
     def charge(self, amount: float, now: float) -> Charge:
         """Count an amount; see `Meter`."""
         if now != self._at_seconds:
             self._drain(now)
-        stack = self._lows
-        if stack and stack[-1].low >= self._backlog + self._lowered:
+        stack, low = self._lows, self._backlog + self._lowered
+        if stack and stack[-1].low >= low:
             self._note_low()
         self._backlog += amount
-        charge = Charge(amount, now, self._backlog + self._lowered)
+        charge = Charge(amount, now, low + amount)
         stack.append(charge)
         self._open_count += 1
         return charge
@@ -155,13 +154,8 @@ class BucketMeter:
     def settle(self, charge: Charge, amount: float, now: float) -> None:
         """Correct a charge for good; see `Meter`."""
         surplus = charge.amount - amount
-        if surplus and now != self._at_seconds:
-            self._drain(now)
-        if surplus < 0:
-            self._backlog -= surplus
-        elif surplus and self._backlog:
-            low = (_group(charge) if charge.joined else charge).low - self._lowered
-            self._backlog -= max(min(surplus, self._backlog, low), 0.0)
+        if surplus:
+            self._correct(charge, surplus, now)
         self._open_count -= 1
         if not self._open_count:
             self._lows.clear()
@@ -190,11 +184,22 @@ class BucketMeter:
         """Take out everything; it fills at its rate."""
         self.leave(0.0, now)
 
+    def _correct(self, charge: Charge, surplus: float, now: float) -> None:
+        """Give back what was charged too much; negative for too little."""
+        if now != self._at_seconds:
+            self._drain(now)
+        if surplus < 0:
+            self._backlog -= surplus
+        elif self._backlog:
+            low = (_group(charge) if charge.joined else charge).low - self._lowered
+            self._backlog -= max(min(surplus, self._backlog, low), 0.0)
+
     def _drain(self, now: float, speed: float = 1.0) -> None:
         # After a clock went back, time counts from there.
-        seconds, self._at_seconds = now - self._at_seconds, now
-        if seconds > 0 and self._backlog:
-            self._backlog = max(self._backlog - seconds * self._per_second * speed, 0.0)
+        if self._backlog and now > self._at_seconds:
+            left = self._backlog - (now - self._at_seconds) * self._per_second * speed
+            self._backlog = left if left > 0 else 0.0
+        self._at_seconds = now
 
     def _join_zeros(self) -> None:
         """Join the charges that nothing can be given back of."""
