@@ -291,8 +291,8 @@ class Origin:
     step: str = ""
 
 
-_TIMES = ("timeout_seconds", "deadline_seconds", "cache_ttl_seconds")
-"""Fields of a call that are times."""
+_TIMES = ("timeout_seconds", "deadline_seconds")
+"""Fields of a call that are times, and have no meaning as NaN."""
 
 
 @dataclass(frozen=True, slots=True)

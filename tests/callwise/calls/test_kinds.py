@@ -41,7 +41,7 @@ def test_a_class_may_be_given_by_its_number():
     assert call.priority is Priority.LOW
 
 
-@pytest.mark.parametrize("name", ["timeout_seconds", "deadline_seconds", "cache_ttl_seconds"])
+@pytest.mark.parametrize("name", ["timeout_seconds", "deadline_seconds"])
 def test_a_time_is_a_number(name):
     """NaN is neither past nor to come."""
     with pytest.raises(ValueError, match=name):
