@@ -8,6 +8,7 @@ reach it.
 import argparse
 import importlib
 import json
+import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -55,18 +56,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
     unknown = sorted(set(names) - set(PARTS))
     if unknown:
         parser.error(f"there is no part {unknown[0]!r}; there are: {', '.join(PARTS)}")
-    sections = _written()
+    run = provenance()
     for name in names:
-        began = time.monotonic()
+        began, busy = time.monotonic(), os.getloadavg()[0]
         print(f"{name} ...", file=sys.stderr, flush=True)
         measured = importlib.import_module(f"benchmarks.load.{name}").measure()
-        facts = provenance()
-        facts["command"] = f"python -m benchmarks.load {name}"
+        facts = {**run, "command": f"python -m benchmarks.load {name}"}
+        facts["load average before"] = f"{busy:.1f}"
+        if precedence := _precedence():
+            facts["precedence"] = precedence
         facts["took"] = f"{time.monotonic() - began:.0f} s"
-        sections[name] = {**facts, "result": measured.as_json()}
-        print(_section(name, sections[name]), flush=True)
+        section = {**facts, "result": measured.as_json()}
+        print(_section(name, section), flush=True)
         if not given.look:
-            _write(sections)
+            _write({**_written(), name: section})
+
+
+def _precedence() -> str:
+    """Return by how much these processes go before others of the machine; empty for not at all."""
+    group = Path("/proc/self/autogroup")
+    nice = group.read_text(encoding="ascii").split()[-1] if group.exists() else "0"
+    return "" if nice == "0" else f"scheduler group nice {nice}"
 
 
 def _written() -> dict[str, dict[str, Any]]:

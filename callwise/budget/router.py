@@ -103,7 +103,8 @@ class Router:
             try:
                 trial = self._breakers.admit(asked)
             except EndpointDown:
-                self._stop_if_down_for_long(work)
+                if self._stops_as_down(work):
+                    self._gate.check()
                 raise
             self._under_way[asked.identity] += 1
             return trial
@@ -111,7 +112,8 @@ class Router:
         candidates = asked.candidates
         usable = candidates if are_all_closed else self._breakers.accepting(candidates)
         if not usable:
-            self._stop_if_down_for_long(work)
+            if self._stops_as_down(work):
+                self._gate.check()
             down = "; ".join(
                 f"{each.name}, {each.model} ({self._breakers.reason(each)})" for each in candidates
             )
@@ -127,9 +129,16 @@ class Router:
         self._under_way[endpoint.identity] -= 1
 
     def failed(self, work: Work, error: CallError) -> None:
-        """Note by which endpoint an attempt failed, and whether another may be asked."""
+        """Note by which endpoint an attempt failed, and whether another may be asked.
+
+        Stops the run where all have been down for so long.
+        """
         work.stays = not _is_of_the_endpoint(error)
-        if work.stays or not work.asked.alternatives:
+        if work.stays:
+            return
+        # Trials that fail as seldom as calls are asked refuse none, but show the same.
+        self._stops_as_down(work)
+        if not work.asked.alternatives:
             return
         endpoint, key = work.endpoint, work.endpoint.identity
         work.tried |= {key}
@@ -212,10 +221,11 @@ class Router:
     def _knobs(self, work: Work) -> RouteKnobs:
         return self._load_of(work.asked).route or _STANDARD
 
-    def _stop_if_down_for_long(self, work: Work) -> None:
+    def _stops_as_down(self, work: Work) -> bool:
+        """Stop the run where all endpoints have been down for long; return whether they have."""
         breaker = self._load_of(work.asked).breaker
         if breaker is None or breaker.stop_seconds is None:
-            return
+            return False
         seconds = min(map(self._breakers.down_seconds, work.asked.candidates))
         if seconds >= breaker.stop_seconds:
             names = ", ".join(each.name for each in work.asked.candidates)
@@ -223,7 +233,8 @@ class Router:
                 f"every endpoint of the role {work.call.role} has been down for {seconds:.0f} s: "
                 f"{names}"
             )
-            self._gate.check()
+            return True
+        return False
 
     def _notice(self, key: Key, kind: str, text: str) -> None:
         if (key, kind) not in self._noticed:

@@ -13,6 +13,8 @@ a charge, a correction and a question cost a few operations each, however many a
 
 import math
 from collections import deque
+from heapq import merge
+from operator import attrgetter
 from typing import Protocol
 
 from callwise.calls.load.rate_limits import RateLimits, Rates
@@ -34,6 +36,9 @@ _ROUNDING = 1e-9
 
 _TICK_SECONDS = 1e-6
 """Time that is below the precision of timers."""
+
+_PARTS_USED_UP = 60
+"""Charges into which a window that counts as used up is divided."""
 
 _FORGOTTEN = -math.inf
 """Time of a charge that a window no longer covers."""
@@ -92,6 +97,9 @@ class Meter(Protocol):
 
     def leave(self, amount: float, now: float) -> None:
         """See to it that no more than an amount fits now."""
+
+    def use_up(self, now: float) -> None:
+        """See to it that nothing fits now, and that amounts fit again at the rate."""
 
 
 class BucketMeter:
@@ -171,6 +179,10 @@ class BucketMeter:
         """Take out what is beyond an amount."""
         self._drain(now)
         self._backlog = max(self._backlog, self._capacity - amount)
+
+    def use_up(self, now: float) -> None:
+        """Take out everything; it fills at its rate."""
+        self.leave(0.0, now)
 
     def _correct(self, charge: Charge, surplus: float, now: float) -> None:
         """Give back what was charged too much; negative for too little."""
@@ -287,6 +299,19 @@ class WindowMeter:
         beyond = self.per_minute - self._used - amount
         if beyond > 0:
             self.charge(beyond, now)
+
+    def use_up(self, now: float) -> None:
+        """Charge what is left, as if by other clients, evenly over the last minute."""
+        self._forget(now)
+        left = self.per_minute - self._used
+        if left <= self._rounding:
+            return
+        count = math.ceil(_PARTS_USED_UP * left / self.per_minute)
+        step_seconds = self._window_seconds / count
+        begin = now - self._window_seconds
+        others = [Charge(left / count, begin + step_seconds * (k + 1)) for k in range(count)]
+        self._charges = deque(merge(self._charges, others, key=attrgetter("at_seconds")))
+        self._used += left
 
     def _forget(self, now: float) -> None:
         charges = self._charges

@@ -112,7 +112,7 @@ class OwnLimits:
         self._judged_refused += 1
         for meter in self.meters:
             if meter is not None:
-                meter.leave(0.0, now)
+                meter.use_up(now)
 
     def read_headers(self, headers: Mapping[str, str], now: float) -> None:
         """Learn the limits that a response states, and what is left of them."""

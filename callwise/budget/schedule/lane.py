@@ -332,9 +332,9 @@ class Lane:
             return
         limited, used, was_sent = provider_view(task.shipment, result, error)
         if gate is not None:
-            if limited is not None:
-                gate.observe(None, limited, now)
             gate.settle(task.need, used, now, was_sent=was_sent)
+            if limited is not None:  # takes out what was given back as well
+                gate.observe(None, limited, now)
         if adaptive is None or mark is None:
             return
         if limited is not None:
