@@ -31,7 +31,7 @@ MAX_ONCE_SHARE = 0.5
 """Most of the entries that keys used once have to themselves."""
 
 
-class _Entry(Generic[ValueT]):
+class _UsedAgain(Generic[ValueT]):
     """A value of a key that was used more than once, with the times of its last two uses."""
 
     __slots__ = ("last", "second_last", "value")
@@ -55,7 +55,7 @@ class Lru2Map(Generic[KeyT, ValueT]):
         self._max_entries = max_entries
         self._now = 0
         self._once: OrderedDict[KeyT, tuple[int, ValueT]] = OrderedDict()
-        self._more: dict[KeyT, _Entry[ValueT]] = {}
+        self._more: dict[KeyT, _UsedAgain[ValueT]] = {}
         # Second-last uses of `_more`, one a key. They may be outdated, then they are too early.
         self._order: list[tuple[int, KeyT]] = []
         self._remembered: OrderedDict[KeyT, tuple[int, bool]] = OrderedDict()
@@ -101,7 +101,7 @@ class Lru2Map(Generic[KeyT, ValueT]):
 
     def _add_used_again(self, key: KeyT, last: int, value: ValueT) -> None:
         self._now += 1
-        self._more[key] = _Entry(last, self._now, value)
+        self._more[key] = _UsedAgain(last, self._now, value)
         heappush(self._order, (last, key))
 
     def _adapt(self, *, was_used_again: bool) -> None:

@@ -40,7 +40,7 @@ Order within one call that must not move:
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-from callwise.budget.batch_api.queue import BackgroundQueues
+from callwise.budget.batch_api.background_queue import BackgroundQueues
 from callwise.budget.breaker import Breakers
 from callwise.budget.clock import Clock
 from callwise.budget.fleet.fleet import Fleet

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import orjson
 
-from callwise.calls.batch_api import BatchClient, BatchState, Line, LineResult, Submitted
+from callwise.calls.batch_interface import BatchClient, BatchLine, BatchState, LineResult, Submitted
 from callwise.calls.errors import BadResponse
 from callwise.calls.payload import body_bytes, document_of, member
 
@@ -112,7 +112,7 @@ class OpenAIBatchApi(_HttpBatchApi):
         """Return a request body with the batch's model."""
         return body_bytes({**body, "model": model})
 
-    async def upload(self, name: str, path: str, lines: Sequence[Line]) -> str:
+    async def upload(self, name: str, path: str, lines: Sequence[BatchLine]) -> str:
         """Upload the lines as a file; return its id."""
         content = b"\n".join(
             b'{"custom_id":%b,"method":"POST","url":%b,"body":%b}'
@@ -121,7 +121,7 @@ class OpenAIBatchApi(_HttpBatchApi):
         )
         return await self._made("/files", *_form(name, {"purpose": "batch"}, content))
 
-    async def create(self, submitted: Submitted, lines: Sequence[Line]) -> str:
+    async def create(self, submitted: Submitted, lines: Sequence[BatchLine]) -> str:
         """Create the batch and return its id."""
         del lines
         content = {
@@ -167,12 +167,12 @@ class OpenRouterBatchApi(_HttpBatchApi):
         del model
         return body_bytes({name: value for name, value in body.items() if name != "model"})
 
-    async def upload(self, name: str, path: str, lines: Sequence[Line]) -> str:
+    async def upload(self, name: str, path: str, lines: Sequence[BatchLine]) -> str:
         """Do nothing: the lines are in the request that creates the batch."""
         del name, path, lines
         return ""
 
-    async def create(self, submitted: Submitted, lines: Sequence[Line]) -> str:
+    async def create(self, submitted: Submitted, lines: Sequence[BatchLine]) -> str:
         """Create the batch and return its id."""
         requests = b",".join(
             b'{"custom_id":%b,"body":%b}' % (orjson.dumps(line.custom_id), line.body)

@@ -28,7 +28,7 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import HttpProcessingError
 
 from callwise.calls.errors import BadResponse
-from callwise.calls.route import Route
+from callwise.calls.host_route import Route
 
 __all__ = [
     "CONNECT_SECONDS",

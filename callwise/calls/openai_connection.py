@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from callwise.calls import errors
 from callwise.calls.call import Call, Purpose
 from callwise.calls.capabilities import Capabilities
+from callwise.calls.host_route import Route
 from callwise.calls.hosts import openai_headers, shown_url
 from callwise.calls.http_transport import (
     CONNECT_SECONDS,
@@ -30,7 +31,6 @@ from callwise.calls.http_transport import (
 from callwise.calls.learning import Learner
 from callwise.calls.provider_errors import failure_of, utc_now
 from callwise.calls.responses import ResponseReader
-from callwise.calls.route import Route
 
 __all__ = ["TIMEOUT_SECONDS", "OpenAIConnection"]
 

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 from callwise.calls import errors
-from callwise.calls.batch_api import LineResult
+from callwise.calls.batch_interface import LineResult
 from callwise.calls.call import Call
 from callwise.calls.capabilities import Capabilities
 from callwise.calls.http_transport import (

@@ -129,7 +129,7 @@ class Makespan:
     delayed: Mapping[str, int]
 
 
-class _Entry(WaitingEntry):
+class _QueuedCall(WaitingEntry):
     """One call that waits at its endpoint."""
 
     def __init__(self, place: int, priority: Priority, due_seconds: float, now: float) -> None:
@@ -145,7 +145,7 @@ class _Lane:
         knobs = load.schedule or ScheduleKnobs()
         self.max_concurrency = knobs.max_concurrency if load.schedule is not None else math.inf
         self.targets = [knobs.target_seconds(priority) or math.inf for priority in Priority]
-        self.queue: WaitingQueue[_Entry] = WaitingQueue(
+        self.queue: WaitingQueue[_QueuedCall] = WaitingQueue(
             ageing_seconds=knobs.ageing_seconds,
             boost_seconds=knobs.boost_seconds,
             aged_every=knobs.aged_every,
@@ -172,7 +172,7 @@ class _Simulation:
         if assumptions.load.schedule is not None:
             self._most_running = self._most_tasks(assumptions.load.schedule)
         self._running = 0
-        self._events: list[tuple[float, int, int | _Entry | None]] = []
+        self._events: list[tuple[float, int, int | _QueuedCall | None]] = []
         self._sequence = 0
         self._needs: dict[int, RateNeed] = {}
         self.ends = [0.0] * len(tasks)
@@ -226,14 +226,14 @@ class _Simulation:
     def _ask(self, place: int, now: float) -> None:
         call = self._tasks[place].call
         lane, priority = self._lane_of[call.role], PRIORITIES[call.purpose]
-        lane.queue.enqueue(_Entry(place, priority, now + lane.targets[priority], now))
+        lane.queue.enqueue(_QueuedCall(place, priority, now + lane.targets[priority], now))
         self._give_turns(now)
 
-    def _happen(self, event: "int | _Entry | None", now: float) -> list[int]:
+    def _happen(self, event: "int | _QueuedCall | None", now: float) -> list[int]:
         """Return the calls that wait for nothing any more."""
         if event is None:  # a limit gives way
             return []
-        if isinstance(event, _Entry):  # the limit of its user gives way
+        if isinstance(event, _QueuedCall):  # the limit of its user gives way
             self._lane_of[self._tasks[event.place].call.role].queue.enqueue(event)
             return []
         return self._end(event, now)
@@ -260,7 +260,7 @@ class _Simulation:
                 if entry is None or not self._is_ready(lane, entry, now):
                     break
 
-    def _is_ready(self, lane: _Lane, entry: _Entry, now: float) -> bool:
+    def _is_ready(self, lane: _Lane, entry: _QueuedCall, now: float) -> bool:
         """Start the next call of a lane, or set its user's aside; False when it must wait."""
         gate, call = lane.gate, self._tasks[entry.place].call
         if gate is not None:
@@ -287,7 +287,7 @@ class _Simulation:
         self._push(now + self._assumptions.latency_of(call.purpose), entry.place)
         return True
 
-    def _push(self, at: float, event: "int | _Entry | None") -> None:
+    def _push(self, at: float, event: "int | _QueuedCall | None") -> None:
         self._sequence += 1
         heappush(self._events, (at, self._sequence, event))
 

@@ -20,10 +20,10 @@ clock.
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple, TypeVar
 
-from callwise.budget.batch_api.queue import BackgroundQueue
+from callwise.budget.batch_api.background_queue import BackgroundQueue
 from callwise.budget.batch_api.store import KeptSubmission
 from callwise.budget.clock import Clock
-from callwise.calls.batch_api import BatchApi, BatchState, Line, LineResult
+from callwise.calls.batch_interface import BatchApi, BatchLine, BatchState, LineResult
 from callwise.calls.errors import (
     BadResponse,
     CallError,
@@ -96,7 +96,7 @@ class BatchCarrier:
     async def carry(
         self,
         submission: KeptSubmission,
-        lines: Sequence[Line],
+        lines: Sequence[BatchLine],
         *,
         on_sent: Callable[[], None],
         on_begin: Callable[[], None],
@@ -127,7 +127,9 @@ class BatchCarrier:
             submission = await self._noted(submission, "creating", batch_id="")
             must_find = True
 
-    async def _prepare(self, submission: KeptSubmission, lines: Sequence[Line]) -> KeptSubmission:
+    async def _prepare(
+        self, submission: KeptSubmission, lines: Sequence[BatchLine]
+    ) -> KeptSubmission:
         """Upload the lines, and note the newest batch before theirs."""
         submitted = submission.submitted
         try:
@@ -143,7 +145,7 @@ class BatchCarrier:
     async def _create(
         self,
         submission: KeptSubmission,
-        lines: Sequence[Line],
+        lines: Sequence[BatchLine],
         on_sent: Callable[[], None],
         *,
         must_find: bool,
@@ -261,7 +263,7 @@ def _is_missing(error: CallError) -> bool:
     return getattr(error, "status", None) == _NOT_FOUND
 
 
-def _is_of(lines: Sequence[Line], ended: EndedBatch) -> bool:
+def _is_of(lines: Sequence[BatchLine], ended: EndedBatch) -> bool:
     """Return whether the results of a batch are those of some lines."""
     own = {line.custom_id for line in lines}
     return not own.isdisjoint(each.custom_id for each in ended.results)

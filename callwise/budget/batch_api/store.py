@@ -24,11 +24,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from callwise.calls.batch_api import Line, Submitted
+from callwise.calls.batch_interface import BatchLine, Submitted
 from callwise.calls.errors import ConfigError, FormatError
 from callwise.calls.key import CallKey
 
-__all__ = ["Asked", "Kept", "KeptSubmission", "QueueStore"]
+__all__ = ["Kept", "KeptSubmission", "QueueStore", "QueuedCall"]
 
 VERSION = "1"
 
@@ -51,7 +51,7 @@ CREATE TABLE submission (
 """
 
 
-class Asked(NamedTuple):
+class QueuedCall(NamedTuple):
     """A call that is asked for.
 
     Args:
@@ -142,7 +142,7 @@ class QueueStore:
                 self._connection.close()
                 raise
 
-    def accept(self, asked: Sequence[Asked]) -> list[Kept]:
+    def accept(self, asked: Sequence[QueuedCall]) -> list[Kept]:
         """Return a call for each that is asked: one that is kept and free, or a new one.
 
         All of them are on disk when this returns.
@@ -267,7 +267,7 @@ class QueueStore:
             found = self._connection.execute("SELECT batch_id FROM submission WHERE batch_id <> ''")
             return frozenset(batch_id for (batch_id,) in found)
 
-    def lines(self, submission_id: int) -> dict[int, Line]:
+    def lines(self, submission_id: int) -> dict[int, BatchLine]:
         """Return the lines of a submission by call, in a fixed order."""
         with self._clear_errors():
             found = self._connection.execute(
@@ -276,7 +276,7 @@ class QueueStore:
                 (submission_id,),
             )
             return {
-                call_id: Line(f"{key[:40]}-{occurrence}-{self._name[-8:]}", body)
+                call_id: BatchLine(f"{key[:40]}-{occurrence}-{self._name[-8:]}", body)
                 for call_id, key, occurrence, body in found
             }
 
@@ -328,7 +328,7 @@ class QueueStore:
         for call_id, endpoint, key in calls:
             self._free.setdefault((endpoint, key), set()).add(call_id)
 
-    def _accepted(self, cursor: sqlite3.Cursor, asked: Asked) -> Kept:
+    def _accepted(self, cursor: sqlite3.Cursor, asked: QueuedCall) -> Kept:
         free = self._free.get((asked.endpoint, asked.key))
         if not free:
             return self._inserted(cursor, asked)
@@ -348,7 +348,7 @@ class QueueStore:
         )
         return kept._replace(size=len(asked.body))
 
-    def _inserted(self, cursor: sqlite3.Cursor, asked: Asked) -> Kept:
+    def _inserted(self, cursor: sqlite3.Cursor, asked: QueuedCall) -> Kept:
         of_key = (asked.endpoint, asked.key)
         (occurrence,) = cursor.execute(
             "SELECT coalesce(max(occurrence) + 1, 0) FROM call WHERE endpoint = ? AND key = ?",

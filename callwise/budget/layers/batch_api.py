@@ -7,13 +7,13 @@ goes on to the layer below.
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
-from callwise.budget.batch_api.lane import BatchLane
-from callwise.budget.batch_api.queue import BackgroundQueues
+from callwise.budget.batch_api.background_queue import BackgroundQueues
+from callwise.budget.batch_api.batch_lane import BatchLane
 from callwise.budget.clock import Clock
 from callwise.budget.redactor import Redactor
 from callwise.budget.work import Work
-from callwise.calls.batch_api import BatchClient
 from callwise.calls.batch_http import BATCH_APIS
+from callwise.calls.batch_interface import BatchClient
 from callwise.calls.client import Endpoint
 from callwise.calls.errors import ConfigError
 from callwise.calls.load.background_knobs import BackgroundKnobs

@@ -9,8 +9,8 @@ One that is cancelled stays: a program that is being stopped cancels its calls.
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 
-from callwise.budget.batch_api.queue import BackgroundQueue, BackgroundQueues
-from callwise.budget.batch_api.store import Asked
+from callwise.budget.batch_api.background_queue import BackgroundQueue, BackgroundQueues
+from callwise.budget.batch_api.store import QueuedCall
 from callwise.budget.cache_document import (
     document_of_bytes,
     document_of_reply,
@@ -96,7 +96,7 @@ class QueueLayer:
             raise BadRequest(
                 f"the call cannot be written as JSON: {error}", was_sent=False
             ) from error
-        kept = await queue.accept(Asked(_QUESTIONS, work.key, question=question))
+        kept = await queue.accept(QueuedCall(_QUESTIONS, work.key, question=question))
         self._accepted += 1
         try:
             if kept.result is not None:

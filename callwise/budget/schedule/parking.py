@@ -15,7 +15,7 @@ from callwise.budget.schedule.waiting_queue import WaitingQueue
 __all__ = ["Parking"]
 
 
-class _Place:
+class _ParkingLot:
     """Tasks that wait for one thing."""
 
     __slots__ = ("frees_all", "queue", "wakes_at_seconds")
@@ -41,7 +41,7 @@ class Parking:
     ) -> None:
         self._queue = queue
         self._new_queue = new_queue
-        self._places: dict[Hashable, _Place] = {}
+        self._places: dict[Hashable, _ParkingLot] = {}
         self._wakings: list[tuple[float, int, Hashable]] = []
         self._wakings_added = 0
 
@@ -64,7 +64,7 @@ class Parking:
         place = self._places.get(key)
         if place is None:
             frees_all = until_seconds == math.inf
-            place = self._places[key] = _Place(self._new_queue(), frees_all=frees_all)
+            place = self._places[key] = _ParkingLot(self._new_queue(), frees_all=frees_all)
         place.queue.enqueue(task)
         task.parked_under = key
         if until_seconds < place.wakes_at_seconds:

@@ -6,7 +6,7 @@ from typing import Any
 from callwise.tuning.figures import chart, palette
 from callwise.tuning.figures.calls_by_node import CallsByNode, CallsOverTurns, SettingCalls
 from callwise.tuning.figures.chart import Chart, LegendEntry, plain_line
-from callwise.tuning.figures.timeline import CallBar, Lane, Timeline, TimeScale
+from callwise.tuning.figures.timeline import CallBar, Timeline, TimelineLane, TimeScale
 from callwise.tuning.figures.waterfall import Waterfall, WaterfallBar
 from callwise.tuning.figures.whisker import Whisker
 
@@ -275,7 +275,7 @@ def timeline_chart(found: Timeline) -> Chart:
     )  # fmt: skip
 
 
-def _call(bar: CallBar, lane: Lane, row: int, colours: dict[str, str]) -> dict[str, Any]:
+def _call(bar: CallBar, lane: TimelineLane, row: int, colours: dict[str, str]) -> dict[str, Any]:
     """Return a call's bar: dashed where speculative, framed where it is a repair."""
     colour = colours[lane.node]
     # A call that failed gave no answer: its bar is nearly empty.
@@ -291,7 +291,7 @@ def _call(bar: CallBar, lane: Lane, row: int, colours: dict[str, str]) -> dict[s
     return _box(bar.start, bar.end, row, _HALF_CALL, fill, **style) | _tooltip(bar, lane)
 
 
-def _tooltip(bar: CallBar, lane: Lane) -> dict[str, Any]:
+def _tooltip(bar: CallBar, lane: TimelineLane) -> dict[str, Any]:
     call = bar.call
     return {
         "node": plain_line(lane.node),
@@ -305,7 +305,9 @@ def _tooltip(bar: CallBar, lane: Lane) -> dict[str, Any]:
     }
 
 
-def _purposes(waited: Sequence[tuple[Lane, CallBar, int]], end: float) -> Iterator[dict[str, Any]]:
+def _purposes(
+    waited: Sequence[tuple[TimelineLane, CallBar, int]], end: float
+) -> Iterator[dict[str, Any]]:
     """Yield the purpose of each call whose bar is wide enough for some of it."""
     for _, bar, row in waited:
         columns = int(_CHARS_PER_CHART * (bar.end - bar.start) / (end or 1))

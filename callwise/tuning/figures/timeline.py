@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from callwise.tuning.figures.palette import NO_NODE
 from callwise.tuning.statistics.power import counted
 
-__all__ = ["CallBar", "DrawnCall", "Lane", "TimeScale", "Timeline", "timeline_of"]
+__all__ = ["CallBar", "DrawnCall", "TimeScale", "Timeline", "TimelineLane", "timeline_of"]
 
 MAX_ROUNDS = 10_000
 """A file with more is damaged."""
@@ -74,7 +74,7 @@ class CallBar:
 
 
 @dataclass(frozen=True, slots=True)
-class Lane:
+class TimelineLane:
     """One node's calls."""
 
     node: str
@@ -90,7 +90,7 @@ class Timeline:
         reply_at: the moment of the reply, on the scale; None when not given.
     """
 
-    lanes: tuple[Lane, ...]
+    lanes: tuple[TimelineLane, ...]
     scale: TimeScale
     reply_at: float | None
     where: str
@@ -177,7 +177,9 @@ def _round_starts(rows: Sequence[DrawnCall]) -> tuple[float, ...]:
     return tuple(accumulate(longest, initial=0.0))
 
 
-def _lane(node: str, rows: Sequence[DrawnCall], scale: TimeScale, starts: Sequence[float]) -> Lane:
+def _lane(
+    node: str, rows: Sequence[DrawnCall], scale: TimeScale, starts: Sequence[float]
+) -> TimelineLane:
     """Return a node's lane, each call in the first free row."""
     bars: list[CallBar] = []
     free_from: list[float] = []
@@ -186,7 +188,7 @@ def _lane(node: str, rows: Sequence[DrawnCall], scale: TimeScale, starts: Sequen
         place = next((at for at, free in enumerate(free_from) if free <= start), len(free_from))
         free_from[place : place + 1] = [end]
         bars.append(CallBar(row, start, end, place))
-    return Lane(node, tuple(bars), max(len(free_from), 1))
+    return TimelineLane(node, tuple(bars), max(len(free_from), 1))
 
 
 def _span(row: DrawnCall, scale: TimeScale, starts: Sequence[float]) -> tuple[float, float]:

@@ -6,13 +6,13 @@ from typing import Any
 import orjson
 import pytest
 
-from callwise.calls.batch_api import BatchClient, Line, LineResult, Submitted
 from callwise.calls.batch_http import OpenAIBatchApi, OpenRouterBatchApi
+from callwise.calls.batch_interface import BatchClient, BatchLine, LineResult, Submitted
 from callwise.calls.errors import BadResponse
 from callwise.calls.openai_http import OpenAIClient
 
 SUBMITTED = Submitted("cw1-2", "/chat/completions", "m", "b2", "file-9", 2)
-LINES = (Line("k-0", b'{"model":"m"}'), Line("k-1", b'{"model":"m","x":1}'))
+LINES = (BatchLine("k-0", b'{"model":"m"}'), BatchLine("k-1", b'{"model":"m","x":1}'))
 
 
 class Wire:
@@ -160,7 +160,7 @@ async def test_openrouters_request_has_the_lines_last_and_without_models():
     wire = Wire({"POST /batches": {"id": "b", "status": "validating"}})
     api = OpenRouterBatchApi(wire, timeout_seconds=1.0)
     bodies = [api.line_body({"model": "m", "x": number}, model="m") for number in range(2)]
-    lines = [Line(f"k-{number}", body) for number, body in enumerate(bodies)]
+    lines = [BatchLine(f"k-{number}", body) for number, body in enumerate(bodies)]
     assert await api.create(SUBMITTED._replace(model="m:batch"), lines) == "b"
     body = orjson.loads(wire.sent[0][1])
     assert list(body) == ["endpoint", "model", "completion_window", "requests"]

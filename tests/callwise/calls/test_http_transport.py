@@ -16,9 +16,9 @@ from aiohttp import web
 
 from callwise.calls import ConfigError
 from callwise.calls.errors import CallTimeout, ConnectionFailed, WrongAddress
+from callwise.calls.host_route import Route
 from callwise.calls.hosts import openai_headers
 from callwise.calls.http_transport import HttpTransport, RequestMoment
-from callwise.calls.route import Route
 
 KEY = "test-key-0123456789abcdef"
 LOCALHOST = Path(__file__).with_name("localhost.pem")

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from callwise.budget import Budgeter
-from callwise.budget.batch_api import queue
+from callwise.budget.batch_api import background_queue
 from callwise.budget.batch_api.store import QueueStore
 from callwise.calls import Call, Endpoint, Message, Purpose, Role
 from callwise.calls.call import Priority
@@ -111,7 +111,7 @@ async def _ask(settings: dict[str, Any]) -> None:
 
             return run
 
-    queue.QueueStore = KilledStore  # type: ignore[attr-defined,misc]
+    background_queue.QueueStore = KilledStore  # type: ignore[attr-defined,misc]
     client = _KilledClient(settings["url"])
     client.points = points
     knobs = BackgroundKnobs(

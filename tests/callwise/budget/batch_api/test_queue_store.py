@@ -7,7 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from callwise.budget.batch_api.store import Asked, Kept, KeptSubmission, QueueStore
+from callwise.budget.batch_api.store import Kept, KeptSubmission, QueuedCall, QueueStore
 from callwise.calls.key import CallKey
 
 
@@ -36,7 +36,7 @@ class QueueMachine(RuleBasedStateMachine):
     @rule(key=st.sampled_from("ab"))
     def ask(self, key: str) -> None:
         """A call that is free is taken before a new one is made, and never one of another."""
-        (kept,) = self.store.accept([Asked("e", CallKey(key), "/chat", b"{}")])
+        (kept,) = self.store.accept([QueuedCall("e", CallKey(key), "/chat", b"{}")])
         assert kept.call_id not in self.claimed
         assert kept.call_id not in self.taken
         if self.left[key]:

@@ -16,7 +16,7 @@ from callwise.calls.call import Call
 from callwise.calls.errors import CallError
 from callwise.calls.reply import Reply
 
-__all__ = ["BatchApi", "BatchClient", "BatchState", "Line", "LineResult", "Submitted"]
+__all__ = ["BatchApi", "BatchClient", "BatchLine", "BatchState", "LineResult", "Submitted"]
 
 NOT_RUN = frozenset({"batch_expired", "batch_cancelled"})
 """Codes of lines that no model has run, and that are not billed."""
@@ -27,7 +27,7 @@ _LIMIT = re.compile(r"token_limit_exceeded|enqueued token limit", re.IGNORECASE)
 """Words of OpenAI where too many tokens wait in batches already."""
 
 
-class Line(NamedTuple):
+class BatchLine(NamedTuple):
     """One call of a batch.
 
     Args:
@@ -160,13 +160,13 @@ class BatchApi(Protocol):
     def line_body(self, body: Mapping[str, Any], *, model: str) -> bytes:
         """Return a request body as a line has it, as JSON."""
 
-    async def upload(self, name: str, path: str, lines: Sequence[Line]) -> str:
+    async def upload(self, name: str, path: str, lines: Sequence[BatchLine]) -> str:
         """Upload the lines; return the id of their file, empty where nothing is uploaded."""
 
     async def newest(self) -> str:
         """Return the id of the newest batch; empty for none."""
 
-    async def create(self, submitted: Submitted, lines: Sequence[Line]) -> str:
+    async def create(self, submitted: Submitted, lines: Sequence[BatchLine]) -> str:
         """Create the batch and return its id."""
 
     async def find(self, submitted: Submitted, known: frozenset[str]) -> list[str]:

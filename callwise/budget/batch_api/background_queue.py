@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from callwise.budget.batch_api.store import Asked, Kept, QueueStore
+from callwise.budget.batch_api.store import Kept, QueuedCall, QueueStore
 from callwise.budget.clock import Clock, Timer
 from callwise.calls.errors import CallwiseError
 
@@ -24,7 +24,7 @@ TAKE_SECONDS = 1.0
 """Least time for which an answer that was given out is kept, so that its caller can record it."""
 
 
-class _Group(Generic[ItemT, ResultT]):
+class _Gathered(Generic[ItemT, ResultT]):
     """Writes that come together; those that come during one are the next one.
 
     Args:
@@ -89,14 +89,14 @@ class BackgroundQueue:
         self._clock = clock
         self._store: QueueStore | None = None
         self._thread: ThreadPoolExecutor | None = None
-        self._accepting = _Group[Asked, Kept](self.run, QueueStore.accept)
-        self._answering = _Group[tuple[int, bytes], None](self.run, _answer_all)
+        self._accepting = _Gathered[QueuedCall, Kept](self.run, QueueStore.accept)
+        self._answering = _Gathered[tuple[int, bytes], None](self.run, _answer_all)
         self._given: list[int] = []
         self._taken: list[int] = []
         self._taking: Timer | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def accept(self, asked: Asked) -> Kept:
+    async def accept(self, asked: QueuedCall) -> Kept:
         """Return the call that is kept for a question, once it is on disk.
 
         Raises:

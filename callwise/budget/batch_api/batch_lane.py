@@ -19,12 +19,12 @@ from typing import Any
 
 import orjson
 
+from callwise.budget.batch_api.background_queue import BackgroundQueue
 from callwise.budget.batch_api.carrier import BatchCarrier, EndedBatch
-from callwise.budget.batch_api.queue import BackgroundQueue
-from callwise.budget.batch_api.store import Asked, Kept, KeptSubmission
+from callwise.budget.batch_api.store import Kept, KeptSubmission, QueuedCall
 from callwise.budget.clock import Clock, Timer
 from callwise.budget.work import Work
-from callwise.calls.batch_api import BatchApi, BatchClient, BatchState, Line, LineResult
+from callwise.calls.batch_interface import BatchApi, BatchClient, BatchLine, BatchState, LineResult
 from callwise.calls.client import Endpoint
 from callwise.calls.errors import AnswerLost, CallError, CallTimeout, RateLimited
 from callwise.calls.load.background_knobs import BackgroundKnobs
@@ -113,7 +113,7 @@ class BatchLane:
         call = work.sent_call
         path, body = self._client.batch_line(call, model=work.endpoint.model)
         line_body = self._api.line_body(body, model=self._model)
-        kept = await self.queue.accept(Asked(self._name, work.key, path, line_body))
+        kept = await self.queue.accept(QueuedCall(self._name, work.key, path, line_body))
         self._counts["accepted"] += 1
         waiter = self._waiters[kept.call_id] = _Waiter(work, path, self._clock.now())
         deadline: Timer | None = None
@@ -244,7 +244,7 @@ class BatchLane:
         """Take a submission to its end, and give its calls what came."""
         submission_id = submission.submission_id
         self._carried.add(submission_id)
-        lines: dict[int, Line] = {}
+        lines: dict[int, BatchLine] = {}
         try:
             lines = await self.queue.run(lambda store: store.lines(submission_id))
             ended = await self._carrier.carry(
@@ -275,7 +275,7 @@ class BatchLane:
             waiter.work.was_carried = True
             waiter.work.queue_seconds = now - waiter.accepted_at_seconds
 
-    async def _settle(self, ended: EndedBatch, lines: Mapping[int, Line]) -> None:
+    async def _settle(self, ended: EndedBatch, lines: Mapping[int, BatchLine]) -> None:
         """Store the results of a batch, and send again what it certainly has not run."""
         self._unnamed_failures = 0
         by_id: dict[str, LineResult] = {}
@@ -301,7 +301,7 @@ class BatchLane:
         self._send_again(lines, undone)
 
     async def _settle_refused(
-        self, ended: EndedBatch, state: BatchState, lines: Mapping[int, Line]
+        self, ended: EndedBatch, state: BatchState, lines: Mapping[int, BatchLine]
     ) -> None:
         """Settle a batch that was refused as a whole: bad lines fail, the others are sent again."""
         call_ids, submission = list(lines), ended.submission
@@ -355,7 +355,7 @@ class BatchLane:
             )
             waiter.future.set_result(result)
 
-    def _send_again(self, lines: Mapping[int, Line], call_ids: Iterable[int]) -> None:
+    def _send_again(self, lines: Mapping[int, BatchLine], call_ids: Iterable[int]) -> None:
         """Let calls that were not run wait for another batch; those that are still wanted."""
         again: dict[int, int] = {}
         for call_id in call_ids:
