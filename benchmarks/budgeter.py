@@ -13,7 +13,7 @@ whole client is compared with a bare `AsyncOpenAI`.
 import asyncio
 import gc
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from statistics import median, quantiles
@@ -45,6 +45,7 @@ __all__ = [
     "PRICES",
     "ROOMY",
     "InstantClient",
+    "alternating",
     "measure",
     "over_loopback",
     "overheads",
@@ -145,28 +146,48 @@ async def _block(
     return (timer() - began) / len(calls)
 
 
-async def overheads(
-    limits: Limits,
-    callers: int,
-    load: LoadKnobs | None = None,
-    alternatives: Sequence[Endpoint] = (),
-) -> tuple[list[float], list[float]]:
-    """Return seconds per call of the bare client, and what the budgeter adds to each.
+async def alternating(
+    loads: Mapping[str, LoadKnobs | None], callers: int
+) -> dict[str, list[float]]:
+    """Return seconds per call of budgeters with different knobs of load, a block of each in turn.
 
-    Args:
-        load: knobs of load; None schedules and limits nothing.
-        alternatives: endpoints that may serve the calls as well.
+    Neighbours are of the same calls and nearly of one time: what else the machine does is in
+    all of them. Where calls are routed, there is a second endpoint.
     """
+    seconds: dict[str, list[float]] = {name: [] for name in loads}
+    rows: list[LedgerRow] = []
+    budgeters = {}
+    for name, load in loads.items():
+        is_routed = load is not None and load.route is not None
+        others = (Endpoint("other", MODEL, InstantClient(), PRICES),) if is_routed else ()
+        endpoint = Endpoint(ENDPOINT, MODEL, InstantClient(), PRICES, alternatives=others)
+        budgeters[name] = Budgeter(
+            {Role.MAIN: endpoint},
+            limits=ROOMY,
+            sinks=(rows.append,),
+            max_kept_rows=0,
+            load=load,
+        )
+        await budgeters[name].prepare()
+    for repeat in range(-1, REPEATS):
+        calls = [prompt(repeat * CALLS + number) for number in range(CALLS)]
+        for name, budgeter in budgeters.items():
+            with _three_scopes(budgeter):
+                block_seconds = await _block(budgeter.ask, calls, callers)
+            if repeat >= 0:
+                seconds[name].append(block_seconds)
+            rows.clear()
+    for budgeter in budgeters.values():
+        budgeter.ledger.check()
+    return seconds
+
+
+async def overheads(limits: Limits, callers: int) -> tuple[list[float], list[float]]:
+    """Return seconds per call of the bare client, and what the budgeter adds to each."""
     client = InstantClient()
     rows: list[LedgerRow] = []
-    endpoint = Endpoint(ENDPOINT, MODEL, client, PRICES, alternatives=tuple(alternatives))
-    budgeter = Budgeter(
-        {Role.MAIN: endpoint},
-        limits=limits,
-        sinks=(rows.append,),
-        max_kept_rows=0,
-        load=load,
-    )
+    endpoint = Endpoint(ENDPOINT, MODEL, client, PRICES)
+    budgeter = Budgeter({Role.MAIN: endpoint}, limits=limits, sinks=(rows.append,), max_kept_rows=0)
     await budgeter.prepare()
 
     async def bare(call: Call) -> object:

@@ -38,7 +38,10 @@ def knobs_page() -> str:
     rows = [NOTE, "# Knobs", "", words, ""]
     rows += ["| knob | type | default | range | what |", "| --- | --- | --- | --- | --- |"]
     for knob in knob_paths(PipelineSettings):
-        cells = (f"`{knob.path}`", knob.type, f"`{knob.default}`", knob.range, knob.doc)
+        default, once_set = f"`{knob.default}`", knob.default_once_set
+        if once_set != knob.default:
+            default += f", `{once_set}` once its group is set"
+        cells = (f"`{knob.path}`", knob.type, default, knob.range, knob.doc)
         rows.append("| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(rows) + "\n"
 

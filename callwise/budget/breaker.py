@@ -185,6 +185,9 @@ class Breakers:
     Args:
         notify: called with what a person should know.
         knobs_of: returns the knobs of an endpoint; None where it has no rate of failures.
+
+    Attributes:
+        are_all_closed: whether every endpoint may be asked.
     """
 
     def __init__(
@@ -198,7 +201,7 @@ class Breakers:
         self._knobs_of = knobs_of
         self._known_knobs: dict[int, tuple[Endpoint, BreakerKnobs | None]] = {}
         self._breakers: dict[Hashable, Breaker] = {}
-        self._are_all_closed = True
+        self.are_all_closed = True
         self._has_failed_calls = False
         self._noticed_at_seconds: dict[str, float] = {}
         self._refused = 0
@@ -218,7 +221,7 @@ class Breakers:
         Raises:
             EndpointDown: when nothing may be sent.
         """
-        if self._are_all_closed:
+        if self.are_all_closed:
             return None
         for breaker in self._of(endpoint):
             if breaker.open_until_seconds is None:
@@ -235,14 +238,14 @@ class Breakers:
 
     def refuses(self, endpoint: Endpoint) -> bool:
         """Return whether nothing may be sent to an endpoint now."""
-        if self._are_all_closed:
+        if self.are_all_closed:
             return False
         now, most = self._clock.now(), self._max_trials(endpoint)
         return any(breaker.refuses(now, most) for breaker in self._of(endpoint))
 
     def accepting(self, endpoints: Sequence[Endpoint]) -> Sequence[Endpoint]:
         """Return those of some endpoints that something may be sent to now, in their order."""
-        if self._are_all_closed:
+        if self.are_all_closed:
             return endpoints
         return [each for each in endpoints if not self.refuses(each)]
 
@@ -321,7 +324,7 @@ class Breakers:
 
     def call_answered(self, endpoint: Endpoint) -> None:
         """Note that an endpoint has served a call, or refused it: it is there."""
-        if self._are_all_closed and not self._has_failed_calls:
+        if self.are_all_closed and not self._has_failed_calls:
             return
         for breaker in self._of(endpoint):
             if breaker.open_until_seconds is None:
@@ -414,13 +417,13 @@ class Breakers:
 
     def _set_open(self, breaker: Breaker, seconds: float, reason: str, *, by_rate: bool) -> None:
         breaker.open(self._clock.now(), seconds, reason, by_rate=by_rate)
-        self._are_all_closed = False
+        self.are_all_closed = False
         if self.on_open is not None:
             self.on_open()
 
     def _close(self, endpoint: Endpoint) -> None:
         for breaker in self._of(endpoint):
             breaker.close()
-        self._are_all_closed = all(
+        self.are_all_closed = all(
             each.open_until_seconds is None for each in self._breakers.values()
         )

@@ -343,11 +343,17 @@ class Budgeter:
         Args:
             seconds: time after which those that are left are cancelled; at least 0.
             reason: what later calls give as the reason in their `RunStopped`.
+
+        Raises:
+            ConfigError: when `seconds` is negative or no number.
         """
         return await self.owner.run(self._gate.drain, seconds, reason)
 
     async def aclose(self) -> None:
-        """Close the clients, the cache and the private loop. Safe to call twice."""
+        """Close the clients, the cache and the private loop. Safe to call twice.
+
+        Calls under way are cancelled and end in `RunStopped`; `drain` lets them end first.
+        """
         await self.owner.aclose()
 
     def close(self) -> None:
@@ -355,6 +361,8 @@ class Budgeter:
         self.owner.close()
 
     async def _close_parts(self) -> None:
+        # Their connections are closed below: a call that went on would be sent, and paid, again.
+        await self._gate.end_calls("its budgeter was closed")
         await self._call_path.aclose()
         clients = {id(endpoint.client): endpoint.client for endpoint in self._all_endpoints()}
         for client in clients.values():

@@ -92,7 +92,7 @@ class Router:
         self._noticed: set[tuple[Key, str]] = set()
 
     def choose(self, work: Work) -> Breaker | None:
-        """Set the endpoint of an attempt; return its breaker where the attempt is a trial.
+        """Set the endpoint of an attempt, which `end` ends; return its breaker for a trial.
 
         Raises:
             EndpointDown: when all endpoints are down.
@@ -101,34 +101,44 @@ class Router:
         asked = work.asked
         if not asked.alternatives:
             try:
-                return self._breakers.admit(asked)
+                trial = self._breakers.admit(asked)
             except EndpointDown:
-                self._stop_if_down_for_long(work)
+                if self._stops_as_down(work):
+                    self._gate.check()
                 raise
-        usable = self._breakers.accepting(asked.candidates)
+            self._under_way[asked.identity] += 1
+            return trial
+        are_all_closed = self._breakers.are_all_closed
+        candidates = asked.candidates
+        usable = candidates if are_all_closed else self._breakers.accepting(candidates)
         if not usable:
-            self._stop_if_down_for_long(work)
+            if self._stops_as_down(work):
+                self._gate.check()
             down = "; ".join(
-                f"{each.name}, {each.model} ({self._breakers.reason(each)})"
-                for each in asked.candidates
+                f"{each.name}, {each.model} ({self._breakers.reason(each)})" for each in candidates
             )
             raise EndpointDown(f"not asked, all have just failed: {down}", was_sent=False)
         if not (work.stays and any(each is work.endpoint for each in usable)):
             work.serve_by(self._chosen(work, usable))
-        return self._breakers.admit(work.endpoint)
-
-    def begin(self, endpoint: Endpoint) -> None:
-        """Count an attempt under way at an endpoint."""
-        self._under_way[endpoint.identity] += 1
+        trial = None if are_all_closed else self._breakers.admit(work.endpoint)
+        self._under_way[work.endpoint.identity] += 1
+        return trial
 
     def end(self, endpoint: Endpoint) -> None:
-        """Count its end."""
+        """Count the end of an attempt at an endpoint."""
         self._under_way[endpoint.identity] -= 1
 
     def failed(self, work: Work, error: CallError) -> None:
-        """Note by which endpoint an attempt failed, and whether another may be asked."""
+        """Note by which endpoint an attempt failed, and whether another may be asked.
+
+        Stops the run where all have been down for so long.
+        """
         work.stays = not _is_of_the_endpoint(error)
-        if work.stays or not work.asked.alternatives:
+        if work.stays:
+            return
+        # Trials that fail as seldom as calls are asked refuse none, but show the same.
+        self._stops_as_down(work)
+        if not work.asked.alternatives:
             return
         endpoint, key = work.endpoint, work.endpoint.identity
         work.tried |= {key}
@@ -211,10 +221,11 @@ class Router:
     def _knobs(self, work: Work) -> RouteKnobs:
         return self._load_of(work.asked).route or _STANDARD
 
-    def _stop_if_down_for_long(self, work: Work) -> None:
+    def _stops_as_down(self, work: Work) -> bool:
+        """Stop the run where all endpoints have been down for long; return whether they have."""
         breaker = self._load_of(work.asked).breaker
         if breaker is None or breaker.stop_seconds is None:
-            return
+            return False
         seconds = min(map(self._breakers.down_seconds, work.asked.candidates))
         if seconds >= breaker.stop_seconds:
             names = ", ".join(each.name for each in work.asked.candidates)
@@ -222,7 +233,8 @@ class Router:
                 f"every endpoint of the role {work.call.role} has been down for {seconds:.0f} s: "
                 f"{names}"
             )
-            self._gate.check()
+            return True
+        return False
 
     def _notice(self, key: Key, kind: str, text: str) -> None:
         if (key, kind) not in self._noticed:

@@ -11,8 +11,8 @@ import asyncio
 from collections.abc import Hashable
 from typing import Any, NamedTuple
 
-from callwise.budget.clock import Clock
-from callwise.calls.errors import RunStopped
+from callwise.budget.clock import Clock, Timer
+from callwise.calls.errors import ConfigError, RunStopped
 
 __all__ = ["Drained", "RunGate"]
 
@@ -87,8 +87,16 @@ class RunGate:
         """Accept no further call, and return once all under way have ended.
 
         Args:
-            seconds: time after which those that are left are cancelled.
+            seconds: time after which those that are left are cancelled, at least 0.
+
+        Raises:
+            ConfigError: when `seconds` is negative or no number.
         """
+        if not seconds >= 0:
+            raise ConfigError(
+                f"`seconds` is the time that calls under way have to end, got {seconds}. Write 0 "
+                "to cancel them immediately"
+            )
         self.stop(reason)
         under_way = len(self._tasks)
         cancelled = 0
@@ -103,9 +111,23 @@ class RunGate:
 
         if self._tasks:
             empty = self._empty = self._empty or asyncio.Event()
-            timer = self._clock.call_at(self._clock.now() + max(seconds, 0.0), cancel)
+            timer: Timer | None = None
+            if seconds:
+                timer = self._clock.call_at(self._clock.now() + seconds, cancel)
+            else:
+                cancel()
             try:
                 await empty.wait()
             finally:
-                timer.cancel()
+                if timer is not None:
+                    timer.cancel()
         return Drained(under_way - cancelled, cancelled)
+
+    async def end_calls(self, reason: str) -> None:
+        """Cancel the calls under way, and return once they have ended; later ones are accepted."""
+        stopped_by = self.stopped_by
+        self.stopped_by = reason
+        try:
+            await self.drain(0.0, reason)
+        finally:
+            self.stopped_by = stopped_by

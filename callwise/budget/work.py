@@ -92,6 +92,8 @@ class Work:
     """Whether its last attempt failed by its content, which another endpoint would not mend."""
     on_rise: Callable[[], None] | None = None
     """Called when it becomes more urgent, while it waits for its turn."""
+    on_turn: Callable[[], None] | None = None
+    """Called when its wait for its turn has ended."""
     on_begin: Callable[[], None] | None = None
     """Called when the first piece of a streamed answer has come."""
     batch_part: tuple[str, int] | None = None
@@ -178,8 +180,15 @@ class Work:
                 self.on_rise()
 
     def granted(self, queue_seconds: float) -> None:
-        """Count the wait for its turn, which has come."""
+        """Count the wait for its turn, which has ended."""
         self.queue_seconds += queue_seconds
+        if self.on_turn is not None:
+            self.on_turn()
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it waits for its turn, or for others to travel with."""
+        return self.on_rise is not None
 
     def seconds_left(self) -> float | None:
         """Return the time until the nearest deadline of the payer; None without one."""
@@ -324,14 +333,14 @@ class Work:
 
     def most_reserved(self) -> Amounts:
         """Return what an attempt reserves: at whichever endpoint may serve it, the most."""
-        asked = self.asked
-        if not asked.alternatives:
-            return self.estimate().reservation()
-        tokens, picodollars, *_ = self._estimate_at(asked)
-        for endpoint in asked.alternatives:
-            estimated = self._estimate_at(endpoint)
-            tokens = max(tokens, estimated.tokens)
-            picodollars = max(picodollars, estimated.picodollars)
+        alternatives, most = self.asked.alternatives, self.estimate()
+        if not alternatives:
+            return most.reservation()
+        tokens, picodollars = most.tokens, most.picodollars
+        for endpoint in alternatives if self.endpoint is self.asked else self.asked.candidates:
+            other = self._estimate_at(endpoint)
+            tokens = max(tokens, other.tokens)
+            picodollars = max(picodollars, other.picodollars)
         return Amounts(0, 1, tokens, picodollars)
 
     def _estimate_at(self, endpoint: Endpoint) -> Estimate:

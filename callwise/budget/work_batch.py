@@ -170,8 +170,8 @@ class WorkBatch:
             self.id = hashlib.sha256(keys.encode()).hexdigest()[:12]
             now_seconds = self._clock.now()
             for member in self._sealed:
-                member.work.queue_seconds = now_seconds - member.entered_seconds
                 member.work.on_rise = None
+                member.work.granted(now_seconds - member.entered_seconds)
             if self.on_sealed is not None:
                 self.on_sealed()
         return self._sealed

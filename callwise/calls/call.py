@@ -291,6 +291,10 @@ class Origin:
     step: str = ""
 
 
+_TIMES = ("timeout_seconds", "deadline_seconds")
+"""Fields of a call that are times, and have no meaning as NaN."""
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """One time that an answer of a model is wanted, chat or embedding.
@@ -367,8 +371,10 @@ class Call:
             raise ValueError(f"Sampling.n is at least 1, got {self.sampling.n}")
         if self.priority is not None and type(self.priority) is not Priority:
             object.__setattr__(self, "priority", _priority(self.priority))
-        if self.deadline_seconds is not None and isnan(self.deadline_seconds):
-            raise ValueError("Call.deadline_seconds is a number of seconds, or None; got nan")
+        for name in _TIMES:
+            seconds = getattr(self, name)
+            if seconds is not None and isnan(seconds):
+                raise ValueError(f"Call.{name} is a number of seconds, or None; got nan")
 
     @property
     def is_embedding(self) -> bool:

@@ -162,7 +162,7 @@ class OwnerLoop:
                 thread.close()
 
     async def aclose(self) -> None:
-        """Do what `close` does, from any loop, and on a lent loop without cancelling."""
+        """Do what `close` does, from any loop; on a lent loop `before_end` ends the calls."""
         if self._is_forked:
             return
         before_end = None if self._before_end is None else self._before_end()

@@ -105,7 +105,7 @@ class PlanOptions(CommandOptions):
     preset: PresetOption = None
     overrides: SetOption = []
     latency_seconds: Annotated[
-        float, typer.Option(min=0.0, help="Seconds that one request takes.")
+        float, typer.Option(min=0.0, max=86_400.0, help="Seconds that one request takes.")
     ] = 1.0
     latencies: Annotated[
         list[str],
@@ -114,13 +114,15 @@ class PlanOptions(CommandOptions):
         ),
     ] = []
     rpm: Annotated[
-        float | None, typer.Option(min=0.001, help="Requests per minute that are allowed.")
+        float | None,
+        typer.Option(min=0.001, max=1e12, help="Requests per minute that are allowed."),
     ] = None
     tpm: Annotated[
-        float | None, typer.Option(min=0.001, help="Tokens per minute that are allowed.")
+        float | None,
+        typer.Option(min=0.001, max=1e12, help="Tokens per minute that are allowed."),
     ] = None
     concurrency: Annotated[
-        int | None, typer.Option(min=1, help="Requests at a time that are allowed.")
+        int | None, typer.Option(min=1, max=10_000, help="Requests at a time that are allowed.")
     ] = None
     record: Annotated[
         Path | None,
@@ -208,7 +210,7 @@ def _assumed(options: PlanOptions, known: "Assumptions") -> "Assumptions":
             turns=options.turns,
         )
     except ValueError as error:
-        raise ConfigError(f"--rpm and --tpm do not fit the settings: {error}") from None
+        raise ConfigError(f"the plan cannot be made: {error}") from None
 
 
 class KnobsOptions(CommandOptions):
@@ -233,7 +235,9 @@ def knobs(options: KnobsOptions) -> None:
             value: object = settings
             for part in knob.path.split("."):
                 value = getattr(value, part, None)
-            print_text(f"{knob.path} = {value}")
+            is_off = value is None and knob.default_once_set is not None
+            once_set = f" ({knob.default_once_set} once its group is set)" if is_off else ""
+            print_text(f"{knob.path} = {value}{once_set}")
             print_text(f"    {knob.type}{', ' + knob.range if knob.range else ''}. {knob.doc}")
 
 

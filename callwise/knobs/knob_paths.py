@@ -63,7 +63,9 @@ class KnobInfo:
         path: its dotted path, e.g. `search.rollouts`. A part in angle brackets, as in
             `roles.<role>.max_calls`, is a key of your choice.
         type: type of its value, as text.
-        default: its default; None also where it must be given.
+        default: its default; None also where it must be given, and in a group that is left out.
+        default_once_set: its default once a knob of its group is set; another one than `default`
+            only where the group is left out by default.
         range: allowed values, e.g. `0 to 64`; empty for any.
         doc: what it does, in one paragraph.
     """
@@ -71,6 +73,7 @@ class KnobInfo:
     path: str
     type: str
     default: Any
+    default_once_set: Any
     range: str
     doc: str
 
@@ -106,11 +109,11 @@ def _walk(
     docs = _docs(model_cls)
     for name, field in model_cls.model_fields.items():
         path = prefix + name
-        default = getattr(defaults, name, None) if defaults is not None else _default(field)
-        default = None if is_absent else default
+        once_set = getattr(defaults, name, None) if defaults is not None else _default(field)
+        default = None if is_absent else once_set
         groups = [group for group in _groups(field.annotation) if group[1] not in above]
         for key, group in groups:
-            inner = default if isinstance(default, group) and not key else None
+            inner = once_set if isinstance(once_set, group) and not key else None
             yield from _walk(
                 group,
                 f"{path}.{key}",
@@ -123,6 +126,7 @@ def _walk(
                 path=path,
                 type=_type_words(field.annotation),
                 default=default,
+                default_once_set=once_set,
                 range=allowed_values(field),
                 doc=" ".join((field.description or docs.get(name, "")).split()),
             )

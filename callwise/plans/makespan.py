@@ -28,6 +28,12 @@ from callwise.plans.bound import BoundTask, FlatPlan, PlannedCall, moments_of
 
 __all__ = ["Assumptions", "Makespan", "RecordedCall", "makespan", "makespan_of"]
 
+MAX_LATENCY_SECONDS = 86_400
+"""Longest latency: longer ones are beyond the precision of the sums of a plan."""
+
+MAX_TURNS = 10_000
+"""Most turns of all users, which take minutes to simulate."""
+
 
 class RecordedCall(Protocol):
     """A row of a ledger, as far as it shows what its endpoint takes."""
@@ -46,7 +52,7 @@ class Assumptions:
     """Assumptions on endpoints and on the load, for the seconds of a plan.
 
     Args:
-        latency_seconds: of every request; at least 0.
+        latency_seconds: of every request; from 0 to `MAX_LATENCY_SECONDS`.
         latencies: of the requests of a purpose, in its place.
         tokens: input and output tokens of a call of a purpose, in place of the planned ones.
         load: the knobs of all endpoints: slots and rate limits.
@@ -54,10 +60,10 @@ class Assumptions:
         endpoints: the endpoint of each role by any name; roles with one name, and all that
             have none, share its queue and limits.
         users: users at the same time, each with a conversation.
-        turns: turns of each user, one after another.
+        turns: turns of each user, one after another; `MAX_TURNS` of all users at most.
 
     Raises:
-        ValueError: for a negative latency, or no user or turn.
+        ValueError: for a latency out of range, and for no user or turn, or too many.
     """
 
     latency_seconds: float = 1.0
@@ -72,10 +78,17 @@ class Assumptions:
     def __post_init__(self) -> None:
         """Refuse what cannot be assumed."""
         for seconds in (self.latency_seconds, *self.latencies.values()):
-            if not 0 <= seconds < math.inf:
-                raise ValueError(f"latency_seconds is at least 0, got {seconds}")
+            if not 0 <= seconds <= MAX_LATENCY_SECONDS:
+                raise ValueError(
+                    f"a latency is from 0 to {MAX_LATENCY_SECONDS:,} seconds, got {seconds:g}"
+                )
         if self.users < 1 or self.turns < 1:
             raise ValueError(f"users and turns are at least 1, got {self.users} and {self.turns}")
+        if self.users * self.turns > MAX_TURNS:
+            raise ValueError(
+                f"users x turns is at most {MAX_TURNS:,}, got {self.users:,} x {self.turns:,}: "
+                "plan fewer, and multiply the seconds"
+            )
 
     def latency_of(self, purpose: Purpose) -> float:
         """Return the seconds that a request of a purpose takes."""

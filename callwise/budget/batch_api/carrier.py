@@ -68,7 +68,7 @@ class EndedBatch(NamedTuple):
     """A batch that has ended, or that its provider no longer has.
 
     Args:
-        state: as the provider reports it; None where it no longer has it.
+        state: as the provider reports it; None where it no longer has it, or its results.
     """
 
     submission: KeptSubmission
@@ -198,7 +198,7 @@ class BatchCarrier:
                 state = await self._api.state(submission.batch_id)
             except CallError as error:
                 failed += 1
-                is_missing = getattr(error, "status", None) == _NOT_FOUND
+                is_missing = _is_missing(error)
                 missing = missing + 1 if is_missing else 0
                 if missing >= MAX_TRIES:
                     return EndedBatch(submission, None, ())
@@ -210,16 +210,29 @@ class BatchCarrier:
                 return EndedBatch(submission, state, ())
             if state.has_ended:
                 break
-        results = await self._insist(lambda: self._api.results(state))
+        try:
+            results = await self._insist(lambda: self._api.results(state), may_appear=True)
+        except CallError as error:
+            if not _is_missing(error):
+                raise
+            # They were deleted. Kept for the next attempt, they would end each later run as well.
+            return EndedBatch(submission, None, ())
         return EndedBatch(submission, state, results)
 
-    async def _insist(self, ask: Callable[[], Awaitable[ResultT]]) -> ResultT:
-        """Return what a request that buys nothing brings, trying again while that may help."""
+    async def _insist(
+        self, ask: Callable[[], Awaitable[ResultT]], *, may_appear: bool = False
+    ) -> ResultT:
+        """Return what a request that buys nothing brings, trying again while that may help.
+
+        Args:
+            may_appear: what the provider does not have may be there a little later.
+        """
         for left in reversed(range(MAX_TRIES)):
             try:
                 return await ask()
             except CallError as error:
-                if not (left and error.is_retryable):
+                may_help = error.is_retryable or (may_appear and _is_missing(error))
+                if not (left and may_help):
                     raise
                 await self._clock.sleep(self._wait_after(error) * (MAX_TRIES - left))
         raise AssertionError("the last attempt returns or raises")
@@ -242,6 +255,10 @@ class BatchCarrier:
 
 def _may_have_arrived(error: CallError) -> bool:
     return isinstance(error, _MAY_HAVE_ARRIVED) and error.was_sent
+
+
+def _is_missing(error: CallError) -> bool:
+    return getattr(error, "status", None) == _NOT_FOUND
 
 
 def _is_of(lines: Sequence[Line], ended: EndedBatch) -> bool:

@@ -19,6 +19,7 @@ The only file that imports redis, and only once a link is used.
 
 import asyncio
 import hashlib
+import logging
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -42,6 +43,8 @@ MAX_TOGETHER = 512
 _BROKEN_BY_SERVER = "the server cannot serve now"
 _UNAVAILABLE = ("LOADING", "BUSY", "MASTERDOWN", "READONLY", "OOM", "MISCONF", "CLUSTERDOWN")
 """Beginnings of errors of a server that is there, and cannot perform a command now."""
+
+_LOGGER = logging.getLogger(__name__)
 
 
 class Script:
@@ -241,7 +244,7 @@ class RedisLink:
         await connection.connect()  # type: ignore[no-untyped-call]
         self._connection = connection
         self._connects += 1
-        await connection.send_command("INFO", "server")
+        await connection.send_command("INFO")
         try:
             text = (await connection.read_response(disconnect_on_error=False)).decode()
         except self._errors.ResponseError as error:
@@ -261,7 +264,19 @@ class RedisLink:
                 f"Redis at {self.address} is a cluster, whose keys are on several servers. Use a "
                 "single server, with replicas if needed"
             )
+        self._warn_of_dropped_keys(facts)
         return connection
+
+    def _warn_of_dropped_keys(self, facts: Mapping[str, str]) -> None:
+        """Write to the log that the server may drop what is counted, where it may."""
+        policy = facts.get("maxmemory_policy", "").strip()
+        if policy.startswith("allkeys") and facts.get("maxmemory", "0").strip() != "0":
+            _LOGGER.warning(
+                "Redis at %s drops any key once its memory is full (maxmemory-policy %s), also "
+                "what shared limits have counted. Set noeviction or volatile-lru",
+                self.address,
+                policy,
+            )
 
     async def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
@@ -286,7 +301,10 @@ class RedisLink:
             command.reply.set_result(reply)
 
     def _lost(self, reason: str) -> BudgetStoreLost:
-        return BudgetStoreLost(f"Redis at {self.address} cannot be reached ({reason})")
+        return BudgetStoreLost(
+            f"Redis at {self.address} cannot be reached ({reason}). Start it, or correct "
+            "the URL in the environment variable that has it"
+        )
 
     def _clean(self, error: BaseException) -> str:
         text = str(error) or f"no answer within {self._timeout_seconds:g} s"

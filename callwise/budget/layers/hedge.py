@@ -14,10 +14,11 @@ answers would be given out; nor are background calls, for which none waits.
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 from callwise.budget.breaker import Breakers
-from callwise.budget.clock import Clock
+from callwise.budget.clock import Clock, Timer
 from callwise.budget.token_estimate import Estimator
 from callwise.budget.work import Work
 from callwise.calls.call import Priority, Purpose
@@ -110,22 +111,22 @@ class HedgeLayer:
             reply = await self._next(work)
         else:
             reply = await self._faster(work, delay_seconds, knobs.hedge_share)
-        kept.append(self._clock.now() - began)
+        kept.append(self._clock.now() - began - work.queue_seconds)
         return reply
 
     async def _faster(self, work: Work, delay_seconds: float, share: float) -> Reply:
         loop = asyncio.get_running_loop()
-        first = loop.create_task(_run(self._next(work)))
+        first = loop.create_task(self._attempt(work))
         second: asyncio.Task[Reply] | None = None
         other: _SecondAttempt | None = None
         began = self._clock.now()
         try:
-            await self._wait(first, delay_seconds)
+            await self._wait_until_slow(first, work, delay_seconds)
             if not first.done() and self._hedged < share * self._attempts:
                 other = _SecondAttempt(work, self._estimator, self._clock)
                 if other.reserve() is None:
                     self._hedged += 1
-                    second = loop.create_task(_run(self._next(other)))
+                    second = loop.create_task(self._attempt(other))
             return await self._winner(first, second)
         finally:
             tasks = [task for task in (first, second) if task is not None and not task.done()]
@@ -144,17 +145,36 @@ class HedgeLayer:
                         self._breakers.attempt_overtaken(work.endpoint, seconds)
                     _merge(work, other, is_won=is_won)
 
-    async def _wait(self, first: "asyncio.Task[Reply]", seconds: float) -> None:
-        """Wait until an attempt has ended, or for so long."""
-        due = asyncio.get_running_loop().create_future()
-        timer = self._clock.call_at(
-            self._clock.now() + seconds, lambda: None if due.done() else due.set_result(None)
-        )
-        try:
-            await asyncio.wait((first, due), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            timer.cancel()
-            due.cancel()
+    async def _attempt(self, work: Work) -> Reply:
+        return await self._next(work)
+
+    async def _wait_until_slow(
+        self, first: "asyncio.Task[Reply]", work: Work, seconds: float
+    ) -> None:
+        """Wait until an attempt has ended, or is under way for so long.
+
+        Its wait for its turn does not count: an endpoint without a free place is not slow, and
+        a second attempt would wait there too.
+        """
+        loop, began = asyncio.get_running_loop(), self._clock.now()
+        while not first.done():
+            due: asyncio.Future[None] = loop.create_future()
+            on_due = partial(_set, due)
+            timer: Timer | None = None
+            if work.is_waiting:
+                work.on_turn = on_due
+            else:
+                due_seconds = began + work.queue_seconds + seconds
+                if self._clock.now() >= due_seconds:
+                    return
+                timer = self._clock.call_at(due_seconds, on_due)
+            try:
+                await asyncio.wait((first, due), return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                work.on_turn = None
+                if timer is not None:
+                    timer.cancel()
+                due.cancel()
 
     async def _winner(
         self, first: "asyncio.Task[Reply]", second: "asyncio.Task[Reply] | None"
@@ -177,8 +197,9 @@ def _delay_seconds(knobs: RouteKnobs, kept: "deque[float]") -> float | None:
     return sorted(kept)[int(len(kept) * knobs.hedge_percentile / 100)]
 
 
-async def _run(attempt: Awaitable[Reply]) -> Reply:
-    return await attempt
+def _set(due: "asyncio.Future[None]") -> None:
+    if not due.done():
+        due.set_result(None)
 
 
 def _has_reply(task: "asyncio.Task[Reply] | None") -> bool:

@@ -64,7 +64,6 @@ class RouteLayer:
             endpoint = work.endpoint
             if endpoint is not work.asked:
                 self._elsewhere += 1
-            router.begin(endpoint)
             if trial is None:
                 self._waiting[work] = asyncio.current_task()
             try:

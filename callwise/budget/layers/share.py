@@ -189,7 +189,8 @@ class ShareLayer:
                     continue
                 raise
             except CallError as error:
-                if self._may_ask_itself(carried, shared.payer, error):
+                is_over = self._shared.get(carried.key) is not shared
+                if is_over and self._may_ask_itself(carried, shared.payer, error):
                     continue
                 raise
             break

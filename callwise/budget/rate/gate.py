@@ -11,7 +11,7 @@ alone is larger than a whole bucket fits when nothing else is in use, so that no
 """
 
 import logging
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import Protocol, TypeVar
@@ -45,7 +45,7 @@ MARGIN = 1.05
 LEAST_PART, MOST_PART = 0.5, 10.0
 """Range of what an estimate is multiplied by."""
 
-_NOTHING: tuple[float, ...] = (0.0,) * len(DIMENSIONS)
+_NOTHING: tuple[float, ...] | None = (0.0,) * len(DIMENSIONS)
 """Amounts of a request that did not leave."""
 
 _FIRST: tuple[int, ...] = (0,)
@@ -103,28 +103,26 @@ class RateGate(Protocol):
 class _UsedPart:
     """Part of the estimates that the answers of one purpose have used."""
 
-    __slots__ = ("_margin", "_most", "_seen", "factor")
+    __slots__ = ("_lacking", "_margin", "_most", "_seen", "factor")
 
     def __init__(self, margin: float) -> None:
-        self._seen: deque[float] = deque()
+        self._seen = deque([0.0] * SEEN_ANSWERS, SEEN_ANSWERS)
+        self._lacking = ENOUGH_ANSWERS
         self._most = 0.0
         self._margin = self.factor = margin
 
-    def add(self, used_tokens: int | None, estimated_tokens: int) -> None:
-        """Learn from the tokens of an answer."""
-        if used_tokens is None or not estimated_tokens:
-            return
-        part, seen = used_tokens / estimated_tokens, self._seen
+    def add(self, part: float) -> None:
+        """Learn from the part of its estimate that an answer has used."""
+        seen, most = self._seen, self._most
+        left = seen[0]
         seen.append(part)
-        left = seen.popleft() if len(seen) > SEEN_ANSWERS else 0.0
-        if part >= self._most:
-            self._most = part
-        elif left == self._most:
-            self._most = max(seen)
-        elif len(seen) != ENOUGH_ANSWERS:
+        if self._lacking:
+            self._lacking -= 1
+        elif part == left or (part <= most and left < most):
             return  # the largest part is as before
+        self._most = max(seen)
         most = self._most * min(MARGIN, self._margin)
-        if len(seen) < ENOUGH_ANSWERS:
+        if self._lacking:
             most = max(most, self._margin)
         self.factor = min(max(most, LEAST_PART), MOST_PART)
 
@@ -166,7 +164,10 @@ class EndpointGate:
         self._is_simple = not (limits.key or self._people or limits.purposes or limits.kinds)
         self._own_lines: tuple[MeterLine, ...] = ()
         self._lines_for = -1
-        self._used: dict[Purpose, tuple[_UsedPart, _UsedPart]] = {}
+        margin = limits.token_margin
+        self._used = defaultdict[Purpose, tuple[_UsedPart, _UsedPart]](
+            lambda: (_UsedPart(margin), _UsedPart(margin))
+        )
         self._delayed: Counter[str] = Counter()
         self._noticed_at: dict[str, float] = {}
 
@@ -176,15 +177,19 @@ class EndpointGate:
             self._cover(need, now_seconds)
         longest_seconds, bound = 0.0, None
         for line, amount in need.lines:
-            speed = 1.0 if line.alone is None else self._speed(line.alone, now_seconds)
-            seconds = line.meter.wait_seconds(amount, now_seconds, speed)
+            if line.alone is None:
+                seconds = line.meter.wait_seconds(amount, now_seconds)
+            else:
+                speed = self._speed(line.alone, now_seconds)
+                seconds = line.meter.wait_seconds(amount, now_seconds, speed)
             if seconds > longest_seconds:
                 longest_seconds, bound = seconds, line
-        if bound is not None:
-            if need.bound is None or need.bound.name != bound.name:
-                self._delayed[bound.name] += 1
-                self._notice(bound, longest_seconds, now_seconds)
-            need.bound = bound
+        if bound is None:
+            return 0.0
+        if need.bound is None or need.bound.name != bound.name:
+            self._delayed[bound.name] += 1
+            self._notice(bound, longest_seconds, now_seconds)
+        need.bound = bound
         return longest_seconds
 
     def bound_by(self, need: RateNeed, now_seconds: float) -> Hashable | None:
@@ -207,23 +212,20 @@ class EndpointGate:
         if charges is None:
             return
         self._own.count_ended(need.tokens)
-        of_input = None if used is None else used.input_tokens
-        of_output = None if used is None else used.output_tokens
-        if of_output and self._is_asked:
-            of_output = sum(part.output_tokens for part in need.parts)
-        amounts: tuple[float, ...] | None = None
-        if not was_sent:
-            amounts = _NOTHING
-        elif of_input is not None and of_output is not None:
-            amounts = (1.0, of_input + of_output, of_input, of_output)
-        call_count = len(need.parts)
-        for line, charge in charges:
-            amount = charge.amount if amounts is None else amounts[line.dimension]
-            if amounts is not None and line.dimension and len(line.parts) != call_count:
-                amount *= _part_of(line, need.parts)
-            line.meter.settle(charge, amount, now_seconds)
-        if was_sent and of_input is not None:
-            self._learn_used_parts(need.parts, of_input, of_output)
+        parts = need.parts
+        amounts = _NOTHING
+        if was_sent:
+            amounts = None if used is None else self._used_amounts(parts, used)
+        if amounts is None:
+            for line, charge in charges:
+                line.meter.settle(charge, charge.amount, now_seconds)
+        elif len(parts) == 1:
+            for line, charge in charges:
+                line.meter.settle(charge, amounts[line.dimension], now_seconds)
+        else:
+            for line, charge in charges:
+                amount = amounts[line.dimension] * _part_of(line, parts)
+                line.meter.settle(charge, amount, now_seconds)
 
     def observe(
         self, headers: Mapping[str, str] | None, error: RateLimited | None, now_seconds: float
@@ -248,18 +250,30 @@ class EndpointGate:
             counts[f"rate_learned_{name}"] = limit
         return counts
 
+    def _used_amounts(
+        self, parts: Sequence[RatePart], used: ReportedUsage
+    ) -> tuple[float, ...] | None:
+        """Return what a request has used of each quantity, None where unknown; learn from it."""
+        of_input, of_output = used.input_tokens, used.output_tokens
+        if of_input is None:
+            return None
+        if of_output and self._is_asked:
+            of_output = sum(part.output_tokens for part in parts)
+        self._learn_used_parts(parts, of_input, of_output)
+        return None if of_output is None else (1.0, of_input + of_output, of_input, of_output)
+
     # Which meters cover a request, and what it takes of them.
 
     def _cover(self, need: RateNeed, now_seconds: float) -> None:
         """Set the meters that cover a request, and what it takes of each."""
-        parts, own = need.parts, self._own
-        if self._lines_for != own.generation:
-            self._own_lines = tuple(_lines(own.meters, _FIRST))
-            self._lines_for = own.generation
+        parts, generation = need.parts, self._own.generation
+        if self._lines_for != generation:
+            self._own_lines = tuple(_lines(self._own.meters, _FIRST))
+            self._lines_for = generation
         lines, places = self._own_lines, _FIRST
         if len(parts) > 1:
             places = tuple(range(len(parts)))
-            lines = tuple(_lines(own.meters, places))
+            lines = tuple(_lines(self._own.meters, places))
         amounts = self._amounts(parts, places)
         need.tokens = amounts[1]
         need.lines = covering = [(line, amounts[line.dimension]) for line in lines]
@@ -268,7 +282,7 @@ class EndpointGate:
                 is_whole = len(line.parts) == len(parts)
                 of_line = amounts if is_whole else self._amounts(parts, line.parts)
                 covering.append((line, of_line[line.dimension]))
-        need.generation = own.generation
+        need.generation = generation
 
     def _further_lines(
         self, parts: Sequence[RatePart], everything: tuple[int, ...], now_seconds: float
@@ -295,33 +309,26 @@ class EndpointGate:
         """Return what calls take of each quantity, in the order of `DIMENSIONS`."""
         of_input = of_output = 0.0
         for place in places:
-            part = parts[place]
-            input_part, output_part = self._used_parts(part.purpose)
-            of_input += part.input_tokens * input_part.factor
-            of_output += part.output_tokens * (1.0 if self._is_asked else output_part.factor)
+            input_tokens, output_tokens, purpose, _, _ = parts[place]
+            input_part, output_part = self._used[purpose]
+            of_input += input_tokens * input_part.factor
+            of_output += output_tokens * (1.0 if self._is_asked else output_part.factor)
         return 1.0, of_input + of_output, of_input, of_output
-
-    def _used_parts(self, purpose: Purpose) -> tuple[_UsedPart, _UsedPart]:
-        used = self._used.get(purpose)
-        if used is None:
-            margin = self._limits.token_margin
-            used = self._used[purpose] = (_UsedPart(margin), _UsedPart(margin))
-        return used
 
     def _learn_used_parts(
         self, parts: Sequence[RatePart], input_tokens: int, output_tokens: int | None
     ) -> None:
-        first = parts[0]
-        of_input, of_output = first.input_tokens, first.output_tokens
-        purposes: Iterable[Purpose] = (first.purpose,)
+        of_input, of_output, purpose, _, _ = parts[0]
+        learning: Iterable[tuple[_UsedPart, _UsedPart]] = (self._used[purpose],)
         if len(parts) > 1:
             of_input = sum(part.input_tokens for part in parts)
             of_output = sum(part.output_tokens for part in parts)
-            purposes = {part.purpose: None for part in parts}
-        for purpose in purposes:
-            input_part, output_part = self._used_parts(purpose)
-            input_part.add(input_tokens, of_input)
-            output_part.add(output_tokens, of_output)
+            learning = [self._used[each] for each in dict.fromkeys(p.purpose for p in parts)]
+        for input_part, output_part in learning:
+            if of_input:
+                input_part.add(input_tokens / of_input)
+            if of_output and output_tokens is not None:
+                output_part.add(output_tokens / of_output)
 
     def _speed(self, alone: tuple[str, str], now_seconds: float) -> float:
         """Return the factor of a user's or tenant's limit while the endpoint is little used."""
@@ -347,7 +354,12 @@ class EndpointGate:
 
 
 def _part_of(line: MeterLine, parts: Sequence[RatePart]) -> float:
-    """Return the part of a request's tokens, by estimate, that the calls of a line have."""
+    """Return the part of what a request has used that counts in a line, by its calls' estimates.
+
+    The request itself counts in each.
+    """
+    if not line.dimension or len(line.parts) == len(parts):
+        return 1.0
     whole = sum(part.input_tokens + part.output_tokens for part in parts)
     if not whole:
         return len(line.parts) / len(parts)

@@ -13,6 +13,8 @@ a charge, a correction and a question cost a few operations each, however many a
 
 import math
 from collections import deque
+from heapq import merge
+from operator import attrgetter
 from typing import Protocol
 
 from callwise.calls.load.rate_limits import RateLimits, Rates
@@ -34,6 +36,9 @@ _ROUNDING = 1e-9
 
 _TICK_SECONDS = 1e-6
 """Time that is below the precision of timers."""
+
+_PARTS_USED_UP = 60
+"""Charges into which a window that counts as used up is divided."""
 
 _FORGOTTEN = -math.inf
 """Time of a charge that a window no longer covers."""
@@ -93,6 +98,9 @@ class Meter(Protocol):
     def leave(self, amount: float, now: float) -> None:
         """See to it that no more than an amount fits now."""
 
+    def use_up(self, now: float) -> None:
+        """See to it that nothing fits now, and that amounts fit again at the rate."""
+
 
 class BucketMeter:
     """A token bucket that is full at first.
@@ -124,22 +132,21 @@ class BucketMeter:
         """Return the time until an amount fits; see `Meter`."""
         if self._backlog and now != self._at_seconds:
             self._drain(now, speed)
-        missing, spare = self._backlog, self._capacity * speed - amount
-        if spare > 0:
-            missing -= spare
-        if missing <= self._rounding:
+        backlog, spare = self._backlog, self._capacity * speed - amount
+        if backlog <= spare:
             return 0.0
-        return missing / (self._per_second * speed)
+        missing = backlog - max(spare, 0.0)
+        return missing / (self._per_second * speed) if missing > self._rounding else 0.0
 
     def charge(self, amount: float, now: float) -> Charge:
         """Count an amount; see `Meter`."""
         if now != self._at_seconds:
             self._drain(now)
-        stack = self._lows
-        if stack and stack[-1].low >= self._backlog + self._lowered:
+        stack, low = self._lows, self._backlog + self._lowered
+        if stack and stack[-1].low >= low:
             self._note_low()
         self._backlog += amount
-        charge = Charge(amount, now, self._backlog + self._lowered)
+        charge = Charge(amount, now, low + amount)
         stack.append(charge)
         self._open_count += 1
         return charge
@@ -147,13 +154,8 @@ class BucketMeter:
     def settle(self, charge: Charge, amount: float, now: float) -> None:
         """Correct a charge for good; see `Meter`."""
         surplus = charge.amount - amount
-        if surplus and now != self._at_seconds:
-            self._drain(now)
-        if surplus < 0:
-            self._backlog -= surplus
-        elif surplus and self._backlog:
-            low = (_group(charge) if charge.joined else charge).low - self._lowered
-            self._backlog -= max(min(surplus, self._backlog, low), 0.0)
+        if surplus:
+            self._correct(charge, surplus, now)
         self._open_count -= 1
         if not self._open_count:
             self._lows.clear()
@@ -178,11 +180,26 @@ class BucketMeter:
         self._drain(now)
         self._backlog = max(self._backlog, self._capacity - amount)
 
+    def use_up(self, now: float) -> None:
+        """Take out everything; it fills at its rate."""
+        self.leave(0.0, now)
+
+    def _correct(self, charge: Charge, surplus: float, now: float) -> None:
+        """Give back what was charged too much; negative for too little."""
+        if now != self._at_seconds:
+            self._drain(now)
+        if surplus < 0:
+            self._backlog -= surplus
+        elif self._backlog:
+            low = (_group(charge) if charge.joined else charge).low - self._lowered
+            self._backlog -= max(min(surplus, self._backlog, low), 0.0)
+
     def _drain(self, now: float, speed: float = 1.0) -> None:
         # After a clock went back, time counts from there.
-        seconds, self._at_seconds = now - self._at_seconds, now
-        if seconds > 0 and self._backlog:
-            self._backlog = max(self._backlog - seconds * self._per_second * speed, 0.0)
+        if self._backlog and now > self._at_seconds:
+            left = self._backlog - (now - self._at_seconds) * self._per_second * speed
+            self._backlog = left if left > 0 else 0.0
+        self._at_seconds = now
 
     def _join_zeros(self) -> None:
         """Join the charges that nothing can be given back of."""
@@ -282,6 +299,19 @@ class WindowMeter:
         beyond = self.per_minute - self._used - amount
         if beyond > 0:
             self.charge(beyond, now)
+
+    def use_up(self, now: float) -> None:
+        """Charge what is left, as if by other clients, evenly over the last minute."""
+        self._forget(now)
+        left = self.per_minute - self._used
+        if left <= self._rounding:
+            return
+        count = math.ceil(_PARTS_USED_UP * left / self.per_minute)
+        step_seconds = self._window_seconds / count
+        begin = now - self._window_seconds
+        others = [Charge(left / count, begin + step_seconds * (k + 1)) for k in range(count)]
+        self._charges = deque(merge(self._charges, others, key=attrgetter("at_seconds")))
+        self._used += left
 
     def _forget(self, now: float) -> None:
         charges = self._charges

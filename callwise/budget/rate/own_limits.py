@@ -119,7 +119,7 @@ class OwnLimits:
             return
         for meter in self.meters:
             if meter is not None:
-                meter.leave(0.0, now)
+                meter.use_up(now)
 
     def read_headers(self, headers: Mapping[str, str], now: float) -> None:
         """Learn the limits that a response states, and what is left of them."""

@@ -131,6 +131,7 @@ class Lane:
             task.prefix = self._prefixes.of(shipment)
         self._tasks[task] = None
         self.waiting += 1
+        self._slots.waiting += 1
         self._most_waiting = max(self._most_waiting, self.waiting)
         self._queue.enqueue(task)
         shipment.on_rise = partial(self._raise, task)
@@ -175,7 +176,7 @@ class Lane:
                 self._parking.free(task.prefix, now)
             self._slots.taken -= 1
         is_abandoned = isinstance(error, GeneratorExit)  # with its loop: the others are, too
-        if not is_abandoned and (self.waiting or len(self._slots.lanes) > 1):
+        if self._slots.waiting and not is_abandoned:
             self._slots.pump()
 
     def next_task(self, now: float) -> ScheduledTask | None:
@@ -204,6 +205,7 @@ class Lane:
         """Give the turn to a task that `next_task` has just returned."""
         self._queue.take(task)
         self.waiting -= 1
+        self._slots.waiting -= 1
         self._start(task, now)
         turn = task.turn
         if turn is not None and not turn.done():
@@ -252,13 +254,18 @@ class Lane:
 
     def _can_start(self, task: ScheduledTask, now: float) -> bool:
         """Return whether a task that nothing is ahead of may go now."""
-        if not self._has_slot():
+        slots = self._slots
+        if self.running >= self._limit or slots.taken >= slots.most:
             return False
         if self._prefixes is not None:
             task.prefix = self._prefixes.of(task.shipment)
             if self._must_wait_for_prefix(task, now):
                 return False
-        return self._gate_seconds(task, now) <= 0
+        gate = self._gate
+        if gate is None:
+            return True
+        task.need = need = gate.need(task.shipment)
+        return gate.ready_in(need, now) <= 0
 
     def _gate_seconds(self, task: ScheduledTask, now: float) -> float:
         if self._gate is None:
@@ -325,9 +332,9 @@ class Lane:
             return
         limited, used, was_sent = provider_view(task.shipment, result, error)
         if gate is not None:
-            if limited is not None:
-                gate.observe(None, limited, now)
             gate.settle(task.need, used, now, was_sent=was_sent)
+            if limited is not None:  # takes out what was given back as well
+                gate.observe(None, limited, now)
         if adaptive is None or mark is None:
             return
         if limited is not None:
@@ -388,6 +395,7 @@ class Lane:
         self._counts[state] += 1
         del self._tasks[task]
         self.waiting -= 1
+        self._slots.waiting -= 1
         if task.queue is not None:
             task.queue.remove(task)
         task.shipment.on_rise = None

@@ -28,12 +28,13 @@ class RunSlots:
         lanes: the lanes that share them.
         most: most requests under way; infinite for any number.
         taken: requests under way.
+        waiting: requests that wait, in all lanes.
     """
 
     def __init__(self, most: int | None, clock: Clock, *, aged_every: int) -> None:
         self.most: float = math.inf if most is None else most
         self.lanes: list[Lane] = []
-        self.taken = 0
+        self.taken = self.waiting = 0
         self._clock = clock
         self._aged_every = aged_every
         self._passed_over = 0

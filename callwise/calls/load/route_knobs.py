@@ -20,9 +20,9 @@ class RouteKnobs(BaseModel):
     is used up."""
     hedge_seconds: float | None = Field(default=None, gt=0, le=86_400)
     """Time after which an attempt without an answer gets a second one next to it, at another
-    endpoint where there is one; the slower one is cancelled, and both are counted. None for
-    none, unless `hedge_percentile` is given. Background calls get none, nor calls whose answer is
-    streamed out."""
+    endpoint where there is one; the slower one is cancelled, and both are counted. Its wait for
+    its turn does not count. None for none, unless `hedge_percentile` is given. Background calls
+    get none, nor calls whose answer is streamed out."""
     hedge_percentile: float | None = Field(default=None, gt=0, lt=100)
     """The same by how long attempts take: after the time in which this part of the last 200
     attempts of the same purpose were answered, in percent. It needs 20 of them."""

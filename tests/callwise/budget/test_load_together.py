@@ -3,7 +3,7 @@
 import asyncio
 import random
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from callwise.budget import Budgeter, Limits, RetryPolicy
@@ -92,6 +92,7 @@ async def ask_randomly(budgeter, chance, number):
 
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 2**32))
+@example(seed=9009)  # a call's time ends a rounding error before that of the one it joined
 def test_everything_is_settled_whatever_happens(seed):
     """Schedule, limits, batches, breakers and a dead endpoint, with cancellations at any time."""
 

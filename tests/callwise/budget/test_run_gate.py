@@ -10,6 +10,7 @@ from callwise.calls import Endpoint, Outcome, Reply, Role
 from callwise.calls.errors import (
     AuthFailed,
     CallRefused,
+    ConfigError,
     ConnectionFailed,
     EndpointDown,
     QuotaExhausted,
@@ -215,3 +216,45 @@ async def test_a_budgeter_with_a_private_loop_is_drained_from_any_other(make_bud
     assert budgeter.stopped_by is not None
     budgeter.ledger.check()
     await budgeter.aclose()
+
+
+async def test_trials_that_fail_for_long_stop_the_run(make_budgeter, ask_for):
+    """Calls that come so seldom that each is a trial are never refused, and show the same."""
+    clock = ManualClock()
+    client = FailingClient(lambda: ConnectionFailed("refused", was_sent=False))
+    budgeter = make_budgeter(
+        client,
+        retry=RetryPolicy(connection_failed_attempts=1),
+        load=LoadKnobs(breaker=BreakerKnobs(stop_seconds=60, open_seconds=10)),
+        clock=clock,
+    )
+    for _ in range(4):
+        with pytest.raises(ConnectionFailed):
+            await budgeter.ask(ask_for())
+        clock.advance(20)
+    assert budgeter.stopped_by == "every endpoint of the role main has been down for 60 s: fake"
+    with pytest.raises(RunStopped):
+        await budgeter.ask(ask_for())
+    budgeter.ledger.check()
+
+
+@pytest.mark.parametrize("seconds", [-1, float("nan")])
+async def test_a_drain_takes_a_time(make_budgeter, seconds):
+    """A time that is none cancels nothing, and the run goes on."""
+    budgeter = make_budgeter()
+    with pytest.raises(ConfigError, match=f"got {seconds}. Write 0"):
+        await budgeter.drain(seconds)
+    assert budgeter.stopped_by is None
+
+
+async def test_closing_ends_the_calls_under_way(make_budgeter, ask_for):
+    """None of them is sent again over a new connection; later calls are accepted."""
+    client = ScriptedClient(lambda call: asyncio.Event().wait())
+    budgeter = make_budgeter(client, clock=ManualClock())
+    asked = [asyncio.ensure_future(budgeter.ask(ask_for(str(number)))) for number in range(3)]
+    await waiting(client, 3)
+    await budgeter.aclose()
+    ends = await asyncio.gather(*asked, return_exceptions=True)
+    assert all(isinstance(end, RunStopped) and "closed" in str(end) for end in ends)
+    assert (client.sent_requests, client.cancelled_calls, budgeter.stopped_by) == (3, 3, None)
+    budgeter.ledger.check()

@@ -41,7 +41,8 @@ def test_a_class_may_be_given_by_its_number():
     assert call.priority is Priority.LOW
 
 
-def test_a_deadline_is_a_number():
+@pytest.mark.parametrize("name", ["timeout_seconds", "deadline_seconds"])
+def test_a_time_is_a_number(name):
     """NaN is neither past nor to come."""
-    with pytest.raises(ValueError, match="deadline_seconds"):
-        Call(Role.MAIN, Purpose.OTHER, (Message("user", "Hello."),), deadline_seconds=math.nan)
+    with pytest.raises(ValueError, match=name):
+        Call(Role.MAIN, Purpose.OTHER, (Message("user", "Hello."),), **{name: math.nan})

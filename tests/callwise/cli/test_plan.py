@@ -71,7 +71,27 @@ def test_a_latency_of_no_purpose_is_an_error(cli: Any, text: str) -> None:
     """It repeats what was given, or names what is out of range."""
     refused = cli("plan", "--latency", text)
     assert refused.exit_code == 2
-    assert text in refused.stderr or "latency_seconds is at least 0, got -1" in refused.stderr
+    assert (
+        text in refused.stderr or "a latency is from 0 to 86,400 seconds, got -1" in refused.stderr
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        (("--rpm", "inf"), "--rpm"),
+        (("--concurrency", "1000000"), "--concurrency"),
+        (("--latency-seconds", "1e308"), "--latency-seconds"),
+        (("--users", "1000000"), "users x turns is at most 10,000, got 1,000,000 x 1"),
+    ],
+)
+def test_assumptions_out_of_range_are_errors_that_name_them(
+    cli: Any, given: tuple[str, str], named: str
+) -> None:
+    """None of them is simulated for hours."""
+    refused = cli("plan", "--rpm", "60", *given)
+    assert refused.exit_code == 2
+    assert named in refused.stderr
 
 
 def test_a_price_makes_usd(cli: Any, one_object: Any) -> None:

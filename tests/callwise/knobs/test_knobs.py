@@ -202,6 +202,8 @@ def test_a_group_that_is_left_out_has_no_defaults() -> None:
     """Those of its model hold only once it is there."""
     defaults = {knob.path: knob.default for knob in knob_paths(Absent)}
     assert defaults["search.rollouts"] is defaults["search.limits.max_calls"] is None
+    once_set = {knob.path: knob.default_once_set for knob in knob_paths(Absent)}
+    assert (once_set["search.rollouts"], once_set["search.limits.max_calls"]) == (4, 9)
 
 
 class Keyed(Strict):

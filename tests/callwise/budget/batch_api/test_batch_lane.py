@@ -367,3 +367,42 @@ async def test_a_client_without_a_batch_interface_is_an_error(tmp_path, make_bud
     budgeter = make_budgeter(load=LoadKnobs(background=knobs))
     with pytest.raises(ConfigError, match="has no batch interface"):
         await budgeter.ask(background("q"))
+
+
+@pytest.mark.parametrize("budgeter_of", ["openai"], indirect=True)
+async def test_results_that_were_deleted_end_their_calls_alone(provider, budgeter_of):
+    """What was bought is unknown, stops no run, and is not asked for again by the next one."""
+
+    def fault(method: str, path: str) -> web.Response | None:
+        if not path.endswith("/content"):
+            return None
+        return web.json_response({"error": {"message": "No such File"}}, status=404)
+
+    provider.faults = fault
+    budgeter = budgeter_of()
+    results = await asyncio.gather(
+        *(budgeter.ask(background(f"q{i}")) for i in range(3)), return_exceptions=True
+    )
+    assert [type(result) for result in results] == [AnswerLost] * 3
+    assert sum(row.usage.unknown_usage for row in budgeter.ledger.rows) == 3
+    provider.faults = lambda _method, _path: None
+    assert (await budgeter.ask(background("q3"))).text == "echo q3"
+    assert [each["request_counts"]["total"] for each in provider.batches] == [3, 1]
+    await budgeter.aclose()
+
+
+@pytest.mark.parametrize("budgeter_of", ["openai"], indirect=True)
+async def test_results_that_appear_late_are_waited_for(provider, budgeter_of):
+    """A batch may have ended a moment before its file can be read."""
+    left = iter([True, True])
+
+    def fault(method: str, path: str) -> web.Response | None:
+        if not (path.endswith("/content") and next(left, False)):
+            return None
+        return web.json_response({"error": {"message": "No such File"}}, status=404)
+
+    provider.faults = fault
+    budgeter = budgeter_of()
+    assert (await budgeter.ask(background("q"))).text == "echo q"
+    assert len(provider.batches) == 1
+    await budgeter.aclose()

@@ -168,6 +168,24 @@ async def test_a_server_that_cannot_be_used_is_refused(facts, expected):
         await has_ended.wait()
 
 
+@pytest.mark.parametrize(
+    ("options", "is_warned"),
+    [
+        ("--maxmemory 50mb --maxmemory-policy allkeys-lru", True),
+        ("--maxmemory 50mb --maxmemory-policy volatile-lru", False),
+        ("--maxmemory 0 --maxmemory-policy allkeys-lru", False),
+    ],
+)
+async def test_a_server_that_may_drop_counts_is_named_in_the_log(
+    make_server, caplog, options, is_warned
+):
+    """Counts have no time at which they end, so only a policy for all keys drops them."""
+    server = make_server(*options.split())
+    async with linked(server.url) as link:
+        await link.command("PING")
+    assert ("Set noeviction or volatile-lru" in caplog.text) is is_warned
+
+
 async def test_a_user_without_rights_is_named_what_it_needs(make_server):
     """The error has the server's reason."""
     server = make_server("--user default on nopass ~* +@all -info")

@@ -12,6 +12,7 @@ from callwise.calls.errors import ServerFailed
 from callwise.calls.load.breaker_knobs import BreakerKnobs
 from callwise.calls.load.load_knobs import LoadKnobs
 from callwise.calls.load.route_knobs import RouteKnobs
+from callwise.calls.load.schedule_knobs import ScheduleKnobs
 from callwise.testing.fakes import ScriptedClient
 from tests.virtual_time import run_in_virtual_time
 
@@ -294,3 +295,47 @@ def test_no_error_of_a_second_attempt_is_left_unread():
     run_in_virtual_time(main())
     gc.collect()
     assert reported == []
+
+
+def test_the_wait_for_a_turn_is_not_slow():
+    """Calls that queue for one place are answered once each, however long they queue."""
+
+    async def answer(_call):
+        await asyncio.sleep(1)
+        return "ok"
+
+    async def main():
+        budgeter = queueing(Endpoint("a", "m", ScriptedClient(answer)), hedge_seconds=1.5)
+        await asyncio.gather(*(budgeter.ask(call(f"{number}")) for number in range(6)))
+        assert [row.requests for row in budgeter.ledger.rows] == [1] * 6
+        assert asyncio.get_running_loop().time() == pytest.approx(6)
+        assert budgeter.statistics()["hedge"] == {"hedged": 0, "won": 0}
+
+    run_in_virtual_time(main())
+
+
+def test_the_time_after_the_turn_decides():
+    """An attempt that has queued, and is slow at its endpoint, gets its second one elsewhere."""
+
+    async def answer(asked):
+        await asyncio.sleep({"first": 4, "second": 20}[asked.messages[0].content])
+        return "ok"
+
+    async def main():
+        other = Endpoint("b", "m", slow([1]))
+        budgeter = queueing(
+            Endpoint("a", "m", ScriptedClient(answer), alternatives=(other,)), hedge_seconds=5
+        )
+        await asyncio.gather(budgeter.ask(call("first")), budgeter.ask(call("second")))
+        assert asyncio.get_running_loop().time() == pytest.approx(4 + 5 + 1)
+        expected = Delivery(endpoint="b", model="m", hedges=1)
+        assert [row.delivery for row in budgeter.ledger.rows] == [Delivery(), expected]
+
+    run_in_virtual_time(main())
+
+
+def queueing(endpoint, *, hedge_seconds):
+    """Return a budgeter with one place at each endpoint."""
+    route = RouteKnobs(hedge_seconds=hedge_seconds, hedge_share=1)
+    load = LoadKnobs(route=route, schedule=ScheduleKnobs(max_concurrency=1))
+    return Budgeter({Role.MAIN: endpoint}, clock=LoopClock(), load=load)

@@ -1,6 +1,7 @@
 """A whole budgeter at the limits of an endpoint, in virtual time."""
 
 import asyncio
+from typing import Literal
 
 import pytest
 
@@ -8,12 +9,13 @@ from callwise.budget.clock import LoopClock
 from callwise.budget.rate import RateGates, RateNeed, RatePart
 from callwise.budget.rate.own_limits import OwnLimits
 from callwise.budget.scope import ScopeKind
-from callwise.calls import Call, Endpoint
+from callwise.calls import Call, Endpoint, Reply
 from callwise.calls.client import OfflineClient
 from callwise.calls.errors import RateLimited
 from callwise.calls.load.load_knobs import LoadKnobs
 from callwise.calls.load.rate_limits import RateLimits, Rates
 from callwise.calls.reply import ReportedUsage
+from callwise.testing.fakes import ScriptedClient
 from tests.callwise.budget.rate.limited_service import (
     BucketCount,
     Counter,
@@ -214,6 +216,29 @@ def test_a_refusal_while_something_is_left_empties_no_bucket(
     meter = own.meters[0]
     assert meter is not None
     assert meter.wait_seconds(1.0, 0.0) == pytest.approx(wait_seconds)
+
+
+@pytest.mark.parametrize("window", ["bucket", "sliding"])
+def test_what_refused_requests_give_back_is_not_taken_at_once(window: Literal["bucket", "sliding"]):
+    """Two requests are refused together; a third leaves once the rate allows it."""
+    sent: list[float] = []
+
+    async def answer(_: Call) -> Reply:
+        sent.append(asyncio.get_running_loop().time())
+        await asyncio.sleep(0.05)
+        if len(sent) <= 2:
+            raise RateLimited("429", retry_after_seconds=50.0)
+        return Reply("yes", usage=ReportedUsage(100, 1))
+
+    async def main() -> None:
+        rate = RateLimits(tokens_per_minute=210, window=window, token_margin=1, slack_seconds=0)
+        budgeter = limited_budgeter(ScriptedClient(answer), rate, estimator=Counter())
+        calls = planned_calls(3, mean_tokens=100, off=0.0, seed=4)
+        await asyncio.gather(*(budgeter.ask(call) for call in calls))
+
+    run_in_virtual_time(main())
+    assert sent[:2] == [0.0, 0.0]
+    assert sent[2] > 10
 
 
 def test_after_many_refusals_the_limits_rise_again() -> None:

@@ -345,6 +345,13 @@ def test_a_refusal_empties_the_buckets_and_goes_on_at_their_rate() -> None:
     gate.observe(None, RateLimited("slow down", retry_after_seconds=89.0), 0.0)
     assert gate.ready_in(need(), 0.0) == pytest.approx(1)
     assert gate.statistics()["rate_refused"] == 1
+    sliding = gate_of(requests_per_minute=60, window="sliding")
+    for now in range(5):
+        sliding.observe(None, RateLimited("slow down"), float(now))
+        assert sliding.ready_in(need(), float(now)) == pytest.approx(1)
+    for second in range(5, 60):
+        assert sliding.ready_in(need(), second + 0.1) == 0
+        sliding.take(need(), second + 0.1)
     unmoved = gate_of(requests_per_minute=60, learn=False)
     unmoved.observe(headers(1, 0), RateLimited("slow down"), 0.0)
     assert unmoved.ready_in(need(), 0.0) == 0
