@@ -69,6 +69,7 @@ class OwnLimits:
         self.refused = 0
         self.share = 1.0
         self._stated: dict[int, float] = {}
+        self._states_something_left = False
         self._learned: dict[int, tuple[float, float]] = {}
         self._open_requests = 0
         self._open_tokens = 0.0
@@ -105,11 +106,17 @@ class OwnLimits:
         self._open_tokens = self._open_tokens - tokens if self._open_requests else 0.0
 
     def count_refused(self, now: float) -> None:
-        """Count a refusal: the meters count as used up, and go on at their rate."""
+        """Count a refusal: the meters count as used up, and go on at their rate.
+
+        While the endpoint states what is left of its limits, and it is not nothing, the meters have
+        that already: the refusal was not of these limits.
+        """
         self.refused += 1
         if not self._limits.learn:
             return
         self._judged_refused += 1
+        if self._states_something_left:
+            return
         for meter in self.meters:
             if meter is not None:
                 meter.use_up(now)
@@ -118,10 +125,14 @@ class OwnLimits:
         """Learn the limits that a response states, and what is left of them."""
         if not self._limits.learn:
             return
+        left = []
         for place, stated in limits_of_headers(headers):
+            left.append(stated.remaining)
             if self._stated.get(place) == stated.limit:
                 self._learn(place, stated, now)
             self._stated[place] = stated.limit
+        if left:
+            self._states_something_left = all(each is not None and each >= 1 for each in left)
 
     def _learn(self, place: int, stated: HeaderLimit, now: float) -> None:
         configured = self._limits.per_minute[place]

@@ -203,6 +203,21 @@ def test_refusals_by_chance_change_nothing() -> None:
     run_in_virtual_time(main())
 
 
+@pytest.mark.parametrize(("left", "wait_seconds"), [("30", 0.0), ("0", 1.0)])
+def test_a_refusal_while_something_is_left_empties_no_bucket(
+    left: str, wait_seconds: float
+) -> None:
+    """Of a response that states what is left, that counts, and not the refusal itself."""
+    own = OwnLimits(RateLimits(requests_per_minute=60), "host", None)
+    stated = {"x-ratelimit-limit-requests": "60", "x-ratelimit-remaining-requests": left}
+    for _ in range(2):
+        own.read_headers(stated, 0.0)
+    own.count_refused(0.0)
+    meter = own.meters[0]
+    assert meter is not None
+    assert meter.wait_seconds(1.0, 0.0) == pytest.approx(wait_seconds)
+
+
 @pytest.mark.parametrize("window", ["bucket", "sliding"])
 def test_what_refused_requests_give_back_is_not_taken_at_once(window: Literal["bucket", "sliding"]):
     """Two requests are refused together; a third leaves once the rate allows it."""
