@@ -4,8 +4,8 @@
 
 theine (W-TinyLFU) is no dependency of the project. To have it in the table:
 
-    pip install --target /tmp/theine theine==2.0.0
-    PYTHONPATH=/tmp/theine python -m benchmarks.load.cache_traces
+    pip install --target FOLDER theine==2.0.0
+    PYTHONPATH=FOLDER python -m benchmarks.load.cache_traces
 
 Four traces of keys, each through caches of three sizes. A key that is not there is put in. Three
 traces are drawn from seeds: popularity by Zipf's law with exponent .9; a hot set of 4,000 keys of

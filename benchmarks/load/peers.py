@@ -6,7 +6,7 @@ is one that the service would not have given to that call alone. The server's lo
 was sent; spending is what the client reports, compared with the price of what was answered.
 
 Peers run in an environment of their own, which the variable `CALLWISE_PEERS` names (default
-`/tmp/peers_venv`): `python -m venv ENV; ENV/bin/pip install litellm inspect-ai openai redis`.
+`.venv-peers`): `python -m venv ENV; ENV/bin/pip install litellm inspect-ai openai redis`.
 """
 
 import asyncio
@@ -312,7 +312,7 @@ def _figures(run: Run, expected: Sequence[str]) -> list[Figure]:
 
 def peer_python() -> Path:
     """Return the interpreter of the peers' environment; it need not exist."""
-    return Path(os.environ.get("CALLWISE_PEERS", "/tmp/peers_venv")) / "bin" / "python"  # noqa: S108
+    return Path(os.environ.get("CALLWISE_PEERS", ".venv-peers")) / "bin" / "python"
 
 
 def _missing(packages: Mapping[str, str]) -> str:
