@@ -388,10 +388,11 @@ class SimServer:
     async def _written(
         self, request: web.Request, entry: LogEntry, response: web.Response
     ) -> web.Response:
-        """Write a whole answer, and note that it was."""
-        await response.prepare(request)
-        await response.write_eof()
-        entry.is_answered = True
+        """Write a whole answer, and note that it was; a client that has left gets none."""
+        with suppress(ConnectionResetError):
+            await response.prepare(request)
+            await response.write_eof()
+            entry.is_answered = True
         return response
 
     async def _failed(self, request: web.Request, fault: Fault) -> web.StreamResponse:

@@ -418,3 +418,21 @@ async def test_a_path_may_fail_alone():
         texts = Call(Role.EMBED, Purpose.EMBED, inputs=("one",))
         outcomes = [await one(client, call) for call in (texts, make_call(1), texts)]
     assert [type(outcome) for outcome in outcomes] == [ServerFailed, Reply, ServerFailed]
+
+
+async def test_a_connection_that_closes_before_its_answer_is_no_error_of_the_server(caplog):
+    """The answer counts as not written, and the log has no error."""
+    crashing: list[asyncio.Task[None]] = []
+
+    async def close_connections(_seconds: float) -> None:
+        crashing.append(asyncio.create_task(server.crash()))
+        await asyncio.sleep(0)
+
+    settings = SimulatedSettings(real_time_scale=1.0)
+    async with SimServer(settings, sleep=close_connections) as server:
+        client = OpenAIClient(server.base_url, api_key="any")
+        assert isinstance(await one(client, make_call()), ConnectionFailed)
+        await crashing[0]
+        await client.aclose()
+        assert [entry.is_answered for entry in server.log] == [False]
+    assert "Error handling request" not in caplog.text

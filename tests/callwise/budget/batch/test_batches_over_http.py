@@ -13,6 +13,8 @@ from callwise.simulator import SimulatedSettings
 from callwise.simulator.server import SimServer
 from tests.callwise.budget.batch.batch_service import PATH, chat, embed
 
+pytestmark = pytest.mark.slow
+
 CALLS = [
     *(chat(f"Which book of {i}?", sampling=Sampling(temperature=0, seed=i % 3)) for i in range(21)),
     *(embed(f"a note of day {i}") for i in range(40)),

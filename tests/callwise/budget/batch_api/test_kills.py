@@ -6,9 +6,8 @@ from tests.callwise.budget.batch_api.kills import kill_everywhere, run_killed
 from tests.callwise.budget.batch_api.provider import BatchProvider
 
 
-@pytest.mark.parametrize(
-    ("api", "fatal"), [("openai", 13), pytest.param("openrouter", 11, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("api", "fatal"), [("openai", 13), ("openrouter", 11)])
 async def test_a_batch_whose_creator_was_killed_is_found(tmp_path, api, fatal):
     """The point is between the answer that has the batch's id, and its note on disk."""
     provider = BatchProvider()

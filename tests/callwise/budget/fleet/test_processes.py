@@ -14,6 +14,8 @@ import pytest
 from callwise.budget.fleet.redis_link import RedisLink
 from tests.callwise.budget.fleet.conftest import until
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[4]
 PROGRAM = Path(__file__).with_name("member.py")
 

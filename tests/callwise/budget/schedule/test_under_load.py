@@ -12,6 +12,8 @@ from callwise.calls.errors import CallError
 from tests.callwise.budget.schedule.timed_service import TimedClient, call, scheduled
 from tests.virtual_time import run_in_virtual_time
 
+pytestmark = pytest.mark.slow
+
 
 async def timed(budgeter, asked):
     """Ask a call, and return its latency; None where it has no answer."""
