@@ -4,14 +4,12 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import pytest
 
 from callwise.budget import LedgerRow
-from callwise.calls import Call, CallError, Client, Priority, Reply
-from callwise.calls.kinds import PRIORITIES
+from callwise.calls import Call, CallError, Client, Reply
 from callwise.memory.conversation_memory import ConversationMemory
 from callwise.memory.sqlite_backend import SqliteBackend
 from callwise.recordings.app_protocol import TurnInput
@@ -79,14 +77,9 @@ def asked(rows: Sequence[LedgerRow]) -> list[tuple[object, ...]]:
     return sorted((row.scope, row.purpose, row.key, row.outcome, row.usage.tokens) for row in rows)
 
 
-def mean_wait(rows: Sequence[LedgerRow], priority: Priority) -> float:
-    """Return the mean time that calls of a class waited in a queue."""
-    return fmean(row.usage.queue_seconds for row in rows if PRIORITIES[row.purpose] is priority)
-
-
 @pytest.mark.parametrize("slots", [1, 3])
 async def test_a_schedule_changes_the_order_of_sending_alone(tmp_path: Path, slots: int) -> None:
-    """Same replies, keys and tokens; the answer waits less than the bookkeeping after it."""
+    """Same replies, keys and tokens, with no more under way than there are places."""
     folders = [tmp_path / name for name in ("free", "scheduled")]
     for folder in folders:
         folder.mkdir()
@@ -96,6 +89,4 @@ async def test_a_schedule_changes_the_order_of_sending_alone(tmp_path: Path, slo
     assert all(all(each) for each in replies)
     assert other_replies == replies
     assert asked(other_rows) == asked(rows)
-    if slots == 1:
-        assert mean_wait(other_rows, Priority.CRITICAL) < mean_wait(other_rows, Priority.LOW)
     assert scheduled.most_under_way == slots < free.most_under_way

@@ -135,7 +135,9 @@ class QueueStore:
                 f"cannot open the queue {path}: {error}; choose another file"
             ) from error
         with self._clear_errors():
-            self._connection = sqlite3.connect(path, timeout=0, isolation_level=None)
+            self._connection = sqlite3.connect(
+                path, timeout=0, isolation_level=None, check_same_thread=False
+            )
             try:
                 self._open()
             except BaseException:
@@ -297,6 +299,11 @@ class QueueStore:
     def close(self) -> None:
         """Release the file. Safe to call twice."""
         self._connection.close()
+
+    def __del__(self) -> None:
+        """Release the file, where that was not done: a loop that has died closes nothing."""
+        if hasattr(self, "_connection"):
+            self.close()
 
     def _open(self) -> None:
         connection = self._connection
