@@ -164,7 +164,7 @@ class OpenAIConnection(Learner):
         timeout_seconds: float,
         max_answer_bytes: int,
     ) -> bytes:
-        """Return the body of a successful response; see `batch_api.BatchClient`."""
+        """Return the body of a successful response; see `batch_interface.BatchClient`."""
         moment = RequestMoment(max_answer_bytes=max_answer_bytes, content_type=content_type)
         response, body = await self._answered(method, url, content, moment, timeout_seconds)
         if not 200 <= response.status < 300:
