@@ -93,7 +93,7 @@ class OpenAIClient(OpenAIConnection):
 
     @property
     def batch_api(self) -> str:
-        """The batch interface of its host; see `batch_api.BatchClient`."""
+        """The batch interface of its host; see `batch_interface.BatchClient`."""
         is_router = f".{self._host}".endswith(".openrouter.ai")
         return "openrouter" if is_router else "openai"
 
