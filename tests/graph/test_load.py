@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,21 +23,25 @@ USERS = 4
 
 @dataclass
 class LiveClient:
-    """A simulated model that counts as a real one: the clock is the machine's, and all wait."""
+    """A simulated model that counts as a real one: its first answers wait for one another."""
 
     client: Client
+    together: int
     under_way: int = 0
     most_under_way: int = 0
     is_simulated: bool = False
+    all_came: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def answer(
         self, calls: Sequence[Call], *, model: str, on_sent: Any = None
     ) -> Sequence[Reply | CallError]:
-        """Answer after a turn of the loop."""
+        """Answer once as many calls as expected have come together."""
         self.under_way += 1
         self.most_under_way = max(self.most_under_way, self.under_way)
         try:
-            await asyncio.sleep(0)
+            if self.under_way == self.together:
+                self.all_came.set()
+            await self.all_came.wait()
             return await self.client.answer(calls, model=model, on_sent=on_sent)
         finally:
             self.under_way -= 1
@@ -48,12 +52,12 @@ class LiveClient:
 
 
 async def turns_of_users(
-    folder: Path, *overrides: str
+    folder: Path, together: int, *overrides: str
 ) -> tuple[LiveClient, list[list[str]], list[LedgerRow]]:
     """Return the client, the replies of each user's turns, and their rows."""
     settings = app.settings("classic_parallel", [simulated(), *overrides])
     endpoints = endpoints_of(settings)
-    client = LiveClient(next(iter(endpoints.values())).client)
+    client = LiveClient(next(iter(endpoints.values())).client, together)
     endpoints = {role: replace(each, client=client) for role, each in endpoints.items()}
     rows: list[LedgerRow] = []
     with SqliteBackend(folder / "memory.sqlite") as store:
@@ -83,9 +87,9 @@ async def test_a_schedule_changes_the_order_of_sending_alone(tmp_path: Path, slo
     folders = [tmp_path / name for name in ("free", "scheduled")]
     for folder in folders:
         folder.mkdir()
-    free, replies, rows = await turns_of_users(folders[0])
+    free, replies, rows = await turns_of_users(folders[0], USERS)
     knobs = f"load={{schedule: {{max_concurrency: {slots}, ageing_seconds: 3600}}}}"
-    scheduled, other_replies, other_rows = await turns_of_users(folders[1], knobs)
+    scheduled, other_replies, other_rows = await turns_of_users(folders[1], slots, knobs)
     assert all(all(each) for each in replies)
     assert other_replies == replies
     assert asked(other_rows) == asked(rows)
