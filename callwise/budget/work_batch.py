@@ -19,6 +19,7 @@ from typing import NamedTuple, cast
 from callwise.budget.clock import Clock
 from callwise.budget.token_estimate import Estimate
 from callwise.budget.token_tables import InputTokens
+from callwise.budget.usage import Usage
 from callwise.budget.work import Work
 from callwise.calls.call import Call, Priority
 from callwise.calls.client import ConversationClient, Endpoint
@@ -103,6 +104,7 @@ class WorkBatch:
         self._clock = clock
         self._items = self._text_bytes = 0
         self._sealed: tuple[BatchMember, ...] | None = None
+        self._unknown_usage = self._unknown_usd = 0
 
     @property
     def works(self) -> Sequence[Work]:
@@ -224,6 +226,20 @@ class WorkBatch:
             self._count_sent()  # where the client has not done it
         return _with_usage_of_the_gone(results, members) if self.was_sent else results
 
+    def with_unknown_once(self, usage: Usage) -> Usage:
+        """Return the usage of a member without an answer, for its row.
+
+        What the request has used is unknown of one request, however many of its calls have no
+        answer: the first of them to end counts it. Each is charged its own estimate.
+        """
+        counted = usage._replace(
+            unknown_usage=max(usage.unknown_usage - self._unknown_usage, 0),
+            unknown_usd=max(usage.unknown_usd - self._unknown_usd, 0),
+        )
+        self._unknown_usage = max(self._unknown_usage, usage.unknown_usage)
+        self._unknown_usd = max(self._unknown_usd, usage.unknown_usd)
+        return counted
+
     @property
     def _is_one_call(self) -> bool:
         """Whether the client is asked one call: a list of texts, or a lone conversation."""
@@ -240,6 +256,7 @@ class WorkBatch:
         self.was_sent = True
         for index, member in enumerate(self.members):
             member.was_sent = True
+            member.work.carrier = self if len(self.members) > 1 else None
             if index:
                 member.work.was_carried = True
             else:

@@ -34,6 +34,7 @@ from weakref import WeakKeyDictionary
 from callwise.budget.batch_groups import BatchGroup, BatchGroups, BatchSettings
 from callwise.budget.batch_rules import (
     end_of_one,
+    is_of_unknown_usage,
     merged_reply,
     pieces_of,
     set_apart,
@@ -313,7 +314,7 @@ class BatchLayer:
                 end, is_apart = end_of_one(result, is_chat=batch.path is not None)
                 if is_apart and not member.future.done():
                     failed.append(member)
-                if end.usage is not None:
+                if end.usage is not None or (member.was_sent and is_of_unknown_usage(end)):
                     delivery = delivery._replace(is_apportioned=True)
                 ends.append(end)
             if not member.future.done():

@@ -168,8 +168,36 @@ def test_a_batch_that_fails_is_asked_one_by_one(service, failure):
     assert len(service.requests) == 46
     usage = engine.ledger.counts().usage
     assert (usage.requests, usage.tokens) == (46, service.tokens)
-    assert usage.unknown_usage == 40
+    assert (usage.unknown_usage, usage.unknown_usd) == (6, 6)  # of a request, not of each call
     assert {row.usage.attempts for row in engine.ledger.rows} == {2}
+
+
+@pytest.mark.parametrize("failure", [ServerFailed("boom", status=500), None])
+def test_unknown_usage_is_counted_once_for_a_request_and_charged_in_parts(service, failure):
+    """Whether it failed or all its callers left: each call is charged its own estimate."""
+    service.script.extend([failure] * 2)
+    calls = [chat(f"question {index}") for index in range(3)]
+
+    async def main():
+        engine = budgeter(service, batch=FIXED, limits=Limits(max_tokens=10**6, max_requests=3))
+        tasks = [asyncio.create_task(engine.ask(call)) for call in calls]
+        await asyncio.sleep(0.3)  # the request is under way: it takes half a second
+        if failure is None:
+            for task in tasks:
+                task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        return engine
+
+    engine = run_in_virtual_time(main())
+    first = engine.ledger.rows[0].usage
+    assert [len(texts) for _, texts in service.requests] == ([3] if failure is None else [3, 1, 1])
+    usage = engine.ledger.counts().usage
+    assert usage.requests == len(service.requests)
+    assert (usage.unknown_usage, usage.unknown_usd) == (1, 1)
+    if failure is None:
+        assert usage.charged_tokens == 3 * first.charged_tokens
+    else:
+        assert all(row.delivery.is_apportioned for row in engine.ledger.rows)
 
 
 def test_the_usage_of_a_failed_request_is_on_its_rows(service):
