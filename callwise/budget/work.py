@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["Shipment", "Work"]
 
 _ONE_REQUEST = Amounts(requests=1)
+_NO_REQUEST = Amounts()
+"""The same of an attempt that reserves its request when it is sent. Both are known by identity."""
 
 
 class Shipment(Protocol):
@@ -79,6 +81,9 @@ class Work:
     """Whether another attempt was due, and its payer had no time or no quota for it."""
     sent_count = 0
     """Requests that left in this attempt."""
+    defers_request = False
+    """Whether its first attempt may travel with others, so that its request is reserved only when
+    it is sent, by the one that pays for all of them."""
     free_count = 0
     """Those of them that buy nothing, such as a question whether a batch has ended. They are
     counted, and not charged to `max_requests`."""
@@ -135,6 +140,8 @@ class Work:
             return refusal
         is_estimated = reservation.limits_spending
         amounts = self.most_reserved() if is_estimated else _ONE_REQUEST
+        if self.defers_request and not self.usage.attempts:
+            amounts = amounts._replace(requests=0) if is_estimated else _NO_REQUEST
         refusal = reservation.take(amounts)
         if refusal is None:
             self._reserved = amounts
@@ -162,9 +169,10 @@ class Work:
 
         For a payer whose limits need them, taking over from one whose did not.
         """
-        if self._reserved is _ONE_REQUEST:
-            estimated = self.most_reserved()
-            self.payer.reservation.settle(self._reserved, estimated)
+        reserved = self._reserved
+        if reserved is _ONE_REQUEST or reserved is _NO_REQUEST:
+            estimated = self.most_reserved()._replace(requests=reserved.requests)
+            self.payer.reservation.settle(reserved, estimated)
             self._reserved = estimated
 
     def serve_by(self, endpoint: Endpoint) -> None:
@@ -280,7 +288,7 @@ class Work:
         if self._extra_requests:
             reservation.charge(Amounts(requests=-self._extra_requests))
             self._extra_requests = 0
-        if reserved is not _ONE_REQUEST:
+        if reserved is not _ONE_REQUEST and reserved is not _NO_REQUEST:
             spent = self._with_excess(spent, charged, reserved)
         self.usage = spent if self.usage is NO_USAGE else self.usage + spent
 

@@ -11,6 +11,7 @@ from callwise.calls import Priority, Sampling
 from callwise.calls.errors import (
     AuthFailed,
     BatchFailed,
+    CallRefused,
     CallTimeout,
     InvalidAnswer,
     RateLimited,
@@ -268,6 +269,89 @@ def test_without_quota_for_the_single_calls_the_failure_is_the_end(service):
     assert sorted(type(each).__name__ for each in results) == ["BatchFailed", "Reply"]
     failed = next(each for each in results if isinstance(each, BatchFailed))
     assert isinstance(failed.cause, ServerFailed)
+
+
+def test_a_batch_takes_one_request_of_the_limit_however_many_calls_it_has(service):
+    """Sixteen calls are two requests, which the first have; all others are refused."""
+    calls = [chat(f"question {index}") for index in range(24)]
+    engine, results = asked_together(service, calls, limits=Limits(max_requests=2))
+    assert len(service.requests) == 2
+    refused = [each for each in results if isinstance(each, CallRefused)]
+    assert len(refused) == 8
+    assert sum(isinstance(each, Reply) for each in results) == 16
+    assert engine.ledger.counts().usage.requests == 2
+    assert {each.limit for each in refused} == {"max_requests"}
+
+
+def test_the_first_of_a_batch_that_has_quota_pays_for_it(service):
+    """A call of a scope without any travels with those of others; alone it is refused."""
+
+    async def main():
+        engine = budgeter(service, batch=FIXED)
+
+        async def ask(user, most):
+            with engine.scope("conv", user, limits=Limits(max_requests=most)):
+                return await engine.ask(chat(f"question of {user}"))
+
+        users = [("a", 0), ("b", 1), ("c", 0)]
+        together = await asyncio.gather(*(ask(*user) for user in users))
+        alone = await asyncio.gather(ask("d", 0), return_exceptions=True)
+        return engine, together, alone
+
+    engine, together, [alone] = run_in_virtual_time(main())
+    engine.ledger.check()
+    assert all(isinstance(each, Reply) for each in together)
+    assert len(service.requests) == 1
+    paid = {row.scope: row.usage.requests for row in engine.ledger.rows}
+    assert paid == {"run/conv:a": 0, "run/conv:b": 1, "run/conv:c": 0, "run/conv:d": 0}
+    assert isinstance(alone, CallRefused)
+    assert "conv:d" in alone.scope
+
+
+def test_without_the_payer_a_batch_that_has_not_left_goes_on_or_is_refused(service):
+    """The next that has quota takes over; where none has, each is refused by its own limit."""
+
+    class Connecting(type(service)):
+        def __init__(self):
+            super().__init__()
+            self.connected = asyncio.Event()
+
+        async def answer_conversations(self, calls, *, model, path, on_sent=None):
+            await self.connected.wait()
+            return await super().answer_conversations(
+                calls, model=model, path=path, on_sent=on_sent
+            )
+
+    async def main(quotas, leaves):
+        slow = Connecting()
+        engine = budgeter(slow, batch=FIXED)
+
+        async def ask(user, most):
+            with engine.scope("conv", user, limits=Limits(max_requests=most)):
+                return await engine.ask(chat(f"question of {user}"))
+
+        tasks = {user: asyncio.create_task(ask(user, most)) for user, most in quotas.items()}
+        await asyncio.sleep(1.0)  # the batch has its turn, and waits for a connection
+        tasks[leaves].cancel()
+        await asyncio.sleep(0)
+        slow.connected.set()
+        ends = await asyncio.gather(*tasks.values(), return_exceptions=True)
+        engine.ledger.check()
+        usage = engine.ledger.counts().usage
+        assert usage.requests == len(slow.requests)
+        return dict(zip(tasks, ends, strict=True)), slow.requests
+
+    for leaves, stays in (("rich", "richer"), ("richer", "rich")):  # one of them is the payer
+        quotas = {"rich": 1, "poor": 0, "richer": 2}
+        ends, requests = run_in_virtual_time(main(quotas, leaves))
+        assert isinstance(ends["poor"], Reply)
+        assert isinstance(ends[stays], Reply)
+        assert len(requests) == 1
+    ends, requests = run_in_virtual_time(main({"payer": 1, "poor": 0, "as poor": 0}, "payer"))
+    assert not requests
+    for user in ("poor", "as poor"):
+        assert isinstance(ends[user], CallRefused)
+        assert ends[user].scope == f"run/conv:{user}"
 
 
 def test_size_and_window_follow_the_load(service):

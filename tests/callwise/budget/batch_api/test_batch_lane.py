@@ -266,7 +266,8 @@ async def test_an_answer_is_fetched_by_the_next_process_and_not_bought_again(
     assert set(provider.bought.values()) == {1}
     assert len(provider.batches) == 1
     rows = second.ledger.rows
-    assert sum(row.requests for row in (*first.ledger.rows, *rows)) == len(provider.log)
+    asked = second.statistics()["batch_api"]["requests"]
+    assert sum(row.requests for row in rows) == asked > 0
     assert sum(row.input_tokens for row in rows) == 40
     second.ledger.check()
     await second.aclose()

@@ -10,7 +10,7 @@ from callwise.budget import Budgeter, Limits
 from callwise.budget.clock import ManualClock
 from callwise.calls import Call, Endpoint, Message, Prices, Purpose, Role
 from callwise.calls.call import Outcome, Priority
-from callwise.calls.errors import BatchUnfinished, ServerFailed
+from callwise.calls.errors import BatchUnfinished, CallRefused, ServerFailed
 from callwise.calls.load.background_knobs import BackgroundKnobs
 from callwise.calls.load.load_knobs import LoadKnobs
 from callwise.calls.openai_http import OpenAIClient
@@ -106,3 +106,28 @@ async def test_what_fails_before_a_batch_is_created_is_known_to_have_used_nothin
     usage = budgeter.ledger.counts().usage
     assert (usage.requests, usage.charged_tokens) == (len(provider.log), 0)
     assert (usage.unknown_usage, usage.unknown_usd) == (0, 0)
+
+
+async def test_a_batch_takes_one_request_of_the_limit_however_many_lines_it_has(
+    provider, budgeter_of
+):
+    """Questions and files are counted, and not limited: without them what was bought is lost."""
+    budgeter = budgeter_of(Limits(max_requests=1))
+    replies = await _asked(budgeter, 20)
+    assert [each.text for each in replies] == [f"echo q{number}" for number in range(20)]
+    assert len(provider.batches) == 1
+    assert budgeter.ledger.counts().usage.requests == len(provider.log) > 1
+
+
+async def test_a_batch_beyond_the_limit_on_requests_is_refused_before_its_upload(
+    provider, budgeter_of
+):
+    """Its calls are refused and leave nothing behind; those of the first batch are answered."""
+    budgeter = budgeter_of(Limits(max_requests=1), max_lines=10)
+    results = await _asked(budgeter, 20)
+    assert [each.text for each in results[:10]] == [f"echo q{number}" for number in range(10)]
+    assert all(isinstance(each, CallRefused) for each in results[10:])
+    assert provider.log.count("POST /files") == len(provider.batches) == 1
+    refused = [row for row in budgeter.ledger.rows if row.outcome is Outcome.REFUSED]
+    assert len(refused) == 10
+    assert {row.usage.requests for row in refused} == {0}
