@@ -162,8 +162,6 @@ class EndpointGate:
         )
         self._people = tuple(each for each in people if each[1] or each[2])
         self._is_simple = not (limits.key or self._people or limits.purposes or limits.kinds)
-        self._own_lines: tuple[MeterLine, ...] = ()
-        self._lines_for = -1
         margin = limits.token_margin
         self._used = defaultdict[Purpose, tuple[_UsedPart, _UsedPart]](
             lambda: (_UsedPart(margin), _UsedPart(margin))
@@ -173,24 +171,17 @@ class EndpointGate:
 
     def ready_in(self, need: RateNeed, now_seconds: float) -> float:
         """Return the seconds after which to ask again; see `RateGate`."""
-        if need.generation != self._own.generation:
+        own = self._own
+        if need.generation != own.generation:
             self._cover(need, now_seconds)
-        longest_seconds, bound = 0.0, None
-        for line, amount in need.lines:
-            if line.alone is None:
-                seconds = line.meter.wait_seconds(amount, now_seconds)
+        if not need.further:
+            amounts = need.amounts
+            for dimension, meter in own.limited:
+                if meter.wait_seconds(amounts[dimension], now_seconds):
+                    break
             else:
-                speed = self._speed(line.alone, now_seconds)
-                seconds = line.meter.wait_seconds(amount, now_seconds, speed)
-            if seconds > longest_seconds:
-                longest_seconds, bound = seconds, line
-        if bound is None:
-            return 0.0
-        if need.bound is None or need.bound.name != bound.name:
-            self._delayed[bound.name] += 1
-            self._notice(bound, longest_seconds, now_seconds)
-        need.bound = bound
-        return longest_seconds
+                return 0.0
+        return self._longest_wait(need, now_seconds)
 
     def bound_by(self, need: RateNeed, now_seconds: float) -> Hashable | None:
         """Return whose limit it waits for; see `RateGate`."""
@@ -199,10 +190,16 @@ class EndpointGate:
 
     def take(self, need: RateNeed, now_seconds: float) -> None:
         """Take what it needs; see `RateGate`."""
-        self._own.count_sent(need.tokens, now_seconds)
+        own, amounts = self._own, need.amounts
+        own.count_sent(amounts[1], now_seconds)
+        need.meters = own.limited
         need.charges = [
-            (line, line.meter.charge(amount, now_seconds)) for line, amount in need.lines
+            meter.charge(amounts[dimension], now_seconds) for dimension, meter in need.meters
         ]
+        if need.further:
+            need.further_charges = [
+                (line, line.meter.charge(amount, now_seconds)) for line, amount in need.further
+            ]
 
     def settle(
         self, need: RateNeed, used: ReportedUsage | None, now_seconds: float, *, was_sent: bool
@@ -211,21 +208,15 @@ class EndpointGate:
         charges, need.charges = need.charges, None
         if charges is None:
             return
-        self._own.count_ended(need.tokens)
-        parts = need.parts
+        self._own.count_ended(need.amounts[1])
         amounts = _NOTHING
         if was_sent:
-            amounts = None if used is None else self._used_amounts(parts, used)
-        if amounts is None:
-            for line, charge in charges:
-                line.meter.settle(charge, charge.amount, now_seconds)
-        elif len(parts) == 1:
-            for line, charge in charges:
-                line.meter.settle(charge, amounts[line.dimension], now_seconds)
-        else:
-            for line, charge in charges:
-                amount = amounts[line.dimension] * _part_of(line, parts)
-                line.meter.settle(charge, amount, now_seconds)
+            amounts = None if used is None else self._used_amounts(need.parts, used)
+        for (dimension, meter), charge in zip(need.meters, charges, strict=True):
+            real = charge.amount if amounts is None else amounts[dimension]
+            meter.settle(charge, real, now_seconds)
+        if need.further_charges:
+            self._settle_further(need, amounts, now_seconds)
 
     def observe(
         self, headers: Mapping[str, str] | None, error: RateLimited | None, now_seconds: float
@@ -257,32 +248,65 @@ class EndpointGate:
         of_input, of_output = used.input_tokens, used.output_tokens
         if of_input is None:
             return None
+        estimated = parts[0]
+        learning: Iterable[tuple[_UsedPart, _UsedPart]] = (self._used[estimated.purpose],)
+        if len(parts) > 1:
+            estimated = RatePart(
+                sum(part.input_tokens for part in parts), sum(part.output_tokens for part in parts)
+            )
+            learning = [self._used[each] for each in dict.fromkeys(p.purpose for p in parts)]
         if of_output and self._is_asked:
-            of_output = sum(part.output_tokens for part in parts)
-        self._learn_used_parts(parts, of_input, of_output)
+            of_output = estimated.output_tokens
+        for input_part, output_part in learning:
+            if estimated.input_tokens:
+                input_part.add(of_input / estimated.input_tokens)
+            if estimated.output_tokens and of_output is not None:
+                output_part.add(of_output / estimated.output_tokens)
         return None if of_output is None else (1.0, of_input + of_output, of_input, of_output)
+
+    def _longest_wait(self, need: RateNeed, now_seconds: float) -> float:
+        """Return the wait for the meter that binds, and note and count that it does."""
+        longest_seconds, bound, amounts = 0.0, None, need.amounts
+        own = [(line, amounts[line.dimension]) for line in _lines(self._own.meters, _FIRST)]
+        for line, amount in (*own, *need.further):
+            speed = 1.0 if line.alone is None else self._speed(line.alone, now_seconds)
+            seconds = line.meter.wait_seconds(amount, now_seconds, speed)
+            if seconds > longest_seconds:
+                longest_seconds, bound = seconds, line
+        if bound is None:
+            return 0.0
+        if need.bound is None or need.bound.name != bound.name:
+            self._delayed[bound.name] += 1
+            self._notice(bound, longest_seconds, now_seconds)
+        need.bound = bound
+        return longest_seconds
+
+    def _settle_further(
+        self, need: RateNeed, amounts: tuple[float, ...] | None, now_seconds: float
+    ) -> None:
+        """Correct the meters of keys, users and so on."""
+        charges, need.further_charges = need.further_charges, ()
+        for line, charge in charges:
+            real = charge.amount
+            if amounts is not None:
+                real = amounts[line.dimension] * _part_of(line, need.parts)
+            line.meter.settle(charge, real, now_seconds)
 
     # Which meters cover a request, and what it takes of them.
 
     def _cover(self, need: RateNeed, now_seconds: float) -> None:
-        """Set the meters that cover a request, and what it takes of each."""
-        parts, generation = need.parts, self._own.generation
-        if self._lines_for != generation:
-            self._own_lines = tuple(_lines(self._own.meters, _FIRST))
-            self._lines_for = generation
-        lines, places = self._own_lines, _FIRST
-        if len(parts) > 1:
-            places = tuple(range(len(parts)))
-            lines = tuple(_lines(self._own.meters, places))
-        amounts = self._amounts(parts, places)
-        need.tokens = amounts[1]
-        need.lines = covering = [(line, amounts[line.dimension]) for line in lines]
+        """Set what a request takes of the endpoint's meters, and which others cover it."""
+        parts = need.parts
+        places = _FIRST if len(parts) == 1 else tuple(range(len(parts)))
+        need.amounts = amounts = self._amounts(parts, places)
         if not self._is_simple:
+            covering = []
             for line in self._further_lines(parts, places, now_seconds):
                 is_whole = len(line.parts) == len(parts)
                 of_line = amounts if is_whole else self._amounts(parts, line.parts)
                 covering.append((line, of_line[line.dimension]))
-        need.generation = generation
+            need.further = covering
+        need.generation = self._own.generation
 
     def _further_lines(
         self, parts: Sequence[RatePart], everything: tuple[int, ...], now_seconds: float
@@ -314,21 +338,6 @@ class EndpointGate:
             of_input += input_tokens * input_part.factor
             of_output += output_tokens * (1.0 if self._is_asked else output_part.factor)
         return 1.0, of_input + of_output, of_input, of_output
-
-    def _learn_used_parts(
-        self, parts: Sequence[RatePart], input_tokens: int, output_tokens: int | None
-    ) -> None:
-        of_input, of_output, purpose, _, _ = parts[0]
-        learning: Iterable[tuple[_UsedPart, _UsedPart]] = (self._used[purpose],)
-        if len(parts) > 1:
-            of_input = sum(part.input_tokens for part in parts)
-            of_output = sum(part.output_tokens for part in parts)
-            learning = [self._used[each] for each in dict.fromkeys(p.purpose for p in parts)]
-        for input_part, output_part in learning:
-            if of_input:
-                input_part.add(input_tokens / of_input)
-            if of_output and output_tokens is not None:
-                output_part.add(output_tokens / of_output)
 
     def _speed(self, alone: tuple[str, str], now_seconds: float) -> float:
         """Return the factor of a user's or tenant's limit while the endpoint is little used."""

@@ -130,9 +130,11 @@ class BucketMeter:
 
     def wait_seconds(self, amount: float, now: float, speed: float = 1.0) -> float:
         """Return the time until an amount fits; see `Meter`."""
-        if self._backlog and now != self._at_seconds:
+        backlog = self._backlog
+        if backlog and now != self._at_seconds:
             self._drain(now, speed)
-        backlog, spare = self._backlog, self._capacity * speed - amount
+            backlog = self._backlog
+        spare = self._capacity * speed - amount
         if backlog <= spare:
             return 0.0
         missing = backlog - max(spare, 0.0)
@@ -141,7 +143,10 @@ class BucketMeter:
     def charge(self, amount: float, now: float) -> Charge:
         """Count an amount; see `Meter`."""
         if now != self._at_seconds:
-            self._drain(now)
+            if self._backlog:
+                self._drain(now)
+            else:
+                self._at_seconds = now
         stack, low = self._lows, self._backlog + self._lowered
         if stack and stack[-1].low >= low:
             self._note_low()
@@ -154,7 +159,7 @@ class BucketMeter:
     def settle(self, charge: Charge, amount: float, now: float) -> None:
         """Correct a charge for good; see `Meter`."""
         surplus = charge.amount - amount
-        if surplus:
+        if surplus and (self._backlog or surplus < 0):
             self._correct(charge, surplus, now)
         self._open_count -= 1
         if not self._open_count:

@@ -55,17 +55,21 @@ class RateNeed:
         parts: its calls; at least one.
 
     Attributes:
-        lines: the meters that cover it and what it takes of each, by estimate, once a gate was
-            asked.
-        tokens: what all its calls take together, by estimate.
-        charges: what was taken of each meter; None while nothing is.
-        generation: the limits that `lines` was made for.
+        amounts: what all its calls take together of each quantity, by estimate, in the order of
+            `DIMENSIONS`, once a gate was asked.
+        further: the meters of keys, users and so on that cover it, and what it takes of each.
+        meters: the endpoint's own meters that it has taken from, by their quantities.
+        charges: what was taken of each of them; None while nothing is.
+        further_charges: what was taken of each of the further ones.
+        generation: the limits that `amounts` and `further` were made for.
         bound: the line that it waits for, or waited for last.
     """
 
-    lines: "Sequence[tuple[MeterLine, float]]" = ()
-    tokens = 0.0
-    charges: "list[tuple[MeterLine, Charge]] | None" = None
+    amounts: "tuple[float, ...]" = ()
+    further: "Sequence[tuple[MeterLine, float]]" = ()
+    meters: "Sequence[tuple[int, Meter]]" = ()
+    charges: "Sequence[Charge] | None" = None
+    further_charges: "Sequence[tuple[MeterLine, Charge]]" = ()
     generation = -1
     bound: MeterLine | None = None
 
@@ -75,7 +79,7 @@ class RateNeed:
 
 def need_of(shipment: "Shipment") -> RateNeed:
     """Return what a shipment needs, by the estimates of its calls."""
-    return RateNeed([_part_of(work) for work in shipment.works])
+    return RateNeed(tuple(map(_part_of, shipment.works)))
 
 
 def _part_of(work: "Work") -> RatePart:

@@ -12,7 +12,7 @@ change nothing.
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from callwise.budget.rate.headers import HeaderLimit, limits_of_headers
 from callwise.budget.rate.meters import Meter, meter_of, meters_of
@@ -53,6 +53,7 @@ class OwnLimits:
 
     Attributes:
         meters: one for each limit that there is now, in the order of `DIMENSIONS`.
+        limited: those meters with their places; another tuple once one is added or dropped.
         generation: changes whenever a meter is added or dropped.
         refused: requests that were refused for their rate.
         share: part of the limits that is used, in [`LEAST_SHARE`, 1].
@@ -65,7 +66,8 @@ class OwnLimits:
         self._endpoint = endpoint
         self._notify = notify
         self.meters: list[Meter | None] = list(meters_of(limits, limits))
-        self.generation = 0
+        self.generation = -1
+        self._meters_changed()
         self.refused = 0
         self.share = 1.0
         self._stated: dict[int, float] = {}
@@ -142,7 +144,7 @@ class OwnLimits:
         meter, remaining = self.meters[place], stated.remaining
         if meter is None:
             meter = self.meters[place] = meter_of(limit * self.share, self._limits)
-            self.generation += 1
+            self._meters_changed()
             if remaining is not None:  # what is under way was not counted by it
                 under_way = (self._open_requests, self._open_tokens, 0.0, 0.0)[place]
                 remaining = max(remaining - under_way, 0.0)
@@ -152,6 +154,12 @@ class OwnLimits:
             self._say_learned(DIMENSIONS[place], limit)
         if remaining is not None:
             meter.leave(remaining, now)
+
+    def _meters_changed(self) -> None:
+        self.generation += 1
+        self.limited: Sequence[tuple[int, Meter]] = tuple(
+            (place, meter) for place, meter in enumerate(self.meters) if meter is not None
+        )
 
     def _say_learned(self, name: str, limit: float) -> None:
         _LOGGER.info("endpoint %s: learned %s=%g", self._endpoint, name, limit)
@@ -170,7 +178,7 @@ class OwnLimits:
             configured, meter = self._limits.per_minute[place], self.meters[place]
             if configured is None or meter is None:
                 self.meters[place] = None
-                self.generation += 1
+                self._meters_changed()
             else:
                 meter.limit_to(configured * self.share)
 
