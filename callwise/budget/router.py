@@ -108,9 +108,13 @@ class Router:
                 raise
             self._under_way[asked.identity] += 1
             return trial
-        are_all_closed = self._breakers.are_all_closed
         candidates = asked.candidates
-        usable = candidates if are_all_closed else self._breakers.accepting(candidates)
+        if self._breakers.are_all_closed:
+            if not work.stays:
+                work.serve_by(self._chosen(work, candidates))
+            self._under_way[work.endpoint.identity] += 1
+            return None
+        usable = self._breakers.accepting(candidates)
         if not usable:
             if self._stops_as_down(work):
                 self._gate.check()
@@ -120,7 +124,7 @@ class Router:
             raise EndpointDown(f"not asked, all have just failed: {down}", was_sent=False)
         if not (work.stays and any(each is work.endpoint for each in usable)):
             work.serve_by(self._chosen(work, usable))
-        trial = None if are_all_closed else self._breakers.admit(work.endpoint)
+        trial = self._breakers.admit(work.endpoint)
         self._under_way[work.endpoint.identity] += 1
         return trial
 

@@ -12,7 +12,7 @@ alone is larger than a whole bucket fits when nothing else is in use, so that no
 
 import logging
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import Protocol, TypeVar
 
@@ -26,7 +26,7 @@ from callwise.calls.kinds import kind_of
 from callwise.calls.load.rate_limits import DIMENSIONS, RateLimits
 from callwise.calls.reply import ReportedUsage
 
-__all__ = ["EndpointGate", "RateGate"]
+__all__ = ["EndpointGate", "RateGate", "UsedPart"]
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -100,7 +100,7 @@ class RateGate(Protocol):
         """Return how many requests waited for each limit, and the limits that were learned."""
 
 
-class _UsedPart:
+class UsedPart:
     """Part of the estimates that the answers of one purpose have used."""
 
     __slots__ = ("_lacking", "_margin", "_most", "_seen", "factor")
@@ -163,8 +163,8 @@ class EndpointGate:
         self._people = tuple(each for each in people if each[1] or each[2])
         self._is_simple = not (limits.key or self._people or limits.purposes or limits.kinds)
         margin = limits.token_margin
-        self._used = defaultdict[Purpose, tuple[_UsedPart, _UsedPart]](
-            lambda: (_UsedPart(margin), _UsedPart(margin))
+        self._used = defaultdict[Purpose, tuple[UsedPart, UsedPart]](
+            lambda: (UsedPart(margin), UsedPart(margin))
         )
         self._delayed: Counter[str] = Counter()
         self._noticed_at: dict[str, float] = {}
@@ -190,12 +190,7 @@ class EndpointGate:
 
     def take(self, need: RateNeed, now_seconds: float) -> None:
         """Take what it needs; see `RateGate`."""
-        own, amounts = self._own, need.amounts
-        own.count_sent(amounts[1], now_seconds)
-        need.meters = own.limited
-        need.charges = [
-            meter.charge(amounts[dimension], now_seconds) for dimension, meter in need.meters
-        ]
+        need.charges = self._own.take(need.amounts, now_seconds)
         if need.further:
             need.further_charges = [
                 (line, line.meter.charge(amount, now_seconds)) for line, amount in need.further
@@ -208,13 +203,10 @@ class EndpointGate:
         charges, need.charges = need.charges, None
         if charges is None:
             return
-        self._own.count_ended(need.amounts[1])
         amounts = _NOTHING
         if was_sent:
-            amounts = None if used is None else self._used_amounts(need.parts, used)
-        for (dimension, meter), charge in zip(need.meters, charges, strict=True):
-            real = charge.amount if amounts is None else amounts[dimension]
-            meter.settle(charge, real, now_seconds)
+            amounts = None if used is None else self._used_amounts(need, used)
+        self._own.settle(charges, amounts, now_seconds, tokens=need.amounts[1])
         if need.further_charges:
             self._settle_further(need, amounts, now_seconds)
 
@@ -241,27 +233,23 @@ class EndpointGate:
             counts[f"rate_learned_{name}"] = limit
         return counts
 
-    def _used_amounts(
-        self, parts: Sequence[RatePart], used: ReportedUsage
-    ) -> tuple[float, ...] | None:
+    def _used_amounts(self, need: RateNeed, used: ReportedUsage) -> tuple[float, ...] | None:
         """Return what a request has used of each quantity, None where unknown; learn from it."""
         of_input, of_output = used.input_tokens, used.output_tokens
         if of_input is None:
             return None
-        estimated = parts[0]
-        learning: Iterable[tuple[_UsedPart, _UsedPart]] = (self._used[estimated.purpose],)
+        parts = need.parts
+        input_tokens, output_tokens, *_ = parts[0]
         if len(parts) > 1:
-            estimated = RatePart(
-                sum(part.input_tokens for part in parts), sum(part.output_tokens for part in parts)
-            )
-            learning = [self._used[each] for each in dict.fromkeys(p.purpose for p in parts)]
+            input_tokens = sum(part.input_tokens for part in parts)
+            output_tokens = sum(part.output_tokens for part in parts)
         if of_output and self._is_asked:
-            of_output = estimated.output_tokens
-        for input_part, output_part in learning:
-            if estimated.input_tokens:
-                input_part.add(of_input / estimated.input_tokens)
-            if estimated.output_tokens and of_output is not None:
-                output_part.add(of_output / estimated.output_tokens)
+            of_output = output_tokens
+        for input_part, output_part in need.used_parts:
+            if input_tokens:
+                input_part.add(of_input / input_tokens)
+            if output_tokens and of_output is not None:
+                output_part.add(of_output / output_tokens)
         return None if of_output is None else (1.0, of_input + of_output, of_input, of_output)
 
     def _longest_wait(self, need: RateNeed, now_seconds: float) -> float:
@@ -297,8 +285,18 @@ class EndpointGate:
     def _cover(self, need: RateNeed, now_seconds: float) -> None:
         """Set what a request takes of the endpoint's meters, and which others cover it."""
         parts = need.parts
-        places = _FIRST if len(parts) == 1 else tuple(range(len(parts)))
-        need.amounts = amounts = self._amounts(parts, places)
+        if len(parts) == 1:
+            input_tokens, output_tokens, purpose, _, _ = parts[0]
+            input_part, output_part = used_parts = self._used[purpose]
+            of_input = input_tokens * input_part.factor
+            of_output = output_tokens * (1.0 if self._is_asked else output_part.factor)
+            need.amounts = amounts = 1.0, of_input + of_output, of_input, of_output
+            need.used_parts = (used_parts,)
+            places = _FIRST
+        else:
+            places = tuple(range(len(parts)))
+            need.amounts = amounts = self._amounts(parts, places)
+            need.used_parts = [self._used[each] for each in dict.fromkeys(p.purpose for p in parts)]
         if not self._is_simple:
             covering = []
             for line in self._further_lines(parts, places, now_seconds):

@@ -131,9 +131,10 @@ class BucketMeter:
     def wait_seconds(self, amount: float, now: float, speed: float = 1.0) -> float:
         """Return the time until an amount fits; see `Meter`."""
         backlog = self._backlog
-        if backlog and now != self._at_seconds:
-            self._drain(now, speed)
-            backlog = self._backlog
+        if backlog and now > self._at_seconds:
+            backlog -= (now - self._at_seconds) * self._per_second * speed
+            self._backlog = backlog = backlog if backlog > 0 else 0.0
+        self._at_seconds = now
         spare = self._capacity * speed - amount
         if backlog <= spare:
             return 0.0
@@ -143,10 +144,7 @@ class BucketMeter:
     def charge(self, amount: float, now: float) -> Charge:
         """Count an amount; see `Meter`."""
         if now != self._at_seconds:
-            if self._backlog:
-                self._drain(now)
-            else:
-                self._at_seconds = now
+            self._drain(now)
         stack, low = self._lows, self._backlog + self._lowered
         if stack and stack[-1].low >= low:
             self._note_low()

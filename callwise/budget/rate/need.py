@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from callwise.calls.call import Purpose
 
 if TYPE_CHECKING:
+    from callwise.budget.rate.gate import UsedPart
     from callwise.budget.rate.meters import Charge, Meter
+    from callwise.budget.rate.own_limits import OwnCharge
     from callwise.budget.work import Shipment, Work
 
 __all__ = ["MeterLine", "RateNeed", "RatePart", "need_of"]
@@ -58,8 +60,8 @@ class RateNeed:
         amounts: what all its calls take together of each quantity, by estimate, in the order of
             `DIMENSIONS`, once a gate was asked.
         further: the meters of keys, users and so on that cover it, and what it takes of each.
-        meters: the endpoint's own meters that it has taken from, by their quantities.
-        charges: what was taken of each of them; None while nothing is.
+        used_parts: what is known of the estimates of its purposes.
+        charges: what was taken of each of the endpoint's own meters; None while nothing is.
         further_charges: what was taken of each of the further ones.
         generation: the limits that `amounts` and `further` were made for.
         bound: the line that it waits for, or waited for last.
@@ -67,8 +69,8 @@ class RateNeed:
 
     amounts: "tuple[float, ...]" = ()
     further: "Sequence[tuple[MeterLine, float]]" = ()
-    meters: "Sequence[tuple[int, Meter]]" = ()
-    charges: "Sequence[Charge] | None" = None
+    used_parts: "Sequence[tuple[UsedPart, UsedPart]]" = ()
+    charges: "Sequence[OwnCharge] | None" = None
     further_charges: "Sequence[tuple[MeterLine, Charge]]" = ()
     generation = -1
     bound: MeterLine | None = None

@@ -13,12 +13,13 @@ change nothing.
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias
 
 from callwise.budget.rate.headers import HeaderLimit, limits_of_headers
-from callwise.budget.rate.meters import Meter, meter_of, meters_of
+from callwise.budget.rate.meters import Charge, Meter, meter_of, meters_of
 from callwise.calls.load.rate_limits import DIMENSIONS, RateLimits
 
-__all__ = ["OwnLimits"]
+__all__ = ["OwnCharge", "OwnLimits"]
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -42,6 +43,9 @@ SHARE_GROWTH = 1.1
 
 EPISODE_SECONDS = 60.0
 """Shortest time from one change of the limits to the next: that of a minute's limit."""
+
+OwnCharge: TypeAlias = tuple[Meter, int, Charge]
+"""A meter, its quantity as a place in `DIMENSIONS`, and what was charged to it."""
 
 
 class OwnLimits:
@@ -88,24 +92,45 @@ class OwnLimits:
         parts = (meter.used_part(now) for meter in self.meters if meter is not None)
         return max(parts, default=0.0)
 
-    def count_sent(self, tokens: float, now: float) -> None:
+    def take(self, amounts: Sequence[float], now: float) -> list[OwnCharge]:
         """Count a request that leaves, and look at the last ones once there are enough.
 
         Args:
-            tokens: its tokens, by estimate.
+            amounts: what it takes of each quantity, by estimate, in the order of `DIMENSIONS`.
+
+        Returns:
+            what `settle` corrects.
         """
         self._open_requests += 1
-        self._open_tokens += tokens
+        self._open_tokens += amounts[1]
         if self._learned:
             self._forget_learned(now)
         self._judged_sent += 1
         if self._judged_sent >= JUDGED_REQUESTS:
             self._judge(now)
+        return [
+            (meter, dimension, meter.charge(amounts[dimension], now))
+            for dimension, meter in self.limited
+        ]
 
-    def count_ended(self, tokens: float) -> None:
-        """Count the end of a request that was counted with so many tokens."""
+    def settle(
+        self,
+        charges: Sequence[OwnCharge],
+        amounts: Sequence[float] | None,
+        now: float,
+        *,
+        tokens: float,
+    ) -> None:
+        """Count the end of a request, and correct what `take` has charged.
+
+        Args:
+            amounts: what it has used of each quantity; None where that is unknown.
+            tokens: those that it was counted with.
+        """
         self._open_requests -= 1
         self._open_tokens = self._open_tokens - tokens if self._open_requests else 0.0
+        for meter, dimension, charge in charges:
+            meter.settle(charge, charge.amount if amounts is None else amounts[dimension], now)
 
     def count_refused(self, now: float) -> None:
         """Count a refusal: the meters count as used up, and go on at their rate.
