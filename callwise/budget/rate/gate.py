@@ -45,7 +45,10 @@ MARGIN = 1.05
 LEAST_PART, MOST_PART = 0.5, 10.0
 """Range of what an estimate is multiplied by."""
 
-_NOTHING: tuple[float, ...] | None = (0.0,) * len(DIMENSIONS)
+Amounts = tuple[float, float, float, float]
+"""Amounts of the quantities in the order of `DIMENSIONS`."""
+
+_NOTHING: Amounts = (0.0, 0.0, 0.0, 0.0)
 """Amounts of a request that did not leave."""
 
 _FIRST: tuple[int, ...] = (0,)
@@ -174,13 +177,8 @@ class EndpointGate:
         own = self._own
         if need.generation != own.generation:
             self._cover(need, now_seconds)
-        if not need.further:
-            amounts = need.amounts
-            for dimension, meter in own.limited:
-                if meter.wait_seconds(amounts[dimension], now_seconds):
-                    break
-            else:
-                return 0.0
+        if not need.further and own.fits(need.amounts, now_seconds):
+            return 0.0
         return self._longest_wait(need, now_seconds)
 
     def bound_by(self, need: RateNeed, now_seconds: float) -> Hashable | None:
@@ -190,7 +188,7 @@ class EndpointGate:
 
     def take(self, need: RateNeed, now_seconds: float) -> None:
         """Take what it needs; see `RateGate`."""
-        need.charges = self._own.take(need.amounts, now_seconds)
+        self._own.take(need, now_seconds)
         if need.further:
             need.further_charges = [
                 (line, line.meter.charge(amount, now_seconds)) for line, amount in need.further
@@ -200,13 +198,12 @@ class EndpointGate:
         self, need: RateNeed, used: ReportedUsage | None, now_seconds: float, *, was_sent: bool
     ) -> None:
         """Correct what was taken to what was used; see `RateGate`."""
-        charges, need.charges = need.charges, None
-        if charges is None:
+        if not need.is_open:
             return
-        amounts = _NOTHING
+        amounts: Amounts | None = _NOTHING
         if was_sent:
             amounts = None if used is None else self._used_amounts(need, used)
-        self._own.settle(charges, amounts, now_seconds, tokens=need.amounts[1])
+        self._own.settle(need, amounts, now_seconds)
         if need.further_charges:
             self._settle_further(need, amounts, now_seconds)
 
@@ -233,7 +230,7 @@ class EndpointGate:
             counts[f"rate_learned_{name}"] = limit
         return counts
 
-    def _used_amounts(self, need: RateNeed, used: ReportedUsage) -> tuple[float, ...] | None:
+    def _used_amounts(self, need: RateNeed, used: ReportedUsage) -> Amounts | None:
         """Return what a request has used of each quantity, None where unknown; learn from it."""
         of_input, of_output = used.input_tokens, used.output_tokens
         if of_input is None:
@@ -269,9 +266,7 @@ class EndpointGate:
         need.bound = bound
         return longest_seconds
 
-    def _settle_further(
-        self, need: RateNeed, amounts: tuple[float, ...] | None, now_seconds: float
-    ) -> None:
+    def _settle_further(self, need: RateNeed, amounts: Amounts | None, now_seconds: float) -> None:
         """Correct the meters of keys, users and so on."""
         charges, need.further_charges = need.further_charges, ()
         for line, charge in charges:
@@ -327,7 +322,7 @@ class EndpointGate:
             for kind, places in _grouped(parts, lambda part: kind_of(part.purpose)):
                 yield from _lines(self._by_kind.get(kind, ()), places, "kind", ("kind", kind))
 
-    def _amounts(self, parts: Sequence[RatePart], places: Sequence[int]) -> tuple[float, ...]:
+    def _amounts(self, parts: Sequence[RatePart], places: Sequence[int]) -> Amounts:
         """Return what calls take of each quantity, in the order of `DIMENSIONS`."""
         of_input = of_output = 0.0
         for place in places:

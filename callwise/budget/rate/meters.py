@@ -80,8 +80,14 @@ class Meter(Protocol):
             speed: factor of the limit; above 0.
         """
 
+    def spare(self, now: float) -> float:
+        """Return what fits now, and so at any later time while nothing else is counted."""
+
+    def count(self, amount: float, now: float) -> None:
+        """Count an amount for good, whether it fits or not."""
+
     def charge(self, amount: float, now: float) -> Charge:
-        """Count an amount, whether it fits or not. The charge is open until it is settled."""
+        """Count an amount likewise. The charge is open until it is settled."""
 
     def settle(self, charge: Charge, amount: float, now: float) -> None:
         """Correct an open charge to its real amount, for good."""
@@ -141,16 +147,25 @@ class BucketMeter:
         missing = backlog - max(spare, 0.0)
         return missing / (self._per_second * speed) if missing > self._rounding else 0.0
 
-    def charge(self, amount: float, now: float) -> Charge:
-        """Count an amount; see `Meter`."""
+    def spare(self, now: float) -> float:
+        """Return what fits now; see `Meter`."""
+        self._drain(now)
+        return self._capacity - self._backlog
+
+    def count(self, amount: float, now: float) -> None:
+        """Count an amount for good; see `Meter`."""
         if now != self._at_seconds:
             self._drain(now)
-        stack, low = self._lows, self._backlog + self._lowered
-        if stack and stack[-1].low >= low:
+        stack = self._lows
+        if stack and stack[-1].low >= self._backlog + self._lowered:
             self._note_low()
         self._backlog += amount
-        charge = Charge(amount, now, low + amount)
-        stack.append(charge)
+
+    def charge(self, amount: float, now: float) -> Charge:
+        """Count an amount; see `Meter`."""
+        self.count(amount, now)
+        charge = Charge(amount, now, self._backlog + self._lowered)
+        self._lows.append(charge)
         self._open_count += 1
         return charge
 
@@ -270,6 +285,15 @@ class WindowMeter:
             if missing <= self._rounding:
                 break
         return max(at_seconds + self._window_seconds - now, 0.0)
+
+    def spare(self, now: float) -> float:
+        """Return what fits now; see `Meter`."""
+        self._forget(now)
+        return self.per_minute - self._used
+
+    def count(self, amount: float, now: float) -> None:
+        """Count an amount for good; see `Meter`."""
+        self.charge(amount, now)
 
     def charge(self, amount: float, now: float) -> Charge:
         """Count an amount; see `Meter`."""

@@ -9,7 +9,6 @@ from callwise.calls.call import Purpose
 if TYPE_CHECKING:
     from callwise.budget.rate.gate import UsedPart
     from callwise.budget.rate.meters import Charge, Meter
-    from callwise.budget.rate.own_limits import OwnCharge
     from callwise.budget.work import Shipment, Work
 
 __all__ = ["MeterLine", "RateNeed", "RatePart", "need_of"]
@@ -57,20 +56,25 @@ class RateNeed:
         parts: its calls; at least one.
 
     Attributes:
-        amounts: what all its calls take together of each quantity, by estimate, in the order of
-            `DIMENSIONS`, once a gate was asked.
+        amounts: what all its calls take together of each quantity, in the order of `DIMENSIONS`,
+            once a gate was asked: by estimate, and what they have used once that is known.
         further: the meters of keys, users and so on that cover it, and what it takes of each.
         used_parts: what is known of the estimates of its purposes.
-        charges: what was taken of each of the endpoint's own meters; None while nothing is.
+        is_open: whether it was taken and not settled.
+        taken_at_seconds: when it was taken.
+        charges: what each of the endpoint's own meters has counted of it, once it has while it
+            was open: the meter, its quantity, and the charge.
         further_charges: what was taken of each of the further ones.
         generation: the limits that `amounts` and `further` were made for.
         bound: the line that it waits for, or waited for last.
     """
 
-    amounts: "tuple[float, ...]" = ()
+    amounts: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
     further: "Sequence[tuple[MeterLine, float]]" = ()
     used_parts: "Sequence[tuple[UsedPart, UsedPart]]" = ()
-    charges: "Sequence[OwnCharge] | None" = None
+    is_open = False
+    taken_at_seconds = 0.0
+    charges: "Sequence[tuple[Meter, int, Charge]]" = ()
     further_charges: "Sequence[tuple[MeterLine, Charge]]" = ()
     generation = -1
     bound: MeterLine | None = None

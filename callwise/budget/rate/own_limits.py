@@ -1,5 +1,9 @@
 """The limits of an endpoint itself: those that are set, those that it states, and its refusals.
 
+While a request surely fits it is only noted, and its meters count it later, together with others
+and as of the time at which it was taken: what had ended by then in one step, by its real usage.
+Invariant: before anything else is asked of a meter, or done to it, it has counted what was noted.
+
 A limit that the endpoint states counts once two responses in a row state it, so that one odd
 response changes nothing. It only ever lowers one that is set, and is forgotten when no response
 confirms it any more.
@@ -12,14 +16,15 @@ change nothing.
 """
 
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeAlias
 
 from callwise.budget.rate.headers import HeaderLimit, limits_of_headers
-from callwise.budget.rate.meters import Charge, Meter, meter_of, meters_of
+from callwise.budget.rate.meters import Meter, meter_of, meters_of
+from callwise.budget.rate.need import RateNeed
 from callwise.calls.load.rate_limits import DIMENSIONS, RateLimits
 
-__all__ = ["OwnCharge", "OwnLimits"]
+__all__ = ["OwnLimits"]
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -44,8 +49,11 @@ SHARE_GROWTH = 1.1
 EPISODE_SECONDS = 60.0
 """Shortest time from one change of the limits to the next: that of a minute's limit."""
 
-OwnCharge: TypeAlias = tuple[Meter, int, Charge]
-"""A meter, its quantity as a place in `DIMENSIONS`, and what was charged to it."""
+MAX_NOTED = 64
+"""Most requests that are noted before the meters count them."""
+
+_UNKNOWN = (-1.0,) * len(DIMENSIONS)
+"""Amounts that surely fit where that was not found out: not even nothing."""
 
 
 class OwnLimits:
@@ -56,8 +64,6 @@ class OwnLimits:
         notify: called with each limit that is learned, as a sentence; None calls nothing.
 
     Attributes:
-        meters: one for each limit that there is now, in the order of `DIMENSIONS`.
-        limited: those meters with their places; another tuple once one is added or dropped.
         generation: changes whenever a meter is added or dropped.
         refused: requests that were refused for their rate.
         share: part of the limits that is used, in [`LEAST_SHARE`, 1].
@@ -69,7 +75,9 @@ class OwnLimits:
         self._limits = limits
         self._endpoint = endpoint
         self._notify = notify
-        self.meters: list[Meter | None] = list(meters_of(limits, limits))
+        self._meters = list(meters_of(limits, limits))
+        self._noted: list[RateNeed] = []
+        self._spare = _UNKNOWN
         self.generation = -1
         self._meters_changed()
         self.refused = 0
@@ -83,6 +91,12 @@ class OwnLimits:
         self._changed_at = -EPISODE_SECONDS
 
     @property
+    def meters(self) -> Sequence[Meter | None]:
+        """The meters, one for each limit that there is now, in the order of `DIMENSIONS`."""
+        self._count_noted()
+        return self._meters
+
+    @property
     def learned(self) -> dict[str, float]:
         """The limits that were learned, by name."""
         return {DIMENSIONS[place]: limit for place, (limit, _) in sorted(self._learned.items())}
@@ -92,45 +106,62 @@ class OwnLimits:
         parts = (meter.used_part(now) for meter in self.meters if meter is not None)
         return max(parts, default=0.0)
 
-    def take(self, amounts: Sequence[float], now: float) -> list[OwnCharge]:
-        """Count a request that leaves, and look at the last ones once there are enough.
+    def fits(self, amounts: Sequence[float], now: float) -> bool:
+        """Return whether the meters allow amounts now."""
+        requests, tokens, of_input, of_output = amounts
+        spare = self._spare
+        if (
+            requests <= spare[0]
+            and tokens <= spare[1]
+            and of_input <= spare[2]
+            and of_output <= spare[3]
+        ):
+            return True
+        self._count_noted()
+        for dimension, meter in self._limited:
+            if meter.wait_seconds(amounts[dimension], now):
+                return False
+        left = [math.inf] * len(DIMENSIONS)
+        for dimension, meter in self._limited:
+            left[dimension] = meter.spare(now)
+        self._spare = (left[0], left[1], left[2], left[3])
+        return True
 
-        Args:
-            amounts: what it takes of each quantity, by estimate, in the order of `DIMENSIONS`.
-
-        Returns:
-            what `settle` corrects.
-        """
+    def take(self, need: RateNeed, now: float) -> None:
+        """Count a request that leaves, and look at the last ones once there are enough."""
+        requests, tokens, of_input, of_output = need.amounts
         self._open_requests += 1
-        self._open_tokens += amounts[1]
+        self._open_tokens += tokens
         if self._learned:
             self._forget_learned(now)
         self._judged_sent += 1
         if self._judged_sent >= JUDGED_REQUESTS:
             self._judge(now)
-        return [
-            (meter, dimension, meter.charge(amounts[dimension], now))
-            for dimension, meter in self.limited
-        ]
+        need.is_open, need.taken_at_seconds = True, now
+        self._noted.append(need)
+        spare = self._spare
+        self._spare = (
+            spare[0] - requests,
+            spare[1] - tokens,
+            spare[2] - of_input,
+            spare[3] - of_output,
+        )
+        if len(self._noted) >= MAX_NOTED:
+            self._count_noted()
 
-    def settle(
-        self,
-        charges: Sequence[OwnCharge],
-        amounts: Sequence[float] | None,
-        now: float,
-        *,
-        tokens: float,
-    ) -> None:
-        """Count the end of a request, and correct what `take` has charged.
+    def settle(self, need: RateNeed, amounts: tuple[float, ...] | None, now: float) -> None:
+        """Count the end of a request, and correct what `take` has taken for it.
 
         Args:
             amounts: what it has used of each quantity; None where that is unknown.
-            tokens: those that it was counted with.
         """
         self._open_requests -= 1
-        self._open_tokens = self._open_tokens - tokens if self._open_requests else 0.0
-        for meter, dimension, charge in charges:
+        self._open_tokens = self._open_tokens - need.amounts[1] if self._open_requests else 0.0
+        need.is_open = False
+        for meter, dimension, charge in need.charges:
             meter.settle(charge, charge.amount if amounts is None else amounts[dimension], now)
+        if amounts is not None:
+            need.amounts = amounts
 
     def count_refused(self, now: float) -> None:
         """Count a refusal: the meters count as used up, and go on at their rate.
@@ -162,13 +193,14 @@ class OwnLimits:
             self._states_something_left = all(each is not None and each >= 1 for each in left)
 
     def _learn(self, place: int, stated: HeaderLimit, now: float) -> None:
+        self._count_noted()
         configured = self._limits.per_minute[place]
         limit = stated.limit if configured is None else min(stated.limit, configured)
         known = self._learned.get(place)
         self._learned[place] = (limit, now)
-        meter, remaining = self.meters[place], stated.remaining
+        meter, remaining = self._meters[place], stated.remaining
         if meter is None:
-            meter = self.meters[place] = meter_of(limit * self.share, self._limits)
+            meter = self._meters[place] = meter_of(limit * self.share, self._limits)
             self._meters_changed()
             if remaining is not None:  # what is under way was not counted by it
                 under_way = (self._open_requests, self._open_tokens, 0.0, 0.0)[place]
@@ -180,10 +212,25 @@ class OwnLimits:
         if remaining is not None:
             meter.leave(remaining, now)
 
+    def _count_noted(self) -> None:
+        """Let the meters count the requests that were noted, as of their times."""
+        noted, self._noted, self._spare = self._noted, [], _UNKNOWN
+        for need in noted:
+            amounts, at_seconds = need.amounts, need.taken_at_seconds
+            if need.is_open:
+                need.charges = [
+                    (meter, dimension, meter.charge(amounts[dimension], at_seconds))
+                    for dimension, meter in self._limited
+                ]
+                continue
+            for dimension, meter in self._limited:
+                if amounts[dimension]:
+                    meter.count(amounts[dimension], at_seconds)
+
     def _meters_changed(self) -> None:
         self.generation += 1
-        self.limited: Sequence[tuple[int, Meter]] = tuple(
-            (place, meter) for place, meter in enumerate(self.meters) if meter is not None
+        self._limited: Sequence[tuple[int, Meter]] = tuple(
+            (place, meter) for place, meter in enumerate(self._meters) if meter is not None
         )
 
     def _say_learned(self, name: str, limit: float) -> None:
@@ -198,11 +245,12 @@ class OwnLimits:
         for place, (_, learned_at) in list(self._learned.items()):
             if now - learned_at <= LEARNED_SECONDS:
                 continue
+            self._count_noted()
             del self._learned[place]
             self._stated.pop(place, None)
-            configured, meter = self._limits.per_minute[place], self.meters[place]
+            configured, meter = self._limits.per_minute[place], self._meters[place]
             if configured is None or meter is None:
-                self.meters[place] = None
+                self._meters[place] = None
                 self._meters_changed()
             else:
                 meter.limit_to(configured * self.share)

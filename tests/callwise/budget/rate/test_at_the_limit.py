@@ -243,17 +243,23 @@ def test_what_refused_requests_give_back_is_not_taken_at_once(window: Literal["b
 
 def test_after_many_refusals_the_limits_rise_again() -> None:
     """Half of the requests of a minute are refused; ten minutes later all of the limit is used."""
+
+    def sent() -> RateNeed:
+        need = RateNeed([RatePart(10, 0)])
+        need.amounts = (1.0, 10.0, 10.0, 0.0)
+        return need
+
     own = OwnLimits(RateLimits(requests_per_minute=600), "host", None)
     for number in range(20):
-        own.take((1.0, 10.0, 10.0, 0.0), 0.0)
+        own.take(sent(), 0.0)
         if number % 2:
             own.count_refused(0.0)
-    own.take((1.0, 10.0, 10.0, 0.0), 0.0)
+    own.take(sent(), 0.0)
     assert own.share == pytest.approx(0.55)  # the last refusal is counted with the next ones
     assert own.meters[0] is not None
     assert own.meters[0].per_minute == pytest.approx(600 * own.share)
     for minute in range(1, 12):
         for _ in range(20):
-            own.take((1.0, 10.0, 10.0, 0.0), 60.0 * minute)
+            own.take(sent(), 60.0 * minute)
     assert own.share == 1.0
     assert own.meters[0].per_minute == 600
