@@ -277,7 +277,8 @@ class Breakers:
             else:
                 self._close(endpoint)
             return
-        knobs = self._knobs(endpoint)
+        known = self._known_knobs.get(id(endpoint))
+        knobs = self._knobs(endpoint) if known is None else known[1]
         if knobs is None or self._clock.is_virtual:
             return
         identity = endpoint.identity

@@ -236,7 +236,7 @@ class EndpointGate:
         if of_input is None:
             return None
         parts = need.parts
-        input_tokens, output_tokens, *_ = parts[0]
+        input_tokens, output_tokens, _, _, _ = parts[0]
         if len(parts) > 1:
             input_tokens = sum(part.input_tokens for part in parts)
             output_tokens = sum(part.output_tokens for part in parts)

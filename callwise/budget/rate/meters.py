@@ -154,12 +154,15 @@ class BucketMeter:
 
     def count(self, amount: float, now: float) -> None:
         """Count an amount for good; see `Meter`."""
-        if now != self._at_seconds:
-            self._drain(now)
+        backlog = self._backlog
+        if backlog and now > self._at_seconds:
+            backlog -= (now - self._at_seconds) * self._per_second
+            self._backlog = backlog = backlog if backlog > 0 else 0.0
+        self._at_seconds = now
         stack = self._lows
-        if stack and stack[-1].low >= self._backlog + self._lowered:
+        if stack and stack[-1].low >= backlog + self._lowered:
             self._note_low()
-        self._backlog += amount
+        self._backlog = backlog + amount
 
     def charge(self, amount: float, now: float) -> Charge:
         """Count an amount; see `Meter`."""

@@ -49,7 +49,7 @@ SHARE_GROWTH = 1.1
 EPISODE_SECONDS = 60.0
 """Shortest time from one change of the limits to the next: that of a minute's limit."""
 
-MAX_NOTED = 64
+MAX_NOTED = 32
 """Most requests that are noted before the meters count them."""
 
 _UNKNOWN = (-1.0,) * len(DIMENSIONS)
@@ -77,7 +77,8 @@ class OwnLimits:
         self._notify = notify
         self._meters = list(meters_of(limits, limits))
         self._noted: list[RateNeed] = []
-        self._spare = _UNKNOWN
+        self._surely_fit: tuple[float, ...] = _UNKNOWN
+        """Amounts of one request: so many as may be noted fit after the one that was asked for."""
         self.generation = -1
         self._meters_changed()
         self.refused = 0
@@ -109,44 +110,37 @@ class OwnLimits:
     def fits(self, amounts: Sequence[float], now: float) -> bool:
         """Return whether the meters allow amounts now."""
         requests, tokens, of_input, of_output = amounts
-        spare = self._spare
+        most = self._surely_fit
         if (
-            requests <= spare[0]
-            and tokens <= spare[1]
-            and of_input <= spare[2]
-            and of_output <= spare[3]
+            requests <= most[0]
+            and tokens <= most[1]
+            and of_input <= most[2]
+            and of_output <= most[3]
         ):
             return True
         self._count_noted()
         for dimension, meter in self._limited:
             if meter.wait_seconds(amounts[dimension], now):
                 return False
-        left = [math.inf] * len(DIMENSIONS)
+        each = [math.inf] * len(DIMENSIONS)
         for dimension, meter in self._limited:
-            left[dimension] = meter.spare(now)
-        self._spare = (left[0], left[1], left[2], left[3])
+            each[dimension] = (meter.spare(now) - amounts[dimension]) / MAX_NOTED
+        self._surely_fit = tuple(each)
         return True
 
     def take(self, need: RateNeed, now: float) -> None:
         """Count a request that leaves, and look at the last ones once there are enough."""
-        requests, tokens, of_input, of_output = need.amounts
         self._open_requests += 1
-        self._open_tokens += tokens
+        self._open_tokens += need.amounts[1]
         if self._learned:
             self._forget_learned(now)
         self._judged_sent += 1
         if self._judged_sent >= JUDGED_REQUESTS:
             self._judge(now)
         need.is_open, need.taken_at_seconds = True, now
-        self._noted.append(need)
-        spare = self._spare
-        self._spare = (
-            spare[0] - requests,
-            spare[1] - tokens,
-            spare[2] - of_input,
-            spare[3] - of_output,
-        )
-        if len(self._noted) >= MAX_NOTED:
+        noted = self._noted
+        noted.append(need)
+        if len(noted) >= MAX_NOTED:
             self._count_noted()
 
     def settle(self, need: RateNeed, amounts: tuple[float, ...] | None, now: float) -> None:
@@ -214,7 +208,7 @@ class OwnLimits:
 
     def _count_noted(self) -> None:
         """Let the meters count the requests that were noted, as of their times."""
-        noted, self._noted, self._spare = self._noted, [], _UNKNOWN
+        noted, self._noted, self._surely_fit = self._noted, [], _UNKNOWN
         for need in noted:
             amounts, at_seconds = need.amounts, need.taken_at_seconds
             if need.is_open:
