@@ -147,7 +147,7 @@ class Router:
         endpoint, key = work.endpoint, work.endpoint.identity
         work.tried |= {key}
         if error.is_fatal:
-            knobs = self._knobs(work)
+            knobs = self._load_of(work.asked).route or _STANDARD
             reason = f"{type(error).__name__}: {error}"
             self._breakers.trip(endpoint, reason, seconds=knobs.fatal_seconds)
             self._notice(key, type(error).__name__, f"{endpoint.name} is passed over: {error}")
@@ -191,7 +191,7 @@ class Router:
         if cool := self._cool_until_seconds:
             now = self._clock.now()
             ready = [each for each in ready if cool.get(each.identity, now) <= now] or ready
-        match self._knobs(work).policy:
+        match (self._load_of(work.asked).route or _STANDARD).policy:
             case "fallback":
                 return ready[0]
             case "least_busy":
@@ -221,9 +221,6 @@ class Router:
                 chosen, most = each, credit
         given[chosen.identity] -= total
         return chosen
-
-    def _knobs(self, work: Work) -> RouteKnobs:
-        return self._load_of(work.asked).route or _STANDARD
 
     def _stops_as_down(self, work: Work) -> bool:
         """Stop the run where all endpoints have been down for long; return whether they have."""

@@ -339,10 +339,8 @@ class Work:
         tokens, picodollars = most.tokens, most.picodollars
         for endpoint in alternatives if self.endpoint is self.asked else self.asked.candidates:
             other_tokens, other_picodollars, _, _ = self._estimate_at(endpoint)
-            if other_tokens > tokens:
-                tokens = other_tokens
-            if other_picodollars > picodollars:
-                picodollars = other_picodollars
+            tokens = max(tokens, other_tokens)
+            picodollars = max(picodollars, other_picodollars)
         return Amounts(0, 1, tokens, picodollars)
 
     def _estimate_at(self, endpoint: Endpoint) -> Estimate:

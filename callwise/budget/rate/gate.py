@@ -17,7 +17,7 @@ from operator import itemgetter
 from typing import Protocol, TypeVar
 
 from callwise.budget.rate.meters import Meter, SharedMeters, meters_of
-from callwise.budget.rate.need import MeterLine, RateNeed, RatePart, need_of
+from callwise.budget.rate.need import MeterLine, RateAmounts, RateNeed, RatePart, need_of
 from callwise.budget.rate.own_limits import OwnLimits
 from callwise.budget.work import Shipment
 from callwise.calls.call import Purpose
@@ -45,10 +45,7 @@ MARGIN = 1.05
 LEAST_PART, MOST_PART = 0.5, 10.0
 """Range of what an estimate is multiplied by."""
 
-Amounts = tuple[float, float, float, float]
-"""Amounts of the quantities in the order of `DIMENSIONS`."""
-
-_NOTHING: Amounts = (0.0, 0.0, 0.0, 0.0)
+_NOTHING: RateAmounts = (0.0, 0.0, 0.0, 0.0)
 """Amounts of a request that did not leave."""
 
 _FIRST: tuple[int, ...] = (0,)
@@ -200,7 +197,7 @@ class EndpointGate:
         """Correct what was taken to what was used; see `RateGate`."""
         if not need.is_open:
             return
-        amounts: Amounts | None = _NOTHING
+        amounts: RateAmounts | None = _NOTHING
         if was_sent:
             amounts = None if used is None else self._used_amounts(need, used)
         self._own.settle(need, amounts, now_seconds)
@@ -230,7 +227,7 @@ class EndpointGate:
             counts[f"rate_learned_{name}"] = limit
         return counts
 
-    def _used_amounts(self, need: RateNeed, used: ReportedUsage) -> Amounts | None:
+    def _used_amounts(self, need: RateNeed, used: ReportedUsage) -> RateAmounts | None:
         """Return what a request has used of each quantity, None where unknown; learn from it."""
         of_input, of_output = used.input_tokens, used.output_tokens
         if of_input is None:
@@ -266,7 +263,9 @@ class EndpointGate:
         need.bound = bound
         return longest_seconds
 
-    def _settle_further(self, need: RateNeed, amounts: Amounts | None, now_seconds: float) -> None:
+    def _settle_further(
+        self, need: RateNeed, amounts: RateAmounts | None, now_seconds: float
+    ) -> None:
         """Correct the meters of keys, users and so on."""
         charges, need.further_charges = need.further_charges, ()
         for line, charge in charges:
@@ -322,7 +321,7 @@ class EndpointGate:
             for kind, places in _grouped(parts, lambda part: kind_of(part.purpose)):
                 yield from _lines(self._by_kind.get(kind, ()), places, "kind", ("kind", kind))
 
-    def _amounts(self, parts: Sequence[RatePart], places: Sequence[int]) -> Amounts:
+    def _amounts(self, parts: Sequence[RatePart], places: Sequence[int]) -> RateAmounts:
         """Return what calls take of each quantity, in the order of `DIMENSIONS`."""
         of_input = of_output = 0.0
         for place in places:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from callwise.calls.call import Purpose
 
@@ -11,7 +11,10 @@ if TYPE_CHECKING:
     from callwise.budget.rate.meters import Charge, Meter
     from callwise.budget.work import Shipment, Work
 
-__all__ = ["MeterLine", "RateNeed", "RatePart", "need_of"]
+__all__ = ["MeterLine", "RateAmounts", "RateNeed", "RatePart", "need_of"]
+
+RateAmounts: TypeAlias = tuple[float, float, float, float]
+"""Amounts of the limited quantities, in the order of `DIMENSIONS`."""
 
 
 class RatePart(NamedTuple):
@@ -61,19 +64,19 @@ class RateNeed:
         further: the meters of keys, users and so on that cover it, and what it takes of each.
         used_parts: what is known of the estimates of its purposes.
         is_open: whether it was taken and not settled.
-        taken_at_seconds: when it was taken.
-        charges: what each of the endpoint's own meters has counted of it, once it has while it
-            was open: the meter, its quantity, and the charge.
+        at_seconds: when it was taken; once it has charges, when it was settled.
+        charges: what each of the endpoint's own meters has counted of it while it was open: the
+            meter, its quantity, and the charge.
         further_charges: what was taken of each of the further ones.
         generation: the limits that `amounts` and `further` were made for.
         bound: the line that it waits for, or waited for last.
     """
 
-    amounts: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+    amounts: RateAmounts = (0.0, 0.0, 0.0, 0.0)
     further: "Sequence[tuple[MeterLine, float]]" = ()
     used_parts: "Sequence[tuple[UsedPart, UsedPart]]" = ()
     is_open = False
-    taken_at_seconds = 0.0
+    at_seconds = 0.0
     charges: "Sequence[tuple[Meter, int, Charge]]" = ()
     further_charges: "Sequence[tuple[MeterLine, Charge]]" = ()
     generation = -1

@@ -1,7 +1,7 @@
 """The limits of an endpoint itself: those that are set, those that it states, and its refusals.
 
-While a request surely fits it is only noted, and its meters count it later, together with others
-and as of the time at which it was taken: what had ended by then in one step, by its real usage.
+While requests surely fit, their beginnings and ends are only noted, and the meters count them
+later, together and as of their times: what has ended by then in one step, by its real usage.
 Invariant: before anything else is asked of a meter, or done to it, it has counted what was noted.
 
 A limit that the endpoint states counts once two responses in a row state it, so that one odd
@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from callwise.budget.rate.headers import HeaderLimit, limits_of_headers
 from callwise.budget.rate.meters import Meter, meter_of, meters_of
-from callwise.budget.rate.need import RateNeed
+from callwise.budget.rate.need import RateAmounts, RateNeed
 from callwise.calls.load.rate_limits import DIMENSIONS, RateLimits
 
 __all__ = ["OwnLimits"]
@@ -50,7 +50,7 @@ EPISODE_SECONDS = 60.0
 """Shortest time from one change of the limits to the next: that of a minute's limit."""
 
 MAX_NOTED = 32
-"""Most requests that are noted before the meters count them."""
+"""Most beginnings and ends that are noted before the meters count them."""
 
 _UNKNOWN = (-1.0,) * len(DIMENSIONS)
 """Amounts that surely fit where that was not found out: not even nothing."""
@@ -107,7 +107,7 @@ class OwnLimits:
         parts = (meter.used_part(now) for meter in self.meters if meter is not None)
         return max(parts, default=0.0)
 
-    def fits(self, amounts: Sequence[float], now: float) -> bool:
+    def fits(self, amounts: RateAmounts, now: float) -> bool:
         """Return whether the meters allow amounts now."""
         requests, tokens, of_input, of_output = amounts
         most = self._surely_fit
@@ -137,25 +137,29 @@ class OwnLimits:
         self._judged_sent += 1
         if self._judged_sent >= JUDGED_REQUESTS:
             self._judge(now)
-        need.is_open, need.taken_at_seconds = True, now
+        need.is_open, need.at_seconds = True, now
         noted = self._noted
         noted.append(need)
         if len(noted) >= MAX_NOTED:
             self._count_noted()
 
-    def settle(self, need: RateNeed, amounts: tuple[float, ...] | None, now: float) -> None:
+    def settle(self, need: RateNeed, amounts: RateAmounts | None, now: float) -> None:
         """Count the end of a request, and correct what `take` has taken for it.
 
         Args:
             amounts: what it has used of each quantity; None where that is unknown.
         """
         self._open_requests -= 1
-        self._open_tokens = self._open_tokens - need.amounts[1] if self._open_requests else 0.0
-        need.is_open = False
-        for meter, dimension, charge in need.charges:
-            meter.settle(charge, charge.amount if amounts is None else amounts[dimension], now)
+        _, tokens, of_input, of_output = need.amounts
+        self._open_tokens = self._open_tokens - tokens if self._open_requests else 0.0
         if amounts is not None:
+            if amounts[1] > tokens or amounts[2] > of_input or amounts[3] > of_output:
+                self._count_noted()  # what goes beyond an estimate is used now, not then
             need.amounts = amounts
+        need.is_open = False
+        if need.charges:
+            need.at_seconds = now
+            self._noted.append(need)
 
     def count_refused(self, now: float) -> None:
         """Count a refusal: the meters count as used up, and go on at their rate.
@@ -207,19 +211,23 @@ class OwnLimits:
             meter.leave(remaining, now)
 
     def _count_noted(self) -> None:
-        """Let the meters count the requests that were noted, as of their times."""
+        """Let the meters count what was noted, as of its times."""
         noted, self._noted, self._surely_fit = self._noted, [], _UNKNOWN
         for need in noted:
-            amounts, at_seconds = need.amounts, need.taken_at_seconds
-            if need.is_open:
+            amounts, at_seconds = need.amounts, need.at_seconds
+            if need.charges:
+                for meter, dimension, charge in need.charges:
+                    meter.settle(charge, amounts[dimension], at_seconds)
+                need.charges = ()
+            elif need.is_open:
                 need.charges = [
                     (meter, dimension, meter.charge(amounts[dimension], at_seconds))
                     for dimension, meter in self._limited
                 ]
-                continue
-            for dimension, meter in self._limited:
-                if amounts[dimension]:
-                    meter.count(amounts[dimension], at_seconds)
+            else:
+                for dimension, meter in self._limited:
+                    if amounts[dimension]:
+                        meter.count(amounts[dimension], at_seconds)
 
     def _meters_changed(self) -> None:
         self.generation += 1

@@ -326,7 +326,7 @@ class Lane:
         gate, adaptive, mark = self._gate, self._adaptive, task.mark
         if gate is None and adaptive is None:
             return
-        if adaptive is None and isinstance(result, Reply):
+        if gate is not None and adaptive is None and isinstance(result, Reply):
             gate.settle(task.need, result.usage, now, was_sent=True)
             return
         limited, used, was_sent = provider_view(task.shipment, result, error)
