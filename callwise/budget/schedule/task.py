@@ -106,7 +106,7 @@ class ScheduledTask(WaitingEntry):
         return None if left_seconds is None else now_seconds + left_seconds
 
     def due_at(self, target_seconds: float, expires_at: float | None) -> float:
-        """Return its place within its class: its nearest deadline, or after all of those its target.
+        """Return its place in its class: its nearest deadline, or after all of those its target.
 
         Args:
             target_seconds: the target of its class, from asking; infinite for none.

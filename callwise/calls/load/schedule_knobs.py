@@ -71,14 +71,15 @@ class ScheduleKnobs(BaseModel):
 
     @model_validator(mode="after")
     def _tasks_cover_concurrency(self) -> Self:
+        if self.max_tasks is None:
+            return self
         for name in CONCURRENCIES[:2]:
             most: int = getattr(self, name)
-            if self.max_tasks is not None and name in self.model_fields_set:
-                if most > self.max_tasks:
-                    raise ValueError(
-                        f"{name} is {most}, but max_tasks allows the whole run {self.max_tasks}. "
-                        f"Raise max_tasks to {most} or leave it out, or lower {name}"
-                    )
+            if name in self.model_fields_set and most > self.max_tasks:
+                raise ValueError(
+                    f"{name} is {most}, but max_tasks allows the whole run {self.max_tasks}. "
+                    f"Raise max_tasks to {most} or leave it out, or lower {name}"
+                )
         return self
 
     def target_seconds(self, priority: Priority) -> float | None:
