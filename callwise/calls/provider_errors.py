@@ -352,7 +352,7 @@ def _way_out(error: errors.EndpointError, role: Role | None) -> str:
         case errors.ConnectionFailed():
             return f"Is the server up, and CALLWISE_BASE_URL or {knob}.base_url right?"
         case errors.RateLimited():
-            return "Wait, ask with less concurrency, or raise retry.rate_limited_attempts."
+            return _way_out_of_429(error.retry_after_seconds)
         case errors.ContextTooLong():
             return "Use a model with a longer context, or lower memory.history_turns."
         case errors.BadRequest():
@@ -361,3 +361,12 @@ def _way_out(error: errors.EndpointError, role: Role | None) -> str:
                 f"{knob}.base_url sets another."
             )
     return ""
+
+
+def _way_out_of_429(wait_seconds: float | None) -> str:
+    if wait_seconds is None:
+        return "Wait, ask with less concurrency, or raise retry.rate_limited_attempts."
+    return (
+        f"Wait {wait_seconds:g} s, ask with less concurrency, or raise "
+        "retry.rate_limited_attempts or retry.max_retry_after_seconds."
+    )
