@@ -292,7 +292,7 @@ class Origin:
     step: str = ""
 
 
-_TIMES = ("timeout_seconds", "deadline_seconds", "cache_ttl_seconds")
+_TIMES = ("timeout_seconds", "deadline_seconds")
 """Fields of a call that are times, and have no meaning as NaN."""
 
 
