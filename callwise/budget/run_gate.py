@@ -55,10 +55,7 @@ class RunGate:
 
     def error(self) -> RunStopped:
         """Return the error of calls that are not accepted, or were cancelled by a drain."""
-        return RunStopped(
-            f"the run has stopped: {self.stopped_by}. What was finished is kept; run the same "
-            "command to go on"
-        )
+        return RunStopped.because(self.stopped_by or "it is ending")
 
     def stop(self, reason: str) -> None:
         """Accept no further call. The first reason is kept."""
