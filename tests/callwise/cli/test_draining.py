@@ -198,11 +198,22 @@ class Service:
         self.release.set()
         await self._runner.cleanup()
 
-    @property
-    def options(self):
-        """Those of a command that asks it."""
+    async def started(self, folder, *arguments):
+        """Return a process of a command that asks it."""
         url = f"http://127.0.0.1:{self._runner.addresses[0][1]}/v1"
-        return ("-s", f"endpoints.main.base_url={url}", "-s", "endpoints.main.model=m")
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", "from callwise.cli.main import main; main()", *arguments),
+            cwd=folder,
+            env={
+                **os.environ,
+                "PYTHONUNBUFFERED": "1",
+                "CALLWISE_BASE_URL": url,
+                "CALLWISE_MODEL": "m",
+            },
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
 
     async def _chat(self, request):
         body = await request.json()
@@ -211,18 +222,6 @@ class Service:
         await self.release.wait()
         answer = self._model.answer(body, 0, digest=body_digest(body))
         return web.json_response(chat_response(answer, model="m", request_id="1"))
-
-
-async def started(folder, *arguments):
-    """Return a process of a command."""
-    return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", "from callwise.cli.main import main; main()", *arguments),
-        cwd=folder,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
 
 
 async def ended(process, service, received):
@@ -239,7 +238,7 @@ ENDS = [(signal.SIGTERM, 1, "SIGTERM ended it"), (signal.SIGINT, 130, "Ctrl-C en
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("received", "code", "reason"), ENDS)
+@pytest.mark.parametrize(("received", "code", "reason"), ENDS[:1])
 async def test_a_replay_that_was_ended_goes_on_without_buying_its_answer_again(
     tmp_path, received, code, reason
 ):
@@ -247,8 +246,8 @@ async def test_a_replay_that_was_ended_goes_on_without_buying_its_answer_again(
     talk = tmp_path / "talk.jsonl"
     talk.write_text(json.dumps({"conversation_id": "c", "turn": 0, "user_text": "hi"}) + "\n")
     async with Service() as service:
-        command = ("replay", "talk.jsonl", "-p", "instant", "--out", "run", *service.options)
-        process = await started(tmp_path, *command)
+        command = ("replay", "talk.jsonl", "-p", "instant", "--out", "run")
+        process = await service.started(tmp_path, *command)
         await service.arrived.wait()
         returned, text = await ended(process, service, received)
         assert returned == code, text
@@ -256,19 +255,19 @@ async def test_a_replay_that_was_ended_goes_on_without_buying_its_answer_again(
         assert "run the same command to go on" in text
         assert "unfinished turn: 1 calls asked, 1 requests sent" in text
         assert len(service.requests) == 1
-        process = await started(tmp_path, *command)
+        process = await service.started(tmp_path, *command)
         await process.communicate()
         assert process.returncode == 0
         assert len(set(service.requests)) == len(service.requests) > 1
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("received", "code", "reason"), ENDS)
+@pytest.mark.parametrize(("received", "code", "reason"), ENDS[:1])
 async def test_a_chat_that_was_ended_keeps_its_whole_turns(tmp_path, received, code, reason):
     """In the second turn, once its call is answered; the next process goes on there."""
     async with Service() as service:
-        command = ("chat", "-p", "instant", *service.options)
-        process = await started(tmp_path, *command)
+        command = ("chat", "-p", "instant")
+        process = await service.started(tmp_path, *command)
         service.release.set()
         process.stdin.write(b"hi\n")
         await process.stderr.readuntil(b"[turn 0")
@@ -283,7 +282,7 @@ async def test_a_chat_that_was_ended_keeps_its_whole_turns(tmp_path, received, c
         assert "run the same command to go on" in text
         assert "unfinished turn: 1 calls asked, 1 requests sent" in text
         assert len(service.requests) == before + 1
-        process = await started(tmp_path, *command)
+        process = await service.started(tmp_path, *command)
         _, text = await process.communicate(b"and now?\n")
         assert b"[turn 1" in text
 
@@ -294,7 +293,7 @@ async def test_a_chat_that_waits_for_its_user_ends_immediately(tmp_path, receive
     """Nothing is under way, and its whole turns are kept."""
     async with Service() as service:
         service.release.set()
-        process = await started(tmp_path, "chat", "-p", "instant", *service.options)
+        process = await service.started(tmp_path, "chat", "-p", "instant")
         process.stdin.write(b"hi\n")
         await process.stderr.readuntil(b"[turn 0")
         await process.stdout.readuntil(b"\n> ")
@@ -303,3 +302,47 @@ async def test_a_chat_that_waits_for_its_user_ends_immediately(tmp_path, receive
         assert process.returncode == code, text
         assert b"run the same command to go on" in text
         assert (reason.encode() in text) is (received is signal.SIGTERM)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("received", "code", "reason"), ENDS[1:])
+async def test_a_purchase_that_was_ended_goes_on_without_buying_its_answers_again(
+    tmp_path, received, code, reason
+):
+    """The answer under way is recorded; what was spent is printed, and the command goes on."""
+    talk = tmp_path / "talk.jsonl"
+    talk.write_text(json.dumps({"conversation_id": "c", "turn": 0, "user_text": "hi"}) + "\n")
+    async with Service() as service:
+        service.release.set()
+        recorded = await service.started(
+            tmp_path, "replay", "talk.jsonl", "-p", "frugal", "--out", "run"
+        )
+        await recorded.communicate()
+        assert recorded.returncode == 0
+        service.release.clear()
+        service.arrived.clear()
+        service.requests.clear()
+        command = (
+            "tune",
+            "run",
+            "--knob",
+            "search.max_calls=4,5,6",
+            "--jobs",
+            "1",
+            "--quality",
+            "none",
+            "--buy",
+            "--yes",
+        )
+        process = await service.started(tmp_path, *command)
+        await service.arrived.wait()
+        returned, text = await ended(process, service, received)
+        assert returned == code, text
+        assert reason in text
+        assert "Bought 1 calls: USD" in text
+        assert "run the same command to go on" in text
+        assert len(service.requests) == 1
+        process = await service.started(tmp_path, *command)
+        _, text = await process.communicate()
+        assert process.returncode == 0, text
+        assert len(set(service.requests)) == len(service.requests) > 1
