@@ -36,7 +36,7 @@ class FleetKnobs(BaseModel):
     on_lost: Literal["fail", "local"] = "fail"
     """While the server cannot be reached: `fail` ends each call by an error before it is sent;
     `local` goes on with an equal part of the limits for each process, once it has reached the
-    server and so knows how many there are; until then it is as `fail`."""
+    server and so has their number; until then it is as `fail`."""
     heartbeat_seconds: float = Field(default=5.0, ge=0.05, le=3600)
     """Time between two signs of life. What a process that has died had reserved is free again
     within two of these."""
