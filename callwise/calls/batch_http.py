@@ -15,7 +15,7 @@ import orjson
 
 from callwise.calls.batch_interface import BatchClient, BatchLine, BatchState, LineResult, Submitted
 from callwise.calls.errors import BadResponse
-from callwise.calls.payload import body_bytes, document_of, member
+from callwise.calls.payload import body_bytes, document_of, member, whole_number
 
 __all__ = ["BATCH_APIS", "OpenAIBatchApi", "OpenRouterBatchApi"]
 
@@ -278,8 +278,8 @@ def _results(items: Sequence[Any]) -> Iterator[LineResult]:
         if not isinstance(custom_id, str):
             continue
         response, error = member(item, "response"), member(item, "error")
-        status = member(response, "status_code")
-        if isinstance(status, int):
+        status = whole_number(member(response, "status_code"))
+        if status is not None:
             yield LineResult(custom_id, status, member(response, "body"))
         elif error:
             code = str(member(error, "code") or member(error, "type") or "")

@@ -30,6 +30,7 @@ __all__ = [
     "Sampling",
     "add_tool_call_part",
     "pieces_of",
+    "priority_of",
     "reply_of_pieces",
 ]
 
@@ -370,7 +371,7 @@ class Call:
         if self.sampling.n < 1:
             raise ValueError(f"Sampling.n is at least 1, got {self.sampling.n}")
         if self.priority is not None and type(self.priority) is not Priority:
-            object.__setattr__(self, "priority", _priority(self.priority))
+            object.__setattr__(self, "priority", priority_of(self.priority))
         for name in _TIMES:
             seconds = getattr(self, name)
             if seconds is not None and isnan(seconds):
@@ -395,17 +396,17 @@ class Call:
         return replace(self, sample=sample)
 
 
-def _priority(number: int) -> Priority:
-    """Return the class of a number.
+def priority_of(given: int | str) -> Priority:
+    """Return the class of a number, or of a name such as `critical`.
 
     Raises:
         ValueError: when there is no such class; names those there are.
     """
     try:
-        return Priority(number)
-    except ValueError:
+        return Priority[given.upper()] if isinstance(given, str) else Priority(given)
+    except (KeyError, ValueError):
         known = ", ".join(f"{each.name} ({each.value})" for each in Priority)
-        raise ValueError(f"Call.priority is one of {known}; got {number!r}") from None
+        raise ValueError(f"a priority is one of {known}; got {given!r:.40}") from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -440,6 +440,7 @@ class Lane:
                 self._expire(task)
         if self.waiting:
             self._slots.pump()
+        if self.waiting:
             while expiries and expiries[0][2].state is not TaskState.WAITING:
                 heappop(expiries)
             if expiries:

@@ -6,7 +6,7 @@ spending cap limits all settings together: it is asked before a call is sent, an
 when the call has ended.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pydantic import BaseModel
@@ -43,6 +43,7 @@ class SpendingCap:
         usd: spent so far, as far as known, and reserved.
         requests: HTTP requests of those calls; a batch is one.
         tokens: known tokens of those calls.
+        on_open: called with each session or budgeter that spends it, before its first call.
     """
 
     max_calls: int | None = None
@@ -52,6 +53,7 @@ class SpendingCap:
     unknown_usd: int = 0
     requests: int = 0
     tokens: int = 0
+    on_open: Callable[[object], None] | None = None
 
     def reserve(self, usd: float | None) -> float:
         """Reserve the money of a call, and return what was reserved for it.
@@ -96,6 +98,11 @@ class SpendingCap:
         self.calls += calls
         self.usd += usd
         self.unknown_usd += unknown_usd
+
+    def opened(self, spender: object) -> None:
+        """Report a session or a budgeter that is about to spend it."""
+        if self.on_open is not None:
+            self.on_open(spender)
 
     def settle(self, reserved: float, usd: float | None) -> None:
         """Replace what was reserved for a call by what it cost."""
@@ -178,6 +185,7 @@ async def buy_turns(
     buyer = Buyer(cassette, recorder, budget)
     memory = starting_memory(recording, past, store)
     async with recording.session(settings, buyer, memory, is_offline=False) as session:
+        budget.opened(session)
 
         async def play(turn: TurnInput) -> None:
             result = await session.run_turn(turn)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from callwise.budget.clock import SystemClock
+from callwise.budget.clock import Clock, SystemClock
 from callwise.budget.fleet.redis_link import RedisLink
 from callwise.budget.fleet.shared_budget import SharedBudget
 from callwise.calls.load.fleet_knobs import FleetKnobs, FleetLimits
@@ -114,11 +114,13 @@ async def make_budget(name: str):
     """Return a function that makes budgets, which are closed after the test."""
     made: list[tuple[SharedBudget, RedisLink]] = []
 
-    def make(url: str, *, timeout_seconds: float = 30.0, **knobs: object) -> SharedBudget:
+    def make(
+        url: str, *, timeout_seconds: float = 30.0, clock: Clock | None = None, **knobs: object
+    ) -> SharedBudget:
         limits = FleetLimits.model_validate(knobs.pop("limits", {}))
         all_knobs = FleetKnobs.model_validate({"name": name, "limits": limits, **knobs})
         link = RedisLink(url, timeout_seconds=timeout_seconds)
-        made.append((SharedBudget(all_knobs, lambda: link, SystemClock()), link))
+        made.append((SharedBudget(all_knobs, lambda: link, clock or SystemClock()), link))
         return made[-1][0]
 
     yield make

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callwise.budget.clock import SystemClock
+from callwise.budget.clock import ManualClock, SystemClock
 from callwise.budget.fleet.redis_link import RedisLink
-from callwise.budget.fleet.shared_budget import SharedBudget
+from callwise.budget.fleet.shared_budget import RETRY_SECONDS, SharedBudget
 from callwise.budget.limits import NOTHING, Amounts
 from callwise.calls import Role
 from callwise.calls.errors import BudgetStoreLost, CallRefused, ConfigError
@@ -254,12 +254,19 @@ async def test_without_the_server_each_process_goes_on_with_its_part(make_server
 
 
 async def test_a_process_that_never_reached_the_server_has_no_part(make_budget, make_server):
-    """It cannot know with how many it shares: an error even with `local`."""
+    """It cannot know with how many it shares: an error even with `local`, until it has one."""
     server = make_server()
     server.stop()
-    budget = make_budget(server.url, limits={"max_calls": 5}, on_lost="local")
-    with pytest.raises(BudgetStoreLost):
-        await budget.reserve(RUN, ONE)
+    clock = ManualClock()
+    budget = make_budget(server.url, limits={"max_calls": 5}, on_lost="local", clock=clock)
+    for _ in range(2):
+        with pytest.raises(BudgetStoreLost, match=r"cannot be reached .* has reached it once"):
+            await budget.reserve(RUN, ONE)
+    assert budget.part_of_processes is None
+    server.start()
+    clock.advance(RETRY_SECONDS)
+    assert await take(budget)
+    assert (budget.part_of_processes, budget.statistics()["lost"]) == (1, 1)
 
 
 async def test_a_budget_that_is_closed_gives_its_lease_back(redis_url, make_budget):
