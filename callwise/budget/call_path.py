@@ -166,10 +166,13 @@ def build_call_path(  # noqa: C901 - one line for each layer that is optional
     if is_live and _is_given(load, endpoints, "schedule", "rate"):
         gates = RateGates(load_of, clock, notify)
         path.add("schedule", ScheduleLayer(clock, load, gate_of=gates.gate, next=path.last))
+    carrying: list[BatchLayer | BatchApiLayer] = []
     if is_live and _is_given(load, endpoints, "batch"):
-        path.add("batch", BatchLayer(clock, load_of, lambda: share.in_flight, next=path.last))
+        carrying.append(BatchLayer(clock, load_of, lambda: share.in_flight, next=path.last))
+        path.add("batch", carrying[-1])
     if queues is not None:
-        path.add("batch_api", BatchApiLayer(load_of, queues, clock, redactor, next=path.last))
+        carrying.append(BatchApiLayer(load_of, queues, clock, redactor, next=path.last))
+        path.add("batch_api", carrying[-1])
     router = Router(clock, breakers, load_of, gate)
     path.add("route", RouteLayer(router, breakers, next=path.last))
     path.add("reserve", ReserveLayer(clock, next=path.last))
@@ -180,7 +183,8 @@ def build_call_path(  # noqa: C901 - one line for each layer that is optional
     path.add("retry", RetryLayer(clock, retry, seed, breakers, router, next=path.last))
     if queues is not None:
         path.add("queue", QueueLayer(load_of, queues, endpoints.values, next=path.last))
-    share = ShareLayer(clock, estimator, next=path.last)
+    carries = [layer.carries for layer in carrying]
+    share = ShareLayer(clock, estimator, carries=carries, next=path.last)
     path.add("share", share)
     if cache is not None:
         path.add("cache", CacheLayer(cache, share.is_under_way, clock, next=path.last))

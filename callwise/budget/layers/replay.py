@@ -313,8 +313,11 @@ def _give_out(call: InFlightCall, exchange: RecordedExchange) -> bool:
 
 
 def _charged(exchange: RecordedExchange) -> Amounts:
-    usage = exchange.usage
-    return Amounts(1, usage.requests, usage.charged_tokens, usage.charged_picodollars)
+    usage, delivery = exchange.usage, exchange.delivery
+    requests = usage.requests
+    if delivery.batch and not delivery.is_apportioned:
+        requests = min(requests, usage.attempts)  # the others were about its batch, and free
+    return Amounts(1, requests, usage.charged_tokens, usage.charged_picodollars)
 
 
 def _over(exchange: RecordedExchange) -> Amounts:
