@@ -18,20 +18,18 @@ import asyncio
 import logging
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2s
 from typing import Any, NamedTuple
-from urllib.parse import quote
 
+from callwise.budget.fleet.rate_lines import RateLine
 from callwise.budget.fleet.rate_scripts import RateScripts
 from callwise.budget.fleet.redis_link import RedisLink, Script
 from callwise.budget.rate.meters import MINUTE_SECONDS
-from callwise.budget.work import Shipment, Work
 from callwise.calls.errors import BudgetStoreLost
-from callwise.calls.kinds import kind_of
-from callwise.calls.load.rate_limits import RateLimits, Rates
+from callwise.calls.load.rate_limits import RateLimits
 
-__all__ = ["RateLine", "SharedRates", "SharedTurn", "rate_lines"]
+__all__ = ["SharedRates", "SharedTurn"]
 
 FORGET_SECONDS = 3600
 """Time after which what is in use of a limit that is not asked for any more is dropped."""
@@ -39,93 +37,8 @@ FORGET_SECONDS = 3600
 OPEN_SECONDS = 900
 """Time after which a request counts as ended that its process has not settled."""
 
-_NO_RATES = (None,) * 4
-_OF_ALL_ENDPOINTS = ("key ", "user ", "tenant ")
-"""Beginnings of names of limits over all endpoints; those that differ for them count apart."""
-
 _LOGGER = logging.getLogger(__name__)
 _SCRIPTS = RateScripts()
-
-
-class RateLine(NamedTuple):
-    """A limit that a request takes from, and what it takes.
-
-    Args:
-        name: of what is limited: an endpoint and its model, or `user u1` and so on.
-        per_minute: most requests, tokens, input and output tokens per minute; None for no limit.
-        amounts: the same quantities that the request takes, by estimate.
-        factor: of the limits, while little of the endpoint's own is in use.
-        part: of what the request uses that counts here.
-    """
-
-    name: str
-    per_minute: tuple[float | None, ...]
-    amounts: tuple[float, ...]
-    factor: float = 1.0
-    part: float = 1.0
-
-    def used(self, tokens: tuple[float, float] | None) -> tuple[float, ...]:
-        """Return what the request has used of this limit.
-
-        Args:
-            tokens: input and output tokens of all its calls; None takes what it was given.
-        """
-        if tokens is None:
-            return self.amounts
-        of_input, of_output = (self.part * each for each in tokens)
-        return 1.0, of_input + of_output, of_input, of_output
-
-    def of_part(self, part: float) -> "RateLine":
-        """Return the same for a part of the calls; the request itself counts whole."""
-        requests, *tokens = self.amounts
-        return self._replace(amounts=(requests, *(each * part for each in tokens)), part=part)
-
-
-def rate_lines(limits: RateLimits, shipment: Shipment) -> list[RateLine]:
-    """Return the limits that cover a request, that of its endpoint first, where any is set."""
-    endpoint, works = shipment.endpoint, shipment.works
-    estimate = shipment.estimate()
-    tokens, of_output = float(estimate.tokens), float(estimate.output_tokens)
-    whole = RateLine("", _NO_RATES, (1.0, tokens, tokens - of_output, of_output))
-    at = f"{endpoint.name}/{endpoint.model}"
-    lines = [whole._replace(name=at, per_minute=limits.per_minute)]
-    if limits.key is not None:
-        key = endpoint.key_variable or endpoint.name
-        lines.append(whole._replace(name=_named("key", key), per_minute=limits.key.per_minute))
-    groups: dict[str, tuple[Rates, list[Work]]] = {}
-    for work in works:
-        for name, rates in _narrower(limits, at, work):
-            if rates is not None:
-                groups.setdefault(name, (rates, []))[1].append(work)
-    for name, (rates, covered) in groups.items():
-        line = whole if len(covered) == len(works) else whole.of_part(_part(covered, works))
-        factor = limits.burst_factor if name.startswith(("user ", "tenant ")) else 1.0
-        lines.append(line._replace(name=name, per_minute=rates.per_minute, factor=factor))
-    return lines if any(line.per_minute != _NO_RATES for line in lines) else []
-
-
-def _narrower(limits: RateLimits, at: str, work: Work) -> Iterator[tuple[str, Rates | None]]:
-    """Yield the limits of the user, tenant, purpose and kind of work of one call."""
-    scope, purpose = work.payer.scope, work.call.purpose
-    if scope.user:
-        yield _named("user", scope.user), limits.users.get(scope.user, limits.user)
-    if scope.tenant:
-        yield _named("tenant", scope.tenant), limits.tenants.get(scope.tenant, limits.tenant)
-    yield f"purpose {purpose.value} of {at}", limits.purposes.get(purpose)
-    kind = kind_of(purpose)
-    yield f"kind {kind.value} of {at}", limits.kinds.get(kind)
-
-
-def _named(what: str, name: str) -> str:
-    return f"{what} {quote(name, safe='')}"
-
-
-def _part(covered: Sequence[Work], works: Sequence[Work]) -> float:
-    """Return the part that calls have in the tokens of all calls of a request, by estimate."""
-    whole = sum(work.estimate().tokens for work in works)
-    if not whole:
-        return len(covered) / len(works)
-    return sum(work.estimate().tokens for work in covered) / whole
 
 
 class SharedTurn(NamedTuple):
@@ -230,7 +143,7 @@ class SharedRates:
         keys = []
         for line, given in zip(turn.lines, amounts, strict=True):
             keys.append(f"{self._prefix}{line.name}:{limits.window}")
-            if line.name.startswith(_OF_ALL_ENDPOINTS):
+            if line.is_of_all_endpoints:
                 counted_as = repr((line.per_minute, seconds)).encode()
                 keys[-1] += blake2s(counted_as, digest_size=6).hexdigest()
             of_line = list(zip(line.per_minute, given, strict=True))

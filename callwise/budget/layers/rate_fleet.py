@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 from callwise.budget.clock import Clock
 from callwise.budget.fleet.fleet import Fleet
-from callwise.budget.fleet.shared_rates import RateLine, SharedTurn, rate_lines
+from callwise.budget.fleet.rate_lines import RateLine, rate_lines
+from callwise.budget.fleet.shared_rates import SharedTurn
 from callwise.budget.rate.meters import Charge, Meter, meter_of
 from callwise.budget.schedule.task import provider_view
 from callwise.budget.work import Shipment
@@ -70,7 +71,7 @@ class RateFleetLayer:
         is_given = False
         try:
             if isinstance(turn, SharedTurn) and turn.wait_seconds > 0:
-                await self._wait(carried, turn.wait_seconds, turn.bound)
+                await self._wait(carried, lines, turn.wait_seconds, turn.bound)
             self._fleet.budget.require_lease()
             is_given = True
             result = await self._next(carried)
@@ -100,10 +101,13 @@ class RateFleetLayer:
         processes = budget.part_of_processes
         if processes is None or budget.lost is None:
             try:
-                return await self._fleet.rates.take(limits, lines)
+                turn = await self._fleet.rates.take(limits, lines)
             except BudgetStoreLost:
                 if processes is None:
                     raise
+            else:
+                self._fleet.pauses.end(lines, turn.bound, turn.wait_seconds)
+                return turn
         meters = [self._part(limits, line, processes) for line in lines]
         while True:
             now = self._clock.now()
@@ -112,6 +116,7 @@ class RateFleetLayer:
                 for line, of_line in zip(lines, meters, strict=True)
                 for at, meter in of_line
             )
+            self._fleet.pauses.end(lines, bound, wait_seconds)
             if wait_seconds <= 0:
                 return _LocalTurn(
                     lines,
@@ -120,7 +125,7 @@ class RateFleetLayer:
                         for line, of_line in zip(lines, meters, strict=True)
                     ],
                 )
-            await self._wait(shipment, wait_seconds, bound)
+            await self._wait(shipment, lines, wait_seconds, bound)
 
     def _part(
         self, limits: RateLimits, line: RateLine, processes: int
@@ -136,18 +141,16 @@ class RateFleetLayer:
             )
         return meters
 
-    async def _wait(self, shipment: Shipment, seconds: float, bound: str) -> None:
-        left_seconds = shipment.seconds_left()
-        if left_seconds is not None and left_seconds <= seconds:
-            for work in shipment.works:
-                work.is_cut_by_deadline = True
-            raise CallTimeout(
-                f"not sent: its turn under the rate limits of all processes of {bound} is in "
-                f"{seconds:.3g} s, and its deadline in {left_seconds:.3g} s",
-                was_sent=False,
-            )
+    async def _wait(
+        self, shipment: Shipment, lines: Sequence[RateLine], seconds: float, bound: str
+    ) -> None:
         began = self._clock.now()
-        await self._clock.sleep(seconds)
+        try:
+            _refuse_late_turn(shipment, bound, seconds)
+            await self._clock.sleep(seconds)
+        except BaseException:
+            self._fleet.pauses.end(lines, bound, 0.0)  # its turn is given back
+            raise
         shipment.granted(self._clock.now() - began)
 
     def _settle(self, turn: SharedTurn | _LocalTurn, used: Sequence[Sequence[float]]) -> None:
@@ -158,6 +161,24 @@ class RateFleetLayer:
         for of_line, amounts in zip(turn.charges, used, strict=True):
             for at, meter, charge in of_line:
                 meter.settle(charge, amounts[at], now)
+
+
+def _refuse_late_turn(shipment: Shipment, bound: str, seconds: float) -> None:
+    """Do nothing when a turn comes before the deadline.
+
+    Raises:
+        CallTimeout: when it comes later.
+    """
+    left_seconds = shipment.seconds_left()
+    if left_seconds is None or seconds < left_seconds:
+        return
+    for work in shipment.works:
+        work.is_cut_by_deadline = True
+    raise CallTimeout(
+        f"not sent: its turn under the rate limits of all processes of {bound} is in "
+        f"{seconds:.3g} s, and its deadline in {left_seconds:.3g} s",
+        was_sent=False,
+    )
 
 
 def _used(

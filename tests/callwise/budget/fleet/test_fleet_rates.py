@@ -10,6 +10,7 @@ from callwise.calls import Call, Purpose, Role
 from callwise.calls.errors import CallTimeout
 from callwise.calls.load.batch_knobs import BatchKnobs
 from callwise.calls.load.rate_limits import RateLimits, Rates
+from callwise.calls.load.schedule_knobs import ScheduleKnobs
 from callwise.testing.fakes import ScriptedClient
 from tests.callwise.budget.fleet.conftest import knobs, until
 from tests.callwise.budget.fleet.test_fleet_budgeter import EmbeddingClient
@@ -47,9 +48,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("what", CASES)
-async def test_processes_share_each_kind_of_rate(
-    make_fleet_budgeter, ask_for, what
-):
+async def test_processes_share_each_kind_of_rate(make_fleet_budgeter, ask_for, what):
     """Two budgeters send two requests together; calls that the limit does not cover go on."""
     limits, ids, others, bound = CASES[what]
     rate = RateLimits.model_validate({"window": "sliding", **limits})
@@ -126,3 +125,46 @@ async def test_a_batch_takes_from_the_limit_of_each_user_that_is_in_it(make_flee
     assert await ask(second, "cy") == "user cy"
     assert await ask(second, "bob") == ""
     assert client.requests == 2
+
+
+async def test_a_user_that_waits_takes_one_place_of_those_under_way(make_fleet_budgeter, ask_for):
+    """Calls of another user go on, though more of the first wait than may be under way."""
+    rate = RateLimits(window="sliding", users={"ann": Rates(requests_per_minute=3)})
+    load = {"rate": rate, "schedule": ScheduleKnobs(max_concurrency=2)}
+    client = ScriptedClient(lambda call: "answer")
+    other, budgeter = (make_fleet_budgeter(client, fleet=load) for _ in range(2))
+    for number in range(3):
+        assert await ask_as(other, ask_for(f"of another process {number}"), user="ann") == "answer"
+    asking = [
+        asyncio.ensure_future(ask_as(budgeter, ask_for(str(n)), user="ann")) for n in range(5)
+    ]
+    await until(lambda: budgeter.statistics()["rate_fleet"].get("rate_delayed_by_user") == 1)
+    for number in range(4):
+        assert await ask_as(budgeter, ask_for(f"of bob {number}"), user="bob") == "answer"
+    schedule, turns = budgeter.statistics()["schedule"], budgeter.statistics()["rate_fleet"]
+    for each in asking:
+        each.cancel()
+    await asyncio.wait(asking)
+    assert (schedule["running"], schedule["waiting"], turns["turns"]) == (1, 4, 1)
+    assert len(client.calls) == 3 + 4
+
+
+async def test_a_call_that_is_cancelled_as_its_turn_comes_delays_no_other(
+    make_fleet_budgeter, ask_for
+):
+    """Whenever that is: the next one of its user asks for its own turn."""
+    rate = RateLimits(user=Rates(requests_per_minute=100_000))
+    load = {"rate": rate, "schedule": ScheduleKnobs(max_concurrency=1)}
+    budgeter = make_fleet_budgeter(ScriptedClient(lambda call: "answer"), fleet=load)
+    for turns in range(30):
+        asking = [
+            asyncio.ensure_future(ask_as(budgeter, ask_for(f"{turns} {n}"), user="ann"))
+            for n in range(3)
+        ]
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        for each in asking[:2]:
+            each.cancel()
+        assert await asking[2] == "answer"
+        await asyncio.wait(asking)
+    assert budgeter.statistics()["schedule"]["running"] == 0

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from callwise.budget.fleet.rate_lines import RateLine
 from callwise.budget.fleet.rate_scripts import RateScripts
 from callwise.budget.fleet.redis_link import RedisLink
-from callwise.budget.fleet.shared_rates import RateLine, SharedRates
+from callwise.budget.fleet.shared_rates import SharedRates
 from callwise.calls.load.rate_limits import RateLimits, Rates
 
 WINDOWS = [
