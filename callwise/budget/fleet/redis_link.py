@@ -54,8 +54,8 @@ _REMEDIES = {
     "OutOfMemoryError": _FULL,
     "MISCONF": "It cannot write its data to disk: see its log",
 }
-"""What to do about a server that is there and cannot perform a command now, by the code of its
-error; the client takes some codes away, and has a class of that error."""
+"""Way out where a server is there and cannot perform a command now, by the code of its error;
+the client takes some codes away, and has a class of that error."""
 
 _CODE = re.compile(rf"(?:^|[-\s])({'|'.join(_REMEDIES)})\b")
 """A code, which servers before 7 put behind the name of the script that met it."""
