@@ -102,7 +102,7 @@ def test_four_processes_keep_to_the_rates_of_users_together(processes, name):
         "rate": {"window": "sliding", "users": rates},
         "users": ["ann", "bob", "cy"],
         "calls": 9,
-        "deadline_seconds": 50.0,
+        "deadline_seconds": 20.0,
     }
     for process, error in zip(processes, (-30.0, 0.0, 0.5, 30.0), strict=True):
         process.give(do="ask", clock_error_seconds=error, **asked)

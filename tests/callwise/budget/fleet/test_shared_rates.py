@@ -11,6 +11,7 @@ from callwise.budget.fleet.rate_lines import RateLine
 from callwise.budget.fleet.rate_scripts import RateScripts
 from callwise.budget.fleet.redis_link import RedisLink
 from callwise.budget.fleet.shared_rates import SharedRates
+from callwise.calls.errors import ConfigError
 from callwise.calls.load.rate_limits import RateLimits, Rates
 
 WINDOWS = [
@@ -264,3 +265,50 @@ async def test_the_server_gives_the_time(redis_url):
     assert waits == pytest.approx([0.0, 0.1, 0.2], abs=0.05)
     assert rates.statistics()["turns"] == 3
     await link.aclose()
+
+
+@pytest.mark.parametrize("theirs", [("SET", "theirs"), ("LPUSH", "theirs"), ("SET", "\x93")])
+async def test_a_key_of_another_program_is_named_and_left_as_it_is(redis_url, theirs):
+    """Whatever its type."""
+    world = World(redis_url, requests_per_minute=60)
+    await world.at(1_000_000.0)
+    key = f"callwise:{{{world.name}}}:rate:fake/model:bucket"
+    command, value = theirs
+    await world.link.command(command, key, value)
+    kept = await world.link.command("DUMP", key)
+    with pytest.raises(ConfigError, match=r"refuses a command for .*rate:fake/model:bucket"):
+        await world.send(0, 1)
+    assert await world.link.command("DUMP", key) == kept
+    await world.link.aclose()
+
+
+@pytest.mark.parametrize("window", WINDOWS[::3])
+async def test_a_server_that_was_emptied_counts_from_nothing(redis_url, window):
+    """What was given before is settled without an effect on what is given afterwards."""
+    world = World(redis_url, requests_per_minute=2, **window)
+    await world.at(1_000_000.0)
+    rates, line = world.processes[0], world.line(1)
+    turns = [await rates.take(world.limits, [line]) for _ in range(3)]
+    assert turns[2].wait_seconds > 0
+    await world.link.command("FLUSHALL")
+    await world.at(1_000_001.0)
+    again = [await rates.take(world.limits, [line]) for _ in range(2)]
+    assert [turn.wait_seconds for turn in again] == [0.0, 0.0]
+    for turn in turns:
+        rates.settle(turn, [(0, 0, 0, 0)])
+    assert (await rates.take(world.limits, [line])).wait_seconds > 0
+    await world.link.aclose()
+
+
+async def test_a_request_that_its_process_never_settles_counts_in_full(redis_url):
+    """As of a process that was killed: the limit is kept, and is free again after its minute."""
+    world = World(redis_url, requests_per_minute=2, tokens_per_minute=100)
+    await world.at(1_000_000.0)
+    await world.processes[0].take(world.limits, [world.line(100)])
+    assert await world.send(1, 100) == pytest.approx(60)
+    await world.at(1_000_000.0 + 2000)
+    assert await world.send(1, 100) == 0
+    key = f"callwise:{{{world.name}}}:rate:fake/model:bucket"
+    stored = await world.link.command("STRLEN", key)
+    assert stored < 400  # the request of the dead process is forgotten
+    await world.link.aclose()
