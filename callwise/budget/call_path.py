@@ -63,7 +63,7 @@ from callwise.budget.layers.route import RouteLayer
 from callwise.budget.layers.schedule import ScheduleLayer
 from callwise.budget.layers.send import SendLayer
 from callwise.budget.layers.share import ShareLayer
-from callwise.budget.rate import RateGate, RateGates
+from callwise.budget.rate import RateGates
 from callwise.budget.recorder import Recorder
 from callwise.budget.redactor import Redactor
 from callwise.budget.router import Router
@@ -129,15 +129,6 @@ def load_by_endpoint(load: LoadKnobs) -> Callable[[Endpoint], LoadKnobs]:
     return load_of
 
 
-def _gate_of(
-    gates: RateGates, load_of: Callable[[Endpoint], LoadKnobs], fleet: Fleet | None
-) -> Callable[[Endpoint], RateGate | None]:
-    """Return the function that returns the rate limits of an endpoint."""
-    if fleet is None:
-        return gates.gate
-    return lambda endpoint: fleet.gate(gates.gate(endpoint), load_of(endpoint).rate, endpoint)
-
-
 def build_call_path(  # noqa: C901 - one line for each layer that is optional
     endpoints: Mapping[Role, Endpoint],
     *,
@@ -173,8 +164,8 @@ def build_call_path(  # noqa: C901 - one line for each layer that is optional
         fleet.breakers.connect(breakers)
         path.add("rate_fleet", RateFleetLayer(fleet, load, clock, next=path.last))
     if is_live and _is_given(load, endpoints, "schedule", "rate"):
-        gate_of = _gate_of(RateGates(load_of, clock, notify), load_of, fleet)
-        path.add("schedule", ScheduleLayer(clock, load, gate_of=gate_of, next=path.last))
+        gates = RateGates(load_of, clock, notify, None if fleet is None else fleet.gate)
+        path.add("schedule", ScheduleLayer(clock, load, gate_of=gates.gate, next=path.last))
     if is_live and _is_given(load, endpoints, "batch"):
         path.add("batch", BatchLayer(clock, load_of, lambda: share.in_flight, next=path.last))
     if queues is not None:

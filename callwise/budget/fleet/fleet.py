@@ -46,13 +46,9 @@ class Fleet:
             )
         return self._link
 
-    def gate(
-        self, gate: RateGate | None, limits: RateLimits | None, endpoint: Endpoint
-    ) -> RateGate | None:
-        """Return the rate limits of an endpoint as its queue asks them."""
-        if gate is None or limits is None or not limits.has_narrow:
-            return gate
-        return SharedGate(gate, limits, endpoint, self.pauses)
+    def gate(self, gate: RateGate, limits: RateLimits, endpoint: Endpoint) -> RateGate:
+        """Return the rate limits of an endpoint as its queue asks them, over its own of them."""
+        return SharedGate(gate, limits, endpoint, self.pauses) if limits.has_narrow else gate
 
     def require_prices(self, endpoints: Mapping[Role, Endpoint]) -> None:
         """Do nothing when every limit in USD can bind; see `scope_limits.require_prices`."""

@@ -6,14 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callwise.calls.payload import (
-    body_bytes,
-    document_of,
-    json_bytes,
-    json_object,
-    well_formed,
-    well_formed_id,
-)
+from callwise.calls.payload import body_bytes, document_of, well_formed, well_formed_id
 
 any_text = st.text(st.characters())
 
@@ -23,26 +16,6 @@ def test_every_text_can_be_sent_and_read_back(text):
     """Lone surrogates become U+FFFD, all else stays."""
     sent = body_bytes({"content": text})
     assert document_of(sent) == {"content": well_formed(text)}
-
-
-@given(st.dictionaries(any_text, any_text | st.integers() | st.floats(allow_nan=False)))
-def test_what_is_stored_is_read_back_exactly(document):
-    """Lone surrogates and integers beyond 64 bits among it."""
-    assert json_object(json_bytes(document)) == document
-
-
-@pytest.mark.parametrize("document", [{"a": {1}}, {1: "a"}, {"a": object()}])
-def test_what_cannot_be_json_is_not_stored(document):
-    """A key that is no string would be read back as one."""
-    with pytest.raises(TypeError):
-        json_bytes(document)
-
-
-@pytest.mark.parametrize("data", [b"", b"[]", b"null", b"{", b"\xff{}"])
-def test_stored_bytes_that_are_no_object_are_an_error(data):
-    """Whatever else they are."""
-    with pytest.raises(ValueError, match=r"JSON|column|decode"):
-        json_object(data)
 
 
 @given(any_text)

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from callwise.budget import Budgeter
 from callwise.budget.clock import SystemClock
 from callwise.budget.fleet.redis_link import RedisLink
 from callwise.budget.fleet.shared_budget import SharedBudget
@@ -139,7 +138,7 @@ def knobs(name, **fleet):
 @pytest.fixture
 async def make_fleet_budgeter(make_budgeter, redis_url, name, monkeypatch):
     """Return a function that makes budgeters which share; they are closed after the test."""
-    made: list[Budgeter] = []
+    made = []
     monkeypatch.setenv("CALLWISE_REDIS_URL", redis_url)
 
     def make(client=None, *, fleet=None, **changes):
