@@ -164,7 +164,7 @@ def build_call_path(  # noqa: C901 - one line for each layer that is optional
         fleet.breakers.connect(breakers)
         path.add("rate_fleet", RateFleetLayer(fleet, load, clock, next=path.last))
     if is_live and _is_given(load, endpoints, "schedule", "rate"):
-        gates = RateGates(load_of, clock, notify)
+        gates = RateGates(load_of, clock, notify, None if fleet is None else fleet.gate)
         path.add("schedule", ScheduleLayer(clock, load, gate_of=gates.gate, next=path.last))
     carrying: list[BatchLayer | BatchApiLayer] = []
     if is_live and _is_given(load, endpoints, "batch"):

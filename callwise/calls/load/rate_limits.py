@@ -97,6 +97,12 @@ class RateLimits(Rates):
     """Part of the endpoint's own limits in use from which users and tenants have no more than
     their limit."""
 
+    @property
+    def has_narrow(self) -> bool:
+        """Whether any limit is of users, tenants, purposes or kinds of work."""
+        each = self.user is not None or self.tenant is not None
+        return each or bool(self.users or self.tenants or self.purposes or self.kinds)
+
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if self.window == "sliding" and "burst_seconds" in self.model_fields_set:

@@ -281,6 +281,79 @@ async def test_a_budget_that_is_closed_gives_its_lease_back(redis_url, make_budg
     assert (await other.used()).calls == 2
 
 
+async def test_a_lease_that_ends_as_a_reservation_is_made_loses_nothing(redis_url, make_budget):
+    """What was granted under the old lease is reserved under the next one too."""
+    limits = {"max_calls": 1}
+    budget, other = (make_budget(redis_url, limits=limits) for _ in range(2))
+    may_go_on, has_come = asyncio.Event(), asyncio.Event()
+
+    async def wait(version):
+        has_come.set()
+        await may_go_on.wait()
+
+    budget.on_version = wait
+    reserving = asyncio.ensure_future(budget.reserve(RUN, ONE))
+    await has_come.wait()
+    budget._token = None  # as a heartbeat does that finds the lease ended
+    assert not await take(budget)
+    may_go_on.set()
+    reservation = await reserving
+    assert not await take(other)
+    budget.settle(reservation, ONE)
+    assert await other.used() == ONE
+
+
+async def test_a_server_whose_memory_is_full_loses_no_count(make_server, make_budget):
+    """`fail` ends what is asked meanwhile; what was settled meanwhile is counted afterwards."""
+    server = make_server()
+    budget, other = (
+        make_budget(server.url, limits={"max_calls": 3}, heartbeat_seconds=0.05) for _ in range(2)
+    )
+    reservations = [await budget.reserve(RUN, ONE) for _ in range(2)]
+    assert await take(other)
+    link = RedisLink(server.url)
+    await link.command("CONFIG", "SET", "maxmemory", "1")
+    budget.settle(reservations[0], ONE)
+    with pytest.raises(BudgetStoreLost, match="memory is full"):
+        await budget.reserve(RUN, ONE)
+    budget.settle(reservations[1], NOTHING)
+    await link.command("CONFIG", "SET", "maxmemory", "0")
+    await link.aclose()
+
+    async def is_back():
+        try:
+            return await take(budget)
+        except BudgetStoreLost:
+            return False
+
+    await until(is_back)
+    assert await budget.used() == budget.spent() + other.spent()
+    assert (await budget.used()).calls == 3
+    assert not await take(budget)
+
+
+async def test_a_replica_counts_nothing(make_server, make_budget):
+    """The error names the way out."""
+    primary = make_server()
+    replica = make_server("--replicaof", "127.0.0.1", str(primary.port))
+    with pytest.raises(BudgetStoreLost, match="use the URL of its primary"):
+        await make_budget(replica.url).reserve(RUN, ONE)
+
+
+async def test_scripts_that_are_flushed_lose_nothing(redis_url, make_budget):
+    """Not even a call: they are sent again."""
+    budget, link = make_budget(redis_url, limits={"max_calls": 3}), RedisLink(redis_url)
+    for number in range(3):
+        reservation = await budget.reserve(RUN, ONE)
+        await link.command("SCRIPT", "FLUSH")
+        budget.settle(reservation, ONE)
+        await link.command("SCRIPT", "FLUSH")
+        assert (await budget.used()).calls == number + 1
+    assert not await take(budget)
+    assert budget.statistics()["lost"] == 0
+    await link.aclose()
+
+
 STEPS = st.lists(
     st.tuples(
         st.sampled_from(["reserve", "settle", "settle", "fence", "forget", "lose"]),
