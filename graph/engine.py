@@ -15,6 +15,7 @@ from callwise.budget.layers.cache import MemoryCache, ReplyCache
 from callwise.budget.layers.ledger import RowSink
 from callwise.budget.recorder import Recorder
 from callwise.budget.scope import Scope, ScopeKind
+from callwise.budget.shared_requests import SharedRequests
 from callwise.calls import LLM, Endpoint, Role
 from callwise.calls.endpoint_settings import OPENAI_KEY_VARIABLE
 from callwise.calls.errors import ConfigError
@@ -358,11 +359,13 @@ def make_engine(
     notify: Callable[[str], None] | None = None,
     is_offline: bool = False,
     clock: Clock | None = None,
+    shared: SharedRequests | None = None,
 ) -> Engine:
     """Return an engine over endpoints and a memory; its ledger rows go to `sinks`.
 
     Args:
         clock: None takes the system's, and a virtual one where every client is simulated.
+        shared: requests in common with other engines; None for none.
     """
     if clock is None:
         clock = VirtualClock() if needs_no_waiting(endpoints) else SystemClock()
@@ -380,6 +383,7 @@ def make_engine(
         max_kept_rows=0,
         advises_by_path=True,
         notify=notify,
+        shared=shared,
     )
     max_repairs, sampling = settings.repair.max_repairs, settings.sampling
     return Engine(

@@ -234,7 +234,8 @@ class ReplayLayer:
         """
         while True:
             try:
-                exchange = self._recorder.lookup(call.key, call.call, call.where)
+                found = self._recorder.lookup(call.key, call.call, call.where)
+                exchange = await found if isinstance(found, Awaitable) else found
             except CassetteMiss as miss:
                 return None, miss
             if exchange is None:
