@@ -276,7 +276,7 @@ def until_in_queue() -> Callable[[Callable[[], Any]], Any]:
     """Return a function that waits until a server in this loop has come so far."""
 
     async def wait(is_so: Callable[[], Any]) -> None:
-        async with asyncio.timeout(5.0):
+        async with asyncio.timeout(60.0):
             while not is_so():  # noqa: ASYNC110 - a server has no event for it
                 await asyncio.sleep(0.001)
 
