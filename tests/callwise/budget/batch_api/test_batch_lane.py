@@ -367,6 +367,7 @@ async def test_a_client_without_a_batch_interface_is_an_error(tmp_path, make_bud
     budgeter = make_budgeter(load=LoadKnobs(background=knobs))
     with pytest.raises(ConfigError, match="has no batch interface"):
         await budgeter.ask(background("q"))
+    await budgeter.aclose()
 
 
 @pytest.mark.parametrize("budgeter_of", ["openai"], indirect=True)
