@@ -278,7 +278,7 @@ def until_in_queue() -> Callable[[Callable[[], Any]], Any]:
     """Return a function that waits until a server in this loop has come so far."""
 
     async def wait(is_so: Callable[[], Any]) -> None:
-        async with asyncio.timeout(5.0):
+        async with asyncio.timeout(60.0):
             while not is_so():  # noqa: ASYNC110 - a server has no event for it
                 await asyncio.sleep(0.001)
 
@@ -369,6 +369,7 @@ async def test_a_client_without_a_batch_interface_is_an_error(tmp_path, make_bud
     budgeter = make_budgeter(load=LoadKnobs(background=knobs))
     with pytest.raises(ConfigError, match="has no batch interface"):
         await budgeter.ask(background("q"))
+    await budgeter.aclose()
 
 
 @pytest.mark.parametrize("budgeter_of", ["openai"], indirect=True)
