@@ -60,6 +60,15 @@ async def test_a_server_that_was_started_again_is_found_again(make_server, name)
         assert link.statistics()["connections"] == 2
 
 
+async def test_a_connection_that_the_server_has_closed_is_made_again(redis_url, name):
+    """As it closes idle ones: the command after that is answered, over a new connection."""
+    async with linked(redis_url) as link, linked(redis_url) as other:
+        assert await link.run(ADD, (name,), (1,)) == 1
+        await other.command("CLIENT", "KILL", "ID", await link.command("CLIENT", "ID"))
+        assert await link.run(ADD, (name,), (1,)) == 2
+        assert link.statistics()["connections"] == 2
+
+
 async def test_scripts_keep_their_place_in_the_order(redis_url, name):
     """Also the first time that the server sees them."""
     async with linked(redis_url) as link:

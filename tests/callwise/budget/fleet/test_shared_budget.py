@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callwise.budget.clock import SystemClock
+from callwise.budget.fleet.budget_scripts import SETTLE
 from callwise.budget.fleet.redis_link import RedisLink
 from callwise.budget.fleet.shared_budget import SharedBudget
 from callwise.budget.limits import NOTHING, Amounts
@@ -89,6 +90,18 @@ async def test_a_reservation_is_settled_once_at_what_was_spent(redis_url, make_b
     budget.settle(reservation, more)
     budget.settle(reservation, more)
     assert await budget.used() == more == budget.spent()
+
+
+async def test_a_report_that_comes_late_changes_nothing(redis_url, make_budget):
+    """An older sum, such as a broken connection sends a second time, after a newer one."""
+    budget = make_budget(redis_url)
+    for _ in range(2):
+        assert await take(budget)
+    spent = await budget.used()
+    assert spent.calls == 2
+    scope = ("run", *map(str, ONE))
+    await budget._run(SETTLE, budget._token, "", budget._process, 1, 1, *scope)
+    assert await budget.used() == spent
 
 
 async def test_what_a_dead_process_had_reserved_is_free_after_two_heartbeats(
