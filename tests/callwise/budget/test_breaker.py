@@ -148,6 +148,22 @@ async def test_another_host_is_not_touched(ask_for, clock):
     assert len(dead.calls) == 3
 
 
+async def test_a_host_that_cannot_be_reached_is_down_for_all_its_models(ask_for, clock):
+    """One that answers too slowly is down for that model alone."""
+    refused = ConnectionFailed("refused", was_sent=False)
+    for error, is_all in ((refused, True), (CallTimeout("slow"), False)):
+        dead, other = FailingClient(lambda error=error: error), ScriptedClient(lambda call: "ok")
+        budgeter = Budgeter(
+            {Role.MAIN: Endpoint("host", "m", other), Role.JUDGE: Endpoint("host", "n", dead)},
+            retry=RETRY,
+            clock=clock,
+        )
+        await failed(budgeter, ask_for(role=Role.JUDGE))
+        assert type(await failed(budgeter, ask_for(role=Role.JUDGE))) is EndpointDown
+        (end,) = await asyncio.gather(budgeter.ask(ask_for()), return_exceptions=True)
+        assert isinstance(end, EndpointDown) is is_all
+
+
 @pytest.mark.parametrize("error", [AuthFailed("no", status=401), BadRequest("no", status=400)])
 async def test_a_refusal_says_that_the_endpoint_is_there(make_budgeter, ask_for, clock, error):
     """It brings a failing one back, and puts none down."""

@@ -241,6 +241,35 @@ async def test_failed_questions_and_downloads_are_repeated(provider, budgeter_of
     await budgeter.aclose()
 
 
+async def test_questions_whether_a_batch_has_ended_become_rarer(
+    provider, budgeter_of, until_in_queue
+):
+    """Each waits half as long again, up to the longest time."""
+    provider.polls_to_end, clock = 10**9, ManualClock()
+    waits = {"quiet_seconds": 0.0, "first_poll_seconds": 1.0, "max_poll_seconds": 3.0}
+    budgeter = budgeter_of(clock=clock, **waits)
+    task = asyncio.create_task(budgeter.ask(background("q")))
+    for seconds in (1.0, 1.5, 2.25, 3.0, 3.0):
+        await until_in_queue(lambda: clock.sleeper_count)
+        clock.advance(seconds - 0.01)
+        assert clock.sleeper_count, "it is not asked yet"
+        clock.advance(0.01)
+        assert not clock.sleeper_count
+    task.cancel()
+    await asyncio.wait((task,))
+    await budgeter.aclose()
+
+
+async def test_of_two_answers_to_a_line_the_first_counts(provider, budgeter_of):
+    """Whatever the second one is."""
+    provider.repeats = True
+    budgeter = budgeter_of()
+    replies = await budgeter.ask_all([background(f"q{i}") for i in range(3)])
+    assert [reply.text for reply in replies] == [f"echo q{i}" for i in range(3)]
+    budgeter.ledger.check()
+    await budgeter.aclose()
+
+
 async def test_an_answer_is_fetched_by_the_next_process_and_not_bought_again(
     provider, budgeter_of, until_in_queue
 ):

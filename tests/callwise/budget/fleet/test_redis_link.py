@@ -124,6 +124,15 @@ async def test_a_password_is_in_no_text(make_server, password):
             assert "p@ss" not in text
 
 
+async def test_a_password_that_the_server_repeats_is_in_no_text(make_server):
+    """As one without AUTH does: it names the arguments of an unknown command."""
+    server = make_server("--rename-command", "AUTH", "")
+    async with linked(server.url.replace("redis://", "redis://:s3cret-word-9@")) as link:
+        with pytest.raises((ConfigError, BudgetStoreLost), match="unknown command") as refused:
+            await link.command("PING")
+    assert "s3cret" not in str(refused.value)
+
+
 @pytest.mark.parametrize(
     ("url", "expected"),
     [
