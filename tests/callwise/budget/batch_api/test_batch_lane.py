@@ -152,6 +152,22 @@ async def test_lines_that_a_batch_has_left_undone_are_sent_again_alone(provider,
     await budgeter.aclose()
 
 
+async def test_what_is_sent_again_and_what_waits_are_split_at_the_limits_too(
+    provider, budgeter_of, until_in_queue
+):
+    """Four lines that were left undone and three that wait are no batch of seven."""
+    outcomes = iter(["expired"] * 4)
+    provider.outcome_of = lambda _question: next(outcomes, "ok")
+    provider.ends_as, provider.polls_to_end = "expired", 10**9
+    budgeter = budgeter_of(max_lines=4, quiet_seconds=60.0, max_wait_seconds=60.0)
+    asking = asyncio.create_task(budgeter.ask_all([background(f"q{i}") for i in range(7)]))
+    await until_in_queue(lambda: budgeter.statistics()["batch_api"].get("queued") == 7)
+    provider.polls_to_end = 0
+    assert [reply.text for reply in await asking] == [f"echo q{i}" for i in range(7)]
+    assert sorted(each["request_counts"]["total"] for each in provider.batches) == [3, 4, 4]
+    await budgeter.aclose()
+
+
 async def test_a_line_that_is_never_run_ends_in_a_timeout(provider, budgeter_of):
     """After so many batches as the knob allows."""
     provider.outcome_of = lambda _question: "expired"
@@ -166,7 +182,7 @@ async def test_a_line_that_is_never_run_ends_in_a_timeout(provider, budgeter_of)
 async def test_a_line_without_an_answer_is_not_bought_again(provider, budgeter_of):
     """It may have been run and billed, so it fails and the others are answered."""
     provider.outcome_of = lambda question: "missing" if question == "q2" else "ok"
-    provider.extra_ids = 3
+    provider.extra_ids, provider.repeats = 3, True
     budgeter = budgeter_of()
     results = await budgeter.ask_all([background(f"q{i}") for i in range(4)])
     assert isinstance(results[2], AnswerLost)
@@ -257,16 +273,6 @@ async def test_questions_whether_a_batch_has_ended_become_rarer(
         assert not clock.sleeper_count
     task.cancel()
     await asyncio.wait((task,))
-    await budgeter.aclose()
-
-
-async def test_of_two_answers_to_a_line_the_first_counts(provider, budgeter_of):
-    """Whatever the second one is."""
-    provider.repeats = True
-    budgeter = budgeter_of()
-    replies = await budgeter.ask_all([background(f"q{i}") for i in range(3)])
-    assert [reply.text for reply in replies] == [f"echo q{i}" for i in range(3)]
-    budgeter.ledger.check()
     await budgeter.aclose()
 
 
