@@ -123,6 +123,18 @@ async def test_what_a_dead_process_had_reserved_is_free_after_two_heartbeats(
     assert (await living.used()).calls == 2
 
 
+async def test_a_reservation_is_a_sign_of_life(redis_url, make_budget, name):
+    """It extends the lease to its whole length, by the server's time."""
+    budget = make_budget(redis_url, heartbeat_seconds=3600)
+    assert await take(budget)
+    link, leases = RedisLink(redis_url), f"callwise:{{{name}}}:leases"
+    now = int((await link.command("TIME"))[0]) * 1000
+    await link.command("ZADD", leases, now + 600_000, budget._token)
+    assert await take(budget)
+    assert float(await link.command("ZSCORE", leases, budget._token)) > now + 3_600_000
+    await link.aclose()
+
+
 async def test_a_living_process_keeps_what_it_has_reserved(redis_url, make_budget):
     """For many heartbeats."""
     limits = {"max_calls": 1}
