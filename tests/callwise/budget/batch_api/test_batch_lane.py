@@ -293,12 +293,13 @@ async def test_an_answer_is_fetched_by_the_next_process_and_not_bought_again(
     assert sum(row.usage.unknown_usage for row in first.ledger.rows) == 4, "unknown is not free"
     first.ledger.check()
     await first.aclose()
-    provider.polls_to_end = 0
+    provider.polls_to_end, listed = 0, provider.log.count("GET /batches")
     second = budgeter_of()
     replies = await second.ask_all([background(f"q{i}") for i in range(4)])
     assert [reply.text for reply in replies] == [f"echo q{i}" for i in range(4)]
     assert set(provider.bought.values()) == {1}
     assert len(provider.batches) == 1
+    assert provider.log.count("GET /batches") == listed, "its id was kept"
     rows = second.ledger.rows
     assert sum(row.requests for row in rows) == 0
     assert sum(row.input_tokens for row in rows) == 40

@@ -171,6 +171,20 @@ async def test_a_process_that_was_taken_for_dead_is_fenced_and_counts_right(redi
     assert stopped.statistics()["joined"] == 2
 
 
+async def test_a_heartbeat_does_not_bring_back_a_lease_that_has_ended(redis_url, make_budget):
+    """What was reserved under it is free by then: it is reserved again under another one."""
+    limits = {"max_calls": 1}
+    stopped, other = (
+        make_budget(redis_url, limits=limits, heartbeat_seconds=0.05) for _ in range(2)
+    )
+    await stopped.reserve(RUN, ONE)
+    await die(stopped)
+    await until(lambda: take_open(other, []))
+    stopped._beating = asyncio.ensure_future(stopped._beat())
+    await until(lambda: stopped.statistics()["joined"] == 2)
+    assert (await other.used()).calls == 2
+
+
 async def take_open(budget, reservations):
     """Reserve one and leave it open; return whether there was quota."""
     try:
