@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callwise.budget.clock import SystemClock
+from callwise.budget.clock import ManualClock, SystemClock
 from callwise.budget.fleet.budget_scripts import SETTLE
 from callwise.budget.fleet.redis_link import RedisLink
-from callwise.budget.fleet.shared_budget import SharedBudget
+from callwise.budget.fleet.shared_budget import RETRY_SECONDS, SharedBudget
 from callwise.budget.limits import NOTHING, Amounts
 from callwise.calls import Role
 from callwise.calls.errors import BudgetStoreLost, CallRefused, ConfigError
@@ -299,6 +299,34 @@ async def test_a_process_that_never_reached_the_server_has_no_part(make_budget, 
     budget = make_budget(server.url, limits={"max_calls": 5}, on_lost="local")
     with pytest.raises(BudgetStoreLost):
         await budget.reserve(RUN, ONE)
+
+
+class LostLink:
+    """A link whose server never answers."""
+
+    address = "nowhere"
+
+    def __init__(self):
+        self.given = 0
+
+    def run(self, script, keys, arguments):
+        """Return a future that has failed."""
+        self.given += 1
+        reply = asyncio.get_running_loop().create_future()
+        reply.set_exception(BudgetStoreLost("no answer"))
+        return reply
+
+
+async def test_a_lost_server_is_asked_again_after_a_while_and_not_by_each_call(name):
+    """A hundred calls in that time cost one wait for it."""
+    link, clock = LostLink(), ManualClock()
+    budget = SharedBudget(FleetKnobs(name=name), lambda: link, clock)
+    for asked in (1, 2):
+        for _ in range(100):
+            with pytest.raises(BudgetStoreLost, match="no answer"):
+                await budget.reserve(RUN, ONE)
+        assert link.given == asked
+        clock.advance(RETRY_SECONDS)
 
 
 async def test_a_budget_that_is_closed_gives_its_lease_back(redis_url, make_budget):
