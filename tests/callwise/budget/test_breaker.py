@@ -264,6 +264,27 @@ def test_what_is_no_fault_of_the_endpoint_opens_nothing(clock, error):
     assert all(attempt(breakers, error) for _ in range(20))
 
 
+def test_attempts_that_their_deadlines_have_cut_are_no_failures_of_the_endpoint():
+    """However many: it may be slow, and answers a call that waits longer."""
+
+    async def answer(_call):
+        await asyncio.sleep(1.0)
+        return "ok"
+
+    async def main():
+        endpoint = Endpoint("host", "m", ScriptedClient(answer))
+        load = LoadKnobs(breaker=KNOBS)
+        budgeter = Budgeter({Role.MAIN: endpoint}, retry=RETRY, load=load, clock=LoopClock())
+        message = (Message("user", "hi"),)
+        for _ in range(3 * KNOBS.min_attempts):
+            hasty = Call(Role.MAIN, Purpose.OTHER, message, deadline_seconds=0.5)
+            assert type(await failed(budgeter, hasty)) is CallTimeout
+        assert (await budgeter.ask(Call(Role.MAIN, Purpose.OTHER, message))).text == "ok"
+        assert [each.trips for each in budgeter.breakers()] == [0]
+
+    run_in_virtual_time(main())
+
+
 def test_half_open_lets_trials_through_and_their_end_decides(clock):
     """One that fails opens it again for as long, one that succeeds closes it."""
     breakers = breakers_of(clock)
