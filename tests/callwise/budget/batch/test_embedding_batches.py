@@ -316,6 +316,27 @@ def test_a_batch_that_is_kept_goes_by_its_class_and_then_by_its_time(service):
     assert order == ["first", "critical", "earlier", "later", "low"]
 
 
+@pytest.mark.parametrize(("second", "expected"), [(7.0, 7.0), (None, None)])
+def test_the_longest_time_of_its_calls_is_that_of_a_request(second, expected):
+    """One that has none leaves it to the client."""
+    seen = []
+
+    class TimedService(BatchService):
+        async def answer(self, calls, *, model, on_sent=None):
+            seen.extend(call.timeout_seconds for call in calls)
+            return await super().answer(calls, model=model, on_sent=on_sent)
+
+    async def main():
+        engine = budgeter(TimedService())
+        timeouts = {"one": 5.0, "two": second}
+        await asyncio.gather(
+            *(engine.ask(embed(text, timeout_seconds=each)) for text, each in timeouts.items())
+        )
+
+    run_in_virtual_time(main())
+    assert seen == [expected]
+
+
 def test_a_client_that_answers_fewer_calls_than_it_was_asked_is_named():
     """Each caller gets the error, and nothing is given to the wrong one."""
 

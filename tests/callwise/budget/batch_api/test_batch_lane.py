@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from aiohttp import web
 
@@ -238,6 +239,30 @@ async def test_a_creation_without_an_answer_is_found_and_not_repeated(provider, 
     assert len(provider.batches) == 1
     assert provider.log.count("POST /batches") == (1 if fault == "cut" else 2)
     assert sum(row.requests for row in budgeter.ledger.rows) == provider.log.count("POST /batches")
+    await budgeter.aclose()
+
+
+@pytest.mark.parametrize("budgeter_of", ["openrouter"], indirect=True)
+async def test_a_batch_of_another_program_is_not_taken_for_its_own(provider, budgeter_of):
+    """It is as long and was created meanwhile, and its results show whose it is."""
+    lines = [
+        {"custom_id": f"theirs-{i}", "body": {"messages": [{"content": f"t{i}"}]}} for i in range(3)
+    ]
+    theirs = {"endpoint": "/v1/chat/completions", "model": "model-1", "requests": lines}
+    pending = [theirs]
+
+    def refuse_once(method: str, path: str) -> web.Response | None:
+        if (method, path) != ("POST", "/batches") or not pending:
+            return None
+        provider._create(orjson.dumps(pending.pop()))
+        return web.Response(status=500)
+
+    provider.faults = refuse_once
+    budgeter = budgeter_of()
+    replies = await budgeter.ask_all([background(f"q{i}") for i in range(3)])
+    assert [reply.text for reply in replies] == [f"echo q{i}" for i in range(3)]
+    assert provider.log.count("GET /batches/batch_1") > 0, "it was asked about"
+    assert set(provider.bought.values()) == {1}
     await budgeter.aclose()
 
 

@@ -211,6 +211,7 @@ async def test_no_reply_waits_for_redis(tiers):
     assert cache.peek(KEY) == REPLY
     assert tiers.server.commands == 0
     await cache.aclose()
+    assert len(tiers.server._values) == 1
     assert (await tiers.redis().get(KEY)).reply == REPLY
 
 

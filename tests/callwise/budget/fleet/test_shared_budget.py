@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callwise.budget.clock import ManualClock, SystemClock
-from callwise.budget.fleet.budget_scripts import SETTLE
+from callwise.budget.fleet.budget_scripts import RESERVE, SETTLE
 from callwise.budget.fleet.redis_link import RedisLink
 from callwise.budget.fleet.shared_budget import RETRY_SECONDS, SharedBudget
 from callwise.budget.limits import NOTHING, Amounts
@@ -90,6 +90,18 @@ async def test_a_reservation_is_settled_once_at_what_was_spent(redis_url, make_b
     budget.settle(reservation, more)
     budget.settle(reservation, more)
     assert await budget.used() == more == budget.spent()
+
+
+async def test_a_reservation_that_is_sent_twice_is_one(redis_url, make_budget):
+    """As after a connection that broke before the reply came."""
+    budget = make_budget(redis_url, limits={"max_calls": 5})
+    reservation = await budget.reserve(RUN, ONE)
+    arguments = budget._reserve_arguments(budget._token, reservation)
+    state, *_ = await budget._run(RESERVE, *arguments)
+    assert state == b"reserved"
+    assert await budget.used() == ONE
+    budget.settle(reservation, NOTHING)
+    assert await budget.used() == NOTHING
 
 
 async def test_a_report_that_comes_late_changes_nothing(redis_url, make_budget):
