@@ -41,8 +41,9 @@ MAX_TOGETHER = 512
 """Most commands in one write, so that the first replies are not kept back by the last."""
 
 _BROKEN_BY_SERVER = "the server cannot serve now"
-_UNAVAILABLE = ("LOADING", "BUSY", "MASTERDOWN", "READONLY", "OOM", "MISCONF", "CLUSTERDOWN")
-"""Beginnings of errors of a server that is there, and cannot perform a command now."""
+_UNAVAILABLE = ("BUSY", "MISCONF")
+"""Beginnings of errors of a server that is there, and cannot perform a command now; for the others
+redis has classes, and leaves the beginning out."""
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -289,11 +290,12 @@ class RedisLink:
 
     def _answer(self, command: _Command, reply: Any) -> None:
         if isinstance(reply, Exception):
-            text = self._clean(reply)
-            if isinstance(reply, self._errors.NoScriptError):  # another client has flushed them
+            text, errors = self._clean(reply), self._errors
+            unavailable = (errors.OutOfMemoryError, errors.ReadOnlyError, errors.ClusterDownError)
+            if isinstance(reply, errors.NoScriptError):  # another client has flushed them
                 self._known.clear()
                 _fail(command, self._lost("the server has dropped a script"))
-            elif text.startswith(_UNAVAILABLE) or isinstance(reply, self._errors.ReadOnlyError):
+            elif text.startswith(_UNAVAILABLE) or isinstance(reply, unavailable):
                 _fail(command, self._lost(f"{_BROKEN_BY_SERVER}: {text}"))
             else:
                 _fail(command, ConfigError(f"Redis at {self.address} refuses a command: {text}"))
