@@ -137,8 +137,7 @@ class Router:
 
         Stops the run where all have been down for so long.
         """
-        work.stays = not _is_of_the_endpoint(error)
-        if work.stays:
+        if not _is_of_the_endpoint(error):
             return
         # Trials that fail as seldom as calls are asked refuse none, but show the same.
         self._stops_as_down(work)

@@ -62,6 +62,15 @@ async def test_a_server_that_was_started_again_is_found_again(make_server, name)
         assert link.statistics()["connections"] == 2
 
 
+async def test_a_connection_that_the_server_has_closed_is_made_again(redis_url, name):
+    """As it closes idle ones: the command after that is answered, over a new connection."""
+    async with linked(redis_url) as link, linked(redis_url) as other:
+        assert await link.run(ADD, (name,), (1,)) == 1
+        await other.command("CLIENT", "KILL", "ID", await link.command("CLIENT", "ID"))
+        assert await link.run(ADD, (name,), (1,)) == 2
+        assert link.statistics()["connections"] == 2
+
+
 async def test_scripts_keep_their_place_in_the_order(redis_url, name):
     """Also the first time that the server sees them."""
     async with linked(redis_url) as link:
@@ -103,6 +112,21 @@ async def test_a_server_that_does_not_answer_is_lost_in_time(make_server):
         assert await link.command("PING") == b"PONG"
 
 
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (("REPLICAOF", "127.0.0.1", "1"), "read only replica"),
+        (("CONFIG", "SET", "maxmemory", "1"), "used memory"),
+    ],
+)
+async def test_a_server_that_cannot_write_now_is_lost(make_server, name, change, problem):
+    """A replica, or one whose memory is full: its problem is named, and may be over later."""
+    async with linked(make_server().url) as link:
+        await link.command(*change)
+        with pytest.raises(BudgetStoreLost, match=f"cannot serve now: .*{problem}"):
+            await link.command("SET", name, "x")
+
+
 async def test_cancelling_a_waiter_does_not_shift_the_replies(redis_url, name):
     """The others still get the reply to what they gave."""
     async with linked(redis_url) as link:
@@ -127,6 +151,15 @@ async def test_a_password_is_in_no_text(make_server, password):
         for text in (str(refused.value), str(lost.value), repr(link)):
             assert password not in text
             assert "p@ss" not in text
+
+
+async def test_a_password_that_the_server_repeats_is_in_no_text(make_server):
+    """As one without AUTH does: it names the arguments of an unknown command."""
+    server = make_server("--rename-command", "AUTH", "")
+    async with linked(server.url.replace("redis://", "redis://:s3cret-word-9@")) as link:
+        with pytest.raises((ConfigError, BudgetStoreLost), match="unknown command") as refused:
+            await link.command("PING")
+    assert "s3cret" not in str(refused.value)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callwise.budget.clock import ManualClock, SystemClock
+from callwise.budget.fleet.budget_scripts import RESERVE, SETTLE
 from callwise.budget.fleet.redis_link import RedisLink
 from callwise.budget.fleet.shared_budget import RETRY_SECONDS, SharedBudget
 from callwise.budget.limits import NOTHING, Amounts
@@ -91,6 +92,30 @@ async def test_a_reservation_is_settled_once_at_what_was_spent(redis_url, make_b
     assert await budget.used() == more == budget.spent()
 
 
+async def test_a_reservation_that_is_sent_twice_is_one(redis_url, make_budget):
+    """As after a connection that broke before the reply came."""
+    budget = make_budget(redis_url, limits={"max_calls": 5})
+    reservation = await budget.reserve(RUN, ONE)
+    arguments = budget._reserve_arguments(budget._token, reservation)
+    state, *_ = await budget._run(RESERVE, *arguments)
+    assert state == b"reserved"
+    assert await budget.used() == ONE
+    budget.settle(reservation, NOTHING)
+    assert await budget.used() == NOTHING
+
+
+async def test_a_report_that_comes_late_changes_nothing(redis_url, make_budget):
+    """An older sum, such as a broken connection sends a second time, after a newer one."""
+    budget = make_budget(redis_url)
+    for _ in range(2):
+        assert await take(budget)
+    spent = await budget.used()
+    assert spent.calls == 2
+    scope = ("run", *map(str, ONE))
+    await budget._run(SETTLE, budget._token, "", budget._process, 1, 1, *scope)
+    assert await budget.used() == spent
+
+
 async def test_what_a_dead_process_had_reserved_is_free_after_two_heartbeats(
     redis_url, make_budget, name
 ):
@@ -110,6 +135,18 @@ async def test_what_a_dead_process_had_reserved_is_free_after_two_heartbeats(
     await age_leases(redis_url, name, left_seconds + 0.01)
     assert await take(living)
     assert (await living.used()).calls == 2
+
+
+async def test_a_reservation_is_a_sign_of_life(redis_url, make_budget, name):
+    """It extends the lease to its whole length, by the server's time."""
+    budget = make_budget(redis_url, heartbeat_seconds=3600)
+    assert await take(budget)
+    link, leases = RedisLink(redis_url), f"callwise:{{{name}}}:leases"
+    now = int((await link.command("TIME"))[0]) * 1000
+    await link.command("ZADD", leases, now + 600_000, budget._token)
+    assert await take(budget)
+    assert float(await link.command("ZSCORE", leases, budget._token)) > now + 3_600_000
+    await link.aclose()
 
 
 async def test_a_lease_ends_by_the_time_of_the_server(redis_url, make_budget):
@@ -163,6 +200,20 @@ async def test_a_process_that_was_taken_for_dead_is_fenced_and_counts_right(
     other.settle(others[0], ONE)
     await until(lambda: used_is(other, calls=2))
     assert stopped.statistics()["joined"] == 2
+
+
+async def test_a_heartbeat_does_not_bring_back_a_lease_that_has_ended(redis_url, make_budget):
+    """What was reserved under it is free by then: it is reserved again under another one."""
+    limits = {"max_calls": 1}
+    stopped, other = (
+        make_budget(redis_url, limits=limits, heartbeat_seconds=0.05) for _ in range(2)
+    )
+    await stopped.reserve(RUN, ONE)
+    await die(stopped)
+    await until(lambda: take_open(other, []))
+    stopped._beating = asyncio.ensure_future(stopped._beat())
+    await until(lambda: stopped.statistics()["joined"] == 2)
+    assert (await other.used()).calls == 2
 
 
 async def take_open(budget, reservations):
@@ -287,6 +338,34 @@ async def test_a_process_that_never_reached_the_server_has_no_part(make_budget, 
     clock.advance(RETRY_SECONDS)
     assert await take(budget)
     assert (budget.part_of_processes, budget.statistics()["lost"]) == (1, 1)
+
+
+class LostLink:
+    """A link whose server never answers."""
+
+    address = "nowhere"
+
+    def __init__(self):
+        self.given = 0
+
+    def run(self, script, keys, arguments):
+        """Return a future that has failed."""
+        self.given += 1
+        reply = asyncio.get_running_loop().create_future()
+        reply.set_exception(BudgetStoreLost("no answer"))
+        return reply
+
+
+async def test_a_lost_server_is_asked_again_after_a_while_and_not_by_each_call(name):
+    """A hundred calls in that time cost one wait for it."""
+    link, clock = LostLink(), ManualClock()
+    budget = SharedBudget(FleetKnobs(name=name), lambda: link, clock)
+    for asked in (1, 2):
+        for _ in range(100):
+            with pytest.raises(BudgetStoreLost, match="no answer"):
+                await budget.reserve(RUN, ONE)
+        assert link.given == asked
+        clock.advance(RETRY_SECONDS)
 
 
 async def test_a_budget_that_is_closed_gives_its_lease_back(redis_url, make_budget):

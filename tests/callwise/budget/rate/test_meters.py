@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from callwise.budget.rate.meters import (
@@ -131,6 +131,7 @@ def test_without_a_burst_requests_are_spaced_evenly() -> None:
 
 @pytest.mark.parametrize("limits", [RateLimits(), RateLimits(window="sliding")])
 @given(delays=st.lists(st.floats(0, 0.25), min_size=200, max_size=200))
+@example(delays=[0.25] * 60 + [0.0] * 140)  # the burst comes late, and what follows does not
 def test_slack_allows_for_requests_that_arrive_late(
     limits: RateLimits, delays: list[float]
 ) -> None:
