@@ -41,6 +41,27 @@ def test_a_class_may_be_given_by_its_number():
     assert call.priority is Priority.LOW
 
 
+@pytest.mark.parametrize(
+    ("role", "purpose", "named"),
+    [
+        ("main", "my_own", "Call.purpose.*, other; got 'my_own'"),
+        ("boss", "other", "Call.role.*boss"),
+    ],
+)
+def test_a_role_or_purpose_that_there_is_not_is_refused(role, purpose, named):
+    """The error names those there are; the call would end in a KeyError."""
+    with pytest.raises(ValueError, match=named):
+        Call(role, purpose, (Message("user", "Hello."),))
+
+
+def test_a_role_and_a_purpose_may_be_given_as_texts():
+    """Whatever reads them finds those of the enumerations."""
+    call = Call("judge", "other", (Message("user", "Hello."),))
+    assert (call.role, call.purpose) == (Role.JUDGE, Purpose.OTHER)
+    assert type(call.role) is Role
+    assert type(call.purpose) is Purpose
+
+
 @pytest.mark.parametrize("name", ["timeout_seconds", "deadline_seconds"])
 def test_a_time_is_a_number(name):
     """NaN is neither past nor to come."""
