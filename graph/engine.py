@@ -41,7 +41,7 @@ __all__ = [
 _LOGGER = logging.getLogger(__name__)
 
 _DEFAULT_ENTRIES = 10_000
-"""Answers that are kept in memory before another tier."""
+"""Answers that are kept in memory before another tier, and where there is something to warm."""
 
 _DEFAULT_KEY_VARIABLE = "CALLWISE_API_KEY"
 
@@ -280,7 +280,8 @@ def cache_of(settings: PipelineSettings, *, is_offline: bool) -> ReplyCache | No
     slow += shared
     entries = knobs.memory_entries
     if entries is None:
-        entries = _DEFAULT_ENTRIES if slow else 0
+        is_warmed = bool(knobs.warm_from) and not is_offline
+        entries = _DEFAULT_ENTRIES if slow or is_warmed else 0
     tiers = slow
     if entries:
         hot_hits, multiplier = knobs.hot_hits, knobs.hot_ttl_multiplier

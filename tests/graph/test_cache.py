@@ -55,6 +55,8 @@ def test_no_cache_is_made_unless_it_is_asked_for(tmp_path: Path) -> None:
     assert tiers("cache.memory_entries=5") == ["memory"]
     assert tiers(disk) == ["memory", "disk"]
     assert tiers(disk, "cache.memory_entries=0") == ["disk"]
+    assert tiers("cache.warm_from=[run.jsonl]") == ["memory"]
+    assert tiers("cache.warm_from=[run.jsonl]", is_offline=True) == []
     assert tiers(disk, is_offline=True) == []
     assert tiers(disk, "cache.memory_entries=5", is_offline=True) == ["memory"]
 
