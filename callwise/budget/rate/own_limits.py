@@ -204,7 +204,7 @@ class OwnLimits:
                 under_way = (self._open_requests, self._open_tokens, 0.0, 0.0)[place]
                 remaining = max(remaining - under_way, 0.0)
         if known is None or known[0] != limit:
-            meter.limit_to(limit * self.share)
+            meter.limit_to(limit * self.share, now)
             self._judged_sent = self._judged_refused = 0  # that was under another limit
             self._say_learned(DIMENSIONS[place], limit)
         if remaining is not None:
@@ -255,7 +255,7 @@ class OwnLimits:
                 self._meters[place] = None
                 self._meters_changed()
             else:
-                meter.limit_to(configured * self.share)
+                meter.limit_to(configured * self.share, now)
 
     def _judge(self, now: float) -> None:
         """Set the share by the part of the last requests that was refused."""
@@ -281,4 +281,4 @@ class OwnLimits:
             learned = self._learned.get(place)
             limit = self._limits.per_minute[place] if learned is None else learned[0]
             if meter is not None and limit is not None:
-                meter.limit_to(limit * share)
+                meter.limit_to(limit * share, now)

@@ -241,6 +241,23 @@ def test_what_refused_requests_give_back_is_not_taken_at_once(window: Literal["b
     assert sent[2] > 10
 
 
+@pytest.mark.parametrize("window", ["bucket", "sliding"])
+@pytest.mark.parametrize("refused", [2, 10])
+def test_a_cut_of_used_up_limits_delays_by_their_rate_alone(
+    refused: int, window: Literal["bucket", "sliding"]
+) -> None:
+    """Some of 20 requests are refused; the next one leaves within 1 of the 60 s of the limit."""
+    own = OwnLimits(RateLimits(requests_per_minute=6000, window=window), "host", None)
+    for number in range(20):
+        if number < refused:
+            own.count_refused(0.0)
+        own.count_sent(10.0, 0.0)
+    assert own.share == pytest.approx(1 - refused / 20)
+    meter = own.meters[0]
+    assert meter is not None
+    assert 0 < meter.wait_seconds(1.0, 0.0) <= 1.01
+
+
 def test_after_many_refusals_the_limits_rise_again() -> None:
     """Half of the requests of a minute are refused; ten minutes later all of the limit is used."""
 

@@ -394,6 +394,7 @@ def test_a_limit_that_binds_is_logged_once_a_minute(caplog: pytest.LogCaptureFix
     ("given", "named"),
     [
         ({"requests_per_minute": 0}, "requests_per_minute"),
+        ({"requests_per_minute": 5e-324}, "0.001"),
         ({"tokens_per_minute": -1}, "tokens_per_minute"),
         ({"tokens_per_minute": math.inf}, "tokens_per_minute"),
         ({"tokens_per_minute": 10, "output_tokens_per_minute": 11}, "output_tokens_per_minute=11"),
