@@ -28,7 +28,6 @@ from callwise.calls.errors import (
     QuotaExhausted,
     RateLimited,
     UnknownModel,
-    WrongAddress,
 )
 from callwise.calls.load.batch_knobs import BatchLimits
 from callwise.calls.load.timeout_knobs import TimeoutKnobs
@@ -111,7 +110,8 @@ def end_of_one(error: CallError, *, is_chat: bool) -> tuple[CallError, bool]:
     is_refused_request = isinstance(error, ContentRefused) and error.status is not None
     if not was_sent or not (is_endpoints or is_refused_request):
         return copy(error), False
-    if isinstance(error, _NOT_ABOUT_CONTENT) and not (is_chat and isinstance(error, WrongAddress)):
+    # The route for conversations may be what is not there, whatever a server answers then.
+    if isinstance(error, _NOT_ABOUT_CONTENT) and not (is_chat and isinstance(error, UnknownModel)):
         return copy(error), False
     if is_chat or isinstance(error, _ABOUT_CONTENT):
         return BatchFailed.by(copy(error)), True

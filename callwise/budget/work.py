@@ -378,9 +378,9 @@ class Work:
             return most.reservation()
         tokens, picodollars = most.tokens, most.picodollars
         for endpoint in alternatives if self.endpoint is self.asked else self.asked.candidates:
-            other = self._estimate_at(endpoint)
-            tokens = max(tokens, other.tokens)
-            picodollars = max(picodollars, other.picodollars)
+            other_tokens, other_picodollars, _, _ = self._estimate_at(endpoint)
+            tokens = max(tokens, other_tokens)
+            picodollars = max(picodollars, other_picodollars)
         return Amounts(0, 1, tokens, picodollars)
 
     def _estimate_at(self, endpoint: Endpoint) -> Estimate:

@@ -22,7 +22,7 @@ from callwise.calls.batch_interface import (
     Submitted,
 )
 from callwise.calls.errors import BadResponse, CallError
-from callwise.calls.payload import body_bytes, document_of, member
+from callwise.calls.payload import body_bytes, document_of, member, whole_number
 
 __all__ = ["BATCH_APIS", "OpenAIBatchApi", "OpenRouterBatchApi"]
 
@@ -309,8 +309,8 @@ def _results(items: Sequence[Any]) -> Iterator[LineResult]:
         if not isinstance(custom_id, str):
             continue
         response, error = member(item, "response"), member(item, "error")
-        status = member(response, "status_code")
-        if isinstance(status, int):
+        status = whole_number(member(response, "status_code"))
+        if status is not None:
             yield LineResult(custom_id, status, member(response, "body"))
         elif error:
             code = str(member(error, "code") or member(error, "type") or "")

@@ -13,10 +13,8 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from callwise.budget.batch_api.background_queue import BackgroundQueue, BackgroundQueues
 from callwise.budget.batch_api.store import QueuedCall
 from callwise.budget.cache_document import (
-    document_of_bytes,
     document_of_reply,
     reply_of_document,
-    to_bytes,
 )
 from callwise.budget.work import Work
 from callwise.calls.call import Call
@@ -25,6 +23,7 @@ from callwise.calls.client import Endpoint
 from callwise.calls.delivery import Delivery
 from callwise.calls.errors import BadRequest, BatchUnfinished, FormatError
 from callwise.calls.load.load_knobs import LoadKnobs
+from callwise.calls.payload import json_bytes, json_object
 from callwise.calls.reply import Reply
 
 __all__ = ["QueueLayer"]
@@ -121,12 +120,12 @@ _QUESTIONS = "questions"
 
 
 def _packed(work: Work, reply: Reply) -> bytes:
-    return to_bytes({"reply": document_of_reply(reply), "delivery": work.delivery.to_json()})
+    return json_bytes({"reply": document_of_reply(reply), "delivery": work.delivery.to_json()})
 
 
 def _given_again(work: Work, data: bytes) -> Reply:
     """Return a reply that an earlier process has paid for, and count its tokens here."""
-    document = document_of_bytes(data)
+    document = json_object(data)
     reply = reply_of_document(document["reply"])
     work.begin_attempt()
     work.was_carried = True

@@ -239,6 +239,7 @@ class ShareLayer:
 
     async def _alone(self, call: InFlightCall) -> ReadReply:
         work = self._reserved(call)
+        call.is_alone = True
         self._unshared += 1
         try:
             # Others get to ask before an answer that needs no waiting: a client in process

@@ -10,12 +10,14 @@ from callwise.budget import Limits
 from callwise.calls import Priority, Sampling
 from callwise.calls.errors import (
     AuthFailed,
+    BadRequest,
     BatchFailed,
     CallRefused,
     CallTimeout,
     InvalidAnswer,
     RateLimited,
     ServerFailed,
+    UnknownModel,
     WrongAddress,
 )
 from callwise.calls.load.batch_knobs import BatchKnobs
@@ -246,9 +248,18 @@ def test_a_wrong_key_ends_each_call(service):
     assert len(service.requests) == 1
 
 
-def test_a_route_that_is_not_there_is_not_asked_again(service, caplog):
+@pytest.mark.parametrize(
+    "error",
+    [
+        WrongAddress("an HTML page", status=404),
+        WrongAddress("a redirect", status=308),
+        UnknownModel("odd JSON", status=404),
+        BadRequest("method not allowed", status=405),
+    ],
+)
+def test_a_route_that_is_not_there_is_not_asked_again(service, caplog, error):
     """Its calls are served one by one, and so are all that come later."""
-    service.script.append(WrongAddress("nothing here", status=404))
+    service.script.append(error)
 
     async def main():
         engine = budgeter(service, batch=FIXED)
@@ -260,6 +271,15 @@ def test_a_route_that_is_not_there_is_not_asked_again(service, caplog):
     assert [path for path, _ in service.requests].count(PATH) == 1
     assert len(service.requests) == 5
     assert "no route /chat/completions/batch" in caplog.text
+
+
+def test_a_model_that_is_not_there_is_found_by_single_calls(service):
+    """A batch cannot tell it from a missing route, so each call is asked alone, once."""
+    service.script.append(UnknownModel("no such model", status=404))
+    service.failures.extend([UnknownModel("no such model", status=404)] * 2)
+    _, results = asked_together(service, [chat("one"), chat("two")])
+    assert [type(each) for each in results] == [UnknownModel, UnknownModel]
+    assert len(service.requests) == 3
 
 
 def test_without_quota_for_the_single_calls_the_failure_is_the_end(service):
