@@ -23,6 +23,10 @@ from callwise.calls.reply import Reply
 __all__ = ["RouteLayer"]
 
 
+LEAST_WAIT_SECONDS = 0.001
+"""Shortest wait for an endpoint: a rest of a sum of times may be too small to move a clock."""
+
+
 class RouteLayer:
     """Gives each attempt to an endpoint that is not down."""
 
@@ -103,7 +107,7 @@ class RouteLayer:
                 return self._router.choose(work)
             except EndpointDown as down:
                 left_seconds, trial_seconds = self._router.outage_seconds(work)
-                if left_seconds <= trial_seconds:
+                if left_seconds < trial_seconds + LEAST_WAIT_SECONDS:
                     if work.outage_seconds:
                         down.add_note(
                             f"it has waited for {work.outage_seconds:g} s, and the next trial is "
@@ -111,7 +115,7 @@ class RouteLayer:
                         )
                     raise
             began = self._clock.now()
-            await self._outage(work, trial_seconds or left_seconds)
+            await self._outage(work, max(trial_seconds or left_seconds, LEAST_WAIT_SECONDS))
             seconds = self._clock.now() - began
             work.outage_seconds += seconds
             work.queue_seconds += seconds

@@ -1,6 +1,7 @@
 """Calls while all endpoints of a role are down: they wait for a trial, and never for ever."""
 
 import asyncio
+import math
 from collections import Counter
 
 import pytest
@@ -126,3 +127,18 @@ def test_a_call_that_is_cancelled_while_it_waits_leaves_nothing_behind():
     gone, *ends = run_in_virtual_time(main())
     assert isinstance(gone, asyncio.CancelledError)
     assert [end for end, _ in ends] == ["ok"] * 3
+
+
+def test_a_rest_of_the_wait_that_moves_no_clock_ends_it():
+    """Of the time to wait, the wait for the trial leaves less than a clock can show."""
+
+    async def main():
+        service = Service(10**9, wait_seconds=math.nextafter(19.0, 20.0))
+        await service.ask("first")
+        ends = await asyncio.gather(*(service.ask(number) for number in range(4)))
+        service.budgeter.ledger.check()
+        return ends
+
+    ends = run_in_virtual_time(main())
+    assert all(isinstance(end, EndpointDown | ServerFailed) for end, _ in ends)
+    assert max(time for _, time in ends) <= 2 + 19 + 2
