@@ -129,7 +129,7 @@ def test_a_call_that_is_cancelled_while_it_waits_leaves_nothing_behind():
     assert [end for end, _ in ends] == ["ok"] * 3
 
 
-def test_a_rest_of_the_wait_that_moves_no_clock_ends_it():
+def test_a_rest_of_the_wait_that_is_too_short_for_a_clock_ends_it():
     """Of the time to wait, the wait for the trial leaves less than a clock can show."""
 
     async def main():
