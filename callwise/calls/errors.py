@@ -344,15 +344,8 @@ class BatchFailed(EndpointError):
 
     is_retryable = True
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        cause: CallError | None = None,
-        status: int | None = None,
-        **attempt: Any,
-    ) -> None:
-        super().__init__(message, status=status, **attempt)
+    def __init__(self, message: str, *, cause: CallError | None = None, **attempt: Any) -> None:
+        super().__init__(message, **attempt)
         self.cause = cause
 
     @classmethod
