@@ -128,6 +128,18 @@ async def make_budget(name: str):
         await link.aclose()
 
 
+async def until(is_so: object, *, seconds: float = 5.0) -> None:
+    """Wait until a condition is met, which may be a coroutine function; fail after a time."""
+    async with asyncio.timeout(seconds):
+        while True:
+            result = is_so()  # type: ignore[operator]
+            if asyncio.iscoroutine(result):
+                result = await result
+            if result:
+                return
+            await asyncio.sleep(0.005)
+
+
 def knobs(name, **fleet):
     """Load knobs of a fleet."""
     fleet = {"heartbeat_seconds": 2.0, **fleet}
@@ -153,15 +165,3 @@ async def make_fleet_budgeter(make_budgeter, redis_url, name, monkeypatch):
     for budgeter in made:
         await budgeter.aclose()
         budgeter.ledger.check()
-
-
-async def until(is_so: object, *, seconds: float = 5.0) -> None:
-    """Wait until a condition is met, which may be a coroutine function; fail after a time."""
-    async with asyncio.timeout(seconds):
-        while True:
-            result = is_so()  # type: ignore[operator]
-            if asyncio.iscoroutine(result):
-                result = await result
-            if result:
-                return
-            await asyncio.sleep(0.005)
