@@ -26,6 +26,7 @@ __all__ = [
     "mended",
     "well_formed",
     "well_formed_id",
+    "whole_number",
     "without_template_marks",
 ]
 
@@ -35,6 +36,8 @@ _TEMPLATE_MARK = re.compile(
 )
 """The first sign of `<|im_end|>`, `</s>`, `<think>`, `[INST]` and their like. In the JSON
 itself no bracket precedes a capital letter."""
+
+_WHOLE_NUMBER = re.compile(r"[0-9]{1,15}(?:\.0{1,15})?")
 
 
 def well_formed(text: str) -> str:
@@ -146,3 +149,12 @@ def mended(node: Any) -> Any:
     if isinstance(node, dict):
         return {well_formed(key): mended(value) for key, value in node.items()}
     return node
+
+
+def whole_number(value: Any) -> int | None:
+    """Return a whole number, also one written as a text of up to 15 digits; None for all else."""
+    if isinstance(value, int):
+        return None if isinstance(value, bool) else value
+    if not isinstance(value, float | str):
+        return None
+    return int(float(value)) if _WHOLE_NUMBER.fullmatch(str(value).strip()) else None

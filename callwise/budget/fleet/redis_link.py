@@ -43,6 +43,7 @@ MAX_TOGETHER = 512
 
 _FULL = "Its memory is full: raise its maxmemory, or delete keys that are not needed"
 _REPLICA = "It is a replica: use the URL of its primary"
+_CLUSTER = "Wait until the cluster is up"
 _REMEDIES = {
     "LOADING": "Wait until it has read its data",
     "BUSY": "End the script of another program that it runs",
@@ -52,6 +53,8 @@ _REMEDIES = {
     "ReadOnlyError": _REPLICA,
     "OOM": _FULL,
     "OutOfMemoryError": _FULL,
+    "CLUSTERDOWN": _CLUSTER,
+    "ClusterDownError": _CLUSTER,
     "MISCONF": "It cannot write its data to disk: see its log",
 }
 """Way out where a server is there and cannot perform a command now, by the code of its error;

@@ -427,7 +427,7 @@ class SharedBudget:
             BudgetStoreLost: when it has no part.
         """
         if self.part_of_processes is None:
-            raise lost
+            raise self._knobs.lost_without_part(lost)
         for scope in reservation.scopes:
             own = self._spent[scope] + self._held[scope]
             part = self._parts.get(scope)

@@ -3,7 +3,8 @@
 Invariant: a call that was accepted is answered once. A process that dies leaves its calls, and
 answers that nothing was given yet, to the next one: where that asks an equal call, or all that
 are left with `Budgeter.resume_background`. A call that ends in an error leaves the queue with it.
-One that is cancelled stays: a program that is being stopped cancels its calls.
+One that is cancelled stays: a program that is being stopped cancels its calls. So does one whose
+batch is not waited for any more.
 """
 
 import asyncio
@@ -20,7 +21,7 @@ from callwise.calls.call import Call
 from callwise.calls.call_document import call_of_document, document_of_call
 from callwise.calls.client import Endpoint
 from callwise.calls.delivery import Delivery
-from callwise.calls.errors import BadRequest, FormatError
+from callwise.calls.errors import BadRequest, BatchUnfinished, FormatError
 from callwise.calls.load.load_knobs import LoadKnobs
 from callwise.calls.payload import json_bytes, json_object
 from callwise.calls.reply import Reply
@@ -104,7 +105,7 @@ class QueueLayer:
             else:
                 reply = await self._next(work)
                 await queue.answer(kept.call_id, _packed(work, reply))
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, BatchUnfinished):
             queue.leave(kept.call_id)
             raise
         except BaseException:

@@ -14,7 +14,7 @@ ADD = Script("return redis.call('INCRBY', KEYS[1], ARGV[1])")
 @asynccontextmanager
 async def linked(url, **options):
     """A link that is closed again."""
-    link = RedisLink(url, **options)
+    link = RedisLink(url, **{"timeout_seconds": 60, **options})
     try:
         yield link
     finally:
@@ -62,6 +62,15 @@ async def test_a_server_that_was_started_again_is_found_again(make_server, name)
         assert link.statistics()["connections"] == 2
 
 
+async def test_a_connection_that_the_server_has_closed_is_made_again(redis_url, name):
+    """As it closes idle ones: the command after that is answered, over a new connection."""
+    async with linked(redis_url) as link, linked(redis_url) as other:
+        assert await link.run(ADD, (name,), (1,)) == 1
+        await other.command("CLIENT", "KILL", "ID", await link.command("CLIENT", "ID"))
+        assert await link.run(ADD, (name,), (1,)) == 2
+        assert link.statistics()["connections"] == 2
+
+
 async def test_scripts_keep_their_place_in_the_order(redis_url, name):
     """Also the first time that the server sees them."""
     async with linked(redis_url) as link:
@@ -89,16 +98,33 @@ async def test_scripts_that_another_client_has_flushed_are_sent_again(redis_url,
 async def test_a_server_that_does_not_answer_is_lost_in_time(make_server):
     """All that wait get the error, which names the server; afterwards it works again."""
     server = make_server()
-    async with linked(server.url, timeout_seconds=0.2) as link:
+    async with linked(server.url, timeout_seconds=60) as link:
         assert await link.command("PING") == b"PONG"
         server.freeze()
+        link._timeout_seconds = 0.2
         results = await asyncio.gather(
             *(link.command("PING") for _ in range(10)), return_exceptions=True
         )
         server.thaw()
+        link._timeout_seconds = 60
         assert {type(each) for each in results} == {BudgetStoreLost}
         assert f"127.0.0.1:{server.port}" in str(results[0])
         assert await link.command("PING") == b"PONG"
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (("REPLICAOF", "127.0.0.1", "1"), "read only replica"),
+        (("CONFIG", "SET", "maxmemory", "1"), "used memory"),
+    ],
+)
+async def test_a_server_that_cannot_write_now_is_lost(make_server, name, change, problem):
+    """A replica, or one whose memory is full: its problem is named, and may be over later."""
+    async with linked(make_server().url) as link:
+        await link.command(*change)
+        with pytest.raises(BudgetStoreLost, match=f"cannot serve now: .*{problem}"):
+            await link.command("SET", name, "x")
 
 
 async def test_cancelling_a_waiter_does_not_shift_the_replies(redis_url, name):
@@ -125,6 +151,15 @@ async def test_a_password_is_in_no_text(make_server, password):
         for text in (str(refused.value), str(lost.value), repr(link)):
             assert password not in text
             assert "p@ss" not in text
+
+
+async def test_a_password_that_the_server_repeats_is_in_no_text(make_server):
+    """As one without AUTH does: it names the arguments of an unknown command."""
+    server = make_server("--rename-command", "AUTH", "")
+    async with linked(server.url.replace("redis://", "redis://:s3cret-word-9@")) as link:
+        with pytest.raises((ConfigError, BudgetStoreLost), match="unknown command") as refused:
+            await link.command("PING")
+    assert "s3cret" not in str(refused.value)
 
 
 @pytest.mark.parametrize(
@@ -174,7 +209,7 @@ async def test_a_server_that_cannot_be_used_is_refused(facts, expected):
     has_ended = asyncio.Event()
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    async with server, linked(f"redis://127.0.0.1:{port}", timeout_seconds=1.0) as link:
+    async with server, linked(f"redis://127.0.0.1:{port}", timeout_seconds=60) as link:
         with pytest.raises(ConfigError, match=expected):
             await link.command("PING")
         await has_ended.wait()
@@ -257,6 +292,6 @@ async def test_a_server_of_another_protocol_is_lost():
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    async with server, linked(f"redis://127.0.0.1:{port}", timeout_seconds=1.0) as link:
+    async with server, linked(f"redis://127.0.0.1:{port}", timeout_seconds=60) as link:
         with pytest.raises(BudgetStoreLost, match=f"127.0.0.1:{port}"):
             await link.command("PING")

@@ -258,14 +258,15 @@ async def test_the_server_gives_the_time(redis_url):
     link = RedisLink(redis_url, timeout_seconds=60)
     rates = SharedRates(f"real-{time.monotonic_ns()}", lambda: link)
     limits = RateLimits(requests_per_minute=600, burst_seconds=0.0)
-    line = RateLine("e", limits.per_minute, (1, 0, 0, 0))
 
     async def server_seconds():
         seconds, microseconds = await link.command("TIME")
         return int(seconds) + int(microseconds) / 1e6
 
     began = await server_seconds()
-    turns = await asyncio.gather(*(rates.take(limits, [line]) for _ in range(3)))
+    turns = await asyncio.gather(
+        *(rates.take(limits, [RateLine("e", limits.per_minute, (1, 0, 0, 0))]) for _ in range(3))
+    )
     elapsed = await server_seconds() - began
     waits = sorted(turn.wait_seconds for turn in turns)
     for wait, longest in zip(waits, [0.0, 0.1, 0.2], strict=True):
