@@ -410,7 +410,7 @@ async def test_a_server_whose_memory_is_full_loses_no_count(make_server, make_bu
     )
     reservations = [await budget.reserve(RUN, ONE) for _ in range(2)]
     assert await take(other)
-    link = RedisLink(server.url)
+    link = RedisLink(server.url, timeout_seconds=60)
     await link.command("CONFIG", "SET", "maxmemory", "1")
     budget.settle(reservations[0], ONE)
     with pytest.raises(BudgetStoreLost, match="memory is full"):
@@ -441,7 +441,8 @@ async def test_a_replica_counts_nothing(make_server, make_budget):
 
 async def test_scripts_that_are_flushed_lose_nothing(redis_url, make_budget):
     """Not even a call: they are sent again."""
-    budget, link = make_budget(redis_url, limits={"max_calls": 3}), RedisLink(redis_url)
+    budget = make_budget(redis_url, limits={"max_calls": 3})
+    link = RedisLink(redis_url, timeout_seconds=60)
     for number in range(3):
         reservation = await budget.reserve(RUN, ONE)
         await link.command("SCRIPT", "FLUSH")
