@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -87,3 +88,19 @@ def test_requests_that_are_counted_later_count_as_of_their_times(
         if least is not None and meter is not None and most is not None:
             parts = [each.used_part(now) for each in (least, meter, most)]
             assert parts[0] - 1e-9 <= parts[1] <= parts[2] + 1e-9
+
+
+@pytest.mark.parametrize("is_counted", [False, True])
+def test_more_than_was_estimated_is_in_use_when_it_is_known(is_counted: bool) -> None:
+    """Whether the meters have counted the request by then or not."""
+    own = OwnLimits(RateLimits(tokens_per_minute=600, slack_seconds=0), "host", None)
+    need = RateNeed([RatePart(10, 0)])
+    need.amounts = (1.0, 10.0, 10.0, 0.0)
+    assert own.fits(need.amounts, 0.0)
+    own.take(need, 0.0)
+    if is_counted:
+        assert own.used_part(0.0) == pytest.approx(10 / 600)
+    assert own.fits((1.0, 590.0, 590.0, 0.0), 0.0)
+    own.settle(need, (1.0, 500.0, 500.0, 0.0), 0.0)
+    assert not own.fits((1.0, 101.0, 101.0, 0.0), 0.0)
+    assert own.fits((1.0, 100.0, 100.0, 0.0), 0.0)
