@@ -28,17 +28,18 @@ def test_a_call_s_own_class_goes_before_that_of_its_purpose():
     assert priority_of(urgent) is Priority.CRITICAL
 
 
-@pytest.mark.parametrize("priority", [-1, 5, 2.5, "HIGH"])
+@pytest.mark.parametrize("given", ["high", "HIGH", 1, Priority.HIGH])
+def test_a_class_may_be_given_by_its_name_or_number(given):
+    """The call has the class itself."""
+    call = Call(Role.MAIN, Purpose.OTHER, (Message("user", "x"),), priority=given)
+    assert call.priority is Priority.HIGH
+
+
+@pytest.mark.parametrize("priority", [-1, 5, 2.5, "urgent"])
 def test_a_class_that_there_is_not_is_refused(priority):
     """A call of an unknown class would wait for ever."""
     with pytest.raises(ValueError, match=r"CRITICAL \(0\).*; got"):
         Call(Role.MAIN, Purpose.OTHER, (Message("user", "Hello."),), priority=priority)
-
-
-def test_a_class_may_be_given_by_its_number():
-    """Whatever reads it finds a class."""
-    call = Call(Role.MAIN, Purpose.OTHER, (Message("user", "Hello."),), priority=3)
-    assert call.priority is Priority.LOW
 
 
 @pytest.mark.parametrize("name", ["timeout_seconds", "deadline_seconds"])
