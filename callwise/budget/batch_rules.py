@@ -36,6 +36,7 @@ from callwise.calls.together import usage_sum
 
 __all__ = [
     "end_of_one",
+    "is_of_unknown_usage",
     "merged_reply",
     "pieces_of",
     "set_apart",
@@ -88,9 +89,8 @@ def merged_reply(
         if isinstance(result, CallError) and replies:
             usage = usage_sum([reply.usage for reply in replies])
             # What a request that was not turned away has used is not known.
-            cause = (result.cause or result) if isinstance(result, BatchFailed) else result
-            is_known = is_turned_away(cause)
-            result.usage = usage if is_known else replace(usage, output_tokens=None)
+            is_unknown = is_of_unknown_usage(result)
+            result.usage = replace(usage, output_tokens=None) if is_unknown else usage
         if isinstance(result, BaseException):
             raise result
     return replace(
@@ -116,6 +116,12 @@ def end_of_one(error: CallError, *, is_chat: bool) -> tuple[CallError, bool]:
     if is_chat or isinstance(error, _ABOUT_CONTENT):
         return BatchFailed.by(copy(error)), True
     return copy(error), True
+
+
+def is_of_unknown_usage(error: CallError) -> bool:
+    """Return whether a request that ended so may have used what was not reported."""
+    cause = (error.cause or error) if isinstance(error, BatchFailed) else error
+    return error.usage is None and not is_turned_away(cause)
 
 
 def set_apart(failed: Sequence[BatchMember], batch: WorkBatch) -> None:

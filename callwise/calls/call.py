@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntEnum, StrEnum
 from math import isnan
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 from pydantic import BaseModel
 
@@ -39,6 +39,9 @@ class _Word(StrEnum):
     """A word that is hashed as the string it is: it keys every count of the hot path."""
 
     __hash__ = str.__hash__
+
+
+WordT = TypeVar("WordT", bound=_Word)
 
 
 class Role(_Word):
@@ -296,6 +299,19 @@ _TIMES = ("timeout_seconds", "deadline_seconds")
 """Fields of a call that are times, and have no meaning as NaN."""
 
 
+def _word(name: str, words: type[WordT], given: str) -> WordT:
+    """Return the role or the purpose of a text.
+
+    Raises:
+        ValueError: when there is no such one; names those there are.
+    """
+    try:
+        return words(given)
+    except ValueError:
+        known = ", ".join(words)
+        raise ValueError(f"Call.{name} is one of {known}; got {given!r:.40}") from None
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """One time that an answer of a model is wanted, chat or embedding.
@@ -364,6 +380,9 @@ class Call:
 
     def __post_init__(self) -> None:
         """Refuse a call that is neither chat nor embedding, or both, and values of no meaning."""
+        if type(self.role) is not Role or type(self.purpose) is not Purpose:
+            object.__setattr__(self, "role", _word("role", Role, self.role))
+            object.__setattr__(self, "purpose", _word("purpose", Purpose, self.purpose))
         if bool(self.messages) == bool(self.inputs):
             raise ValueError(
                 "a Call has either messages (chat) or inputs (embedding): "

@@ -4,11 +4,15 @@ Python strings, and JSON's `\u` escapes, can contain lone surrogates (half an em
 UTF-8 cannot. A lone half is replaced by U+FFFD on the way out and on the way in, and
 two adjacent halves become the character they were: nothing fails over a broken
 emoji, and no other file has to care.
+
+What is stored and read again by us (`json_bytes`, `json_object`) is kept exactly: lone surrogates
+are escaped there.
 """
 
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -16,6 +20,8 @@ import orjson
 __all__ = [
     "body_bytes",
     "document_of",
+    "json_bytes",
+    "json_object",
     "member",
     "mended",
     "well_formed",
@@ -96,6 +102,37 @@ def document_of(content: bytes, *, keep_halves: bool = False) -> Any:
             return document if keep_halves else mended(document)
         except RecursionError as error:
             raise ValueError("nested too deeply") from error
+
+
+def json_bytes(document: Mapping[str, Any]) -> bytes:
+    """Return a document as JSON, from which `json_object` returns the same one.
+
+    Raises:
+        TypeError: when a part of it cannot be JSON, for example a set or a key that is no
+            string.
+    """
+    try:
+        return orjson.dumps(document)
+    except TypeError as error:
+        # Lone surrogates, or integers beyond 64 bits.
+        if not any(each in str(error) for each in ("surrogates", "64-bit")):
+            raise
+    return json.dumps(document).encode()
+
+
+def json_object(data: bytes) -> dict[str, Any]:
+    """Return the document that `json_bytes` wrote.
+
+    Raises:
+        ValueError: when it is not a JSON object.
+    """
+    try:
+        document = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        document = json.loads(data)
+    if not isinstance(document, dict):
+        raise ValueError(f"not a JSON object: {data!r:.60}")  # noqa: TRY004 - bad data
+    return document
 
 
 def member(node: Any, name: str) -> Any:

@@ -2,11 +2,16 @@
 
 import asyncio
 import threading
+from types import SimpleNamespace
 
 import pytest
 
 from callwise.budget import Budgeter, LedgerError, Limits, ManualClock, RetryPolicy, ScopeKind
+from callwise.budget.breaker import Breakers
+from callwise.budget.router import Router
+from callwise.budget.run_gate import RunGate
 from callwise.calls import Endpoint, Outcome, Reply, Role
+from callwise.calls.client import OfflineClient
 from callwise.calls.errors import (
     AuthFailed,
     CallRefused,
@@ -46,6 +51,16 @@ async def test_a_stopped_run_accepts_no_call_and_counts_none(make_budgeter, ask_
     budgeter.resume()
     assert (await budgeter.ask(ask_for("2"))).text == "two"
     budgeter.ledger.check()
+
+
+async def test_the_first_reason_of_a_stop_is_kept(make_budgeter, ask_for):
+    """What comes after it follows from it."""
+    budgeter = make_budgeter()
+    budgeter.stop("the key is refused")
+    budgeter.stop("the process ends")
+    await budgeter.drain(0, reason="closed")
+    with pytest.raises(RunStopped, match="the key is refused"):
+        await budgeter.ask(ask_for())
 
 
 async def test_a_drain_lets_accepted_calls_end_and_accepts_no_other(make_budgeter, ask_for):
@@ -234,6 +249,25 @@ async def test_a_role_whose_endpoints_are_all_down_for_long_stops_the_run(ask_fo
     hosts = {each.endpoint: each.state for each in budgeter.breakers() if not each.model}
     assert hosts == {"a": "open", "b": "open"}
     budgeter.ledger.check()
+
+
+def test_a_role_with_an_endpoint_that_is_down_for_a_short_time_goes_on(ask_for):
+    """However long the other one has been down."""
+    clock = ManualClock()
+    breakers, gate = Breakers(clock), RunGate(clock)
+    router = Router(clock, breakers, lambda _endpoint: STOPPING, gate)
+    second = Endpoint("b", "m", OfflineClient())
+    asked = Endpoint("a", "m", OfflineClient(), alternatives=(second,))
+    breakers.trip(asked, "503", seconds=1000)
+    clock.advance(61)
+    breakers.trip(second, "503", seconds=1000)
+    work = SimpleNamespace(asked=asked, call=ask_for())
+    with pytest.raises(EndpointDown):
+        router.choose(work)
+    assert gate.stopped_by is None
+    clock.advance(60)
+    with pytest.raises(RunStopped, match="main has been down for 60 s: a, b"):
+        router.choose(work)
 
 
 async def test_a_closed_scope_and_a_refusal_are_as_before(make_budgeter, ask_for):

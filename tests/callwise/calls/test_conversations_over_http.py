@@ -126,15 +126,19 @@ async def test_the_longest_time_of_the_calls_is_that_of_the_request(client, serv
     """One that may take longer is not cut by another."""
 
     async def late(_request, body):
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.05)
         return await echo(_request, body)
 
-    server.script.extend([late, late])
+    async def never(_request, _body):
+        await server.release.wait()
+        return web.Response()
+
+    server.script.extend([late, never])
     ends, _ = await answered(
-        client, [chat("one", timeout_seconds=0.01), chat("two", timeout_seconds=5)]
+        client, [chat("one", timeout_seconds=0.01), chat("two", timeout_seconds=60)]
     )
     assert all(isinstance(end, Reply) for end in ends)
-    ends, sent = await answered(client, [chat(text, timeout_seconds=0.01) for text in "ab"])
+    ends, sent = await answered(client, [chat(text, timeout_seconds=0.3) for text in "ab"])
     assert [type(end) for end in ends] == [CallTimeout, CallTimeout]
     assert (sent, ends[0].was_sent) == (1, True)
 

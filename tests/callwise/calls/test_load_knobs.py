@@ -1,5 +1,7 @@
 """Knobs of load: profiles, and an endpoint's own over those of the run."""
 
+import math
+
 import pytest
 from pydantic import ValidationError
 
@@ -7,6 +9,9 @@ from callwise.calls import Priority, Purpose
 from callwise.calls.errors import ConfigError
 from callwise.calls.load.load_knobs import LOAD_PROFILES, LoadKnobs
 from callwise.calls.load.schedule_knobs import ScheduleKnobs
+from callwise.knobs import knob_paths
+
+NUMBERS = [knob.path for knob in knob_paths(LoadKnobs) if knob.type.startswith(("int", "float"))]
 
 
 @pytest.mark.parametrize("profile", LOAD_PROFILES)
@@ -86,3 +91,36 @@ def test_classes_of_purposes_are_written_by_their_names():
         ValidationError, match="'critical', 'high', 'normal', 'low' or 'background'"
     ):
         ScheduleKnobs(priorities={"judge": "now"})
+
+
+@pytest.mark.parametrize("path", NUMBERS)
+@pytest.mark.parametrize("wrong", [-1, math.nan, math.inf])
+def test_a_number_that_cannot_be_is_refused_by_its_name(path, wrong):
+    """Below zero, none at all or without end; whatever else its group lacks."""
+    *groups, name = path.split(".")
+    given = {name: wrong}
+    for group in reversed(groups):
+        given = {group: given}
+    with pytest.raises(ValidationError) as refused:
+        LoadKnobs.model_validate(given)
+    assert (*groups, name) in {error["loc"][: len(groups) + 1] for error in refused.value.errors()}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"background": {"file": "q", "first_poll_seconds": 9, "max_poll_seconds": 8}},
+        {"background": {"file": "q", "quiet_seconds": 9, "max_wait_seconds": 8}},
+        {"batch": {"chat_min_size": 9, "chat_max_size": 8}},
+        {"rate": {"tokens_per_minute": 8, "input_tokens_per_minute": 9}},
+    ],
+)
+def test_two_limits_that_contradict_each_other_are_both_named(wrong):
+    """With their values."""
+    ((_, knobs),) = wrong.items()
+    first, second = [name for name in knobs if name != "file"]
+    with pytest.raises(ValidationError) as refused:
+        LoadKnobs.model_validate(wrong)
+    text = str(refused.value)
+    assert all(f"{name} (" in text or f"{name}=" in text for name in (first, second))
+    assert all(str(knobs[name]) in text for name in (first, second))

@@ -12,9 +12,10 @@ from callwise.budget.clock import LoopClock
 from callwise.budget.schedule.task import TaskState
 from callwise.calls import Call, Endpoint, Message, Priority, Purpose, Role
 from callwise.calls.call import Outcome, Piece, Sampling
-from callwise.calls.errors import ConfigError
+from callwise.calls.errors import ConfigError, ServerFailed
 from callwise.calls.load.load_knobs import LoadKnobs
 from callwise.calls.load.schedule_knobs import ScheduleKnobs
+from callwise.calls.retry import RetryPolicy
 from tests.callwise.budget.conftest import MemoryRecorder
 from tests.callwise.budget.schedule.timed_service import (
     TimedClient,
@@ -255,6 +256,25 @@ def test_of_calls_with_a_common_beginning_the_first_goes_ahead():
     assert [at for at, _ in sent] == [0] * 5 + [1] * 1 + [2] * 2
 
 
+def test_a_common_beginning_that_was_not_used_for_long_is_cold_again():
+    """The provider keeps it for so long, and then the first of several goes ahead."""
+
+    def asked(text):
+        return call(text, messages=(Message("system", "long " * 20), Message("user", text)))
+
+    async def main():
+        client = TimedClient()
+        budgeter = scheduled(
+            client, max_concurrency=5, warm_prefix_seconds=300.0, warm_prefix_characters=50
+        )
+        for pause_seconds in (0.0, 298.5, 301.0):
+            await asyncio.sleep(pause_seconds)
+            await asyncio.gather(*(budgeter.ask(asked(f"{i}")) for i in range(2)))
+        return [at for at, _ in client.sent]
+
+    assert run_in_virtual_time(main()) == [0, 1, 300.5, 300.5, 602.5, 603.5]
+
+
 class StreamingClient(TimedClient):
     """A service whose answers begin long before they end."""
 
@@ -303,6 +323,25 @@ def test_where_the_first_of_a_common_beginning_fails_the_next_goes_ahead():
         return client.sent
 
     assert run_in_virtual_time(main()) == [(0, "0"), (0.5, "1"), (1.5, "2"), (1.5, "3")]
+
+
+def test_a_success_after_a_failed_attempt_shows_nothing_about_the_capacity():
+    """The number under way grows by answers to first attempts alone."""
+
+    class Failing(TimedClient):
+        async def answer(self, calls, *, model, on_sent=None):
+            results = await super().answer(calls, model=model, on_sent=on_sent)
+            return [ServerFailed("boom")] if len(self.sent) % 2 else results
+
+    async def limit_after(client):
+        retry = RetryPolicy(server_failed_attempts=2, first_wait_seconds=0.0)
+        budgeter = scheduled(client, retry=retry, max_concurrency=1, is_adaptive=True)
+        for number in range(4):
+            await budgeter.ask(call(f"{number}"))
+        return budgeter.lanes()[0].limit
+
+    assert run_in_virtual_time(limit_after(Failing())) == 1
+    assert run_in_virtual_time(limit_after(TimedClient())) == 2
 
 
 async def test_on_a_virtual_clock_nothing_is_scheduled():
