@@ -181,14 +181,6 @@ class RunStopped(CallError):
     is_fatal = True
     was_sent = False
 
-    @classmethod
-    def because(cls, reason: str) -> "RunStopped":
-        """Return the error of a run that has stopped for a reason, and goes on when asked again."""
-        return cls(
-            f"the run has stopped: {reason}. What was finished is kept; run the same command to "
-            "go on"
-        )
-
 
 class BudgetStoreLost(CallError):
     """The server that keeps the budget of several processes cannot be reached. Nothing was sent."""

@@ -112,21 +112,6 @@ async def test_a_server_that_does_not_answer_is_lost_in_time(make_server):
         assert await link.command("PING") == b"PONG"
 
 
-@pytest.mark.parametrize(
-    ("change", "problem"),
-    [
-        (("REPLICAOF", "127.0.0.1", "1"), "read only replica"),
-        (("CONFIG", "SET", "maxmemory", "1"), "used memory"),
-    ],
-)
-async def test_a_server_that_cannot_write_now_is_lost(make_server, name, change, problem):
-    """A replica, or one whose memory is full: its problem is named, and may be over later."""
-    async with linked(make_server().url) as link:
-        await link.command(*change)
-        with pytest.raises(BudgetStoreLost, match=f"cannot serve now: .*{problem}"):
-            await link.command("SET", name, "x")
-
-
 async def test_cancelling_a_waiter_does_not_shift_the_replies(redis_url, name):
     """The others still get the reply to what they gave."""
     async with linked(redis_url) as link:
