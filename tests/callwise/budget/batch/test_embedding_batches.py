@@ -6,8 +6,9 @@ import pytest
 
 from callwise.budget import Limits
 from callwise.calls import Priority
-from callwise.calls.errors import BadRequest, BadResponse, CallRefused
+from callwise.calls.errors import BadRequest, BadResponse, CallRefused, ServerFailed
 from callwise.calls.load.batch_knobs import BatchKnobs
+from callwise.calls.load.breaker_knobs import BreakerKnobs
 from callwise.calls.load.schedule_knobs import ScheduleKnobs
 from callwise.calls.reply import Reply, ReportedUsage
 from tests.callwise.budget.batch.batch_service import BatchService, budgeter, chat, embed
@@ -253,6 +254,19 @@ def test_texts_whose_answer_had_other_ids_are_asked_in_halves(service):
     assert [len(texts) for _, texts in service.requests] == [4, 2, 2]
     assert (usage.tokens, usage.unknown_usage) == (service.tokens, 0)
     engine.ledger.check()
+
+
+def test_a_request_that_fails_is_one_failure_of_its_endpoint(service):
+    """However many calls it carried: its breaker stays closed."""
+    service.failures.append(ServerFailed("boom", status=500))
+
+    async def main():
+        breaker = BreakerKnobs(min_attempts=4, failure_rate=0.5)
+        engine = budgeter(service, load={"breaker": breaker})
+        await asyncio.gather(*(engine.ask(embed(f"text {index}")) for index in range(8)))
+        return engine.breakers()
+
+    assert [each.trips for each in run_in_virtual_time(main())] == [0]
 
 
 class LeavingService(BatchService):
