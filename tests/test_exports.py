@@ -59,15 +59,19 @@ def test_modules_are_small_and_have_a_docstring() -> None:
     for path in MODULES:
         text = path.read_text(encoding="utf-8")
         assert len(text.splitlines()) <= MAX_FILE_LINES, path
-        assert ast.get_docstring(ast.parse(text)), path
+        assert re.match(r'r?"""', text), path
     for path in DOORS:
         assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_DOOR_LINES, path
 
 
 def test_nothing_is_evaluated() -> None:
     """No module evaluates text or loads objects from bytes."""
+    may_be_there = re.compile(rf"\b({'|'.join(DYNAMIC | LOADERS)})\b")
     for path in MODULES:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        text = path.read_text(encoding="utf-8")
+        if may_be_there.search(text) is None:
+            continue
+        for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
                 assert node.func.id not in DYNAMIC, (path, node.lineno)
             if isinstance(node, ast.Import | ast.ImportFrom):

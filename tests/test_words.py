@@ -4,7 +4,9 @@ import ast
 import json
 import re
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LIST = tomllib.loads((ROOT / "tests" / "words.toml").read_text(encoding="utf-8"))
+STATEMENTS = (ast.stmt, ast.Module, ast.excepthandler, ast.match_case)
 PRODUCT = ("callwise", "graph", "lats", "nodes")
 PRODUCT_FILES = tuple(f"{package}/**/*.py" for package in PRODUCT)
 PLACES = (
@@ -37,12 +40,34 @@ def _lines(path: str) -> list[tuple[int, str]]:
     return list(enumerate(lines, 1))
 
 
-def _docstrings(tree: ast.AST) -> Iterator[tuple[int, str]]:
-    """Yield docstrings and the texts below attributes, with their lines."""
-    for node in ast.walk(tree):
+@dataclass(frozen=True)
+class Names:
+    """Texts and names of a module, each with its line."""
+
+    texts: tuple[tuple[int, str], ...]
+    functions_and_classes: tuple[tuple[int, str], ...]
+    titles: tuple[tuple[int, str], ...]
+    """Docstrings of the module and of its classes."""
+
+
+@cache
+def _names(path: str) -> Names:
+    """Return the texts and names of a module; expressions are not walked."""
+    tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+    texts, names, titles = [], [], [(1, ast.get_docstring(tree) or "")]
+    waiting: list[Any] = [tree]
+    while waiting:
+        node = waiting.pop()
         match node:
             case ast.Expr(value=ast.Constant(value=str(text))):
-                yield node.lineno, text
+                texts.append((node.lineno, text))
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+                names.append((node.lineno, node.name))
+                if isinstance(node, ast.ClassDef):
+                    titles.append((node.lineno, ast.get_docstring(node) or ""))
+        for block in ("body", "handlers", "orelse", "finalbody", "cases"):
+            waiting += getattr(node, block, ()) if isinstance(node, STATEMENTS) else ()
+    return Names(*(tuple(sorted(each)) for each in (texts, names, titles)))
 
 
 def _problems(path: str, texts: Iterable[tuple[int, str]], words: dict[str, str]) -> Iterator[str]:
@@ -60,16 +85,12 @@ def _problems(path: str, texts: Iterable[tuple[int, str]], words: dict[str, str]
                 yield f"{path}:{number}: {match[0]!r}: write {instead}"
 
 
-def _tree(path: str) -> ast.Module:
-    return ast.parse((ROOT / path).read_text(encoding="utf-8"))
-
-
-def _named_texts(tree: ast.Module) -> Iterator[tuple[int, str]]:
+def _named_texts(path: str) -> Iterator[tuple[int, str]]:
     """Yield docstrings and the names of functions and classes as words, with their lines."""
-    yield from _docstrings(tree)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            yield node.lineno, node.name.replace("_", " ")
+    names = _names(path)
+    yield from names.texts
+    for line, name in names.functions_and_classes:
+        yield line, name.replace("_", " ")
 
 
 def test_texts_and_names_have_no_word_of_the_list() -> None:
@@ -87,7 +108,7 @@ def test_names_and_docstrings_of_tests_have_no_word_of_the_list() -> None:
     problems = [
         problem
         for path in _paths("tests/**/*.py")
-        for problem in _problems(path, _named_texts(_tree(path)), LIST["words"])
+        for problem in _problems(path, _named_texts(path), LIST["words"])
     ]
     assert not problems, "\n".join(problems)
 
@@ -102,15 +123,10 @@ def test_product_and_pages_have_no_word_of_the_longer_list() -> None:
     assert not problems, "\n".join(problems)
 
 
-def _titles(path: str) -> Iterator[tuple[int, str]]:
-    """Yield the docstrings that must not begin with a headless clause: of tests, few."""
-    tree = _tree(path)
-    if not path.startswith("tests/"):
-        yield from _docstrings(tree)
-        return
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef):
-            yield getattr(node, "lineno", 1), ast.get_docstring(node) or ""
+def _titles(path: str) -> Sequence[tuple[int, str]]:
+    """Return the docstrings that must not begin with a headless clause: of tests, few."""
+    names = _names(path)
+    return names.titles if path.startswith("tests/") else names.texts
 
 
 def test_no_docstring_is_a_headless_clause() -> None:

@@ -20,9 +20,11 @@ class _JumpingSelector(selectors.SelectSelector):
     def __init__(self) -> None:
         super().__init__()
         self.seconds = 0.0
+        self.rounds = 0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """Return what is ready now, once nothing else is, at a later time."""
+        self.rounds += 1
         ready = super().select(0)
         if ready:
             return ready
@@ -39,6 +41,11 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         self._jumping = _JumpingSelector()
         super().__init__(self._jumping)
         self._clock_resolution = 1e-9
+
+    @property
+    def rounds(self) -> int:
+        """Number of times that it has run what was ready, or advanced the time."""
+        return self._jumping.rounds
 
     def time(self) -> float:
         """Return the virtual seconds since the start."""

@@ -32,7 +32,7 @@ LONG_TEXT = (
 )
 """A message of an earlier turn."""
 
-MAX_SECONDS = 20.0
+MAX_SECONDS = 120.0
 """Longest time for one run; more is a hang."""
 
 WAITED_SHARE = 0.01

@@ -16,11 +16,10 @@ A program that is not ours may go on with whichever answer comes first (`as_comp
 workers at one queue). So the calls of its turn end in the order in which they ended. A call
 waits for those that ended before it, also for those that are not asked yet: they were asked
 before it ended. Where one of them does not come, the program has changed, and the waiting
-ends after `MAX_ORDER_SECONDS`.
+ends after `MAX_ORDER_TURNS`.
 """
 
 import asyncio
-import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
@@ -51,8 +50,9 @@ MAX_CANCEL_TURNS = 1000
 PIECE_PAUSE_SECONDS = 0.001
 """Length of each of these turns where pieces of the answer were given out before."""
 
-MAX_ORDER_SECONDS = 0.25
-"""Time that a call waits for one that ended before it and is not asked this time."""
+MAX_ORDER_TURNS = 250
+"""Turns with a pause that a call waits for one that ended before it and is not asked this time.
+Turns and no time, so that a machine that is busy for a moment changes no order."""
 
 QUICK_TURNS = 100
 """Turns of the caller's event loop that are awaited without a pause."""
@@ -93,16 +93,14 @@ class _EndOrder:
             await pass_turn()
             if number <= self.due == due_before and not self.was_refused:
                 return
-            awaited, turns = 0, 0
-            give_up_at = 0.0
+            awaited, turns, give_up_at = 0, 0, 0
             while number > self.due:
-                now = time.monotonic()
+                turns += 1
                 if awaited != self.due:
-                    awaited, give_up_at = self.due, now + MAX_ORDER_SECONDS
-                elif now > give_up_at:
+                    awaited, give_up_at = self.due, max(turns, QUICK_TURNS) + MAX_ORDER_TURNS
+                elif turns > give_up_at:
                     self.due = min(self._waiting)
                     continue
-                turns += 1
                 await (pass_turn() if turns <= QUICK_TURNS else asyncio.sleep(PIECE_PAUSE_SECONDS))
             await let_react()
             if self.was_refused:
@@ -234,7 +232,8 @@ class ReplayLayer:
         """
         while True:
             try:
-                exchange = self._recorder.lookup(call.key, call.call, call.where)
+                found = self._recorder.lookup(call.key, call.call, call.where)
+                exchange = await found if isinstance(found, Awaitable) else found
             except CassetteMiss as miss:
                 return None, miss
             if exchange is None:
@@ -313,8 +312,11 @@ def _give_out(call: InFlightCall, exchange: RecordedExchange) -> bool:
 
 
 def _charged(exchange: RecordedExchange) -> Amounts:
-    usage = exchange.usage
-    return Amounts(1, usage.requests, usage.charged_tokens, usage.charged_picodollars)
+    usage, delivery = exchange.usage, exchange.delivery
+    requests = usage.requests
+    if delivery.batch and not delivery.is_apportioned:
+        requests = min(requests, usage.attempts)  # the others were about its batch, and free
+    return Amounts(1, requests, usage.charged_tokens, usage.charged_picodollars)
 
 
 def _over(exchange: RecordedExchange) -> Amounts:

@@ -227,25 +227,39 @@ async def test_a_deadline_cuts_attempts_and_ends_the_repetitions(make_budgeter, 
 
 async def test_a_call_that_joined_an_equal_one_has_its_own_deadline(make_budgeter, ask_for):
     """It leaves when its time is over, and the one that pays gets the answer."""
-    client = ScriptedClient(lambda _: asyncio.sleep(0.2, "ok"))
+    may_answer = asyncio.Event()
+
+    async def answer(_):
+        await may_answer.wait()
+        return "ok"
+
+    client = ScriptedClient(answer)
     budgeter = make_budgeter(client)
     payer = asyncio.ensure_future(budgeter.ask(ask_for("a", share=True)))
     await asyncio.sleep(0)
     with pytest.raises(CallTimeout, match="before the deadline"):
         await budgeter.ask(ask_for("a", share=True, deadline_seconds=0.01))
+    may_answer.set()
     assert (await payer).text == "ok"
     assert len(client.calls) == 1
 
 
 async def test_the_deadline_of_one_caller_ends_no_equal_call(make_budgeter, ask_for):
     """An equal call that has more time is asked again where the one that paid ran out of it."""
-    client = ScriptedClient(lambda _: asyncio.sleep(0.05, "ok"))
+    may_answer = asyncio.Event()
+
+    async def answer(_):
+        await may_answer.wait()
+        return "ok"
+
+    client = ScriptedClient(answer)
     budgeter = make_budgeter(client)
     hurried = asyncio.ensure_future(budgeter.ask(ask_for("a", share=True, deadline_seconds=0.01)))
     await asyncio.sleep(0)
     patient = [asyncio.ensure_future(budgeter.ask(ask_for("a", share=True))) for _ in range(2)]
     with pytest.raises(CallTimeout):
         await hurried
+    may_answer.set()
     assert [(await each).text for each in patient] == ["ok", "ok"]
     assert len(client.calls) == 2
     outcomes = [row.outcome for row in budgeter.ledger.rows]

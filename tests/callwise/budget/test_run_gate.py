@@ -87,6 +87,55 @@ async def test_a_drain_lets_accepted_calls_end_and_accepts_no_other(make_budgete
     budgeter.ledger.check()
 
 
+async def test_a_call_that_a_drain_refuses_cancels_none_of_its_turn(make_budgeter, ask_for):
+    """Its turn hears of it once the calls next to it are answered; other turns hear immediately."""
+    gate = asyncio.Event()
+
+    async def answer(call):
+        await gate.wait()
+        return "late"
+
+    client = ScriptedClient(answer)
+    budgeter = make_budgeter(client, clock=ManualClock())
+    with budgeter.scope(ScopeKind.TURN, "1"):
+        asked = asyncio.ensure_future(budgeter.ask(ask_for("1")))
+        await waiting(client)
+        draining = asyncio.ensure_future(budgeter.drain(30))
+        await asyncio.sleep(0)
+        refused = asyncio.ensure_future(budgeter.ask(ask_for("2")))
+    with budgeter.scope(ScopeKind.TURN, "2"), pytest.raises(RunStopped):
+        await budgeter.ask(ask_for("3"))
+    assert not refused.done()
+    gate.set()
+    with pytest.raises(RunStopped):
+        await refused
+    assert asked.done()
+    assert (await asked).text == "late"
+    assert await draining == (1, 0)
+    assert (len(client.calls), len(budgeter.ledger.rows)) == (1, 1)
+    budgeter.ledger.check()
+
+
+async def test_a_call_that_waits_for_its_turn_to_rest_may_be_cancelled(make_budgeter, ask_for):
+    """And it does not wait longer than the drain."""
+    client = ScriptedClient(lambda call: asyncio.Event().wait())
+    clock = ManualClock()
+    budgeter = make_budgeter(client, clock=clock)
+    with budgeter.scope(ScopeKind.TURN, "1"):
+        asked = asyncio.ensure_future(budgeter.ask(ask_for("1")))
+        await waiting(client)
+        draining = asyncio.ensure_future(budgeter.drain(5))
+        await asyncio.sleep(0)
+        left, stays = (asyncio.ensure_future(budgeter.ask(ask_for("2"))) for _ in range(2))
+    await asyncio.sleep(0)
+    left.cancel()
+    clock.advance(5)
+    ends = await asyncio.gather(asked, left, stays, return_exceptions=True)
+    assert [type(end) for end in ends] == [RunStopped, asyncio.CancelledError, RunStopped]
+    assert await draining == (0, 1)
+    budgeter.ledger.check()
+
+
 async def test_a_drain_cancels_and_settles_what_is_left_when_its_time_is_over(
     make_budgeter, ask_for
 ):

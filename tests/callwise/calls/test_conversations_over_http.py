@@ -13,6 +13,7 @@ from callwise.calls.errors import (
     CallTimeout,
     RateLimited,
     ServerFailed,
+    UnknownModel,
     WrongAddress,
 )
 
@@ -81,6 +82,23 @@ async def test_a_request_that_fails_fails_for_each_call(client, server, status, 
     assert sent == 1
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"text": "<html><title>nginx</title></html>", "content_type": "text/html"},
+        {"text": "", "content_type": "text/plain"},
+        {"text": "nothing here", "content_type": "text/plain"},
+        {"document": {"status": "404", "reason": "no handler"}},
+        {"document": []},
+    ],
+)
+async def test_an_odd_404_of_the_route_is_that_of_what_is_not_there(client, server, body):
+    """Whatever its body, so that the calls can be sent alone."""
+    server.then(status=404, **body)
+    ends, _ = await answered(client, [chat("one"), chat("two")])
+    assert all(isinstance(end, UnknownModel) and end.status == 404 for end in ends)
+
+
 async def test_a_failure_that_reports_a_usage_is_apportioned(client, server):
     """What it has used is known, to the token."""
     usage = {"prompt_tokens": 11, "completion_tokens": 4, "total_tokens": 15}
@@ -108,15 +126,19 @@ async def test_the_longest_time_of_the_calls_is_that_of_the_request(client, serv
     """One that may take longer is not cut by another."""
 
     async def late(_request, body):
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.05)
         return await echo(_request, body)
 
-    server.script.extend([late, late])
+    async def never(_request, _body):
+        await server.release.wait()
+        return web.Response()
+
+    server.script.extend([late, never])
     ends, _ = await answered(
-        client, [chat("one", timeout_seconds=0.01), chat("two", timeout_seconds=5)]
+        client, [chat("one", timeout_seconds=0.01), chat("two", timeout_seconds=60)]
     )
     assert all(isinstance(end, Reply) for end in ends)
-    ends, sent = await answered(client, [chat(text, timeout_seconds=0.01) for text in "ab"])
+    ends, sent = await answered(client, [chat(text, timeout_seconds=0.3) for text in "ab"])
     assert [type(end) for end in ends] == [CallTimeout, CallTimeout]
     assert (sent, ends[0].was_sent) == (1, True)
 

@@ -214,7 +214,7 @@ async def test_a_left_stream_closes_its_connection(server, wire_words):
     budgeter, model = budgeted(OpenAIClient(server.url))
     async with aclosing(model.astream("u")) as stream:
         assert (await anext(stream)).text == "Lo"
-    await asyncio.wait_for(gone.wait(), 10)
+    await asyncio.wait_for(gone.wait(), 60)
     assert [row.outcome for row in budgeter.ledger.rows] == ["cancelled"]
     await budgeter.aclose()
 

@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from callwise.calls import Priority, Purpose
+from callwise.calls.errors import ConfigError
 from callwise.calls.load.load_knobs import LOAD_PROFILES, LoadKnobs
 from callwise.calls.load.schedule_knobs import ScheduleKnobs
 from callwise.knobs import knob_paths
@@ -34,6 +35,30 @@ def test_knobs_with_a_profile_come_back_from_their_json():
     assert LoadKnobs.model_validate_json(knobs.model_dump_json()) == knobs
     laid = LoadKnobs().laid_under(knobs)
     assert (laid.schedule, laid.batch) == (knobs.schedule, knobs.batch)
+
+
+@pytest.mark.parametrize(
+    "name", ["max_concurrency", "max_embedding_concurrency", "max_adaptive_concurrency"]
+)
+def test_the_tasks_of_a_profile_follow_a_larger_concurrency(name):
+    """The profile's number would bind below the one that was set; a smaller one changes none."""
+    larger = LoadKnobs.model_validate({"profile": "balanced", "schedule": {name: 256}}).schedule
+    assert (getattr(larger, name), larger.max_tasks) == (256, 256)
+    smaller = LoadKnobs.model_validate({"profile": "balanced", "schedule": {name: 7}}).schedule
+    assert (getattr(smaller, name), smaller.max_tasks) == (7, 128)
+
+
+@pytest.mark.parametrize("name", ["max_concurrency", "max_embedding_concurrency"])
+def test_tasks_below_a_concurrency_that_is_set_are_refused(name):
+    """Both are named, with what to do; a default is no contradiction."""
+    with pytest.raises(ValidationError, match=rf"{name} is 9, .* run 3\. Raise max_tasks to 9"):
+        LoadKnobs(
+            profile="balanced", schedule=ScheduleKnobs.model_validate({name: 9, "max_tasks": 3})
+        )
+    assert ScheduleKnobs(max_tasks=3).max_concurrency == 5
+    run = LoadKnobs(profile="conservative")
+    with pytest.raises(ConfigError, match=rf"laid over that of the run: {name} is 64"):
+        run.laid_under(LoadKnobs.model_validate({"schedule": {name: 64}}))
 
 
 def test_an_unknown_profile_is_named():

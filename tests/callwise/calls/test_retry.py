@@ -87,6 +87,9 @@ def test_retry_after_is_honoured_up_to_a_cap():
     assert policy.wait_seconds(asked, attempt=1, draw=Random(0)) == 30
     too_long = RateLimited("x", retry_after_seconds=31)
     assert policy.wait_seconds(too_long, attempt=1, draw=Random(0)) is None
+    (note,) = too_long.__notes__
+    assert note.endswith("asks to wait for 31 s, and retry.max_retry_after_seconds is 30")
+    assert not hasattr(asked, "__notes__")
 
 
 def test_a_first_wait_above_the_cap_is_refused():

@@ -1,19 +1,21 @@
 """A real Redis server for each test file, on 127.0.0.1 and a free port."""
 
 import asyncio
+import itertools
+import os
 import shutil
 import signal
-import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from callwise.budget.clock import SystemClock
+from callwise.budget.clock import Clock, SystemClock
 from callwise.budget.fleet.redis_link import RedisLink
 from callwise.budget.fleet.shared_budget import SharedBudget
 from callwise.calls.load.fleet_knobs import FleetKnobs, FleetLimits
+from callwise.calls.load.load_knobs import LoadKnobs
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -23,17 +25,29 @@ def _needs_the_extra() -> None:
         pytest.importorskip(package, reason="the extra `redis` is not installed")
 
 
+UNGIVEN_PORTS = (12_000, 32_000)
+"""First port, and the one after the last: below those that Linux gives."""
+
+MAX_STARTS = 100
+
+_STARTS = itertools.count()
+
+
 class RedisServer:
     """A server that a test may stop, freeze and start again; it keeps nothing on disk."""
 
     def __init__(self, folder: Path, *options: str) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
         self._folder = folder
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
-        self.start()
+        # Other programs may take a port between two starts of the server: not one of these, which
+        # the system gives to no connection and to no server that leaves the choice to it.
+        ports = range(*UNGIVEN_PORTS)
+        for attempt in range(MAX_STARTS):
+            self.port = ports[(os.getpid() * MAX_STARTS + next(_STARTS) + attempt) % len(ports)]
+            if self._is_started():
+                return
+        raise AssertionError(f"redis-server has not started on any of {MAX_STARTS} ports")
 
     @property
     def url(self) -> str:
@@ -41,7 +55,10 @@ class RedisServer:
         return f"redis://127.0.0.1:{self.port}/0"
 
     def start(self) -> None:
-        """Start it, and wait until it answers."""
+        """Start it again, and wait until it answers."""
+        assert self._is_started(), "redis-server has ended before it was ready"
+
+    def _is_started(self) -> bool:
         program = shutil.which("redis-server")
         assert program is not None
         self._process = subprocess.Popen(  # noqa: S603 - our own arguments
@@ -55,8 +72,9 @@ class RedisServer:
         assert log is not None
         for line in log:
             if b"Ready to accept connections" in line:
-                return
-        raise AssertionError("redis-server has ended before it was ready")
+                return True
+        self.stop()
+        return False
 
     def freeze(self) -> None:
         """Stop it from answering, with its connections open."""
@@ -74,7 +92,7 @@ class RedisServer:
         if process is not None:
             process.send_signal(signal.SIGCONT)
             process.terminate()
-            process.communicate(timeout=10)
+            process.communicate()
 
 
 @pytest.fixture
@@ -114,11 +132,13 @@ async def make_budget(name: str):
     """Return a function that makes budgets, which are closed after the test."""
     made: list[tuple[SharedBudget, RedisLink]] = []
 
-    def make(url: str, *, timeout_seconds: float = 30.0, **knobs: object) -> SharedBudget:
+    def make(
+        url: str, *, timeout_seconds: float = 30.0, clock: Clock | None = None, **knobs: object
+    ) -> SharedBudget:
         limits = FleetLimits.model_validate(knobs.pop("limits", {}))
         all_knobs = FleetKnobs.model_validate({"name": name, "limits": limits, **knobs})
         link = RedisLink(url, timeout_seconds=timeout_seconds)
-        made.append((SharedBudget(all_knobs, lambda: link, SystemClock()), link))
+        made.append((SharedBudget(all_knobs, lambda: link, clock or SystemClock()), link))
         return made[-1][0]
 
     yield make
@@ -127,7 +147,43 @@ async def make_budget(name: str):
         await link.aclose()
 
 
-async def until(is_so: object, *, seconds: float = 5.0) -> None:
+def knobs(name, **fleet):
+    """Load knobs of a fleet."""
+    fleet = {"heartbeat_seconds": 2.0, **fleet}
+    others = {each: fleet.pop(each, None) for each in ("rate", "batch", "schedule")}
+    return LoadKnobs(fleet=FleetKnobs.model_validate({"name": name, **fleet}), **others)
+
+
+@pytest.fixture
+async def make_fleet_budgeter(make_budgeter, redis_url, name, monkeypatch):
+    """Return a function that makes budgeters which share; they are closed after the test."""
+    made = []
+    monkeypatch.setenv("CALLWISE_REDIS_URL", redis_url)
+
+    def make(client=None, *, fleet=None, **changes):
+        made.append(
+            make_budgeter(
+                client, load=knobs(name, **{"timeout_seconds": 30, **(fleet or {})}), **changes
+            )
+        )
+        return made[-1]
+
+    yield make
+    for budgeter in made:
+        await budgeter.aclose()
+        budgeter.ledger.check()
+
+
+async def age_leases(url: str, name: str, seconds: float) -> None:
+    """Let the leases of all processes end earlier, as if so much time had passed."""
+    link = RedisLink(url, timeout_seconds=30.0)
+    leases = f"callwise:{{{name}}}:leases"
+    for token in await link.command("ZRANGE", leases, 0, -1):
+        await link.command("ZINCRBY", leases, -1000 * seconds, token)
+    await link.aclose()
+
+
+async def until(is_so: object, *, seconds: float = 60.0) -> None:
     """Wait until a condition is met, which may be a coroutine function; fail after a time."""
     async with asyncio.timeout(seconds):
         while True:

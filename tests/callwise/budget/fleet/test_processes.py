@@ -12,9 +12,12 @@ from typing import Any
 import pytest
 
 from callwise.budget.fleet.redis_link import RedisLink
-from tests.callwise.budget.fleet.conftest import until
+from tests.callwise.budget.fleet.conftest import age_leases
 
 pytestmark = pytest.mark.slow
+
+HEARTBEAT_SECONDS = 60
+"""Longer than any of these tests: no lease ends before a test lets it."""
 
 ROOT = Path(__file__).resolve().parents[4]
 PROGRAM = Path(__file__).with_name("member.py")
@@ -36,7 +39,11 @@ class Process:
         """Give it a command."""
         stdin = self.process.stdin
         assert stdin is not None
-        usual = {"heartbeat_seconds": 0.5, "on_lost": "fail", "clock_error_seconds": 0.0}
+        usual = {
+            "heartbeat_seconds": HEARTBEAT_SECONDS,
+            "on_lost": "fail",
+            "clock_error_seconds": 0.0,
+        }
         command = {**usual, **command}
         stdin.write(json.dumps(command) + "\n")
         stdin.flush()
@@ -75,11 +82,11 @@ def used_of(name: str) -> list[Any]:
 
 async def test_four_processes_get_exactly_the_limit(processes, redis_url, name):
     """64 calls in each of 4 processes, whose clocks are wrong by up to 30 s, and a quota of 5."""
-    link = RedisLink(redis_url)
+    link = RedisLink(redis_url, timeout_seconds=60)
     for limits in ({"max_calls": 5}, {"max_tokens": 5 * 17}, {"max_usd": 5 * 22e-6}):
         for number in range(3):
             shared = f"{name}-{next(iter(limits))}-{number}"
-            asked = {"name": shared, "limits": limits, "calls": 64, "heartbeat_seconds": 5.0}
+            asked = {"name": shared, "limits": limits, "calls": 64}
             for process, error in zip(processes, (-30.0, 0.0, 0.5, 30.0), strict=True):
                 process.give(do="ask", clock_error_seconds=error, **asked)
             answers = [process.answer() for process in processes]
@@ -93,6 +100,25 @@ async def test_four_processes_get_exactly_the_limit(processes, redis_url, name):
     await link.aclose()
 
 
+def test_four_processes_keep_to_the_rates_of_users_together(processes, name):
+    """Five requests of one user and three of another; those without a limit all go."""
+    rates = {"ann": {"requests_per_minute": 5}, "bob": {"requests_per_minute": 3}}
+    asked = {
+        "name": name,
+        "limits": {},
+        "rate": {"window": "sliding", "users": rates},
+        "users": ["ann", "bob", "cy"],
+        "calls": 9,
+        "deadline_seconds": 20.0,
+    }
+    for process, error in zip(processes, (-30.0, 0.0, 0.5, 30.0), strict=True):
+        process.give(do="ask", clock_error_seconds=error, **asked)
+    answers = [process.answer() for process in processes]
+    assert sum(each["served"] for each in answers) == 5 + 3 + 4 * 3
+    assert sum(each["sent"] for each in answers) == 5 + 3 + 4 * 3
+    assert {error for each in answers for error in each["errors"]} == {"CallTimeout"}
+
+
 async def test_a_process_that_was_stopped_for_long_is_fenced(processes, redis_url, name):
     """It goes on with what it has sent, frees nothing a second time, and all is counted once."""
     stopped, other = processes[:2]
@@ -101,16 +127,14 @@ async def test_a_process_that_was_stopped_for_long_is_fenced(processes, redis_ur
     assert stopped.answer() == {"sent": 5}
     stopped.signal(signal.SIGSTOP)
 
-    def is_free():
-        other.give(do="ask", name=name, limits=limits, calls=3)
-        return other.answer()["served"] == 3
-
-    await until(is_free, seconds=10)
+    await age_leases(redis_url, name, 2 * HEARTBEAT_SECONDS)
+    other.give(do="ask", name=name, limits=limits, calls=3)
+    assert other.answer()["served"] == 3
     stopped.signal(signal.SIGCONT)
     stopped.give(do="answer")
     answer = stopped.answer()
     assert answer["served"] == 5
-    link = RedisLink(redis_url)
+    link = RedisLink(redis_url, timeout_seconds=60)
     # 5 that were sent before it was stopped, and 3 by the other: what was spent is spent.
     assert [int(each) for each in await link.command(*used_of(name))][:2] == [8, 8]
     assert await link.command("ZCARD", f"callwise:{{{name}}}:leases") == 0
@@ -128,16 +152,12 @@ async def test_a_killed_process_gives_back_what_it_had_in_flight(processes, redi
     other.give(do="ask", name=name, limits=limits, calls=3)
     assert other.answer()["served"] == 0
     killed.signal(signal.SIGKILL)
+    await age_leases(redis_url, name, 2 * HEARTBEAT_SECONDS)
     served = 0
-
-    def are_all_served():
-        nonlocal served
+    for _ in range(3):
         other.give(do="ask", name=name, limits=limits, calls=2)
         served += other.answer()["served"]
-        return served >= 5
-
-    await until(are_all_served, seconds=10)
     assert served == 5
-    link = RedisLink(redis_url)
+    link = RedisLink(redis_url, timeout_seconds=60)
     assert [int(each) for each in await link.command(*used_of(name))][:2] == [5, 5]
     await link.aclose()

@@ -15,7 +15,7 @@ from callwise.budget.limits import NOTHING, Amounts
 from callwise.calls import Role
 from callwise.calls.errors import BudgetStoreLost, CallRefused, ConfigError
 from callwise.calls.load.fleet_knobs import FleetKnobs, FleetLimits
-from tests.callwise.budget.fleet.conftest import until
+from tests.callwise.budget.fleet.conftest import age_leases, until
 
 ONE = Amounts(1, 1, 100, 10**12)
 RUN = ("run",)
@@ -121,17 +121,19 @@ async def test_what_a_dead_process_had_reserved_is_free_after_two_heartbeats(
 ):
     """Not before its lease ends, and without anything being asked of it; what it spent stays."""
     limits = {"max_calls": 2}
-    dead, living = (make_budget(redis_url, limits=limits, heartbeat_seconds=0.2) for _ in range(2))
+    dead, living = (make_budget(redis_url, limits=limits, heartbeat_seconds=60) for _ in range(2))
     assert await take(dead)
     await dead.reserve(RUN, ONE)
     await die(dead)
-    link = RedisLink(redis_url)
+    link = RedisLink(redis_url, timeout_seconds=60)
     seconds, microseconds = map(int, await link.command("TIME"))
     (_, end) = await link.command("ZRANGE", f"callwise:{{{name}}}:leases", 0, 0, "WITHSCORES")
     await link.aclose()
-    assert float(end) / 1000 - (seconds + microseconds / 1e6) <= 2 * 0.2
+    left_seconds = float(end) / 1000 - (seconds + microseconds / 1e6)
+    assert left_seconds <= 2 * 60
     assert not await take(living)
-    await until(lambda: take(living))
+    await age_leases(redis_url, name, left_seconds + 0.01)
+    assert await take(living)
     assert (await living.used()).calls == 2
 
 
@@ -147,29 +149,46 @@ async def test_a_reservation_is_a_sign_of_life(redis_url, make_budget, name):
     await link.aclose()
 
 
-async def test_a_living_process_keeps_what_it_has_reserved(redis_url, make_budget):
-    """For many heartbeats."""
+async def test_a_lease_ends_by_the_time_of_the_server(redis_url, make_budget):
+    """A twentieth of a second later or so, with no help of a test."""
     limits = {"max_calls": 1}
-    budget, other = (make_budget(redis_url, limits=limits, heartbeat_seconds=1.0) for _ in range(2))
+    dead, living = (make_budget(redis_url, limits=limits, heartbeat_seconds=0.05) for _ in range(2))
+    await dead.reserve(RUN, ONE)
+    await die(dead)
+    await until(lambda: take(living))
+
+
+async def test_a_living_process_keeps_what_it_has_reserved(redis_url, make_budget, name):
+    """For many heartbeats, each of which extends its lease."""
+    limits = {"max_calls": 1}
+    clock = ManualClock()
+    budget, other = (
+        make_budget(redis_url, limits=limits, heartbeat_seconds=60, clock=clock) for _ in range(2)
+    )
     reservation = await budget.reserve(RUN, ONE)
-    until_seconds = time.monotonic() + 2.4
-    while time.monotonic() < until_seconds:
+    assert not await take(other)
+    for _ in range(3):
+        await until(lambda: clock.sleeper_count == 2)
+        await age_leases(redis_url, name, 60)
+        clock.advance(60)
+        await until(lambda: clock.sleeper_count == 2)
         assert not await take(other)
-        await asyncio.sleep(0.05)
+    assert [each.statistics()["joined"] for each in (budget, other)] == [1, 1]
     budget.settle(reservation, NOTHING)
-    assert await take(other)
+    await until(lambda: take(other))
 
 
-async def test_a_process_that_was_taken_for_dead_is_fenced_and_counts_right(redis_url, make_budget):
+async def test_a_process_that_was_taken_for_dead_is_fenced_and_counts_right(
+    redis_url, make_budget, name
+):
     """Its settlement frees nothing a second time, and what it spent in the end is counted."""
     limits = {"max_calls": 3}
-    stopped, other = (
-        make_budget(redis_url, limits=limits, heartbeat_seconds=0.05) for _ in range(2)
-    )
+    stopped, other = (make_budget(redis_url, limits=limits, heartbeat_seconds=60) for _ in range(2))
     reservations = [await stopped.reserve(RUN, ONE) for _ in range(3)]
     await die(stopped)
+    await age_leases(redis_url, name, 2 * 60)
     others = []
-    await until(lambda: take_open(other, others))
+    assert await take_open(other, others)
     # It goes on as if nothing had happened.
     stopped.settle(reservations[0], ONE)
     await until(lambda: used_is(other, calls=2))  # one spent, one reserved by the other
@@ -240,7 +259,7 @@ async def test_other_limits_under_the_same_name_are_refused(redis_url, make_budg
 @pytest.mark.parametrize("key", ["about", "counts", "leases"])
 async def test_keys_of_another_program_are_left_alone(redis_url, make_budget, name, key):
     """Our names with another type of value: an error that names the key, and no change."""
-    link = RedisLink(redis_url)
+    link = RedisLink(redis_url, timeout_seconds=60)
     full = f"callwise:{{{name}}}:{key}"
     await link.command("SET", full, "theirs")
     with pytest.raises(ConfigError, match="is a string of another program") as refused:
@@ -252,7 +271,7 @@ async def test_keys_of_another_program_are_left_alone(redis_url, make_budget, na
 
 async def test_a_budget_of_another_version_is_refused(redis_url, make_budget, name):
     """The error names the format that was found."""
-    link = RedisLink(redis_url)
+    link = RedisLink(redis_url, timeout_seconds=60)
     await link.command("HSET", f"callwise:{{{name}}}:about", "format", "99")
     with pytest.raises(ConfigError, match="format 99, here 1"):
         await make_budget(redis_url).reserve(RUN, ONE)
@@ -285,19 +304,20 @@ async def test_without_the_server_nothing_is_reserved(make_server, make_budget):
 
 async def test_without_the_server_each_process_goes_on_with_its_part(make_server, make_budget):
     """`local`: limit / n each, and of what was left no more; afterwards all is counted."""
-    server = make_server()
-    budgets = [
-        make_budget(server.url, limits={"max_calls": 11}, heartbeat_seconds=0.05, on_lost="local")
-        for _ in range(2)
-    ]
+    server, clock = make_server(), ManualClock()
+    knobs = {"limits": {"max_calls": 11}, "heartbeat_seconds": 60, "on_lost": "local"}
+    budgets = [make_budget(server.url, clock=clock, **knobs) for _ in range(2)]
     assert [await take(budgets[0]) for _ in range(3)] == [True] * 3
     assert [await take(budget) for budget in budgets] == [True] * 2
+    clock.advance(60)
     await until(lambda: budgets[0].statistics()["processes"] == 2)
     server.stop()
     # 11 // 2 = 5 each: the first has 4 of them. Of the 6 left 3 are the second's.
     assert [await take(budgets[0]) for _ in range(3)] == [True, False, False]
     assert [await take(budgets[1]) for _ in range(4)] == [True, True, True, False]
     server.start()
+    await until(lambda: clock.sleeper_count == 2)
+    clock.advance(60)
     await until(lambda: not any(each.statistics()["is_lost"] for each in budgets))
     spent = budgets[0].spent() + budgets[1].spent()
     assert await budgets[0].used() == spent == Amounts(9, 9, 900, 9 * 10**12)
@@ -305,12 +325,19 @@ async def test_without_the_server_each_process_goes_on_with_its_part(make_server
 
 
 async def test_a_process_that_never_reached_the_server_has_no_part(make_budget, make_server):
-    """It cannot know with how many it shares: an error even with `local`."""
+    """It cannot know with how many it shares: an error even with `local`, until it has one."""
     server = make_server()
     server.stop()
-    budget = make_budget(server.url, limits={"max_calls": 5}, on_lost="local")
-    with pytest.raises(BudgetStoreLost):
-        await budget.reserve(RUN, ONE)
+    clock = ManualClock()
+    budget = make_budget(server.url, limits={"max_calls": 5}, on_lost="local", clock=clock)
+    for _ in range(2):
+        with pytest.raises(BudgetStoreLost, match=r"cannot be reached .* has reached it once"):
+            await budget.reserve(RUN, ONE)
+    assert budget.part_of_processes is None
+    server.start()
+    clock.advance(RETRY_SECONDS)
+    assert await take(budget)
+    assert (budget.part_of_processes, budget.statistics()["lost"]) == (1, 1)
 
 
 class LostLink:
@@ -353,6 +380,79 @@ async def test_a_budget_that_is_closed_gives_its_lease_back(redis_url, make_budg
     assert (await other.used()).calls == 2
 
 
+async def test_a_lease_that_ends_as_a_reservation_is_made_loses_nothing(redis_url, make_budget):
+    """What was granted under the old lease is reserved under the next one too."""
+    limits = {"max_calls": 1}
+    budget, other = (make_budget(redis_url, limits=limits) for _ in range(2))
+    may_go_on, has_come = asyncio.Event(), asyncio.Event()
+
+    async def wait(version):
+        has_come.set()
+        await may_go_on.wait()
+
+    budget.on_version = wait
+    reserving = asyncio.ensure_future(budget.reserve(RUN, ONE))
+    await has_come.wait()
+    budget._token = None  # as a heartbeat does that finds the lease ended
+    assert not await take(budget)
+    may_go_on.set()
+    reservation = await reserving
+    assert not await take(other)
+    budget.settle(reservation, ONE)
+    assert await other.used() == ONE
+
+
+async def test_a_server_whose_memory_is_full_loses_no_count(make_server, make_budget):
+    """`fail` ends what is asked meanwhile; what was settled meanwhile is counted afterwards."""
+    server = make_server()
+    budget, other = (
+        make_budget(server.url, limits={"max_calls": 3}, heartbeat_seconds=0.05) for _ in range(2)
+    )
+    reservations = [await budget.reserve(RUN, ONE) for _ in range(2)]
+    assert await take(other)
+    link = RedisLink(server.url)
+    await link.command("CONFIG", "SET", "maxmemory", "1")
+    budget.settle(reservations[0], ONE)
+    with pytest.raises(BudgetStoreLost, match="memory is full"):
+        await budget.reserve(RUN, ONE)
+    budget.settle(reservations[1], NOTHING)
+    await link.command("CONFIG", "SET", "maxmemory", "0")
+    await link.aclose()
+
+    async def is_back():
+        try:
+            return await take(budget)
+        except BudgetStoreLost:
+            return False
+
+    await until(is_back)
+    assert await budget.used() == budget.spent() + other.spent()
+    assert (await budget.used()).calls == 3
+    assert not await take(budget)
+
+
+async def test_a_replica_counts_nothing(make_server, make_budget):
+    """The error names the way out."""
+    primary = make_server()
+    replica = make_server("--replicaof", "127.0.0.1", str(primary.port))
+    with pytest.raises(BudgetStoreLost, match="use the URL of its primary"):
+        await make_budget(replica.url).reserve(RUN, ONE)
+
+
+async def test_scripts_that_are_flushed_lose_nothing(redis_url, make_budget):
+    """Not even a call: they are sent again."""
+    budget, link = make_budget(redis_url, limits={"max_calls": 3}), RedisLink(redis_url)
+    for number in range(3):
+        reservation = await budget.reserve(RUN, ONE)
+        await link.command("SCRIPT", "FLUSH")
+        budget.settle(reservation, ONE)
+        await link.command("SCRIPT", "FLUSH")
+        assert (await budget.used()).calls == number + 1
+    assert not await take(budget)
+    assert budget.statistics()["lost"] == 0
+    await link.aclose()
+
+
 STEPS = st.lists(
     st.tuples(
         st.sampled_from(["reserve", "settle", "settle", "fence", "forget", "lose"]),
@@ -366,7 +466,7 @@ STEPS = st.lists(
 @given(steps=STEPS)
 async def test_used_is_spent_and_reserved_after_any_history(redis_url, steps):
     """Leases that end, servers that forget all, tokens that are dropped: the counts come right."""
-    link = RedisLink(redis_url)
+    link = RedisLink(redis_url, timeout_seconds=60)
     name = f"history-{time.monotonic_ns()}"
     knobs = FleetKnobs(name=name, limits=FleetLimits(max_calls=4), heartbeat_seconds=60)
     budgets = [SharedBudget(knobs, lambda: link, SystemClock()) for _ in range(2)]
@@ -408,7 +508,7 @@ async def reserved(budget):
 def test_one_event_loop_after_another(redis_url, name):
     """Each takes a lease for itself; what was spent before stays counted."""
     knobs = FleetKnobs(name=name, limits=FleetLimits(max_calls=6))
-    link = RedisLink(redis_url)
+    link = RedisLink(redis_url, timeout_seconds=60)
     budget = SharedBudget(knobs, lambda: link, SystemClock())
 
     async def take_four():

@@ -1,8 +1,11 @@
 """The schedule layer: turns, slots, common beginnings, and what is shown of it."""
 
 import asyncio
+import math
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from callwise.budget import Budgeter, VirtualClock
 from callwise.budget.clock import LoopClock
@@ -46,7 +49,7 @@ def test_no_more_are_under_way_than_have_a_slot_and_the_urgent_go_first():
 
 
 def test_within_a_class_an_earlier_deadline_goes_first():
-    """It replaces the target of the class, which counts from asking."""
+    """A deadline goes before the targets of others, which count from asking."""
 
     async def main():
         client = TimedClient()
@@ -56,7 +59,47 @@ def test_within_a_class_an_earlier_deadline_goes_first():
         await ends(*(budgeter.ask(each) for each in calls))
         return client.order
 
-    assert run_in_virtual_time(main()) == ["first", "soon", "target", "late"]
+    assert run_in_virtual_time(main()) == ["first", "soon", "late", "target"]
+
+
+CLASSES = st.sampled_from(Priority)
+DEADLINES = st.none() | st.floats(60.0, 1e12) | st.just(math.inf)
+
+
+@settings(max_examples=60)
+@given(others=st.lists(st.tuples(CLASSES, DEADLINES), max_size=12), data=st.data())
+def test_no_call_goes_later_for_a_deadline_that_can_be_kept(others, data):
+    """However many others wait, of any class, with deadlines and without."""
+    place = data.draw(st.integers(0, len(others)))
+    priority = data.draw(CLASSES)
+
+    async def turn_of(deadline_seconds):
+        client = TimedClient(0.01)
+        budgeter = scheduled(client, max_concurrency=1)
+        waiting = [*others[:place], (priority, deadline_seconds), *others[place:]]
+        calls = [
+            call(f"{index}", each, deadline_seconds=limit)
+            for index, (each, limit) in enumerate(waiting)
+        ]
+        await ends(budgeter.ask(call("first")), *(budgeter.ask(each) for each in calls))
+        return client.order.index(f"{place}")
+
+    without = run_in_virtual_time(turn_of(None))
+    assert run_in_virtual_time(turn_of(data.draw(DEADLINES))) <= without
+
+
+def test_calls_without_a_deadline_get_turns_among_those_with_one():
+    """Aged, one of so many, however many calls with deadlines come."""
+
+    async def main():
+        client = TimedClient()
+        budgeter = scheduled(client, max_concurrency=1, aged_every=4)
+        asking = [budgeter.ask(call("open"))]
+        asking += [budgeter.ask(call(f"{i}", deadline_seconds=1e6)) for i in range(40)]
+        await ends(budgeter.ask(call("first")), *asking)
+        return client.order.index("open")
+
+    assert run_in_virtual_time(main()) == 8
 
 
 def test_a_retry_waits_in_the_queue_again_and_its_wait_is_counted():
@@ -79,7 +122,7 @@ def test_the_run_has_ten_slots_for_all_its_endpoints():
 
     async def main(**knobs):
         client = TimedClient()
-        budgeter = scheduled(client, max_concurrency=8, **knobs)
+        budgeter = scheduled(client, **{"max_concurrency": 8, **knobs})
         asking = [budgeter.ask(call(f"{i}")) for i in range(20)]
         asking += [
             budgeter.ask(call("", role=Role.EMBED, messages=(), inputs=(f"e{i}",)))
@@ -89,7 +132,7 @@ def test_the_run_has_ten_slots_for_all_its_endpoints():
         return client.most_under_way
 
     assert run_in_virtual_time(main()) == 10
-    assert run_in_virtual_time(main(max_tasks=3)) == 3
+    assert run_in_virtual_time(main(max_concurrency=2, max_tasks=3)) == 3
     assert run_in_virtual_time(main(max_embedding_concurrency=12)) == 12
 
 

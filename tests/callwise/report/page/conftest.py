@@ -191,7 +191,7 @@ def opened(browser: Any) -> Iterator[Callable[..., Opened]]:
             lambda sent: sent.url.startswith(address) or page.requests.append(sent.url),
         )
         page.tab.goto(address + anchor)
-        page.tab.wait_for_selector("body.is-ready", timeout=20_000)
+        page.tab.wait_for_selector("body.is-ready", timeout=120_000)
         return page
 
     yield open_
