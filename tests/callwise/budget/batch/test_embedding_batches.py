@@ -256,6 +256,17 @@ def test_texts_whose_answer_had_other_ids_are_asked_in_halves(service):
     engine.ledger.check()
 
 
+def test_a_request_takes_no_more_bytes_than_the_limit(service):
+    """Of several calls together, as of one list."""
+
+    async def main():
+        engine = budgeter(service, batch=BatchKnobs(max_text_bytes=20))
+        await asyncio.gather(*(engine.ask(embed(f"{index} 8 bytes")) for index in range(5)))
+
+    run_in_virtual_time(main())
+    assert [len(texts) for _, texts in service.requests] == [2, 2, 1]
+
+
 def test_a_request_that_fails_is_one_failure_of_its_endpoint(service):
     """However many calls it carried: its breaker stays closed."""
     service.failures.append(ServerFailed("boom", status=500))
