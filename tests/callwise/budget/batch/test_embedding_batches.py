@@ -121,8 +121,26 @@ def test_pieces_beyond_the_limit_on_requests_are_refused_before_anything_is_sent
     engine.ledger.check()
 
 
-def test_pieces_that_were_answered_are_not_bought_again():
+def test_pieces_that_were_answered_are_not_bought_again(service):
     """A retry sends the piece that failed alone."""
+    service.failures.append(ServerFailed("boom", status=500))
+    texts = [f"{'x' * index} text" for index in range(20)]
+
+    async def main():
+        engine = budgeter(service, batch=BatchKnobs(max_items=5))
+        return engine, await engine.ask(embed(*texts))
+
+    engine, reply = run_in_virtual_time(main())
+    assert reply.vectors == tuple((float(len(text)), 1.0) for text in texts)
+    assert [len(sent) for _, sent in service.requests] == [5] * 5
+    assert service.requests[4] in service.requests[:4]
+    (row,) = engine.ledger.rows
+    assert (row.attempts, row.usage.requests, row.usage.tokens) == (2, 5, service.tokens)
+    engine.ledger.check()
+
+
+def test_a_list_with_a_piece_that_is_refused_is_not_asked_again():
+    """What its other pieces have used is on its row."""
     service = BatchService(bad={"7"})
 
     async def main():
