@@ -368,6 +368,16 @@ async def test_a_lost_server_is_asked_again_after_a_while_and_not_by_each_call(n
         clock.advance(RETRY_SECONDS)
 
 
+async def test_what_could_not_be_reported_is_when_a_budget_is_closed(redis_url, make_budget):
+    """As after a server that was lost when a call ended, and is there again."""
+    budget, other = make_budget(redis_url), make_budget(redis_url)
+    reservation = await budget.reserve(RUN, ONE)
+    budget._token = None
+    budget.settle(reservation, ONE)
+    await budget.aclose()
+    assert await other.used() == ONE
+
+
 async def test_a_budget_that_is_closed_gives_its_lease_back(redis_url, make_budget):
     """What it has left open is free immediately, and what it has spent stays."""
     budget = make_budget(redis_url, limits={"max_calls": 2})
