@@ -208,6 +208,8 @@ class Breakers:
         self._refused = 0
         self.on_open: Callable[[], None] | None = None
         """Called when one has opened."""
+        self.on_close: Callable[[], None] | None = None
+        """Called when one has closed."""
         self.on_trip: Callable[[str, str, float, str], None] | None = None
         """Called when one has opened by what this process has seen, with its endpoint, its model
         or an empty text, the seconds and the reason."""
@@ -249,6 +251,12 @@ class Breakers:
         if self.are_all_closed:
             return endpoints
         return [each for each in endpoints if not self.refuses(each)]
+
+    def seconds_to_trial(self, endpoint: Endpoint) -> float:
+        """Return the time until an endpoint that is down is tried; 0 where that is under way."""
+        now = self._clock.now()
+        times = (each.open_until_seconds for each in self._of(endpoint))
+        return max((each - now for each in times if each is not None), default=0.0)
 
     def reason(self, endpoint: Endpoint) -> str:
         """Return the failure that an endpoint is down for; empty while it serves."""
@@ -430,3 +438,5 @@ class Breakers:
         self.are_all_closed = all(
             each.open_until_seconds is None for each in self._breakers.values()
         )
+        if self.on_close is not None:
+            self.on_close()

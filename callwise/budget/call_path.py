@@ -183,7 +183,7 @@ def build_call_path(  # noqa: C901 - one line for each layer that is optional
     for name, layer in lower.layers.items():
         path.add(name, layer)
     router = Router(clock, breakers, load_of, gate)
-    path.add("route", RouteLayer(router, breakers, next=path.last))
+    path.add("route", RouteLayer(router, breakers, clock, next=path.last))
     path.add("reserve", ReserveLayer(clock, next=path.last))
     if fleet is not None:
         path.add("reserve_fleet", ReserveFleetLayer(fleet.budget, next=path.last))

@@ -177,6 +177,26 @@ class Router:
         """Return whether no endpoint may be asked now."""
         return all(map(self._breakers.refuses, work.asked.candidates))
 
+    def outage_seconds(self, work: Work) -> tuple[float, float]:
+        """Return how much longer a call waits for endpoints that are down, and the time to a trial.
+
+        The first is 0 where they have no knobs of a breaker.
+        """
+        knobs = self._load_of(work.asked).breaker
+        most_seconds = 0.0 if knobs is None else knobs.wait_seconds - work.outage_seconds
+        left_seconds = work.seconds_left()
+        if left_seconds is not None:
+            most_seconds = min(most_seconds, left_seconds)
+        trials = map(self._breakers.seconds_to_trial, work.asked.candidates)
+        return most_seconds, max(min(trials), 0.0)
+
+    def ends_outage(self, work: Work) -> bool:
+        """Return whether an endpoint may be asked now, or after a wait that a call may take."""
+        if not self.is_down(work):
+            return True
+        most_seconds, trial_seconds = self.outage_seconds(work)
+        return most_seconds > trial_seconds
+
     def stop_for(self, work: Work, error: CallError) -> None:
         """Stop the run for an error that every later call would meet, where that is asked for."""
         breaker = self._load_of(work.asked).breaker

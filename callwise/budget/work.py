@@ -97,6 +97,8 @@ class Work:
     """Way on which it was answered, so far."""
     queue_seconds = 0.0
     """Time that this attempt has waited for its turn."""
+    outage_seconds = 0.0
+    """Time that it has waited while all its endpoints were down, in all attempts."""
     endpoint: Endpoint
     """The endpoint that serves this attempt: `asked`, or one of its alternatives."""
     tried: frozenset[tuple[str, str]] = frozenset()

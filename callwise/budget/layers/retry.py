@@ -145,7 +145,7 @@ class RetryLayer:
         failures.polled += is_loading
         usage = work.usage
         attempt = usage.attempts - failures.learned - failures.polled - failures.elsewhere
-        if self._router.is_down(work):
+        if not self._router.ends_outage(work):
             if error.is_retryable:
                 error.add_note("not tried again: the endpoint has failed too often")
             return None

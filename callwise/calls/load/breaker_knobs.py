@@ -26,6 +26,10 @@ class BreakerKnobs(BaseModel):
     trials: int = Field(default=1, ge=1, le=1_000)
     """Most attempts under way once that time is over, until one of them has ended: one that
     succeeds closes the breaker, one that fails opens it again."""
+    wait_seconds: float = Field(default=30.0, ge=0, le=86_400)
+    """Longest time that a call waits, within its deadline, for the first trial where all endpoints
+    of its role are down. It ends in `EndpointDown` then, or before where no trial is due in
+    time."""
     stop_seconds: float | None = Field(default=300.0, gt=0, le=86_400)
     """Time after which the run stops, when all endpoints of a role have been down for it. It also
     stops at an error that every later call would meet: a key that is refused, a quota that is

@@ -333,7 +333,7 @@ async def test_an_attempt_that_waits_goes_elsewhere_when_its_endpoint_goes_down(
 
 async def test_without_alternatives_what_waits_for_a_dead_endpoint_is_not_sent(ask_for, until):
     """It ends in `EndpointDown`, settled and not counted as a request."""
-    load = LoadKnobs(breaker=BreakerKnobs(min_attempts=2))
+    load = LoadKnobs(breaker=BreakerKnobs(min_attempts=2, wait_seconds=0))
     queue = asyncio.Event()
     dead = FailingClient(lambda: CallTimeout("slow"))
     retry = RetryPolicy(timeout_attempts=1, down_seconds=0)
