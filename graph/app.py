@@ -27,6 +27,7 @@ from callwise.shipped import configs_folder
 from graph.settings import PipelineSettings
 
 if TYPE_CHECKING:
+    from callwise.budget.shared_requests import SharedRequests
     from callwise.memory.conversation_memory import ConversationMemory
     from graph.session import ReplySession
 
@@ -93,8 +94,9 @@ class ReplyPipeline(SettingsApp[PipelineSettings]):
         is_offline: bool = False,
         keep_checkpoints: bool = False,
         memory: "ConversationMemory | None" = None,
+        shared: "SharedRequests | None" = None,
     ) -> AsyncIterator["ReplySession"]:
-        """Open a session whose memory is `memory`, or in `folder`; see `App.open`."""
+        """Open a session whose memory is `memory`, or in `folder`; see `SharesRequests.open`."""
         from graph.session import open_session  # noqa: PLC0415 - loads LangGraph
 
         async with AsyncExitStack() as stack:
@@ -106,7 +108,16 @@ class ReplyPipeline(SettingsApp[PipelineSettings]):
                 is_offline=is_offline,
                 keep_checkpoints=keep_checkpoints,
                 memory=memory,
+                shared=shared,
             )
+
+    def sending_of(self, settings: BaseModel) -> str | None:
+        """Return all that decides how calls are sent; see `SharesRequests.sending_of`."""
+        knobs = self.checked(settings)
+        if knobs.load.fleet is not None:  # each process has its share, and a session is one
+            return None
+        # The seed is that of simulated answers and of the jitter between attempts.
+        return knobs.model_dump_json(include={"endpoints", "load", "retry", "seed"})
 
 
 app = ReplyPipeline()

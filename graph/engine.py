@@ -15,6 +15,7 @@ from callwise.budget.layers.cache import MemoryCache, ReplyCache
 from callwise.budget.layers.ledger import RowSink
 from callwise.budget.recorder import Recorder
 from callwise.budget.scope import Scope, ScopeKind
+from callwise.budget.shared_requests import SharedRequests
 from callwise.calls import LLM, Endpoint, Role
 from callwise.calls.endpoint_settings import OPENAI_KEY_VARIABLE
 from callwise.calls.errors import ConfigError
@@ -41,7 +42,7 @@ __all__ = [
 _LOGGER = logging.getLogger(__name__)
 
 _DEFAULT_ENTRIES = 10_000
-"""Answers that are kept in memory before another tier."""
+"""Answers that are kept in memory before another tier, and where there is something to warm."""
 
 _DEFAULT_KEY_VARIABLE = "CALLWISE_API_KEY"
 
@@ -272,7 +273,7 @@ def cache_of(settings: PipelineSettings, *, is_offline: bool) -> ReplyCache | No
     slow: list[ReplyCache] = []
     # A replay has every answer, and no folder's contents may change any.
     if knobs.disk is not None and not is_offline:
-        _require_named(settings, "disk", knobs.disk)
+        _require_named(settings, "cache.disk", knobs.disk)
         from callwise.budget.cache_disk import DiskCache  # noqa: PLC0415 - loads diskcache
 
         slow.append(DiskCache(Path(knobs.disk), ttl_multiplier=knobs.disk_ttl_multiplier))
@@ -280,7 +281,8 @@ def cache_of(settings: PipelineSettings, *, is_offline: bool) -> ReplyCache | No
     slow += shared
     entries = knobs.memory_entries
     if entries is None:
-        entries = _DEFAULT_ENTRIES if slow else 0
+        is_warmed = bool(knobs.warm_from) and not is_offline
+        entries = _DEFAULT_ENTRIES if slow or is_warmed else 0
     tiers = slow
     if entries:
         hot_hits, multiplier = knobs.hot_hits, knobs.hot_ttl_multiplier
@@ -323,7 +325,7 @@ async def warm(
     if cache is None:
         return
     for path in settings.cache.warm_from:
-        _require_named(settings, "warm_from", path)
+        _require_named(settings, "cache.warm_from", path)
         is_timeless = needs_no_waiting(endpoints)
         count = await warm_from_cassette(cache, Path(path), is_timeless=is_timeless)
         _LOGGER.info("%d answers of %s are in the cache", count, path)
@@ -341,10 +343,25 @@ def _require_named(settings: PipelineSettings, knob: str, path: str) -> None:
         ConfigError: when it is so.
     """
     if not settings.trust.writes_to(path):
+        variable = "__".join(("CALLWISE", *knob.upper().split(".")))
         raise ConfigError(
-            f"only a file names the path cache.{knob}={path}, which is not below the working "
-            f"directory: set it by --set cache.{knob}=... or CALLWISE__CACHE__{knob.upper()}"
+            f"only a file names the path {knob}={path}, which is not below the working "
+            f"directory: set it by --set {knob}=... or {variable}"
         )
+
+
+def _require_named_queues(settings: PipelineSettings) -> None:
+    """Refuse the file of a queue of background work likewise.
+
+    Raises:
+        ConfigError: as `_require_named` does.
+    """
+    loads = [("load", settings.load)]
+    for role, asked in settings.endpoints.items():
+        loads += [(f"endpoints.{role}.load", each.load) for each in asked.candidates if each.load]
+    for knob, load in loads:
+        if load.background is not None:
+            _require_named(settings, f"{knob}.background.file", str(load.background.file))
 
 
 def make_engine(
@@ -358,12 +375,20 @@ def make_engine(
     notify: Callable[[str], None] | None = None,
     is_offline: bool = False,
     clock: Clock | None = None,
+    shared: SharedRequests | None = None,
 ) -> Engine:
     """Return an engine over endpoints and a memory; its ledger rows go to `sinks`.
 
     Args:
         clock: None takes the system's, and a virtual one where every client is simulated.
+        shared: requests in common with other engines; None for none.
+
+    Raises:
+        ConfigError: when only a file names the file of a queue, which is not below the working
+            directory.
     """
+    if not is_offline:
+        _require_named_queues(settings)
     if clock is None:
         clock = VirtualClock() if needs_no_waiting(endpoints) else SystemClock()
     budgeter = Budgeter(
@@ -380,6 +405,7 @@ def make_engine(
         max_kept_rows=0,
         advises_by_path=True,
         notify=notify,
+        shared=shared,
     )
     max_repairs, sampling = settings.repair.max_repairs, settings.sampling
     return Engine(

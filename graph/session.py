@@ -12,6 +12,7 @@ from callwise.budget.ledger_row import LedgerRow
 from callwise.budget.recorder import Recorder
 from callwise.budget.run_gate import Drained
 from callwise.budget.scope import Scope
+from callwise.budget.shared_requests import SharedRequests
 from callwise.calls.call import Role
 from callwise.calls.errors import AuthFailed, CallError, ConnectionFailed, EndpointDown, FormatError
 from callwise.memory import Identity
@@ -260,8 +261,12 @@ async def open_session(
     is_offline: bool,
     keep_checkpoints: bool,
     memory: ConversationMemory | None = None,
+    shared: SharedRequests | None = None,
 ) -> ReplySession:
     """Return an open session on `memory`, or on a memory in `folder`; `stack` closes it.
+
+    Args:
+        shared: requests in common with other sessions; None for none.
 
     Raises:
         ConfigError: when a setting cannot work; nothing was sent.
@@ -287,6 +292,7 @@ async def open_session(
         cache=cache,
         notify=notices.tell,
         is_offline=is_offline,
+        shared=shared,
     )
     stack.push_async_callback(engine.budgeter.aclose)
     stack.callback(engine.close)

@@ -216,8 +216,8 @@ class CacheKnobs(KnobGroup):
     """Exact cache: an equal call gets the answer that was already paid for."""
 
     memory_entries: int | None = Field(default=None, ge=0)
-    """Answers kept in memory; 0 keeps none. None keeps 10,000 before another tier, and none where
-    there is no other."""
+    """Answers kept in memory; 0 keeps none. None keeps 10,000 before another tier and with
+    `warm_from`, and none without either."""
     hot_hits: int = Field(default=10, ge=1)
     """An answer in memory that was used so often is hot."""
     hot_ttl_multiplier: float = Field(default=5.0, ge=1.0, allow_inf_nan=False)

@@ -17,9 +17,9 @@ from lats.policy_registry import register_policy
 from lats.problem import JudgedState, Problem, ProblemPass, ProposalContext
 from lats.ranking import leading, ranked
 from lats.result import Confidence, ProposerStats, SearchResult, StateError, StopReason
-from lats.schedule import CallsLeft, judge_round, unread
 from lats.search import PosteriorSearch
 from lats.search_knobs import SearchKnobs
+from lats.search_schedule import CallsLeft, judge_round, unread
 from lats.search_state import SearchState
 from lats.search_text import render_tree
 from lats.search_tree import Candidate

@@ -15,7 +15,7 @@ from lats import strategies
 from lats.actions import Action, ActionId, Generate, JudgeList, Refine
 from lats.policy_registry import functions_of
 from lats.result import StopReason
-from lats.schedule import CallsLeft, Pick, Strategy
+from lats.search_schedule import CallsLeft, Pick, Strategy
 from lats.search_state import SearchState
 from lats.search_tree import Candidate
 from lats.strategies import STRATEGIES

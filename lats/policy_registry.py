@@ -8,7 +8,7 @@ from lats.callables import check_function
 from lats.strategies import STRATEGIES
 
 if TYPE_CHECKING:
-    from lats.schedule import Pick, Strategy
+    from lats.search_schedule import Pick, Strategy
 
 __all__ = [
     "CLASSIC",

@@ -29,8 +29,8 @@ from lats.ranking import (
 )
 from lats.reflection import Guideline
 from lats.result import SearchResult, StateError, StopReason
-from lats.schedule import CallsLeft
 from lats.search_knobs import SearchKnobs
+from lats.search_schedule import CallsLeft
 from lats.search_state import SearchState, TaskTraits, load_search, save_search
 from lats.spending import Priced, Spend
 from lats.update import apply_round

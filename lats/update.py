@@ -13,7 +13,7 @@ from lats.posterior import drift_of, posterior_means
 from lats.ranking import note_front
 from lats.reflection import reflect
 from lats.result import StopReason
-from lats.schedule import close_bracket_round, unread
+from lats.search_schedule import close_bracket_round, unread
 from lats.search_state import SearchState, is_solution, verified_score
 from lats.search_tree import Candidate
 from lats.widening import close, note_judged, note_request

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from callwise.calls import LLM, Call, CallError, CallRefused, Purpose, Role, Sampling
+from callwise.calls import LLM, Call, CallError, CallRefused, Priority, Purpose, Role, Sampling
 from callwise.calls.errors import ContentRefused, EmptyAnswer, InvalidAnswer
 from nodes.prompt import clip
 from nodes.records import Degradation
@@ -154,6 +154,7 @@ class Question(Generic[AnswerT, ResultT]):
         fallback: the rules, when there is no usable answer.
         asked: fields that are not shown as `PROMPT_FIELDS` shows them.
         lease: the lease of the turn that the call may draw on.
+        priority: its class of urgency; this and the next three are those of `Call`.
         speaks_for: the nodes whose questions a fused one takes the place of.
     """
 
@@ -169,6 +170,10 @@ class Question(Generic[AnswerT, ResultT]):
     fallback: Callable[[TurnView], ResultT]
     asked: Callable[[TurnView], Mapping[str, Any]] = lambda _view: {}
     lease: str | None = None
+    priority: Priority | None = None
+    deadline_seconds: float | None = None
+    batch_key: str = ""
+    cache_ttl_seconds: float | None = None
     speaks_for: tuple[str, ...] = ()
 
     def call(self, view: TurnView) -> Call:
@@ -181,6 +186,10 @@ class Question(Generic[AnswerT, ResultT]):
             response_model=self.answer,
             sampling=self.sampling,
             lease=self.lease,
+            priority=self.priority,
+            deadline_seconds=self.deadline_seconds,
+            batch_key=self.batch_key,
+            cache_ttl_seconds=self.cache_ttl_seconds,
         )
 
     async def ask(self, llm: LLM, view: TurnView) -> tuple[ResultT, Degradation | None]:

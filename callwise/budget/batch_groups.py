@@ -15,7 +15,7 @@ from callwise.budget.batch_rules import shared_parameters
 from callwise.budget.work import Work
 from callwise.budget.work_batch import BatchRule, WorkBatch
 from callwise.calls.client import ConversationClient, Endpoint
-from callwise.calls.errors import BadRequest, CallError
+from callwise.calls.errors import BadRequest, CallError, UnknownModel
 from callwise.calls.load.batch_knobs import NO_LIMITS, BatchKnobs, BatchLimits
 from callwise.calls.load.load_knobs import LoadKnobs
 from callwise.calls.load.timeout_knobs import TimeoutKnobs
@@ -70,7 +70,7 @@ class BatchGroups:
     def __init__(self, load_of: Callable[[Endpoint], LoadKnobs]) -> None:
         self._load_of = load_of
         self._settings: dict[tuple[str, str], BatchSettings | None] = {}
-        self._without_route: set[tuple[str, str]] = set()
+        self._without_route: set[tuple[str, str, str]] = set()
 
     def settings_of(self, endpoint: Endpoint) -> BatchSettings | None:
         """Return the settings of an endpoint; None where each of its calls travels alone."""
@@ -156,15 +156,19 @@ class BatchGroups:
     def _learn_of_route(
         self, batch: WorkBatch, path: str, results: Sequence[Reply | CallError]
     ) -> None:
-        name = batch.endpoint.name
-        statuses = {getattr(result, "status", None) for result in results}
-        if statuses <= _NO_ROUTE and (name, path) not in self._without_route:
-            self._without_route.add((name, path))
+        key = *batch.endpoint.identity, path
+        is_missing = all(
+            isinstance(result, UnknownModel) or getattr(result, "status", None) in _NO_ROUTE
+            for result in results
+        )
+        if is_missing and key not in self._without_route:
+            self._without_route.add(key)
             _LOGGER.warning(
                 "%s has no route %s: its chat calls are sent one by one; leave "
-                "`load.batch.chat_path` out",
-                name,
+                "`load.batch.chat_path` out (%s)",
+                batch.endpoint.name,
                 path,
+                results[0],
             )
 
     def _path_for(self, work: Work, settings: BatchSettings) -> str | None:
@@ -174,4 +178,4 @@ class BatchGroups:
             return None
         if call.tools or call.stream or call.sampling.n > 1:
             return None
-        return None if (work.endpoint.name, path) in self._without_route else path
+        return None if (*work.endpoint.identity, path) in self._without_route else path

@@ -28,7 +28,6 @@ from callwise.calls.errors import (
     QuotaExhausted,
     RateLimited,
     UnknownModel,
-    WrongAddress,
 )
 from callwise.calls.load.batch_knobs import BatchLimits
 from callwise.calls.load.timeout_knobs import TimeoutKnobs
@@ -37,6 +36,7 @@ from callwise.calls.together import usage_sum
 
 __all__ = [
     "end_of_one",
+    "is_of_unknown_usage",
     "merged_reply",
     "pieces_of",
     "set_apart",
@@ -89,9 +89,8 @@ def merged_reply(
         if isinstance(result, CallError) and replies:
             usage = usage_sum([reply.usage for reply in replies])
             # What a request that was not turned away has used is not known.
-            cause = (result.cause or result) if isinstance(result, BatchFailed) else result
-            is_known = is_turned_away(cause)
-            result.usage = usage if is_known else replace(usage, output_tokens=None)
+            is_unknown = is_of_unknown_usage(result)
+            result.usage = replace(usage, output_tokens=None) if is_unknown else usage
         if isinstance(result, BaseException):
             raise result
     return replace(
@@ -111,11 +110,18 @@ def end_of_one(error: CallError, *, is_chat: bool) -> tuple[CallError, bool]:
     is_refused_request = isinstance(error, ContentRefused) and error.status is not None
     if not was_sent or not (is_endpoints or is_refused_request):
         return copy(error), False
-    if isinstance(error, _NOT_ABOUT_CONTENT) and not (is_chat and isinstance(error, WrongAddress)):
+    # The route for conversations may be what is not there, whatever a server answers then.
+    if isinstance(error, _NOT_ABOUT_CONTENT) and not (is_chat and isinstance(error, UnknownModel)):
         return copy(error), False
     if is_chat or isinstance(error, _ABOUT_CONTENT):
         return BatchFailed.by(copy(error)), True
     return copy(error), True
+
+
+def is_of_unknown_usage(error: CallError) -> bool:
+    """Return whether a request that ended so may have used what was not reported."""
+    cause = (error.cause or error) if isinstance(error, BatchFailed) else error
+    return error.usage is None and not is_turned_away(cause)
 
 
 def set_apart(failed: Sequence[BatchMember], batch: WorkBatch) -> None:

@@ -167,10 +167,11 @@ class Breaker:
 
     def note(self, now_seconds: float, *, has_failed: bool, window_seconds: float) -> None:
         """Count an attempt within the window."""
-        window = self._window
+        window, since_seconds = self._window, now_seconds - window_seconds
         window.append((now_seconds, has_failed))
-        self._failures += has_failed
-        while len(window) > MAX_WINDOW or window[0][0] < now_seconds - window_seconds:
+        if has_failed:
+            self._failures += 1
+        while window[0][0] < since_seconds or len(window) > MAX_WINDOW:
             self._failures -= window.popleft()[1]
 
     def is_over(self, knobs: BreakerKnobs) -> bool:
@@ -276,10 +277,12 @@ class Breakers:
             else:
                 self._close(endpoint)
             return
-        knobs = self._knobs(endpoint)
+        known = self._known_knobs.get(id(endpoint))
+        knobs = self._knobs(endpoint) if known is None else known[1]
         if knobs is None or self._clock.is_virtual:
             return
-        breaker = self._breakers.get(endpoint.identity) or self._breaker(endpoint.identity)
+        identity = endpoint.identity
+        breaker = self._breakers.get(identity) or self._breaker(identity)
         if breaker.open_until_seconds is not None:
             return  # it was sent before
         breaker.note(self._clock.now(), has_failed=has_failed, window_seconds=knobs.window_seconds)

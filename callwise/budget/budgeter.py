@@ -31,6 +31,7 @@ from callwise.budget.run_gate import Drained, RunGate
 from callwise.budget.schedule.task import LaneStatus
 from callwise.budget.scope import Scope, ScopeKind, current_scope
 from callwise.budget.scope_limits import require_prices
+from callwise.budget.shared_requests import SharedRequests
 from callwise.budget.token_estimate import DEFAULT_OUTPUT_TOKENS, Estimate, Estimator, TokenCounter
 from callwise.calls.call import Call, Role
 from callwise.calls.client import Endpoint, Remaining
@@ -71,9 +72,12 @@ class Budgeter:
         notify: called with what a person should know while a call waits; None calls nothing.
         own_loop: work on a private loop from the first call on. Clients, cache, recorder and
             sinks are then used in its thread.
+        shared: requests, queues and clients in common with other budgeters on the same loop; its
+            caller closes it after them. Without effect where time is virtual.
 
     Raises:
-        ConfigError: when `limits` has a `max_usd` and an endpoint has no prices.
+        ConfigError: when `limits` has a `max_usd` and an endpoint has no prices; for `shared`
+            with a private loop or `load.fleet`.
 
     Attributes:
         run: the root scope. It stays open.
@@ -100,11 +104,15 @@ class Budgeter:
         advises_by_path: bool = False,
         notify: Callable[[str], None] | None = None,
         own_loop: bool = False,
+        shared: SharedRequests | None = None,
     ) -> None:
         self.owner = OwnerLoop(is_private=own_loop, before_end=self._close_parts)
         self._advises_by_path = advises_by_path
-        self._endpoints = dict(endpoints or {})
         self._clock = clock or SystemClock()
+        self._shared = None if self._clock.is_virtual else shared
+        given = dict(endpoints or {})
+        self._given_endpoints = given
+        self._endpoints = given if self._shared is None else self._shared.endpoints_for(given)
         self._cache = cache
         self._estimator = Estimator(estimator, default_output_tokens=default_output_tokens)
         self.run = Scope(
@@ -115,6 +123,11 @@ class Budgeter:
             at_owner=self.owner.call,
         )
         load = load or LoadKnobs()
+        if shared is not None and (own_loop or load.fleet is not None):
+            raise ConfigError(
+                "`shared` is for budgeters on one loop of one process, and this one has "
+                f"{'a private loop' if own_loop else '`load.fleet`'}. Leave one of the two out"
+            )
         self._fleet: Fleet | None = None
         if load.fleet is not None and not self._clock.is_virtual:
             self._fleet = Fleet(load.fleet, self._clock)
@@ -135,6 +148,7 @@ class Budgeter:
             gate=self._gate,
             notify=notify,
             fleet=self._fleet,
+            shared=self._shared,
         )
         self._first_layer = self._call_path.first
 
@@ -364,9 +378,12 @@ class Budgeter:
         # Their connections are closed below: a call that went on would be sent, and paid, again.
         await self._gate.end_calls("its budgeter was closed")
         await self._call_path.aclose()
-        clients = {id(endpoint.client): endpoint.client for endpoint in self._all_endpoints()}
+        endpoints = [*self._given_endpoints.values(), *self._endpoints.values()]
+        candidates = (each for asked in endpoints for each in asked.candidates)
+        clients = {id(endpoint.client): endpoint.client for endpoint in candidates}
         for client in clients.values():
-            await client.aclose()
+            if self._shared is None or not self._shared.is_common(client):
+                await client.aclose()
         if self._cache is not None:
             await self._cache.aclose()
         if self._fleet is not None:

@@ -5,8 +5,14 @@ and the connection is closed where it was opened. A reply is a JSON object there
 left out and read again. One that ends has the time at which it was written, by the clock of the
 machine: the clock of a process means nothing to the next one.
 
-A cache is a convenience: when the disk is full or a file is damaged, the answer still reaches
-its caller, and the failure is in the log and in `statistics`.
+A cache is a convenience: whatever happens to its files, the answer still reaches its caller, and
+the failure is in `statistics` and, once for each kind, in the log.
+
+- A database that is cut or garbage is renamed to `cache.db.damaged`, and the cache begins with an
+  empty one. A lock in the folder lets one process do that; the others open what it has made.
+- An entry that cannot be read is deleted, and written again with the next answer.
+- A folder that cannot be opened, or that several reads or writes in a row fail at (a full disk, a
+  read-only one), is no longer read, or written, until the cache is closed.
 
 The only file that imports diskcache. Its default form is pickle, which runs code on
 reading (CVE-2025-69872); its JSON disk writes none, but would still load one that
@@ -24,8 +30,9 @@ from math import inf
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+import filelock
 from diskcache import Cache, JSONDisk, Timeout
-from diskcache.core import MODE_PICKLE
+from diskcache.core import DBNAME, MODE_PICKLE
 
 from callwise.budget.cache_document import (
     document_of_reply,
@@ -36,7 +43,7 @@ from callwise.budget.layers.cache import ENDLESS, TTL_SECONDS, KeptReply, Lifeti
 from callwise.calls.key import KEY_VERSION, CallKey
 from callwise.calls.reply import Reply
 
-__all__ = ["DiskCache", "DiskCacheStatistics"]
+__all__ = ["MAX_FAILURES", "DiskCache", "DiskCacheStatistics", "open_store"]
 
 _LOGGER = logging.getLogger(__name__)
 _ReturnT = TypeVar("_ReturnT")
@@ -45,11 +52,21 @@ _STORE_ERRORS: tuple[type[Exception], ...] = (
     OSError,  # a full disk, a folder that cannot be made
     sqlite3.Error,
     Timeout,  # another process has the lock for too long
+    filelock.Timeout,
     ValueError,  # not JSON, or a pickle
     TypeError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
     zlib.error,
 )
 """Errors of a folder that others can write to."""
+
+_DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+"""Codes of SQLite for a file that is cut or garbage."""
+
+MAX_FAILURES = 3
+"""Reads, or writes, in a row that may fail before there are no more of them."""
 
 _LOCK_TIMEOUT_SECONDS = 10
 
@@ -69,10 +86,21 @@ class _JsonOnlyDisk(JSONDisk):  # type: ignore[misc] # diskcache has no types
 
 
 class DiskCacheStatistics(NamedTuple):
-    """Replies that could not be read although they were there, and could not be written."""
+    """Failures of a folder.
+
+    Args:
+        failed_reads: replies that could not be read although they may have been there.
+        failed_writes: replies that could not be written.
+        rebuilds: damaged databases that were put aside.
+        is_read: whether it is read; not after failures in a row.
+        is_written: the same of writing.
+    """
 
     failed_reads: int
     failed_writes: int
+    rebuilds: int = 0
+    is_read: bool = True
+    is_written: bool = True
 
 
 class DiskCache:
@@ -84,6 +112,7 @@ class DiskCache:
         ttl_multiplier: times as long as in memory that a reply is kept whose call named no time;
             above 0. None keeps it without end.
         wall_clock: returns seconds since 1970.
+        opened: returns the store of a folder, for so many bytes; None takes diskcache's.
     """
 
     tier = "disk"
@@ -97,6 +126,7 @@ class DiskCache:
         max_bytes: int = 2**30,
         ttl_multiplier: float | None = None,
         wall_clock: Callable[[], float] = time.time,
+        opened: Callable[[Path, int], Cache] | None = None,
     ) -> None:
         if ttl_multiplier is not None and not ttl_multiplier > 0:
             raise ValueError(f"ttl_multiplier is above 0, or None; got {ttl_multiplier}")
@@ -106,8 +136,11 @@ class DiskCache:
         self._wall_clock = wall_clock
         self._thread: ThreadPoolExecutor | None = None
         self._store: Cache | None = None
-        self._failed_reads = 0
-        self._failed_writes = 0
+        self._open_store = opened or open_store
+        self._failures = {_READ: 0, _WRITE: 0}
+        self._in_row = {_READ: 0, _WRITE: 0}
+        self._rebuilds = 0
+        self._warned: set[tuple[str, object]] = set()
 
     def peek(self, key: CallKey) -> None:
         """Return None: nothing is in memory."""
@@ -124,13 +157,19 @@ class DiskCache:
 
     def statistics(self) -> DiskCacheStatistics:
         """Return what it could not do so far."""
-        return DiskCacheStatistics(self._failed_reads, self._failed_writes)
+        return DiskCacheStatistics(
+            self._failures[_READ],
+            self._failures[_WRITE],
+            self._rebuilds,
+            self._in_row[_READ] < MAX_FAILURES,
+            self._in_row[_WRITE] < MAX_FAILURES,
+        )
 
     async def aclose(self) -> None:
         """Close the folder. Safe to call twice; a later use opens it again."""
         thread = self._thread
         if thread is not None:
-            await self._in_thread(self._close)
+            await self._in_thread(self._released)
             self._thread = None
             thread.shutdown()
 
@@ -143,39 +182,111 @@ class DiskCache:
 
     def _opened(self) -> Cache:
         if self._store is None:
-            self._store = Cache(
-                str(self._folder),
-                disk=_JsonOnlyDisk,
-                size_limit=self._max_bytes,
-                timeout=_LOCK_TIMEOUT_SECONDS,
-            )
+            self._store = self._open_store(self._folder, self._max_bytes)
         return self._store
 
     def _read(self, key: CallKey) -> KeptReply | None:
         name = f"{KEY_VERSION}:{key}"
-        try:
-            document = self._opened().get(name)
-            if document is None:
-                return None
-            lifetime = lifetime_of_document(document, self._wall_clock())
-            if lifetime is None:
-                self._opened().delete(name)
-                return None
-            return KeptReply(reply_of_document(document), self.tier, lifetime)
-        except _STORE_ERRORS as error:
-            self._failed_reads += 1
-            _LOGGER.warning("cannot read from the cache %s: %r", self._folder, error)
+        return self._guarded(_READ, name, lambda: self._kept(name))
+
+    def _kept(self, name: str) -> KeptReply | None:
+        document = self._opened().get(name)
+        if document is None:
             return None
+        lifetime = lifetime_of_document(document, self._wall_clock())
+        if lifetime is None:
+            self._opened().delete(name)
+            return None
+        return KeptReply(reply_of_document(document), self.tier, lifetime)
 
     def _write(self, key: CallKey, reply: Reply, lifetime: Lifetime) -> None:
-        document = document_of_reply(reply, lifetime, self._wall_clock())
+        name, document = (
+            f"{KEY_VERSION}:{key}",
+            document_of_reply(reply, lifetime, self._wall_clock()),
+        )
+        self._guarded(_WRITE, name, lambda: self._opened().set(name, document))
+
+    def _guarded(self, action: str, name: str, work: Callable[[], _ReturnT]) -> _ReturnT | None:
+        """Return what a read or a write does; None where it fails, or is not tried any more."""
+        if self._in_row[action] >= MAX_FAILURES:
+            return None
         try:
-            self._opened().set(f"{KEY_VERSION}:{key}", document)
+            result = work()
         except _STORE_ERRORS as error:
-            self._failed_writes += 1
-            _LOGGER.warning("cannot write to the cache %s: %r", self._folder, error)
+            self._failures[action] += 1
+            self._failed(action, name, error)
+            return None
+        self._in_row[action] = 0
+        return result
+
+    def _failed(self, action: str, name: str, error: Exception) -> None:
+        """Put aside what is damaged, warn, and count failures towards giving up."""
+        code = getattr(error, "sqlite_errorcode", None)
+        is_damaged = code is not None and code & 0xFF in _DAMAGED
+        self._in_row[action] += 1
+        try:
+            if is_damaged:
+                self._rebuild()
+            elif action == _READ and not isinstance(error, sqlite3.Error | OSError | Timeout):
+                self._opened().delete(name)
+        except _STORE_ERRORS as second:
+            error.add_note(f"and then: {second!r}")
+            is_damaged = False
+        is_unusable = self._store is None and not is_damaged
+        if is_unusable:
+            self._in_row = dict.fromkeys(self._in_row, MAX_FAILURES)
+        end = "; it was put aside, and the cache begins empty" if is_damaged else ""
+        if is_unusable:
+            end = "; it is not used any more"
+        elif self._in_row[action] >= MAX_FAILURES:
+            end = f"; nothing is {'read from' if action == _READ else 'written to'} it any more"
+        if end or (action, code or type(error)) not in self._warned:
+            self._warned.add((action, code or type(error)))
+            _LOGGER.warning("cannot %s the cache %s: %r%s", action, self._folder, error, end)
+
+    def _rebuild(self) -> None:
+        """Put a damaged database aside, where no other process has done it."""
+        self._close()
+        with filelock.FileLock(self._folder / "rebuild.lock", timeout=_LOCK_TIMEOUT_SECONDS):
+            path = self._folder / DBNAME
+            if _is_sound(path):
+                return
+            self._rebuilds += 1
+            path.replace(path.with_suffix(".db.damaged"))
+            for journal in ("-wal", "-shm", "-journal"):
+                Path(f"{path}{journal}").unlink(missing_ok=True)
+            for value in self._folder.glob("*/*/*.val"):  # long replies, which it alone had named
+                value.unlink(missing_ok=True)
+
+    def _released(self) -> None:
+        """Close the folder, and let a later use try again what has failed."""
+        self._in_row = dict.fromkeys(self._in_row, 0)
+        self._close()
 
     def _close(self) -> None:
-        if self._store is not None:
-            self._store.close()
-            self._store = None
+        store, self._store = self._store, None
+        if store is not None:
+            store.close()
+
+
+_READ, _WRITE = "read from", "write to"
+
+
+def open_store(folder: Path, max_bytes: int) -> Cache:
+    """Return the store of a folder that keeps so many bytes, for the thread that calls this."""
+    return Cache(
+        str(folder), disk=_JsonOnlyDisk, size_limit=max_bytes, timeout=_LOCK_TIMEOUT_SECONDS
+    )
+
+
+def _is_sound(path: Path) -> bool:
+    """Return whether a file is a database without damage."""
+    connection = sqlite3.connect(path, timeout=_LOCK_TIMEOUT_SECONDS)
+    try:
+        return bool(connection.execute("PRAGMA quick_check(1)").fetchone() == ("ok",))
+    except sqlite3.DatabaseError as error:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _DAMAGED:
+            raise
+        return False
+    finally:
+        connection.close()

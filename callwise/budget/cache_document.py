@@ -3,13 +3,10 @@
 Its `parsed` is left out, and read again from the text.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import fields
 from math import inf
 from typing import Any
-
-import orjson
 
 from callwise.budget.layers.cache import ENDLESS, Lifetime
 from callwise.calls.reply import (
@@ -20,11 +17,9 @@ from callwise.calls.reply import (
 )
 
 __all__ = [
-    "document_of_bytes",
     "document_of_reply",
     "lifetime_of_document",
     "reply_of_document",
-    "to_bytes",
 ]
 
 _TEXTS_IF_ANY = ("reasoning_text", "system_fingerprint")
@@ -83,26 +78,3 @@ def reply_of_document(document: Mapping[str, Any]) -> Reply:
         return Reply(**values, usage=ReportedUsage(**document["usage"]))
     except (KeyError, TypeError) as problem:
         raise ValueError(f"not a reply: {problem!r}") from problem
-
-
-def to_bytes(document: Mapping[str, Any]) -> bytes:
-    """Return a document as JSON. Lone surrogates, which UTF-8 has not, are escaped."""
-    try:
-        return orjson.dumps(document)
-    except TypeError:
-        return json.dumps(document).encode()
-
-
-def document_of_bytes(data: bytes) -> dict[str, Any]:
-    """Return the document that `to_bytes` wrote.
-
-    Raises:
-        ValueError: when it is not a JSON object.
-    """
-    try:
-        document = orjson.loads(data)
-    except orjson.JSONDecodeError:
-        document = json.loads(data)
-    if not isinstance(document, dict):
-        raise ValueError(f"not a JSON object: {data!r:.60}")  # noqa: TRY004 - bad data
-    return document

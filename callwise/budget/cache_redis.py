@@ -12,15 +12,14 @@ from math import inf
 from typing import Any, NamedTuple, Protocol
 
 from callwise.budget.cache_document import (
-    document_of_bytes,
     document_of_reply,
     reply_of_document,
-    to_bytes,
 )
 from callwise.budget.clock import Clock, SystemClock
 from callwise.budget.layers.cache import ENDLESS, TTL_SECONDS, KeptReply, Lifetime
 from callwise.calls.errors import CallwiseError
 from callwise.calls.key import KEY_VERSION, CallKey
+from callwise.calls.payload import json_bytes, json_object
 from callwise.calls.reply import Reply
 
 __all__ = ["RedisCache", "RedisCacheStatistics", "RedisCommands"]
@@ -109,7 +108,7 @@ class RedisCache:
             if data is None or left_ms == 0 or left_ms < -1:
                 return None
             lifetime = ENDLESS if left_ms == -1 else Lifetime(left_ms / 1000)
-            return KeptReply(reply_of_document(document_of_bytes(data)), self.tier, lifetime)
+            return KeptReply(reply_of_document(json_object(data)), self.tier, lifetime)
         except (CallwiseError, OSError) as error:
             self._failed_reads += 1
             self._pause("read from", error)
@@ -124,7 +123,7 @@ class RedisCache:
             return
         seconds = min(lifetime.extended(self._ttl_multiplier).seconds, MAX_SECONDS)
         ends = ("PX", max(round(seconds * 1000), 1))
-        data = to_bytes(document_of_reply(reply))
+        data = json_bytes(document_of_reply(reply))
         try:
             await self._link.command("SET", self._prefix + key, data, *ends)
         except (CallwiseError, OSError) as error:

@@ -38,6 +38,7 @@ Order within one call that must not move:
 """
 
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from callwise.budget.batch_api.background_queue import BackgroundQueues
@@ -68,6 +69,7 @@ from callwise.budget.recorder import Recorder
 from callwise.budget.redactor import Redactor
 from callwise.budget.router import Router
 from callwise.budget.run_gate import RunGate
+from callwise.budget.shared_requests import SharedRequests
 from callwise.budget.token_estimate import Estimator
 from callwise.calls.call import Role
 from callwise.calls.client import Endpoint
@@ -93,10 +95,15 @@ class Layer(Protocol[CarriedT_contra, AnswerT_co]):
 
 
 class CallPath(NamedTuple):
-    """The layers of one budgeter by name, from the first to the last."""
+    """The layers of one budgeter by name, from the first to the last.
+
+    Args:
+        common: names of the layers that several budgeters have in common, which close nothing here.
+    """
 
     layers: Mapping[str, Layer[Any, Any]]
     breakers: Breakers
+    common: frozenset[str] = frozenset()
 
     @property
     def first(self) -> Callable[[InFlightCall], Awaitable[ReadReply]]:
@@ -105,9 +112,9 @@ class CallPath(NamedTuple):
 
     async def aclose(self) -> None:
         """Let each layer that keeps something open release it, the last first. Safe to repeat."""
-        for layer in reversed(tuple(self.layers.values())):
+        for name, layer in reversed(tuple(self.layers.items())):
             close = getattr(layer, "aclose", None)
-            if close is not None:
+            if close is not None and name not in self.common:
                 await close()
 
     def statistics(self) -> dict[str, dict[str, int | float]]:
@@ -144,32 +151,37 @@ def build_call_path(  # noqa: C901 - one line for each layer that is optional
     gate: RunGate,
     notify: Callable[[str], None] | None,
     fleet: Fleet | None = None,
+    shared: SharedRequests | None = None,
 ) -> CallPath:
     """Return the layers that a budgeter is configured with, each bound to the next one.
 
     Without a cache, a recorder or a fleet its layers are left out. The retry policy is for
     endpoints that have none; the seed is that of the jitter. `notify` is called with what a
-    person should know while a call waits.
+    person should know while a call waits. With `shared` the layers from `batch_api` to `send` are
+    those of its first budgeter.
     """
     load_of = load_by_endpoint(load)
     for endpoint in endpoints.values():
         load_of(endpoint)  # what does not fit together is an error before anything is asked
     is_live = not clock.is_virtual
     breakers = Breakers(clock, notify, lambda endpoint: load_of(endpoint).breaker)
-    has_queue = is_live and _is_given(load, endpoints, "background")
-    queues = BackgroundQueues(clock) if has_queue else None
-    path = _Path()
-    path.add("send", SendLayer(clock, redactor))
+    lower = SharedRequests() if shared is None else shared
+    if not lower.layers:
+        _build_lower(
+            lower,
+            load_of,
+            clock=clock,
+            redactor=redactor,
+            load=load,
+            notify=notify,
+            fleet=fleet,
+            given=partial(_is_given, load, endpoints),
+        )
     if fleet is not None:
         fleet.breakers.connect(breakers)
-        path.add("rate_fleet", RateFleetLayer(fleet, load, clock, next=path.last))
-    if is_live and _is_given(load, endpoints, "schedule", "rate"):
-        gates = RateGates(load_of, clock, notify)
-        path.add("schedule", ScheduleLayer(clock, load, gate_of=gates.gate, next=path.last))
-    if is_live and _is_given(load, endpoints, "batch"):
-        path.add("batch", BatchLayer(clock, load_of, lambda: share.in_flight, next=path.last))
-    if queues is not None:
-        path.add("batch_api", BatchApiLayer(load_of, queues, clock, redactor, next=path.last))
+    queues, path = lower.queues, _Path()
+    for name, layer in lower.layers.items():
+        path.add(name, layer)
     router = Router(clock, breakers, load_of, gate)
     path.add("route", RouteLayer(router, breakers, next=path.last))
     path.add("reserve", ReserveLayer(clock, next=path.last))
@@ -180,8 +192,11 @@ def build_call_path(  # noqa: C901 - one line for each layer that is optional
     path.add("retry", RetryLayer(clock, retry, seed, breakers, router, next=path.last))
     if queues is not None:
         path.add("queue", QueueLayer(load_of, queues, endpoints.values, next=path.last))
-    share = ShareLayer(clock, estimator, next=path.last)
+    carrying = [lower.layers[name] for name in ("batch", "batch_api") if name in lower.layers]
+    carries = [layer.carries for layer in carrying]
+    share = ShareLayer(clock, estimator, carries=carries, next=path.last)
     path.add("share", share)
+    lower.join(share)
     if cache is not None:
         path.add("cache", CacheLayer(cache, share.is_under_way, clock, next=path.last))
     if fleet is not None:
@@ -207,7 +222,35 @@ def build_call_path(  # noqa: C901 - one line for each layer that is optional
         ),
     )
     path.add("repair", RepairLayer(next=path.last))
-    return CallPath(dict(reversed(path.layers.items())), breakers)
+    common = () if shared is None else (*lower.layers, "queue")
+    return CallPath(dict(reversed(path.layers.items())), breakers, frozenset(common))
+
+
+def _build_lower(
+    lower: SharedRequests,
+    load_of: Callable[[Endpoint], LoadKnobs],
+    *,
+    clock: Clock,
+    redactor: Redactor,
+    load: LoadKnobs,
+    notify: Callable[[str], None] | None,
+    fleet: Fleet | None,
+    given: Callable[..., bool],
+) -> None:
+    """Build the layers from `send` up to `batch_api`; `given` returns whether knobs are given."""
+    is_live, path = not clock.is_virtual, _Path()
+    path.add("send", SendLayer(clock, redactor))
+    if fleet is not None:
+        path.add("rate_fleet", RateFleetLayer(fleet, load, clock, next=path.last))
+    if is_live and given("schedule", "rate"):
+        gates = RateGates(load_of, clock, notify, None if fleet is None else fleet.gate)
+        path.add("schedule", ScheduleLayer(clock, load, gate_of=gates.gate, next=path.last))
+    if is_live and given("batch"):
+        path.add("batch", BatchLayer(clock, load_of, lower.in_flight, next=path.last))
+    if is_live and given("background"):
+        lower.queues = BackgroundQueues(clock)
+        path.add("batch_api", BatchApiLayer(load_of, lower.queues, clock, redactor, next=path.last))
+    lower.layers = path.layers
 
 
 class _Path:

@@ -118,6 +118,8 @@ class InFlightCall:
     """Keeps a usable reply of a shared call for later equal ones; None keeps nothing."""
     work: Work | None = None
     """The work that it pays for, or None when it pays for none."""
+    is_alone = False
+    """Whether no other call can wait for that work."""
     usage = NO_USAGE
     """Usage of that work, once this call has ended."""
     usage_note = ""
@@ -281,6 +283,8 @@ class InFlightCall:
             self.usage, self.usage_note = work.usage, work.usage_note
             self.delivery = work.delivery
             self.path_seconds = self.usage.path_seconds
+            if self.is_alone:
+                self.work = None  # nothing else reads it, and the two would keep each other
         self.reservation.close()
         is_refused = self.outcome is Outcome.REFUSED  # it waited for nothing, as in its replay
         if not (self.was_found or clock.is_virtual or is_refused):

@@ -15,7 +15,7 @@ equal calls find theirs in the order in which they were asked:
 Invariant: an exchange is handed out at most once.
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
 from inspect import signature
 from typing import Any, Protocol, runtime_checkable
@@ -40,6 +40,7 @@ from callwise.calls.reply import Reply
 
 __all__ = [
     "CallOrigin",
+    "FoundExchange",
     "RecordedError",
     "RecordedExchange",
     "Recorder",
@@ -119,16 +120,21 @@ class RecordedExchange:
         return usage.usd if is_known else None
 
 
+FoundExchange = RecordedExchange | Awaitable[RecordedExchange | None] | None
+"""Exchange that a recording has for a call, or will have."""
+
+
 @runtime_checkable
 class Recorder(Protocol):
     """A recording that is read, written, or both. Its methods must not block."""
 
-    def lookup(self, key: CallKey, call: Call, where: CallOrigin) -> RecordedExchange | None:
+    def lookup(self, key: CallKey, call: Call, where: CallOrigin) -> FoundExchange:
         """Take the next exchange of a key, the first one asked first.
 
         Returns:
             The exchange, which is never handed out again; or None when the key has
-            none left and the call may be sent.
+            none left and the call may be sent. One of both later, where an equal call of another
+            run is under way whose exchange this recording will have.
 
         Raises:
             CassetteMiss: when the key has none left and nothing may be sent.
@@ -196,5 +202,7 @@ def error_of_record(record: RecordedError) -> CallError:
         "change": str(detail.get("change", "")),
         "is_cut": bool(detail.get("is_cut")),
     }
-    accepted = signature(kind.__init__).parameters
+    accepted = set(signature(kind.__init__).parameters)
+    if "attempt" in accepted and record.status is not None:
+        accepted.add("status")
     return kind(record.message, **{name: given[name] for name in accepted if name in given})

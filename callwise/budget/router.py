@@ -108,9 +108,13 @@ class Router:
                 raise
             self._under_way[asked.identity] += 1
             return trial
-        are_all_closed = self._breakers.are_all_closed
         candidates = asked.candidates
-        usable = candidates if are_all_closed else self._breakers.accepting(candidates)
+        if self._breakers.are_all_closed:
+            if not work.stays:
+                work.serve_by(self._chosen(work, candidates))
+            self._under_way[work.endpoint.identity] += 1
+            return None
+        usable = self._breakers.accepting(candidates)
         if not usable:
             if self._stops_as_down(work):
                 self._gate.check()
@@ -120,7 +124,7 @@ class Router:
             raise EndpointDown(f"not asked, all have just failed: {down}", was_sent=False)
         if not (work.stays and any(each is work.endpoint for each in usable)):
             work.serve_by(self._chosen(work, usable))
-        trial = None if are_all_closed else self._breakers.admit(work.endpoint)
+        trial = self._breakers.admit(work.endpoint)
         self._under_way[work.endpoint.identity] += 1
         return trial
 
@@ -133,8 +137,7 @@ class Router:
 
         Stops the run where all have been down for so long.
         """
-        work.stays = not _is_of_the_endpoint(error)
-        if work.stays:
+        if not _is_of_the_endpoint(error):
             return
         # Trials that fail as seldom as calls are asked refuse none, but show the same.
         self._stops_as_down(work)
@@ -143,7 +146,7 @@ class Router:
         endpoint, key = work.endpoint, work.endpoint.identity
         work.tried |= {key}
         if error.is_fatal:
-            knobs = self._knobs(work)
+            knobs = self._load_of(work.asked).route or _STANDARD
             reason = f"{type(error).__name__}: {error}"
             self._breakers.trip(endpoint, reason, seconds=knobs.fatal_seconds)
             self._notice(key, type(error).__name__, f"{endpoint.name} is passed over: {error}")
@@ -187,7 +190,7 @@ class Router:
         if cool := self._cool_until_seconds:
             now = self._clock.now()
             ready = [each for each in ready if cool.get(each.identity, now) <= now] or ready
-        match self._knobs(work).policy:
+        match (self._load_of(work.asked).route or _STANDARD).policy:
             case "fallback":
                 return ready[0]
             case "least_busy":
@@ -217,9 +220,6 @@ class Router:
                 chosen, most = each, credit
         given[chosen.identity] -= total
         return chosen
-
-    def _knobs(self, work: Work) -> RouteKnobs:
-        return self._load_of(work.asked).route or _STANDARD
 
     def _stops_as_down(self, work: Work) -> bool:
         """Stop the run where all endpoints have been down for long; return whether they have."""

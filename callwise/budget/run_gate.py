@@ -8,13 +8,13 @@ A call that is not accepted is not counted and not recorded: for the run it neve
 """
 
 import asyncio
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
 
 from callwise.budget.clock import Clock, Timer
 from callwise.calls.errors import ConfigError, RunStopped
 
-__all__ = ["Drained", "RunGate"]
+__all__ = ["Drained", "RunGate", "stopped_error"]
 
 
 class Drained(NamedTuple):
@@ -27,6 +27,13 @@ class Drained(NamedTuple):
 
     ended: int
     cancelled: int
+
+
+def stopped_error(reason: str) -> RunStopped:
+    """Return the error of a run that has stopped for a reason, and goes on when asked again."""
+    return RunStopped(
+        f"the run has stopped: {reason}. What was finished is kept; run the same command to go on"
+    )
 
 
 class RunGate:
@@ -42,6 +49,7 @@ class RunGate:
         self._tasks: dict[Hashable, asyncio.Task[Any] | None] = {}
         self._cancelled: set[Hashable] = set()
         self._empty: asyncio.Event | None = None
+        self._resting: list[asyncio.Future[None]] = []
 
     def check(self) -> None:
         """Do nothing while calls are accepted.
@@ -54,10 +62,7 @@ class RunGate:
 
     def error(self) -> RunStopped:
         """Return the error of calls that are not accepted, or were cancelled by a drain."""
-        return RunStopped(
-            f"the run has stopped: {self.stopped_by}. What was finished is kept; run the same "
-            "command to go on"
-        )
+        return stopped_error(self.stopped_by or "it is ending")
 
     def stop(self, reason: str) -> None:
         """Accept no further call. The first reason is kept."""
@@ -78,10 +83,24 @@ class RunGate:
         if self._empty is not None and not self._tasks:
             self._empty.set()
             self._empty = None
+        resting, self._resting = self._resting, []
+        for each in resting:
+            if not each.done():
+                each.set_result(None)
         if call not in self._cancelled:
             return False
         self._cancelled.discard(call)
         return task is not None and task.uncancel() == 0
+
+    async def rest(self, is_meant: Callable[[Any], bool]) -> None:
+        """Return once no call under way is meant, or the run is not being drained any more.
+
+        A call that is not accepted ends its turn, which would cancel the other calls of that.
+        """
+        while self._empty is not None and any(map(is_meant, self._tasks)):
+            waiter = asyncio.get_running_loop().create_future()
+            self._resting.append(waiter)
+            await waiter
 
     async def drain(self, seconds: float, reason: str) -> Drained:
         """Accept no further call, and return once all under way have ended.

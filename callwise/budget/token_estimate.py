@@ -339,6 +339,7 @@ class _LastCount(NamedTuple):
     call: Call
     counted_by: Callable[[Call], InputTokens]
     tokens: InputTokens
+    output_tokens: int
 
 
 class Estimator:
@@ -375,24 +376,25 @@ class Estimator:
 
     def estimate(self, call: Call, endpoint: Endpoint) -> Estimate:
         """Return what one attempt at a call may use at most."""
-        count, calibration = self._model(endpoint)
+        count, calibration = self._models.get(endpoint.identity) or self._model(endpoint)
         last = self._last_count
-        if last is not None and last.call is call and last.counted_by == count:
-            estimated = last.tokens  # of another endpoint with that model
-        else:
-            estimated = count(call)
-            self._last_count = _LastCount(call, count, estimated)
+        if last is None or last.call is not call or last.counted_by != count:
+            last = _LastCount(call, count, count(call), self._output_tokens(call))
+            self._last_count = last
+        _, _, estimated, output_tokens = last  # maybe of another endpoint with that model
         input_tokens = calibration.tokens(estimated, self._margin)
-        sampling = call.sampling
-        if call.is_embedding:
-            output_tokens = 0
-        elif sampling.max_tokens is None:
-            output_tokens = self._default_output_tokens * sampling.n
-        else:
-            output_tokens = sampling.max_tokens * sampling.n
         prices = endpoint.prices
         usd = prices.most_usd(input_tokens, output_tokens) if prices else 0.0
         return Estimate(input_tokens + output_tokens, to_picodollars(usd), estimated, output_tokens)
+
+    def _output_tokens(self, call: Call) -> int:
+        """Return how long the output of a call may be at most."""
+        sampling = call.sampling
+        if call.is_embedding:
+            return 0
+        if sampling.max_tokens is None:
+            return self._default_output_tokens * sampling.n
+        return sampling.max_tokens * sampling.n
 
     def received(
         self, call: Call, endpoint: Endpoint, reply: Reply

@@ -248,14 +248,16 @@ def attempt_usage(
             input_tokens, output_tokens = known.input_tokens or 0, known.output_tokens or 0
             tokens = min(charged.tokens, tokens)
             picodollars = min(charged.picodollars, picodollars)
+        # A carried call has no tokens but its own, however many requests its row counts.
+        unknown = 1 if was_carried else max(requests, 1)
         return Usage(
             1,
             requests,
             requests,
             input_tokens,
             output_tokens,
-            unknown_usage=max(requests, 1),
-            unknown_usd=max(requests, 1),
+            unknown_usage=unknown,
+            unknown_usd=unknown,
             work_microseconds=work_microseconds,
             charged_tokens=tokens,
             charged_picodollars=picodollars,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from callwise.budget.clock import Clock
 from callwise.budget.critical_path import CriticalPathPoint
-from callwise.budget.limits import Amounts
+from callwise.budget.limits import NOTHING, Amounts
 from callwise.budget.token_estimate import Estimate, Estimator
 from callwise.budget.usage import NO_USAGE, Usage, attempt_usage, to_microseconds
 from callwise.calls.call import Call, CallEnd, Piece, Priority, reply_of_pieces
@@ -25,10 +25,13 @@ from callwise.calls.reported_usage import usage_note
 
 if TYPE_CHECKING:
     from callwise.budget.in_flight import InFlightCall
+    from callwise.budget.work_batch import WorkBatch
 
 __all__ = ["Shipment", "Work"]
 
 _ONE_REQUEST = Amounts(requests=1)
+_NO_REQUEST = Amounts()
+"""The same of an attempt that reserves its request when it is sent. Both are known by identity."""
 
 
 class Shipment(Protocol):
@@ -78,8 +81,18 @@ class Work:
     """Whether another attempt was due, and its payer had no time or no quota for it."""
     sent_count = 0
     """Requests that left in this attempt."""
+    defers_request = False
+    """Whether its first attempt may travel with others, so that its request is reserved only when
+    it is sent, by the one that pays for all of them."""
+    free_count = 0
+    """Those of them that buy nothing, such as a question whether a batch has ended. They are
+    counted, and not charged to `max_requests`."""
+    free_requests = 0
+    """The same of all attempts."""
     was_carried = False
     """Whether this attempt travels in the request of another call."""
+    carrier: "WorkBatch | None" = None
+    """The request with several calls that this attempt has left in."""
     delivery = DIRECT
     """Way on which it was answered, so far."""
     queue_seconds = 0.0
@@ -127,6 +140,8 @@ class Work:
             return refusal
         is_estimated = reservation.limits_spending
         amounts = self.most_reserved() if is_estimated else _ONE_REQUEST
+        if self.defers_request and not self.usage.attempts:
+            amounts = amounts._replace(requests=0) if is_estimated else _NO_REQUEST
         refusal = reservation.take(amounts)
         if refusal is None:
             self._reserved = amounts
@@ -139,14 +154,25 @@ class Work:
             self._extra_requests += count
         return refusal
 
+    def reserve_next_request(self) -> CallRefused | None:
+        """Reserve a request where all that the attempt has reserved have left, if there is quota.
+
+        Return why there is none; None where a request may be sent.
+        """
+        reserved = self._extra_requests
+        if self._reserved is not None:
+            reserved += self._reserved.requests
+        return None if reserved > self.sent_count - self.free_count else self.reserve_requests(1)
+
     def estimate_reservation(self) -> None:
         """Reserve tokens and USD for the attempt under way, where only a request is.
 
         For a payer whose limits need them, taking over from one whose did not.
         """
-        if self._reserved is _ONE_REQUEST:
-            estimated = self.most_reserved()
-            self.payer.reservation.settle(self._reserved, estimated)
+        reserved = self._reserved
+        if reserved is _ONE_REQUEST or reserved is _NO_REQUEST:
+            estimated = self.most_reserved()._replace(requests=reserved.requests)
+            self.payer.reservation.settle(reserved, estimated)
             self._reserved = estimated
 
     def serve_by(self, endpoint: Endpoint) -> None:
@@ -197,8 +223,9 @@ class Work:
     def begin_attempt(self) -> None:
         """Begin an attempt, which `reserve` has found quota for."""
         self.left_seconds = self.seconds_left()
-        self.sent_count = 0
+        self.sent_count = self.free_count = 0
         self.was_carried = False
+        self.carrier = None
         self.queue_seconds = 0.0
         self._received.clear()
         self._is_attempting = True
@@ -207,6 +234,10 @@ class Work:
         """Count a request that has left the machine."""
         del index
         self.sent_count += 1
+
+    def travels_with(self, batch: str, size: int, *, discount: float = 0.0) -> None:
+        """Note the batch of a provider's batch interface that carries it, by its id or name."""
+        self.delivery = self.delivery._replace(batch=batch, batch_size=size, discount=discount)
 
     def settle(self, result: Reply | CallError | None, latency_seconds: float) -> None:
         """Charge what the attempt really used. Does nothing when that was done.
@@ -219,8 +250,10 @@ class Work:
         self._is_attempting = False
         if reserved is None:
             return
-        if isinstance(result, EndpointDown | RunStopped):  # not an attempt: nothing was tried
-            self.payer.reservation.settle(reserved, Amounts())
+        if isinstance(result, EndpointDown | RunStopped | CallRefused):  # nothing was tried
+            given_back = reserved + Amounts(requests=self._extra_requests)
+            self.payer.reservation.settle(given_back, NOTHING)
+            self._extra_requests = 0
             return
         requests = self.sent_count
         is_sent = result is not None and getattr(result, "was_sent", True)
@@ -239,18 +272,23 @@ class Work:
         )
         if self.queue_seconds:
             spent = spent._replace(queue_microseconds=to_microseconds(self.queue_seconds))
+        if self.carrier is not None and not isinstance(result, Reply):
+            spent = self.carrier.with_unknown_once(spent)
         if isinstance(result, Reply):
             self.usage_note = usage_note(self.sent_call, result) or self.usage_note
             if self._estimated is not None and not self.delivery.is_apportioned:
                 self._estimator.observe(
                     self.sent_call, self._estimated, self.endpoint, result.usage
                 )
-        charged = Amounts(0, requests, spent.charged_tokens, spent.charged_picodollars)
+        self.free_requests += self.free_count
+        charged = Amounts(
+            0, requests - self.free_count, spent.charged_tokens, spent.charged_picodollars
+        )
         reservation.settle(reserved, charged)
         if self._extra_requests:
             reservation.charge(Amounts(requests=-self._extra_requests))
             self._extra_requests = 0
-        if reserved is not _ONE_REQUEST:
+        if reserved is not _ONE_REQUEST and reserved is not _NO_REQUEST:
             spent = self._with_excess(spent, charged, reserved)
         self.usage = spent if self.usage is NO_USAGE else self.usage + spent
 
@@ -338,9 +376,9 @@ class Work:
             return most.reservation()
         tokens, picodollars = most.tokens, most.picodollars
         for endpoint in alternatives if self.endpoint is self.asked else self.asked.candidates:
-            other = self._estimate_at(endpoint)
-            tokens = max(tokens, other.tokens)
-            picodollars = max(picodollars, other.picodollars)
+            other_tokens, other_picodollars, _, _ = self._estimate_at(endpoint)
+            tokens = max(tokens, other_tokens)
+            picodollars = max(picodollars, other_picodollars)
         return Amounts(0, 1, tokens, picodollars)
 
     def _estimate_at(self, endpoint: Endpoint) -> Estimate:

@@ -3,7 +3,7 @@
 A batch may be joined and left until it is sealed: when a queue grants it a place, or else when it
 is sent. From then on its order is fixed, by key, so that the order in which its calls happened to
 be asked does not matter. Its request is counted on the row of the first member that is there when
-it leaves; the others are carried by it.
+it leaves and has quota for it; the others are carried by it.
 
 Invariant: the usages of the members of a batch that was sent add up to what the endpoint
 reported. Of a member that left between sealing and sending, whose row is closed, the part is
@@ -19,10 +19,11 @@ from typing import NamedTuple, cast
 from callwise.budget.clock import Clock
 from callwise.budget.token_estimate import Estimate
 from callwise.budget.token_tables import InputTokens
+from callwise.budget.usage import Usage
 from callwise.budget.work import Work
 from callwise.calls.call import Call, Priority
 from callwise.calls.client import ConversationClient, Endpoint
-from callwise.calls.errors import CallError
+from callwise.calls.errors import CallError, CallRefused
 from callwise.calls.reply import Reply
 from callwise.calls.reported_usage import checked_usage
 from callwise.calls.together import apportioned_usage, failures_of, input_weight, usage_sum
@@ -59,7 +60,16 @@ class BatchMember:
         entered_seconds: when it began to wait, by the clock.
     """
 
-    __slots__ = ("call", "entered_seconds", "future", "items", "text_bytes", "was_sent", "work")
+    __slots__ = (
+        "call",
+        "entered_seconds",
+        "future",
+        "items",
+        "refusal",
+        "text_bytes",
+        "was_sent",
+        "work",
+    )
 
     def __init__(self, work: Work, call: Call, entered_seconds: float) -> None:
         self.work = work
@@ -69,6 +79,7 @@ class BatchMember:
         self.entered_seconds = entered_seconds
         self.future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self.was_sent = False
+        self.refusal: CallRefused | None = None
 
     @property
     def order(self) -> tuple[str, int, tuple[str, ...]]:
@@ -103,6 +114,8 @@ class WorkBatch:
         self._clock = clock
         self._items = self._text_bytes = 0
         self._sealed: tuple[BatchMember, ...] | None = None
+        self._payer: BatchMember | None = None
+        self._unknown_usage = self._unknown_usd = 0
 
     @property
     def works(self) -> Sequence[Work]:
@@ -139,12 +152,16 @@ class WorkBatch:
         member.work.on_rise = self._rise
         self._rise()
 
-    def remove(self, member: BatchMember) -> None:
-        """Leave one out that is not the last; give its answer up where it was sent."""
+    def remove(self, member: BatchMember) -> CallRefused | None:
+        """Leave one out that is not the last; give its answer up where it was sent.
+
+        Return why none of the others can pay for a request in its place; None where that goes on.
+        """
         self.members.remove(member)
         member.work.on_rise = None
         self._items -= member.items
         self._text_bytes -= member.text_bytes
+        return self._pay() if member is self._payer and not self.was_sent else None
 
     def estimate(self) -> Estimate:
         """Return the tokens and the price that it takes at most, by estimate."""
@@ -185,9 +202,13 @@ class WorkBatch:
         """Send it, and return what its client answers, for `read`.
 
         Raises:
+            CallRefused: when none of its members has quota for the request; each has its own.
             CallError: what the client raised.
         """
         endpoint, calls = self.endpoint, [member.call for member in self.seal()]
+        refusal = self._pay()
+        if refusal is not None:
+            raise refusal
         if self.path is None or len(calls) == 1:
             call, count_sent = _joint_call(calls), self._count_sent
             if len(calls) > 1:
@@ -224,10 +245,33 @@ class WorkBatch:
             self._count_sent()  # where the client has not done it
         return _with_usage_of_the_gone(results, members) if self.was_sent else results
 
+    def with_unknown_once(self, usage: Usage) -> Usage:
+        """Return the usage of a member without an answer, for its row.
+
+        What the request has used is unknown of one request, however many of its calls have no
+        answer: the first of them to end counts it. Each is charged its own estimate.
+        """
+        counted = usage._replace(
+            unknown_usage=max(usage.unknown_usage - self._unknown_usage, 0),
+            unknown_usd=max(usage.unknown_usd - self._unknown_usd, 0),
+        )
+        self._unknown_usage = max(self._unknown_usage, usage.unknown_usage)
+        self._unknown_usd = max(self._unknown_usd, usage.unknown_usd)
+        return counted
+
     @property
     def _is_one_call(self) -> bool:
         """Whether the client is asked one call: a list of texts, or a lone conversation."""
         return self.path is None or len(self.seal()) == 1
+
+    def _pay(self) -> CallRefused | None:
+        """Let the first member that has quota pay for the request; return why none has."""
+        for member in self.members:
+            member.refusal = member.work.reserve_next_request()
+            if member.refusal is None:
+                self._payer = member
+                return None
+        return self.members[0].refusal
 
     def _rise(self) -> None:
         if self.on_rise is not None:
@@ -238,12 +282,14 @@ class WorkBatch:
         if self.was_sent:
             return
         self.was_sent = True
-        for index, member in enumerate(self.members):
+        payer = self._payer if self._payer in self.members else self.members[0]
+        for member in self.members:
             member.was_sent = True
-            if index:
-                member.work.was_carried = True
-            else:
+            member.work.carrier = self if len(self.members) > 1 else None
+            if member is payer:
                 member.work.sent_count += 1
+            else:
+                member.work.was_carried = True
 
 
 _ENDS = (Reply, CallError)

@@ -7,15 +7,22 @@ the answers is arbitrary at both.
 Source: platform.openai.com/docs/guides/batch; openrouter.ai/docs/batch-quickstart.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Self
 from urllib.parse import quote
 
 import orjson
 
-from callwise.calls.batch_interface import BatchClient, BatchLine, BatchState, LineResult, Submitted
-from callwise.calls.errors import BadResponse
-from callwise.calls.payload import body_bytes, document_of, member
+from callwise.calls.batch_interface import (
+    BatchClient,
+    BatchLine,
+    BatchState,
+    LineResult,
+    PayRequest,
+    Submitted,
+)
+from callwise.calls.errors import BadResponse, CallError
+from callwise.calls.payload import body_bytes, document_of, member, whole_number
 
 __all__ = ["BATCH_APIS", "OpenAIBatchApi", "OpenRouterBatchApi"]
 
@@ -28,15 +35,30 @@ MAX_PAGES = 1000
 MAX_RESULT_BYTES = 2**30
 """Longest file of results that is read."""
 
+_BATCHES = "/batches"
+"""A POST to it creates a batch, and nothing else buys anything."""
+
 _METADATA = "callwise_submission"
+
+
+def _for_nothing(may_buy: bool) -> Callable[[], None]:
+    del may_buy
+    return lambda: None
 
 
 class _HttpBatchApi:
     """Requests that both interfaces have."""
 
-    def __init__(self, client: BatchClient, *, timeout_seconds: float) -> None:
+    def __init__(
+        self, client: BatchClient, *, timeout_seconds: float, pay: PayRequest = _for_nothing
+    ) -> None:
         self._client = client
         self._timeout_seconds = timeout_seconds
+        self._pay = pay
+
+    def paid_by(self, pay: PayRequest) -> Self:
+        """Return the interface with each of its requests paid for."""
+        return type(self)(self._client, timeout_seconds=self._timeout_seconds, pay=pay)
 
     async def newest(self) -> str:
         """Return the id of the newest batch; empty for none."""
@@ -50,14 +72,23 @@ class _HttpBatchApi:
     async def _bytes(
         self, method: str, url: str, content: bytes = b"", content_type: str = "application/json"
     ) -> bytes:
-        return await self._client.request(
-            method,
-            url,
-            content,
-            content_type=content_type,
-            timeout_seconds=self._timeout_seconds,
-            max_answer_bytes=MAX_RESULT_BYTES,
-        )
+        on_sent = self._pay(method == "POST" and url == _BATCHES)
+        try:
+            answer = await self._client.request(
+                method,
+                url,
+                content,
+                content_type=content_type,
+                timeout_seconds=self._timeout_seconds,
+                max_answer_bytes=MAX_RESULT_BYTES,
+                on_sent=on_sent,
+            )
+        except CallError as error:
+            if getattr(error, "was_sent", True):
+                on_sent()
+            raise
+        on_sent()
+        return answer
 
     async def _document(
         self, method: str, url: str, content: bytes = b"", content_type: str = "application/json"
@@ -130,7 +161,7 @@ class OpenAIBatchApi(_HttpBatchApi):
             "completion_window": "24h",
             "metadata": {_METADATA: submitted.name},
         }
-        return await self._made("/batches", orjson.dumps(content))
+        return await self._made(_BATCHES, orjson.dumps(content))
 
     async def find(self, submitted: Submitted, known: frozenset[str]) -> list[str]:
         """Return the ids of the batches with this submission's name or file, oldest first."""
@@ -184,7 +215,7 @@ class OpenRouterBatchApi(_HttpBatchApi):
             orjson.dumps(submitted.model),
             requests,
         )
-        return await self._made("/batches", content)
+        return await self._made(_BATCHES, content)
 
     async def find(self, submitted: Submitted, known: frozenset[str]) -> list[str]:
         """Return the ids of the batches of this size and interface, those of its model first.
@@ -278,8 +309,8 @@ def _results(items: Sequence[Any]) -> Iterator[LineResult]:
         if not isinstance(custom_id, str):
             continue
         response, error = member(item, "response"), member(item, "error")
-        status = member(response, "status_code")
-        if isinstance(status, int):
+        status = whole_number(member(response, "status_code"))
+        if status is not None:
             yield LineResult(custom_id, status, member(response, "body"))
         elif error:
             code = str(member(error, "code") or member(error, "type") or "")

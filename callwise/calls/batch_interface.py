@@ -9,17 +9,27 @@ that only what is newer needs to be searched.
 """
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple, Protocol, Self, runtime_checkable
 
 from callwise.calls.call import Call
 from callwise.calls.errors import CallError
 from callwise.calls.reply import Reply
 
-__all__ = ["BatchApi", "BatchClient", "BatchLine", "BatchState", "LineResult", "Submitted"]
+__all__ = [
+    "BatchApi",
+    "BatchClient",
+    "BatchLine",
+    "BatchState",
+    "LineResult",
+    "PayRequest",
+    "Submitted",
+]
 
 NOT_RUN = frozenset({"batch_expired", "batch_cancelled"})
 """Codes of lines that no model has run, and that are not billed."""
+
+_UNDER_WAY = frozenset({"validating", "in_progress", "finalizing", "cancelling"})
 
 _ENDED = frozenset({"completed", "expired", "cancelled"})
 
@@ -111,6 +121,11 @@ class BatchState(NamedTuple):
         return self.word in _ENDED
 
     @property
+    def is_known(self) -> bool:
+        """Whether the word is one that this interface is known to have."""
+        return self.has_failed or self.has_ended or self.word in _UNDER_WAY
+
+    @property
     def is_partial(self) -> bool:
         """Whether lines without a result were not run."""
         return self.word in {"expired", "cancelled"}
@@ -141,12 +156,21 @@ class BatchClient(Protocol):
         content_type: str,
         timeout_seconds: float,
         max_answer_bytes: int,
+        on_sent: Callable[[], None] | None = None,
     ) -> bytes:
         """Return the body of a response whose status means success.
+
+        Args:
+            on_sent: called when the request leaves the machine.
 
         Raises:
             CallError: when there is none, by its class.
         """
+
+
+PayRequest = Callable[[bool], Callable[[], None]]
+"""Pays for a request before it is sent, or raises `CallRefused`; takes whether it may buy
+something. What it returns is called when the request leaves, and does nothing when called again."""
 
 
 class BatchApi(Protocol):
@@ -156,6 +180,9 @@ class BatchApi(Protocol):
     """Most lines of a batch."""
     names_batches: ClassVar[bool]
     """Whether its list gives back the names of submissions."""
+
+    def paid_by(self, pay: PayRequest) -> Self:
+        """Return the interface with each of its requests, also the pages of a list, paid for."""
 
     def line_body(self, body: Mapping[str, Any], *, model: str) -> bytes:
         """Return a request body as a line has it, as JSON."""

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntEnum, StrEnum
 from math import isnan
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 from pydantic import BaseModel
 
@@ -30,6 +30,7 @@ __all__ = [
     "Sampling",
     "add_tool_call_part",
     "pieces_of",
+    "priority_of",
     "reply_of_pieces",
 ]
 
@@ -38,6 +39,9 @@ class _Word(StrEnum):
     """A word that is hashed as the string it is: it keys every count of the hot path."""
 
     __hash__ = str.__hash__
+
+
+WordT = TypeVar("WordT", bound=_Word)
 
 
 class Role(_Word):
@@ -295,6 +299,19 @@ _TIMES = ("timeout_seconds", "deadline_seconds")
 """Fields of a call that are times, and have no meaning as NaN."""
 
 
+def _word(name: str, words: type[WordT], given: str) -> WordT:
+    """Return the role or the purpose of a text.
+
+    Raises:
+        ValueError: when there is no such one; names those there are.
+    """
+    try:
+        return words(given)
+    except ValueError:
+        known = ", ".join(words)
+        raise ValueError(f"Call.{name} is one of {known}; got {given!r:.40}") from None
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """One time that an answer of a model is wanted, chat or embedding.
@@ -362,6 +379,9 @@ class Call:
 
     def __post_init__(self) -> None:
         """Refuse a call that is neither chat nor embedding, or both, and values of no meaning."""
+        if type(self.role) is not Role or type(self.purpose) is not Purpose:
+            object.__setattr__(self, "role", _word("role", Role, self.role))
+            object.__setattr__(self, "purpose", _word("purpose", Purpose, self.purpose))
         if bool(self.messages) == bool(self.inputs):
             raise ValueError(
                 "a Call has either messages (chat) or inputs (embedding): "
@@ -370,7 +390,7 @@ class Call:
         if self.sampling.n < 1:
             raise ValueError(f"Sampling.n is at least 1, got {self.sampling.n}")
         if self.priority is not None and type(self.priority) is not Priority:
-            object.__setattr__(self, "priority", _priority(self.priority))
+            object.__setattr__(self, "priority", priority_of(self.priority))
         for name in _TIMES:
             seconds = getattr(self, name)
             if seconds is not None and isnan(seconds):
@@ -395,17 +415,17 @@ class Call:
         return replace(self, sample=sample)
 
 
-def _priority(number: int) -> Priority:
-    """Return the class of a number.
+def priority_of(given: int | str) -> Priority:
+    """Return the class of a number, or of a name such as `critical`.
 
     Raises:
         ValueError: when there is no such class; names those there are.
     """
     try:
-        return Priority(number)
-    except ValueError:
+        return Priority[given.upper()] if isinstance(given, str) else Priority(given)
+    except (KeyError, ValueError):
         known = ", ".join(f"{each.name} ({each.value})" for each in Priority)
-        raise ValueError(f"Call.priority is one of {known}; got {number!r}") from None
+        raise ValueError(f"a priority is one of {known}; got {given!r:.40}") from None
 
 
 @dataclass(frozen=True, slots=True)

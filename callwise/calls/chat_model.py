@@ -7,7 +7,7 @@ under a budget, and is in the ledger, by having its model swapped for this one.
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing, suppress
 from contextvars import ContextVar
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 from langchain_core.callbacks import (
     AsyncCallbackManagerForLLMRun,
@@ -19,10 +19,19 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult, LLMResult
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.tools import BaseTool
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SkipValidation, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SkipValidation,
+    model_validator,
+)
 
-from callwise.calls.call import Call, Purpose, Role, Sampling
+from callwise.calls.call import Call, CallEnd, Priority, Purpose, Role, Sampling, priority_of
 from callwise.calls.client import LLM, Remaining
+from callwise.calls.errors import ConfigError
 from callwise.calls.langchain_arguments import (
     FORM_ARGUMENT,
     read_arguments,
@@ -48,6 +57,20 @@ __all__ = ["BudgetedChatModel", "FinalCall"]
 _OPENED: ContextVar[list[AnswerStream] | None] = ContextVar("opened_streams", default=None)
 """The streams that an `astream` opens, so that it can close them when it is closed."""
 
+_OF_CALL = (
+    "timeout_seconds",
+    "priority",
+    "deadline_seconds",
+    "batch_key",
+    "cache_ttl_seconds",
+    "share",
+)
+"""Fields of the model that are those of its calls, unless an invocation has its own."""
+
+
+def _class_of(given: Any) -> Any:
+    return priority_of(given) if isinstance(given, str) else given
+
 
 class BudgetedChatModel(BaseChatModel):
     """A chat model that asks an LLM, such as the budgeter.
@@ -70,6 +93,14 @@ class BudgetedChatModel(BaseChatModel):
         model_kwargs: further arguments of every call, as `bind` takes them. Arguments of
             OpenAI's chat models that the constructor is given are moved here.
         timeout_seconds: longest wait for one attempt; None leaves the client's own.
+        priority: class of urgency of its calls, such as `critical`; None takes that of the purpose.
+            This and the next three are those of `Call`, and `bind` sets them for some calls.
+        deadline_seconds: time from asking until which an answer is of use; None for none.
+        batch_key: calls with another key never travel in one request.
+        cache_ttl_seconds: time for which answers are kept for equal calls; None takes that of the
+            purpose.
+        on_end: called with how each asking ended (`CallEnd`), before the answer is returned, in
+            the thread of its LLM. Must not raise.
         share: whether equal calls share one answer; None shares at a temperature of 0.
         final_answer: what an agent ends with when its budget allows no call: a
             `FinalCall`, which is held back for it and made without tools, or a fixed text.
@@ -88,6 +119,11 @@ class BudgetedChatModel(BaseChatModel):
     sampling: Sampling = Sampling()
     max_repairs: int = Field(default=1, ge=0)
     timeout_seconds: float | None = None
+    priority: Annotated[Priority | None, BeforeValidator(_class_of)] = None
+    deadline_seconds: float | None = None
+    batch_key: str = ""
+    cache_ttl_seconds: float | None = None
+    on_end: Callable[[CallEnd], None] | None = Field(default=None, exclude=True, repr=False)
     share: bool | None = None
     cache: Any = Field(default=False, exclude=True)
     model_kwargs: dict[str, Any] = Field(default_factory=dict)
@@ -332,7 +368,7 @@ class BudgetedChatModel(BaseChatModel):
     def _invocation(self, arguments: dict[str, Any]) -> Invocation:
         tool_is_form = arguments.get(FORM_ARGUMENT, False)
         ending = Ending(self.final_answer, self.max_tool_calls, tool_is_form=tool_is_form)
-        return Invocation(self._ask, self._advisory, ending)
+        return Invocation(self._ask, self._advisory, ending, self.on_end)
 
     def _call(
         self,
@@ -349,15 +385,19 @@ class BudgetedChatModel(BaseChatModel):
         if stop is not None:
             arguments = {**arguments, "stop": stop}
         given = read_arguments({**self.model_kwargs, **arguments}, self.sampling)
-        return Call(
-            role=self.role,
-            purpose=self.purpose,
-            messages=tuple(from_langchain(message) for message in messages),
-            sampling=given.sampling,
-            tools=given.tools,
-            tool_choice=given.tool_choice,
-            max_repairs=self.max_repairs,
-            unkeyed_body=given.unkeyed_body,
-            origin=origin_of(run_manager),
-            **{"timeout_seconds": self.timeout_seconds, "share": self.share, **given.of_call},
-        )
+        of_call = {**{name: getattr(self, name) for name in _OF_CALL}, **given.of_call}
+        try:
+            return Call(
+                role=self.role,
+                purpose=self.purpose,
+                messages=tuple(from_langchain(message) for message in messages),
+                sampling=given.sampling,
+                tools=given.tools,
+                tool_choice=given.tool_choice,
+                max_repairs=self.max_repairs,
+                unkeyed_body=given.unkeyed_body,
+                origin=origin_of(run_manager),
+                **of_call,
+            )
+        except ValueError as problem:
+            raise ConfigError(str(problem)) from problem

@@ -17,8 +17,8 @@ class Delivery(NamedTuple):
         model: its model, likewise.
         batch: id of the request that carried it with other calls; empty for none.
         batch_size: calls that this request carried; 0 for none.
-        is_apportioned: whether the usage of that request was reported as one sum, of which this
-            call was counted a part.
+        is_apportioned: whether the usage of such a request, also of one that failed, was reported
+            as one sum, or not at all, and this call was counted a part of it.
         hedges: further attempts that were made while another one was under way, for the
             faster of the two.
         discount: part of the list price that was not charged, in [0, 1], as for a batch that may

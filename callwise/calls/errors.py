@@ -23,7 +23,8 @@
           |- ServerFailed          5xx
           |  `- ModelLoading       503 while the server loads its model
           |- BadResponse           an answer that is not in the protocol, such as HTML
-          |  `- AnswerLost         a batch has ended without an answer to this call
+          |  |- AnswerLost         a batch has ended without an answer to this call
+          |  `- BatchUnfinished    a batch is not asked for any more; its answers are kept for later
           |- BatchFailed           the request that carried it with other calls failed; `cause`
           |- AuthFailed            401, or 403 where it is about the key
           |- UnknownModel          the endpoint does not serve this model
@@ -49,6 +50,7 @@ __all__ = [
     "BadRequest",
     "BadResponse",
     "BatchFailed",
+    "BatchUnfinished",
     "BudgetStoreLost",
     "CallError",
     "CallRefused",
@@ -342,15 +344,8 @@ class BatchFailed(EndpointError):
 
     is_retryable = True
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        cause: CallError | None = None,
-        status: int | None = None,
-        **attempt: Any,
-    ) -> None:
-        super().__init__(message, status=status, **attempt)
+    def __init__(self, message: str, *, cause: CallError | None = None, **attempt: Any) -> None:
+        super().__init__(message, **attempt)
         self.cause = cause
 
     @classmethod
@@ -369,6 +364,12 @@ class BatchFailed(EndpointError):
 
 class AnswerLost(BadResponse):
     """A batch has ended without an answer to this call, which may have been run and billed."""
+
+    is_retryable = False
+
+
+class BatchUnfinished(BadResponse):
+    """A batch that may have been run is not waited for any more; asked again, it goes on."""
 
     is_retryable = False
 

@@ -10,7 +10,7 @@ Source: `CompletionCreateParams` of the openai library, 3.52.
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import fields, replace
-from math import isfinite
+from math import isfinite, isnan
 from typing import Any, NamedTuple
 
 from langchain_core.tools import BaseTool
@@ -36,7 +36,15 @@ _SAMPLING = {each.name for each in fields(Sampling)} - {"stop", "top_logprobs", 
 _WHOLE_NUMBERS = {"max_tokens", "seed", "n", "top_logprobs"}
 _NUMBERS = {"temperature", "top_p", "presence_penalty", "frequency_penalty"}
 _LISTS = frozenset({"modalities", "tools", "stop"})
-_OF_CALL = frozenset({"response_model", "sample", "share", "lease", "timeout_seconds"})
+_TIMES = frozenset({"timeout_seconds", "deadline_seconds", "cache_ttl_seconds"})
+_OF_CALL = _TIMES | {
+    "batch_key",
+    "lease",
+    "priority",
+    "response_model",
+    "sample",
+    "share",
+}
 _OTHER_NAMES = {
     "max_completion_tokens": "max_tokens",
     "timeout": "timeout_seconds",
@@ -186,6 +194,8 @@ def _check(given: Mapping[str, Any]) -> None:
             raise ConfigError(f"{name} is a finite number, got {value!r:.40}")
         if name in _LISTS and not isinstance(value, Sequence):
             raise ConfigError(f"{name} is a list, got {value!r:.40}")
+        if name in _TIMES and not (is_number and not isnan(value)):
+            raise ConfigError(f"{name} is a number of seconds, got {value!r:.40}")
     if "audio" in given.get("modalities", ()):
         raise ConfigError(
             f"a BudgetedChatModel does not take modality audio: {REFUSED_ARGUMENTS['audio']}"

@@ -84,17 +84,19 @@ class Ending:
 
 
 class _InvocationListener:
-    """Listener of one call: passes its pieces on, and keeps how its askings ended."""
+    """Listener of one call: passes on its pieces, and keeps how its askings ended."""
 
     def __init__(
         self,
         ends: list[CallEnd],
         on_piece: Callable[[Piece], None] | None,
+        on_end: Callable[[CallEnd], None] | None,
         *,
         withholds_tools: bool,
     ) -> None:
         self._ends = ends
         self._on_piece = on_piece
+        self._on_end = on_end
         self._withholds_tools = withholds_tools
         self.has_given = False
 
@@ -107,8 +109,10 @@ class _InvocationListener:
             self._on_piece(piece)
 
     def on_end(self, end: CallEnd) -> None:
-        """Keep how an asking ended."""
+        """Keep how an asking ended, and pass it on."""
         self._ends.append(end)
+        if self._on_end is not None:
+            self._on_end(end)
 
     def complete(self, reply: Reply) -> None:
         """Pass on what of a reply was not passed on as it came."""
@@ -120,6 +124,9 @@ class _InvocationListener:
 class Invocation:
     """One invocation, from the first asking to the answer.
 
+    Args:
+        on_end: called with the end of each of its askings; None calls nothing.
+
     Attributes:
         on_piece: called with the pieces of the answer as they come; or None.
     """
@@ -129,11 +136,13 @@ class Invocation:
         asking: Callable[[Call], Awaitable[Reply]],
         advisory: Callable[[], Remaining],
         ending: Ending,
+        on_end: Callable[[CallEnd], None] | None = None,
     ) -> None:
         self.on_piece: Callable[[Piece], None] | None = None
         self._asking = asking
         self._advisory = advisory
         self._ending = ending
+        self._on_end = on_end
         self._ends: list[CallEnd] = []
 
     async def run(self, call: Call) -> Asked:
@@ -151,7 +160,7 @@ class Invocation:
         most = None if ending.tool_is_form else ending.max_tool_calls
         if most is not None and call.tools and asked_before >= most:
             return await self._end(call, f"max_tool_calls={most}")
-        listener = _InvocationListener(self._ends, self.on_piece, withholds_tools=most is not None)
+        listener = self._listener(withholds_tools=most is not None)
         try:
             reply = await self._asking(replace(call, listener=listener))
         except (errors.CallRefused, errors.CallTimeout) as error:
@@ -176,7 +185,7 @@ class Invocation:
         )
         if error is None or isinstance(self._ending.final_answer, FinalCall):
             last = self._last(call, final, note=f"final answer under {limit}")
-            listener = _InvocationListener(self._ends, self.on_piece, withholds_tools=True)
+            listener = self._listener(withholds_tools=True)
             try:
                 reply = await self._asking(replace(last, listener=listener))
             except (errors.CallRefused, errors.CallTimeout, errors.EmptyAnswer) as problem:
@@ -210,6 +219,11 @@ class Invocation:
         body.pop("parallel_tool_calls", None)  # refused where there are no tools
         sampling = replace(call.sampling, extra_body=body)
         return replace(call, tools=(), tool_choice=None, sampling=sampling)
+
+    def _listener(self, *, withholds_tools: bool) -> _InvocationListener:
+        return _InvocationListener(
+            self._ends, self.on_piece, self._on_end, withholds_tools=withholds_tools
+        )
 
     def _limit_of(self, error: errors.CallError) -> str:
         """Return the limit that lets nothing else through; empty where another call may fit."""

@@ -24,6 +24,7 @@ from callwise.calls.langchain_messages import (
     tool_calls_to_wire,
     usage_from_langchain,
 )
+from callwise.calls.payload import whole_number
 from callwise.calls.provider_errors import (
     Refusal,
     failure_of,
@@ -335,7 +336,8 @@ def _status_of(error: Exception) -> int | None:
 
 
 def _as_status(value: object) -> int | None:
-    return value if isinstance(value, int) and 300 <= value < 600 else None
+    status = whole_number(value)
+    return status if status is not None and 300 <= status < 600 else None
 
 
 def secrets_of(model: object) -> list[str]:

@@ -163,9 +163,12 @@ class OpenAIConnection(Learner):
         content_type: str,
         timeout_seconds: float,
         max_answer_bytes: int,
+        on_sent: Callable[[], None] | None = None,
     ) -> bytes:
         """Return the body of a successful response; see `batch_interface.BatchClient`."""
-        moment = RequestMoment(max_answer_bytes=max_answer_bytes, content_type=content_type)
+        moment = RequestMoment(
+            on_sent, max_answer_bytes=max_answer_bytes, content_type=content_type
+        )
         response, body = await self._answered(method, url, content, moment, timeout_seconds)
         if not 200 <= response.status < 300:
             raise failure_of(self._reader.refusal_of_response(response, body))

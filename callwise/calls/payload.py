@@ -4,11 +4,15 @@ Python strings, and JSON's `\u` escapes, can contain lone surrogates (half an em
 UTF-8 cannot. A lone half is replaced by U+FFFD on the way out and on the way in, and
 two adjacent halves become the character they were: nothing fails over a broken
 emoji, and no other file has to care.
+
+What is stored and read again by us (`json_bytes`, `json_object`) is kept exactly: lone surrogates
+are escaped there.
 """
 
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -16,10 +20,13 @@ import orjson
 __all__ = [
     "body_bytes",
     "document_of",
+    "json_bytes",
+    "json_object",
     "member",
     "mended",
     "well_formed",
     "well_formed_id",
+    "whole_number",
     "without_template_marks",
 ]
 
@@ -29,6 +36,8 @@ _TEMPLATE_MARK = re.compile(
 )
 """The first sign of `<|im_end|>`, `</s>`, `<think>`, `[INST]` and their like. In the JSON
 itself no bracket precedes a capital letter."""
+
+_WHOLE_NUMBER = re.compile(r"[0-9]{1,15}(?:\.0{1,15})?")
 
 
 def well_formed(text: str) -> str:
@@ -95,6 +104,37 @@ def document_of(content: bytes, *, keep_halves: bool = False) -> Any:
             raise ValueError("nested too deeply") from error
 
 
+def json_bytes(document: Mapping[str, Any]) -> bytes:
+    """Return a document as JSON, from which `json_object` returns the same one.
+
+    Raises:
+        TypeError: when a part of it cannot be JSON, for example a set or a key that is no
+            string.
+    """
+    try:
+        return orjson.dumps(document)
+    except TypeError as error:
+        # Lone surrogates, or integers beyond 64 bits.
+        if not any(each in str(error) for each in ("surrogates", "64-bit")):
+            raise
+    return json.dumps(document).encode()
+
+
+def json_object(data: bytes) -> dict[str, Any]:
+    """Return the document that `json_bytes` wrote.
+
+    Raises:
+        ValueError: when it is not a JSON object.
+    """
+    try:
+        document = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        document = json.loads(data)
+    if not isinstance(document, dict):
+        raise ValueError(f"not a JSON object: {data!r:.60}")  # noqa: TRY004 - bad data
+    return document
+
+
 def member(node: Any, name: str) -> Any:
     """Return a member of a JSON object; None where there is none, or no object."""
     return node.get(name) if isinstance(node, dict) else None
@@ -109,3 +149,12 @@ def mended(node: Any) -> Any:
     if isinstance(node, dict):
         return {well_formed(key): mended(value) for key, value in node.items()}
     return node
+
+
+def whole_number(value: Any) -> int | None:
+    """Return a whole number, also one written as a text of up to 15 digits; None for all else."""
+    if isinstance(value, int):
+        return None if isinstance(value, bool) else value
+    if not isinstance(value, float | str):
+        return None
+    return int(float(value)) if _WHOLE_NUMBER.fullmatch(str(value).strip()) else None

@@ -309,18 +309,18 @@ GOES_ON = "The same command goes on where it stopped."
 def text_of_error(error: errors.CallError) -> str:
     """Return an error as a sentence with its role and endpoint, and a way out.
 
-    An error that never reached a budgeter, or is not about an endpoint, is left as it is.
+    An error that never reached a budgeter, or is not about an endpoint, has notes alone.
     """
     kind, text = type(error).__name__, str(error)
+    noted = (note for note in getattr(error, "__notes__", ()) if note.startswith(OWN_NOTES))
+    notes = "".join(f"; {note}" for note in noted)
     if error.endpoint is None or not isinstance(error, errors.EndpointError):
-        return f"{kind}: {text}"
+        return f"{kind}: {text}{notes}"
     name, model = error.endpoint.name, error.endpoint.model
     # Clients begin with the host, which the sentence has named by then.
     host, separator, rest = text.partition(": ")
     if separator and " " not in host:
         text = rest
-    noted = (note for note in getattr(error, "__notes__", ()) if note.startswith(OWN_NOTES))
-    notes = "".join(f"; {note}" for note in noted)
     sentence = f"{kind}: {error.role} at {name} ({model}): {text}{notes}"
     sentence = sentence if sentence.endswith(("?", "!", ".")) else f"{sentence}."
     way_out = _way_out(error, error.role)
@@ -352,7 +352,7 @@ def _way_out(error: errors.EndpointError, role: Role | None) -> str:
         case errors.ConnectionFailed():
             return f"Is the server up, and CALLWISE_BASE_URL or {knob}.base_url right?"
         case errors.RateLimited():
-            return "Wait, ask with less concurrency, or raise retry.rate_limited_attempts."
+            return _way_out_of_429(error.retry_after_seconds)
         case errors.ContextTooLong():
             return "Use a model with a longer context, or lower memory.history_turns."
         case errors.BadRequest():
@@ -361,3 +361,12 @@ def _way_out(error: errors.EndpointError, role: Role | None) -> str:
                 f"{knob}.base_url sets another."
             )
     return ""
+
+
+def _way_out_of_429(wait_seconds: float | None) -> str:
+    if wait_seconds is None:
+        return "Wait, ask with less concurrency, or raise retry.rate_limited_attempts."
+    return (
+        f"Wait {wait_seconds:g} s, ask with less concurrency, or raise "
+        "retry.rate_limited_attempts or retry.max_retry_after_seconds."
+    )

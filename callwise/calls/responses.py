@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 from callwise.calls.errors import BadResponse
 from callwise.calls.http_transport import redirect_of
 from callwise.calls.openai_stream import EventReader, StreamAssembly
-from callwise.calls.payload import body_bytes, document_of, member
+from callwise.calls.payload import body_bytes, document_of, member, whole_number
 from callwise.calls.provider_errors import (
     Refusal,
     describe_body,
@@ -22,6 +22,9 @@ __all__ = ["Refused", "ResponseReader"]
 
 _ANSWER_KEYS = frozenset({"choices", "data", "usage", "object"})
 """One of these is in every answer of the protocol."""
+
+_STATUS_KEYS = ("code", "status_code", "status")
+"""Fields of an error that may have its HTTP status, as a number or as a text."""
 
 MAX_DETAIL_CHARS = 400
 """Length of an error's structure that replaces words that it lacks, in characters."""
@@ -155,10 +158,8 @@ class ResponseReader:
     def refusal_in_body(self, error: object) -> Refusal:
         """Return the refusal in a body under status 200, as OpenRouter sends it."""
         words, details = _read_error(error)
-        code = details.get("code")
-        status = 200
-        if str(code).isdecimal() and 400 <= int(str(code)) < 600:
-            status = int(str(code))
+        named = (whole_number(details.get(name)) for name in _STATUS_KEYS)
+        status = next((each for each in named if each is not None and 400 <= each < 600), 200)
         words = words or str(error)[:MAX_DETAIL_CHARS]
         return _refusal(
             status,

@@ -179,6 +179,8 @@ class RetryPolicy(BaseModel):
     ) -> float | None:
         """Return how long to wait before the next attempt, or None when there is none.
 
+        An error that ends a call because it asks for too long a wait gets a note on that.
+
         Args:
             attempt: which attempt that was, not counting those that learned a request
                 field, met a server that loads its model, or travelled in a batch that
@@ -212,7 +214,13 @@ class RetryPolicy(BaseModel):
         if isinstance(error, errors.RateLimited) and error.retry_after_seconds is not None:
             # Coming back before the time that the server named is a request thrown away.
             asked = error.retry_after_seconds
-            return asked if asked <= self.max_retry_after_seconds else None
+            if asked <= self.max_retry_after_seconds:
+                return asked
+            error.add_note(
+                f"not tried again: the endpoint asks to wait for {asked:g} s, and "
+                f"retry.max_retry_after_seconds is {self.max_retry_after_seconds:g}"
+            )
+            return None
         longest = min(self._growing_wait(error, attempt), self.max_wait_seconds)
         return longest * (1.0 - self.jitter * draw.random())
 

@@ -198,6 +198,7 @@ def _assumed(options: PlanOptions, known: "Assumptions") -> "Assumptions":
     if options.concurrency is not None:
         given["schedule"] = {
             "max_concurrency": options.concurrency,
+            "max_embedding_concurrency": options.concurrency,
             "max_tasks": options.concurrency,
         }
     try:

@@ -13,6 +13,7 @@ import typer
 
 from callwise.calls.call import Role
 from callwise.calls.errors import ConfigError
+from callwise.cli.draining import SignalDrain
 from callwise.cli.info_commands import opened_app, say_endpoints
 from callwise.cli.options import (
     AppOption,
@@ -26,7 +27,6 @@ from callwise.cli.options import (
 )
 from callwise.cli.terminal import (
     clear_errors,
-    drain_at_sigterm,
     print_json,
     print_text,
     progress_bar,
@@ -243,9 +243,11 @@ def _run(
             normalise=options.normalise,
             started=datetime.now(UTC).isoformat(timespec="seconds"),
         )
-        return asyncio.run(
-            run_replay(request, on_turn=advance, on_notice=on_notice, on_open=drain_at_sigterm)
-        )
+        drain = SignalDrain()
+        with drain.ending():
+            return asyncio.run(
+                run_replay(request, on_turn=advance, on_notice=on_notice, on_open=drain.watch)
+            )
 
 
 def replay_and_show(options: ReplayOptions, *, is_kept: bool = True) -> "FinishedRun":

@@ -11,14 +11,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from callwise.calls.errors import ConfigError
+from callwise.cli.draining import SignalDrain
 from callwise.cli.info_commands import opened_app, say_endpoints
 from callwise.cli.options import AppOptions, JsonOption
-from callwise.cli.terminal import clear_errors, drain_at_sigterm, print_json, print_text, say
+from callwise.cli.terminal import clear_errors, print_json, print_text, say
 
 if TYPE_CHECKING:
     from callwise.recordings.app_protocol import Session, TurnInput, TurnResult
 
 __all__ = ["chat", "run"]
+
+
+_CHAT_STOPPED = (
+    "stopped; the conversation is kept up to the last whole turn, run the same command to go on"
+)
 
 
 class ChatOptions(AppOptions):
@@ -87,7 +93,8 @@ def run(options: RunOptions) -> None:
 
     callwise run "I lost my job today" --set search.rollouts=2
     """
-    with clear_errors():
+    drain = SignalDrain()
+    with clear_errors(), drain.ending():
         from callwise.report import brief_text, summarise, totals_json
 
         app, settings = opened_app(options)
@@ -98,7 +105,7 @@ def run(options: RunOptions) -> None:
             with options.folder() as folder:
                 async with app.open(settings, folder=folder, keep_checkpoints=True) as session:
                     _listen(session)
-                    drain_at_sigterm(session)
+                    drain.watch(session)
                     return await session.run_turn(turn)
 
         result = asyncio.run(answer())
@@ -117,7 +124,8 @@ def chat(options: ChatOptions) -> None:
 
     The same --conversation continues where it stopped, in this process or the next.
     """
-    with clear_errors("stopped; the conversation is kept up to the last whole turn"):
+    drain = SignalDrain()
+    with clear_errors(_CHAT_STOPPED), drain.ending(), drain.interrupted():
         app, settings = opened_app(options)
         say_endpoints(settings)
         if app.is_simulated(settings):
@@ -136,9 +144,15 @@ def chat(options: ChatOptions) -> None:
             try:
                 for text in _lines():
                     turn = options.next_turn(text)
-                    say(_cost_line(runner.run(session.run_turn(turn, on_reply=_show))))
+                    say(_cost_line(runner.run(_answered(session, turn, drain))))
+                    drain.check()
             finally:
                 runner.run(opened.aclose())
+
+
+async def _answered(session: "Session", turn: "TurnInput", drain: SignalDrain) -> "TurnResult":
+    with drain.watching(session):
+        return await session.run_turn(turn, on_reply=_show)
 
 
 def _cost_line(result: "TurnResult") -> str:

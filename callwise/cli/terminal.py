@@ -2,17 +2,15 @@
 
 0    done
 1    the run failed: an endpoint, a recording, a full disk; or SIGTERM ended it: finished work,
-     and the answers to calls under way, are kept
+     and the answers to calls under way, are kept (see `draining`)
 2    the request was wrong: a knob, a file, a missing key; nothing was sent
-130  stopped by Ctrl-C; finished work is kept
+130  stopped by Ctrl-C; the same is kept
 
 Results go to standard output, everything else to standard error.
 """
 
-import asyncio
 import errno
 import json
-import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -30,7 +28,6 @@ __all__ = [
     "EXIT_STOPPED",
     "EXIT_WRONG_REQUEST",
     "clear_errors",
-    "drain_at_sigterm",
     "os_error_text",
     "print_json",
     "print_text",
@@ -78,6 +75,8 @@ def clear_errors(stopped: str = "stopped") -> Iterator[None]:
         say(f"callwise: {type(error).__name__}: {error}")
         raise typer.Exit(EXIT_FAILED) from error
     except KeyboardInterrupt as error:
+        if isinstance(error.__cause__, CallError):
+            say(f"callwise: {text_of_error(error.__cause__)}")
         say(f"callwise: {stopped}")
         raise typer.Exit(EXIT_STOPPED) from error
     except BrokenPipeError as error:
@@ -85,33 +84,6 @@ def clear_errors(stopped: str = "stopped") -> Iterator[None]:
     except OSError as error:  # a full disk, a port in use, no permission
         say(f"callwise: {os_error_text(error)}")
         raise typer.Exit(EXIT_FAILED) from error
-
-
-DRAIN_SECONDS = 30.0
-"""Time in which calls under way may end after SIGTERM; those left are then cancelled."""
-
-
-def drain_at_sigterm(session: object) -> None:
-    """Let SIGTERM end a session of the running loop in order; a second one, immediately.
-
-    Calls under way are answered and kept, and the next call stops the run. Where signals cannot
-    be handled (another thread, Windows), SIGTERM ends the process as ever.
-    """
-    from callwise.recordings.app_protocol import CanDrain
-
-    if not isinstance(session, CanDrain):
-        return
-    loop, drains = asyncio.get_running_loop(), set[asyncio.Task[object]]()
-
-    def drain() -> None:
-        seconds = 0.0 if drains else DRAIN_SECONDS
-        say(f"callwise: stopping; calls under way have {seconds:g} s to end")
-        drains.add(loop.create_task(session.drain(seconds, reason="SIGTERM ended it")))
-
-    try:
-        loop.add_signal_handler(signal.SIGTERM, drain)
-    except (NotImplementedError, RuntimeError, ValueError):
-        return
 
 
 _WAYS_OUT = {

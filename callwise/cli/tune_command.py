@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import orjson
 import typer
 
-from callwise.calls.errors import ConfigError
+from callwise.calls.errors import ConfigError, RunStopped
+from callwise.cli.draining import SignalDrain
 from callwise.cli.options import (
     CommandOptions,
     FreshOption,
@@ -157,11 +158,16 @@ class TuneOptions(CommandOptions):
     trust_code: TrustCodeOption = []
 
     @cached_property
+    def drain(self) -> SignalDrain:
+        """The end of what is bought at a signal."""
+        return SignalDrain()
+
+    @cached_property
     def budget(self) -> "SpendingCap":
         """The cap on all paid calls together: bought ones and a referee's."""
         from callwise.recordings.counterfactual.purchase import SpendingCap
 
-        return SpendingCap(max_calls=self.max_buy_calls, max_usd=self.max_buy_usd)
+        return SpendingCap(self.max_buy_calls, self.max_buy_usd, on_open=self.drain.watch)
 
     @property
     def trust(self) -> "Trust":
@@ -196,8 +202,17 @@ def tune(options: TuneOptions) -> None:
 
     A sweep that was stopped goes on when the same command is run again.
     """
-    with clear_errors("stopped; finished settings are kept, run the same command to go on"):
-        _tune(options)
+    with (
+        clear_errors("stopped; finished settings are kept, run the same command to go on"),
+        options.drain.ending(),
+    ):
+        try:
+            _tune(options)
+        except RunStopped:
+            from callwise.cli.tune_buying import spent
+
+            say(spent(options))
+            raise
 
 
 def _spec(options: TuneOptions) -> "SweepSpec":

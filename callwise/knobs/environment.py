@@ -6,8 +6,9 @@ empty variable counts as not set, and a misspelt one is an error: a knob that si
 nothing is worse than none.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
@@ -123,9 +124,22 @@ def own_trust(
     cache = cache if isinstance(cache, Mapping) else {}
     disk, warm_from = cache.get("disk"), cache.get("warm_from")
     cassettes = warm_from if isinstance(warm_from, list | tuple) else ()
+    queues = _queue_files({name: own.get(name) for name in ("load", "endpoints")})
     return Trust.of_own(
         own.get("endpoints"),
         environ,
-        folders=[str(path) for path in (disk, *cassettes) if path is not None],
+        folders=[str(path) for path in (disk, *cassettes, *queues) if path is not None],
         allows_this_machine=allows_this_machine,
     )
+
+
+def _queue_files(part: object) -> Iterator[Path]:
+    """Yield the files of queues of background work that some settings name, also of endpoints."""
+    if isinstance(part, list | tuple):
+        for each in part:
+            yield from _queue_files(each)
+    elif isinstance(part, Mapping):
+        for name, value in part.items():
+            if name == "background" and isinstance(value, Mapping) and "file" in value:
+                yield Path(str(value["file"]))
+            yield from _queue_files(value)

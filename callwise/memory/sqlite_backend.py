@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from callwise.calls.errors import ConfigError, FormatError
+from callwise.calls.payload import json_bytes, json_object
 from callwise.memory.memory_errors import (
     MemoryConflict,
     StoreDamaged,
@@ -26,7 +27,7 @@ from callwise.memory.memory_errors import (
     StoreLocked,
 )
 from callwise.memory.stored_records import AgentUser
-from callwise.memory.stored_turns import StoredTurn, json_bytes, json_value
+from callwise.memory.stored_turns import StoredTurn
 
 __all__ = ["SCHEMA_VERSION", "SqliteBackend"]
 
@@ -246,7 +247,7 @@ class SqliteBackend:
 
 def _read(data: bytes, agent_user: AgentUser, version: int) -> dict[str, Any]:
     try:
-        return json_value(data)
+        return json_object(data)
     except (TypeError, ValueError) as error:
         raise StoreDamaged(
             f"version {version} of the memory of {agent_user} is damaged: {error}"
@@ -268,15 +269,15 @@ def _convert(connection: sqlite3.Connection) -> None:
     for (agent, owner, kind), states in items.items():
         if kind != "state":
             continue
-        state = json_value(states["state"])
+        state = json_object(states["state"])
         entries = items.get((agent, owner, "transcript"), {})
         notes = items.get((agent, owner, "notes"), {})
         for version in range(1, state["version"] + 1):
             key = f"{version:012d}"
             try:
-                entry = json_value(entries[key])
+                entry = json_object(entries[key])
                 found = [
-                    json_value(notes[f"{key}-{place:03d}"]) for place in range(entry["note_count"])
+                    json_object(notes[f"{key}-{place:03d}"]) for place in range(entry["note_count"])
                 ]
             except (KeyError, ValueError) as error:
                 raise StoreDamaged(

@@ -1,21 +1,18 @@
 """Turns and states as a memory backend stores them, in JSON, and the protocol of a backend.
 
 Stored records may be of an older release or edited by hand: a missing or wrong field is an
-error that names it, never a default. A user's text may contain a lone surrogate, which UTF-8
-and so the quick encoder refuse; such a document is written with escapes, and read back the
-same.
+error that names it, never a default.
 """
 
 import base64
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from types import UnionType
 from typing import Any, Protocol
 
 import numpy as np
-import orjson
 
+from callwise.calls.payload import json_bytes, json_object
 from callwise.memory.memory_errors import StoreDamaged
 from callwise.memory.stored_records import AgentUser, Embedding, Note, TranscriptEntry, TurnCommit
 
@@ -24,47 +21,15 @@ __all__ = [
     "StoredTurn",
     "embedding_of",
     "entry_of",
-    "json_bytes",
     "json_copy",
-    "json_value",
     "notes_of",
     "stored_turn",
 ]
 
 
-def json_bytes(document: Mapping[str, Any]) -> bytes:
-    """Return a document as JSON.
-
-    Raises:
-        TypeError: when a part of it cannot be JSON, for example a set or a key that is no
-            string.
-    """
-    try:
-        return orjson.dumps(document)
-    except TypeError as error:
-        if "surrogates" not in str(error):
-            raise
-    return json.dumps(document, ensure_ascii=True, allow_nan=False).encode()
-
-
-def json_value(data: bytes) -> dict[str, Any]:
-    """Return the document that `json_bytes` wrote.
-
-    Raises:
-        ValueError: when it is not a JSON object.
-    """
-    try:
-        document = orjson.loads(data)
-    except orjson.JSONDecodeError:
-        document = json.loads(data)
-    if not isinstance(document, dict):
-        raise ValueError(f"expected a JSON object, got {type(document).__name__}")  # noqa: TRY004 - bad data, not a bad argument
-    return document
-
-
 def json_copy(document: Mapping[str, Any]) -> dict[str, Any]:
     """Return a deep copy, as a store would return it."""
-    return json_value(json_bytes(document))
+    return json_object(json_bytes(document))
 
 
 @dataclass(frozen=True, slots=True)

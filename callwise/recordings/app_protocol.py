@@ -27,6 +27,7 @@ from callwise.knobs import EnvironmentKnob, Overrides, environment_knobs, own_tr
 from callwise.shipped import load_shipped_packages, prefer_folder
 
 if TYPE_CHECKING:
+    from callwise.budget.shared_requests import SharedRequests
     from callwise.memory.conversation_memory import ConversationMemory
 
 __all__ = [
@@ -361,3 +362,29 @@ def load_app(target: str) -> App:
     from callwise.recordings.program import program_app  # noqa: PLC0415 - it imports us
 
     return program_app(app, target, missing)
+
+
+@runtime_checkable
+class SharesRequests(SnapshotStart, Protocol):
+    """An app whose sessions can send their calls in common requests, under common limits."""
+
+    def sending_of(self, settings: BaseModel) -> str | None:
+        """Return all that decides how calls of settings are sent; None where none can be shared.
+
+        Sessions of equal texts may be given one `SharedRequests`.
+        """
+        ...
+
+    def open(
+        self,
+        settings: BaseModel,
+        *,
+        folder: Path,
+        recorder: Recorder | None = None,
+        is_offline: bool = False,
+        keep_checkpoints: bool = False,
+        memory: "ConversationMemory | None" = None,
+        shared: "SharedRequests | None" = None,
+    ) -> AbstractAsyncContextManager[Session]:
+        """Open a session whose calls go by way of `shared`, which the caller closes after it."""
+        ...

@@ -1,14 +1,14 @@
 """One session of a LangGraph or LangChain program: a turn is one `ainvoke`. See `program`."""
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from callwise.budget.budgeter import Budgeter
 from callwise.budget.ledger_row import LedgerRow
 from callwise.budget.limits import Limits
-from callwise.budget.recorder import CallOrigin, RecordedExchange, Recorder
+from callwise.budget.recorder import CallOrigin, FoundExchange, RecordedExchange, Recorder
 from callwise.budget.run_gate import Drained
 from callwise.budget.scope import Scope, ScopeKind
 from callwise.calls.call import Call, Purpose, Role
@@ -63,12 +63,17 @@ class Replaying:
         self._recorder = recorder
         self.turns: set[_Turn] = set()
 
-    def lookup(self, key: CallKey, call: Call, where: CallOrigin) -> RecordedExchange | None:
+    def lookup(self, key: CallKey, call: Call, where: CallOrigin) -> FoundExchange:
         """Take the next exchange of a key; see `Recorder.lookup`."""
-        exchange = self._recorder.lookup(key, call, where)
-        if exchange is None and self._is_again(where):
-            raise CassetteMiss(f"node {where.node or '-'} asks what was not recorded")
-        return exchange
+        found = self._recorder.lookup(key, call, where)
+        if not self._is_again(where):
+            return found
+        return self._recorded(found, where) if isinstance(found, Awaitable) else _had(found, where)
+
+    async def _recorded(
+        self, coming: Awaitable[RecordedExchange | None], where: CallOrigin
+    ) -> RecordedExchange:
+        return _had(await coming, where)
 
     def record(
         self, key: CallKey, call: Call, where: CallOrigin, exchange: RecordedExchange
@@ -79,6 +84,12 @@ class Replaying:
 
     def _is_again(self, where: CallOrigin) -> bool:
         return (where.conversation, where.turn) in self.turns
+
+
+def _had(exchange: RecordedExchange | None, where: CallOrigin) -> RecordedExchange:
+    if exchange is None:
+        raise CassetteMiss(f"node {where.node or '-'} asks what was not recorded")
+    return exchange
 
 
 @dataclass(slots=True)

@@ -7,7 +7,6 @@ they were given in `manifest.json`, the calls in its cassette.
 import hashlib
 import inspect
 import shlex
-import shutil
 import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -36,6 +35,7 @@ from callwise.recordings.learned_endpoints import ENDPOINTS_FILE
 from callwise.recordings.run_folder import read_manifest, read_rows
 
 if TYPE_CHECKING:
+    from callwise.budget.shared_requests import SharedRequests
     from callwise.memory.conversation_memory import ConversationMemory
 
 __all__ = ["Recording", "finished_turns", "open_recording"]
@@ -90,17 +90,23 @@ class Recording:
         memory: "ConversationMemory",
         *,
         is_offline: bool = True,
+        shared: "SharedRequests | None" = None,
     ) -> AsyncIterator[Session]:
         """Open a session under other settings. What it writes into its folder is deleted.
 
         What endpoints have taught the run is known to a session that may send, and is
         kept with the run when it has learned more.
+
+        Args:
+            shared: requests in common with other sessions, where the app is a `SharesRequests`.
         """
         with tempfile.TemporaryDirectory(prefix="callwise-") as name:
             folder = Path(name)
             kept, lent = self.folder / ENDPOINTS_FILE, folder / ENDPOINTS_FILE
-            if kept.exists() and not is_offline:
-                shutil.copyfile(kept, lent)
+            known = kept.read_bytes() if kept.exists() and not is_offline else b""
+            if known:
+                lent.write_bytes(known)
+            options: dict[str, Any] = {} if shared is None else {"shared": shared}
             try:
                 async with self.app.open(
                     settings,
@@ -108,11 +114,13 @@ class Recording:
                     recorder=recorder,
                     is_offline=is_offline,
                     memory=memory,
+                    **options,
                 ) as session:
                     yield session
             finally:
-                if lent.exists() and not is_offline:
-                    replace_file(kept, lent.read_bytes())
+                # Not when it is as it was: another session may have learned more.
+                if lent.exists() and not is_offline and (now := lent.read_bytes()) != known:
+                    replace_file(kept, now)
 
 
 def _manifest(folder: Path) -> dict[str, Any]:

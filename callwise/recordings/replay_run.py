@@ -24,7 +24,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from callwise.budget.recorder import CallOrigin, RecordedExchange, Recorder
+from callwise.budget.recorder import CallOrigin, FoundExchange, RecordedExchange, Recorder
 from callwise.calls.call import Call, Outcome, Role
 from callwise.calls.errors import ConfigError, RunStopped
 from callwise.calls.key import CallKey
@@ -72,7 +72,7 @@ class RunRecorder:
         self._recorder = recorder
         self._held: dict[_Turn, list[tuple[CallKey, Call, CallOrigin, RecordedExchange]]] = {}
 
-    def lookup(self, key: CallKey, call: Call, where: CallOrigin) -> RecordedExchange | None:
+    def lookup(self, key: CallKey, call: Call, where: CallOrigin) -> FoundExchange:
         """Take the next exchange of a key; see `Recorder.lookup`."""
         return self._recorder.lookup(key, call, where)
 

@@ -1,32 +1,41 @@
 """Calls that settings lack, bought into the recording that the sweep is made from.
 
-`buy` takes setting by setting. `buy_racing` takes a block of conversations at a time, has the rows
-judged after each, and buys nothing more for a setting that another one beats in quality at no
-higher cost. The chance that the best one is dropped is bounded over all comparisons together; see
-`racing`.
+`buy` takes setting by setting, or several side by side. `buy_racing` takes a block of conversations
+at a time, has the rows judged after each, and buys nothing more for a setting that another one
+beats in quality at no higher cost. The chance that the best one is dropped is bounded over all
+comparisons together; see `racing`.
 """
 
+import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
+from callwise.budget.shared_requests import SharedRequests
 from callwise.calls.call import Priority
-from callwise.calls.errors import ConfigError
+from callwise.calls.errors import ConfigError, RunStopped
 from callwise.calls.load.background_knobs import BackgroundKnobs
 from callwise.calls.load.load_knobs import LoadKnobs
 from callwise.calls.provider_errors import redacted_line
-from callwise.recordings.app_protocol import TurnInput
+from callwise.recordings.app_protocol import SharesRequests, TurnInput
 from callwise.recordings.cassette import CassetteMode, open_cassette
 from callwise.recordings.counterfactual.evaluation import Past, evaluate
-from callwise.recordings.counterfactual.purchase import SpendingCap, SpendingCapReached, buy_turns
+from callwise.recordings.counterfactual.purchase import (
+    Purchase,
+    SpendingCap,
+    SpendingCapReached,
+    buy_turns,
+)
 from callwise.recordings.counterfactual.reusable_cassette import ReusableCassette
-from callwise.recordings.replay_run import RunRecorder
+from callwise.recordings.recording import Recording
 from callwise.recordings.run_folder import BATCHES_FILE
 from callwise.tuning.analysis import exact_mask
 from callwise.tuning.panel import panel_of
+from callwise.tuning.purchase_order import PurchaseOrder, SettingLine
 from callwise.tuning.replay_evaluator import (
     CounterfactualEvaluator,
     OpenRecording,
@@ -76,6 +85,9 @@ class PurchaseProgress:
 OnTurn = Callable[[PurchaseProgress], None]
 """Called with each turn that was bought whole."""
 
+MAX_BATCHED_CONVERSATIONS = 1000
+"""Most conversations that are in memory at the same time, where they wait for batches."""
+
 
 def buy(
     evaluator: CounterfactualEvaluator,
@@ -87,18 +99,20 @@ def buy(
     on_turn: OnTurn | None = None,
     by_batch: bool = False,
 ) -> FinishedPurchase:
-    """Run what settings lack, setting by setting, and add it to their recording.
+    """Run what settings lack, and add it to their recording.
 
     Args:
         evaluator: of the recorded run; only endpoints that its `trust` names are asked.
         settings: in order; what an earlier one bought a later one finds.
-        max_concurrency: conversations side by side; at least 1. All of them, by batch.
+        max_concurrency: conversations side by side, of one setting and then of the next ones; at
+            least 1. As many as there are, by batch.
         by_batch: have the calls answered by the providers' batch interfaces. Their queue is with
             the recording, so that what was submitted is not bought again after a crash.
 
     Raises:
         ConfigError: when the recording cannot be added to, no endpoint answers, or only the
             recording names it.
+        RunStopped: when an endpoint failed so severely that the run stops.
         CallError: a fatal one. What was bought until then is recorded.
     """
     known = opened(evaluator.folder, evaluator.trust)
@@ -120,53 +134,123 @@ def buy(
         if on_turn is not None:
             on_turn(PurchaseProgress(setting.name, turns, budget.calls))
 
+    if by_batch:
+        max_concurrency = min(max(len(meant) * len(settings), 1), MAX_BATCHED_CONVERSATIONS)
+
     async def buy_all() -> str:
         path = known.recording.cassette
-        with open_cassette(path, CassetteMode.NEW_EPISODES, redact=redacted_line) as cassette:
-            for setting in settings:
-                options: dict[str, Any] = {
-                    "recorder": RunRecorder(cassette),
-                    "budget": budget,
-                    "max_concurrency": max(len(meant), 1) if by_batch else max_concurrency,
-                    "by_batch": by_batch,
-                    "on_turn": lambda _, setting=setting: count(setting),
-                }
-                try:
-                    await _buy_setting(known, evaluator.past, setting, meant, **options)
-                except SpendingCapReached as reached:
-                    return str(reached)
-        return ""
+        with (
+            open_cassette(path, CassetteMode.NEW_EPISODES, redact=redacted_line) as cassette,
+            closing(ReusableCassette(path)) as reusable,
+        ):
+            purchase = Purchase(reusable, cassette, budget)
+            order = PurchaseOrder(budget, max_concurrency)
+            buying = _Buying(known, evaluator.past, purchase, order, meant, by_batch, count)
+            for settings_of_group in _sent_alike(known.recording, settings):
+                await buying.buy(settings_of_group)
+        if isinstance(order.stopped_by, RunStopped):
+            raise order.stopped_by
+        return "" if order.stopped_by is None else str(order.stopped_by)
 
     stopped = run_apart(buy_all())
     return FinishedPurchase(turns, budget.calls, budget.usd, budget.unknown_usd, stopped)
 
 
-async def _buy_setting(
-    known: OpenRecording,
-    past: Past,
-    setting: Setting,
-    meant: Sequence[TurnInput],
-    *,
-    by_batch: bool,
-    **options: Any,
-) -> None:
-    """Buy the turns of a setting that have to be run; `options` are those of `buy_turns`."""
-    recording, options = known.recording, {**options, "past": past, "store": known.store}
-    cassette = ReusableCassette(recording.cassette)
-    knobs = settings_of(recording, setting)
-    try:
+def _sent_alike(recording: Recording, settings: Sequence[Setting]) -> list[list[Setting]]:
+    """Return the settings in order, in groups whose calls may share requests.
+
+    Groups are bought one after another, so that no limit of an endpoint is there twice.
+    """
+    app, groups = recording.app, list[list[Setting]]()
+    last: str | None = None
+    for setting in settings:
+        sending = None
+        if isinstance(app, SharesRequests):
+            sending = app.sending_of(settings_of(recording, setting))
+        if sending is None or sending != last:
+            groups.append([])
+        groups[-1].append(setting)
+        last = sending
+    return groups
+
+
+@dataclass(slots=True)
+class _Buying:
+    """A purchase: its recording, its order, and the turns that every setting has."""
+
+    known: OpenRecording
+    past: Past
+    purchase: Purchase
+    order: PurchaseOrder
+    meant: Sequence[TurnInput]
+    by_batch: bool
+    count: Callable[[Setting], None]
+
+    async def buy(self, settings: Sequence[Setting]) -> None:
+        """Buy for settings whose calls may share requests, side by side."""
+        is_shared = isinstance(self.known.recording.app, SharesRequests) and len(settings) > 1
+        shared = SharedRequests() if is_shared else None
+        try:
+            async with asyncio.TaskGroup() as group:
+                for setting in settings:
+                    line = await self.order.next_setting()
+                    group.create_task(self._buy_setting(setting, line, shared))
+                    await line.all_begun.wait()
+        except* Exception as failed:  # noqa: BLE001 - unwrapped, not handled
+            raise failed.exceptions[0] from None
+        finally:
+            if shared is not None:
+                await shared.aclose()
+
+    async def _buy_setting(
+        self, setting: Setting, line: SettingLine, shared: SharedRequests | None
+    ) -> None:
+        """Buy the turns of a setting that have to be run."""
+        recording, past, store = self.known.recording, self.past, self.known.store
+        knobs = settings_of(recording, setting)
+        with line:
+            turns = await self._turns_to_run(knobs)
+            if not turns or self.order.stopped_by is not None:
+                return
+            sent_by = knobs
+            if self.by_batch:
+                sent_by = _by_batch(knobs, recording.folder / BATCHES_FILE)
+            line.announce(turns, _most_calls(recording, knobs))
+            await buy_turns(
+                recording,
+                self.purchase,
+                sent_by,
+                turns,
+                past=past,
+                store=store,
+                shared=shared,
+                max_concurrency=len(turns),
+                around=line.around,
+                on_turn=lambda _: self.count(setting),
+            )
+
+    async def _turns_to_run(self, knobs: BaseModel) -> list[TurnInput]:
         evaluated = await evaluate(
-            recording, cassette, knobs, past=past, store=known.store, turns=meant
+            self.known.recording,
+            self.purchase.known,
+            knobs,
+            past=self.past,
+            store=self.known.store,
+            turns=self.meant,
         )
         turns = [each.turn for each in evaluated if each.diverged_at is not None]
-        if past == "own":  # a user's later turns build on what is bought, so all are run
+        if self.past == "own":  # a user's later turns build on what is bought, so all are run
             users = {turn.memory_owner for turn in turns}
             turns = [each.turn for each in evaluated if each.turn.memory_owner in users]
-        if turns:
-            sent_by = _by_batch(knobs, recording.folder / BATCHES_FILE) if by_batch else knobs
-            await buy_turns(recording, cassette, sent_by, turns, **options)
-    finally:
-        cassette.close()
+        return turns
+
+
+def _most_calls(recording: Recording, knobs: BaseModel) -> int | None:
+    """Return the most calls of one turn by its plan; None where there is no plan."""
+    plan = recording.app.plan(knobs)
+    if plan is None:
+        return None
+    return max(int(each["asked"]) for each in plan.as_json()["scenarios"].values())
 
 
 def _by_batch(knobs: BaseModel, file: Path) -> BaseModel:

@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lats.schedule import Strategy
+    from lats.search_schedule import Strategy
 
 __all__ = ["STRATEGIES", "strategy_of"]
 

@@ -13,8 +13,8 @@ from typing import Any
 
 from lats.actions import Action
 from lats.result import StopReason
-from lats.schedule import CallsLeft
 from lats.search_knobs import SearchKnobs
+from lats.search_schedule import CallsLeft
 from lats.search_state import DEFAULT_CAP, SearchState
 from lats.strategies import listwise, posterior_uct
 

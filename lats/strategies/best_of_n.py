@@ -2,8 +2,8 @@
 
 from lats.actions import Action
 from lats.result import StopReason
-from lats.schedule import CallsLeft, judge_round, next_of_bracket, unread
 from lats.search_knobs import SearchKnobs
+from lats.search_schedule import CallsLeft, judge_round, next_of_bracket, unread
 from lats.search_state import SearchState
 
 __all__ = ["judge_calls_for", "next_round", "planned_generations"]

@@ -11,7 +11,7 @@ a judge call reads all that are left, so a stage costs one call, not one per can
 from lats.actions import Action
 from lats.ranking import is_judged, ranked
 from lats.result import StopReason
-from lats.schedule import CallsLeft, judge_round, passes_allowed, root_generations, split
+from lats.search_schedule import CallsLeft, judge_round, passes_allowed, root_generations, split
 from lats.search_state import SearchState
 from lats.strategies.posterior_uct import tree_round
 

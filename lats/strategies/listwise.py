@@ -13,7 +13,7 @@ from lats.actions import Action, Refine
 from lats.gain import BestNextCall, best_next_call
 from lats.ranking import leading, open_leading
 from lats.result import StopReason
-from lats.schedule import (
+from lats.search_schedule import (
     REFINE_CALLS,
     CallsLeft,
     first_generations,

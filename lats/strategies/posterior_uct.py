@@ -21,7 +21,7 @@ from lats.actions import Action, Generate, Refine
 from lats.gain import BestNextCall, best_next_call
 from lats.ranking import FRONT, leading
 from lats.result import StopReason
-from lats.schedule import CallsLeft, judge_round, passes_allowed, unread, with_anchors
+from lats.search_schedule import CallsLeft, judge_round, passes_allowed, unread, with_anchors
 from lats.search_state import SearchState
 from lats.search_tree import Candidate
 from lats.widening import best_request, request_worth

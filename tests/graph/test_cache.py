@@ -55,6 +55,8 @@ def test_no_cache_is_made_unless_it_is_asked_for(tmp_path: Path) -> None:
     assert tiers("cache.memory_entries=5") == ["memory"]
     assert tiers(disk) == ["memory", "disk"]
     assert tiers(disk, "cache.memory_entries=0") == ["disk"]
+    assert tiers("cache.warm_from=[run.jsonl]") == ["memory"]
+    assert tiers("cache.warm_from=[run.jsonl]", is_offline=True) == []
     assert tiers(disk, is_offline=True) == []
     assert tiers(disk, "cache.memory_entries=5", is_offline=True) == ["memory"]
 
@@ -143,6 +145,22 @@ def test_a_cassette_that_the_user_names_is_trusted(tmp_path: Path) -> None:
     for trust in (by_override, by_environment):
         assert trust.writes_to(path)
         assert not trust.writes_to(other)
+
+
+@pytest.mark.parametrize("knob", ["load.background.file", "endpoints.main.load.background.file"])
+async def test_a_file_of_knobs_names_no_queue_elsewhere(tmp_path: Path, knob: str) -> None:
+    """A queue outside of the working directory is made only where the user names it."""
+    main = "endpoints.main={base_url: 'http://127.0.0.1:9/v1', model: m}"
+    overrides = [main, f"{knob}={tmp_path / 'below' / 'queue.sqlite'}"]
+    of_file = own_trust(PipelineSettings, [main], {}, allows_this_machine=True)
+    settings = app.settings("classic", overrides).trusting(of_file)
+    with pytest.raises(ConfigError, match=rf"{knob}=.*queue\.sqlite, which is not below"):
+        async with app.open(settings, folder=tmp_path):
+            pass
+    assert not (tmp_path / "below").exists()
+    named = settings.trusting(own_trust(PipelineSettings, overrides, {}))
+    async with app.open(named, folder=tmp_path):
+        pass
 
 
 async def test_results_of_retrieval_are_kept_by_a_knob(tmp_path: Path) -> None:

@@ -20,9 +20,14 @@ from callwise.recordings.counterfactual import (
     evaluate,
     record_past,
 )
-from callwise.recordings.counterfactual.purchase import SpendingCap, SpendingCapReached, buy_turns
+from callwise.recordings.counterfactual.purchase import (
+    Purchase,
+    SpendingCap,
+    SpendingCapReached,
+    buy_turns,
+)
 from callwise.recordings.recording import Recording, open_recording
-from callwise.recordings.replay_run import RunRecorder, RunRequest, run_replay
+from callwise.recordings.replay_run import RunRequest, run_replay
 from callwise.shipped import configs_folder
 from graph.app import app
 
@@ -103,11 +108,9 @@ def _buy(recording: Recording, settings: Any, budget: SpendingCap, **options: An
         asyncio.run(
             buy_turns(
                 recording,
-                reusable,
+                Purchase(reusable, cassette, budget),
                 settings,
                 recording.inputs,
-                recorder=RunRecorder(cassette),
-                budget=budget,
                 store=store,
                 **options,
             )

@@ -15,10 +15,10 @@ from lats.policy_checks import PolicyError
 from lats.policy_registry import policy_names, register_policy
 from lats.ranking import ranked
 from lats.result import StateError, StopReason
-from lats.schedule import judge_round, unread
 from lats.search import PosteriorSearch
 from lats.search_knobs import SearchKnobs
 from lats.search_plan import plan_search
+from lats.search_schedule import judge_round, unread
 
 
 def two_and_judge(state, left):

@@ -1,8 +1,9 @@
 """Question of a node: one call of its prompt, role, purpose and form; rules when it fails."""
 
 import json
+from dataclasses import replace
 
-from callwise.calls import Purpose, Role, Sampling
+from callwise.calls import Priority, Purpose, Role, Sampling
 from callwise.calls.errors import ServerFailed
 from callwise.testing.fakes import ScriptedLLM
 from nodes.inner_monologue import MonologueAnswer
@@ -39,6 +40,20 @@ async def test_the_call_is_the_questions_and_the_material_the_turns():
     system, user = call.messages
     assert "还没打字时的念头" in system.content
     assert json.loads(user.content) == {"chat": [{"user": "你好"}]}
+
+
+def test_its_urgency_company_and_lifetime_are_the_calls():
+    """As they are declared; without them the purpose's."""
+    view = TurnView(user_text="hi", language="en")
+    own = {
+        "priority": Priority.LOW,
+        "deadline_seconds": 9.0,
+        "batch_key": "x",
+        "cache_ttl_seconds": 3.0,
+    }
+    plain, declared = QUESTION.call(view), replace(QUESTION, **own).call(view)
+    assert declared == replace(plain, **own)
+    assert plain.priority is None
 
 
 async def test_the_degradation_names_the_node():

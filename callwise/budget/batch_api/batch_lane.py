@@ -10,7 +10,7 @@ A line without an answer in a batch that has ended otherwise is `AnswerLost`, no
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from functools import partial
@@ -20,13 +20,20 @@ from typing import Any
 import orjson
 
 from callwise.budget.batch_api.background_queue import BackgroundQueue
-from callwise.budget.batch_api.carrier import BatchCarrier, EndedBatch
+from callwise.budget.batch_api.carrier import NOTHING_BOUGHT, BatchCarrier, EndedBatch
 from callwise.budget.batch_api.store import Kept, KeptSubmission, QueuedCall
 from callwise.budget.clock import Clock, Timer
 from callwise.budget.work import Work
 from callwise.calls.batch_interface import BatchApi, BatchClient, BatchLine, BatchState, LineResult
 from callwise.calls.client import Endpoint
-from callwise.calls.errors import AnswerLost, CallError, CallTimeout, RateLimited
+from callwise.calls.errors import (
+    AnswerLost,
+    BatchUnfinished,
+    CallError,
+    CallRefused,
+    CallTimeout,
+    RateLimited,
+)
 from callwise.calls.load.background_knobs import BackgroundKnobs
 from callwise.calls.reply import Reply
 
@@ -60,6 +67,17 @@ class _Waiter:
         """End it with an error; one that others get as well is copied."""
         if not self.future.done():
             self.future.set_exception(copy(error) if isinstance(error, CallError) else error)
+
+    def refuse(self, refusal: CallRefused) -> None:
+        """End it for lack of quota for the request that creates its batch: nothing was bought."""
+        if self.work.sent_count:  # it has paid for the upload
+            error = BatchUnfinished(f"its batch was not created: {refusal}")
+            error.usage = NOTHING_BOUGHT
+            self.fail(error)
+        elif not self.future.done():
+            own = self.work.reserve_next_request()
+            facts = refusal.limit_value, refusal.used_value, refusal.asked_value
+            self.future.set_exception(own or CallRefused(refusal.scope, refusal.limit, *facts))
 
 
 class BatchLane:
@@ -96,7 +114,7 @@ class BatchLane:
         self._carried: set[int] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._unnamed_failures = 0
-        self._counts = dict.fromkeys(("accepted", "resumed", "resent", "lost"), 0)
+        self._counts = dict.fromkeys(("accepted", "resumed", "resent", "lost", "requests"), 0)
 
     @property
     def counts(self) -> Mapping[str, int]:
@@ -218,6 +236,7 @@ class BatchLane:
     # Submissions.
 
     async def _submit(self, path: str, call_ids: Sequence[int]) -> None:
+        self._pay(call_ids, True)  # where there is no quota for a batch, nothing is uploaded
         submission = await self.queue.run(
             lambda store: store.submit(self._name, self._model, path, call_ids)
         )
@@ -250,8 +269,8 @@ class BatchLane:
             ended = await self._carrier.carry(
                 submission,
                 tuple(lines.values()),
-                on_sent=lambda: self._count_sent(lines),
-                on_begin=lambda: self._note_begun(lines),
+                pay=lambda may_buy: self._pay(lines, may_buy),
+                on_begin=lambda: self._note_begun(submission.submitted.name, lines),
             )
             if ended.state is not None and ended.state.has_failed:
                 await self._settle_refused(ended, ended.state, lines)
@@ -262,17 +281,42 @@ class BatchLane:
         finally:
             self._carried.discard(submission_id)
 
-    def _count_sent(self, call_ids: Iterable[int]) -> None:
-        """Count a request that creates a batch at the first of its calls."""
-        first = next((self._waiters[each] for each in call_ids if each in self._waiters), None)
-        if first is not None:
-            first.work.count_sent(0)
+    def _pay(self, call_ids: Iterable[int], may_buy: bool) -> Callable[[], None]:
+        """Pay for a request of a submission; return what counts it once it has left.
 
-    def _note_begun(self, call_ids: Iterable[int]) -> None:
+        It is on the row of the first call that waits, or has quota where it may buy something;
+        where none waits any more, it is in the statistics alone.
+
+        Raises:
+            CallRefused: when none that waits has quota for it.
+        """
+        refusal: CallRefused | None = None
+        payer: Work | None = None
+        for waiter in filter(None, map(self._waiters.get, call_ids)):
+            if not waiter.future.done():
+                refusal = waiter.work.reserve_next_request() if may_buy else None
+                if refusal is None:
+                    payer = waiter.work
+                    break
+        if refusal is not None:
+            raise refusal
+        unsent = [payer]
+
+        def on_sent() -> None:
+            while unsent:
+                self._counts["requests"] += 1
+                if (sender := unsent.pop()) is not None:
+                    sender.count_sent(0)
+                    sender.free_count += not may_buy
+
+        return on_sent
+
+    def _note_begun(self, name: str, lines: Mapping[int, BatchLine]) -> None:
         """Note that calls travel in a batch now, or may: they go nowhere else."""
         now = self._clock.now()
-        for waiter in filter(None, map(self._waiters.get, call_ids)):
+        for waiter in filter(None, map(self._waiters.get, lines)):
             waiter.work.was_carried = True
+            waiter.work.travels_with(name, len(lines))
             waiter.work.queue_seconds = now - waiter.accepted_at_seconds
 
     async def _settle(self, ended: EndedBatch, lines: Mapping[int, BatchLine]) -> None:
@@ -350,9 +394,7 @@ class BatchLane:
 
     def _give(self, waiter: _Waiter, result: LineResult, batch_id: str, size: int) -> None:
         if not waiter.future.done():
-            waiter.work.delivery = waiter.work.delivery._replace(
-                batch=batch_id, batch_size=size, discount=self._knobs.discount
-            )
+            waiter.work.travels_with(batch_id, size, discount=self._knobs.discount)
             waiter.future.set_result(result)
 
     def _send_again(self, lines: Mapping[int, BatchLine], call_ids: Iterable[int]) -> None:
@@ -374,7 +416,10 @@ class BatchLane:
 
     def _fail(self, call_ids: Iterable[int], error: Exception) -> None:
         for waiter in filter(None, map(self._waiters.get, call_ids)):
-            waiter.fail(error)
+            if isinstance(error, CallRefused):
+                waiter.refuse(error)
+            else:
+                waiter.fail(error)
 
     def _begin(self, work: Coroutine[Any, Any, None], call_ids: Iterable[int]) -> None:
         """Run something in a task of the lane; its failure is that of the calls."""

@@ -14,18 +14,27 @@ again only where the list does not have it; so after a crash as well.
 Rejected: an idempotency key, which neither provider promises for batches.
 
 Polling is all that the providers offer to a program without an address; its waits are on the
-clock.
+clock, and it ends: after `max_batch_seconds`, or an hour of a state that is not known here, the
+calls of a batch end in `BatchUnfinished`. It stays on disk, for the next that asks for them.
 """
 
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple, TypeVar
 
 from callwise.budget.batch_api.background_queue import BackgroundQueue
 from callwise.budget.batch_api.store import KeptSubmission
 from callwise.budget.clock import Clock
-from callwise.calls.batch_interface import BatchApi, BatchLine, BatchState, LineResult
+from callwise.calls.batch_interface import (
+    BatchApi,
+    BatchLine,
+    BatchState,
+    LineResult,
+    PayRequest,
+)
 from callwise.calls.errors import (
     BadResponse,
+    BatchUnfinished,
     CallError,
     CallTimeout,
     ConnectionFailed,
@@ -33,8 +42,9 @@ from callwise.calls.errors import (
     ServerFailed,
 )
 from callwise.calls.load.background_knobs import BackgroundKnobs
+from callwise.calls.reply import ReportedUsage
 
-__all__ = ["BatchCarrier", "EndedBatch"]
+__all__ = ["NOTHING_BOUGHT", "BatchCarrier", "EndedBatch"]
 
 ResultT = TypeVar("ResultT")
 
@@ -53,7 +63,12 @@ MAX_CREATIONS = 4
 MAX_RETRY_AFTER_SECONDS = 3600.0
 """Longest wait that a refusal may ask for."""
 
+MAX_UNKNOWN_SECONDS = 3600.0
+"""Longest time that a batch is asked about in a state that is not known here."""
+
 _NOT_FOUND = 404
+
+_LOGGER = logging.getLogger(__name__)
 
 _MAY_HAVE_ARRIVED: tuple[type[EndpointError], ...] = (
     ConnectionFailed,
@@ -98,29 +113,31 @@ class BatchCarrier:
         submission: KeptSubmission,
         lines: Sequence[BatchLine],
         *,
-        on_sent: Callable[[], None],
+        pay: PayRequest,
         on_begin: Callable[[], None],
     ) -> EndedBatch:
         """Return the batch of a submission once it has ended.
 
         Args:
-            on_sent: called when a request that creates the batch has left.
+            pay: pays for each request.
             on_begin: called before anything that the batch may exist after.
 
         Raises:
             CallError: when it was refused; then its calls wait again. Or when it is not known
                 whether it was created or has ended, which the next attempt finds out.
+            BatchUnfinished: when it is not asked any more whether it has ended.
         """
+        api = self._api.paid_by(pay)
         must_find, waits = submission.state == "creating", False
         if submission.state == "prepared":
-            submission = await self._prepare(submission, lines)
+            submission = await self._prepare(api, submission, lines)
         on_begin()
         while True:
             if submission.state == "creating":
-                submission = await self._create(submission, lines, on_sent, must_find=must_find)
+                submission = await self._create(api, submission, lines, must_find=must_find)
                 self.counts["batches"] += 1
                 waits = submission.state == "created"
-            ended = await self._ended(submission, waits=waits)
+            ended = await self._ended(api, submission, waits=waits)
             if submission.state != "adopted" or _is_of(lines, ended):
                 return ended
             self._foreign.add(submission.batch_id)
@@ -128,25 +145,24 @@ class BatchCarrier:
             must_find = True
 
     async def _prepare(
-        self, submission: KeptSubmission, lines: Sequence[BatchLine]
+        self, api: BatchApi, submission: KeptSubmission, lines: Sequence[BatchLine]
     ) -> KeptSubmission:
         """Upload the lines, and note the newest batch before theirs."""
         submitted = submission.submitted
         try:
-            file_id = await self._insist(
-                lambda: self._api.upload(submitted.name, submitted.path, lines)
-            )
-            marker = await self._insist(self._api.newest)
-        except CallError:
+            file_id = await self._insist(lambda: api.upload(submitted.name, submitted.path, lines))
+            marker = await self._insist(api.newest)
+        except CallError as error:
+            error.usage = NOTHING_BOUGHT
             await self._give_back(submission)
             raise
         return await self._noted(submission, "creating", file_id=file_id, marker=marker)
 
     async def _create(
         self,
+        api: BatchApi,
         submission: KeptSubmission,
         lines: Sequence[BatchLine],
-        on_sent: Callable[[], None],
         *,
         must_find: bool,
     ) -> KeptSubmission:
@@ -155,40 +171,60 @@ class BatchCarrier:
         for _ in range(MAX_CREATIONS):
             if must_find:
                 await self._clock.sleep(self._knobs.settle_seconds)
-                batch_id = await self._found(submission)
+                batch_id = await self._found(api, submission)
                 if batch_id:
-                    state = "created" if self._api.names_batches else "adopted"
+                    state = "created" if api.names_batches else "adopted"
                     return await self._noted(submission, state, batch_id=batch_id)
             try:
-                batch_id = await self._api.create(submission.submitted, lines)
+                batch_id = await api.create(submission.submitted, lines)
             except CallError as error:
                 problem = error
-                if getattr(error, "was_sent", True):
-                    on_sent()
                 must_find = _may_have_arrived(error)
                 if not (must_find or error.is_retryable):
                     break
                 await self._clock.sleep(self._wait_after(error))
             else:
-                on_sent()
                 return await self._noted(submission, "created", batch_id=batch_id)
         if not must_find:
             await self._give_back(submission)
+            if problem is not None:
+                problem.usage = NOTHING_BOUGHT
         raise problem or BadResponse(f"the batch {submission.submitted.name} cannot be created")
 
-    async def _found(self, submission: KeptSubmission) -> str:
+    async def _found(self, api: BatchApi, submission: KeptSubmission) -> str:
         """Return the id of a batch that may be a submission's; empty for none."""
         known = await self._queue.run(lambda store: store.batch_ids()) | self._foreign
-        found = await self._insist(lambda: self._api.find(submission.submitted, known))
+        found = await self._insist(lambda: api.find(submission.submitted, known))
         return found[0] if found else ""
 
-    async def _ended(self, submission: KeptSubmission, *, waits: bool) -> EndedBatch:
+    async def _ended(self, api: BatchApi, submission: KeptSubmission, *, waits: bool) -> EndedBatch:
         """Return a batch once it has ended.
 
         Args:
             waits: wait before the first question: it was created just now.
         """
+        state = await self._last_state(api, submission, waits=waits)
+        if state is None or state.has_failed:
+            return EndedBatch(submission, state, ())
+        try:
+            results = await self._insist(lambda: api.results(state), may_appear=True)
+        except CallError as error:
+            if not _is_missing(error):
+                raise
+            # They were deleted. Kept for the next attempt, they would end each later run as well.
+            return EndedBatch(submission, None, ())
+        return EndedBatch(submission, state, results)
+
+    async def _last_state(
+        self, api: BatchApi, submission: KeptSubmission, *, waits: bool
+    ) -> BatchState | None:
+        """Return a batch that has ended or failed; None where its provider does not have it.
+
+        Raises:
+            BatchUnfinished: when that has taken too long.
+        """
         interval = self._knobs.first_poll_seconds
+        patience = _Patience(submission.batch_id, self._clock, self._knobs.max_batch_seconds)
         failed = missing = 0
         while True:
             if waits:
@@ -197,29 +233,21 @@ class BatchCarrier:
             waits = True
             self.counts["polls"] += 1
             try:
-                state = await self._api.state(submission.batch_id)
+                state = await api.state(submission.batch_id)
             except CallError as error:
                 failed += 1
                 is_missing = _is_missing(error)
                 missing = missing + 1 if is_missing else 0
                 if missing >= MAX_TRIES:
-                    return EndedBatch(submission, None, ())
+                    return None
                 if failed >= MAX_FAILED_POLLS or not (error.is_retryable or is_missing):
                     raise
+                patience.check()
                 continue
             failed = missing = 0
-            if state.has_failed:
-                return EndedBatch(submission, state, ())
-            if state.has_ended:
-                break
-        try:
-            results = await self._insist(lambda: self._api.results(state), may_appear=True)
-        except CallError as error:
-            if not _is_missing(error):
-                raise
-            # They were deleted. Kept for the next attempt, they would end each later run as well.
-            return EndedBatch(submission, None, ())
-        return EndedBatch(submission, state, results)
+            if state.has_failed or state.has_ended:
+                return state
+            patience.check(state)
 
     async def _insist(
         self, ask: Callable[[], Awaitable[ResultT]], *, may_appear: bool = False
@@ -253,6 +281,58 @@ class BatchCarrier:
     async def _give_back(self, submission: KeptSubmission) -> None:
         """End a submission of which nothing was bought; its calls wait again."""
         await self._queue.run(lambda store: store.end(submission.submission_id, {}))
+
+
+class _Patience:
+    """Limit on the time in which a batch is asked whether it has ended."""
+
+    def __init__(self, batch_id: str, clock: Clock, max_seconds: float) -> None:
+        self._batch_id = batch_id
+        self._clock = clock
+        self._began = clock.now()
+        self._max_seconds = max_seconds
+        self._word: str | None = None
+        self._unknown_since: float | None = None
+
+    def check(self, state: BatchState | None = None) -> None:
+        """Note a batch that has not ended; None where the question failed.
+
+        Raises:
+            BatchUnfinished: when this has taken too long.
+        """
+        now = self._clock.now()
+        if state is not None and state.is_known:
+            self._unknown_since = self._word = None
+        elif state is not None:
+            if self._unknown_since is None:
+                self._unknown_since = now
+            if state.word != self._word:
+                self._word = state.word
+                _LOGGER.warning(
+                    "batch %s is in a state that is not known here: %.60r",
+                    self._batch_id,
+                    state.word,
+                )
+            if now - self._unknown_since >= MAX_UNKNOWN_SECONDS:
+                raise self._unfinished(
+                    f"its state was {state.word[:60]!r} for {MAX_UNKNOWN_SECONDS:g} s, which is "
+                    "not known here"
+                )
+        if now - self._began >= self._max_seconds:
+            raise self._unfinished(
+                f"it had not ended after {self._max_seconds:g} s "
+                "(load.background.max_batch_seconds)"
+            )
+
+    def _unfinished(self, problem: str) -> BatchUnfinished:
+        return BatchUnfinished(
+            f"batch {self._batch_id}: {problem}. It is kept in the queue: see its state at the "
+            "provider, and ask the same calls again to fetch its answers; nothing is bought again"
+        )
+
+
+NOTHING_BOUGHT = ReportedUsage(0, 0)
+"""Usage of a submission that was not created."""
 
 
 def _may_have_arrived(error: CallError) -> bool:

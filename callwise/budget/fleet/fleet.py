@@ -6,11 +6,14 @@ from callwise.budget.clock import Clock
 from callwise.budget.fleet.redis_link import RedisLink, link_from_env
 from callwise.budget.fleet.shared_breakers import SharedBreakers
 from callwise.budget.fleet.shared_budget import SharedBudget
+from callwise.budget.fleet.shared_gate import RatePauses, SharedGate
 from callwise.budget.fleet.shared_rates import SharedRates
+from callwise.budget.rate import RateGate
 from callwise.budget.scope_limits import require_prices
 from callwise.calls.call import Role
 from callwise.calls.client import Endpoint
 from callwise.calls.load.fleet_knobs import FleetKnobs
+from callwise.calls.load.rate_limits import RateLimits
 
 __all__ = ["Fleet"]
 
@@ -27,6 +30,7 @@ class Fleet:
         self._link = link
         self.budget = SharedBudget(knobs, self.link, clock)
         self.rates = SharedRates(knobs.name, self.link)
+        self.pauses = RatePauses(clock)
         self.breakers = SharedBreakers(knobs.name, self.link)
         self.budget.on_version = self.breakers.see
 
@@ -41,6 +45,10 @@ class Fleet:
                 self._knobs.url_env, timeout_seconds=self._knobs.timeout_seconds
             )
         return self._link
+
+    def gate(self, gate: RateGate, limits: RateLimits, endpoint: Endpoint) -> RateGate:
+        """Return the rate limits of an endpoint as its queue asks them, over its own of them."""
+        return SharedGate(gate, limits, endpoint, self.pauses) if limits.has_narrow else gate
 
     def require_prices(self, endpoints: Mapping[Role, Endpoint]) -> None:
         """Do nothing when every limit in USD can bind; see `scope_limits.require_prices`."""

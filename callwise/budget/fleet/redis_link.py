@@ -12,7 +12,8 @@ Rejected: a pool with a connection for each waiter (measured: 640 to 1,090 us a 
 
 Invariant: every command that is given ends in a reply, an error that is its, or
 `BudgetStoreLost`; they are performed in the order in which they were given, and after a broken
-connection maybe twice. So commands that change something must be safe to repeat.
+connection maybe twice. So commands that change something must be safe to repeat. Only where another
+client has flushed the scripts of the server, those that it then did not know come after others.
 
 The only file that imports redis, and only once a link is used.
 """
@@ -40,9 +41,27 @@ MIN_VERSION = (6, 2)
 MAX_TOGETHER = 512
 """Most commands in one write, so that the first replies are not kept back by the last."""
 
-_BROKEN_BY_SERVER = "the server cannot serve now"
-_UNAVAILABLE = ("LOADING", "BUSY", "MASTERDOWN", "READONLY", "OOM", "MISCONF", "CLUSTERDOWN")
-"""Beginnings of errors of a server that is there, and cannot perform a command now."""
+_FULL = "Its memory is full: raise its maxmemory, or delete keys that are not needed"
+_REPLICA = "It is a replica: use the URL of its primary"
+_CLUSTER = "Wait until the cluster is up"
+_REMEDIES = {
+    "LOADING": "Wait until it has read its data",
+    "BUSY": "End the script of another program that it runs",
+    "MASTERDOWN": _REPLICA,
+    "MasterDownError": _REPLICA,
+    "READONLY": _REPLICA,
+    "ReadOnlyError": _REPLICA,
+    "OOM": _FULL,
+    "OutOfMemoryError": _FULL,
+    "CLUSTERDOWN": _CLUSTER,
+    "ClusterDownError": _CLUSTER,
+    "MISCONF": "It cannot write its data to disk: see its log",
+}
+"""Way out where a server is there and cannot perform a command now, by the code of its error;
+the client takes some codes away, and has a class of that error."""
+
+_CODE = re.compile(rf"(?:^|[-\s])({'|'.join(_REMEDIES)})\b")
+"""A code, which servers before 7 put behind the name of the script that met it."""
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -183,8 +202,18 @@ class RedisLink:
             if not was_open:
                 raise
             replies = await self._replies(sent)
+        dropped = []
         for command, reply in zip(sent, replies, strict=True):
-            self._answer(command, reply)
+            if not isinstance(reply, self._errors.NoScriptError):
+                self._answer(command, reply)
+            elif not command.reply.done():
+                dropped.append(command)
+        if (
+            dropped
+        ):  # another client has flushed the scripts: what no waiter has given up goes again
+            self._known.clear()
+            for command, reply in zip(dropped, await self._replies(dropped), strict=True):
+                self._answer(command, reply)
 
     async def _replies(self, sent: list[_Command]) -> list[Any]:
         """Return the replies, errors among them as they came."""
@@ -289,16 +318,24 @@ class RedisLink:
 
     def _answer(self, command: _Command, reply: Any) -> None:
         if isinstance(reply, Exception):
-            text = self._clean(reply)
-            if isinstance(reply, self._errors.NoScriptError):  # another client has flushed them
-                self._known.clear()
-                _fail(command, self._lost("the server has dropped a script"))
-            elif text.startswith(_UNAVAILABLE) or isinstance(reply, self._errors.ReadOnlyError):
-                _fail(command, self._lost(f"{_BROKEN_BY_SERVER}: {text}"))
-            else:
-                _fail(command, ConfigError(f"Redis at {self.address} refuses a command: {text}"))
+            _fail(command, self._error_of(command, reply))
         elif not command.reply.done():
             command.reply.set_result(reply)
+
+    def _error_of(self, command: _Command, error: Exception) -> Exception:
+        text = self._clean(error)
+        if isinstance(error, self._errors.NoScriptError):
+            return self._lost("its scripts are flushed again and again")
+        found = _CODE.search(text)
+        code = found[1] if found else type(error).__name__
+        remedy = _REMEDIES.get(code)
+        if remedy is not None:
+            return BudgetStoreLost(f"Redis at {self.address} cannot serve now ({text}). {remedy}")
+        first = command.arguments
+        keys = first[1 : 1 + first[0]] if command.script is not None else first[:2]
+        return ConfigError(
+            f"Redis at {self.address} refuses a command for {' '.join(map(str, keys))}: {text}"
+        )
 
     def _lost(self, reason: str) -> BudgetStoreLost:
         return BudgetStoreLost(

@@ -6,8 +6,10 @@ call is sent that found it out, and ask nothing while nothing changes. Each proc
 trials when the time is over, and closes its breaker by itself.
 """
 
+import asyncio
 import logging
 from collections.abc import Callable
+from typing import Any
 from urllib.parse import quote, unquote
 
 from callwise.budget.breaker import Breakers
@@ -81,8 +83,7 @@ class SharedBreakers:
         name = f"{quote(endpoint, safe='')} {quote(model, safe='')}"
         arguments = (name, max(round(seconds * 1000), 1), reason[:MAX_REASON].replace("\n", " "))
         said = self._make_link().run(_OPEN, self._keys, arguments)
-        # A server that is lost opens nothing elsewhere: the others find out by themselves.
-        said.add_done_callback(lambda done: None if done.cancelled() else done.exception())
+        said.add_done_callback(_report)
 
     async def see(self, version: bytes) -> None:
         """Open what others have opened, where the version is another than before."""
@@ -99,3 +100,10 @@ class SharedBreakers:
             self.opened_elsewhere += breakers.open_as_elsewhere(
                 endpoint, model, float(milliseconds) / 1000, reason.decode()
             )
+
+
+def _report(said: "asyncio.Future[Any]") -> None:
+    """Log what a server refuses. One that is lost opens nothing elsewhere: others find out too."""
+    error = None if said.cancelled() else said.exception()
+    if error is not None and not isinstance(error, BudgetStoreLost):
+        _LOGGER.error("other processes are not informed of a breaker that opened: %s", error)

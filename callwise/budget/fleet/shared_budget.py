@@ -168,10 +168,13 @@ class SharedBudget:
             # It may have been granted, by a reply that came too late.
             self.settle(reservation, NOTHING)
             raise
-        reservation.is_granted = True
-        for scope in scopes:
-            self._held[scope] += amounts
         return reservation
+
+    def _grant(self, reservation: SharedReservation) -> None:
+        """Note that it is made, as the reply comes: the next lease reserves what is noted."""
+        reservation.is_granted = True
+        for scope in reservation.scopes:
+            self._held[scope] += reservation.amounts
 
     def settle(
         self, reservation: SharedReservation, spent: Amounts, scopes: tuple[str, ...] | None = None
@@ -194,10 +197,7 @@ class SharedBudget:
         self._post_report(str(reservation.number), reported)
 
     async def aclose(self) -> None:
-        """Report what is left to report, and give the lease back. Safe to call twice.
-
-        The link is left open.
-        """
+        """Report what is left, and give the lease back, not the link. Safe to call twice."""
         beating, self._beating = self._beating, None
         if beating is not None and not beating.done():
             beating.cancel()
@@ -241,6 +241,7 @@ class SharedBudget:
                 used, asked = self._used[scope][index], reservation.amounts[index]
                 raise self.limits.refusal(scope, index, used, asked)
             self._counts["reserved"] += 1
+            self._grant(reservation)
             if self.on_version is not None:
                 await self.on_version(reply[1])
             return
@@ -274,9 +275,8 @@ class SharedBudget:
             return self._token
         async with self._joining:
             if self._token is None:
-                if self.lost is not None and (
-                    self.part_of_processes is not None or self._clock.now() < self._retry_at_seconds
-                ):
+                is_soon = self._clock.now() < self._retry_at_seconds
+                if self.lost is not None and (is_soon or self.part_of_processes is not None):
                     raise BudgetStoreLost(str(self.lost))
                 await self._join()
             if self._token is None:
@@ -427,7 +427,7 @@ class SharedBudget:
             BudgetStoreLost: when it has no part.
         """
         if self.part_of_processes is None:
-            raise lost
+            raise self._knobs.lost_without_part(lost)
         for scope in reservation.scopes:
             own = self._spent[scope] + self._held[scope]
             part = self._parts.get(scope)
@@ -438,6 +438,7 @@ class SharedBudget:
                     refusal = self.limits.refusal(scope, index, own[index], amount, limit)
                     raise refusal from None
         self._counts["reserved_locally"] += 1
+        self._grant(reservation)
 
     def _part(self, scope: str, own: Amounts) -> tuple[int | None, ...]:
         """Return what this process may use in all: an equal part, and of what was left one too."""

@@ -20,6 +20,9 @@ Rejected: lists of prompts for `/completions`. The client would have to write th
 template itself: a call in a batch would ask something else than alone, and a text could forge the
 template's marks.
 
+A request is reserved when it is sent, by the first of its calls that has quota; a call has reserved
+none before. Where none has quota, or the payer leaves and none takes over, all are refused.
+
 Invariant: of the calls that wait here each ends once: by its answer, its error, or its leaving.
 A batch that none waits for any more is cancelled, and the last to leave waits until it rests.
 """
@@ -34,6 +37,7 @@ from weakref import WeakKeyDictionary
 from callwise.budget.batch_groups import BatchGroup, BatchGroups, BatchSettings
 from callwise.budget.batch_rules import (
     end_of_one,
+    is_of_unknown_usage,
     merged_reply,
     pieces_of,
     set_apart,
@@ -43,7 +47,7 @@ from callwise.budget.clock import Clock, Timer
 from callwise.budget.work import Work
 from callwise.budget.work_batch import BatchMember, BatchRule, WorkBatch
 from callwise.calls.client import Endpoint
-from callwise.calls.errors import BatchFailed, CallError, CallTimeout
+from callwise.calls.errors import BatchFailed, CallError, CallRefused, CallTimeout
 from callwise.calls.load.load_knobs import LoadKnobs
 from callwise.calls.reply import Reply
 
@@ -141,6 +145,14 @@ class BatchLayer:
         if group is None:
             return self._alone(carried) if carried.call.is_embedding else self._next(carried)
         return self._together(carried, group, settings)
+
+    def carries(self, work: Work) -> bool:
+        """Return whether work may travel with others at the endpoint that it has now."""
+        settings = self._groups.settings_of(work.endpoint)
+        under_way = self._under_way[work.endpoint.name]
+        return settings is not None and (
+            self._groups.group_of(work, settings, under_way) is not None
+        )
 
     def statistics(self) -> Mapping[str, int]:
         """Return calls that wait, batches sent, calls in them, and batches that failed."""
@@ -253,6 +265,8 @@ class BatchLayer:
         batch = departure.batch
         try:
             results: _Results = await self._next(batch)
+        except CallRefused as refusal:
+            self._refuse(batch, refusal)
         except CallError as error:
             self._end(batch, [error] * len(batch.seal()))
         except asyncio.CancelledError:
@@ -269,6 +283,12 @@ class BatchLayer:
             self._end(batch, results)
         finally:
             self._forget(departure)
+
+    def _refuse(self, batch: WorkBatch, refusal: CallRefused) -> None:
+        """End the members of a batch that none of them has quota for, each by its own refusal."""
+        for member in batch.members:
+            if not member.future.done():
+                member.future.set_exception(member.refusal or refusal)
 
     def _ship_next(self, departure: _Departure) -> None:
         """Send a batch that was kept until this one, of the same endpoint, has ended."""
@@ -313,7 +333,7 @@ class BatchLayer:
                 end, is_apart = end_of_one(result, is_chat=batch.path is not None)
                 if is_apart and not member.future.done():
                     failed.append(member)
-                if end.usage is not None:
+                if end.usage is not None or (member.was_sent and is_of_unknown_usage(end)):
                     delivery = delivery._replace(is_apportioned=True)
                 ends.append(end)
             if not member.future.done():
@@ -362,8 +382,10 @@ class BatchLayer:
         batch, task = departure.batch, departure.task
         member.future.cancel()
         if len(batch.members) > 1:
-            batch.remove(member)
-            return None
+            refusal = batch.remove(member)
+            if refusal is None:
+                return None
+            self._refuse(batch, refusal)
         departure.stop_timer()
         self._forget(departure)
         if departure in self._held:
@@ -376,7 +398,7 @@ class BatchLayer:
         """Return the reply to a list of texts that takes several requests, merged in order."""
         answered = self._answered.setdefault(work, {})
         missing = [piece for piece in pieces if piece not in answered]
-        refusal = work.reserve_requests(len(missing) - 1)
+        refusal = work.reserve_next_request() or work.reserve_requests(len(missing) - 1)
         if refusal is not None:
             raise refusal
         self._counts["pieces"] += len(missing)

@@ -56,9 +56,14 @@ class BatchApiLayer:
                 cannot be used.
         """
         knobs = self._load_of(carried.endpoint).background
-        if knobs is None or knobs.api is None or carried.priority < knobs.takes:
+        if knobs is None or not self.carries(carried):
             return self._next(carried)
         return self._answer(carried, knobs)
+
+    def carries(self, work: Work) -> bool:
+        """Return whether work travels in a batch from the endpoint that it has now."""
+        knobs = self._load_of(work.endpoint).background
+        return knobs is not None and knobs.api is not None and work.priority >= knobs.takes
 
     def statistics(self) -> Mapping[str, int]:
         """Return calls and batches of all lanes: `queued` now, and counts since they were made."""

@@ -18,7 +18,7 @@ from callwise.budget.ledger_row import LedgerRow
 from callwise.budget.limits import Amounts
 from callwise.budget.redactor import Redactor
 from callwise.budget.run_gate import RunGate
-from callwise.budget.scope import Scope, at_owner_loop
+from callwise.budget.scope import Scope, ScopeKind, at_owner_loop
 from callwise.budget.token_estimate import Estimator
 from callwise.budget.usage import NO_USAGE
 from callwise.calls.call import CallEnd, HoldBack, Outcome, Role
@@ -154,7 +154,11 @@ class LedgerLayer:
                 because the run has ended.
         """
         gate = self._gate
-        gate.check()
+        if gate.stopped_by is not None:
+            turn = carried.scope.lasting
+            if turn.kind is ScopeKind.TURN:
+                await gate.rest(lambda call: call.scope.lasting is turn)
+            gate.check()
         self._open(carried)
         gate.enter(carried)
         try:

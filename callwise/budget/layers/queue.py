@@ -3,7 +3,8 @@
 Invariant: a call that was accepted is answered once. A process that dies leaves its calls, and
 answers that nothing was given yet, to the next one: where that asks an equal call, or all that
 are left with `Budgeter.resume_background`. A call that ends in an error leaves the queue with it.
-One that is cancelled stays: a program that is being stopped cancels its calls.
+One that is cancelled stays: a program that is being stopped cancels its calls. So does one whose
+batch is not waited for any more.
 """
 
 import asyncio
@@ -12,18 +13,17 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from callwise.budget.batch_api.background_queue import BackgroundQueue, BackgroundQueues
 from callwise.budget.batch_api.store import QueuedCall
 from callwise.budget.cache_document import (
-    document_of_bytes,
     document_of_reply,
     reply_of_document,
-    to_bytes,
 )
 from callwise.budget.work import Work
 from callwise.calls.call import Call
 from callwise.calls.call_document import call_of_document, document_of_call
 from callwise.calls.client import Endpoint
 from callwise.calls.delivery import Delivery
-from callwise.calls.errors import BadRequest, FormatError
+from callwise.calls.errors import BadRequest, BatchUnfinished, FormatError
 from callwise.calls.load.load_knobs import LoadKnobs
+from callwise.calls.payload import json_bytes, json_object
 from callwise.calls.reply import Reply
 
 __all__ = ["QueueLayer"]
@@ -105,7 +105,7 @@ class QueueLayer:
             else:
                 reply = await self._next(work)
                 await queue.answer(kept.call_id, _packed(work, reply))
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, BatchUnfinished):
             queue.leave(kept.call_id)
             raise
         except BaseException:
@@ -120,12 +120,12 @@ _QUESTIONS = "questions"
 
 
 def _packed(work: Work, reply: Reply) -> bytes:
-    return to_bytes({"reply": document_of_reply(reply), "delivery": work.delivery.to_json()})
+    return json_bytes({"reply": document_of_reply(reply), "delivery": work.delivery.to_json()})
 
 
 def _given_again(work: Work, data: bytes) -> Reply:
     """Return a reply that an earlier process has paid for, and count its tokens here."""
-    document = document_of_bytes(data)
+    document = json_object(data)
     reply = reply_of_document(document["reply"])
     work.begin_attempt()
     work.was_carried = True

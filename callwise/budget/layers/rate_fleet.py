@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from callwise.budget.clock import Clock
 from callwise.budget.fleet.fleet import Fleet
+from callwise.budget.fleet.rate_lines import RateLine, rate_lines
 from callwise.budget.fleet.shared_rates import SharedTurn
 from callwise.budget.rate.meters import Charge, Meter, meter_of
 from callwise.budget.schedule.task import provider_view
@@ -21,16 +22,16 @@ from callwise.budget.work import Shipment
 from callwise.calls.client import Endpoint
 from callwise.calls.errors import BudgetStoreLost, CallTimeout
 from callwise.calls.load.load_knobs import LoadKnobs
-from callwise.calls.load.rate_limits import RateLimits
+from callwise.calls.load.rate_limits import DIMENSIONS, RateLimits
 
 __all__ = ["RateFleetLayer"]
 
 
 class _LocalTurn(NamedTuple):
-    """Amounts that a request takes of the part of this process."""
+    """Meters and charges of a request in the part of this process, for each of its limits."""
 
-    charges: Sequence[tuple[int, Meter, Charge]]
-    amounts: tuple[float, ...]
+    lines: Sequence[RateLine]
+    charges: Sequence[Sequence[tuple[int, Meter, Charge]]]
 
 
 class RateFleetLayer:
@@ -49,7 +50,7 @@ class RateFleetLayer:
         self._clock = clock
         self._next = next
         self._limits: dict[tuple[str, str], RateLimits | None] = {}
-        self._parts: dict[tuple[str, str, int], tuple[tuple[int, Meter], ...]] = {}
+        self._parts: dict[tuple[object, ...], tuple[tuple[int, Meter], ...]] = {}
 
     async def __call__(self, carried: Shipment) -> Any:
         """Return what the layer below returns, once the request's turn has come.
@@ -61,25 +62,23 @@ class RateFleetLayer:
             CallError: how it ended.
         """
         limits = self._limits_of(carried.endpoint)
-        if limits is None:
+        lines = [] if limits is None else rate_lines(limits, carried)
+        if limits is None or not lines:
             self._fleet.budget.require_lease()
             return await self._next(carried)
-        estimate = carried.estimate()
-        output_tokens = float(estimate.output_tokens)
-        tokens = float(estimate.tokens)
-        amounts = (1.0, tokens, tokens - output_tokens, output_tokens)
-        turn = await self._turn(carried, limits, amounts)
-        used: tuple[float, ...] = (0.0,) * len(amounts)
+        turn = await self._turn(carried, limits, lines)
+        used: Sequence[tuple[float, ...]] = [(0.0,) * len(DIMENSIONS)] * len(lines)
+        is_given = False
         try:
             if isinstance(turn, SharedTurn) and turn.wait_seconds > 0:
-                await self._wait(carried, turn.wait_seconds)
+                await self._wait(carried, lines, turn.wait_seconds, turn.bound)
             self._fleet.budget.require_lease()
-            used = amounts
+            is_given = True
             result = await self._next(carried)
-            used = _used(carried, amounts, result, None)
+            used = _used(carried, limits, lines, result, None)
         except BaseException as error:
-            if used is amounts:
-                used = _used(carried, amounts, None, error)
+            if is_given:
+                used = _used(carried, limits, lines, None, error)
             raise
         finally:
             self._settle(turn, used)
@@ -92,72 +91,111 @@ class RateFleetLayer:
     def _limits_of(self, endpoint: Endpoint) -> RateLimits | None:
         key = (endpoint.name, endpoint.model)
         if key not in self._limits:
-            limits = self._load.laid_under(endpoint.load).rate
-            has_any = limits is not None and any(each is not None for each in limits.per_minute)
-            self._limits[key] = limits if has_any else None
+            self._limits[key] = self._load.laid_under(endpoint.load).rate
         return self._limits[key]
 
     async def _turn(
-        self, shipment: Shipment, limits: RateLimits, amounts: tuple[float, ...]
+        self, shipment: Shipment, limits: RateLimits, lines: Sequence[RateLine]
     ) -> SharedTurn | _LocalTurn:
-        endpoint, budget = shipment.endpoint, self._fleet.budget
+        budget = self._fleet.budget
         processes = budget.part_of_processes
         if processes is None or budget.lost is None:
             try:
-                return await self._fleet.rates.take(
-                    f"{endpoint.name}/{endpoint.model}", limits, amounts
-                )
+                turn = await self._fleet.rates.take(limits, lines)
             except BudgetStoreLost:
                 if processes is None:
                     raise
-        key = (endpoint.name, endpoint.model, processes)
+            else:
+                self._fleet.pauses.end(lines, turn.bound, turn.wait_seconds)
+                return turn
+        meters = [self._part(limits, line, processes) for line in lines]
+        while True:
+            now = self._clock.now()
+            wait_seconds, bound = max(
+                (meter.wait_seconds(line.amounts[at], now), line.name)
+                for line, of_line in zip(lines, meters, strict=True)
+                for at, meter in of_line
+            )
+            self._fleet.pauses.end(lines, bound, wait_seconds)
+            if wait_seconds <= 0:
+                return _LocalTurn(
+                    lines,
+                    [
+                        [(at, meter, meter.charge(line.amounts[at], now)) for at, meter in of_line]
+                        for line, of_line in zip(lines, meters, strict=True)
+                    ],
+                )
+            await self._wait(shipment, lines, wait_seconds, bound)
+
+    def _part(
+        self, limits: RateLimits, line: RateLine, processes: int
+    ) -> tuple[tuple[int, Meter], ...]:
+        """Return the meters of the part of this process, by the place of what they count."""
+        key = (line.name, line.per_minute, limits.window, processes)
         meters = self._parts.get(key)
         if meters is None:
             meters = self._parts[key] = tuple(
                 (place, meter_of(each / processes, limits))
-                for place, each in enumerate(limits.per_minute)
+                for place, each in enumerate(line.per_minute)
                 if each is not None
             )
-        while True:
-            now = self._clock.now()
-            wait_seconds = max(meter.wait_seconds(amounts[at], now) for at, meter in meters)
-            if wait_seconds <= 0:
-                charges = [(at, meter, meter.charge(amounts[at], now)) for at, meter in meters]
-                return _LocalTurn(charges, amounts)
-            await self._wait(shipment, wait_seconds)
+        return meters
 
-    async def _wait(self, shipment: Shipment, seconds: float) -> None:
-        left_seconds = shipment.seconds_left()
-        if left_seconds is not None and left_seconds <= seconds:
-            for work in shipment.works:
-                work.is_cut_by_deadline = True
-            raise CallTimeout(
-                f"not sent: its turn at {shipment.endpoint.name} under the rate limits of all "
-                f"processes is in {seconds:.3g} s, and its deadline in {left_seconds:.3g} s",
-                was_sent=False,
-            )
+    async def _wait(
+        self, shipment: Shipment, lines: Sequence[RateLine], seconds: float, bound: str
+    ) -> None:
         began = self._clock.now()
-        await self._clock.sleep(seconds)
+        try:
+            _refuse_late_turn(shipment, bound, seconds)
+            await self._clock.sleep(seconds)
+        except BaseException:
+            self._fleet.pauses.end(lines, bound, 0.0)  # its turn is given back
+            raise
         shipment.granted(self._clock.now() - began)
 
-    def _settle(self, turn: SharedTurn | _LocalTurn, used: Sequence[float]) -> None:
+    def _settle(self, turn: SharedTurn | _LocalTurn, used: Sequence[Sequence[float]]) -> None:
         if isinstance(turn, SharedTurn):
             self._fleet.rates.settle(turn, used)
             return
         now = self._clock.now()
-        for at, meter, charge in turn.charges:
-            meter.settle(charge, used[at], now)
+        for of_line, amounts in zip(turn.charges, used, strict=True):
+            for at, meter, charge in of_line:
+                meter.settle(charge, amounts[at], now)
+
+
+def _refuse_late_turn(shipment: Shipment, bound: str, seconds: float) -> None:
+    """Do nothing when a turn comes before the deadline.
+
+    Raises:
+        CallTimeout: when it comes later.
+    """
+    left_seconds = shipment.seconds_left()
+    if left_seconds is None or seconds < left_seconds:
+        return
+    for work in shipment.works:
+        work.is_cut_by_deadline = True
+    raise CallTimeout(
+        f"not sent: its turn under the rate limits of all processes of {bound} is in "
+        f"{seconds:.3g} s, and its deadline in {left_seconds:.3g} s",
+        was_sent=False,
+    )
 
 
 def _used(
-    shipment: Shipment, amounts: tuple[float, ...], result: object, error: BaseException | None
-) -> tuple[float, ...]:
-    """Return what a request has used; what is not known as it was taken."""
+    shipment: Shipment,
+    limits: RateLimits,
+    lines: Sequence[RateLine],
+    result: object,
+    error: BaseException | None,
+) -> list[tuple[float, ...]]:
+    """Return what a request has used of its limits; what is not known as it was taken."""
     view = provider_view(shipment, result, error)
     if not view.was_sent:
-        return (0.0,) * len(amounts)
-    tokens = view.used
-    if tokens is None or tokens.input_tokens is None or tokens.output_tokens is None:
-        return amounts
-    of_input, of_output = float(tokens.input_tokens), float(tokens.output_tokens)
-    return (1.0, of_input + of_output, of_input, of_output)
+        return [(0.0,) * len(DIMENSIONS)] * len(lines)
+    used, tokens = view.used, None
+    if used is not None and used.input_tokens is not None and used.output_tokens is not None:
+        of_output = float(used.output_tokens)
+        if of_output and limits.counts == "asked":
+            of_output = lines[0].amounts[-1]
+        tokens = (float(used.input_tokens), of_output)
+    return [line.used(tokens) for line in lines]

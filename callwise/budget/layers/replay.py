@@ -232,7 +232,8 @@ class ReplayLayer:
         """
         while True:
             try:
-                exchange = self._recorder.lookup(call.key, call.call, call.where)
+                found = self._recorder.lookup(call.key, call.call, call.where)
+                exchange = await found if isinstance(found, Awaitable) else found
             except CassetteMiss as miss:
                 return None, miss
             if exchange is None:
@@ -311,8 +312,11 @@ def _give_out(call: InFlightCall, exchange: RecordedExchange) -> bool:
 
 
 def _charged(exchange: RecordedExchange) -> Amounts:
-    usage = exchange.usage
-    return Amounts(1, usage.requests, usage.charged_tokens, usage.charged_picodollars)
+    usage, delivery = exchange.usage, exchange.delivery
+    requests = usage.requests
+    if delivery.batch and not delivery.is_apportioned:
+        requests = min(requests, usage.attempts)  # the others were about its batch, and free
+    return Amounts(1, requests, usage.charged_tokens, usage.charged_picodollars)
 
 
 def _over(exchange: RecordedExchange) -> Amounts:

@@ -50,7 +50,7 @@ class ReserveFleetLayer:
         return await self._attempt(carried)
 
     async def _attempt(self, work: Work) -> Reply:
-        budget, before = self._budget, work.usage
+        budget, before, free_before = self._budget, work.usage, work.free_requests
         amounts = work.most_reserved()
         reservation = await budget.reserve(scopes_of(budget, work.payer), amounts)
         self._attempts += 1
@@ -58,9 +58,10 @@ class ReserveFleetLayer:
             return await self._next(work)
         finally:
             spent = work.usage - before
+            requests = spent.requests - (work.free_requests - free_before)
             budget.settle(
                 reservation,
-                Amounts(0, spent.requests, spent.charged_tokens, spent.charged_picodollars),
+                Amounts(0, requests, spent.charged_tokens, spent.charged_picodollars),
                 scopes_of(budget, work.payer),
             )
 

@@ -40,6 +40,7 @@ class SendLayer:
         """Return the reply of the client, its usage checked; of a batch, each one's end.
 
         Raises:
+            CallRefused: when there is no quota for a request that was to travel with others.
             CallError: the client's, or `CallTimeout` when the time left is over.
             TypeError: when the client answers anything else than one reply or error for a call.
             CancelledError: also when the client has swallowed the cancellation of its caller.
@@ -67,6 +68,8 @@ class SendLayer:
 
     async def _reply(self, work: Work) -> Reply:
         endpoint = work.endpoint
+        if work.defers_request and (refusal := work.reserve_next_request()) is not None:
+            raise refusal
         call, left_seconds = self._call_to_send(work)
         answering = endpoint.client.answer((call,), model=endpoint.model, on_sent=work.count_sent)
         if left_seconds is None:

@@ -21,7 +21,7 @@ Invariant: while work is under way, exactly one waiter is its payer.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Hashable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
@@ -143,6 +143,10 @@ class SharedWork(Generic[WaiterT, ResultT]):
 class ShareLayer:
     """Joins equal work under way, or starts work.
 
+    Args:
+        carries: return whether work may travel in a request with other work: one function for each
+            layer below that carries some.
+
     A call that no other may join is sent in the task of its caller: resamples and temperatures
     above 0 need no second task, and their cancellation reaches the client directly.
     """
@@ -152,10 +156,12 @@ class ShareLayer:
         clock: Clock,
         estimator: Estimator,
         *,
+        carries: Sequence[Callable[[Work], bool]] = (),
         next: Callable[[Work], Awaitable[Reply]],  # noqa: A002
     ) -> None:
         self._clock = clock
         self._estimator = estimator
+        self._carries = carries
         self._next = next
         self._shared: dict[CallKey, SharedWork[InFlightCall, ReadReply]] = {}
         self._unshared = 0
@@ -233,6 +239,7 @@ class ShareLayer:
 
     async def _alone(self, call: InFlightCall) -> ReadReply:
         work = self._reserved(call)
+        call.is_alone = True
         self._unshared += 1
         try:
             # Others get to ask before an answer that needs no waiting: a client in process
@@ -253,6 +260,8 @@ class ShareLayer:
             CallRefused: when there is no quota for it.
         """
         work = Work(call, self._estimator, self._clock)
+        if self._carries:
+            work.defers_request = any(carries(work) for carries in self._carries)
         refusal = work.reserve()
         if refusal is not None:
             call.refuse(refusal)

@@ -12,12 +12,12 @@ alone is larger than a whole bucket fits when nothing else is in use, so that no
 
 import logging
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import Protocol, TypeVar
 
 from callwise.budget.rate.meters import Meter, SharedMeters, meters_of
-from callwise.budget.rate.need import MeterLine, RateNeed, RatePart, need_of
+from callwise.budget.rate.need import MeterLine, RateAmounts, RateNeed, RatePart, need_of
 from callwise.budget.rate.own_limits import OwnLimits
 from callwise.budget.work import Shipment
 from callwise.calls.call import Purpose
@@ -26,7 +26,7 @@ from callwise.calls.kinds import kind_of
 from callwise.calls.load.rate_limits import DIMENSIONS, RateLimits
 from callwise.calls.reply import ReportedUsage
 
-__all__ = ["EndpointGate", "RateGate"]
+__all__ = ["EndpointGate", "RateGate", "UsedPart"]
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ MARGIN = 1.05
 LEAST_PART, MOST_PART = 0.5, 10.0
 """Range of what an estimate is multiplied by."""
 
-_NOTHING: tuple[float, ...] | None = (0.0,) * len(DIMENSIONS)
+_NOTHING: RateAmounts = (0.0, 0.0, 0.0, 0.0)
 """Amounts of a request that did not leave."""
 
 _FIRST: tuple[int, ...] = (0,)
@@ -100,7 +100,7 @@ class RateGate(Protocol):
         """Return how many requests waited for each limit, and the limits that were learned."""
 
 
-class _UsedPart:
+class UsedPart:
     """Part of the estimates that the answers of one purpose have used."""
 
     __slots__ = ("_lacking", "_margin", "_most", "_seen", "factor")
@@ -162,35 +162,21 @@ class EndpointGate:
         )
         self._people = tuple(each for each in people if each[1] or each[2])
         self._is_simple = not (limits.key or self._people or limits.purposes or limits.kinds)
-        self._own_lines: tuple[MeterLine, ...] = ()
-        self._lines_for = -1
         margin = limits.token_margin
-        self._used = defaultdict[Purpose, tuple[_UsedPart, _UsedPart]](
-            lambda: (_UsedPart(margin), _UsedPart(margin))
+        self._used = defaultdict[Purpose, tuple[UsedPart, UsedPart]](
+            lambda: (UsedPart(margin), UsedPart(margin))
         )
         self._delayed: Counter[str] = Counter()
         self._noticed_at: dict[str, float] = {}
 
     def ready_in(self, need: RateNeed, now_seconds: float) -> float:
         """Return the seconds after which to ask again; see `RateGate`."""
-        if need.generation != self._own.generation:
+        own = self._own
+        if need.generation != own.generation:
             self._cover(need, now_seconds)
-        longest_seconds, bound = 0.0, None
-        for line, amount in need.lines:
-            if line.alone is None:
-                seconds = line.meter.wait_seconds(amount, now_seconds)
-            else:
-                speed = self._speed(line.alone, now_seconds)
-                seconds = line.meter.wait_seconds(amount, now_seconds, speed)
-            if seconds > longest_seconds:
-                longest_seconds, bound = seconds, line
-        if bound is None:
+        if not need.further and own.fits(need.amounts, now_seconds):
             return 0.0
-        if need.bound is None or need.bound.name != bound.name:
-            self._delayed[bound.name] += 1
-            self._notice(bound, longest_seconds, now_seconds)
-        need.bound = bound
-        return longest_seconds
+        return self._longest_wait(need, now_seconds)
 
     def bound_by(self, need: RateNeed, now_seconds: float) -> Hashable | None:
         """Return whose limit it waits for; see `RateGate`."""
@@ -199,33 +185,24 @@ class EndpointGate:
 
     def take(self, need: RateNeed, now_seconds: float) -> None:
         """Take what it needs; see `RateGate`."""
-        self._own.count_sent(need.tokens, now_seconds)
-        need.charges = [
-            (line, line.meter.charge(amount, now_seconds)) for line, amount in need.lines
-        ]
+        self._own.take(need, now_seconds)
+        if need.further:
+            need.further_charges = [
+                (line, line.meter.charge(amount, now_seconds)) for line, amount in need.further
+            ]
 
     def settle(
         self, need: RateNeed, used: ReportedUsage | None, now_seconds: float, *, was_sent: bool
     ) -> None:
         """Correct what was taken to what was used; see `RateGate`."""
-        charges, need.charges = need.charges, None
-        if charges is None:
+        if not need.is_open:
             return
-        self._own.count_ended(need.tokens)
-        parts = need.parts
-        amounts = _NOTHING
+        amounts: RateAmounts | None = _NOTHING
         if was_sent:
-            amounts = None if used is None else self._used_amounts(parts, used)
-        if amounts is None:
-            for line, charge in charges:
-                line.meter.settle(charge, charge.amount, now_seconds)
-        elif len(parts) == 1:
-            for line, charge in charges:
-                line.meter.settle(charge, amounts[line.dimension], now_seconds)
-        else:
-            for line, charge in charges:
-                amount = amounts[line.dimension] * _part_of(line, parts)
-                line.meter.settle(charge, amount, now_seconds)
+            amounts = None if used is None else self._used_amounts(need, used)
+        self._own.settle(need, amounts, now_seconds)
+        if need.further_charges:
+            self._settle_further(need, amounts, now_seconds)
 
     def observe(
         self, headers: Mapping[str, str] | None, error: RateLimited | None, now_seconds: float
@@ -250,39 +227,78 @@ class EndpointGate:
             counts[f"rate_learned_{name}"] = limit
         return counts
 
-    def _used_amounts(
-        self, parts: Sequence[RatePart], used: ReportedUsage
-    ) -> tuple[float, ...] | None:
+    def _used_amounts(self, need: RateNeed, used: ReportedUsage) -> RateAmounts | None:
         """Return what a request has used of each quantity, None where unknown; learn from it."""
         of_input, of_output = used.input_tokens, used.output_tokens
         if of_input is None:
             return None
+        parts = need.parts
+        input_tokens, output_tokens, _, _, _ = parts[0]
+        if len(parts) > 1:
+            input_tokens = sum(part.input_tokens for part in parts)
+            output_tokens = sum(part.output_tokens for part in parts)
         if of_output and self._is_asked:
-            of_output = sum(part.output_tokens for part in parts)
-        self._learn_used_parts(parts, of_input, of_output)
+            of_output = output_tokens
+        for input_part, output_part in need.used_parts:
+            if input_tokens:
+                input_part.add(of_input / input_tokens)
+            if output_tokens and of_output is not None:
+                output_part.add(of_output / output_tokens)
         return None if of_output is None else (1.0, of_input + of_output, of_input, of_output)
+
+    def _longest_wait(self, need: RateNeed, now_seconds: float) -> float:
+        """Return the wait for the meter that binds, and note and count that it does."""
+        longest_seconds, bound, amounts = 0.0, None, need.amounts
+        own = [(line, amounts[line.dimension]) for line in _lines(self._own.meters, _FIRST)]
+        for line, amount in (*own, *need.further):
+            speed = 1.0 if line.alone is None else self._speed(line.alone, now_seconds)
+            seconds = line.meter.wait_seconds(amount, now_seconds, speed)
+            if seconds > longest_seconds:
+                longest_seconds, bound = seconds, line
+        if bound is None:
+            return 0.0
+        if need.bound is None or need.bound.name != bound.name:
+            self._delayed[bound.name] += 1
+            self._notice(bound, longest_seconds, now_seconds)
+        need.bound = bound
+        return longest_seconds
+
+    def _settle_further(
+        self, need: RateNeed, amounts: RateAmounts | None, now_seconds: float
+    ) -> None:
+        """Correct the meters of keys, users and so on."""
+        charges, need.further_charges = need.further_charges, ()
+        for line, charge in charges:
+            real = charge.amount
+            if amounts is not None:
+                real = amounts[line.dimension] * _part_of(line, need.parts)
+            line.meter.settle(charge, real, now_seconds)
 
     # Which meters cover a request, and what it takes of them.
 
     def _cover(self, need: RateNeed, now_seconds: float) -> None:
-        """Set the meters that cover a request, and what it takes of each."""
-        parts, generation = need.parts, self._own.generation
-        if self._lines_for != generation:
-            self._own_lines = tuple(_lines(self._own.meters, _FIRST))
-            self._lines_for = generation
-        lines, places = self._own_lines, _FIRST
-        if len(parts) > 1:
+        """Set what a request takes of the endpoint's meters, and which others cover it."""
+        parts = need.parts
+        if len(parts) == 1:
+            input_tokens, output_tokens, purpose, _, _ = parts[0]
+            input_part, output_part = used_parts = self._used[purpose]
+            of_input = input_tokens * input_part.factor
+            of_output = output_tokens * (1.0 if self._is_asked else output_part.factor)
+            need.amounts = amounts = 1.0, of_input + of_output, of_input, of_output
+            need.used_parts = (used_parts,)
+            places = _FIRST
+        else:
             places = tuple(range(len(parts)))
-            lines = tuple(_lines(self._own.meters, places))
-        amounts = self._amounts(parts, places)
-        need.tokens = amounts[1]
-        need.lines = covering = [(line, amounts[line.dimension]) for line in lines]
+            need.amounts = amounts = self._amounts(parts, places)
+            need.used_parts = [self._used[each] for each in dict.fromkeys(p.purpose for p in parts)]
         if not self._is_simple:
+            covering = []
             for line in self._further_lines(parts, places, now_seconds):
                 is_whole = len(line.parts) == len(parts)
                 of_line = amounts if is_whole else self._amounts(parts, line.parts)
                 covering.append((line, of_line[line.dimension]))
-        need.generation = generation
+            need.further = covering
+        need.generation = self._own.generation
 
     def _further_lines(
         self, parts: Sequence[RatePart], everything: tuple[int, ...], now_seconds: float
@@ -305,7 +321,7 @@ class EndpointGate:
             for kind, places in _grouped(parts, lambda part: kind_of(part.purpose)):
                 yield from _lines(self._by_kind.get(kind, ()), places, "kind", ("kind", kind))
 
-    def _amounts(self, parts: Sequence[RatePart], places: Sequence[int]) -> tuple[float, ...]:
+    def _amounts(self, parts: Sequence[RatePart], places: Sequence[int]) -> RateAmounts:
         """Return what calls take of each quantity, in the order of `DIMENSIONS`."""
         of_input = of_output = 0.0
         for place in places:
@@ -314,21 +330,6 @@ class EndpointGate:
             of_input += input_tokens * input_part.factor
             of_output += output_tokens * (1.0 if self._is_asked else output_part.factor)
         return 1.0, of_input + of_output, of_input, of_output
-
-    def _learn_used_parts(
-        self, parts: Sequence[RatePart], input_tokens: int, output_tokens: int | None
-    ) -> None:
-        of_input, of_output, purpose, _, _ = parts[0]
-        learning: Iterable[tuple[_UsedPart, _UsedPart]] = (self._used[purpose],)
-        if len(parts) > 1:
-            of_input = sum(part.input_tokens for part in parts)
-            of_output = sum(part.output_tokens for part in parts)
-            learning = [self._used[each] for each in dict.fromkeys(p.purpose for p in parts)]
-        for input_part, output_part in learning:
-            if of_input:
-                input_part.add(input_tokens / of_input)
-            if of_output and output_tokens is not None:
-                output_part.add(output_tokens / of_output)
 
     def _speed(self, alone: tuple[str, str], now_seconds: float) -> float:
         """Return the factor of a user's or tenant's limit while the endpoint is little used."""

@@ -64,6 +64,12 @@ class Charge:
         self.joined: Charge | None = None
 
 
+class _OthersCharge(Charge):
+    """A charge of other clients of a limit, as far as its provider shows it."""
+
+    __slots__ = ()
+
+
 class Meter(Protocol):
     """Counts one quantity against its limit per minute."""
 
@@ -80,8 +86,14 @@ class Meter(Protocol):
             speed: factor of the limit; above 0.
         """
 
+    def spare(self, now: float) -> float:
+        """Return what fits now, and so at any later time while nothing else is counted."""
+
+    def count(self, amount: float, now: float) -> None:
+        """Count an amount for good, whether it fits or not."""
+
     def charge(self, amount: float, now: float) -> Charge:
-        """Count an amount, whether it fits or not. The charge is open until it is settled."""
+        """Count an amount likewise. The charge is open until it is settled."""
 
     def settle(self, charge: Charge, amount: float, now: float) -> None:
         """Correct an open charge to its real amount, for good."""
@@ -92,8 +104,11 @@ class Meter(Protocol):
     def is_in_use(self, now: float) -> bool:
         """Return whether it is not as a new one, or a charge is open."""
 
-    def limit_to(self, per_minute: float) -> None:
-        """Set another limit, keeping what is in use."""
+    def limit_to(self, per_minute: float, now: float) -> None:
+        """Set another limit, keeping what is in use, but no more than all of a lower one.
+
+        So amounts fit again at the new rate, however much the old one had allowed.
+        """
 
     def leave(self, amount: float, now: float) -> None:
         """See to it that no more than an amount fits now."""
@@ -119,10 +134,16 @@ class BucketMeter:
         self._lowered = 0.0
         """By how much every low of the stack is to be lowered."""
         self._open_count = 0
-        self.limit_to(per_minute)
+        self._set_rate(per_minute)
 
-    def limit_to(self, per_minute: float) -> None:
-        """Set another rate; the backlog stays."""
+    def limit_to(self, per_minute: float, now: float) -> None:
+        """Set another rate; what is beyond a smaller bucket is dropped, see `Meter`."""
+        self._drain(now)
+        before = self._capacity
+        self._set_rate(per_minute)
+        self._backlog -= max(min(self._backlog, before) - self._capacity, 0.0)
+
+    def _set_rate(self, per_minute: float) -> None:
         self.per_minute = per_minute
         self._per_second = per_minute / MINUTE_SECONDS
         self._capacity = self._per_second * self._held_seconds
@@ -130,31 +151,46 @@ class BucketMeter:
 
     def wait_seconds(self, amount: float, now: float, speed: float = 1.0) -> float:
         """Return the time until an amount fits; see `Meter`."""
-        if self._backlog and now != self._at_seconds:
-            self._drain(now, speed)
-        backlog, spare = self._backlog, self._capacity * speed - amount
+        backlog = self._backlog
+        if backlog and now > self._at_seconds:
+            backlog -= (now - self._at_seconds) * self._per_second * speed
+            self._backlog = backlog = backlog if backlog > 0 else 0.0
+        self._at_seconds = now
+        spare = self._capacity * speed - amount
         if backlog <= spare:
             return 0.0
         missing = backlog - max(spare, 0.0)
         return missing / (self._per_second * speed) if missing > self._rounding else 0.0
 
+    def spare(self, now: float) -> float:
+        """Return what fits now; see `Meter`."""
+        self._drain(now)
+        return self._capacity - self._backlog
+
+    def count(self, amount: float, now: float) -> None:
+        """Count an amount for good; see `Meter`."""
+        backlog = self._backlog
+        if backlog and now > self._at_seconds:
+            backlog -= (now - self._at_seconds) * self._per_second
+            self._backlog = backlog = backlog if backlog > 0 else 0.0
+        self._at_seconds = now
+        stack = self._lows
+        if stack and stack[-1].low >= backlog + self._lowered:
+            self._note_low()
+        self._backlog = backlog + amount
+
     def charge(self, amount: float, now: float) -> Charge:
         """Count an amount; see `Meter`."""
-        if now != self._at_seconds:
-            self._drain(now)
-        stack, low = self._lows, self._backlog + self._lowered
-        if stack and stack[-1].low >= low:
-            self._note_low()
-        self._backlog += amount
-        charge = Charge(amount, now, low + amount)
-        stack.append(charge)
+        self.count(amount, now)
+        charge = Charge(amount, now, self._backlog + self._lowered)
+        self._lows.append(charge)
         self._open_count += 1
         return charge
 
     def settle(self, charge: Charge, amount: float, now: float) -> None:
         """Correct a charge for good; see `Meter`."""
         surplus = charge.amount - amount
-        if surplus:
+        if surplus and (self._backlog or surplus < 0):
             self._correct(charge, surplus, now)
         self._open_count -= 1
         if not self._open_count:
@@ -247,10 +283,23 @@ class WindowMeter:
         self._charges: deque[Charge] = deque()
         self._used = 0.0
         self._at_seconds = 0.0
-        self.limit_to(per_minute)
+        self._set_limit(per_minute)
 
-    def limit_to(self, per_minute: float) -> None:
-        """Set another limit; the charges stay."""
+    def limit_to(self, per_minute: float, now: float) -> None:
+        """Set another limit; of what counts as used by others no more stays than fits."""
+        self._forget(now)
+        beyond = min(self._used, self.per_minute) - per_minute
+        self._set_limit(per_minute)
+        others = [charge for charge in self._charges if isinstance(charge, _OthersCharge)]
+        theirs = math.fsum(charge.amount for charge in others)
+        if beyond <= 0 or not theirs:
+            return
+        part = max(1.0 - beyond / theirs, 0.0)
+        for charge in others:
+            charge.amount *= part
+        self._used -= theirs * (1.0 - part)
+
+    def _set_limit(self, per_minute: float) -> None:
         self.per_minute = per_minute
         self._rounding = _ROUNDING * per_minute
 
@@ -267,6 +316,15 @@ class WindowMeter:
             if missing <= self._rounding:
                 break
         return max(at_seconds + self._window_seconds - now, 0.0)
+
+    def spare(self, now: float) -> float:
+        """Return what fits now; see `Meter`."""
+        self._forget(now)
+        return self.per_minute - self._used
+
+    def count(self, amount: float, now: float) -> None:
+        """Count an amount for good; see `Meter`."""
+        self.charge(amount, now)
 
     def charge(self, amount: float, now: float) -> Charge:
         """Count an amount; see `Meter`."""
@@ -294,24 +352,23 @@ class WindowMeter:
         return bool(self._charges)
 
     def leave(self, amount: float, now: float) -> None:
-        """Charge what is beyond an amount, as if by another client."""
+        """Charge what is beyond an amount, as if by other clients, evenly over the last minute."""
         self._forget(now)
         beyond = self.per_minute - self._used - amount
-        if beyond > 0:
-            self.charge(beyond, now)
-
-    def use_up(self, now: float) -> None:
-        """Charge what is left, as if by other clients, evenly over the last minute."""
-        self._forget(now)
-        left = self.per_minute - self._used
-        if left <= self._rounding:
+        if beyond <= self._rounding:
             return
-        count = math.ceil(_PARTS_USED_UP * left / self.per_minute)
+        count = math.ceil(_PARTS_USED_UP * beyond / self.per_minute)
         step_seconds = self._window_seconds / count
         begin = now - self._window_seconds
-        others = [Charge(left / count, begin + step_seconds * (k + 1)) for k in range(count)]
+        others = [
+            _OthersCharge(beyond / count, begin + step_seconds * (k + 1)) for k in range(count)
+        ]
         self._charges = deque(merge(self._charges, others, key=attrgetter("at_seconds")))
-        self._used += left
+        self._used += beyond
+
+    def use_up(self, now: float) -> None:
+        """Charge all that is left in this way."""
+        self.leave(0.0, now)
 
     def _forget(self, now: float) -> None:
         charges = self._charges

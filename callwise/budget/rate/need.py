@@ -2,15 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from callwise.calls.call import Purpose
 
 if TYPE_CHECKING:
+    from callwise.budget.rate.gate import UsedPart
     from callwise.budget.rate.meters import Charge, Meter
     from callwise.budget.work import Shipment, Work
 
-__all__ = ["MeterLine", "RateNeed", "RatePart", "need_of"]
+__all__ = ["MeterLine", "RateAmounts", "RateNeed", "RatePart", "need_of"]
+
+RateAmounts: TypeAlias = tuple[float, float, float, float]
+"""Amounts of the limited quantities, in the order of `DIMENSIONS`."""
 
 
 class RatePart(NamedTuple):
@@ -55,17 +59,26 @@ class RateNeed:
         parts: its calls; at least one.
 
     Attributes:
-        lines: the meters that cover it and what it takes of each, by estimate, once a gate was
-            asked.
-        tokens: what all its calls take together, by estimate.
-        charges: what was taken of each meter; None while nothing is.
-        generation: the limits that `lines` was made for.
+        amounts: what all its calls take together of each quantity, in the order of `DIMENSIONS`,
+            once a gate was asked: by estimate, and what they have used once that is known.
+        further: the meters of keys, users and so on that cover it, and what it takes of each.
+        used_parts: what is known of the estimates of its purposes.
+        is_open: whether it was taken and not settled.
+        at_seconds: when it was taken; once it has charges, when it was settled.
+        charges: what each of the endpoint's own meters has counted of it while it was open: the
+            meter, its quantity, and the charge.
+        further_charges: what was taken of each of the further ones.
+        generation: the limits that `amounts` and `further` were made for.
         bound: the line that it waits for, or waited for last.
     """
 
-    lines: "Sequence[tuple[MeterLine, float]]" = ()
-    tokens = 0.0
-    charges: "list[tuple[MeterLine, Charge]] | None" = None
+    amounts: RateAmounts = (0.0, 0.0, 0.0, 0.0)
+    further: "Sequence[tuple[MeterLine, float]]" = ()
+    used_parts: "Sequence[tuple[UsedPart, UsedPart]]" = ()
+    is_open = False
+    at_seconds = 0.0
+    charges: "Sequence[tuple[Meter, int, Charge]]" = ()
+    further_charges: "Sequence[tuple[MeterLine, Charge]]" = ()
     generation = -1
     bound: MeterLine | None = None
 
@@ -75,7 +88,7 @@ class RateNeed:
 
 def need_of(shipment: "Shipment") -> RateNeed:
     """Return what a shipment needs, by the estimates of its calls."""
-    return RateNeed([_part_of(work) for work in shipment.works])
+    return RateNeed(tuple(map(_part_of, shipment.works)))
 
 
 def _part_of(work: "Work") -> RatePart:

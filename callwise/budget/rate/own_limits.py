@@ -1,5 +1,9 @@
 """The limits of an endpoint itself: those that are set, those that it states, and its refusals.
 
+While requests surely fit, their beginnings and ends are only noted, and the meters count them
+later, together and as of their times: what has ended by then in one step, by its real usage.
+Invariant: before anything else is asked of a meter, or done to it, it has counted what was noted.
+
 A limit that the endpoint states counts once two responses in a row state it, so that one odd
 response changes nothing. It only ever lowers one that is set, and is forgotten when no response
 confirms it any more.
@@ -12,10 +16,12 @@ change nothing.
 """
 
 import logging
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 
 from callwise.budget.rate.headers import HeaderLimit, limits_of_headers
 from callwise.budget.rate.meters import Meter, meter_of, meters_of
+from callwise.budget.rate.need import RateAmounts, RateNeed
 from callwise.calls.load.rate_limits import DIMENSIONS, RateLimits
 
 __all__ = ["OwnLimits"]
@@ -43,6 +49,12 @@ SHARE_GROWTH = 1.1
 EPISODE_SECONDS = 60.0
 """Shortest time from one change of the limits to the next: that of a minute's limit."""
 
+MAX_NOTED = 32
+"""Most beginnings and ends that are noted before the meters count them."""
+
+_UNKNOWN = (-1.0,) * len(DIMENSIONS)
+"""Amounts that surely fit where that was not found out: not even nothing."""
+
 
 class OwnLimits:
     """The meters of one endpoint's limits.
@@ -52,7 +64,6 @@ class OwnLimits:
         notify: called with each limit that is learned, as a sentence; None calls nothing.
 
     Attributes:
-        meters: one for each limit that there is now, in the order of `DIMENSIONS`.
         generation: changes whenever a meter is added or dropped.
         refused: requests that were refused for their rate.
         share: part of the limits that is used, in [`LEAST_SHARE`, 1].
@@ -64,8 +75,12 @@ class OwnLimits:
         self._limits = limits
         self._endpoint = endpoint
         self._notify = notify
-        self.meters: list[Meter | None] = list(meters_of(limits, limits))
-        self.generation = 0
+        self._meters = list(meters_of(limits, limits))
+        self._noted: list[RateNeed] = []
+        self._surely_fit: tuple[float, ...] = _UNKNOWN
+        """Amounts of one request: so many as may be noted fit after the one that was asked for."""
+        self.generation = -1
+        self._meters_changed()
         self.refused = 0
         self.share = 1.0
         self._stated: dict[int, float] = {}
@@ -77,6 +92,12 @@ class OwnLimits:
         self._changed_at = -EPISODE_SECONDS
 
     @property
+    def meters(self) -> Sequence[Meter | None]:
+        """The meters, one for each limit that there is now, in the order of `DIMENSIONS`."""
+        self._count_noted()
+        return self._meters
+
+    @property
     def learned(self) -> dict[str, float]:
         """The limits that were learned, by name."""
         return {DIMENSIONS[place]: limit for place, (limit, _) in sorted(self._learned.items())}
@@ -86,24 +107,59 @@ class OwnLimits:
         parts = (meter.used_part(now) for meter in self.meters if meter is not None)
         return max(parts, default=0.0)
 
-    def count_sent(self, tokens: float, now: float) -> None:
-        """Count a request that leaves, and look at the last ones once there are enough.
+    def fits(self, amounts: RateAmounts, now: float) -> bool:
+        """Return whether the meters allow amounts now."""
+        requests, tokens, of_input, of_output = amounts
+        most = self._surely_fit
+        if (
+            requests <= most[0]
+            and tokens <= most[1]
+            and of_input <= most[2]
+            and of_output <= most[3]
+        ):
+            return True
+        self._count_noted()
+        for dimension, meter in self._limited:
+            if meter.wait_seconds(amounts[dimension], now):
+                return False
+        each = [math.inf] * len(DIMENSIONS)
+        for dimension, meter in self._limited:
+            each[dimension] = (meter.spare(now) - amounts[dimension]) / MAX_NOTED
+        self._surely_fit = tuple(each)
+        return True
 
-        Args:
-            tokens: its tokens, by estimate.
-        """
+    def take(self, need: RateNeed, now: float) -> None:
+        """Count a request that leaves, and look at the last ones once there are enough."""
         self._open_requests += 1
-        self._open_tokens += tokens
+        self._open_tokens += need.amounts[1]
         if self._learned:
             self._forget_learned(now)
         self._judged_sent += 1
         if self._judged_sent >= JUDGED_REQUESTS:
             self._judge(now)
+        need.is_open, need.at_seconds = True, now
+        noted = self._noted
+        noted.append(need)
+        if len(noted) >= MAX_NOTED:
+            self._count_noted()
 
-    def count_ended(self, tokens: float) -> None:
-        """Count the end of a request that was counted with so many tokens."""
+    def settle(self, need: RateNeed, amounts: RateAmounts | None, now: float) -> None:
+        """Count the end of a request, and correct what `take` has taken for it.
+
+        Args:
+            amounts: what it has used of each quantity; None where that is unknown.
+        """
         self._open_requests -= 1
+        _, tokens, of_input, of_output = need.amounts
         self._open_tokens = self._open_tokens - tokens if self._open_requests else 0.0
+        if amounts is not None:
+            if amounts[1] > tokens or amounts[2] > of_input or amounts[3] > of_output:
+                self._count_noted()  # what goes beyond an estimate is used now, not then
+            need.amounts = amounts
+        need.is_open = False
+        if need.charges:
+            need.at_seconds = now
+            self._noted.append(need)
 
     def count_refused(self, now: float) -> None:
         """Count a refusal: the meters count as used up, and go on at their rate.
@@ -135,23 +191,49 @@ class OwnLimits:
             self._states_something_left = all(each is not None and each >= 1 for each in left)
 
     def _learn(self, place: int, stated: HeaderLimit, now: float) -> None:
+        self._count_noted()
         configured = self._limits.per_minute[place]
         limit = stated.limit if configured is None else min(stated.limit, configured)
         known = self._learned.get(place)
         self._learned[place] = (limit, now)
-        meter, remaining = self.meters[place], stated.remaining
+        meter, remaining = self._meters[place], stated.remaining
         if meter is None:
-            meter = self.meters[place] = meter_of(limit * self.share, self._limits)
-            self.generation += 1
+            meter = self._meters[place] = meter_of(limit * self.share, self._limits)
+            self._meters_changed()
             if remaining is not None:  # what is under way was not counted by it
                 under_way = (self._open_requests, self._open_tokens, 0.0, 0.0)[place]
                 remaining = max(remaining - under_way, 0.0)
         if known is None or known[0] != limit:
-            meter.limit_to(limit * self.share)
+            meter.limit_to(limit * self.share, now)
             self._judged_sent = self._judged_refused = 0  # that was under another limit
             self._say_learned(DIMENSIONS[place], limit)
         if remaining is not None:
             meter.leave(remaining, now)
+
+    def _count_noted(self) -> None:
+        """Let the meters count what was noted, as of its times."""
+        noted, self._noted, self._surely_fit = self._noted, [], _UNKNOWN
+        for need in noted:
+            amounts, at_seconds = need.amounts, need.at_seconds
+            if need.charges:
+                for meter, dimension, charge in need.charges:
+                    meter.settle(charge, amounts[dimension], at_seconds)
+                need.charges = ()
+            elif need.is_open:
+                need.charges = [
+                    (meter, dimension, meter.charge(amounts[dimension], at_seconds))
+                    for dimension, meter in self._limited
+                ]
+            else:
+                for dimension, meter in self._limited:
+                    if amounts[dimension]:
+                        meter.count(amounts[dimension], at_seconds)
+
+    def _meters_changed(self) -> None:
+        self.generation += 1
+        self._limited: Sequence[tuple[int, Meter]] = tuple(
+            (place, meter) for place, meter in enumerate(self._meters) if meter is not None
+        )
 
     def _say_learned(self, name: str, limit: float) -> None:
         _LOGGER.info("endpoint %s: learned %s=%g", self._endpoint, name, limit)
@@ -165,14 +247,15 @@ class OwnLimits:
         for place, (_, learned_at) in list(self._learned.items()):
             if now - learned_at <= LEARNED_SECONDS:
                 continue
+            self._count_noted()
             del self._learned[place]
             self._stated.pop(place, None)
-            configured, meter = self._limits.per_minute[place], self.meters[place]
+            configured, meter = self._limits.per_minute[place], self._meters[place]
             if configured is None or meter is None:
-                self.meters[place] = None
-                self.generation += 1
+                self._meters[place] = None
+                self._meters_changed()
             else:
-                meter.limit_to(configured * self.share)
+                meter.limit_to(configured * self.share, now)
 
     def _judge(self, now: float) -> None:
         """Set the share by the part of the last requests that was refused."""
@@ -198,4 +281,4 @@ class OwnLimits:
             learned = self._learned.get(place)
             limit = self._limits.per_minute[place] if learned is None else learned[0]
             if meter is not None and limit is not None:
-                meter.limit_to(limit * share)
+                meter.limit_to(limit * share, now)

@@ -24,12 +24,7 @@ from callwise.budget.rate import RateGate
 from callwise.budget.schedule.adaptive_concurrency import AdaptiveConcurrency
 from callwise.budget.schedule.parking import Parking
 from callwise.budget.schedule.run_slots import RunSlots
-from callwise.budget.schedule.task import (
-    LaneStatus,
-    ScheduledTask,
-    TaskState,
-    provider_view,
-)
+from callwise.budget.schedule.task import LaneStatus, ScheduledTask, TaskState, provider_view
 from callwise.budget.schedule.waiting_queue import WaitingQueue
 from callwise.budget.schedule.warm_prefixes import Prefix, WarmPrefixes
 from callwise.budget.work import Shipment
@@ -38,6 +33,7 @@ from callwise.calls.client import Endpoint
 from callwise.calls.errors import CallError, CallTimeout, Overloaded
 from callwise.calls.kinds import PRIORITIES
 from callwise.calls.load.schedule_knobs import ScheduleKnobs
+from callwise.calls.reply import Reply
 
 __all__ = ["Lane"]
 
@@ -330,6 +326,9 @@ class Lane:
         gate, adaptive, mark = self._gate, self._adaptive, task.mark
         if gate is None and adaptive is None:
             return
+        if gate is not None and adaptive is None and isinstance(result, Reply):
+            gate.settle(task.need, result.usage, now, was_sent=True)
+            return
         limited, used, was_sent = provider_view(task.shipment, result, error)
         if gate is not None:
             gate.settle(task.need, used, now, was_sent=was_sent)
@@ -441,6 +440,7 @@ class Lane:
                 self._expire(task)
         if self.waiting:
             self._slots.pump()
+        if self.waiting:
             while expiries and expiries[0][2].state is not TaskState.WAITING:
                 heappop(expiries)
             if expiries:

@@ -24,6 +24,10 @@ __all__ = [
 
 _NO_TOKENS = ReportedUsage(0, 0)
 
+AFTER_DEADLINES_SECONDS = 1e9
+"""Deadline, after the target of its class, by which a call without one is ordered: some 30 years,
+so that a deadline is promised, a target is wished, and no call goes later for having a deadline."""
+
 
 class TaskState(StrEnum):
     """State of a request that was scheduled."""
@@ -102,17 +106,17 @@ class ScheduledTask(WaitingEntry):
         return None if left_seconds is None else now_seconds + left_seconds
 
     def due_at(self, target_seconds: float, expires_at: float | None) -> float:
-        """Return when it should go: by a deadline of its calls, else by the target of its class.
+        """Return its place in its class: its nearest deadline, or after all of those its target.
 
         Args:
-            target_seconds: that target, from asking; infinite for none.
+            target_seconds: the target of its class, from asking; infinite for none.
             expires_at: its nearest deadline.
         """
         due_seconds = math.inf if expires_at is None else expires_at
         for work in self.shipment.works:
-            wait_seconds = work.call.deadline_seconds
-            if wait_seconds is None:
-                wait_seconds = target_seconds
+            wait_seconds = target_seconds + AFTER_DEADLINES_SECONDS
+            if work.call.deadline_seconds is not None:
+                wait_seconds = min(work.call.deadline_seconds, wait_seconds)
             asked_at_seconds = work.payer.started_at_seconds - work.payer.before_seconds
             due_seconds = min(due_seconds, asked_at_seconds + wait_seconds)
         return due_seconds

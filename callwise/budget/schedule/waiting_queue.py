@@ -39,7 +39,8 @@ class WaitingEntry:
 
     Args:
         priority: its class.
-        due_seconds: time by which it should go, on the clock of its queue; infinite for none.
+        due_seconds: its place within its class, as a time on the clock of its queue; infinite for
+            the last.
         waits_since_seconds: time since which it waits.
         deadline_seconds: time after which it is of no use; None for none.
     """

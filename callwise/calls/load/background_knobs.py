@@ -50,6 +50,11 @@ class BackgroundKnobs(BaseModel):
     one waits half as long again."""
     max_poll_seconds: float = Field(default=120.0, gt=0, le=3600)
     """Longest time between two such questions."""
+    max_batch_seconds: float = Field(default=93_600.0, gt=0, le=30 * 86_400)
+    """Longest time that this process asks whether a batch has ended: a day, in which providers
+    promise it, and two hours. Then its calls end in `BatchUnfinished`; asked again, in this process
+    or a later one, they go on with the same batch. So they do after an hour of a state that is not
+    known here."""
     settle_seconds: float = Field(default=10.0, ge=0, le=3600)
     """Time after a creation without an answer, before the provider's list of batches is searched
     for it. It is created again only where the list does not have it."""

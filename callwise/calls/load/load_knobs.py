@@ -12,7 +12,7 @@ from callwise.calls.load.breaker_knobs import BreakerKnobs
 from callwise.calls.load.fleet_knobs import FleetKnobs
 from callwise.calls.load.rate_limits import RateLimits
 from callwise.calls.load.route_knobs import RouteKnobs
-from callwise.calls.load.schedule_knobs import ScheduleKnobs
+from callwise.calls.load.schedule_knobs import CONCURRENCIES, ScheduleKnobs
 from callwise.calls.load.timeout_knobs import TimeoutKnobs
 
 __all__ = ["LOAD_PROFILES", "LoadKnobs"]
@@ -70,6 +70,8 @@ class LoadKnobs(BaseModel):
                 own = own.model_dump(exclude_unset=True)
             if isinstance(own, Mapping):
                 whole[name] = {**group, **own}
+                if name == "schedule":
+                    whole[name] = _with_tasks_for(own, whole[name])
         return whole
 
     def laid_under(self, own: Self | None) -> Self:
@@ -93,3 +95,12 @@ class LoadKnobs(BaseModel):
             raise ConfigError(
                 f"{place} of an endpoint, laid over that of the run: {problem}"
             ) from None
+
+
+def _with_tasks_for(own: Mapping[str, Any], schedule: dict[str, Any]) -> dict[str, Any]:
+    """Return a profile's schedule, whose `max_tasks` follow a larger concurrency that is set."""
+    larger = [own.get(name) for name in CONCURRENCIES]
+    if "max_tasks" in own or not all(each is None or type(each) is int for each in larger):
+        return schedule
+    most = max(schedule["max_tasks"], *(each or 0 for each in larger))
+    return {**schedule, "max_tasks": most}

@@ -1,7 +1,7 @@
 """Knobs of rate limits: requests and tokens per minute, by endpoint, key, user and call."""
 
 from collections.abc import Mapping
-from typing import Literal, Self
+from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -19,18 +19,22 @@ DIMENSIONS = (
 """Names of the limited quantities, in the order of `Rates.per_minute`."""
 
 
+PerMinute: TypeAlias = Annotated[float, Field(ge=0.001)]
+"""A limit per minute. One that is smaller still would let a call wait for days."""
+
+
 class Rates(BaseModel):
     """Most requests and tokens per minute, all of them at the same time. None does not limit."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    requests_per_minute: float | None = Field(default=None, gt=0)
+    requests_per_minute: PerMinute | None = None
     """HTTP requests; a batch is one."""
-    tokens_per_minute: float | None = Field(default=None, gt=0)
+    tokens_per_minute: PerMinute | None = None
     """Input and output tokens together."""
-    input_tokens_per_minute: float | None = Field(default=None, gt=0)
+    input_tokens_per_minute: PerMinute | None = None
     """Tokens of prompts and of texts to embed."""
-    output_tokens_per_minute: float | None = Field(default=None, gt=0)
+    output_tokens_per_minute: PerMinute | None = None
     """Tokens of answers."""
 
     @property
@@ -96,6 +100,12 @@ class RateLimits(Rates):
     adaptive_threshold: float = Field(default=0.8, gt=0, le=1)
     """Part of the endpoint's own limits in use from which users and tenants have no more than
     their limit."""
+
+    @property
+    def has_narrow(self) -> bool:
+        """Whether any limit is of users, tenants, purposes or kinds of work."""
+        each = self.user is not None or self.tenant is not None
+        return each or bool(self.users or self.tenants or self.purposes or self.kinds)
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

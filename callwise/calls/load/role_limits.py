@@ -13,7 +13,8 @@ class RoleLimits(BaseModel):
     max_calls: NonNegativeInt | None = None
     """Asked calls that are not refused, whatever their outcome."""
     max_requests: NonNegativeInt | None = None
-    """HTTP requests, retries included."""
+    """HTTP requests, retries included; at a provider's batch interface those that create a
+    batch."""
     max_tokens: NonNegativeInt | None = None
     """Input and output tokens together; a reservation counts until it is settled."""
     max_usd: NonNegativeFloat | None = None

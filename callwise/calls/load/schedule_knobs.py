@@ -1,16 +1,19 @@
 """Knobs of the schedule: how many calls an endpoint serves at a time, and in which order."""
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from callwise.calls.call import Priority, Purpose
 
-__all__ = ["DEFAULT_TASKS", "ScheduleKnobs"]
+__all__ = ["CONCURRENCIES", "DEFAULT_TASKS", "ScheduleKnobs"]
 
 DEFAULT_TASKS = 10
 """Requests of a run under way at a time, where nothing needs more."""
+
+CONCURRENCIES = ("max_concurrency", "max_embedding_concurrency", "max_adaptive_concurrency")
+"""Knobs of the requests that may be under way at one endpoint."""
 
 
 ClassName = Literal["critical", "high", "normal", "low", "background"]
@@ -26,8 +29,9 @@ class ScheduleKnobs(BaseModel):
     max_embedding_concurrency: int = Field(default=10, ge=1, le=10_000)
     """Most embedding requests under way at the endpoint."""
     max_tasks: int | None = Field(default=None, ge=1, le=100_000)
-    """Most requests under way in the whole run, at all endpoints. None is 10, or the most that
-    one endpoint may have where that is more. Of a run, not of an endpoint."""
+    """Most requests under way in the whole run, at all endpoints; not below a `max_concurrency`
+    that is set. None is 10, or the most that one endpoint may have where that is more. Of a run,
+    not of an endpoint."""
     is_adaptive: bool = False
     """Whether the number under way follows the endpoint's 429s: more while they stay away, four
     fifths after one."""
@@ -64,6 +68,19 @@ class ScheduleKnobs(BaseModel):
     wait until its answer begins. None lets all go."""
     warm_prefix_characters: int = Field(default=4_000, ge=1)
     """Shortest common beginning to wait for. Providers cache from about 1,024 tokens on."""
+
+    @model_validator(mode="after")
+    def _tasks_cover_concurrency(self) -> Self:
+        if self.max_tasks is None:
+            return self
+        for name in CONCURRENCIES[:2]:
+            most: int = getattr(self, name)
+            if name in self.model_fields_set and most > self.max_tasks:
+                raise ValueError(
+                    f"{name} is {most}, but max_tasks allows the whole run {self.max_tasks}. "
+                    f"Raise max_tasks to {most} or leave it out, or lower {name}"
+                )
+        return self
 
     def target_seconds(self, priority: Priority) -> float | None:
         """Return the time from asking after which a call of a class is due; None for never."""

@@ -5,7 +5,7 @@ turn that is evaluated is a run by itself: the turn keeps the set of entries tha
 given, and the recording never changes. Which exchange answers a call is as in a cassette:
 the oldest of its key in the scope that asks, then the oldest of its key in any scope. In
 other scopes answers that were paid for go first, since a cached or shared answer there does
-not mean that this call would be one.
+not mean that this call would be one. A purchase adds what it buys.
 
 A stand-in lets a turn be played to its end, to estimate how many calls it asks and what
 they cost. It is an answer to another prompt: nothing after it is exact, and every figure
@@ -67,6 +67,7 @@ class ReusableCassette:
         weakref.finalize(self, self._file.close)
         self._by_scope: dict[bytes, list[int]] = {}
         self._by_key: dict[bytes, list[int]] = {}
+        self._free: set[int] = set()
         self._places: list[TurnLane] = []
         self._by_kind: dict[Kind, list[int]] = {}
         self._decoded: dict[int, RecordedExchange] = {}
@@ -85,8 +86,10 @@ class ReusableCassette:
             key, lane = split_head(self._file.line(entry))
             document = self._file.read(entry)
             self._by_scope.setdefault(key + lane, []).append(entry)
-            side = free if document.get("outcome") in _FREE else paid
-            side.setdefault(key, []).append(entry)
+            is_free = document.get("outcome") in _FREE
+            (free if is_free else paid).setdefault(key, []).append(entry)
+            if is_free:
+                self._free.add(entry)
             asked[entry] = tuple(document.get("asked", (-1, 0)))
             place = _place_of(document)
             self._places.append(place)
@@ -127,6 +130,27 @@ class ReusableCassette:
                         return self.exchange(entry)
         return None
 
+    def key_of(self, key: CallKey, call: Call, where: CallOrigin) -> bytes:
+        """Return the key under which a call is recorded here."""
+        return bytes.fromhex(self._keys.own(key, call, where))
+
+    def add(self, key: CallKey, call: Call, where: CallOrigin, exchange: RecordedExchange) -> int:
+        """Add an exchange that was recorded since, and return its entry."""
+        entry, name = len(self._places), self.key_of(key, call, where)
+        kind = _kind_of_call(call, where)
+        self._places.append(TurnLane(where.conversation, where.turn, kind))
+        self._decoded[entry] = exchange
+        self._by_scope.setdefault(name + lane_digest(where.scope), []).append(entry)
+        entries = self._by_key.setdefault(name, [])
+        if exchange.outcome.value in _FREE:
+            self._free.add(entry)
+            entries.append(entry)
+        else:
+            entries.insert(sum(each not in self._free for each in entries), entry)
+        if exchange.reply is not None and exchange.usage.attempts:
+            self._by_kind.setdefault(kind, []).append(entry)
+        return entry
+
     def of_kind(self, kind: Kind) -> Sequence[int]:
         """Return the entries of a kind that were answered and paid for, oldest first."""
         return self._by_kind.get(kind, ())
@@ -156,6 +180,11 @@ def _place_of(document: dict[str, Any]) -> TurnLane:
     settings = document.get("settings") or {}
     kind = (document.get("node"), str(document.get("purpose")), settings.get("response_schema"))
     return TurnLane(document.get("conversation"), document.get("turn"), kind)
+
+
+def _kind_of_call(call: Call, where: CallOrigin) -> Kind:
+    schema = prompt_of(call).get("settings", {}).get("response_schema")
+    return where.node, where.purpose.value, schema
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,8 +217,7 @@ class StandInAnswers:
         Args:
             used: how many of each kind this turn has used; counted on.
         """
-        schema = prompt_of(call).get("settings", {}).get("response_schema")
-        kind: Kind = (where.node, where.purpose.value, schema)
+        kind = _kind_of_call(call, where)
         entries = self._nearest(kind, where.conversation, where.turn)
         if not entries:
             return None

@@ -297,6 +297,8 @@ async def _asked(
                 on_scores(count)
 
         async with opening as referee:
+            if request.budget is not None:
+                request.budget.opened(referee.budgeter)
             try:
                 judged = await referee.judge(
                     items, method, max_calls=request.calls_left, on_scores=keep

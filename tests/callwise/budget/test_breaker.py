@@ -148,6 +148,22 @@ async def test_another_host_is_not_touched(ask_for, clock):
     assert len(dead.calls) == 3
 
 
+async def test_a_host_that_cannot_be_reached_is_down_for_all_its_models(ask_for, clock):
+    """One that answers too slowly is down for that model alone."""
+    refused = ConnectionFailed("refused", was_sent=False)
+    for error, is_all in ((refused, True), (CallTimeout("slow"), False)):
+        dead, other = FailingClient(lambda error=error: error), ScriptedClient(lambda call: "ok")
+        budgeter = Budgeter(
+            {Role.MAIN: Endpoint("host", "m", other), Role.JUDGE: Endpoint("host", "n", dead)},
+            retry=RETRY,
+            clock=clock,
+        )
+        await failed(budgeter, ask_for(role=Role.JUDGE))
+        assert type(await failed(budgeter, ask_for(role=Role.JUDGE))) is EndpointDown
+        (end,) = await asyncio.gather(budgeter.ask(ask_for()), return_exceptions=True)
+        assert isinstance(end, EndpointDown) is is_all
+
+
 @pytest.mark.parametrize("error", [AuthFailed("no", status=401), BadRequest("no", status=400)])
 async def test_a_refusal_says_that_the_endpoint_is_there(make_budgeter, ask_for, clock, error):
     """It brings a failing one back, and puts none down."""
@@ -246,6 +262,27 @@ def test_what_is_no_fault_of_the_endpoint_opens_nothing(clock, error):
     """A limit of its rate is for the schedule, and a loading model is waited for."""
     breakers = breakers_of(clock)
     assert all(attempt(breakers, error) for _ in range(20))
+
+
+def test_attempts_that_their_deadlines_have_cut_are_no_failures_of_the_endpoint():
+    """However many: it may be slow, and answers a call that waits longer."""
+
+    async def answer(_call):
+        await asyncio.sleep(1.0)
+        return "ok"
+
+    async def main():
+        endpoint = Endpoint("host", "m", ScriptedClient(answer))
+        load = LoadKnobs(breaker=KNOBS)
+        budgeter = Budgeter({Role.MAIN: endpoint}, retry=RETRY, load=load, clock=LoopClock())
+        message = (Message("user", "hi"),)
+        for _ in range(3 * KNOBS.min_attempts):
+            hasty = Call(Role.MAIN, Purpose.OTHER, message, deadline_seconds=0.5)
+            assert type(await failed(budgeter, hasty)) is CallTimeout
+        assert (await budgeter.ask(Call(Role.MAIN, Purpose.OTHER, message))).text == "ok"
+        assert [each.trips for each in budgeter.breakers()] == [0]
+
+    run_in_virtual_time(main())
 
 
 def test_half_open_lets_trials_through_and_their_end_decides(clock):

@@ -4,12 +4,13 @@ import asyncio
 import pickle
 import sqlite3
 from dataclasses import replace
+from random import Random
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from callwise.budget.cache_disk import DiskCache
+from callwise.budget.cache_disk import MAX_FAILURES, DiskCache, open_store
 from callwise.budget.cache_document import document_of_reply, reply_of_document
 from callwise.budget.cache_tiers import TieredCache
 from callwise.budget.layers.cache import MemoryCache
@@ -109,8 +110,8 @@ async def test_a_folder_that_cannot_be_made_costs_no_answer(
     cache = DiskCache(blocked / "cache")
     budgeter = make_budgeter(cache=TieredCache([MemoryCache(1), cache]))
     assert (await budgeter.ask(ask_for())).text == "echo hi"
-    assert cache.statistics().failed_writes == 1
-    assert "cannot write to the cache" in caplog.text
+    assert cache.statistics()[:2] == (1, 0), "it is tried once"
+    assert "it is not used any more" in caplog.text
     await budgeter.aclose()
 
 
@@ -127,3 +128,109 @@ def test_a_reply_is_its_document(text, choices, tokens):
     """Encoding and decoding cancel."""
     reply = Reply(text, choices=tuple(choices), usage=ReportedUsage(tokens, tokens))
     assert reply_of_document(document_of_reply(reply)) == reply
+
+
+async def _used(cache, key=KEY):
+    """Return what a cache has for a key after it was asked for it, given it, and asked again."""
+    before = await cache.get(key)
+    await cache.put(key, WHOLE)
+    after = await cache.get(key)
+    return before and before.reply, after and after.reply
+
+
+@given(
+    damage=st.sampled_from(["cut", "garbage", "bytes", "other"]),
+    seed=st.integers(0, 2**32),
+    is_open=st.booleans(),
+)
+@settings(max_examples=15)
+def test_a_damaged_database_costs_no_answer_and_is_rebuilt(tmp_path_factory, damage, seed, is_open):
+    """Cut, overwritten or changed, under an open cache or before: a miss at most, never another."""
+    folder = tmp_path_factory.mktemp("damaged")
+
+    async def main():
+        cache = DiskCache(folder)
+        await cache.put(KEY, WHOLE)
+        if not is_open:
+            await cache.aclose()
+        _damage(folder / "cache.db", damage, Random(seed))
+        before, _ = await _used(cache)
+        assert before in (None, WHOLE)
+        await cache.aclose()
+        before, after = await _used(cache)
+        statistics = cache.statistics()
+        await cache.aclose()
+        assert before in (None, WHOLE)
+        assert after == WHOLE or not statistics.is_written or not statistics.is_read
+        if damage == "garbage" and not is_open:
+            assert (after, statistics.rebuilds) == (WHOLE, 1)
+
+    asyncio.run(main())
+
+
+def _damage(path, damage, draw):
+    data = bytearray(path.read_bytes())
+    if damage == "cut":
+        del data[draw.randrange(len(data)) :]
+    elif damage == "garbage":
+        data[:] = draw.randbytes(len(data))
+    elif damage == "bytes":
+        for _ in range(50):
+            data[draw.randrange(len(data))] = draw.randrange(256)
+    else:
+        data[:] = b"another file"
+    path.write_bytes(bytes(data))
+
+
+async def test_a_rebuilt_database_is_named_in_the_log_once_and_kept(tmp_path, caplog):
+    """Several processes on one folder rebuild it once."""
+    first, second = DiskCache(tmp_path), DiskCache(tmp_path)
+    await first.put(KEY, WHOLE)
+    await first.aclose()
+    (tmp_path / "cache.db").write_bytes(b"no database" * 1000)
+    assert await first.get(KEY) is None
+    assert (await _used(second))[1] == WHOLE
+    assert (await first.get(KEY)).reply == WHOLE
+    assert (tmp_path / "cache.db.damaged").read_bytes() == b"no database" * 1000
+    assert first.statistics().rebuilds + second.statistics().rebuilds == 1
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "put aside, and the cache begins empty" in caplog.text
+    await first.aclose()
+    await second.aclose()
+
+
+@pytest.mark.parametrize("pragma", ["query_only", "max_page_count"])
+async def test_a_disk_that_takes_nothing_is_still_read(tmp_path, caplog, pragma):
+    """Read-only or full: a few writes are tried, with one warning and one that they end."""
+    filled = DiskCache(tmp_path)
+    await filled.put(KEY, WHOLE)
+    await filled.aclose()
+
+    def opened(folder, max_bytes):
+        store = open_store(folder, max_bytes)
+        store.reset(f"sqlite_{pragma}", 1, update=False)
+        return store
+
+    cache = DiskCache(tmp_path, opened=opened)
+    long = replace(WHOLE, text="no page is left for it " * 1000)
+    for number in range(10):
+        await cache.put(CallKey(f"{number:064}"), long)
+        assert (await cache.get(KEY)).reply == WHOLE
+    statistics = cache.statistics()
+    assert statistics.failed_writes == MAX_FAILURES
+    assert (statistics.is_read, statistics.is_written, statistics.failed_reads) == (True, False, 0)
+    assert len(caplog.records) == 2
+    assert "nothing is written to it any more" in caplog.text
+    await cache.aclose()
+
+
+async def test_a_folder_that_cannot_be_opened_is_tried_once(tmp_path, caplog):
+    """Every later call goes on without it."""
+    (tmp_path / "file").write_text("no folder")
+    cache = DiskCache(tmp_path / "file")
+    for _ in range(5):
+        assert await _used(cache) == (None, None)
+    assert sum(cache.statistics()[:2]) == 1
+    [record] = caplog.records
+    assert record.message.endswith("it is not used any more")
+    await cache.aclose()

@@ -1,6 +1,7 @@
 """The call path: which layers there are, in which order, and what every layer keeps to."""
 
 import asyncio
+import gc
 
 import pytest
 
@@ -197,3 +198,16 @@ async def test_an_unshared_call_lets_others_ask_before_it_is_sent(make_budgeter,
     asyncio.get_running_loop().call_soon(order.append, "others")
     await budgeter.ask(ask_for(share=False))
     assert order == ["others", "sent"]
+
+
+async def test_a_call_that_has_ended_is_freed_without_the_garbage_collector(make_budgeter, ask_for):
+    """A call that no other waits for and its work do not keep each other."""
+    budgeter = make_budgeter()
+    gc.collect()
+    gc.disable()
+    try:
+        await budgeter.ask(ask_for(share=False))
+        left = [each for each in gc.get_objects() if type(each) in {InFlightCall, Work}]
+    finally:
+        gc.enable()
+    assert not left

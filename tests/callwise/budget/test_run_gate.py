@@ -2,11 +2,16 @@
 
 import asyncio
 import threading
+from types import SimpleNamespace
 
 import pytest
 
 from callwise.budget import Budgeter, LedgerError, Limits, ManualClock, RetryPolicy, ScopeKind
+from callwise.budget.breaker import Breakers
+from callwise.budget.router import Router
+from callwise.budget.run_gate import RunGate
 from callwise.calls import Endpoint, Outcome, Reply, Role
+from callwise.calls.client import OfflineClient
 from callwise.calls.errors import (
     AuthFailed,
     CallRefused,
@@ -48,6 +53,16 @@ async def test_a_stopped_run_accepts_no_call_and_counts_none(make_budgeter, ask_
     budgeter.ledger.check()
 
 
+async def test_the_first_reason_of_a_stop_is_kept(make_budgeter, ask_for):
+    """What comes after it follows from it."""
+    budgeter = make_budgeter()
+    budgeter.stop("the key is refused")
+    budgeter.stop("the process ends")
+    await budgeter.drain(0, reason="closed")
+    with pytest.raises(RunStopped, match="the key is refused"):
+        await budgeter.ask(ask_for())
+
+
 async def test_a_drain_lets_accepted_calls_end_and_accepts_no_other(make_budgeter, ask_for):
     """They are answered and settled, and only then is it drained."""
     gate = asyncio.Event()
@@ -69,6 +84,55 @@ async def test_a_drain_lets_accepted_calls_end_and_accepts_no_other(make_budgete
     assert await draining == (3, 0)
     assert [reply.text for reply in await asyncio.gather(*asked)] == ["late"] * 3
     assert budgeter.run.counts().in_flight == 0
+    budgeter.ledger.check()
+
+
+async def test_a_call_that_a_drain_refuses_cancels_none_of_its_turn(make_budgeter, ask_for):
+    """Its turn hears of it once the calls next to it are answered; other turns hear immediately."""
+    gate = asyncio.Event()
+
+    async def answer(call):
+        await gate.wait()
+        return "late"
+
+    client = ScriptedClient(answer)
+    budgeter = make_budgeter(client, clock=ManualClock())
+    with budgeter.scope(ScopeKind.TURN, "1"):
+        asked = asyncio.ensure_future(budgeter.ask(ask_for("1")))
+        await waiting(client)
+        draining = asyncio.ensure_future(budgeter.drain(30))
+        await asyncio.sleep(0)
+        refused = asyncio.ensure_future(budgeter.ask(ask_for("2")))
+    with budgeter.scope(ScopeKind.TURN, "2"), pytest.raises(RunStopped):
+        await budgeter.ask(ask_for("3"))
+    assert not refused.done()
+    gate.set()
+    with pytest.raises(RunStopped):
+        await refused
+    assert asked.done()
+    assert (await asked).text == "late"
+    assert await draining == (1, 0)
+    assert (len(client.calls), len(budgeter.ledger.rows)) == (1, 1)
+    budgeter.ledger.check()
+
+
+async def test_a_call_that_waits_for_its_turn_to_rest_may_be_cancelled(make_budgeter, ask_for):
+    """And it does not wait longer than the drain."""
+    client = ScriptedClient(lambda call: asyncio.Event().wait())
+    clock = ManualClock()
+    budgeter = make_budgeter(client, clock=clock)
+    with budgeter.scope(ScopeKind.TURN, "1"):
+        asked = asyncio.ensure_future(budgeter.ask(ask_for("1")))
+        await waiting(client)
+        draining = asyncio.ensure_future(budgeter.drain(5))
+        await asyncio.sleep(0)
+        left, stays = (asyncio.ensure_future(budgeter.ask(ask_for("2"))) for _ in range(2))
+    await asyncio.sleep(0)
+    left.cancel()
+    clock.advance(5)
+    ends = await asyncio.gather(asked, left, stays, return_exceptions=True)
+    assert [type(end) for end in ends] == [RunStopped, asyncio.CancelledError, RunStopped]
+    assert await draining == (0, 1)
     budgeter.ledger.check()
 
 
@@ -185,6 +249,25 @@ async def test_a_role_whose_endpoints_are_all_down_for_long_stops_the_run(ask_fo
     hosts = {each.endpoint: each.state for each in budgeter.breakers() if not each.model}
     assert hosts == {"a": "open", "b": "open"}
     budgeter.ledger.check()
+
+
+def test_a_role_with_an_endpoint_that_is_down_for_a_short_time_goes_on(ask_for):
+    """However long the other one has been down."""
+    clock = ManualClock()
+    breakers, gate = Breakers(clock), RunGate(clock)
+    router = Router(clock, breakers, lambda _endpoint: STOPPING, gate)
+    second = Endpoint("b", "m", OfflineClient())
+    asked = Endpoint("a", "m", OfflineClient(), alternatives=(second,))
+    breakers.trip(asked, "503", seconds=1000)
+    clock.advance(61)
+    breakers.trip(second, "503", seconds=1000)
+    work = SimpleNamespace(asked=asked, call=ask_for())
+    with pytest.raises(EndpointDown):
+        router.choose(work)
+    assert gate.stopped_by is None
+    clock.advance(60)
+    with pytest.raises(RunStopped, match="main has been down for 60 s: a, b"):
+        router.choose(work)
 
 
 async def test_a_closed_scope_and_a_refusal_are_as_before(make_budgeter, ask_for):

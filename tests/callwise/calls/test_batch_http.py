@@ -155,6 +155,20 @@ async def test_results_are_those_of_both_files_and_broken_lines_are_left_out():
     assert [each.was_run for each in results] == [True, False]
 
 
+@pytest.mark.parametrize("status", [429, "429", 429.0])
+async def test_a_status_of_a_line_may_be_a_text(status):
+    """It is read as the number that it is; another text is as if the line were missing."""
+    lines = [
+        {"custom_id": "k-0", "response": {"status_code": status, "body": {"error": "slow down"}}},
+        {"custom_id": "k-1", "response": {"status_code": "fine", "body": {}}},
+    ]
+    wire = Wire({"GET /batches/b": {"id": "b", "status": "completed", "results": lines}})
+    api = OpenRouterBatchApi(wire, timeout_seconds=1.0)
+    assert await api.results(await api.state("b")) == [
+        LineResult("k-0", 429, {"error": "slow down"})
+    ]
+
+
 async def test_openrouters_request_has_the_lines_last_and_without_models():
     """Its server reads the fields in order."""
     wire = Wire({"POST /batches": {"id": "b", "status": "validating"}})

@@ -25,6 +25,7 @@ from callwise.budget.layers.cache import MemoryCache
 from callwise.calls import (
     ConfigError,
     Endpoint,
+    Priority,
     Purpose,
     Remaining,
     Reply,
@@ -130,6 +131,55 @@ async def test_sampling_of_the_model_and_of_the_invocation():
     assert (second.sample, second.sampling.max_tokens) == (2, 5)
     assert third.sampling == Sampling(temperature=0.7, seed=3)
     assert third.timeout_seconds == 9.0
+
+
+async def test_urgency_company_and_lifetime_are_those_of_a_call():
+    """Of the model, and of one invocation before that; a class by its name or number."""
+    llm = FakeLLM("a", "b")
+    of_model = {"priority": "low", "deadline_seconds": 60, "batch_key": "x"}
+    model = BudgetedChatModel(llm=llm, cache_ttl_seconds=5.0, **of_model)
+    await model.ainvoke("hi")
+    nearer = {"deadline_seconds": 1.5, "batch_key": "y", "cache_ttl_seconds": 0.5}
+    await model.bind(priority=0, **nearer).ainvoke("hi")
+    seen = [
+        (each.priority, each.deadline_seconds, each.batch_key, each.cache_ttl_seconds)
+        for each in llm.calls
+    ]
+    assert seen == [(Priority.LOW, 60, "x", 5.0), (Priority.CRITICAL, 1.5, "y", 0.5)]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"priority": "now"}, "a priority is one of CRITICAL .*; got 'now'"),
+        ({"priority": 9}, "a priority is one of CRITICAL .*; got 9"),
+        ({"deadline_seconds": "soon"}, "deadline_seconds is a number of seconds, got 'soon'"),
+        ({"deadline_seconds": float("nan")}, "deadline_seconds is a number of seconds, got nan"),
+        ({"cache_ttl_seconds": True}, "cache_ttl_seconds is a number of seconds, got True"),
+    ],
+)
+async def test_an_urgency_that_there_is_not_is_refused(wrong, words):
+    """Before anything is asked."""
+    llm = FakeLLM()
+    with pytest.raises(ConfigError, match=words):
+        await BudgetedChatModel(llm=llm).bind(**wrong).ainvoke("hi")
+    assert not llm.calls
+
+
+async def test_the_end_of_each_asking_is_reported_before_the_answer_is_returned():
+    """With its outcome, its number in the ledger, and what it was billed."""
+    ends = []
+    budgeter = Budgeter.simulated(max_calls=1)
+    model = BudgetedChatModel(llm=budgeter, on_end=ends.append, final_answer="no more")
+    try:
+        await model.ainvoke("hi")
+        assert [end.outcome for end in ends] == ["served"]
+        assert (await model.ainvoke("hi again")).text == "no more"
+    finally:
+        model.close()
+    assert [end.outcome for end in ends] == ["served", "refused"]
+    assert [end.sequence for end in ends] == [row.sequence for row in budgeter.ledger.rows]
+    assert ends[0].billed.total_tokens == budgeter.ledger.rows[0].usage.tokens > 0
 
 
 async def test_an_unknown_argument_is_refused_and_named():

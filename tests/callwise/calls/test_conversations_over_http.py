@@ -13,6 +13,7 @@ from callwise.calls.errors import (
     CallTimeout,
     RateLimited,
     ServerFailed,
+    UnknownModel,
     WrongAddress,
 )
 
@@ -79,6 +80,23 @@ async def test_a_request_that_fails_fails_for_each_call(client, server, status, 
     assert [type(end) for end in ends] == [kind, kind]
     assert ends[0] is not ends[1]
     assert sent == 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"text": "<html><title>nginx</title></html>", "content_type": "text/html"},
+        {"text": "", "content_type": "text/plain"},
+        {"text": "nothing here", "content_type": "text/plain"},
+        {"document": {"status": "404", "reason": "no handler"}},
+        {"document": []},
+    ],
+)
+async def test_an_odd_404_of_the_route_is_that_of_what_is_not_there(client, server, body):
+    """Whatever its body, so that the calls can be sent alone."""
+    server.then(status=404, **body)
+    ends, _ = await answered(client, [chat("one"), chat("two")])
+    assert all(isinstance(end, UnknownModel) and end.status == 404 for end in ends)
 
 
 async def test_a_failure_that_reports_a_usage_is_apportioned(client, server):

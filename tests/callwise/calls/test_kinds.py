@@ -28,17 +28,39 @@ def test_a_call_s_own_class_goes_before_that_of_its_purpose():
     assert priority_of(urgent) is Priority.CRITICAL
 
 
-@pytest.mark.parametrize("priority", [-1, 5, 2.5, "HIGH"])
+@pytest.mark.parametrize("priority", [-1, 5, 2.5, "urgent"])
 def test_a_class_that_there_is_not_is_refused(priority):
     """A call of an unknown class would wait for ever."""
     with pytest.raises(ValueError, match=r"CRITICAL \(0\).*; got"):
         Call(Role.MAIN, Purpose.OTHER, (Message("user", "Hello."),), priority=priority)
 
 
-def test_a_class_may_be_given_by_its_number():
+@pytest.mark.parametrize("priority", [3, "low", "LOW"])
+def test_a_class_may_be_given_by_its_number_or_name(priority):
     """Whatever reads it finds a class."""
-    call = Call(Role.MAIN, Purpose.OTHER, (Message("user", "Hello."),), priority=3)
+    call = Call(Role.MAIN, Purpose.OTHER, (Message("user", "Hello."),), priority=priority)
     assert call.priority is Priority.LOW
+
+
+@pytest.mark.parametrize(
+    ("role", "purpose", "named"),
+    [
+        ("main", "my_own", "Call.purpose.*, other; got 'my_own'"),
+        ("boss", "other", "Call.role.*boss"),
+    ],
+)
+def test_a_role_or_purpose_that_there_is_not_is_refused(role, purpose, named):
+    """The error names those there are; the call would end in a KeyError."""
+    with pytest.raises(ValueError, match=named):
+        Call(role, purpose, (Message("user", "Hello."),))
+
+
+def test_a_role_and_a_purpose_may_be_given_as_texts():
+    """Whatever reads them finds those of the enumerations."""
+    call = Call("judge", "other", (Message("user", "Hello."),))
+    assert (call.role, call.purpose) == (Role.JUDGE, Purpose.OTHER)
+    assert type(call.role) is Role
+    assert type(call.purpose) is Purpose
 
 
 @pytest.mark.parametrize("name", ["timeout_seconds", "deadline_seconds"])

@@ -471,6 +471,9 @@ async def test_an_html_error_page_is_named_and_not_quoted(client, server, ask):
     ("error", "kind"),
     [
         ({"message": "slow down", "code": 429}, RateLimited),
+        ({"message": "slow down", "code": "429"}, RateLimited),
+        ({"message": "slow down", "code": "rate_limited", "status_code": "429"}, RateLimited),
+        ({"message": "broken", "code": None, "status": 500}, ServerFailed),
         ({"message": "odd"}, BadResponse),
         ("just words", BadResponse),
     ],

@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callwise.calls.payload import body_bytes, document_of, well_formed, well_formed_id
+from callwise.calls.payload import (
+    body_bytes,
+    document_of,
+    well_formed,
+    well_formed_id,
+    whole_number,
+)
 
 any_text = st.text(st.characters())
 
@@ -57,3 +63,28 @@ def test_ids_that_differ_still_differ_when_they_are_whole(ids: list[str]) -> Non
     assert all(each == well_formed(each) for each in made)
     assert well_formed_id("a\ud83d\ude00") == "a\U0001f600"
     assert well_formed_id("a\ud83d") != well_formed_id("a\ud83e") != well_formed_id("a\ufffd")
+
+
+@pytest.mark.parametrize(
+    ("value", "number"),
+    [
+        (429, 429),
+        ("429", 429),
+        (" 429 ", 429),
+        (429.0, 429),
+        ("429.0", 429),
+        (True, None),
+        (429.5, None),
+        (float("nan"), None),
+        ("rate_limit_exceeded", None),
+        ("4e2", None),
+        ("\u0664\u0662\u0669", None),
+        ("9" * 5000, None),
+        ("", None),
+        (None, None),
+        (["429"], None),
+    ],
+)
+def test_a_whole_number_may_be_written_as_a_text(value, number):
+    """What is something else, or too long to be a status, is none."""
+    assert whole_number(value) == number

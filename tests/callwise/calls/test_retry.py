@@ -70,8 +70,14 @@ def test_a_wait_grows_to_its_cap_and_jitter_only_shortens_it(attempt, jitter, se
 def test_the_same_seed_waits_the_same():
     """Jitter is drawn from what it is given, and from nothing else."""
     policy = RetryPolicy()
-    waits = {policy.wait_seconds(ServerFailed("x"), attempt=1, draw=Random("7")) for _ in range(5)}
-    assert len(waits) == 1
+
+    def waits(*seeds):
+        return {
+            policy.wait_seconds(ServerFailed("x"), attempt=1, draw=Random(seed)) for seed in seeds
+        }
+
+    assert len(waits(*("7" * 5))) == 1
+    assert len(waits(*"1234567")) == 7
 
 
 def test_retry_after_is_honoured_up_to_a_cap():
@@ -81,6 +87,9 @@ def test_retry_after_is_honoured_up_to_a_cap():
     assert policy.wait_seconds(asked, attempt=1, draw=Random(0)) == 30
     too_long = RateLimited("x", retry_after_seconds=31)
     assert policy.wait_seconds(too_long, attempt=1, draw=Random(0)) is None
+    (note,) = too_long.__notes__
+    assert note.endswith("asks to wait for 31 s, and retry.max_retry_after_seconds is 30")
+    assert not hasattr(asked, "__notes__")
 
 
 def test_a_first_wait_above_the_cap_is_refused():

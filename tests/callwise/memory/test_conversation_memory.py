@@ -12,6 +12,7 @@ from langgraph.store.base import PutOp
 from langgraph.store.memory import InMemoryStore
 
 from callwise.calls.errors import ConfigError
+from callwise.calls.payload import json_bytes, json_object
 from callwise.memory import (
     AgentUser,
     Embedding,
@@ -27,7 +28,6 @@ from callwise.memory.conversation_memory import ConversationMemory
 from callwise.memory.langgraph_backend import LangGraphBackend
 from callwise.memory.sqlite_backend import SqliteBackend
 from callwise.memory.stored_records import escape_label
-from callwise.memory.stored_turns import json_bytes, json_value
 
 ANN = AgentUser("lin", "ann")
 
@@ -66,7 +66,7 @@ class SqliteFile:
             connection.execute("DELETE FROM turns WHERE version = ?", (version,))
             return
         query = "SELECT turn FROM turns WHERE version = ?"
-        turn = json_value(connection.execute(query, (version,)).fetchone()[0])
+        turn = json_object(connection.execute(query, (version,)).fetchone()[0])
         turn["entry"].update(change)
         connection.execute(
             "UPDATE turns SET turn = ? WHERE version = ?", (json_bytes(turn), version)

@@ -7,7 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from callwise.budget import Limits
-from callwise.calls import Sampling
+from callwise.calls import Role, Sampling
 from callwise.calls.errors import CallError, RateLimited, ServerFailed
 from callwise.calls.load.batch_knobs import BatchKnobs
 from callwise.calls.load.schedule_knobs import ScheduleKnobs
@@ -84,7 +84,9 @@ def test_counts_are_those_of_the_log(seed, cancels, most, slots):
         elif isinstance(end, Reply):
             assert end.text == f"echo {call.messages[-1].content}"
     usage = engine.ledger.counts().usage
-    assert usage.requests == len(service.requests)
+    assert usage.requests == len(service.requests) <= (most or len(service.requests))
+    for quota in engine.run.scope_limits.quotas(Role.MAIN):
+        assert quota.used.requests == usage.requests, "no reservation is left"
     if not cancels:
         unknown = any(row.usage.unknown_usage for row in engine.ledger.rows)
         assert usage.tokens == service.tokens or (unknown and usage.tokens <= service.tokens)

@@ -10,11 +10,14 @@ from callwise.budget import Limits
 from callwise.calls import Priority, Sampling
 from callwise.calls.errors import (
     AuthFailed,
+    BadRequest,
     BatchFailed,
+    CallRefused,
     CallTimeout,
     InvalidAnswer,
     RateLimited,
     ServerFailed,
+    UnknownModel,
     WrongAddress,
 )
 from callwise.calls.load.batch_knobs import BatchKnobs
@@ -168,8 +171,36 @@ def test_a_batch_that_fails_is_asked_one_by_one(service, failure):
     assert len(service.requests) == 46
     usage = engine.ledger.counts().usage
     assert (usage.requests, usage.tokens) == (46, service.tokens)
-    assert usage.unknown_usage == 40
+    assert (usage.unknown_usage, usage.unknown_usd) == (6, 6)  # of a request, not of each call
     assert {row.usage.attempts for row in engine.ledger.rows} == {2}
+
+
+@pytest.mark.parametrize("failure", [ServerFailed("boom", status=500), None])
+def test_unknown_usage_is_counted_once_for_a_request_and_charged_in_parts(service, failure):
+    """Whether it failed or all its callers left: each call is charged its own estimate."""
+    service.script.extend([failure] * 2)
+    calls = [chat(f"question {index}") for index in range(3)]
+
+    async def main():
+        engine = budgeter(service, batch=FIXED, limits=Limits(max_tokens=10**6, max_requests=3))
+        tasks = [asyncio.create_task(engine.ask(call)) for call in calls]
+        await asyncio.sleep(0.3)  # the request is under way: it takes half a second
+        if failure is None:
+            for task in tasks:
+                task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        return engine
+
+    engine = run_in_virtual_time(main())
+    first = engine.ledger.rows[0].usage
+    assert [len(texts) for _, texts in service.requests] == ([3] if failure is None else [3, 1, 1])
+    usage = engine.ledger.counts().usage
+    assert usage.requests == len(service.requests)
+    assert (usage.unknown_usage, usage.unknown_usd) == (1, 1)
+    if failure is None:
+        assert usage.charged_tokens == 3 * first.charged_tokens
+    else:
+        assert all(row.delivery.is_apportioned for row in engine.ledger.rows)
 
 
 def test_the_usage_of_a_failed_request_is_on_its_rows(service):
@@ -217,9 +248,18 @@ def test_a_wrong_key_ends_each_call(service):
     assert len(service.requests) == 1
 
 
-def test_a_route_that_is_not_there_is_not_asked_again(service, caplog):
+@pytest.mark.parametrize(
+    "error",
+    [
+        WrongAddress("an HTML page", status=404),
+        WrongAddress("a redirect", status=308),
+        UnknownModel("odd JSON", status=404),
+        BadRequest("method not allowed", status=405),
+    ],
+)
+def test_a_route_that_is_not_there_is_not_asked_again(service, caplog, error):
     """Its calls are served one by one, and so are all that come later."""
-    service.script.append(WrongAddress("nothing here", status=404))
+    service.script.append(error)
 
     async def main():
         engine = budgeter(service, batch=FIXED)
@@ -233,6 +273,15 @@ def test_a_route_that_is_not_there_is_not_asked_again(service, caplog):
     assert "no route /chat/completions/batch" in caplog.text
 
 
+def test_a_model_that_is_not_there_is_found_by_single_calls(service):
+    """A batch cannot tell it from a missing route, so each call is asked alone, once."""
+    service.script.append(UnknownModel("no such model", status=404))
+    service.failures.extend([UnknownModel("no such model", status=404)] * 2)
+    _, results = asked_together(service, [chat("one"), chat("two")])
+    assert [type(each) for each in results] == [UnknownModel, UnknownModel]
+    assert len(service.requests) == 3
+
+
 def test_without_quota_for_the_single_calls_the_failure_is_the_end(service):
     """The batch took the last requests."""
     service.script.append(ServerFailed("boom", status=500))
@@ -240,6 +289,89 @@ def test_without_quota_for_the_single_calls_the_failure_is_the_end(service):
     assert sorted(type(each).__name__ for each in results) == ["BatchFailed", "Reply"]
     failed = next(each for each in results if isinstance(each, BatchFailed))
     assert isinstance(failed.cause, ServerFailed)
+
+
+def test_a_batch_takes_one_request_of_the_limit_however_many_calls_it_has(service):
+    """Sixteen calls are two requests, which the first have; all others are refused."""
+    calls = [chat(f"question {index}") for index in range(24)]
+    engine, results = asked_together(service, calls, limits=Limits(max_requests=2))
+    assert len(service.requests) == 2
+    refused = [each for each in results if isinstance(each, CallRefused)]
+    assert len(refused) == 8
+    assert sum(isinstance(each, Reply) for each in results) == 16
+    assert engine.ledger.counts().usage.requests == 2
+    assert {each.limit for each in refused} == {"max_requests"}
+
+
+def test_the_first_of_a_batch_that_has_quota_pays_for_it(service):
+    """A call of a scope without any travels with those of others; alone it is refused."""
+
+    async def main():
+        engine = budgeter(service, batch=FIXED)
+
+        async def ask(user, most):
+            with engine.scope("conv", user, limits=Limits(max_requests=most)):
+                return await engine.ask(chat(f"question of {user}"))
+
+        users = [("a", 0), ("b", 1), ("c", 0)]
+        together = await asyncio.gather(*(ask(*user) for user in users))
+        alone = await asyncio.gather(ask("d", 0), return_exceptions=True)
+        return engine, together, alone
+
+    engine, together, [alone] = run_in_virtual_time(main())
+    engine.ledger.check()
+    assert all(isinstance(each, Reply) for each in together)
+    assert len(service.requests) == 1
+    paid = {row.scope: row.usage.requests for row in engine.ledger.rows}
+    assert paid == {"run/conv:a": 0, "run/conv:b": 1, "run/conv:c": 0, "run/conv:d": 0}
+    assert isinstance(alone, CallRefused)
+    assert "conv:d" in alone.scope
+
+
+def test_without_the_payer_a_batch_that_has_not_left_goes_on_or_is_refused(service):
+    """The next that has quota takes over; where none has, each is refused by its own limit."""
+
+    class Connecting(type(service)):
+        def __init__(self):
+            super().__init__()
+            self.connected = asyncio.Event()
+
+        async def answer_conversations(self, calls, *, model, path, on_sent=None):
+            await self.connected.wait()
+            return await super().answer_conversations(
+                calls, model=model, path=path, on_sent=on_sent
+            )
+
+    async def main(quotas, leaves):
+        slow = Connecting()
+        engine = budgeter(slow, batch=FIXED)
+
+        async def ask(user, most):
+            with engine.scope("conv", user, limits=Limits(max_requests=most)):
+                return await engine.ask(chat(f"question of {user}"))
+
+        tasks = {user: asyncio.create_task(ask(user, most)) for user, most in quotas.items()}
+        await asyncio.sleep(1.0)  # the batch has its turn, and waits for a connection
+        tasks[leaves].cancel()
+        await asyncio.sleep(0)
+        slow.connected.set()
+        ends = await asyncio.gather(*tasks.values(), return_exceptions=True)
+        engine.ledger.check()
+        usage = engine.ledger.counts().usage
+        assert usage.requests == len(slow.requests)
+        return dict(zip(tasks, ends, strict=True)), slow.requests
+
+    for leaves, stays in (("rich", "richer"), ("richer", "rich")):  # one of them is the payer
+        quotas = {"rich": 1, "poor": 0, "richer": 2}
+        ends, requests = run_in_virtual_time(main(quotas, leaves))
+        assert isinstance(ends["poor"], Reply)
+        assert isinstance(ends[stays], Reply)
+        assert len(requests) == 1
+    ends, requests = run_in_virtual_time(main({"payer": 1, "poor": 0, "as poor": 0}, "payer"))
+    assert not requests
+    for user in ("poor", "as poor"):
+        assert isinstance(ends[user], CallRefused)
+        assert ends[user].scope == f"run/conv:{user}"
 
 
 def test_size_and_window_follow_the_load(service):

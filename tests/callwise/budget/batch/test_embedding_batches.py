@@ -5,10 +5,12 @@ import asyncio
 import pytest
 
 from callwise.budget import Limits
+from callwise.calls import Priority
 from callwise.calls.errors import BadRequest, BadResponse, CallRefused
 from callwise.calls.load.batch_knobs import BatchKnobs
+from callwise.calls.load.schedule_knobs import ScheduleKnobs
 from callwise.calls.reply import Reply, ReportedUsage
-from tests.callwise.budget.batch.batch_service import BatchService, budgeter, embed
+from tests.callwise.budget.batch.batch_service import BatchService, budgeter, chat, embed
 from tests.virtual_time import run_in_virtual_time
 
 
@@ -251,3 +253,106 @@ def test_texts_whose_answer_had_other_ids_are_asked_in_halves(service):
     assert [len(texts) for _, texts in service.requests] == [4, 2, 2]
     assert (usage.tokens, usage.unknown_usage) == (service.tokens, 0)
     engine.ledger.check()
+
+
+class LeavingService(BatchService):
+    """A service at whose first answer a caller leaves, in the same step."""
+
+    leaver = None
+
+    async def answer(self, calls, *, model, on_sent=None):
+        """Answer one call."""
+        results = await super().answer(calls, model=model, on_sent=on_sent)
+        self.leaver.cancel()
+        return results
+
+
+def test_what_is_sent_for_a_caller_that_has_just_left_is_on_the_row_of_another():
+    """The batch is sealed by then: its text travels, and the tokens are the service's."""
+    service = LeavingService()
+
+    async def main():
+        load = {"schedule": ScheduleKnobs(max_embedding_concurrency=1)}
+        engine = budgeter(service, load=load)
+        first = asyncio.create_task(engine.ask(embed("first of all", batch_key="a")))
+        await asyncio.sleep(0.1)
+        service.leaver, stays = (
+            asyncio.create_task(engine.ask(embed(text, batch_key="b", share=False)))
+            for text in ("one text to leave", "two")
+        )
+        await asyncio.wait((first, service.leaver, stays))
+        assert service.leaver.cancelled()
+        assert stays.result().vectors == ((3.0, 1.0),)
+        return engine
+
+    engine = run_in_virtual_time(main())
+    assert sorted(service.requests[1][1]) == ["one text to leave", "two"]
+    rows = engine.ledger.rows
+    assert sorted(row.usage.requests for row in rows) == [0, 1, 1]
+    assert sum(row.usage.tokens for row in rows) == service.tokens == 8
+    engine.ledger.check()
+
+
+def test_a_batch_that_is_kept_goes_by_its_class_and_then_by_its_time(service):
+    """Where an endpoint takes one at a time."""
+
+    async def main():
+        engine = budgeter(service, batch=BatchKnobs(max_concurrent=1))
+
+        async def ask(delay, text, priority):
+            await asyncio.sleep(delay)
+            await engine.ask(embed(text, batch_key=text, priority=priority))
+
+        await asyncio.gather(
+            ask(0.0, "first", Priority.NORMAL),
+            ask(0.1, "low", Priority.LOW),
+            ask(0.15, "critical", Priority.CRITICAL),
+            ask(0.2, "earlier", Priority.NORMAL),
+            ask(0.25, "later", Priority.NORMAL),
+        )
+
+    run_in_virtual_time(main())
+    order = [texts for _, (texts,) in service.requests]
+    assert order == ["first", "critical", "earlier", "later", "low"]
+
+
+@pytest.mark.parametrize(("second", "expected"), [(7.0, 7.0), (None, None)])
+def test_the_longest_time_of_its_calls_is_that_of_a_request(second, expected):
+    """One that has none leaves it to the client."""
+    seen = []
+
+    class TimedService(BatchService):
+        async def answer(self, calls, *, model, on_sent=None):
+            seen.extend(call.timeout_seconds for call in calls)
+            return await super().answer(calls, model=model, on_sent=on_sent)
+
+    async def main():
+        engine = budgeter(TimedService())
+        timeouts = {"one": 5.0, "two": second}
+        await asyncio.gather(
+            *(engine.ask(embed(text, timeout_seconds=each)) for text, each in timeouts.items())
+        )
+
+    run_in_virtual_time(main())
+    assert seen == [expected]
+
+
+def test_a_client_that_answers_fewer_calls_than_it_was_asked_is_named():
+    """Each caller gets the error, and nothing is given to the wrong one."""
+
+    class ShortService(BatchService):
+        async def answer_conversations(self, calls, *, model, path, on_sent=None):
+            results = await super().answer_conversations(
+                calls, model=model, path=path, on_sent=on_sent
+            )
+            return results[1:]
+
+    async def main():
+        engine = budgeter(ShortService())
+        return await asyncio.gather(
+            *(engine.ask(chat(text)) for text in ("one", "two")), return_exceptions=True
+        )
+
+    for end in run_in_virtual_time(main()):
+        assert isinstance(end, TypeError)
+        assert "endpoint 'served' must answer 2 calls with one Reply or CallError" in str(end)

@@ -59,6 +59,7 @@ class BatchProvider:
         )
         self.answer: Callable[[Mapping[str, Any], str], dict[str, Any]] = chat_completion
         self.extra_ids = 0
+        self.repeats = False
         self._files: dict[str, bytes] = {}
         self._batches: dict[str, dict[str, Any]] = {}
         self._runner: web.AppRunner | None = None
@@ -217,6 +218,9 @@ class BatchProvider:
             {"custom_id": f"stray-{number}", "response": {"status_code": 200, "body": {}}}
             for number in range(self.extra_ids)
         ]
+        if self.repeats:
+            refusal = {"status_code": 400, "body": {"error": {"message": "again"}}}
+            results += [each | {"response": refusal} for each in results]
         batch["status"] = self.ends_as
         if "input_file_id" not in batch:
             batch["results"] = results

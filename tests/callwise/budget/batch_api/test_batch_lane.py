@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from aiohttp import web
 
@@ -69,7 +70,7 @@ def background(question: str, **changes: Any) -> Call:
 
 
 async def test_one_batch_answers_all_calls_that_wait_together_at_half_price(provider, budgeter_of):
-    """One row has the request, and each its tokens."""
+    """One row has the requests, those for files and for its state too, and each its tokens."""
     budgeter = budgeter_of()
     replies = await budgeter.ask_all([background(f"q{i}") for i in range(20)])
     assert [reply.text for reply in replies] == [f"echo q{i}" for i in range(20)]
@@ -77,7 +78,8 @@ async def test_one_batch_answers_all_calls_that_wait_together_at_half_price(prov
     assert set(provider.bought.values()) == {1}
     rows = budgeter.ledger.rows
     assert {row.outcome for row in rows} == {Outcome.SERVED}
-    assert sum(row.requests for row in rows) == 1
+    assert [row.requests for row in rows] == [len(provider.log)] + [0] * 19
+    assert budgeter.statistics()["batch_api"]["requests"] == len(provider.log)
     assert {row.delivery.batch for row in rows} == {"batch_1"}
     assert {row.delivery.batch_size for row in rows} == {20}
     assert sum(row.input_tokens for row in rows) == 200
@@ -152,6 +154,22 @@ async def test_lines_that_a_batch_has_left_undone_are_sent_again_alone(provider,
     await budgeter.aclose()
 
 
+async def test_what_is_sent_again_and_what_waits_are_split_at_the_limits_too(
+    provider, budgeter_of, until_in_queue
+):
+    """Four lines that were left undone and three that wait are no batch of seven."""
+    outcomes = iter(["expired"] * 4)
+    provider.outcome_of = lambda _question: next(outcomes, "ok")
+    provider.ends_as, provider.polls_to_end = "expired", 10**9
+    budgeter = budgeter_of(max_lines=4, quiet_seconds=60.0, max_wait_seconds=60.0)
+    asking = asyncio.create_task(budgeter.ask_all([background(f"q{i}") for i in range(7)]))
+    await until_in_queue(lambda: budgeter.statistics()["batch_api"].get("queued") == 7)
+    provider.polls_to_end = 0
+    assert [reply.text for reply in await asking] == [f"echo q{i}" for i in range(7)]
+    assert sorted(each["request_counts"]["total"] for each in provider.batches) == [3, 4, 4]
+    await budgeter.aclose()
+
+
 async def test_a_line_that_is_never_run_ends_in_a_timeout(provider, budgeter_of):
     """After so many batches as the knob allows."""
     provider.outcome_of = lambda _question: "expired"
@@ -166,7 +184,7 @@ async def test_a_line_that_is_never_run_ends_in_a_timeout(provider, budgeter_of)
 async def test_a_line_without_an_answer_is_not_bought_again(provider, budgeter_of):
     """It may have been run and billed, so it fails and the others are answered."""
     provider.outcome_of = lambda question: "missing" if question == "q2" else "ok"
-    provider.extra_ids = 3
+    provider.extra_ids, provider.repeats = 3, True
     budgeter = budgeter_of()
     results = await budgeter.ask_all([background(f"q{i}") for i in range(4)])
     assert isinstance(results[2], AnswerLost)
@@ -221,7 +239,31 @@ async def test_a_creation_without_an_answer_is_found_and_not_repeated(provider, 
     assert set(provider.bought.values()) == {1}
     assert len(provider.batches) == 1
     assert provider.log.count("POST /batches") == (1 if fault == "cut" else 2)
-    assert sum(row.requests for row in budgeter.ledger.rows) == provider.log.count("POST /batches")
+    assert sum(row.requests for row in budgeter.ledger.rows) == len(provider.log)
+    await budgeter.aclose()
+
+
+@pytest.mark.parametrize("budgeter_of", ["openrouter"], indirect=True)
+async def test_a_batch_of_another_program_is_not_taken_for_its_own(provider, budgeter_of):
+    """It is as long and was created meanwhile, and its results show whose it is."""
+    lines = [
+        {"custom_id": f"theirs-{i}", "body": {"messages": [{"content": f"t{i}"}]}} for i in range(3)
+    ]
+    theirs = {"endpoint": "/v1/chat/completions", "model": "model-1", "requests": lines}
+    pending = [theirs]
+
+    def refuse_once(method: str, path: str) -> web.Response | None:
+        if (method, path) != ("POST", "/batches") or not pending:
+            return None
+        provider._create(orjson.dumps(pending.pop()))
+        return web.Response(status=500)
+
+    provider.faults = refuse_once
+    budgeter = budgeter_of()
+    replies = await budgeter.ask_all([background(f"q{i}") for i in range(3)])
+    assert [reply.text for reply in replies] == [f"echo q{i}" for i in range(3)]
+    assert provider.log.count("GET /batches/batch_1") > 0, "it was asked about"
+    assert set(provider.bought.values()) == {1}
     await budgeter.aclose()
 
 
@@ -238,6 +280,25 @@ async def test_failed_questions_and_downloads_are_repeated(provider, budgeter_of
     budgeter = budgeter_of()
     assert (await budgeter.ask(background("q"))).text == "echo q"
     assert provider.bought == {"q": 1}
+    await budgeter.aclose()
+
+
+async def test_questions_whether_a_batch_has_ended_become_rarer(
+    provider, budgeter_of, until_in_queue
+):
+    """Each waits half as long again, up to the longest time."""
+    provider.polls_to_end, clock = 10**9, ManualClock()
+    waits = {"quiet_seconds": 0.0, "first_poll_seconds": 1.0, "max_poll_seconds": 3.0}
+    budgeter = budgeter_of(clock=clock, **waits)
+    task = asyncio.create_task(budgeter.ask(background("q")))
+    for seconds in (1.0, 1.5, 2.25, 3.0, 3.0):
+        await until_in_queue(lambda: clock.sleeper_count)
+        clock.advance(seconds - 0.01)
+        assert clock.sleeper_count, "it is not asked yet"
+        clock.advance(0.01)
+        assert not clock.sleeper_count
+    task.cancel()
+    await asyncio.wait((task,))
     await budgeter.aclose()
 
 
@@ -258,14 +319,16 @@ async def test_an_answer_is_fetched_by_the_next_process_and_not_bought_again(
     assert sum(row.usage.unknown_usage for row in first.ledger.rows) == 4, "unknown is not free"
     first.ledger.check()
     await first.aclose()
-    provider.polls_to_end = 0
+    provider.polls_to_end, listed = 0, provider.log.count("GET /batches")
     second = budgeter_of()
     replies = await second.ask_all([background(f"q{i}") for i in range(4)])
     assert [reply.text for reply in replies] == [f"echo q{i}" for i in range(4)]
     assert set(provider.bought.values()) == {1}
     assert len(provider.batches) == 1
+    assert provider.log.count("GET /batches") == listed, "its id was kept"
     rows = second.ledger.rows
-    assert sum(row.requests for row in rows) == 0
+    asked = second.statistics()["batch_api"]["requests"]
+    assert sum(row.requests for row in rows) == asked > 0
     assert sum(row.input_tokens for row in rows) == 40
     second.ledger.check()
     await second.aclose()
@@ -296,7 +359,7 @@ async def test_a_strict_replay_repeats_how_each_answer_came(provider, budgeter_o
     assert [each.text for each in again] == [each.text for each in replies]
     assert [row.delivery for row in replay.ledger.rows] == [row.delivery for row in rows]
     assert [row.usd for row in replay.ledger.rows] == [row.usd for row in rows]
-    assert sum(row.requests for row in replay.ledger.rows) == 1
+    assert sum(row.requests for row in replay.ledger.rows) == len(provider.log)
     assert provider.log == log
     await replay.aclose()
 

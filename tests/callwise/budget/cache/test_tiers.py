@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from callwise.budget import ManualClock
 from callwise.budget.cache_disk import DiskCache
 from callwise.budget.cache_redis import MAX_SECONDS, PAUSE_SECONDS, RedisCache
-from callwise.budget.cache_tiers import TieredCache
+from callwise.budget.cache_tiers import MAX_PENDING_WRITES, TieredCache
 from callwise.budget.layers.cache import ENDLESS, Lifetime, MemoryCache
 from callwise.calls import CallKey, Reply, ReportedUsage
 from callwise.calls.errors import ConfigError
@@ -211,7 +211,30 @@ async def test_no_reply_waits_for_redis(tiers):
     assert cache.peek(KEY) == REPLY
     assert tiers.server.commands == 0
     await cache.aclose()
+    assert len(tiers.server._values) == 1
     assert (await tiers.redis().get(KEY)).reply == REPLY
+
+
+async def test_a_reply_waits_where_too_many_are_being_written_back(tiers):
+    """So that a slow server does not fill the memory; it goes on once one of them is written."""
+    may_write = asyncio.Event()
+
+    class SlowServer(RedisInMemory):
+        async def command(self, *arguments):
+            await may_write.wait()
+            return await super().command(*arguments)
+
+    redis = RedisCache(SlowServer(tiers.clock), clock=tiers.clock)
+    cache = TieredCache([tiers.memory(), redis], written_back=[redis])
+    for number in range(MAX_PENDING_WRITES):
+        await cache.put(CallKey(f"{number:064d}"), REPLY)
+    putting = asyncio.ensure_future(cache.put(KEY, REPLY))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert (cache.peek(KEY), putting.done()) == (REPLY, False)
+    may_write.set()
+    await putting
+    await cache.aclose()
 
 
 async def test_redis_that_is_away_costs_one_command_in_a_while(tiers):

@@ -15,6 +15,7 @@ from callwise.budget.clock import Clock, SystemClock
 from callwise.budget.fleet.redis_link import RedisLink
 from callwise.budget.fleet.shared_budget import SharedBudget
 from callwise.calls.load.fleet_knobs import FleetKnobs, FleetLimits
+from callwise.calls.load.load_knobs import LoadKnobs
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -144,6 +145,33 @@ async def make_budget(name: str):
     for budget, link in made:
         await budget.aclose()
         await link.aclose()
+
+
+def knobs(name, **fleet):
+    """Load knobs of a fleet."""
+    fleet = {"heartbeat_seconds": 2.0, **fleet}
+    others = {each: fleet.pop(each, None) for each in ("rate", "batch", "schedule")}
+    return LoadKnobs(fleet=FleetKnobs.model_validate({"name": name, **fleet}), **others)
+
+
+@pytest.fixture
+async def make_fleet_budgeter(make_budgeter, redis_url, name, monkeypatch):
+    """Return a function that makes budgeters which share; they are closed after the test."""
+    made = []
+    monkeypatch.setenv("CALLWISE_REDIS_URL", redis_url)
+
+    def make(client=None, *, fleet=None, **changes):
+        made.append(
+            make_budgeter(
+                client, load=knobs(name, **{"timeout_seconds": 30, **(fleet or {})}), **changes
+            )
+        )
+        return made[-1]
+
+    yield make
+    for budgeter in made:
+        await budgeter.aclose()
+        budgeter.ledger.check()
 
 
 async def age_leases(url: str, name: str, seconds: float) -> None:

@@ -1,6 +1,7 @@
 """Program of one process among several: asks as it is commanded, one JSON line for each command.
 
-    {"do": "ask", "name": ..., "limits": {...}, "calls": 64}   ask so many calls together
+    {"do": "ask", "name": ..., "limits": {...}, "calls": 64}   ask so many calls together, for the
+                             users in "users" by turns, with the deadline in "deadline_seconds"
     {"do": "hold", ...}      ask, and leave the calls in flight unanswered
     {"do": "answer"}         answer what is held back, and wait for its end
 
@@ -13,10 +14,9 @@ import json
 import sys
 from typing import Any
 
-from callwise.budget import Budgeter, SystemClock
+from callwise.budget import Budgeter, ScopeKind, SystemClock
 from callwise.calls import Call, Endpoint, Message, Prices, Purpose, ReportedUsage, Role, Sampling
 from callwise.calls.call import Outcome
-from callwise.calls.load.fleet_knobs import FleetKnobs
 from callwise.calls.load.load_knobs import LoadKnobs
 from callwise.testing.fakes import ScriptedClient
 
@@ -60,9 +60,14 @@ class Member:
             {Role.MAIN: Endpoint("fake", "model-1", self.client, PRICES)},
             estimator=FixedCounter(),
             clock=WrongClock(command["clock_error_seconds"]),
-            load=LoadKnobs(fleet=FleetKnobs.model_validate(fleet)),
+            load=LoadKnobs.model_validate({"fleet": fleet, "rate": command.get("rate")}),
         )
         self.asking: set[asyncio.Task[object]] = set()
+        users = command.get("users", [None])
+        self._scopes = [
+            self.budgeter.run.open(ScopeKind.CONVERSATION, str(user), user=user) for user in users
+        ]
+        self._deadline_seconds = command.get("deadline_seconds")
 
     async def _answer(self, call: Call) -> str:
         del call
@@ -79,8 +84,10 @@ class Member:
                 (Message("user", str(number)),),
                 sampling=Sampling(max_tokens=5),
                 sample=number,
+                deadline_seconds=self._deadline_seconds,
             )
-            asking = asyncio.ensure_future(self.budgeter.ask(call))
+            with self._scopes[number % len(self._scopes)].entered():
+                asking = asyncio.ensure_future(self.budgeter.ask(call))
             asking.add_done_callback(self._rest)
             self.asking.add(asking)
 

@@ -21,41 +21,12 @@ from callwise.calls.errors import (
 )
 from callwise.calls.load.batch_knobs import BatchKnobs
 from callwise.calls.load.breaker_knobs import BreakerKnobs
-from callwise.calls.load.fleet_knobs import FleetKnobs
-from callwise.calls.load.load_knobs import LoadKnobs
 from callwise.calls.load.rate_limits import RateLimits
 from callwise.calls.load.schedule_knobs import ScheduleKnobs
 from callwise.calls.retry import RetryPolicy
 from callwise.testing.fakes import ScriptedClient
 from tests.callwise.budget.conftest import MemoryRecorder
-from tests.callwise.budget.fleet.conftest import until
-
-
-def knobs(name, **fleet):
-    """Load knobs of a fleet."""
-    fleet = {"heartbeat_seconds": 2.0, **fleet}
-    rate = fleet.pop("rate", None)
-    return LoadKnobs(fleet=FleetKnobs.model_validate({"name": name, **fleet}), rate=rate)
-
-
-@pytest.fixture
-async def make_fleet_budgeter(make_budgeter, redis_url, name, monkeypatch):
-    """Return a function that makes budgeters which share; they are closed after the test."""
-    made: list[Budgeter] = []
-    monkeypatch.setenv("CALLWISE_REDIS_URL", redis_url)
-
-    def make(client=None, *, fleet=None, **changes):
-        made.append(
-            make_budgeter(
-                client, load=knobs(name, **{"timeout_seconds": 30, **(fleet or {})}), **changes
-            )
-        )
-        return made[-1]
-
-    yield make
-    for budgeter in made:
-        await budgeter.aclose()
-        budgeter.ledger.check()
+from tests.callwise.budget.fleet.conftest import knobs, until
 
 
 def outcomes(budgeter):

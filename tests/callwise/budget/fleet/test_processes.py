@@ -100,6 +100,25 @@ async def test_four_processes_get_exactly_the_limit(processes, redis_url, name):
     await link.aclose()
 
 
+def test_four_processes_keep_to_the_rates_of_users_together(processes, name):
+    """Five requests of one user and three of another; those without a limit all go."""
+    rates = {"ann": {"requests_per_minute": 5}, "bob": {"requests_per_minute": 3}}
+    asked = {
+        "name": name,
+        "limits": {},
+        "rate": {"window": "sliding", "users": rates},
+        "users": ["ann", "bob", "cy"],
+        "calls": 9,
+        "deadline_seconds": 20.0,
+    }
+    for process, error in zip(processes, (-30.0, 0.0, 0.5, 30.0), strict=True):
+        process.give(do="ask", clock_error_seconds=error, **asked)
+    answers = [process.answer() for process in processes]
+    assert sum(each["served"] for each in answers) == 5 + 3 + 4 * 3
+    assert sum(each["sent"] for each in answers) == 5 + 3 + 4 * 3
+    assert {error for each in answers for error in each["errors"]} == {"CallTimeout"}
+
+
 async def test_a_process_that_was_stopped_for_long_is_fenced(processes, redis_url, name):
     """It goes on with what it has sent, frees nothing a second time, and all is counted once."""
     stopped, other = processes[:2]

@@ -44,7 +44,9 @@ async def test_a_refused_command_fails_alone(redis_url, name):
         )
         assert (results[0], results[2]) == (1, 2)
         assert isinstance(results[1], ConfigError)
-        assert "WRONGTYPE" in str(results[1])
+        assert f"refuses a command for INCR {name}: WRONGTYPE" in str(results[1])
+        with pytest.raises(ConfigError, match=f"refuses a command for {name}: WRONGTYPE"):
+            await link.run(ADD, (name,), (1,))
 
 
 async def test_a_server_that_was_started_again_is_found_again(make_server, name):
@@ -60,6 +62,15 @@ async def test_a_server_that_was_started_again_is_found_again(make_server, name)
         assert link.statistics()["connections"] == 2
 
 
+async def test_a_connection_that_the_server_has_closed_is_made_again(redis_url, name):
+    """As it closes idle ones: the command after that is answered, over a new connection."""
+    async with linked(redis_url) as link, linked(redis_url) as other:
+        assert await link.run(ADD, (name,), (1,)) == 1
+        await other.command("CLIENT", "KILL", "ID", await link.command("CLIENT", "ID"))
+        assert await link.run(ADD, (name,), (1,)) == 2
+        assert link.statistics()["connections"] == 2
+
+
 async def test_scripts_keep_their_place_in_the_order(redis_url, name):
     """Also the first time that the server sees them."""
     async with linked(redis_url) as link:
@@ -68,10 +79,20 @@ async def test_scripts_keep_their_place_in_the_order(redis_url, name):
             *(link.run(fresh[index % 2], (name,), ()) for index in range(6))
         )
         assert replies == [1, 11, 12, 22, 23, 33]
+
+
+async def test_scripts_that_another_client_has_flushed_are_sent_again(redis_url, name):
+    """Each is performed once, in the order in which it was given; a cancelled one is not."""
+    append = Script("return redis.call('RPUSH', KEYS[1], ARGV[1])")
+    async with linked(redis_url) as link:
+        await link.run(append, (name,), ("before",))
         await link.command("SCRIPT", "FLUSH")
-        with pytest.raises(BudgetStoreLost, match="dropped a script"):
-            await link.run(fresh[0], (name,), ())
-        assert await link.run(fresh[0], (name,), ()) == 34
+        given = [link.run(append, (name,), (number,)) for number in range(4)]
+        given[1].cancel()
+        ends = await asyncio.gather(*given, return_exceptions=True)
+        assert [ends[0], *ends[2:]] == [2, 3, 4]
+        assert await link.command("LRANGE", name, 0, -1) == [b"before", b"0", b"2", b"3"]
+        assert link.statistics()["connections"] == 1
 
 
 async def test_a_server_that_does_not_answer_is_lost_in_time(make_server):
@@ -115,6 +136,15 @@ async def test_a_password_is_in_no_text(make_server, password):
         for text in (str(refused.value), str(lost.value), repr(link)):
             assert password not in text
             assert "p@ss" not in text
+
+
+async def test_a_password_that_the_server_repeats_is_in_no_text(make_server):
+    """As one without AUTH does: it names the arguments of an unknown command."""
+    server = make_server("--rename-command", "AUTH", "")
+    async with linked(server.url.replace("redis://", "redis://:s3cret-word-9@")) as link:
+        with pytest.raises((ConfigError, BudgetStoreLost), match="unknown command") as refused:
+            await link.command("PING")
+    assert "s3cret" not in str(refused.value)
 
 
 @pytest.mark.parametrize(
@@ -186,6 +216,47 @@ async def test_a_server_that_may_drop_counts_is_named_in_the_log(
     async with linked(server.url) as link:
         await link.command("PING")
     assert ("Set noeviction or volatile-lru" in caplog.text) is is_warned
+
+
+async def test_a_server_whose_memory_is_full_is_lost(make_server, name):
+    """The error has the way out; what frees memory is performed, and then all is."""
+    server = make_server()
+    async with linked(server.url) as link:
+        await link.run(ADD, (name,), (1,))
+        await link.command("CONFIG", "SET", "maxmemory", "1")
+        for given in (link.run(ADD, (name,), (1,)), link.command("INCR", name)):
+            with pytest.raises(BudgetStoreLost, match=r"cannot serve now .*maxmemory.*raise its"):
+                await given
+        await link.command("CONFIG", "SET", "maxmemory", "0")
+        assert await link.run(ADD, (name,), (1,)) == 2
+
+
+async def test_a_replica_is_lost(make_server, name):
+    """Its error asks for the primary; nothing is written."""
+    primary = make_server()
+    replica = make_server("--replicaof", "127.0.0.1", str(primary.port))
+    async with linked(replica.url) as link:
+        for given in (link.run(ADD, (name,), (1,)), link.command("INCR", name)):
+            with pytest.raises(BudgetStoreLost, match=r"a replica: use the URL of its primary"):
+                await given
+
+
+async def test_an_old_servers_error_of_a_script_is_read(redis_url):
+    """Servers before 7 put the code behind the name of the script."""
+    link = RedisLink(redis_url)
+    text = "Error running script (call to f_1): @user_script:12: @user_script: 12: -OOM command"
+    script = Script("return redis.error_reply(ARGV[1])")
+    with pytest.raises(BudgetStoreLost, match="memory is full"):
+        await link.run(script, (), (text,))
+    await link.aclose()
+
+
+async def test_a_server_that_needs_a_password_is_named(make_server):
+    """Without one in the URL."""
+    server = make_server("--requirepass", "another")
+    async with linked(server.url) as link:
+        with pytest.raises(ConfigError, match="refuses the user or the password"):
+            await link.command("PING")
 
 
 async def test_a_user_without_rights_is_named_what_it_needs(make_server):

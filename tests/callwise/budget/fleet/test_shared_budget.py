@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callwise.budget.clock import ManualClock, SystemClock
+from callwise.budget.fleet.budget_scripts import RESERVE, SETTLE
 from callwise.budget.fleet.redis_link import RedisLink
-from callwise.budget.fleet.shared_budget import LEASE_HEARTBEATS, SharedBudget
+from callwise.budget.fleet.shared_budget import LEASE_HEARTBEATS, RETRY_SECONDS, SharedBudget
 from callwise.budget.limits import NOTHING, Amounts
 from callwise.calls import Role
 from callwise.calls.errors import BudgetStoreLost, CallRefused, ConfigError
@@ -91,6 +92,30 @@ async def test_a_reservation_is_settled_once_at_what_was_spent(redis_url, make_b
     assert await budget.used() == more == budget.spent()
 
 
+async def test_a_reservation_that_is_sent_twice_is_one(redis_url, make_budget):
+    """As after a connection that broke before the reply came."""
+    budget = make_budget(redis_url, limits={"max_calls": 5})
+    reservation = await budget.reserve(RUN, ONE)
+    arguments = budget._reserve_arguments(budget._token, reservation)
+    state, *_ = await budget._run(RESERVE, *arguments)
+    assert state == b"reserved"
+    assert await budget.used() == ONE
+    budget.settle(reservation, NOTHING)
+    assert await budget.used() == NOTHING
+
+
+async def test_a_report_that_comes_late_changes_nothing(redis_url, make_budget):
+    """An older sum, such as a broken connection sends a second time, after a newer one."""
+    budget = make_budget(redis_url)
+    for _ in range(2):
+        assert await take(budget)
+    spent = await budget.used()
+    assert spent.calls == 2
+    scope = ("run", *map(str, ONE))
+    await budget._run(SETTLE, budget._token, "", budget._process, 1, 1, *scope)
+    assert await budget.used() == spent
+
+
 async def test_what_a_dead_process_had_reserved_is_free_after_two_heartbeats(
     redis_url, make_budget, name
 ):
@@ -110,6 +135,18 @@ async def test_what_a_dead_process_had_reserved_is_free_after_two_heartbeats(
     await age_leases(redis_url, name, left_seconds + 0.01)
     assert await take(living)
     assert (await living.used()).calls == 2
+
+
+async def test_a_reservation_is_a_sign_of_life(redis_url, make_budget, name):
+    """It extends the lease to its whole length, by the server's time."""
+    budget = make_budget(redis_url, heartbeat_seconds=3600)
+    assert await take(budget)
+    link, leases = RedisLink(redis_url), f"callwise:{{{name}}}:leases"
+    now = int((await link.command("TIME"))[0]) * 1000
+    await link.command("ZADD", leases, now + 600_000, budget._token)
+    assert await take(budget)
+    assert float(await link.command("ZSCORE", leases, budget._token)) > now + 3_600_000
+    await link.aclose()
 
 
 async def test_a_lease_ends_by_the_time_of_the_server(redis_url, make_budget, name):
@@ -164,6 +201,20 @@ async def test_a_process_that_was_taken_for_dead_is_fenced_and_counts_right(
     other.settle(others[0], ONE)
     await until(lambda: used_is(other, calls=2))
     assert stopped.statistics()["joined"] == 2
+
+
+async def test_a_heartbeat_does_not_bring_back_a_lease_that_has_ended(redis_url, make_budget):
+    """What was reserved under it is free by then: it is reserved again under another one."""
+    limits = {"max_calls": 1}
+    stopped, other = (
+        make_budget(redis_url, limits=limits, heartbeat_seconds=0.05) for _ in range(2)
+    )
+    await stopped.reserve(RUN, ONE)
+    await die(stopped)
+    await until(lambda: take_open(other, []))
+    stopped._beating = asyncio.ensure_future(stopped._beat())
+    await until(lambda: stopped.statistics()["joined"] == 2)
+    assert (await other.used()).calls == 2
 
 
 async def take_open(budget, reservations):
@@ -275,12 +326,47 @@ async def test_without_the_server_each_process_goes_on_with_its_part(make_server
 
 
 async def test_a_process_that_never_reached_the_server_has_no_part(make_budget, make_server):
-    """It cannot know with how many it shares: an error even with `local`."""
+    """It cannot know with how many it shares: an error even with `local`, until it has one."""
     server = make_server()
     server.stop()
-    budget = make_budget(server.url, limits={"max_calls": 5}, on_lost="local")
-    with pytest.raises(BudgetStoreLost):
-        await budget.reserve(RUN, ONE)
+    clock = ManualClock()
+    budget = make_budget(server.url, limits={"max_calls": 5}, on_lost="local", clock=clock)
+    for _ in range(2):
+        with pytest.raises(BudgetStoreLost, match=r"cannot be reached .* has reached it once"):
+            await budget.reserve(RUN, ONE)
+    assert budget.part_of_processes is None
+    server.start()
+    clock.advance(RETRY_SECONDS)
+    assert await take(budget)
+    assert (budget.part_of_processes, budget.statistics()["lost"]) == (1, 1)
+
+
+class LostLink:
+    """A link whose server never answers."""
+
+    address = "nowhere"
+
+    def __init__(self):
+        self.given = 0
+
+    def run(self, script, keys, arguments):
+        """Return a future that has failed."""
+        self.given += 1
+        reply = asyncio.get_running_loop().create_future()
+        reply.set_exception(BudgetStoreLost("no answer"))
+        return reply
+
+
+async def test_a_lost_server_is_asked_again_after_a_while_and_not_by_each_call(name):
+    """A hundred calls in that time cost one wait for it."""
+    link, clock = LostLink(), ManualClock()
+    budget = SharedBudget(FleetKnobs(name=name), lambda: link, clock)
+    for asked in (1, 2):
+        for _ in range(100):
+            with pytest.raises(BudgetStoreLost, match="no answer"):
+                await budget.reserve(RUN, ONE)
+        assert link.given == asked
+        clock.advance(RETRY_SECONDS)
 
 
 async def test_a_budget_that_is_closed_gives_its_lease_back(redis_url, make_budget):
@@ -293,6 +379,79 @@ async def test_a_budget_that_is_closed_gives_its_lease_back(redis_url, make_budg
     await budget.aclose()
     assert await take(other)
     assert (await other.used()).calls == 2
+
+
+async def test_a_lease_that_ends_as_a_reservation_is_made_loses_nothing(redis_url, make_budget):
+    """What was granted under the old lease is reserved under the next one too."""
+    limits = {"max_calls": 1}
+    budget, other = (make_budget(redis_url, limits=limits) for _ in range(2))
+    may_go_on, has_come = asyncio.Event(), asyncio.Event()
+
+    async def wait(version):
+        has_come.set()
+        await may_go_on.wait()
+
+    budget.on_version = wait
+    reserving = asyncio.ensure_future(budget.reserve(RUN, ONE))
+    await has_come.wait()
+    budget._token = None  # as a heartbeat does that finds the lease ended
+    assert not await take(budget)
+    may_go_on.set()
+    reservation = await reserving
+    assert not await take(other)
+    budget.settle(reservation, ONE)
+    assert await other.used() == ONE
+
+
+async def test_a_server_whose_memory_is_full_loses_no_count(make_server, make_budget):
+    """`fail` ends what is asked meanwhile; what was settled meanwhile is counted afterwards."""
+    server = make_server()
+    budget, other = (
+        make_budget(server.url, limits={"max_calls": 3}, heartbeat_seconds=0.05) for _ in range(2)
+    )
+    reservations = [await budget.reserve(RUN, ONE) for _ in range(2)]
+    assert await take(other)
+    link = RedisLink(server.url)
+    await link.command("CONFIG", "SET", "maxmemory", "1")
+    budget.settle(reservations[0], ONE)
+    with pytest.raises(BudgetStoreLost, match="memory is full"):
+        await budget.reserve(RUN, ONE)
+    budget.settle(reservations[1], NOTHING)
+    await link.command("CONFIG", "SET", "maxmemory", "0")
+    await link.aclose()
+
+    async def is_back():
+        try:
+            return await take(budget)
+        except BudgetStoreLost:
+            return False
+
+    await until(is_back)
+    assert await budget.used() == budget.spent() + other.spent()
+    assert (await budget.used()).calls == 3
+    assert not await take(budget)
+
+
+async def test_a_replica_counts_nothing(make_server, make_budget):
+    """The error names the way out."""
+    primary = make_server()
+    replica = make_server("--replicaof", "127.0.0.1", str(primary.port))
+    with pytest.raises(BudgetStoreLost, match="use the URL of its primary"):
+        await make_budget(replica.url).reserve(RUN, ONE)
+
+
+async def test_scripts_that_are_flushed_lose_nothing(redis_url, make_budget):
+    """Not even a call: they are sent again."""
+    budget, link = make_budget(redis_url, limits={"max_calls": 3}), RedisLink(redis_url)
+    for number in range(3):
+        reservation = await budget.reserve(RUN, ONE)
+        await link.command("SCRIPT", "FLUSH")
+        budget.settle(reservation, ONE)
+        await link.command("SCRIPT", "FLUSH")
+        assert (await budget.used()).calls == number + 1
+    assert not await take(budget)
+    assert budget.statistics()["lost"] == 0
+    await link.aclose()
 
 
 STEPS = st.lists(

@@ -7,7 +7,7 @@ import pytest
 
 from callwise.budget import Budgeter, Limits, RetryPolicy, ScopeKind, VirtualClock
 from callwise.budget.clock import LoopClock
-from callwise.calls import Call, Delivery, Endpoint, Message, Outcome, Purpose, Role
+from callwise.calls import Call, Delivery, Endpoint, Message, Outcome, Priority, Purpose, Role
 from callwise.calls.errors import ServerFailed
 from callwise.calls.load.breaker_knobs import BreakerKnobs
 from callwise.calls.load.load_knobs import LoadKnobs
@@ -124,6 +124,19 @@ def test_limits_bind_second_attempts():
         assert budgeter.ledger.rows[0].requests == 1
         assert asyncio.get_running_loop().time() == pytest.approx(10)
         budgeter.ledger.check()
+
+    run_in_virtual_time(main())
+
+
+def test_a_background_call_has_no_second_attempt():
+    """However slow it is, none waits for it; one of the next class has one."""
+
+    async def main():
+        for priority, hedged in ((Priority.BACKGROUND, 0), (Priority.LOW, 1)):
+            budgeter = role_of(slow([10]), slow([0.5]), hedge_seconds=1)
+            await budgeter.ask(call(priority=priority))
+            assert budgeter.statistics()["hedge"] == {"hedged": hedged, "won": hedged}
+            budgeter.ledger.check()
 
     run_in_virtual_time(main())
 

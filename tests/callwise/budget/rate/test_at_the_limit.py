@@ -241,19 +241,43 @@ def test_what_refused_requests_give_back_is_not_taken_at_once(window: Literal["b
     assert sent[2] > 10
 
 
+def sent() -> RateNeed:
+    """Return a request of 10 tokens that was asked for."""
+    need = RateNeed([RatePart(10, 0)])
+    need.amounts = (1.0, 10.0, 10.0, 0.0)
+    return need
+
+
+@pytest.mark.parametrize("window", ["bucket", "sliding"])
+@pytest.mark.parametrize("refused", [2, 10])
+def test_a_cut_of_used_up_limits_delays_by_their_rate_alone(
+    refused: int, window: Literal["bucket", "sliding"]
+) -> None:
+    """Some of 20 requests are refused; the next one leaves within 1 of the 60 s of the limit."""
+    own = OwnLimits(RateLimits(requests_per_minute=6000, window=window), "host", None)
+    for number in range(20):
+        if number < refused:
+            own.count_refused(0.0)
+        own.take(sent(), 0.0)
+    assert own.share == pytest.approx(1 - refused / 20)
+    meter = own.meters[0]
+    assert meter is not None
+    assert 0 < meter.wait_seconds(1.0, 0.0) <= 1.01
+
+
 def test_after_many_refusals_the_limits_rise_again() -> None:
     """Half of the requests of a minute are refused; ten minutes later all of the limit is used."""
     own = OwnLimits(RateLimits(requests_per_minute=600), "host", None)
     for number in range(20):
-        own.count_sent(10.0, 0.0)
+        own.take(sent(), 0.0)
         if number % 2:
             own.count_refused(0.0)
-    own.count_sent(10.0, 0.0)
+    own.take(sent(), 0.0)
     assert own.share == pytest.approx(0.55)  # the last refusal is counted with the next ones
     assert own.meters[0] is not None
     assert own.meters[0].per_minute == pytest.approx(600 * own.share)
     for minute in range(1, 12):
         for _ in range(20):
-            own.count_sent(10.0, 60.0 * minute)
+            own.take(sent(), 60.0 * minute)
     assert own.share == 1.0
     assert own.meters[0].per_minute == 600

@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from callwise.budget.rate.meters import (
@@ -131,6 +131,7 @@ def test_without_a_burst_requests_are_spaced_evenly() -> None:
 
 @pytest.mark.parametrize("limits", [RateLimits(), RateLimits(window="sliding")])
 @given(delays=st.lists(st.floats(0, 0.25), min_size=200, max_size=200))
+@example(delays=[0.25] * 60 + [0.0] * 140)  # the burst comes late, and what follows does not
 def test_slack_allows_for_requests_that_arrive_late(
     limits: RateLimits, delays: list[float]
 ) -> None:
@@ -189,6 +190,45 @@ def test_left_is_never_more_than_was_said(limits: RateLimits) -> None:
     assert meter.wait_seconds(4, 0.0) > 0
     meter.leave(50, 0.0)
     assert meter.wait_seconds(4, 0.0) > 0
+
+
+@given(
+    used=st.floats(0, 60), left=st.floats(0, 60), factor=st.floats(0.1, 1), pause=st.floats(0, 50)
+)
+def test_a_lower_limit_delays_by_its_rate_alone(
+    used: float, left: float, factor: float, pause: float
+) -> None:
+    """Use of a larger bucket delays nothing beyond the smaller one."""
+    meter = meter_of(60, EXACT)
+    meter.settle(meter.charge(used, 0.0), used, 0.0)
+    meter.leave(left, 0.0)
+    meter.limit_to(60 * factor, pause)
+    assert meter.wait_seconds(factor, pause) <= 1.001
+    assert meter.used_part(pause) <= 1.001
+
+
+@given(left=st.floats(0, 30), factor=st.floats(0.1, 1), pause=st.floats(0, 50))
+def test_what_others_used_of_a_minute_delays_no_lower_limit(
+    left: float, factor: float, pause: float
+) -> None:
+    """Of what others may have used no more stays than the lower limit; own charges stay."""
+    meter = meter_of(60, SLIDING)
+    meter.leave(left, 0.0)
+    meter.limit_to(60 * factor, pause)
+    assert meter.wait_seconds(factor, pause) <= 3  # one or two parts of what was used
+    own = meter_of(60, SLIDING)
+    own.charge(60, 0.0)
+    own.limit_to(60 * factor, pause)
+    assert own.wait_seconds(factor, pause) == pytest.approx(60 - pause)
+
+
+def test_a_limit_without_anything_left_goes_on_at_its_rate() -> None:
+    """A response states that nothing is left of a sliding minute, which others have used."""
+    meter = meter_of(60, SLIDING)
+    meter.leave(0, 0.0)
+    for second in range(1, 30):
+        assert meter.wait_seconds(1, second - 0.01) == pytest.approx(0.01)
+        meter.charge(1, second)
 
 
 def test_a_bucket_that_was_full_gives_back_less() -> None:

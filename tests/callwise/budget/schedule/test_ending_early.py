@@ -102,6 +102,30 @@ def test_cancelled_calls_leave_no_slot_taken_and_no_count_open(seed):
     check_idle(budgeter, client)
 
 
+async def test_a_turn_that_comes_after_the_deadline_is_not_taken():
+    """As after a loop that was busy, whose timers come late: it could not be answered in time."""
+    may_answer = asyncio.Event()
+
+    async def answer(_):
+        await may_answer.wait()
+        return "ok"
+
+    clock, client = ManualClock(), ScriptedClient(answer)
+    load = LoadKnobs(schedule=ScheduleKnobs(max_concurrency=1))
+    budgeter = Budgeter({Role.MAIN: Endpoint("local", "m", client)}, clock=clock, load=load)
+    asked = call("first"), call("late", deadline_seconds=1.0)
+    tasks = [asyncio.ensure_future(budgeter.ask(each)) for each in asked]
+    for _ in range(20):
+        await asyncio.sleep(0)
+    clock._now_seconds += 2.0  # no timer is called
+    may_answer.set()
+    _, late = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [each.messages[0].content for each in client.calls] == ["first"]
+    assert isinstance(late, CallTimeout)
+    assert not late.was_sent
+    budgeter.ledger.check()
+
+
 def test_4096_cancelled_calls_leave_no_orphan():
     """Every one has an outcome, the service works on none, and the next call goes immediately."""
 
@@ -150,7 +174,7 @@ def test_shedding_drops_the_newest_of_the_lowest_class():
     async def main():
         client = TimedClient()
         budgeter = scheduled(client, max_concurrency=1, overload="shed", max_waiting=3)
-        classes = (0, 4, 3, 4, 3, 0, 4)
+        classes = (0, 4, 3, 4, 3, 0, 4, 3)
         found = await ends(
             *(budgeter.ask(call(f"{i}", Priority(each))) for i, each in enumerate(classes))
         )
@@ -158,11 +182,11 @@ def test_shedding_drops_the_newest_of_the_lowest_class():
 
     found, client, statistics = run_in_virtual_time(main())
     assert [isinstance(each, Overloaded) for each in found] == [
-        *(False, True, False, True, False, False, True)
+        *(False, True, False, True, False, False, True, True)
     ]
     assert "a call of class LOW took its place" in str(found[3])
     assert client.order == ["0", "5", "2", "4"]
-    assert (statistics["shed"], statistics["refused"]) == (2, 1)
+    assert (statistics["shed"], statistics["refused"]) == (2, 2)
 
 
 class Number(BaseModel):

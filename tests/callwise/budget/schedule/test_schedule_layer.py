@@ -1,17 +1,21 @@
 """The schedule layer: turns, slots, common beginnings, and what is shown of it."""
 
 import asyncio
+import math
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from callwise.budget import Budgeter, VirtualClock
 from callwise.budget.clock import LoopClock
 from callwise.budget.schedule.task import TaskState
 from callwise.calls import Call, Endpoint, Message, Priority, Purpose, Role
 from callwise.calls.call import Outcome, Piece, Sampling
-from callwise.calls.errors import ConfigError
+from callwise.calls.errors import ConfigError, ServerFailed
 from callwise.calls.load.load_knobs import LoadKnobs
 from callwise.calls.load.schedule_knobs import ScheduleKnobs
+from callwise.calls.retry import RetryPolicy
 from tests.callwise.budget.conftest import MemoryRecorder
 from tests.callwise.budget.schedule.timed_service import (
     TimedClient,
@@ -45,7 +49,7 @@ def test_no_more_are_under_way_than_have_a_slot_and_the_urgent_go_first():
 
 
 def test_within_a_class_an_earlier_deadline_goes_first():
-    """It replaces the target of the class, which counts from asking."""
+    """A deadline goes before the targets of others, which count from asking."""
 
     async def main():
         client = TimedClient()
@@ -55,7 +59,47 @@ def test_within_a_class_an_earlier_deadline_goes_first():
         await ends(*(budgeter.ask(each) for each in calls))
         return client.order
 
-    assert run_in_virtual_time(main()) == ["first", "soon", "target", "late"]
+    assert run_in_virtual_time(main()) == ["first", "soon", "late", "target"]
+
+
+CLASSES = st.sampled_from(Priority)
+DEADLINES = st.none() | st.floats(60.0, 1e12) | st.just(math.inf)
+
+
+@settings(max_examples=60)
+@given(others=st.lists(st.tuples(CLASSES, DEADLINES), max_size=12), data=st.data())
+def test_no_call_goes_later_for_a_deadline_that_can_be_kept(others, data):
+    """However many others wait, of any class, with deadlines and without."""
+    place = data.draw(st.integers(0, len(others)))
+    priority = data.draw(CLASSES)
+
+    async def turn_of(deadline_seconds):
+        client = TimedClient(0.01)
+        budgeter = scheduled(client, max_concurrency=1)
+        waiting = [*others[:place], (priority, deadline_seconds), *others[place:]]
+        calls = [
+            call(f"{index}", each, deadline_seconds=limit)
+            for index, (each, limit) in enumerate(waiting)
+        ]
+        await ends(budgeter.ask(call("first")), *(budgeter.ask(each) for each in calls))
+        return client.order.index(f"{place}")
+
+    without = run_in_virtual_time(turn_of(None))
+    assert run_in_virtual_time(turn_of(data.draw(DEADLINES))) <= without
+
+
+def test_calls_without_a_deadline_get_turns_among_those_with_one():
+    """Aged, one of so many, however many calls with deadlines come."""
+
+    async def main():
+        client = TimedClient()
+        budgeter = scheduled(client, max_concurrency=1, aged_every=4)
+        asking = [budgeter.ask(call("open"))]
+        asking += [budgeter.ask(call(f"{i}", deadline_seconds=1e6)) for i in range(40)]
+        await ends(budgeter.ask(call("first")), *asking)
+        return client.order.index("open")
+
+    assert run_in_virtual_time(main()) == 8
 
 
 def test_a_retry_waits_in_the_queue_again_and_its_wait_is_counted():
@@ -78,7 +122,7 @@ def test_the_run_has_ten_slots_for_all_its_endpoints():
 
     async def main(**knobs):
         client = TimedClient()
-        budgeter = scheduled(client, max_concurrency=8, **knobs)
+        budgeter = scheduled(client, **{"max_concurrency": 8, **knobs})
         asking = [budgeter.ask(call(f"{i}")) for i in range(20)]
         asking += [
             budgeter.ask(call("", role=Role.EMBED, messages=(), inputs=(f"e{i}",)))
@@ -88,7 +132,7 @@ def test_the_run_has_ten_slots_for_all_its_endpoints():
         return client.most_under_way
 
     assert run_in_virtual_time(main()) == 10
-    assert run_in_virtual_time(main(max_tasks=3)) == 3
+    assert run_in_virtual_time(main(max_concurrency=2, max_tasks=3)) == 3
     assert run_in_virtual_time(main(max_embedding_concurrency=12)) == 12
 
 
@@ -212,6 +256,25 @@ def test_of_calls_with_a_common_beginning_the_first_goes_ahead():
     assert [at for at, _ in sent] == [0] * 5 + [1] * 1 + [2] * 2
 
 
+def test_a_common_beginning_that_was_not_used_for_long_is_cold_again():
+    """The provider keeps it for so long, and then the first of several goes ahead."""
+
+    def asked(text):
+        return call(text, messages=(Message("system", "long " * 20), Message("user", text)))
+
+    async def main():
+        client = TimedClient()
+        budgeter = scheduled(
+            client, max_concurrency=5, warm_prefix_seconds=300.0, warm_prefix_characters=50
+        )
+        for pause_seconds in (0.0, 298.5, 301.0):
+            await asyncio.sleep(pause_seconds)
+            await asyncio.gather(*(budgeter.ask(asked(f"{i}")) for i in range(2)))
+        return [at for at, _ in client.sent]
+
+    assert run_in_virtual_time(main()) == [0, 1, 300.5, 300.5, 602.5, 603.5]
+
+
 class StreamingClient(TimedClient):
     """A service whose answers begin long before they end."""
 
@@ -260,6 +323,25 @@ def test_where_the_first_of_a_common_beginning_fails_the_next_goes_ahead():
         return client.sent
 
     assert run_in_virtual_time(main()) == [(0, "0"), (0.5, "1"), (1.5, "2"), (1.5, "3")]
+
+
+def test_a_success_after_a_failed_attempt_shows_nothing_about_the_capacity():
+    """The number under way grows by answers to first attempts alone."""
+
+    class Failing(TimedClient):
+        async def answer(self, calls, *, model, on_sent=None):
+            results = await super().answer(calls, model=model, on_sent=on_sent)
+            return [ServerFailed("boom")] if len(self.sent) % 2 else results
+
+    async def limit_after(client):
+        retry = RetryPolicy(server_failed_attempts=2, first_wait_seconds=0.0)
+        budgeter = scheduled(client, retry=retry, max_concurrency=1, is_adaptive=True)
+        for number in range(4):
+            await budgeter.ask(call(f"{number}"))
+        return budgeter.lanes()[0].limit
+
+    assert run_in_virtual_time(limit_after(Failing())) == 1
+    assert run_in_virtual_time(limit_after(TimedClient())) == 2
 
 
 async def test_on_a_virtual_clock_nothing_is_scheduled():

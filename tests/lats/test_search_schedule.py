@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 
 from lats.actions import JudgeList
 from lats.answers import Draft, NoAnswer
-from lats.schedule import (
+from lats.search import PosteriorSearch
+from lats.search_knobs import SearchKnobs
+from lats.search_schedule import (
     REFINE_CALLS,
     CallsLeft,
     first_generations,
@@ -19,8 +21,6 @@ from lats.schedule import (
     root_generations,
     with_anchors,
 )
-from lats.search import PosteriorSearch
-from lats.search_knobs import SearchKnobs
 from lats.search_state import SearchState
 
 
