@@ -117,7 +117,9 @@ class ReplyPipeline(SettingsApp[PipelineSettings]):
         if knobs.load.fleet is not None:  # each process has its share, and a session is one
             return None
         # The seed is that of simulated answers and of the jitter between attempts.
-        return knobs.model_dump_json(include={"endpoints", "load", "retry", "seed"})
+        names = {"endpoints", "load", "retry", "seed"}
+        given = knobs.model_dump_json(include=names, exclude_unset=True)
+        return given + knobs.model_dump_json(include=names)
 
 
 app = ReplyPipeline()

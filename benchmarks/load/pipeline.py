@@ -12,8 +12,9 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from string import ascii_uppercase
 from typing import Any, NamedTuple
 
 from benchmarks.figures import ROOT, Figure, Measured
@@ -39,8 +40,18 @@ MESSAGES = (
     "Which novel would you read on a long train?",
     "Yesterday I spoke with my sister again.",
 )
-SWEEP_KNOBS = ("search.max_calls=3,4,5,6,7,8,9,10,11,12", "search.policy=listwise,auto")
 SWEEP_TURNS = 4
+
+SWEEPS = {
+    "20 sizes of search, whose passes have seeds": (
+        "search.max_calls=3,4,5,6,7,8,9,10,11,12",
+        "search.policy=listwise,auto",
+    ),
+    "20 personas": (
+        "persona.name=" + ",".join(f"Friend {letter}" for letter in ascii_uppercase[:20]),
+    ),
+}
+"""Grids of 20 settings. The recorded conversation has no persona, so each asks in other words."""
 
 
 class Talked(NamedTuple):
@@ -152,25 +163,31 @@ def _command(folder: str, base_url: str, *arguments: str) -> subprocess.Complete
     )
 
 
-async def _bought(knobs: Mapping[str, Any]) -> Bought:
+async def _bought(grid: Sequence[str], knobs: Mapping[str, Any]) -> Bought:
     sets = [
         part
         for name, value in {**SCHEDULE, **knobs}.items()
         for part in ("--set", f"{name}={value}")
     ]
-    talk_file = str(ROOT / "configs" / "conversations" / "en_moving_city.jsonl")
+    lines = [
+        {"conversation_id": "talk", "turn": turn, "user_text": MESSAGES[turn]}
+        for turn in range(SWEEP_TURNS)
+    ]
+    talk = "\n".join(map(json.dumps, lines))
     with tempfile.TemporaryDirectory() as folder:
+        talk_file = Path(folder, "talk.jsonl")
+        await asyncio.to_thread(talk_file.write_text, talk, encoding="utf-8")
         async with running_service(SETTINGS) as service:
-            replay = ("replay", talk_file, "--preset", "balanced", "--max-turns", str(SWEEP_TURNS))
+            replay = ("replay", str(talk_file), "--preset", "balanced")
             await asyncio.to_thread(
                 _command, folder, service.base_url, *replay, *sets, "--out", "run"
             )
             before = await service.log()
             began = time.perf_counter()
-            grid = [part for knob in SWEEP_KNOBS for part in ("--knob", knob)]
-            tune = ("tune", "run", *grid, "--buy", "--yes", "--jobs", "1", "--out", "sweep")
+            knob_options = [part for knob in grid for part in ("--knob", knob)]
+            tune = ("tune", "run", *knob_options, "--buy", "--yes", "--jobs", "1", "--out", "sweep")
             done = await asyncio.to_thread(
-                _command, folder, service.base_url, *tune, "--max-concurrency", "8", "--json"
+                _command, folder, service.base_url, *tune, "--max-concurrency", "20", "--json"
             )
             seconds = time.perf_counter() - began
             log = (await service.log())[len(before) :]
@@ -179,16 +196,17 @@ async def _bought(knobs: Mapping[str, Any]) -> Bought:
 
 
 def _sweep_figures() -> Iterator[Figure]:
-    alone = asyncio.run(_bought({}))
-    together = asyncio.run(_bought(BATCHING))
-    yield Figure(
-        f"`tune --buy` of 20 settings on {SWEEP_TURNS} turns: calls, requests, seconds, without "
-        "and with batching",
-        f"{alone.calls}, {alone.requests}, {alone.seconds:.1f} -> "
-        f"{together.calls}, {together.requests}, {together.seconds:.1f}",
-        "as they come; calls equal",
-        alone.calls == together.calls,
-    )
+    for name, grid in SWEEPS.items():
+        alone = asyncio.run(_bought(grid, {}))
+        together = asyncio.run(_bought(grid, BATCHING))
+        yield Figure(
+            f"`tune --buy` of {name}, {SWEEP_TURNS} turns each: calls, requests, seconds, without "
+            "and with batching",
+            f"{alone.calls}, {alone.requests}, {alone.seconds:.1f} -> "
+            f"{together.calls}, {together.requests}, {together.seconds:.1f}",
+            "as they come; calls equal",
+            alone.calls == together.calls,
+        )
 
 
 def measure() -> Measured:

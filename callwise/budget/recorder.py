@@ -202,5 +202,7 @@ def error_of_record(record: RecordedError) -> CallError:
         "change": str(detail.get("change", "")),
         "is_cut": bool(detail.get("is_cut")),
     }
-    accepted = signature(kind.__init__).parameters
+    accepted = set(signature(kind.__init__).parameters)
+    if "attempt" in accepted and record.status is not None:
+        accepted.add("status")
     return kind(record.message, **{name: given[name] for name in accepted if name in given})

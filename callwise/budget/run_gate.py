@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from callwise.budget.clock import Clock, Timer
 from callwise.calls.errors import ConfigError, RunStopped
 
-__all__ = ["Drained", "RunGate"]
+__all__ = ["Drained", "RunGate", "stopped_error"]
 
 
 class Drained(NamedTuple):
@@ -27,6 +27,13 @@ class Drained(NamedTuple):
 
     ended: int
     cancelled: int
+
+
+def stopped_error(reason: str) -> RunStopped:
+    """Return the error of a run that has stopped for a reason, and goes on when asked again."""
+    return RunStopped(
+        f"the run has stopped: {reason}. What was finished is kept; run the same command to go on"
+    )
 
 
 class RunGate:
@@ -55,7 +62,7 @@ class RunGate:
 
     def error(self) -> RunStopped:
         """Return the error of calls that are not accepted, or were cancelled by a drain."""
-        return RunStopped.because(self.stopped_by or "it is ending")
+        return stopped_error(self.stopped_by or "it is ending")
 
     def stop(self, reason: str) -> None:
         """Accept no further call. The first reason is kept."""

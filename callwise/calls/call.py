@@ -29,8 +29,8 @@ __all__ = [
     "Role",
     "Sampling",
     "add_tool_call_part",
+    "as_priority",
     "pieces_of",
-    "priority_of",
     "reply_of_pieces",
 ]
 
@@ -342,7 +342,8 @@ class Call:
         listener: receives its pieces and its end. Not part of the call's identity.
         note: what its ledger row notes of it. Not part of the call's identity.
         origin: where a program that opens no scopes asks it; None where scopes name it.
-        priority: its class of urgency; None takes that of its purpose (`calls.kinds`). This and
+        priority: its class of urgency, also by number or name; None takes that of its purpose
+            (`calls.kinds`). This and
             the next three are not part of the call's identity.
         deadline_seconds: time from asking until which an answer is of use; then it is refused,
             or cut. None for none but those of its scopes.
@@ -390,7 +391,7 @@ class Call:
         if self.sampling.n < 1:
             raise ValueError(f"Sampling.n is at least 1, got {self.sampling.n}")
         if self.priority is not None and type(self.priority) is not Priority:
-            object.__setattr__(self, "priority", priority_of(self.priority))
+            object.__setattr__(self, "priority", as_priority(self.priority))
         for name in _TIMES:
             seconds = getattr(self, name)
             if seconds is not None and isnan(seconds):
@@ -415,7 +416,7 @@ class Call:
         return replace(self, sample=sample)
 
 
-def priority_of(given: int | str) -> Priority:
+def as_priority(given: int | str) -> Priority:
     """Return the class of a number, or of a name such as `critical`.
 
     Raises:

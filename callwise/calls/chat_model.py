@@ -29,7 +29,7 @@ from pydantic import (
     model_validator,
 )
 
-from callwise.calls.call import Call, CallEnd, Priority, Purpose, Role, Sampling, priority_of
+from callwise.calls.call import Call, CallEnd, Priority, Purpose, Role, Sampling, as_priority
 from callwise.calls.client import LLM, Remaining
 from callwise.calls.errors import ConfigError
 from callwise.calls.langchain_arguments import (
@@ -69,7 +69,7 @@ _OF_CALL = (
 
 
 def _class_of(given: Any) -> Any:
-    return priority_of(given) if isinstance(given, str) else given
+    return as_priority(given) if isinstance(given, str) else given
 
 
 class BudgetedChatModel(BaseChatModel):

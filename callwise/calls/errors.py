@@ -181,14 +181,6 @@ class RunStopped(CallError):
     is_fatal = True
     was_sent = False
 
-    @classmethod
-    def because(cls, reason: str) -> "RunStopped":
-        """Return the error of a run that has stopped for a reason, and goes on when asked again."""
-        return cls(
-            f"the run has stopped: {reason}. What was finished is kept; run the same command to "
-            "go on"
-        )
-
 
 class BudgetStoreLost(CallError):
     """The server that keeps the budget of several processes cannot be reached. Nothing was sent."""
@@ -352,15 +344,8 @@ class BatchFailed(EndpointError):
 
     is_retryable = True
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        cause: CallError | None = None,
-        status: int | None = None,
-        **attempt: Any,
-    ) -> None:
-        super().__init__(message, status=status, **attempt)
+    def __init__(self, message: str, *, cause: CallError | None = None, **attempt: Any) -> None:
+        super().__init__(message, **attempt)
         self.cause = cause
 
     @classmethod

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from callwise.budget.run_gate import stopped_error
 from callwise.calls.errors import RunStopped
 from callwise.cli.terminal import say
 
@@ -121,7 +122,7 @@ class SignalDrain:
             RunStopped: after one.
         """
         if self.received is not None:
-            raise RunStopped.because(_reason(self.received))
+            raise stopped_error(_reason(self.received))
 
     def _receive(self, received: signal.Signals) -> None:
         is_first = self.received is None

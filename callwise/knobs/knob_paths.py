@@ -184,6 +184,11 @@ def field_at(
     return field, is_shown
 
 
+def _written(member: Enum) -> str:
+    """Return a member of an enumeration as files have it: its word, or the name of a number."""
+    return member.value if isinstance(member.value, str) else member.name.lower()
+
+
 def allowed_values(field: FieldInfo) -> str:
     """Return the values that a field allows as text, such as `0 to 64`; empty for any."""
     choices = [
@@ -192,7 +197,7 @@ def allowed_values(field: FieldInfo) -> str:
         for choice in (
             get_args(part)
             if get_origin(part) is Literal
-            else [member.value for member in part]
+            else [_written(member) for member in part]
             if inspect.isclass(part) and issubclass(part, Enum)
             else ()
         )
@@ -378,8 +383,8 @@ def _message_of(model_cls: type[BaseModel], problem: ErrorDetails) -> str:
         words = "out of range"
     elif problem["type"] in {"literal_error", "enum"}:
         words = "no such choice"
+    allowed = str(problem.get("ctx", {}).get("expected", ""))
     if location != problem["loc"]:
-        allowed = str(problem.get("ctx", {}).get("expected", ""))
         return f"{path}: {words}" + (f" (allowed: {allowed})" if allowed else "")
     field, is_shown = field_at(model_cls, location)
     shown = repr(problem["input"])
@@ -388,5 +393,7 @@ def _message_of(model_cls: type[BaseModel], problem: ErrorDetails) -> str:
     what = (f"{path}={shown}" if path else shown) if is_shown else path
     if problem["type"] in {"model_type", "model_attributes_type", "dict_type"}:
         return f"{what}: expected a group of knobs"
-    allowed = allowed_values(field) if field is not None else ""
+    of_field = allowed_values(field) if field is not None else ""
+    if of_field or words != "no such choice":
+        allowed = of_field
     return f"{what}: {words[0].lower()}{words[1:]}" + (f" (allowed: {allowed})" if allowed else "")

@@ -23,7 +23,7 @@ from callwise.calls.load.load_knobs import LoadKnobs
 from callwise.calls.provider_errors import redacted_line
 from callwise.recordings.app_protocol import SharesRequests, TurnInput
 from callwise.recordings.cassette import CassetteMode, open_cassette
-from callwise.recordings.counterfactual.evaluation import Past, evaluate
+from callwise.recordings.counterfactual.evaluation import CounterfactualTurn, Past, evaluate
 from callwise.recordings.counterfactual.purchase import (
     Purchase,
     SpendingCap,
@@ -144,7 +144,7 @@ def buy(
             closing(ReusableCassette(path)) as reusable,
         ):
             purchase = Purchase(reusable, cassette, budget)
-            order = PurchaseOrder(budget, max_concurrency)
+            order = PurchaseOrder(budget, max_concurrency, is_strict=not by_batch)
             buying = _Buying(known, evaluator.past, purchase, order, meant, by_batch, count)
             for settings_of_group in _sent_alike(known.recording, settings):
                 await buying.buy(settings_of_group)
@@ -209,13 +209,18 @@ class _Buying:
         recording, past, store = self.known.recording, self.past, self.known.store
         knobs = settings_of(recording, setting)
         with line:
-            turns = await self._turns_to_run(knobs)
+            evaluated = await self._turns_to_run(knobs)
+            turns = [each.turn for each in evaluated]
             if not turns or self.order.stopped_by is not None:
                 return
             sent_by = knobs
             if self.by_batch:
                 sent_by = _by_batch(knobs, recording.folder / BATCHES_FILE)
-            line.announce(turns, _most_calls(recording, knobs))
+            planned = _most_calls(recording, knobs)
+            for each in evaluated:
+                line.announce(
+                    each.turn, None if planned is None else max(planned - _recorded(each), 0)
+                )
             await buy_turns(
                 recording,
                 self.purchase,
@@ -229,7 +234,7 @@ class _Buying:
                 on_turn=lambda _: self.count(setting),
             )
 
-    async def _turns_to_run(self, knobs: BaseModel) -> list[TurnInput]:
+    async def _turns_to_run(self, knobs: BaseModel) -> list[CounterfactualTurn]:
         evaluated = await evaluate(
             self.known.recording,
             self.purchase.known,
@@ -238,11 +243,16 @@ class _Buying:
             store=self.known.store,
             turns=self.meant,
         )
-        turns = [each.turn for each in evaluated if each.diverged_at is not None]
+        lacking = [each for each in evaluated if each.diverged_at is not None]
         if self.past == "own":  # a user's later turns build on what is bought, so all are run
-            users = {turn.memory_owner for turn in turns}
-            turns = [each.turn for each in evaluated if each.turn.memory_owner in users]
-        return turns
+            users = {each.turn.memory_owner for each in lacking}
+            lacking = [each for each in evaluated if each.turn.memory_owner in users]
+        return lacking
+
+
+def _recorded(turn: CounterfactualTurn) -> int:
+    """Return how many calls of a turn are surely recorded: those before it diverges."""
+    return 0 if turn.diverged_at is None else turn.diverged_at - 1
 
 
 def _most_calls(recording: Recording, knobs: BaseModel) -> int | None:

@@ -6,7 +6,8 @@ free. Of one place, turns are bought one after another.
 
 Problem: a cap is used up by whichever call comes first, so side by side it would end another turn
 each time. Choice: under a cap, a turn begins when it lasts for the most calls of all turns before
-it and its own, by their plan, or when all before it have ended.
+it and its own (those of their plan without those that are recorded), or when all before it have
+ended.
 
 Invariant: the turn that a cap ends is the first one that does not fit, the turns before it are
 whole and none after it has begun, as if they were bought one by one. In USD that is so as long as
@@ -15,7 +16,7 @@ on to their ends, and no other begins.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Self
@@ -35,17 +36,22 @@ class PurchaseOrder:
 
     Args:
         max_concurrency: conversations side by side, at least 1.
+        is_strict: whether turns wait for their order under a cap. Otherwise it ends whichever
+            calls come when it is used up: a batch is not worth a day of waiting for each turn.
 
     Attributes:
         stopped_by: what stopped the purchase; None while it goes on.
     """
 
-    def __init__(self, budget: SpendingCap, max_concurrency: int) -> None:
+    def __init__(
+        self, budget: SpendingCap, max_concurrency: int, *, is_strict: bool = True
+    ) -> None:
         if max_concurrency < 1:
             raise ValueError(f"max_concurrency is at least 1, got {max_concurrency}")
         self.places = asyncio.Semaphore(max_concurrency)
         self.stopped_by: CallError | None = None
         self._budget = budget
+        self._is_strict = is_strict
         self._settings = 0
         self._ahead: dict[_Place, int | None] = {}
         self._changed = asyncio.Event()
@@ -62,7 +68,7 @@ class PurchaseOrder:
         self._wake()
 
     def announce(self, place: _Place, most_calls: int | None) -> None:
-        """Note a turn that will come, and the most calls that it may take; None is not known."""
+        """Note a turn that will come, and the most calls that it may buy; None is not known."""
         self._ahead[place] = most_calls
 
     async def begin(self, place: _Place) -> None:
@@ -85,7 +91,7 @@ class PurchaseOrder:
         changed.set()
 
     def _may_begin(self, place: _Place) -> bool:
-        if self.stopped_by is not None or not self._budget.is_capped:
+        if self.stopped_by is not None or not (self._is_strict and self._budget.is_capped):
             return True
         before = [most for other, most in self._ahead.items() if other < place]
         if not before:
@@ -110,19 +116,24 @@ class SettingLine:
         self._order = order
         self._number = number
         self._places_held = 1
+        self._turns: dict[tuple[str, str], list[tuple[TurnInput, int | None]]] = {}
         self._numbers: dict[tuple[str, int | None], int] = {}
         self._turns_left: dict[tuple[str, str], int] = {}
         self._not_begun: set[tuple[str, str]] = set()
 
-    def announce(self, turns: Sequence[TurnInput], most_calls: int | None) -> None:
-        """Note its turns, and the most calls of each; None is not known."""
-        conversations: dict[tuple[str, str], list[TurnInput]] = {}
-        for turn in turns:
-            conversations.setdefault(turn.memory_owner, []).append(turn)
-        self._turns_left = {owner: len(own) for owner, own in conversations.items()}
-        self._not_begun = set(conversations)
-        for turn in (turn for own in conversations.values() for turn in own):
-            number = len(self._numbers)
+    def announce(self, turn: TurnInput, most_calls: int | None) -> None:
+        """Note a turn of it, and the most calls that it may buy; None is not known.
+
+        All of them are noted before the first begins, those of a conversation in their order.
+        """
+        self._turns.setdefault(turn.memory_owner, []).append((turn, most_calls))
+
+    def _begin_all(self) -> None:
+        """Give each turn its place in the order: conversation by conversation."""
+        self._turns_left = {owner: len(turns) for owner, turns in self._turns.items()}
+        self._not_begun = set(self._turns)
+        turns = (each for own in self._turns.values() for each in own)
+        for number, (turn, most_calls) in enumerate(turns):
             self._numbers[turn.conversation_id, turn.turn] = number
             self._order.announce((self._number, number), most_calls)
 
@@ -130,6 +141,8 @@ class SettingLine:
     async def around(self, turn: TurnInput) -> AsyncIterator[bool]:
         """Wait until the turn may begin, and yield whether it is still wanted."""
         order, owner = self._order, turn.memory_owner
+        if not self._numbers:
+            self._begin_all()
         if owner in self._not_begun:
             await self._take_place(owner)
         place = self._number, self._numbers[turn.conversation_id, turn.turn]

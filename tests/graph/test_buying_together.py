@@ -88,13 +88,12 @@ def one_by_one(
     return _bought(recorded, tmp_path_factory.mktemp("one") / "run", 1)
 
 
-@pytest.mark.parametrize("concurrency", [2, 16])
 def test_the_same_is_bought_at_any_concurrency(
-    recorded: Path, tmp_path: Path, one_by_one: tuple[Path, SpendingCap], concurrency: int
+    recorded: Path, tmp_path: Path, one_by_one: tuple[Path, SpendingCap]
 ) -> None:
     """Each call once, also where several settings need it; the results are equal."""
     alone, spent_alone = one_by_one
-    run, spent = _bought(recorded, tmp_path / "run", concurrency)
+    run, spent = _bought(recorded, tmp_path / "run", 16)
     assert spent.calls == spent_alone.calls > 0
     assert (spent.tokens, spent.requests) == (spent_alone.tokens, spent_alone.requests)
     assert spent.usd == pytest.approx(spent_alone.usd)
@@ -105,14 +104,12 @@ def test_the_same_is_bought_at_any_concurrency(
 
 def test_a_cap_ends_the_same_turn_at_any_concurrency(recorded: Path, tmp_path: Path) -> None:
     """What is bought under it are the calls that come first one by one, and not one more."""
-    for most in (3, 10):
-        bought = []
-        for concurrency in (1, 8):
-            folder = tmp_path / f"{most}-{concurrency}"
-            run, spent = _bought(recorded, folder, concurrency, max_calls=most)
-            assert spent.calls == most
-            bought.append(_calls(run))
-        assert bought[0] == bought[1]
+    bought = []
+    for concurrency in (1, 8):
+        run, spent = _bought(recorded, tmp_path / str(concurrency), concurrency, max_calls=7)
+        assert spent.calls == 7
+        bought.append(_calls(run))
+    assert bought[0] == bought[1]
 
 
 def test_a_purchase_that_broke_off_goes_on_without_buying_twice(

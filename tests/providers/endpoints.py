@@ -32,7 +32,7 @@ __all__ = ["ENDPOINTS"]
 CLOSED_PORT = "http://127.0.0.1:1/v1"
 """Nothing listens there."""
 
-SHORT_SECONDS = 0.05
+SHORT_SECONDS = 0.4
 """Longest time for an attempt that is never answered."""
 
 

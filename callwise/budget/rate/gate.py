@@ -162,6 +162,8 @@ class EndpointGate:
         )
         self._people = tuple(each for each in people if each[1] or each[2])
         self._is_simple = not (limits.key or self._people or limits.purposes or limits.kinds)
+        self._own_lines: tuple[MeterLine, ...] = ()
+        self._lines_for = -1
         margin = limits.token_margin
         self._used = defaultdict[Purpose, tuple[UsedPart, UsedPart]](
             lambda: (UsedPart(margin), UsedPart(margin))
@@ -249,7 +251,11 @@ class EndpointGate:
     def _longest_wait(self, need: RateNeed, now_seconds: float) -> float:
         """Return the wait for the meter that binds, and note and count that it does."""
         longest_seconds, bound, amounts = 0.0, None, need.amounts
-        own = [(line, amounts[line.dimension]) for line in _lines(self._own.meters, _FIRST)]
+        meters = self._own.meters
+        if self._lines_for != self._own.generation:
+            self._own_lines = tuple(_lines(meters, _FIRST))
+            self._lines_for = self._own.generation
+        own = [(line, amounts[line.dimension]) for line in self._own_lines]
         for line, amount in (*own, *need.further):
             speed = 1.0 if line.alone is None else self._speed(line.alone, now_seconds)
             seconds = line.meter.wait_seconds(amount, now_seconds, speed)

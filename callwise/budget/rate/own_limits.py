@@ -49,10 +49,10 @@ SHARE_GROWTH = 1.1
 EPISODE_SECONDS = 60.0
 """Shortest time from one change of the limits to the next: that of a minute's limit."""
 
-MAX_NOTED = 32
+MAX_NOTED = 256
 """Most beginnings and ends that are noted before the meters count them."""
 
-_UNKNOWN = (-1.0,) * len(DIMENSIONS)
+_UNKNOWN: RateAmounts = (-1.0, -1.0, -1.0, -1.0)
 """Amounts that surely fit where that was not found out: not even nothing."""
 
 
@@ -77,8 +77,8 @@ class OwnLimits:
         self._notify = notify
         self._meters = list(meters_of(limits, limits))
         self._noted: list[RateNeed] = []
-        self._surely_fit: tuple[float, ...] = _UNKNOWN
-        """Amounts of one request: so many as may be noted fit after the one that was asked for."""
+        self._spare = _UNKNOWN
+        """Amounts that surely fit after all that was noted."""
         self.generation = -1
         self._meters_changed()
         self.refused = 0
@@ -110,34 +110,42 @@ class OwnLimits:
     def fits(self, amounts: RateAmounts, now: float) -> bool:
         """Return whether the meters allow amounts now."""
         requests, tokens, of_input, of_output = amounts
-        most = self._surely_fit
+        spare = self._spare
         if (
-            requests <= most[0]
-            and tokens <= most[1]
-            and of_input <= most[2]
-            and of_output <= most[3]
+            requests <= spare[0]
+            and tokens <= spare[1]
+            and of_input <= spare[2]
+            and of_output <= spare[3]
         ):
             return True
         self._count_noted()
         for dimension, meter in self._limited:
             if meter.wait_seconds(amounts[dimension], now):
                 return False
-        each = [math.inf] * len(DIMENSIONS)
+        left = [math.inf] * len(DIMENSIONS)
         for dimension, meter in self._limited:
-            each[dimension] = (meter.spare(now) - amounts[dimension]) / MAX_NOTED
-        self._surely_fit = tuple(each)
+            left[dimension] = meter.spare(now)
+        self._spare = (left[0], left[1], left[2], left[3])
         return True
 
     def take(self, need: RateNeed, now: float) -> None:
         """Count a request that leaves, and look at the last ones once there are enough."""
+        requests, tokens, of_input, of_output = need.amounts
         self._open_requests += 1
-        self._open_tokens += need.amounts[1]
+        self._open_tokens += tokens
         if self._learned:
             self._forget_learned(now)
         self._judged_sent += 1
         if self._judged_sent >= JUDGED_REQUESTS:
             self._judge(now)
         need.is_open, need.at_seconds = True, now
+        spare = self._spare
+        self._spare = (
+            spare[0] - requests,
+            spare[1] - tokens,
+            spare[2] - of_input,
+            spare[3] - of_output,
+        )
         noted = self._noted
         noted.append(need)
         if len(noted) >= MAX_NOTED:
@@ -212,7 +220,10 @@ class OwnLimits:
 
     def _count_noted(self) -> None:
         """Let the meters count what was noted, as of its times."""
-        noted, self._noted, self._surely_fit = self._noted, [], _UNKNOWN
+        self._spare = _UNKNOWN
+        if not self._noted:
+            return
+        noted, self._noted = self._noted, []
         for need in noted:
             amounts, at_seconds = need.amounts, need.at_seconds
             if need.charges:

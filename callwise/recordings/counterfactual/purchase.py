@@ -32,7 +32,7 @@ from callwise.recordings.counterfactual.reusable_cassette import ReusableCassett
 from callwise.recordings.recording import Recording
 from callwise.recordings.replay_run import RunRecorder, TurnListener, play_in_lanes
 
-__all__ = ["Around", "Purchase", "SpendingCap", "SpendingCapReached", "buy_turns"]
+__all__ = ["Around", "Buyer", "Purchase", "SpendingCap", "SpendingCapReached", "buy_turns"]
 
 _Turn = tuple[str | None, str | None]
 """Conversation and turn, as the names of their scopes."""

@@ -304,8 +304,9 @@ def test_half_open_lets_trials_through_and_their_end_decides(clock):
     clock.advance(0.1)
     assert attempt(breakers, None)
     assert breakers.states()[0].state is BreakerState.CLOSED
-    assert attempt(breakers, BOOM)  # what failed before is forgotten
-    assert attempt(breakers, None)
+    for error in (BOOM, None, None, BOOM):  # what failed before is forgotten
+        assert attempt(breakers, error)
+    assert not attempt(breakers, None)
 
 
 def test_an_answer_to_an_earlier_request_does_not_close_a_breaker(clock):

@@ -23,6 +23,7 @@ EXAMPLES = [
     errors.RateLimited("slow down", retry_after_seconds=2.5),
     errors.ServerFailed("down", status=503),
     errors.AnswerLost("the batch has expired"),
+    errors.BatchUnfinished("the batch is not asked for any more"),
     errors.BatchFailed("a batch failed", status=500),
     errors.BadResponse("HTML", status=200),
     errors.AuthFailed("no", status=401),
@@ -33,7 +34,7 @@ EXAMPLES = [
     errors.UnknownModel("no such model", status=404),
     errors.WrongAddress("a web page", status=404),
     errors.QuotaExhausted("no credit", status=402),
-    errors.ContextTooLong("too long", limit_tokens=8192, prompt_tokens=9000),
+    errors.ContextTooLong("too long", limit_tokens=8192, prompt_tokens=9000, status=413),
     errors.ParameterRefused("no temperature", change="temperature is left out"),
 ]
 

@@ -32,7 +32,7 @@ from callwise.simulator.server import SimServer
 from callwise.simulator.simulator_settings import SimulatedSettings
 from callwise.testing.fakes import ScriptedClient
 
-MAX_SECONDS = 30
+MAX_SECONDS = 120
 MAX_REQUESTS = 20
 
 

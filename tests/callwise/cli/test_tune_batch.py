@@ -78,6 +78,19 @@ def test_missing_calls_are_bought_in_batches_at_half_the_price(
     assert sum(provider.bought.values()) == bought
 
 
+def test_settings_are_bought_in_the_same_batches(
+    cli: Any, run: Path, provider: BatchProvider
+) -> None:
+    """Those that need a call in common have it bought once; one of them may be done before."""
+    command = ("tune", run, "--knob", "search.max_calls=4,6", "--jobs", 1, "--quality", "none")
+    provider.bought.clear()
+    result = cli(*command, "--buy", "--yes", "--batch")
+    assert result.exit_code == 0, result.output
+    assert "nothing has to be bought" in cli(*command, "--buy", "--yes", "--batch").stderr
+    questions = [orjson.dumps(each) for each in provider.questions]
+    assert len(questions) == len(set(questions)) == sum(provider.bought.values())
+
+
 def test_a_batch_needs_a_purchase(cli: Any, run: Path) -> None:
     """It changes how calls are bought, and buys none."""
     result = cli("tune", run, "--knob", "search.max_calls=4", "--batch")

@@ -1,6 +1,6 @@
 """Overrides, validation, listing and the digest, on one small settings model."""
 
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import Annotated, Any, Literal
 
 import pytest
@@ -68,6 +68,29 @@ def problem_of(data: dict[str, object]) -> str:
     with pytest.raises(ConfigError) as caught:
         validate(Settings, data)
     return str(caught.value)
+
+
+def test_no_such_choice_names_those_there_are() -> None:
+    """By their names where an enumeration is of numbers, and in a mapping as well."""
+
+    class Urgency(IntEnum):
+        HIGH = 0
+        LOW = 1
+
+    class Waiting(Strict):
+        takes: Urgency = Urgency.LOW
+        priorities: dict[str, Literal["low", "high"]] = {}
+
+    for given_knobs, named in (
+        ({"takes": "soon"}, "takes='soon': no such choice (allowed: one of high, low)"),
+        (
+            {"priorities": {"judge": "soon"}},
+            "priorities.judge='soon': no such choice (allowed: 'low' or 'high')",
+        ),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            validate(Waiting, given_knobs)
+        assert str(caught.value) == named
 
 
 def test_knobs_are_listed_with_everything_there_is_to_know() -> None:

@@ -19,6 +19,7 @@ from callwise.recordings.app_protocol import TurnInput
 from callwise.recordings.cassette_file import CassetteFile
 from callwise.recordings.program import ProgramApp, ProgramSettings, program_app
 from callwise.recordings.program_session import ProgramFailed
+from callwise.recordings.program_turn import OpenTurn
 from callwise.recordings.replay_run import FinishedRun, RunRequest, run_replay
 from callwise.simulator import SimulatedSettings
 from callwise.simulator.server import SimServer
@@ -225,8 +226,20 @@ async def test_calls_in_flight_at_the_end_of_a_turn_are_part_of_it(
 
         return StateGraph(MessagesState).add_node("work", work).add_edge(START, "work").compile()
 
+    is_over = asyncio.Event()
+    come_to_rest = OpenTurn.come_to_rest
+
+    async def noted(turn: OpenTurn) -> None:
+        is_over.set()
+        await come_to_rest(turn)
+        is_over.clear()
+
+    async def sleep(_seconds: float) -> None:
+        await is_over.wait()
+
+    monkeypatch.setattr(OpenTurn, "come_to_rest", noted)
     settings = ProgramSettings(budget={"turn": Limits(max_calls=1)})
-    async with SimServer(SimulatedSettings(real_time_scale=0.1)) as server:
+    async with SimServer(SimulatedSettings(real_time_scale=0.1), sleep=sleep) as server:
         monkeypatch.setenv("CALLWISE_BASE_URL", server.base_url)
         monkeypatch.setenv("CALLWISE_MODEL", "simulated")
         run = await replay(talk, tmp_path / "run", build, settings=settings, max_concurrency=1)

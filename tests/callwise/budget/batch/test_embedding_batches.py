@@ -6,8 +6,9 @@ import pytest
 
 from callwise.budget import Limits
 from callwise.calls import Priority
-from callwise.calls.errors import BadRequest, BadResponse, CallRefused
+from callwise.calls.errors import BadRequest, BadResponse, CallRefused, ServerFailed
 from callwise.calls.load.batch_knobs import BatchKnobs
+from callwise.calls.load.breaker_knobs import BreakerKnobs
 from callwise.calls.load.schedule_knobs import ScheduleKnobs
 from callwise.calls.reply import Reply, ReportedUsage
 from tests.callwise.budget.batch.batch_service import BatchService, budgeter, chat, embed
@@ -120,8 +121,26 @@ def test_pieces_beyond_the_limit_on_requests_are_refused_before_anything_is_sent
     engine.ledger.check()
 
 
-def test_pieces_that_were_answered_are_not_bought_again():
+def test_pieces_that_were_answered_are_not_bought_again(service):
     """A retry sends the piece that failed alone."""
+    service.failures.append(ServerFailed("boom", status=500))
+    texts = [f"{'x' * index} text" for index in range(20)]
+
+    async def main():
+        engine = budgeter(service, batch=BatchKnobs(max_items=5))
+        return engine, await engine.ask(embed(*texts))
+
+    engine, reply = run_in_virtual_time(main())
+    assert reply.vectors == tuple((float(len(text)), 1.0) for text in texts)
+    assert [len(sent) for _, sent in service.requests] == [5] * 5
+    assert service.requests[4] in service.requests[:4]
+    (row,) = engine.ledger.rows
+    assert (row.attempts, row.usage.requests, row.usage.tokens) == (2, 5, service.tokens)
+    engine.ledger.check()
+
+
+def test_a_list_with_a_piece_that_is_refused_is_not_asked_again():
+    """What its other pieces have used is on its row."""
     service = BatchService(bad={"7"})
 
     async def main():
@@ -253,6 +272,30 @@ def test_texts_whose_answer_had_other_ids_are_asked_in_halves(service):
     assert [len(texts) for _, texts in service.requests] == [4, 2, 2]
     assert (usage.tokens, usage.unknown_usage) == (service.tokens, 0)
     engine.ledger.check()
+
+
+def test_a_request_takes_no_more_bytes_than_the_limit(service):
+    """Of several calls together, as of one list."""
+
+    async def main():
+        engine = budgeter(service, batch=BatchKnobs(max_text_bytes=20))
+        await asyncio.gather(*(engine.ask(embed(f"{index} 8 bytes")) for index in range(5)))
+
+    run_in_virtual_time(main())
+    assert [len(texts) for _, texts in service.requests] == [2, 2, 1]
+
+
+def test_a_request_that_fails_is_one_failure_of_its_endpoint(service):
+    """However many calls it carried: its breaker stays closed."""
+    service.failures.append(ServerFailed("boom", status=500))
+
+    async def main():
+        breaker = BreakerKnobs(min_attempts=4, failure_rate=0.5)
+        engine = budgeter(service, load={"breaker": breaker})
+        await asyncio.gather(*(engine.ask(embed(f"text {index}")) for index in range(8)))
+        return engine.breakers()
+
+    assert [each.trips for each in run_in_virtual_time(main())] == [0]
 
 
 class LeavingService(BatchService):

@@ -283,6 +283,24 @@ async def test_failed_questions_and_downloads_are_repeated(provider, budgeter_of
     await budgeter.aclose()
 
 
+@pytest.mark.parametrize("budgeter_of", ["openai"], indirect=True)
+async def test_a_refusal_is_waited_for_as_long_as_it_asks(provider, budgeter_of, until_in_queue):
+    """Of a request that buys nothing, before it is repeated."""
+    left, clock = [web.Response(status=429, headers={"Retry-After": "30"})], ManualClock()
+    provider.faults = lambda _method, path: left.pop() if left and path == "/files" else None
+    waits = {"quiet_seconds": 0.0, "first_poll_seconds": 1.0, "max_poll_seconds": 1.0}
+    budgeter = budgeter_of(clock=clock, **waits)
+    task = asyncio.create_task(budgeter.ask(background("q")))
+    await until_in_queue(lambda: clock.sleeper_count)
+    clock.advance(29.9)
+    assert clock.sleeper_count
+    clock.advance(0.1)
+    assert not clock.sleeper_count
+    task.cancel()
+    await asyncio.wait((task,))
+    await budgeter.aclose()
+
+
 async def test_questions_whether_a_batch_has_ended_become_rarer(
     provider, budgeter_of, until_in_queue
 ):
@@ -369,7 +387,7 @@ async def test_a_call_waits_for_others_while_they_come_and_no_longer_than_the_lo
 ):
     """All of it on the clock: no time passes here but by hand."""
     clock = ManualClock()
-    waits = {"quiet_seconds": 2.0, "max_wait_seconds": 5.0, "first_poll_seconds": 1.0}
+    waits = {"quiet_seconds": 2.0, "max_wait_seconds": 4.7, "first_poll_seconds": 1.0}
     budgeter = budgeter_of(clock=clock, max_poll_seconds=1.0, **waits)
     tasks = []
     for number in range(3):
@@ -377,9 +395,9 @@ async def test_a_call_waits_for_others_while_they_come_and_no_longer_than_the_lo
         await until_in_queue(lambda: budgeter.statistics()["batch_api"].get("queued") == len(tasks))
         assert not provider.log, "the last one came 1.5 seconds ago"
         clock.advance(1.5)
-    clock.advance(0.4)
+    clock.advance(0.1)
     assert budgeter.statistics()["batch_api"]["batches"] == 0
-    clock.advance(0.2)
+    clock.advance(0.2)  # the last one came 1.8 seconds ago, the first 4.8
     await until_in_queue(lambda: provider.batches)
     assert provider.batches[0]["request_counts"]["total"] == 3
 

@@ -1,13 +1,17 @@
 """The queue on disk: what is accepted, submitted, answered and taken, whatever the order."""
 
+import sqlite3
 import tempfile
+from contextlib import closing
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from callwise.budget.batch_api.store import Kept, KeptSubmission, QueuedCall, QueueStore
+from callwise.calls.errors import ConfigError, FormatError
 from callwise.calls.key import CallKey
 
 
@@ -116,3 +120,29 @@ def _is_submitted(kept: Kept) -> bool:
 
 QueueMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
 TestQueue = QueueMachine.TestCase
+
+
+def test_a_queue_of_another_version_is_refused(tmp_path: Path) -> None:
+    """As a later Callwise may write it; the file is left as it is."""
+    path = tmp_path / "queue.sqlite"
+    store = QueueStore(path)
+    store._connection.execute("UPDATE about SET value = '99' WHERE name = 'version'")
+    store.close()
+    with pytest.raises(FormatError, match="expected a queue of version 1; choose another file"):
+        QueueStore(path)
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT value FROM about WHERE name = 'version'").fetchall() == [
+            ("99",)
+        ]
+
+
+def test_a_write_that_fails_half_way_writes_nothing(tmp_path: Path) -> None:
+    """A call and the state of its submission change together."""
+    store = QueueStore(tmp_path / "queue.sqlite")
+    (kept,) = store.accept([QueuedCall("e", CallKey("a"), "/chat", b"{}")])
+    submission = store.submit("e", "m", "/chat", [kept.call_id])
+    with pytest.raises(ConfigError):
+        store.end(submission.submission_id, {kept.call_id: b"answer", object(): b"x"})  # type: ignore[dict-item]
+    assert store.kept([kept.call_id])[0].state == "submitted"
+    assert [each.state for each in store.submissions("e")] == ["prepared"]
+    store.close()

@@ -197,6 +197,31 @@ async def test_a_turn_is_not_delayed_by_one_that_is_given_later(redis_url, windo
     await world.link.aclose()
 
 
+async def test_a_request_that_would_be_in_the_minute_of_a_later_one_waits(redis_url):
+    """It fits the window now, and the one that was given its time before would not fit then."""
+    world = World(redis_url, tokens_per_minute=600, window="sliding")
+    await world.at(1_000_000.0)
+    assert await world.send(0, 500) == 0
+    assert await world.send(0, 600) == pytest.approx(60)
+    await world.at(1_000_001.0)
+    assert await world.send(1, 100) == pytest.approx(119)
+    assert world.most_over() < 1e-6
+    await world.link.aclose()
+
+
+async def test_what_a_bucket_had_refilled_is_not_given_back(redis_url):
+    """It was used little, and what it took has been refilled since: others have taken that."""
+    world = World(redis_url, tokens_per_minute=600)
+    rates, line = world.processes[0], world.line(600)
+    await world.at(1_000_000.0)
+    early = await rates.take(world.limits, [line])
+    await world.at(1_000_060.0)
+    assert (await rates.take(world.limits, [line])).wait_seconds == 0
+    rates.settle(early, [(1, 0, 0, 0)])
+    assert await world.send(1, 600) == pytest.approx(60)
+    await world.link.aclose()
+
+
 @pytest.mark.parametrize("window", WINDOWS[::3])
 async def test_users_have_more_while_the_endpoint_is_little_used(redis_url, window):
     """Twice their limit below a half of the endpoint's own; from there on their limit alone."""

@@ -33,7 +33,7 @@ class Process:
 @pytest.fixture
 async def link(redis_url):
     """A link that is closed after the test."""
-    opened = RedisLink(redis_url)
+    opened = RedisLink(redis_url, timeout_seconds=60)
     yield opened
     await opened.aclose()
 

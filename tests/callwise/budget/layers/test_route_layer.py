@@ -426,3 +426,26 @@ def test_calls_that_find_no_place_at_an_endpoint_go_to_another():
         budgeter.ledger.check()
 
     run_in_virtual_time(main())
+
+
+async def test_what_was_sent_to_an_endpoint_that_is_down_now_may_still_be_answered(ask_for, until):
+    """Its breaker opens for later attempts: this one is neither cut nor sent again."""
+    may_answer = asyncio.Event()
+
+    async def answer(call):
+        if call.messages[0].content != "slow":
+            return ConnectionFailed("refused", was_sent=False)
+        await may_answer.wait()
+        return "late"
+
+    first, second = ScriptedClient(answer), ScriptedClient(lambda call: "ok")
+    budgeter = role_of(first, second, clock=ManualClock())
+    slow = asyncio.ensure_future(budgeter.ask(ask_for("slow")))
+    await until(lambda: first.calls)
+    for number in range(3):
+        assert (await budgeter.ask(ask_for(f"{number}"))).text == "ok"
+    assert [each.state for each in budgeter.breakers() if not each.model] == ["open"]
+    may_answer.set()
+    assert (await slow).text == "late"
+    assert first.cancelled_calls == 0
+    budgeter.ledger.check()

@@ -241,6 +241,13 @@ def test_what_refused_requests_give_back_is_not_taken_at_once(window: Literal["b
     assert sent[2] > 10
 
 
+def sent() -> RateNeed:
+    """Return a request of 10 tokens that was asked for."""
+    need = RateNeed([RatePart(10, 0)])
+    need.amounts = (1.0, 10.0, 10.0, 0.0)
+    return need
+
+
 @pytest.mark.parametrize("window", ["bucket", "sliding"])
 @pytest.mark.parametrize("refused", [2, 10])
 def test_a_cut_of_used_up_limits_delays_by_their_rate_alone(
@@ -251,7 +258,7 @@ def test_a_cut_of_used_up_limits_delays_by_their_rate_alone(
     for number in range(20):
         if number < refused:
             own.count_refused(0.0)
-        own.count_sent(10.0, 0.0)
+        own.take(sent(), 0.0)
     assert own.share == pytest.approx(1 - refused / 20)
     meter = own.meters[0]
     assert meter is not None
@@ -260,12 +267,6 @@ def test_a_cut_of_used_up_limits_delays_by_their_rate_alone(
 
 def test_after_many_refusals_the_limits_rise_again() -> None:
     """Half of the requests of a minute are refused; ten minutes later all of the limit is used."""
-
-    def sent() -> RateNeed:
-        need = RateNeed([RatePart(10, 0)])
-        need.amounts = (1.0, 10.0, 10.0, 0.0)
-        return need
-
     own = OwnLimits(RateLimits(requests_per_minute=600), "host", None)
     for number in range(20):
         own.take(sent(), 0.0)

@@ -1,12 +1,14 @@
 """The limits of an endpoint itself: what its meters count later, and what is the same by that."""
 
 from collections import deque
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from callwise.budget.rate.meters import Meter, meters_of
 from callwise.budget.rate.need import RateNeed, RatePart
 from callwise.budget.rate.own_limits import OwnLimits
 from callwise.calls.load.rate_limits import RateLimits
@@ -32,41 +34,73 @@ STEPS = st.builds(
 )
 
 
+def as_charged(
+    limits: RateLimits, taken: Sequence[tuple[float, RateNeed]]
+) -> Sequence[Meter | None]:
+    """Return meters that have counted what is known of each request when it was taken."""
+    meters = meters_of(limits, limits)
+    for at_seconds, need in taken:
+        for meter, amount in zip(meters, need.amounts, strict=True):
+            if meter is not None and amount:
+                meter.count(amount, at_seconds)
+    return meters
+
+
 @given(
-    steps=st.lists(STEPS, max_size=80),
+    steps=st.lists(STEPS, max_size=60),
     requests=st.sampled_from([30, 3_000]),
     tokens=st.sampled_from([600, 200_000]),
     window=st.sampled_from(["bucket", "sliding"]),
 )
 @settings(max_examples=100)
-def test_requests_that_are_counted_later_wait_as_if_each_was_counted(
+def test_requests_that_are_counted_later_count_as_of_their_times(
     steps: list[Step], requests: int, tokens: int, window: Literal["bucket", "sliding"]
 ) -> None:
-    """Some meters count each request when it is taken, the others when they have to."""
+    """Not less is in use than was charged, and not more than where each is counted when taken."""
     limits = RateLimits(requests_per_minute=requests, tokens_per_minute=tokens, window=window)
     both = [OwnLimits(limits, "host", None) for _ in range(2)]
     at_each_step, later = both
     now = 0.0
     under_way: deque[list[RateNeed]] = deque()
+    taken: list[tuple[float, RateNeed]] = []
     for step in steps:
         now += step.wait_seconds
         used = None if step.used is None else (1.0, step.used, step.used, 0.0)
         for _ in range(min(step.ended, len(under_way))):
-            for own, taken in zip(both, under_way.popleft(), strict=True):
-                own.settle(taken, used if step.is_sent else (0.0, 0.0, 0.0, 0.0), now)
+            for own, need in zip(both, under_way.popleft(), strict=True):
+                own.settle(need, used if step.is_sent else (0.0, 0.0, 0.0, 0.0), now)
         amounts = (1.0, float(step.tokens), float(step.tokens), 0.0)
         assert at_each_step.meters
-        fits = at_each_step.fits(amounts, now)
-        assert later.fits(amounts, now) is fits
-        if fits:
-            wanted = [RateNeed([RatePart(step.tokens, 0)]) for _ in both]
-            for own, need in zip(both, wanted, strict=True):
-                need.amounts = amounts
-                own.take(need, now)
-            under_way.append(wanted)
-    for exact, meter in zip(at_each_step.meters, later.meters, strict=True):
-        assert (exact is None) == (meter is None)
-        if exact is not None and meter is not None:
-            assert meter.used_part(now) == pytest.approx(exact.used_part(now), abs=1e-9)
-            wait_seconds = exact.wait_seconds(200.0, now)
-            assert meter.wait_seconds(200.0, now) == pytest.approx(wait_seconds, abs=1e-6)
+        if later.fits(amounts, now):
+            for meter, amount in zip(as_charged(limits, taken), amounts, strict=True):
+                assert meter is None or meter.wait_seconds(amount, now) == 0
+        else:
+            assert not at_each_step.fits(amounts, now)
+            continue
+        needs = [RateNeed([RatePart(step.tokens, 0)]) for _ in both]
+        for own, need in zip(both, needs, strict=True):
+            need.amounts = amounts
+            own.take(need, now)
+        under_way.append(needs)
+        taken.append((now, needs[1]))
+    all_meters = as_charged(limits, taken), later.meters, at_each_step.meters
+    for least, meter, most in zip(*all_meters, strict=True):
+        if least is not None and meter is not None and most is not None:
+            parts = [each.used_part(now) for each in (least, meter, most)]
+            assert parts[0] - 1e-9 <= parts[1] <= parts[2] + 1e-9
+
+
+@pytest.mark.parametrize("is_counted", [False, True])
+def test_more_than_was_estimated_is_in_use_when_it_is_known(is_counted: bool) -> None:
+    """Whether the meters have counted the request by then or not."""
+    own = OwnLimits(RateLimits(tokens_per_minute=600, slack_seconds=0), "host", None)
+    need = RateNeed([RatePart(10, 0)])
+    need.amounts = (1.0, 10.0, 10.0, 0.0)
+    assert own.fits(need.amounts, 0.0)
+    own.take(need, 0.0)
+    if is_counted:
+        assert own.used_part(0.0) == pytest.approx(10 / 600)
+    assert own.fits((1.0, 590.0, 590.0, 0.0), 0.0)
+    own.settle(need, (1.0, 500.0, 500.0, 0.0), 0.0)
+    assert not own.fits((1.0, 101.0, 101.0, 0.0), 0.0)
+    assert own.fits((1.0, 100.0, 100.0, 0.0), 0.0)

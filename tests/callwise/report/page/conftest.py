@@ -181,6 +181,7 @@ def opened(browser: Any) -> Iterator[Callable[..., Opened]]:
         context = browser.new_context(
             viewport={"width": width, "height": 800}, color_scheme=scheme, offline=True
         )
+        context.set_default_timeout(120_000)  # milliseconds, for a busy machine
         contexts.append(context)
         page = Opened(context.new_page())
         address = file.as_uri()
@@ -191,7 +192,7 @@ def opened(browser: Any) -> Iterator[Callable[..., Opened]]:
             lambda sent: sent.url.startswith(address) or page.requests.append(sent.url),
         )
         page.tab.goto(address + anchor)
-        page.tab.wait_for_selector("body.is-ready", timeout=120_000)
+        page.tab.wait_for_selector("body.is-ready")
         return page
 
     yield open_

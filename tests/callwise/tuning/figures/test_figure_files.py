@@ -83,6 +83,7 @@ def opened(browser, tmp_path) -> Callable[[FigureData], tuple[Any, list[str]]]:
         write_figure(found, path)
         noticed: list[str] = []
         tab = browser.new_page()
+        tab.set_default_timeout(120_000)  # milliseconds, for a busy machine
         tab.on("pageerror", lambda error: noticed.append(str(error)))
         tab.on("console", lambda message: noticed.append(message.text))
         tab.on("request", lambda request: noticed.append(request.url))
