@@ -288,23 +288,6 @@ async def test_a_chat_that_was_ended_keeps_its_whole_turns(tmp_path, received, c
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("received", "code", "reason"), ENDS)
-async def test_a_chat_that_waits_for_its_user_ends_immediately(tmp_path, received, code, reason):
-    """Nothing is under way, and its whole turns are kept."""
-    async with Service() as service:
-        service.release.set()
-        process = await service.started(tmp_path, "chat", "-p", "instant")
-        process.stdin.write(b"hi\n")
-        await process.stderr.readuntil(b"[turn 0")
-        await process.stdout.readuntil(b"\n> ")
-        process.send_signal(received)
-        _, text = await process.communicate()
-        assert process.returncode == code, text
-        assert b"run the same command to go on" in text
-        assert (reason.encode() in text) is (received is signal.SIGTERM)
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize(("received", "code", "reason"), ENDS[1:])
 async def test_a_purchase_that_was_ended_goes_on_without_buying_its_answers_again(
     tmp_path, received, code, reason
