@@ -1,11 +1,13 @@
 """Predicted seconds, compared with budgeters that run in virtual time."""
 
 import asyncio
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from callwise.budget.budgeter import Budgeter
 from callwise.budget.scope import ScopeKind
 from callwise.calls.call import Call, Message, Purpose, Role, Sampling
 from callwise.calls.load.load_knobs import LoadKnobs
@@ -39,26 +41,58 @@ def predicted(steps: Step, load: LoadKnobs, *, users: int = 1, turns: int = 1) -
     return makespan(flatten(steps), assumptions, reply_part="")
 
 
-async def follow(step: Step, ask: "Asking") -> None:
-    """Ask what a plan has, as a program would."""
+async def follow(step: Step, ask: "Asking", place: tuple[int, ...] = ()) -> None:
+    """Ask what a plan has, as a program would; `place` is where it is in the plan."""
     match step:
         case PlannedCall():
-            await ask(step)
+            await ask(step, place)
         case InSequence(steps):
-            for each in steps:
-                await follow(each, ask)
+            for number, each in enumerate(steps):
+                await follow(each, ask, (*place, number))
         case InParallel(steps):
-            await asyncio.gather(*(follow(each, ask) for each in steps))
+            each = (follow(each, ask, (*place, number)) for number, each in enumerate(steps))
+            await asyncio.gather(*each)
+
+
+class Turnstile:
+    """Lets the calls of a user that are asked at one time pass in the order of the plan.
+
+    A prediction has that order; a program asks the deeper calls of its gatherings later.
+    """
+
+    def __init__(self) -> None:
+        self.waiting: list[tuple[int, tuple[int, ...], asyncio.Future[None]]] = []
+
+    async def enter(self, user: int, place: tuple[int, ...]) -> None:
+        """Return in turn, a nanosecond later."""
+        loop = asyncio.get_running_loop()
+        if not self.waiting:
+            loop.call_later(1e-9, self.open)
+        waiter = loop.create_future()
+        self.waiting.append((user, place, waiter))
+        await waiter
+
+    def open(self) -> None:
+        """Let all pass that wait."""
+        waiting, self.waiting = self.waiting, []
+        users = list(dict.fromkeys(user for user, *_ in waiting))
+        waiting.sort(key=lambda each: (users.index(each[0]), each[1]))
+        for *_, waiter in waiting:
+            waiter.set_result(None)
 
 
 class Asking:
-    """Asks planned calls of one user."""
+    """Asks planned calls of one user, by number."""
 
-    def __init__(self, budgeter: "object", numbers: "object") -> None:
-        self.budgeter, self.numbers = budgeter, numbers
+    def __init__(
+        self, user: int, budgeter: Budgeter, turnstile: Turnstile, numbers: Iterator[int]
+    ) -> None:
+        self.user, self.budgeter = user, budgeter
+        self.turnstile, self.numbers = turnstile, numbers
 
-    async def __call__(self, call: PlannedCall) -> None:
+    async def __call__(self, call: PlannedCall, place: tuple[int, ...]) -> None:
         """Ask one."""
+        await self.turnstile.enter(self.user, place)
         tokens = call.input_tokens + 1
         text = f"{next(self.numbers)} {call.input_tokens} {tokens}"
         sampling = Sampling(temperature=1.0, max_tokens=1)
@@ -83,14 +117,15 @@ def measured(steps: Step, load: LoadKnobs, *, users: int = 1, turns: int = 1) ->
         budgeter = limited_budgeter(
             service, rate, concurrency=knobs.max_concurrency, estimator=Counter()
         )
-        numbers = iter(range(1_000_000))
+        numbers, turnstile = iter(range(1_000_000)), Turnstile()
 
-        async def one_user(name: str) -> None:
+        async def one_user(user: int) -> None:
+            name = str(user)
             with budgeter.scope(ScopeKind.CONVERSATION, name, user=name):
                 for _ in range(turns):
-                    await follow(steps, Asking(budgeter, numbers))
+                    await follow(steps, Asking(user, budgeter, turnstile, numbers))
 
-        await asyncio.gather(*(one_user(str(user)) for user in range(users)))
+        await asyncio.gather(*(one_user(user) for user in range(users)))
 
     run_in_virtual_time(main())
     assert service.refused == 0
