@@ -283,7 +283,7 @@ class InFlightCall:
             self.usage, self.usage_note = work.usage, work.usage_note
             self.delivery = work.delivery
             self.path_seconds = self.usage.path_seconds
-            if self.is_alone:
+            if self.is_alone and self.call.listener is None:
                 self.work = None  # nothing else reads it, and the two would keep each other
         self.reservation.close()
         is_refused = self.outcome is Outcome.REFUSED  # it waited for nothing, as in its replay
