@@ -160,7 +160,7 @@ def path_seconds(step: Step) -> float:
 def test_any_plan_and_its_run_keep_every_slot_busy(
     steps: Step, users: int, turns: int, slots: int
 ) -> None:
-    """Whichever of the calls that are asked at one time goes first, both are within the bounds.
+    """Whichever of the calls that are asked at one time goes first, both are within its limits.
 
     Source: Graham 1969, Bounds on multiprocessing timing anomalies.
     """
