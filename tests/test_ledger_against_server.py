@@ -55,7 +55,10 @@ async def asked(budgeter, call, leaving=Leaving.STAYS):
     [
         ((), question(), [200]),
         ((Fault.RATE_LIMITED, Fault.SERVER_ERROR), question(), [429, 500, 200]),
-        ((Fault.TIMEOUT,), question(timeout_seconds=QUICK_SECONDS), [None, 200]),
+        pytest.param(
+            *((Fault.TIMEOUT,), question(timeout_seconds=QUICK_SECONDS), [None, 200]),
+            marks=pytest.mark.slow,
+        ),
         ((Fault.CUT_STREAM, Fault.CUT_STREAM), question(stream=True), [200, 200, 200]),
         ((Fault.CUT_STREAM,), question(), [200, 200]),
     ],

@@ -74,7 +74,11 @@ COMMANDS = (
 )
 
 
-@pytest.mark.parametrize("arguments", COMMANDS, ids=lambda arguments: arguments[0])
+@pytest.mark.parametrize(
+    "arguments",
+    [COMMANDS[0], *(pytest.param(each, marks=pytest.mark.slow) for each in COMMANDS[1:])],
+    ids=lambda arguments: arguments[0],
+)
 @pytest.mark.parametrize("start", ["-m", "-c"])
 def test_commands_run_the_shipped_packages(
     strangers: Path, start: str, arguments: tuple[str, ...]
@@ -85,6 +89,7 @@ def test_commands_run_the_shipped_packages(
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_a_plan_in_python_runs_the_shipped_packages(strangers: Path) -> None:
     """In a notebook too, where the working directory is first on `sys.path`."""
     done = run(strangers, "-c", "import callwise as cw; print(cw.plan('classic'))")
@@ -92,6 +97,7 @@ def test_a_plan_in_python_runs_the_shipped_packages(strangers: Path) -> None:
     assert "classic" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_sweep_in_other_processes_runs_the_shipped_packages(strangers: Path) -> None:
     """Worker processes begin with the same `sys.path`."""
     code = f"""
@@ -106,6 +112,7 @@ print(len(found.rows))
     assert done.stdout.strip() == "4"
 
 
+@pytest.mark.slow
 def test_the_plugin_runs_the_shipped_packages(strangers: Path) -> None:
     """With the tests' root folder on `sys.path`, as `pythonpath` and `rootdir` put it."""
     test = "def test_reply(callwise):\n    assert callwise.replay({!r}, preset='instant').turns\n"
@@ -115,6 +122,7 @@ def test_the_plugin_runs_the_shipped_packages(strangers: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_an_app_in_a_users_graph_is_the_users(agent: Path) -> None:
     """`--app graph:build` is the file in the working directory, and so are its imports."""
     options = ("--set", "endpoints.main.kind=simulated", "--max-turns", "1", "--out", "out")
@@ -124,6 +132,7 @@ def test_an_app_in_a_users_graph_is_the_users(agent: Path) -> None:
     assert (row["node"], row["outcome"]) == ("answer", "served")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "first", ["import graph", "import nodes", "import callwise as cw; cw.plan(app='graph:build')"]
 )
@@ -144,6 +153,7 @@ cw.plan()
     assert "Rename these files" in done.stderr
 
 
+@pytest.mark.slow
 def test_shipped_packages_that_are_imported_already_are_named(agent: Path) -> None:
     """A user's app of that name is not loaded half, from the shipped package."""
     code = """

@@ -162,7 +162,7 @@ def test_any_plan_and_its_run_keep_every_slot_busy(
 ) -> None:
     """Whichever of the calls that are asked at one time goes first, both are within its limits.
 
-    Source: Graham 1969, Bounds on multiprocessing timing anomalies.
+    Source: Graham 1969, on multiprocessing timing anomalies.
     """
     load = knobs(slots)
     real = measured(steps, load, users=users, turns=turns)

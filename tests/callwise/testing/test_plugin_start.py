@@ -111,6 +111,7 @@ def test_an_asynchronous_test_is_checked(project: Any) -> None:
     result.stdout.fnmatch_lines(["max_calls: turn 0 of talk asked 2 calls, allowed 1 (+1)*"])
 
 
+@pytest.mark.slow
 def test_a_mark_that_is_declared_needs_no_plugin(project: Any) -> None:
     """With the page's ini entry `--strict-markers` accepts the mark where the plugin is absent."""
     page = (Path(__file__).parents[3] / "docs" / "pytest.md").read_text(encoding="utf-8")

@@ -9,6 +9,8 @@ import pytest
 from callwise.report import load_run, summarise
 from callwise.report.page import write_page
 
+pytestmark = pytest.mark.slow
+
 RunMaker = Callable[..., Path]
 
 REFUSED = {"outcome": "refused", "attempts": 0, "requests": 0, "error": "CallRefused: no room"}

@@ -39,6 +39,7 @@ def test_an_svg_contains_hostile_text_as_text(hostile) -> None:
     assert any("<b>$" in text for text in root.itertext())
 
 
+@pytest.mark.slow
 def test_a_name_does_not_end_the_script_of_a_page(row) -> None:
     """The page has its own two scripts, and asks for nothing."""
     found = tradeoff_of([row("</script><script>alert(1)</script>")])
@@ -55,6 +56,7 @@ def test_a_letter_without_a_font_is_drawn(row) -> None:
     assert figure_bytes(found, "png").startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_a_page_shows_names_as_text_and_asks_for_nothing(hostile, opened) -> None:
     """Its own script draws it without a network, and without a warning."""
     tab, noticed = opened(hostile)
@@ -63,6 +65,7 @@ def test_a_page_shows_names_as_text_and_asks_for_nothing(hostile, opened) -> Non
     assert noticed == []
 
 
+@pytest.mark.slow
 def test_a_pointer_over_a_bar_shows_its_figures(row, opened) -> None:
     """Names are text there, too."""
     rows = [row("<b>x</b>", asked_by_node={"<i>node</i>": 3})]
