@@ -85,6 +85,19 @@ class _JsonOnlyDisk(JSONDisk):  # type: ignore[misc] # diskcache has no types
         return super().get(key, raw)
 
 
+class _Store(Cache):  # type: ignore[misc] # diskcache has no types
+    """A store whose connection is closed, too, where its database cannot be opened."""
+
+    def __init__(self, folder: Path, max_bytes: int) -> None:
+        try:
+            super().__init__(
+                str(folder), disk=_JsonOnlyDisk, size_limit=max_bytes, timeout=_LOCK_TIMEOUT_SECONDS
+            )
+        except BaseException:
+            self.close()
+            raise
+
+
 class DiskCacheStatistics(NamedTuple):
     """Failures of a folder.
 
@@ -274,9 +287,7 @@ _READ, _WRITE = "read from", "write to"
 
 def open_store(folder: Path, max_bytes: int) -> Cache:
     """Return the store of a folder that keeps so many bytes, for the thread that calls this."""
-    return Cache(
-        str(folder), disk=_JsonOnlyDisk, size_limit=max_bytes, timeout=_LOCK_TIMEOUT_SECONDS
-    )
+    return _Store(folder, max_bytes)
 
 
 def _is_sound(path: Path) -> bool:
