@@ -40,6 +40,7 @@ from callwise.calls.errors import (
     ConnectionFailed,
     EndpointError,
     ServerFailed,
+    WrongAddress,
 )
 from callwise.calls.load.background_knobs import BackgroundKnobs
 from callwise.calls.reply import ReportedUsage
@@ -67,6 +68,11 @@ MAX_UNKNOWN_SECONDS = 3600.0
 """Longest time that a batch is asked about in a state that is not known here."""
 
 _NOT_FOUND = 404
+
+_NO_BATCHES = (
+    "Or has it no interface for batches? Then leave --batch out, or load.background of this endpoint"
+)
+"""Way out where nothing answers at the address of uploads."""
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -154,6 +160,8 @@ class BatchCarrier:
             marker = await self._insist(api.newest)
         except CallError as error:
             error.usage = NOTHING_BOUGHT
+            if isinstance(error, WrongAddress):
+                error.args = (f"{error} {_NO_BATCHES}",)
             await self._give_back(submission)
             raise
         return await self._noted(submission, "creating", file_id=file_id, marker=marker)

@@ -10,7 +10,7 @@ from callwise.budget import Budgeter, Limits
 from callwise.budget.clock import ManualClock
 from callwise.calls import Call, Endpoint, Message, Prices, Purpose, Role
 from callwise.calls.call import Outcome, Priority
-from callwise.calls.errors import BatchUnfinished, CallRefused, ServerFailed
+from callwise.calls.errors import BatchUnfinished, CallRefused, ServerFailed, WrongAddress
 from callwise.calls.load.background_knobs import BackgroundKnobs
 from callwise.calls.load.load_knobs import LoadKnobs
 from callwise.calls.openai_http import OpenAIClient
@@ -60,9 +60,11 @@ def background(number: int) -> Call:
 
 
 async def _asked(budgeter: Budgeter, count: int) -> list[Any]:
-    results = await budgeter.ask_all([background(number) for number in range(count)])
-    budgeter.ledger.check()
-    await budgeter.aclose()
+    try:
+        results = await budgeter.ask_all([background(number) for number in range(count)])
+        budgeter.ledger.check()
+    finally:
+        await budgeter.aclose()
     return list(results)
 
 
@@ -106,6 +108,14 @@ async def test_what_fails_before_a_batch_is_created_is_known_to_have_used_nothin
     usage = budgeter.ledger.counts().usage
     assert (usage.requests, usage.charged_tokens) == (len(provider.log), 0)
     assert (usage.unknown_usage, usage.unknown_usd) == (0, 0)
+
+
+async def test_an_endpoint_without_batches_is_named(provider, budgeter_of):
+    """The error has both ways out, and nothing was bought."""
+    provider.faults = lambda *_: web.Response(status=404, text="<html>not here</html>")
+    with pytest.raises(WrongAddress, match=r"no interface for batches\? Then leave --batch out"):
+        await _asked(budgeter_of(), 1)
+    assert not provider.batches
 
 
 async def test_a_batch_takes_one_request_of_the_limit_however_many_lines_it_has(
