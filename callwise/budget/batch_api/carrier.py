@@ -70,7 +70,7 @@ MAX_UNKNOWN_SECONDS = 3600.0
 _NOT_FOUND = 404
 
 _NO_BATCHES = (
-    "Or has it no interface for batches? Then leave --batch out, or load.background of this endpoint"
+    "Or has it no interface for batches? Then leave --batch out, or its load.background"
 )
 """Way out where nothing answers at the address of uploads."""
 
