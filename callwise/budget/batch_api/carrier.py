@@ -69,9 +69,7 @@ MAX_UNKNOWN_SECONDS = 3600.0
 
 _NOT_FOUND = 404
 
-_NO_BATCHES = (
-    "Or has it no interface for batches? Then leave --batch out, or its load.background"
-)
+_NO_BATCHES = "Or has it no interface for batches? Then leave --batch out, or its load.background"
 """Way out where nothing answers at the address of uploads."""
 
 _LOGGER = logging.getLogger(__name__)
