@@ -9,7 +9,11 @@ from callwise.calls.payload import json_bytes, json_object
 any_text = st.text(st.characters())
 
 
-@given(st.dictionaries(any_text, any_text | st.integers() | st.floats(allow_nan=False)))
+@given(
+    st.dictionaries(
+        any_text, any_text | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+    )
+)
 def test_what_is_stored_is_read_back_exactly(document):
     """Lone surrogates and integers beyond 64 bits among it."""
     assert json_object(json_bytes(document)) == document
