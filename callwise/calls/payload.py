@@ -107,6 +107,9 @@ def document_of(content: bytes, *, keep_halves: bool = False) -> Any:
 def json_bytes(document: Mapping[str, Any]) -> bytes:
     """Return a document as JSON, from which `json_object` returns the same one.
 
+    An integer beyond 64 bits comes back as a float, and a float that is not finite as None, where
+    no text has lone surrogates.
+
     Raises:
         TypeError: when a part of it cannot be JSON, for example a set or a key that is no
             string.

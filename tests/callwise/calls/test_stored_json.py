@@ -9,14 +9,20 @@ from callwise.calls.payload import json_bytes, json_object
 any_text = st.text(st.characters())
 
 
-@given(
-    st.dictionaries(
-        any_text, any_text | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
-    )
-)
+integers = st.integers(-(2**63), 2**64 - 1)
+finite = st.floats(allow_nan=False, allow_infinity=False)
+
+
+@given(st.dictionaries(any_text, any_text | integers | finite))
 def test_what_is_stored_is_read_back_exactly(document):
-    """Lone surrogates and integers beyond 64 bits among it."""
+    """Lone surrogates among it."""
     assert json_object(json_bytes(document)) == document
+
+
+@given(st.integers(2**64, 2**70))
+def test_a_larger_integer_comes_back_as_a_float(number):
+    """It costs no answer."""
+    assert json_object(json_bytes({"a": number})) == {"a": float(number)}
 
 
 @pytest.mark.parametrize("document", [{"a": {1}}, {1: "a"}, {"a": object()}])
