@@ -102,6 +102,7 @@ def test_the_default_is_exact_when_nothing_exits_early(knobs: dict[str, Any]) ->
     assert turn.record["speculative"] == planned["speculative"]
 
 
+@pytest.mark.slow
 @settings(suppress_health_check=list(HealthCheck))
 @given(
     KNOBS,

@@ -134,6 +134,7 @@ def test_the_recording_is_small() -> None:
     assert (DATA / "small_talks.cassette.jsonl.gz").stat().st_size < 1_500_000
 
 
+@pytest.mark.slow
 async def test_the_recording_replays(tmp_path: Path) -> None:
     """Every call that the pipeline asks today is in the shipped recording."""
     try:

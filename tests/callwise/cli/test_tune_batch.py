@@ -119,6 +119,7 @@ def test_a_purchase_that_was_stopped_buys_nothing_twice(
     assert sum(sizes) == len(questions) == len(set(questions))
 
 
+@pytest.mark.slow
 def test_a_batch_is_not_bought_under_a_limit_on_time(
     cli: Any, talk: Path, provider: BatchProvider
 ) -> None:

@@ -169,6 +169,7 @@ async def test_refusals_failures_and_deadlines_replay_too(
     assert [row["outcome"] for row in again.rows].count("refused") == refused
 
 
+@pytest.mark.slow
 async def test_a_part_and_then_the_rest_is_the_whole(replay: Replay) -> None:
     """Replaying the first turns and then all of them gives the bytes of one run."""
     whole = await replay("whole")
