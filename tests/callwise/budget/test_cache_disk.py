@@ -1,6 +1,7 @@
 """The exact cache on disk: it outlives the process, and never reads a pickle."""
 
 import asyncio
+import os
 import pickle
 import sqlite3
 from dataclasses import replace
@@ -76,17 +77,28 @@ async def test_a_budgeter_serves_from_disk(tmp_path, make_budgeter, ask_for):
         assert sum(row.requests for row in budgeter.ledger.rows) == (expected is Outcome.SERVED)
 
 
+class Planted:
+    """An object whose pickle makes a folder as it is loaded."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
 async def test_a_planted_pickle_is_never_loaded(tmp_path):
     """A pickle that someone put into the database is refused unread, and is a miss."""
     cache = DiskCache(tmp_path)
     await cache.put(KEY, WHOLE)
     await cache.aclose()
-    bomb = pickle.dumps(print)
+    bomb = pickle.dumps(Planted(tmp_path / "loaded"))
     with sqlite3.connect(tmp_path / "cache.db") as database:
         database.execute("UPDATE Cache SET mode = 4, value = ?", (bomb,))
     database.close()
     reply, statistics = await reopened(tmp_path)
     assert (reply, statistics.failed_reads) == (None, 1)
+    assert not (tmp_path / "loaded").exists()
 
 
 async def test_a_damaged_entry_is_a_miss(tmp_path):
