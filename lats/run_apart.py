@@ -12,11 +12,15 @@ __all__ = ["run_apart"]
 
 ResultT = TypeVar("ResultT")
 
+WAKE_SECONDS = 0.5
+"""Interval at which the waiting thread looks for an interrupt: one that comes just before the
+thread sleeps does not wake it."""
+
 
 def run_apart(coroutine: Coroutine[Any, Any, ResultT]) -> ResultT:
     """Return what a coroutine returns, on a loop of this thread or, where one runs, of another.
 
-    An interrupt of this thread cancels it, and is raised once it has ended.
+    What a signal raises in this thread cancels it, and is raised once it has ended.
     """
     try:
         asyncio.get_running_loop()
@@ -41,8 +45,10 @@ def run_apart(coroutine: Coroutine[Any, Any, ResultT]) -> ResultT:
             running: Any = thread.submit(contextvars.copy_context().run, run)
             wanted.append(coroutine)
             may_begin.set()
+            while not wait([running], WAKE_SECONDS).done:
+                pass
             found: ResultT = running.result()
-        except KeyboardInterrupt:
+        except BaseException:  # an interrupt, or what a signal's handler raises
             may_begin.set()
             if not wanted:
                 coroutine.close()

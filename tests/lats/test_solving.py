@@ -1,5 +1,6 @@
 """Solving: knobs by name, callers that cannot await, resumption, limits, many problems."""
 
+import _thread
 import asyncio
 import dataclasses
 import functools
@@ -192,22 +193,38 @@ async def test_inside_a_running_loop_it_runs_in_a_thread():
         solve_sync(sized(), max_call=4)
 
 
-def test_an_interrupt_ends_the_search_of_another_thread():
-    """Where a loop runs already; the answers so far are in its last checkpoint."""
+@pytest.mark.parametrize("raised", [KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("wakes", [True, False])
+def test_an_interrupt_ends_the_search_of_another_thread(wakes, raised):
+    """Where a loop runs already; the answers so far are in its last checkpoint.
+
+    An interrupt that comes just before the main thread sleeps does not wake it, like one
+    that is no signal of the system.
+    """
     kept, asked = [], []
+
+    def handler(number, frame):
+        raise raised
 
     async def judge(states, judge_pass):
         asked.append(judge_pass.number)
-        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        if wakes:
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        else:
+            _thread.interrupt_main()
         return await asyncio.Event().wait()
 
     async def cell():
         solve_sync(sized(judge=judge), max_calls=9, max_concurrency=1, checkpoint=kept.append)
 
+    before = signal.signal(signal.SIGINT, handler)
     loop = asyncio.new_event_loop()
-    with pytest.raises(KeyboardInterrupt):
-        loop.run_until_complete(cell())
-    loop.close()
+    try:
+        with pytest.raises(raised):
+            loop.run_until_complete(cell())
+    finally:
+        signal.signal(signal.SIGINT, before)
+        loop.close()
     assert asked == [0]
     assert len(kept[-1]["nodes"]) > 1
     assert not [each for each in threading.enumerate() if each.name.startswith("lats-solve")]
