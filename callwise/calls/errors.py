@@ -39,7 +39,7 @@
 exhausted quota is wrong for every call; a refused text or an odd answer is not.
 """
 
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, Self
 
 from callwise.calls.call import Role
 from callwise.calls.reply import ReportedUsage
@@ -144,6 +144,12 @@ class CallError(CallwiseError):
     role: Role | None = None
     endpoint: NamedEndpoint | None = None
     usage: ReportedUsage | None = None
+
+    def __copy__(self) -> Self:
+        """Return the same error with attributes of its own, whoever registered a way to copy it."""
+        copied = type(self).__new__(type(self), *self.args)
+        copied.__dict__.update(self.__dict__)
+        return copied
 
 
 class CallRefused(CallError):

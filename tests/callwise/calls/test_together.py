@@ -1,5 +1,7 @@
 """Conversations that share a request: what they share, and whose answer and tokens are whose."""
 
+import copyreg
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -177,3 +179,24 @@ def test_the_failures_of_a_request_have_each_a_part_of_its_usage(output_tokens):
     assert first is not second
     assert first.usage.input_tokens + second.usage.input_tokens == 11
     assert usage_sum([first.usage, second.usage]).output_tokens == output_tokens
+
+
+def test_failures_are_separate_where_a_library_has_registered_a_way_to_copy_errors(monkeypatch):
+    """As tblib does, which `distributed` imports: its copies share their attributes."""
+
+    def shared(error_type, args, attributes):
+        error = error_type.__new__(error_type, *args)
+        error.__dict__ = attributes
+        return error
+
+    monkeypatch.setitem(
+        copyreg.dispatch_table,
+        ServerFailed,
+        lambda error: (shared, (type(error), error.args, error.__dict__)),
+    )
+    failure = ServerFailed("boom", status=500)
+    failure.usage = ReportedUsage(11, 3)
+    first, second = failures_of(failure, [chat("one"), chat("two")])
+    assert {type(first), type(second)} == {ServerFailed}
+    assert (str(first), first.status) == ("boom", 500)
+    assert first.usage.input_tokens + second.usage.input_tokens == 11
