@@ -8,6 +8,7 @@ import html
 import re
 
 __all__ = [
+    "clipped",
     "cut_to_width",
     "escaped_json",
     "printable",
@@ -30,6 +31,23 @@ _ODD = re.compile(
 
 The page's script has the same list; the joiners of emoji and of some scripts are not in it.
 """
+
+
+_HEAD_SHARE = 0.7
+"""Share of a clipped text that is its beginning; the rest is its end."""
+
+
+def clipped(text: str, max_chars: int) -> str:
+    """Return a text's head and tail with a mark between, where it is longer than `max_chars`.
+
+    The mark contains the length of the text, and is counted.
+    """
+    if len(text) <= max_chars:
+        return text
+    mark = f" […{len(text)}…] "
+    kept = max(max_chars - len(mark), 0)
+    head = int(kept * _HEAD_SHARE)
+    return f"{text[:head]}{mark}{text[len(text) - (kept - head) :]}"
 
 
 def printable(text: str) -> str:

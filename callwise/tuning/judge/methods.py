@@ -26,13 +26,13 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, create_model
 from callwise.calls.call import Call, Message, Purpose, Role, Sampling
 from callwise.calls.client import Endpoint
 from callwise.calls.key import CallKey
+from callwise.safe_text import clipped
 from callwise.tuning.judge.items import ReplyItem
 from callwise.tuning.judge.referee_rubric import (
     MARK_HIGH,
     MARK_LOW,
     MAX_REPLY_CHARS,
     RefereeRubric,
-    clipped,
     messages_of,
     shipped_rubric,
 )

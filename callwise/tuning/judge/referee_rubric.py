@@ -26,6 +26,7 @@ import orjson
 from callwise.calls.call import Message
 from callwise.calls.errors import FormatError
 from callwise.calls.payload import mended, without_template_marks
+from callwise.safe_text import clipped
 from callwise.tuning.judge.items import ReplyItem
 
 __all__ = [
@@ -33,7 +34,6 @@ __all__ = [
     "MARK_HIGH",
     "MARK_LOW",
     "RefereeRubric",
-    "clipped",
     "load_rubric",
     "messages_of",
     "shipped_rubric",
@@ -137,21 +137,7 @@ MAX_HISTORY_CHARS = 800
 MAX_PERSONA_CHARS = 2000
 """Of each field."""
 
-_HEAD_SHARE = 0.7
 _WIDE = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff]")
-
-
-def clipped(text: str, max_chars: int) -> str:
-    """Return a text's head and tail with a mark between, where it is longer than `max_chars`.
-
-    The mark contains the length of the text, and is counted.
-    """
-    if len(text) <= max_chars:
-        return text
-    mark = f" […{len(text)}…] "
-    kept = max_chars - len(mark)
-    head = int(kept * _HEAD_SHARE)
-    return f"{text[:head]}{mark}{text[len(text) - (kept - head) :]}"
 
 
 def language_of(item: ReplyItem) -> str:

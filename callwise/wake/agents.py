@@ -1,0 +1,174 @@
+"""Agents: a name, a persona, a model and a first memory each, and the file that lists them.
+
+    agents:
+      - id: alice
+        persona: A retired sailor who answers in few words.
+        model: dsv3
+        memory: [Her boat is called Marie.]
+
+Invariant: an agent is found by its id alone, and no two ids differ in case only.
+"""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+)
+
+from callwise.calls.errors import ConfigError, FormatError
+from callwise.knobs.presets import parse_yaml
+from callwise.safe_text import shown
+
+__all__ = ["Agent", "AgentId", "Mentions", "check_agents", "read_agents"]
+
+MAX_SHOWN_CHARS = 80
+"""Longest piece of a file that an error quotes, in characters."""
+
+MAX_NAME_CHARS = 64
+"""Longest id and name."""
+
+MAX_SIGNS = 200
+"""Most signs `@` of a text that are read."""
+
+_SIGN = re.compile(r"(?<![A-Za-z0-9_.-])@(?=[^\s@])")
+"""Begins a mention; within an address of e-mail it does not."""
+
+_WORD = re.compile(r"[A-Za-z0-9_-]")
+
+AgentId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}\Z")]
+"""Part of message ids and of names of scopes: no other signs."""
+
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=64)]
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=20_000)]
+Fact = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2_000)]
+
+
+def _without_line_breaks(name: Any) -> Any:
+    if isinstance(name, str) and not name.isprintable():
+        raise ValueError("a name has no line breaks and no control characters")
+    return name
+
+
+class Agent(BaseModel):
+    """One agent. Everything in it is sent in requests for this agent alone."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: AgentId
+    """Letters, digits, `-`, `_` and `.`; at most 64."""
+    name: Annotated[Name, BeforeValidator(_without_line_breaks)] = ""
+    """Name that people read and mention; the id by default."""
+    persona: Text
+    """Description of the agent, in its own prompt whole."""
+    model: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+    """Name of the endpoint that answers for it."""
+    memory: Annotated[tuple[Fact, ...], Field(max_length=200)] = ()
+    """Facts that are in each of its prompts, in this order."""
+
+    def model_post_init(self, _: Any) -> None:
+        """Take the id where no name is given."""
+        if not self.name:
+            object.__setattr__(self, "name", self.id)
+
+
+def _checked(entries: Iterable[Any]) -> tuple[list[Agent], list[str]]:
+    """Return the agents among plain data, and one line for each entry that is none."""
+    agents: list[Agent] = []
+    problems: list[str] = []
+    for number, entry in enumerate(entries, 1):
+        try:
+            agents.append(Agent.model_validate(entry))
+        except ValidationError as error:
+            given = entry.get("id") if isinstance(entry, dict) else None
+            label = f" ({shown(str(given))[:MAX_SHOWN_CHARS]!r})" if given is not None else ""
+            problems += [
+                f"agent {number}{label}: {'.'.join(map(str, each['loc'])) or 'entry'}: "
+                f"{each['msg'].removeprefix('Value error, ')}"
+                for each in error.errors(include_url=False, include_input=False)
+            ]
+    seen: dict[str, Agent] = {}
+    for agent in agents:
+        other = seen.get(agent.id.casefold())
+        if other is not None:
+            problems.append(f"agent {agent.id!r}: another one has the id {other.id!r}. Change one")
+        seen.setdefault(agent.id.casefold(), agent)
+    return agents, problems
+
+
+def check_agents(agents: Iterable[Agent]) -> tuple[Agent, ...]:
+    """Return the agents.
+
+    Raises:
+        ConfigError: when two have ids that differ in case only, or not at all; lists each.
+    """
+    known, problems = _checked(agents)
+    if problems:
+        raise ConfigError("; ".join(problems))
+    return tuple(known)
+
+
+def read_agents(path: str | Path) -> tuple[Agent, ...]:
+    """Return the agents of a YAML file, in its order.
+
+    Args:
+        path: named by the user. Its content is data: no tags, no objects.
+
+    Raises:
+        FormatError: when it cannot be read, is no YAML, has no list `agents`, or an agent in it
+            cannot be used; lists each problem of each agent.
+    """
+    file = Path(path)
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise FormatError(path, None, f"cannot be read: {error}") from error
+    document = parse_yaml(text, path)
+    entries = document.get("agents") if isinstance(document, dict) else None
+    if not isinstance(entries, list) or len(document) > 1:
+        raise FormatError(path, None, "expected one list of agents, under `agents:`")
+    agents, problems = _checked(entries)
+    if problems:
+        raise FormatError(path, None, "; ".join(problems))
+    return tuple(agents)
+
+
+class Mentions:
+    """Finds the agents that a text mentions, as `@` and their id or name in any letter case.
+
+    A name that several agents have, or that is another one's id, mentions none of them.
+    """
+
+    def __init__(self, agents: Iterable[Agent]) -> None:
+        agents = tuple(agents)
+        named: dict[str, set[str]] = {}
+        for agent in agents:
+            named.setdefault(agent.name.casefold(), set()).add(agent.id)
+        self._ids = {name: next(iter(ids)) for name, ids in named.items() if len(ids) == 1}
+        self._ids.update((agent.id.casefold(), agent.id) for agent in agents)
+        self._longest = max(map(len, self._ids), default=0)
+
+    def is_name(self, text: str) -> bool:
+        """Return whether a text is the id or the name of an agent."""
+        return text.strip().casefold() in self._ids
+
+    def find(self, text: str) -> tuple[str, ...]:
+        """Return the ids of the agents in the order of their first mention."""
+        found: dict[str, None] = {}
+        for sign, _ in zip(_SIGN.finditer(text), range(MAX_SIGNS), strict=False):
+            start = sign.end()
+            piece = text[start : start + self._longest + 1].casefold()
+            for length in range(min(len(piece), self._longest), 0, -1):
+                is_whole = not (_WORD.match(piece[length - 1]) and _WORD.match(piece[length:]))
+                agent = self._ids.get(piece[:length]) if is_whole else None
+                if agent is not None:
+                    found[agent] = None
+                    break
+        return tuple(found)

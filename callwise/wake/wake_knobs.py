@@ -1,0 +1,92 @@
+"""Knobs of a wake: who is asked, in which requests, with which delays, for which credits."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from callwise.calls.load.batch_knobs import BatchKnobs
+from callwise.calls.load.load_knobs import LoadKnobs
+from callwise.wake.agents import AgentId
+
+__all__ = ["WakeKnobs"]
+
+Seconds = Annotated[float, Field(ge=0.0, le=86_400.0)]
+Count = Annotated[int, Field(ge=0, le=10**9)]
+AtLeastOne = Annotated[int, Field(ge=1, le=10**6)]
+
+
+class WakeKnobs(BaseModel):
+    """Knobs of the hourly wake of one group chat."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    variant: Literal["server_batch", "agents_alone", "mixed"] = "server_batch"
+    """One intent call and one request per model; or each agent asked alone, without an intent
+    call, and free to be silent; or one intent call, and each reply a request."""
+    room: AgentId = "main"
+    """Name of the group chat, of the same signs as an agent's id."""
+    delay_seconds: tuple[Seconds, Seconds] = (5.0, 30.0)
+    """Shortest and longest time from a reply of a wake to its delivery. Replies to a mention are
+    due immediately."""
+    every_seconds: Annotated[float, Field(ge=1.0, le=366 * 86_400.0)] = 3600.0
+    """Time from one wake to the next."""
+    missed: Literal["one", "each", "none"] = "one"
+    """Wakes for the hours that were missed: one for all, one for each, or none."""
+    intent_daily_calls: Count = 1000
+    """Intent calls per day (UTC), over all processes. Beyond it `fallback` decides."""
+    fallback: Literal["mentioned", "everyone"] = "mentioned"
+    """Agents that wake where no intent call decides: those that the last hour's messages mention,
+    else the one that has spoken least recently; or everyone."""
+    max_awake: Annotated[int, Field(ge=1)] | None = None
+    """Most agents of one wake; those that the list names first. None for no limit."""
+    max_mentions: AtLeastOne = 8
+    """Most agents that one message wakes."""
+    start_credits: Count = 1000
+    """Credits that an agent is granted, once."""
+    credits_per_reply: AtLeastOne = 1
+    """Credits that a message costs its agent."""
+    notes_limit: Annotated[int, Field(ge=0, le=1000)] = 5
+    """Most notes of an agent in its prompt."""
+    chat_limit: Annotated[int, Field(ge=1, le=1000)] = 30
+    """Most lines of the chat in a prompt, the newest."""
+    reply_tokens: Annotated[int, Field(ge=1, le=100_000)] = 400
+    """Most tokens of a reply."""
+    seed: int = 0
+    """Decides the delays, together with the id of each message."""
+    chat_path: Annotated[str, Field(pattern=r"^/[\w./-]+$")] | None = "/chat/completions/batch"
+    """Path below the base URL of each endpoint's route for lists of conversations. None, or an
+    endpoint without one: each reply is a request."""
+    batch_size: AtLeastOne = 100
+    """Most replies in one request."""
+    batch_wait_seconds: Annotated[float, Field(ge=0.0, le=60.0)] = 0.5
+    """Longest time that a request of a wake waits for further replies."""
+
+    @model_validator(mode="after")
+    def _shortest_before_longest(self) -> Self:
+        low, high = self.delay_seconds
+        if low > high:
+            raise ValueError(
+                f"delay_seconds is a shortest and a longest time; got {low:g} and {high:g}"
+            )
+        return self
+
+    def load(self, run: LoadKnobs | None = None) -> LoadKnobs:
+        """Return the knobs of load for the budgeter that serves these wakes.
+
+        Args:
+            run: knobs that these are laid over; None for none.
+
+        Raises:
+            ConfigError: when the two do not fit together.
+        """
+        run = run or LoadKnobs()
+        if self.variant != "server_batch" or self.chat_path is None:
+            return run
+        batch = BatchKnobs(
+            chat_path=self.chat_path,
+            is_adaptive=False,
+            chat_size=self.batch_size,
+            chat_window_seconds=self.batch_wait_seconds,
+            chat_idle_window_seconds=self.batch_wait_seconds,
+        )
+        return run.laid_under(LoadKnobs(batch=batch))
