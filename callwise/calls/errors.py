@@ -146,7 +146,7 @@ class CallError(CallwiseError):
     usage: ReportedUsage | None = None
 
     def __copy__(self) -> Self:
-        """Return the same error with attributes of its own, whoever registered a way to copy it."""
+        """Return the same error with separate attributes, whatever copies errors otherwise."""
         copied = type(self).__new__(type(self), *self.args)
         copied.__dict__.update(self.__dict__)
         return copied
