@@ -13,8 +13,8 @@ __all__ = ["run_apart"]
 ResultT = TypeVar("ResultT")
 
 WAKE_SECONDS = 0.5
-"""Interval at which the waiting thread looks for an interrupt: one that comes just before the
-thread sleeps does not wake it."""
+"""Interval at which a waiting thread checks for an interrupt: one that comes just before it
+sleeps does not wake it."""
 
 
 def run_apart(coroutine: Coroutine[Any, Any, ResultT]) -> ResultT:

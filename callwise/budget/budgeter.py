@@ -9,7 +9,7 @@ atomic without a lock.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Self
 
@@ -34,7 +34,7 @@ from callwise.budget.scope_limits import require_prices
 from callwise.budget.shared_requests import SharedRequests
 from callwise.budget.token_estimate import DEFAULT_OUTPUT_TOKENS, Estimate, Estimator, TokenCounter
 from callwise.calls.call import Call, Role
-from callwise.calls.client import Endpoint, Remaining
+from callwise.calls.client import Endpoint, EndpointsByName, Remaining
 from callwise.calls.errors import CallError, ConfigError
 from callwise.calls.load.load_knobs import LoadKnobs
 from callwise.calls.owner_loop import OwnerLoop
@@ -52,7 +52,8 @@ class Budgeter:
     in a thread, and may be used from any loop and thread; its scopes, ledger and sinks too.
 
     Args:
-        endpoints: by role; `add_endpoint` adds to them. Owned: `aclose` closes their clients.
+        endpoints: by role, or by another name: that of `Call.model`. `add_endpoint` adds to
+            them. Owned: `aclose` closes their clients.
         clock: None takes the system's.
         estimator: counts input tokens before a call is sent; None takes
             `callwise.budget.token_estimate`, loaded at the first call that needs it.
@@ -87,7 +88,7 @@ class Budgeter:
 
     def __init__(
         self,
-        endpoints: Mapping[Role, Endpoint] | None = None,
+        endpoints: EndpointsByName | None = None,
         *,
         clock: Clock | None = None,
         estimator: TokenCounter | None = None,
@@ -110,7 +111,7 @@ class Budgeter:
         self._advises_by_path = advises_by_path
         self._clock = clock or SystemClock()
         self._shared = None if self._clock.is_virtual else shared
-        given = dict(endpoints or {})
+        given: dict[str, Endpoint] = dict((endpoints or {}).items())
         self._given_endpoints = given
         self._endpoints = given if self._shared is None else self._shared.endpoints_for(given)
         self._cache = cache
@@ -194,24 +195,25 @@ class Budgeter:
             f"{'left: ' + ', '.join(limited) if limited else 'no limits'}>"
         )
 
-    def endpoint(self, role: Role) -> Endpoint | None:
-        """Return the endpoint that serves a role; None where none does."""
-        return self._endpoints.get(role)
+    def endpoint(self, name: str) -> Endpoint | None:
+        """Return the endpoint that serves a role, or has another name; None where there is none."""
+        return self._endpoints.get(name)
 
-    def add_endpoint(self, role: Role, endpoint: Endpoint) -> None:
-        """Serve a role that no endpoint serves yet.
+    def add_endpoint(self, name: str, endpoint: Endpoint) -> None:
+        """Serve a role that no endpoint serves yet, or calls with another name as their `model`.
 
         Raises:
             ConfigError: when one does, when a limit of the run in USD would cover an endpoint
                 without prices, or when it has knobs of load and the budgeter schedules nothing.
                 Limits of other open scopes are not checked again.
         """
-        if (known := self._endpoints.get(role)) is not None:
+        if (known := self._endpoints.get(name)) is not None:
+            kind = "role" if name in tuple(Role) else "model"
             raise ConfigError(
-                f"role {role.value} is served by {known.name} ({known.model}) already. Use "
-                "another role"
+                f"{kind} {name!s:.80} is served by {known.name} ({known.model}) already. Use "
+                f"another {kind}"
             )
-        require_prices(self.run.limits, self.run.path, {role: endpoint})
+        require_prices(self.run.limits, self.run.path, {name: endpoint})
         own, layers = endpoint.load, self._call_path.layers
         is_scheduled = own is not None and (own.schedule is not None or own.rate is not None)
         if is_scheduled and not self._clock.is_virtual and "schedule" not in layers:
@@ -220,8 +222,8 @@ class Budgeter:
                 "without. Give the budgeter `load` too, or the endpoint when it is built"
             )
         if self._fleet is not None:
-            self._fleet.require_prices({role: endpoint})
-        self._endpoints[role] = endpoint
+            self._fleet.require_prices({name: endpoint})
+        self._endpoints[name] = endpoint
 
     @property
     def current(self) -> Scope:
@@ -287,16 +289,16 @@ class Budgeter:
         """Return what one attempt at a call would reserve. Asks nothing.
 
         Raises:
-            UnknownRole: when no endpoint serves its role.
+            UnknownRole: when no endpoint serves its role, or has its `model`.
         """
-        return self._estimator.estimate(call, endpoint_of(call.role, self._endpoints))
+        return self._estimator.estimate(call, endpoint_of(call, self._endpoints))
 
     async def ask(self, call: Call) -> Reply:
         """Return the answer, its `parsed` set when the call has a response model.
 
         Raises:
             CallError: whatever ended the call instead; see the tree in `errors`.
-            UnknownRole: when no endpoint serves its role. That is not counted.
+            UnknownRole: when no endpoint serves its role, or has its `model`. Not counted.
             ConfigError: when calls are under way on another loop; see `own_loop`.
         """
         with self._asked_in(call) as scope:

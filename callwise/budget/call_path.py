@@ -71,7 +71,6 @@ from callwise.budget.router import Router
 from callwise.budget.run_gate import RunGate
 from callwise.budget.shared_requests import SharedRequests
 from callwise.budget.token_estimate import Estimator
-from callwise.calls.call import Role
 from callwise.calls.client import Endpoint
 from callwise.calls.load.load_knobs import LoadKnobs
 from callwise.calls.retry import RetryPolicy
@@ -137,7 +136,7 @@ def load_by_endpoint(load: LoadKnobs) -> Callable[[Endpoint], LoadKnobs]:
 
 
 def build_call_path(  # noqa: C901 - one line for each layer that is optional
-    endpoints: Mapping[Role, Endpoint],
+    endpoints: Mapping[str, Endpoint],
     *,
     ledger: Ledger,
     clock: Clock,
@@ -271,13 +270,13 @@ class _Path:
 
 
 def _is_hedging(
-    endpoints: Mapping[Role, Endpoint], load_of: Callable[[Endpoint], LoadKnobs]
+    endpoints: Mapping[str, Endpoint], load_of: Callable[[Endpoint], LoadKnobs]
 ) -> bool:
     routes = (load_of(asked).route for asked in endpoints.values())
     return any(route is not None and route.is_hedging for route in routes)
 
 
-def _is_given(load: LoadKnobs, endpoints: Mapping[Role, Endpoint], *groups: str) -> bool:
+def _is_given(load: LoadKnobs, endpoints: Mapping[str, Endpoint], *groups: str) -> bool:
     """Return whether a group of knobs is given for the run, or for one of its endpoints."""
     candidates = (each for asked in endpoints.values() for each in asked.candidates)
     given = [load, *(each.load for each in candidates if each.load is not None)]

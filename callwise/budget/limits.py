@@ -127,6 +127,11 @@ class Quota:
         """Return the name of a limit, e.g. `max_calls` or `max_calls[judge]`."""
         return _NAMES[index] if self.role is None else f"{_NAMES[index]}[{self.role}]"
 
+    @property
+    def usd_limit_name(self) -> str | None:
+        """Name of its limit in USD; None without one."""
+        return None if self._max[3] == math.inf else self.limit_name(3)
+
     def limit_value(self, name: str) -> float | None:
         """Return the value of a limit by its name, or None where there is none."""
         for index, limit in enumerate(self._max):

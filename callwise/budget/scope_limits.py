@@ -2,7 +2,7 @@
 # ruff: noqa: SLF001 - an object reads private parts of others of its class
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from callwise.budget.clock import Clock
 from callwise.budget.counters import LedgerError
@@ -71,6 +71,18 @@ class ScopeLimits:
     def role_quotas(self) -> list[Quota]:
         """Return the quotas that bind one role only, innermost first."""
         return [quota for each in self._chain for quota in each._role_quotas.values()]
+
+    def require_prices(self, role: Role, endpoint: Endpoint) -> None:
+        """Do nothing when each limit in USD on a role's calls can bind at an endpoint.
+
+        It need not be the role's own: a call may name another one.
+
+        Raises:
+            ConfigError: names the limit, and what has no prices.
+        """
+        for quota in self.quotas(role):
+            if (limit := quota.usd_limit_name) is not None:
+                _require_each_priced(endpoint.candidates, quota.scope, limit)
 
     # Leases.
 
@@ -239,9 +251,12 @@ def _whole(left: float) -> int | None:
 
 
 def require_prices(
-    limits: Limits | FleetLimits, scope: str, endpoints: Mapping[Role, Endpoint]
+    limits: Limits | FleetLimits, scope: str, endpoints: Mapping[str, Endpoint]
 ) -> None:
     """Do nothing when every limit in USD can bind.
+
+    Args:
+        endpoints: by name. Those that are named for no role may serve calls of every role.
 
     Raises:
         ConfigError: names the limit, and the endpoints that it covers and that have no
@@ -251,13 +266,20 @@ def require_prices(
     if limits.max_usd is not None:
         everyone = [each for asked in endpoints.values() for each in asked.candidates]
         covered.append(("max_usd", everyone))
+    others = [asked for name, asked in endpoints.items() if name not in tuple(Role)]
     for role, role_limits in limits.roles.items():
-        if role_limits.max_usd is not None and role in endpoints:
-            covered.append((f"roles.{role}.max_usd", list(endpoints[role].candidates)))
+        if role_limits.max_usd is not None:
+            asked = [endpoints[role], *others] if role in endpoints else others
+            candidates = [each for one in asked for each in one.candidates]
+            covered.append((f"roles.{role}.max_usd", candidates))
     for limit, served in covered:
-        unpriced = sorted({endpoint.name for endpoint in served if endpoint.prices is None})
-        if unpriced:
-            raise ConfigError(
-                f"{scope}: {limit} cannot bind, because endpoint {', '.join(unpriced)} has no "
-                "prices; give it a price list (0 where it is free) or limit max_tokens instead"
-            )
+        _require_each_priced(served, scope, limit)
+
+
+def _require_each_priced(endpoints: Iterable[Endpoint], scope: str, limit: str) -> None:
+    unpriced = sorted({endpoint.name for endpoint in endpoints if endpoint.prices is None})
+    if unpriced:
+        raise ConfigError(
+            f"{scope}: {limit} cannot bind, because endpoint {', '.join(unpriced)} has no "
+            "prices; give it a price list (0 where it is free) or limit max_tokens instead"
+        )

@@ -12,7 +12,6 @@ import weakref
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from callwise.calls.call import Role
 from callwise.calls.client import Client, Endpoint
 
 if TYPE_CHECKING:
@@ -35,12 +34,12 @@ class SharedRequests:
     def __init__(self) -> None:
         self.layers: dict[str, Any] = {}
         self.queues: BackgroundQueues | None = None
-        self._endpoints: dict[Role, Endpoint] = {}
+        self._endpoints: dict[str, Endpoint] = {}
         self._clients: dict[int, Client] = {}
         self._sharing: weakref.WeakSet[ShareLayer] = weakref.WeakSet()
 
-    def endpoints_for(self, given: Mapping[Role, Endpoint]) -> dict[Role, Endpoint]:
-        """Return the endpoints by role: those of the first budgeter, for every other one too."""
+    def endpoints_for(self, given: Mapping[str, Endpoint]) -> dict[str, Endpoint]:
+        """Return the endpoints by name: those of the first budgeter, for every other one too."""
         if not self._endpoints:
             self._endpoints = dict(given)
             endpoints = (each for asked in given.values() for each in asked.candidates)

@@ -343,13 +343,14 @@ class Call:
         note: what its ledger row notes of it. Not part of the call's identity.
         origin: where a program that opens no scopes asks it; None where scopes name it.
         priority: its class of urgency, also by number or name; None takes that of its purpose
-            (`calls.kinds`). This and
-            the next three are not part of the call's identity.
+            (`calls.kinds`). This and the next four are not part of the call's identity.
         deadline_seconds: time from asking until which an answer is of use; then it is refused,
             or cut. None for none but those of its scopes.
         batch_key: calls with another key never travel in one request.
         cache_ttl_seconds: time for which its answer is kept for equal calls; None takes that of
             its purpose.
+        model: name under which the budgeter has its endpoint; empty for that of its role. Its
+            limits are those of its role.
     """
 
     role: Role
@@ -377,6 +378,7 @@ class Call:
     deadline_seconds: float | None = None
     batch_key: str = ""
     cache_ttl_seconds: float | None = None
+    model: str = ""
 
     def __post_init__(self) -> None:
         """Refuse a call that is neither chat nor embedding, or both, and values of no meaning."""

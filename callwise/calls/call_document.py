@@ -32,6 +32,9 @@ _PLAIN = (
 )
 """Fields that are JSON values."""
 
+_LATER = {"model": ""}
+"""Fields that documents of earlier versions lack, with their value there."""
+
 _MESSAGE = tuple(field.name for field in fields(Message))
 _SAMPLING = tuple(field.name for field in fields(Sampling))
 
@@ -42,7 +45,7 @@ def document_of_call(call: Call) -> bytes:
     Raises:
         TypeError: when JSON cannot express its tools, content parts or extra fields.
     """
-    document: dict[str, Any] = {name: getattr(call, name) for name in _PLAIN}
+    document: dict[str, Any] = {name: getattr(call, name) for name in (*_PLAIN, *_LATER)}
     model = call.response_model
     document |= {
         "role": call.role,
@@ -67,6 +70,7 @@ def call_of_document(data: bytes) -> Call:
     document = document_of(data)
     try:
         given = {name: document[name] for name in _PLAIN}
+        given |= {name: document.get(name, default) for name, default in _LATER.items()}
         messages = (dict(zip(_MESSAGE, each, strict=True)) for each in document["messages"])
         sampling = dict(zip(_SAMPLING, document["sampling"], strict=True))
         priority = document["priority"]

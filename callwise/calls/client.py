@@ -7,7 +7,7 @@ Fakes for tests implement these interfaces and pass the same contract tests as t
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 from urllib.parse import urlsplit
 
 from callwise.calls.call import Call, Role
@@ -22,6 +22,7 @@ __all__ = [
     "Client",
     "ConversationClient",
     "Endpoint",
+    "EndpointsByName",
     "Getter",
     "OfflineClient",
     "Prices",
@@ -203,6 +204,10 @@ class Endpoint:
             own = {name: body[name] for name in body if body[name] != added.get(name)}
             call = replace(call, sampling=replace(call.sampling, extra_body=own))
         return self.completed(call)
+
+
+EndpointsByName: TypeAlias = Mapping[str, Endpoint] | Mapping[Role, Endpoint]
+"""Endpoints by the role that each serves, or by another name: that of `Call.model`."""
 
 
 @runtime_checkable

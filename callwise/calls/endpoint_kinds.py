@@ -56,12 +56,13 @@ Clients = dict[Hashable, Client]
 
 
 class EndpointKind(ABC):
-    """One kind of endpoint: how the settings of a role become a name, and a client.
+    """One kind of endpoint: how settings become a name, and a client.
 
     The name is made without the client, so that a replay imports nothing and reads no key.
 
     Args:
-        role: the role it serves; for error messages only, never part of its name.
+        name: role that it serves, or name that calls give as their `model`; for error messages
+            only, never part of its name.
         settings: whole ones of this kind.
         environ: environment variables, none of them empty.
     """
@@ -69,8 +70,9 @@ class EndpointKind(ABC):
     is_simulated: ClassVar[bool] = False
     """Whether its answers are."""
 
-    def __init__(self, role: Role, settings: EndpointSettings, environ: Mapping[str, str]) -> None:
-        self.role = role
+    def __init__(self, name: str, settings: EndpointSettings, environ: Mapping[str, str]) -> None:
+        self.served = f"the {'role' if name in tuple(Role) else 'model'} {name}"
+        self.is_for_embeddings = name == Role.EMBED
         self.settings = settings
         self.environ = environ
 
@@ -172,12 +174,12 @@ class OpenAIKind(EndpointKind):
         Raises:
             ConfigError: when one of them is missing; names what sets it.
         """
-        role, settings = self.role, self.settings
+        settings = self.settings
         base_url = settings.base_url or self._url_of_environment()
         if settings.model is None:
-            variable = "CALLWISE_EMBED_MODEL" if role is Role.EMBED else "CALLWISE_MODEL"
+            variable = "CALLWISE_EMBED_MODEL" if self.is_for_embeddings else "CALLWISE_MODEL"
             raise ConfigError(
-                f"the role {role} has an endpoint and no model: set the environment variable "
+                f"{self.served} has an endpoint and no model: set the environment variable "
                 f"{variable}, or `model` in its settings"
             )
         return base_url, settings.model
@@ -190,12 +192,12 @@ class OpenAIKind(EndpointKind):
                 raise ConfigError(f"the environment variable {variable}: {error}") from None
         if self.settings.model is not None:
             raise ConfigError(
-                f"the role {self.role} has a model and no endpoint: set the environment variable "
+                f"{self.served} has a model and no endpoint: set the environment variable "
                 "CALLWISE_BASE_URL, or `base_url` in its settings"
             )
         given = "a key" if self.settings.api_key_env in self.environ else "settings"
         raise ConfigError(
-            f"the role {self.role} has {given}, but neither an "
+            f"{self.served} has {given}, but neither an "
             "endpoint nor a model: set the environment variables CALLWISE_BASE_URL and "
             "CALLWISE_MODEL, or `base_url` and `model` in its settings"
         )
@@ -271,7 +273,7 @@ class LangChainKind(EndpointKind):
     def _target(self) -> str:
         if self.settings.langchain is None:
             raise ConfigError(
-                f"the role {self.role} has an endpoint of kind `langchain`: set `langchain` in its "
+                f"{self.served} has an endpoint of kind `langchain`: set `langchain` in its "
                 "settings to `module:name` of a chat model or embeddings"
             )
         return self.settings.langchain
@@ -313,7 +315,7 @@ class SimulatedKind(EndpointKind):
         try:
             options = SimulatedSettings.model_validate(self.settings.simulated)
         except ValidationError as error:
-            raise ConfigError(f"the simulated endpoint of the role {self.role}: {error}") from error
+            raise ConfigError(f"the simulated endpoint of {self.served}: {error}") from error
         return options, options.model_dump(mode="json", exclude_defaults=True)
 
 
@@ -327,14 +329,14 @@ KINDS: Mapping[str, type[EndpointKind]] = {
 
 
 def endpoint_of(
-    role: Role,
+    name: str,
     settings: EndpointSettings,
     environ: Mapping[str, str],
     clients: Clients,
     *,
     is_offline: bool = False,
 ) -> Endpoint:
-    """Return the endpoint that serves a role; see `EndpointKind`.
+    """Return the endpoint of a role, or of another name; see `EndpointKind`.
 
     Args:
         is_offline: make no client, import nothing and read no key.
@@ -342,7 +344,7 @@ def endpoint_of(
     Raises:
         ConfigError: when it cannot work.
     """
-    kind = KINDS[settings.kind](role, settings, environ)
+    kind = KINDS[settings.kind](name, settings, environ)
     client = OfflineClient(kind.is_simulated) if is_offline else kind.client(clients)
     return kind.described(client)
 

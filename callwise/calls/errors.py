@@ -3,7 +3,7 @@
     CallwiseError
     |- ConfigError                 a setting that cannot work; nothing was sent
     |  |- MissingKey               names the environment variable to set
-    |  |- UnknownRole              no endpoint serves this role
+    |  |- UnknownRole              no endpoint serves this role, or has this name
     |- FormatError                 a file that cannot be read: file, line, expectation
     `- CallError                   one call ended without an answer
        |- CallRefused              no quota was left; nothing was sent
@@ -101,7 +101,7 @@ class MissingKey(ConfigError):
 
 
 class UnknownRole(ConfigError):
-    """No endpoint serves this role."""
+    """No endpoint serves this role, or has the name that a call gives."""
 
 
 class FormatError(CallwiseError):
@@ -135,18 +135,20 @@ class CallError(CallwiseError):
 
     Attributes:
         role: which role's call it was, once the budgeter has seen the error.
-        endpoint: who served that role, likewise.
+        asked_model: the name that the call gave its endpoint, likewise; empty for that of its role.
+        endpoint: who served it, likewise.
         usage: what the endpoint reported all the same; None where it reported nothing.
     """
 
     is_retryable: ClassVar[bool] = False
     is_fatal: ClassVar[bool] = False
     role: Role | None = None
+    asked_model: str = ""
     endpoint: NamedEndpoint | None = None
     usage: ReportedUsage | None = None
 
     def __copy__(self) -> Self:
-        """Return the same error with attributes of its own, whoever registered a way to copy it."""
+        """Return the same error with separate attributes, whatever copies errors otherwise."""
         copied = type(self).__new__(type(self), *self.args)
         copied.__dict__.update(self.__dict__)
         return copied

@@ -321,24 +321,24 @@ def text_of_error(error: errors.CallError) -> str:
     host, separator, rest = text.partition(": ")
     if separator and " " not in host:
         text = rest
-    sentence = f"{kind}: {error.role} at {name} ({model}): {text}{notes}"
+    sentence = f"{kind}: {error.asked_model or error.role} at {name} ({model}): {text}{notes}"
     sentence = sentence if sentence.endswith(("?", "!", ".")) else f"{sentence}."
-    way_out = _way_out(error, error.role)
+    way_out = _way_out(error)
     return " ".join(filter(None, (sentence, way_out, GOES_ON)))
 
 
-def _way_out(error: errors.EndpointError, role: Role | None) -> str:
+def _way_out(error: errors.EndpointError) -> str:
     """Return what to set or do, in one sentence; empty where there is nothing to do."""
-    knob = f"endpoints.{role}"
+    url = _setting(error, "base_url", "CALLWISE_BASE_URL")
     variable = error.endpoint.key_variable if error.endpoint is not None else None
     match error:
         case errors.WrongAddress():
-            return f"Set CALLWISE_BASE_URL, or {knob}.base_url, to the URL of the API."
+            return f"Set {url} to the URL of the API."
         case errors.UnknownModel():
-            own = "" if role in {None, Role.MAIN} else f"{role}_".upper()
+            own = "" if error.role in {None, Role.MAIN} else f"{error.role}_".upper()
             return (
-                f"Set CALLWISE_{own}MODEL, or {knob}.model, to a model of "
-                "this endpoint; `callwise endpoints check` shows what it serves."
+                f"Set {_setting(error, 'model', f'CALLWISE_{own}MODEL')} to a model of this "
+                "endpoint; `callwise endpoints check` shows what it serves."
             )
         case errors.AuthFailed():
             return f"Set {variable or 'its key'} to a key of this host."
@@ -350,17 +350,21 @@ def _way_out(error: errors.EndpointError, role: Role | None) -> str:
         case errors.ModelLoading():
             return "Wait until it has loaded, or raise retry.model_loading_seconds."
         case errors.ConnectionFailed():
-            return f"Is the server up, and CALLWISE_BASE_URL or {knob}.base_url right?"
+            return f"Is the server up, and {url.rstrip(',')} right?"
         case errors.RateLimited():
             return _way_out_of_429(error.retry_after_seconds)
         case errors.ContextTooLong():
             return "Use a model with a longer context, or lower memory.history_turns."
         case errors.BadRequest():
-            return (
-                "`callwise endpoints check` shows what this endpoint takes; CALLWISE_BASE_URL or "
-                f"{knob}.base_url sets another."
-            )
+            return f"`callwise endpoints check` shows what this endpoint takes; {url} sets another."
     return ""
+
+
+def _setting(error: errors.EndpointError, field: str, variable: str) -> str:
+    """Return where a field of the endpoint that was asked is set."""
+    if error.asked_model:
+        return f"{field} of the endpoint {error.asked_model}"
+    return f"{variable}, or endpoints.{error.role}.{field},"
 
 
 def _way_out_of_429(wait_seconds: float | None) -> str:

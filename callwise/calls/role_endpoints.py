@@ -1,4 +1,4 @@
-"""Endpoints of roles: from settings, the environment, or the simulated default.
+"""Endpoints of roles and of models: from settings, the environment, or the simulated default.
 
 A role has its own settings; what they leave out is what `main` has, field by field; and
 what `main` leaves out is what the environment names (`CALLWISE_BASE_URL`, `CALLWISE_MODEL`,
@@ -9,6 +9,9 @@ be in the environment too (`CALLWISE_JUDGE_MODEL`, `CALLWISE_FAST_MODEL`,
 role simulated: a conversation is never half simulated by accident. The role `embed` is left
 out unless an embedding model is named, since a chat model cannot embed.
 
+Other endpoints have names that calls give as their `model`. What the settings of one leave out is
+what `main` has, but the model: that is the name itself.
+
 Not inherited from `main` is what is a fact of something else: by another model its prices
 and limits, by another base URL also how it is asked, by another host also its key, and by
 another kind of endpoint everything.
@@ -18,7 +21,7 @@ before a client is needed.
 """
 
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -42,6 +45,7 @@ __all__ = [
     "EndpointSettings",
     "PriceSettings",
     "endpoints_from_settings",
+    "models_from_settings",
     "settings_by_role",
 ]
 
@@ -55,6 +59,11 @@ MODEL_VARIABLES: Mapping[Role, str] = {
 
 _REAL_VARIABLES = ("CALLWISE_BASE_URL", "CALLWISE_API_KEY", *MODEL_VARIABLES.values())
 """The environment variables that mean a real endpoint."""
+
+_MAIN_MISSING = (
+    "nothing serves the role main: give it settings, or set the environment variables "
+    "CALLWISE_BASE_URL and CALLWISE_MODEL"
+)
 
 _OF_A_MODEL = frozenset(
     {
@@ -79,6 +88,7 @@ def endpoints_from_settings(
     retry: RetryPolicy | None = None,
     trust: Trust = EVERYTHING,
     is_offline: bool = False,
+    clients: dict[Hashable, Client] | None = None,
 ) -> Mapping[Role, Endpoint]:
     """Return who serves each role. Roles with equal access share one client.
 
@@ -86,6 +96,7 @@ def endpoints_from_settings(
         environ: environment variables. An empty one counts as not set.
         retry: what an endpoint's own retry settings are laid over; None takes the defaults.
         is_offline: names and prices alone: no client is made, no code imported, no key read.
+        clients: those that were made before, by access; new ones are added to them.
 
     Raises:
         ConfigError: when something is missing or cannot work, or only a file names it; it
@@ -94,38 +105,108 @@ def endpoints_from_settings(
     """
     environ = _set_variables(environ)
     chosen = settings_by_role(settings, environ=environ)
+    made = _made(chosen, chosen, environ, retry, trust, is_offline=is_offline, clients=clients)
+    return {role: made[role] for role in chosen}
+
+
+def models_from_settings(
+    models: Mapping[str, EndpointSettings],
+    settings: Mapping[Role, EndpointSettings] | None = None,
+    *,
+    environ: Mapping[str, str],
+    retry: RetryPolicy | None = None,
+    trust: Trust = EVERYTHING,
+    is_offline: bool = False,
+    clients: dict[Hashable, Client] | None = None,
+) -> Mapping[str, Endpoint]:
+    """Return the endpoints of models, by the name that calls give as their `model`.
+
+    They are simulated where nothing real is set. For a budgeter, together with those of
+    `endpoints_from_settings`.
+
+    Args:
+        models: settings by name. What they leave out is what `main` has, but the model itself,
+            which is the name.
+        settings: those of the roles; of them `main` is read.
+        clients: those that were made before, by access; new ones are added to them. Give both
+            functions the same, and equal access shares one client.
+        environ, retry, trust, is_offline: as for `endpoints_from_settings`.
+
+    Raises:
+        ConfigError: for a name that is a role, empty, longer than 80 characters or not
+            printable; otherwise as `endpoints_from_settings`.
+        MissingKey: likewise.
+    """
+    environ = _set_variables(environ)
+    for name in models:
+        if name in tuple(Role) or not name.strip() or len(name) > 80 or not name.isprintable():
+            raise ConfigError(
+                f"a model cannot be named {name!r:.100}: choose a name of 1 to 80 printable "
+                f"characters that is no role ({', '.join(Role)})"
+            )
+    given = settings or {}
+    main = settings_by_role(given, environ=environ)[Role.MAIN]
+    whole = {
+        name: _with_alternatives(name, _like_main(name, own, main, environ), environ)
+        for name, own in models.items()
+    }
+    if Role.MAIN not in given and main.kind == "simulated":
+        real = [name for name, each in whole.items() if each.kind != "simulated"]
+        if real:
+            raise ConfigError(f"{_MAIN_MISSING}: only {', '.join(real)} would be real")
+    everything = {Role.MAIN.value: main, **whole}
+    made = _made(everything, whole, environ, retry, trust, is_offline=is_offline, clients=clients)
+    return dict(made)
+
+
+def _made(
+    chosen: Mapping[Any, EndpointSettings],
+    served: Iterable[str],
+    environ: dict[str, str],
+    retry: RetryPolicy | None,
+    trust: Trust,
+    *,
+    is_offline: bool,
+    clients: dict[Hashable, Client] | None,
+) -> dict[str, Endpoint]:
+    """Return endpoints by name, of those that are served; `chosen` has `main` as well."""
     if not is_offline:
         require_trust(chosen, environ, trust)
     main = chosen[Role.MAIN]
     if main.base_url is not None and "api_key_env" not in main.model_fields_set:
         # The default key belongs to the host of `main`, where the environment names no other.
         environ.setdefault("CALLWISE_BASE_URL", main.base_url)
-    clients: dict[Hashable, Client] = {}
-    endpoints: dict[Role, Endpoint] = {}
-    for role, whole in chosen.items():
+    clients = {} if clients is None else clients
+    endpoints: dict[str, Endpoint] = {}
+    for name in served:
         asked, *others = (
             endpoint_of(
-                role, _with_retry(each, retry, role), environ, clients, is_offline=is_offline
+                name, _with_retry(each, retry, name), environ, clients, is_offline=is_offline
             )
-            for each in whole.candidates
+            for each in chosen[name].candidates
         )
-        _require_different(role, (asked, *others))
-        endpoints[role] = replace(asked, alternatives=tuple(others))
+        _require_different(name, (asked, *others))
+        endpoints[name] = replace(asked, alternatives=tuple(others))
     return endpoints
 
 
+def _knob(name: str) -> str:
+    """Return the path of an endpoint's settings, for errors."""
+    return f"endpoints.{name}" if name in tuple(Role) else f"models.{name}"
+
+
 def _with_retry(
-    settings: EndpointSettings, retry: RetryPolicy | None, role: Role
+    settings: EndpointSettings, retry: RetryPolicy | None, name: str
 ) -> EndpointSettings:
     """Return settings whose retry policy is laid over that of the run."""
     if settings.retry is None:
         return settings
-    laid_over = _laid_over(retry or RetryPolicy(), settings.retry, role)
+    laid_over = _laid_over(retry or RetryPolicy(), settings.retry, name)
     return settings.model_copy(update={"retry": laid_over})
 
 
-def _require_different(role: Role, endpoints: Sequence[Endpoint]) -> None:
-    """Do nothing where each endpoint of a role has another name or model.
+def _require_different(name: str, endpoints: Sequence[Endpoint]) -> None:
+    """Do nothing where each endpoint of a role or model is another one.
 
     Raises:
         ConfigError: when two are one, or simulated and real ones are mixed.
@@ -134,12 +215,12 @@ def _require_different(role: Role, endpoints: Sequence[Endpoint]) -> None:
     twice = [f"{name} ({model})" for (name, model), number in count.items() if number > 1]
     if twice:
         raise ConfigError(
-            f"endpoints.{role}.alternatives: {', '.join(twice)} is given twice; each needs another "
+            f"{_knob(name)}.alternatives: {', '.join(twice)} is given twice; each needs another "
             "base_url or model"
         )
     if len({each.client.is_simulated for each in endpoints}) > 1:
         raise ConfigError(
-            f"endpoints.{role}.alternatives: simulated and real endpoints cannot serve one role; "
+            f"{_knob(name)}.alternatives: simulated and real endpoints cannot serve one role; "
             "give all the same kind"
         )
 
@@ -163,18 +244,17 @@ def settings_by_role(
         main = EndpointSettings()
     if main is None:
         if any(other.kind != "simulated" for other in settings.values()):
-            raise ConfigError(
-                "nothing serves the role main: give it settings, or set the environment "
-                "variables CALLWISE_BASE_URL and CALLWISE_MODEL"
-            )
+            raise ConfigError(_MAIN_MISSING)
         main = EndpointSettings(kind="simulated")
     if main.is_http and main.model is None:
         main = main.model_copy(update={"model": environ.get(MODEL_VARIABLES[Role.MAIN])})
     chosen = {Role.MAIN: main}
     for role in Role:
         if role is not Role.MAIN:
-            whole = _like_main(role, settings.get(role), main, environ)
-            if whole is not None:
+            own = settings.get(role)
+            whole = _like_main(role, own, main, environ)
+            is_chat_only = role is Role.EMBED and own is None and whole.kind != "simulated"
+            if whole.model or not is_chat_only:
                 chosen[role] = whole
     return {role: _with_alternatives(role, whole, environ) for role, whole in chosen.items()}
 
@@ -184,31 +264,32 @@ def _set_variables(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _like_main(
-    role: Role, own: EndpointSettings | None, main: EndpointSettings, environ: Mapping[str, str]
-) -> EndpointSettings | None:
-    """Return the settings of another role, or None for an `embed` that has no model."""
+    name: str, own: EndpointSettings | None, main: EndpointSettings, environ: Mapping[str, str]
+) -> EndpointSettings:
+    """Return the settings of another role, or of a model, with what they have from `main`."""
     given = _given(own) if own is not None else {}
     kind = given.get("kind") or (
         "openai" if "base_url" in given and not main.is_http else main.kind
     )
     inherited = _given(main) if kind == main.kind else {}
-    if role is Role.EMBED and kind != "simulated":
+    if name == Role.EMBED and kind != "simulated":
         inherited.pop("model", None)
-    if kind in {"openai", "openai_sdk"}:
-        candidates = [given.get("model"), environ.get(MODEL_VARIABLES[role])]
-        if role is not Role.EMBED:
+    if name not in tuple(Role):
+        if kind != "langchain":
+            given["model"] = given.get("model") or name
+    elif kind in {"openai", "openai_sdk"}:
+        candidates = [given.get("model"), environ.get(MODEL_VARIABLES[Role(name)])]
+        if name != Role.EMBED:
             candidates += [inherited.get("model"), environ.get(MODEL_VARIABLES[Role.MAIN])]
-        given["model"] = next((name for name in candidates if name), None)
-    if role is Role.EMBED and own is None and kind != "simulated" and not given.get("model"):
-        return None
-    for name in _facts_of_main(given, main, environ):
-        inherited.pop(name, None)
-    _lay_over(given, inherited, role)
+        given["model"] = next((each for each in candidates if each), None)
+    for field in _facts_of_main(given, main, environ):
+        inherited.pop(field, None)
+    _lay_over(given, inherited, name)
     return EndpointSettings(**{**inherited, **given, "kind": kind})
 
 
 def _with_alternatives(
-    role: Role, asked: EndpointSettings, environ: Mapping[str, str]
+    name: str, asked: EndpointSettings, environ: Mapping[str, str]
 ) -> EndpointSettings:
     """Return settings whose alternatives have what they leave out from the endpoint asked first."""
     if not asked.alternatives:
@@ -219,17 +300,17 @@ def _with_alternatives(
         is_http = "base_url" in given and not asked.is_http
         kind = given.get("kind") or ("openai" if is_http else asked.kind)
         inherited = _given(asked) if kind == asked.kind else {}
-        for name in (*_facts_of_main(given, asked, environ), "alternatives", "weight"):
-            inherited.pop(name, None)
-        _lay_over(given, inherited, role)
+        for field in (*_facts_of_main(given, asked, environ), "alternatives", "weight"):
+            inherited.pop(field, None)
+        _lay_over(given, inherited, name)
         whole.append(EndpointSettings(**{**inherited, **given, "kind": kind}))
     return asked.model_copy(update={"alternatives": tuple(whole)})
 
 
-def _lay_over(given: dict[str, Any], inherited: Mapping[str, Any], role: Role) -> None:
+def _lay_over(given: dict[str, Any], inherited: Mapping[str, Any], name: str) -> None:
     """Lay given groups of settings over inherited ones, field by field; change `given`."""
     if "retry" in given and inherited.get("retry") is not None:
-        given["retry"] = _laid_over(inherited["retry"], given["retry"], role)
+        given["retry"] = _laid_over(inherited["retry"], given["retry"], name)
     if given.get("load") is not None and inherited.get("load") is not None:
         given["load"] = inherited["load"].laid_under(given["load"])
 
@@ -260,7 +341,7 @@ def _host(url: str) -> str | None:
         return None
 
 
-def _laid_over(base: RetryPolicy, over: RetryPolicy | None, role: Role) -> RetryPolicy:
+def _laid_over(base: RetryPolicy, over: RetryPolicy | None, name: str) -> RetryPolicy:
     """Return a retry policy with what another one sets laid over it, field by field.
 
     Raises:
@@ -273,4 +354,4 @@ def _laid_over(base: RetryPolicy, over: RetryPolicy | None, role: Role) -> Retry
         return RetryPolicy.model_validate(given)
     except ValidationError as error:
         problem = error.errors()[0]["msg"].removeprefix("Value error, ")
-        raise ConfigError(f"endpoints.{role}.retry: {problem}") from None
+        raise ConfigError(f"{_knob(name)}.retry: {problem}") from None

@@ -6,19 +6,17 @@ a strict replay sends nothing, and needs none of it. What was learned under anot
 beginning (a capability that settings now set by hand) is left alone.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from callwise.calls.call import Role
 from callwise.calls.capabilities import (
     Capabilities,
     capabilities_of_document,
     document_of_capabilities,
 )
-from callwise.calls.client import Endpoint
+from callwise.calls.client import EndpointsByName
 from callwise.calls.errors import FormatError
 from callwise.calls.learning import LearnedFact, Learner
 from callwise.recordings.app_protocol import Notices
@@ -51,7 +49,7 @@ class LearnedEndpoints:
         if self._path.exists():
             self._read()
 
-    def follow(self, endpoints: Mapping[Role, Endpoint]) -> None:
+    def follow(self, endpoints: EndpointsByName) -> None:
         """Start clients with what is known, and remember what they learn."""
         for endpoint in (each for asked in endpoints.values() for each in asked.candidates):
             client, key = endpoint.client, (endpoint.name, endpoint.model)

@@ -10,7 +10,6 @@ from callwise.budget.fleet.shared_gate import RatePauses, SharedGate
 from callwise.budget.fleet.shared_rates import SharedRates
 from callwise.budget.rate import RateGate
 from callwise.budget.scope_limits import require_prices
-from callwise.calls.call import Role
 from callwise.calls.client import Endpoint
 from callwise.calls.load.fleet_knobs import FleetKnobs
 from callwise.calls.load.rate_limits import RateLimits
@@ -50,7 +49,7 @@ class Fleet:
         """Return the rate limits of an endpoint as its queue asks them, over its own of them."""
         return SharedGate(gate, limits, endpoint, self.pauses) if limits.has_narrow else gate
 
-    def require_prices(self, endpoints: Mapping[Role, Endpoint]) -> None:
+    def require_prices(self, endpoints: Mapping[str, Endpoint]) -> None:
         """Do nothing when every limit in USD can bind; see `scope_limits.require_prices`."""
         require_prices(self._knobs.limits, "load.fleet.limits", endpoints)
 

@@ -21,7 +21,7 @@ from callwise.budget.run_gate import RunGate
 from callwise.budget.scope import Scope, ScopeKind, at_owner_loop
 from callwise.budget.token_estimate import Estimator
 from callwise.budget.usage import NO_USAGE
-from callwise.calls.call import CallEnd, HoldBack, Outcome, Role
+from callwise.calls.call import Call, CallEnd, HoldBack, Outcome
 from callwise.calls.client import Endpoint
 from callwise.calls.delivery import DIRECT
 from callwise.calls.errors import CallError, UnknownRole
@@ -125,7 +125,7 @@ class LedgerLayer:
     def __init__(
         self,
         ledger: Ledger,
-        endpoints: Mapping[Role, Endpoint],
+        endpoints: Mapping[str, Endpoint],
         *,
         clock: Clock,
         estimator: Estimator,
@@ -148,8 +148,10 @@ class LedgerLayer:
 
         Raises:
             CallError: what ended the call.
-            UnknownRole: when no endpoint serves its role. That is not counted.
-            LedgerError: when its scope is closed. That is not counted either.
+            UnknownRole: when no endpoint serves its role, or has its `model`. That is not counted.
+            ConfigError: when the endpoint of its `model` has no prices, and a limit in USD binds
+                it. That is not counted either.
+            LedgerError: when its scope is closed, likewise.
             RunStopped: when the run accepts no calls, likewise; or when it was cancelled
                 because the run has ended.
         """
@@ -167,6 +169,7 @@ class LedgerLayer:
             is_cancelled_by_gate = gate.leave(carried)
             if isinstance(error, CallError) and error.endpoint is None:
                 error.role, error.endpoint = carried.call.role, carried.endpoint
+                error.asked_model = carried.call.model
             self._close(carried, None, error)
             if is_cancelled_by_gate and isinstance(error, asyncio.CancelledError):
                 raise gate.error() from None
@@ -185,7 +188,9 @@ class LedgerLayer:
 
     def _open(self, carried: InFlightCall) -> None:
         asked, scope = carried.call, carried.scope
-        endpoint = endpoint_of(asked.role, self._endpoints)
+        endpoint = endpoint_of(asked, self._endpoints)
+        if asked.model:
+            scope.scope_limits.require_prices(asked.role, endpoint)
         call = endpoint.completed(asked)
         if (
             call.timeout_seconds is None
@@ -207,7 +212,7 @@ class LedgerLayer:
     def _hold_back(self, held: HoldBack, scope: Scope) -> None:
         """Hold capacity back for a later call, as it would be if it were asked next."""
         later = held.call
-        endpoint = endpoint_of(later.role, self._endpoints)
+        endpoint = endpoint_of(later, self._endpoints)
         later = endpoint.completed(later)
         turn = scope.lasting
         one = Amounts(calls=1, requests=1)
@@ -258,14 +263,19 @@ class LedgerLayer:
             )
 
 
-def endpoint_of(role: Role, endpoints: Mapping[Role, Endpoint]) -> Endpoint:
-    """Return the endpoint that serves a role.
+def endpoint_of(call: Call, endpoints: Mapping[str, Endpoint]) -> Endpoint:
+    """Return the endpoint that a call is for: the one of its `model`, else of its role.
 
     Raises:
-        UnknownRole: when none does.
+        UnknownRole: when there is none.
     """
-    endpoint = endpoints.get(role)
-    if endpoint is None:
-        served = ", ".join(endpoints) or "none"
-        raise UnknownRole(f"no endpoint serves role {role!r}; served: {served}")
-    return endpoint
+    endpoint = endpoints.get(call.model or call.role)
+    if endpoint is not None:
+        return endpoint
+    names = ", ".join(endpoints) or "none"
+    if call.model:
+        raise UnknownRole(
+            f"no endpoint has the name {call.model!r:.80}; there are: {names}. Give the budgeter "
+            "one of that name, or leave `Call.model` empty"
+        )
+    raise UnknownRole(f"no endpoint serves role {call.role!r}; served: {names}")

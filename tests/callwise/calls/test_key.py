@@ -112,6 +112,7 @@ NOT_IDENTITY = {
     "deadline_seconds": lambda call: 3.0,
     "batch_key": lambda call: "a",
     "cache_ttl_seconds": lambda call: 3.0,
+    "model": lambda call: "other",
 }
 SAMPLING = {
     "temperature": lambda sampling: (sampling.temperature or 0) + 0.5,
