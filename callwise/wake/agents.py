@@ -43,7 +43,7 @@ _SIGN = re.compile(r"(?<![A-Za-z0-9_.-])@(?=[^\s@])")
 
 _WORD = re.compile(r"[A-Za-z0-9_-]")
 
-AgentId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}\Z")]
+AgentId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 """Part of message ids and of names of scopes: no other signs."""
 
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=64)]

@@ -8,7 +8,6 @@ never silence.
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from types import GenericAlias
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, WithJsonSchema, create_model
@@ -71,7 +70,7 @@ def intent_form(ids: Sequence[str]) -> type[IntentAnswer]:
         return IntentAnswer
     named = Annotated[Any, WithJsonSchema({"type": "string", "enum": [*ids]})]
     entry = create_model("_Named", __base__=_Named, agent=(named, ...))
-    entries = GenericAlias(list, (entry,))
+    entries = list[entry]  # type: ignore[valid-type] # a class made here
     return create_model("IntentAnswer", __base__=IntentAnswer, wake_list=(entries, ...))
 
 
@@ -88,9 +87,11 @@ def intent_call(messages: tuple[Message, ...], form: type[IntentAnswer]) -> Call
 
 
 def read_intent(
-    answer: IntentAnswer, agents: Mapping[str, Agent], max_awake: int | None
+    answer: BaseModel | None, agents: Mapping[str, Agent], max_awake: int | None
 ) -> WakeChoice | None:
     """Return the choice of an answer; None where it names something, and no agent that there is."""
+    if not isinstance(answer, IntentAnswer):
+        return None
     reasons: dict[str, str] = {}
     dropped: Counter[str] = Counter()
     for entry in answer.wake_list:

@@ -18,7 +18,7 @@ import hashlib
 import logging
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -38,11 +38,13 @@ from callwise.wake.intent import (
     intent_form,
     read_intent,
 )
-from callwise.wake.store import OutgoingMessage, WakeStore
+from callwise.wake.rooms import OutgoingMessage
+from callwise.wake.store import WakeStore
 from callwise.wake.wake_knobs import WakeKnobs
 from callwise.wake.wake_prompts import ChatLine, agent_messages, intent_messages
+from callwise.wake.wake_report import AgentReply, ReplyOutcome, WakeReport
 
-__all__ = ["AgentReply", "ReplyOutcome", "WakeReport", "WakeService"]
+__all__ = ["WakeService"]
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -61,58 +63,14 @@ MAX_QUERY_CHARS = 2_000
 STARTS_TOGETHER = 32
 """Agents that are prepared or asked before others on the loop have their turn."""
 
-_MESSAGE_ID = re.compile(r"[A-Za-z0-9._:+-]{1,128}")
+_MESSAGE_ID = re.compile(r"[A-Za-z0-9._+-]{1,128}")
+"""Ids of people's messages. Those of agents have colons, so that none can be taken before."""
 _INTENT_NODE = "intent"
-
-ReplyOutcome = Literal["published", "published before", "silent", "no credits", "failed"]
 
 
 class _ReplyOrSilence(BaseModel):
     speaks: bool
     reply: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class AgentReply:
-    """The end of one agent's part in a wake.
-
-    Args:
-        text: the message; empty without one. Untrusted.
-        reason: why it has no message, or else why it was woken; one line. Untrusted.
-    """
-
-    agent: str
-    outcome: ReplyOutcome
-    text: str
-    message_id: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class WakeReport:
-    """The course of one wake.
-
-    Args:
-        at: its time in UTC epoch seconds.
-        intent: `answered`, `not asked`, or `fallback: ` and why.
-        woken: ids of the agents, in the order of the list.
-        dropped: entries of the intent's list that were not taken, counted by why.
-        replies: one for each of `woken`, in their order.
-        calls: calls asked, the intent call and repairs included.
-        requests: requests that were sent for them.
-        tokens: known tokens of all of them.
-        usd: price of all of them; None where that of one is unknown.
-    """
-
-    at: float
-    intent: str
-    woken: tuple[str, ...]
-    dropped: Mapping[str, int] = field(default_factory=dict)
-    replies: tuple[AgentReply, ...] = ()
-    calls: int = 0
-    requests: int = 0
-    tokens: int = 0
-    usd: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +152,12 @@ class WakeService:
             return _report(wake, choice, replies, scope)
 
     async def say(
-        self, author: str, text: str, *, id: str, to: str = ""  # noqa: A002
+        self,
+        author: str,
+        text: str,
+        *,
+        id: str,  # noqa: A002
+        to: str = "",
     ) -> WakeReport | None:
         """Add a person's message to the chat; wake the agents that it addresses immediately.
 
@@ -210,7 +173,7 @@ class WakeService:
 
         Raises:
             ConfigError: for an author who has an agent's name, an id with other signs than
-                letters, digits and `._:+-`, or a `to` that is no agent.
+                letters, digits and `._+-`, or a `to` that is no agent.
             StoreFailed: when the message cannot be written. Nothing was.
         """
         self._check_message(author, id, to)
@@ -234,7 +197,7 @@ class WakeService:
             raise ConfigError(f"author {author!r} is an agent. Use the name of a person")
         if not _MESSAGE_ID.fullmatch(message_id):
             raise ConfigError(
-                f"message id {message_id[:40]!r}: use 1 to 128 letters, digits and `._:+-`"
+                f"message id {message_id[:40]!r}: use 1 to 128 letters, digits and `._+-`"
             )
         if to and not self._mentions.is_name(to):
             raise ConfigError(f"there is no agent {to[:64]!r} that a message could be for")
@@ -254,7 +217,7 @@ class WakeService:
             call = intent_call(intent_messages(self._agents, lines, hour), self._intent_form)
             with scope.open(ScopeKind.NODE, _INTENT_NODE):
                 reply = await self._budgeter.ask(call)
-        except Exception as error:  # an hour without an intent is no silent one
+        except Exception as error:  # noqa: BLE001 - an hour without an intent is no silent one
             return self._fallback(f"fallback: {_reason(error, 'the intent call')}", lines)
         choice = read_intent(reply.parsed, self._agents, knobs.max_awake)
         return choice or self._fallback("fallback: the answer names no agent", lines)
@@ -319,7 +282,7 @@ class WakeService:
         message_id = f"{knobs.room}:{wake.key}:{agent.id}"
         account = f"agent:{agent.id}"
         try:
-            if store.rooms.has(message_id):
+            if store.rooms.has_message(message_id):
                 return AgentReply(agent.id, "published before", "", message_id, why)
             self._grant(account)
             if not store.credits.hold(message_id, account, knobs.credits_per_reply):
@@ -345,7 +308,7 @@ class WakeService:
                 priority=None if wake.cause is None else Priority.CRITICAL,
                 batch_key="" if is_together else None,
             )
-        except Exception as error:  # one agent's failure is no other's
+        except Exception as error:  # noqa: BLE001 - one agent's failure is no other's
             self._give_back(message_id, held)
             return AgentReply(agent.id, "failed", "", message_id, _reason(error, agent.id))
         return _Prepared(agent, message_id, call, why)
@@ -370,7 +333,7 @@ class WakeService:
             else:
                 outcome = self._publish(wake, prepared, text)
                 held.discard(message_id)
-        except Exception as error:  # one agent's failure is no other's
+        except Exception as error:  # noqa: BLE001 - one agent's failure is no other's
             text, why = "", _reason(error, agent.id)
         self._give_back(message_id, held)
         return AgentReply(agent.id, outcome, text, message_id, why)
@@ -429,7 +392,7 @@ def _message_text(text: str, agent: Agent) -> str:
     """Return an answer as a message: clipped, and without the author's name before it."""
     text = text.strip()
     for name in (agent.name, agent.id):
-        if text.casefold().startswith(f"{name.casefold()}:"):
+        if text[: len(name) + 1].casefold() == f"{name.casefold()}:":
             text = text[len(name) + 1 :].strip()
             break
     return clipped(text, MAX_REPLY_CHARS)

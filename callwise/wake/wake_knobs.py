@@ -43,8 +43,8 @@ class WakeKnobs(BaseModel):
     """Most agents that one message wakes."""
     start_credits: Count = 1000
     """Credits that an agent is granted, once."""
-    credits_per_reply: AtLeastOne = 1
-    """Credits that a message costs its agent."""
+    credits_per_reply: Count = 1
+    """Credits that a message costs its agent; 0 for none."""
     notes_limit: Annotated[int, Field(ge=0, le=1000)] = 5
     """Most notes of an agent in its prompt."""
     chat_limit: Annotated[int, Field(ge=1, le=1000)] = 30

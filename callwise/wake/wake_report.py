@@ -1,0 +1,52 @@
+"""Reports of wakes: which agents woke, what each did, and what it cost."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+__all__ = ["AgentReply", "ReplyOutcome", "WakeReport"]
+
+ReplyOutcome = Literal["published", "published before", "silent", "no credits", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class AgentReply:
+    """The end of one agent's part in a wake.
+
+    Args:
+        text: the message; empty without one. Untrusted.
+        reason: why it has no message, or else why it was woken; one line. Untrusted.
+    """
+
+    agent: str
+    outcome: ReplyOutcome
+    text: str
+    message_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class WakeReport:
+    """The course of one wake.
+
+    Args:
+        at: its time in UTC epoch seconds.
+        intent: `answered`, `not asked`, or `fallback: ` and why.
+        woken: ids of the agents, in the order of the list.
+        dropped: entries of the intent's list that were not taken, counted by why.
+        replies: one for each of `woken`, in their order.
+        calls: calls asked, the intent call and repairs included.
+        requests: requests that were sent for them.
+        tokens: known tokens of all of them.
+        usd: price of all of them; None where that of one is unknown.
+    """
+
+    at: float
+    intent: str
+    woken: tuple[str, ...]
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    replies: tuple[AgentReply, ...] = ()
+    calls: int = 0
+    requests: int = 0
+    tokens: int = 0
+    usd: float | None = None
