@@ -1,3 +1,20 @@
-"""Agents that wake together: an intent call, one request per model, credits, an outbox."""
+"""Agents that wake together: an intent call, one request per model, credits, an outbox, notes."""
 
-__all__: list[str] = []
+from callwise.wake.agents import Agent, read_agents
+from callwise.wake.rooms import OutgoingMessage, RoomMessage
+from callwise.wake.service import WakeService
+from callwise.wake.store import WakeStore
+from callwise.wake.wake_knobs import WakeKnobs
+from callwise.wake.wake_report import AgentReply, WakeReport
+
+__all__ = [
+    "Agent",
+    "AgentReply",
+    "OutgoingMessage",
+    "RoomMessage",
+    "WakeKnobs",
+    "WakeReport",
+    "WakeService",
+    "WakeStore",
+    "read_agents",
+]

@@ -1,0 +1,92 @@
+"""Everything that awake agents keep, in one SQLite file that several processes may use.
+
+Credits, rooms, notes and claims each have a file of this package with their tables. What must
+change together, a message, its payment and its author's notes, changes here in one transaction.
+Times are given by the caller, in UTC epoch seconds; the store reads no clock.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+from callwise.wake.agent_notes import NOTE_TABLES, AgentNotes, add_notes
+from callwise.wake.claims import CLAIM_TABLES, Claims
+from callwise.wake.credits import CREDIT_TABLES, Credits, spend_hold
+from callwise.wake.rooms import ROOM_TABLES, OutgoingMessage, Rooms, put_in_outbox
+from callwise.wake.store_file import StoreFile
+
+__all__ = ["WakeStore"]
+
+
+class WakeStore:
+    """The stored state of awake agents. Safe to use from several threads and processes.
+
+    Args:
+        path: the file, made where it is missing, for its owner alone; or ":memory:". Its folder
+            must exist.
+        busy_timeout_seconds: longest wait for another process, above 0.
+        durable: whether each commit waits for the disk. Without it a crash of the process loses
+            nothing, and a power cut may lose the last commits, whole ones.
+
+    Attributes:
+        credits: the agents' credits.
+        rooms: outbox and log.
+        notes: the agents' memories.
+        claims: calls of a day, and hours to wake.
+
+    Raises:
+        ConfigError: when the file cannot be opened, or not be written.
+        FormatError: when it is no database, one of another program, or of another version.
+        StoreFailed: when another process has locked it for too long, or reading failed.
+    """
+
+    def __init__(
+        self, path: str | Path, *, busy_timeout_seconds: float = 10.0, durable: bool = False
+    ) -> None:
+        self._file = StoreFile(
+            path,
+            (*CREDIT_TABLES, *ROOM_TABLES, *NOTE_TABLES, *CLAIM_TABLES),
+            busy_timeout_seconds=busy_timeout_seconds,
+            durable=durable,
+        )
+        self.credits = Credits(self._file)
+        self.rooms = Rooms(self._file)
+        self.notes = AgentNotes(self._file)
+        self.claims = Claims(self._file)
+
+    def publish(self, message: OutgoingMessage, *, notes: Sequence[str] = ()) -> bool:
+        """Pay for an agent's message, put it into the outbox, and remember its author's notes.
+
+        All of it or nothing; once for each message id.
+
+        Args:
+            message: its credits are held (`Credits.hold`, of 0 where it costs nothing).
+            notes: added to the author's memory, at the time of the message.
+
+        Returns:
+            False where the message was published before; then nothing has changed.
+
+        Raises:
+            ConfigError: when a name is empty or too long, the time is not finite, or the id is
+                that of another message.
+            StoreFailed: when the message has no open hold, or the file cannot be written.
+                Nothing was committed.
+        """
+        with self._file.writing() as connection:
+            if not put_in_outbox(connection, message):
+                return False
+            spend_hold(connection, message.id)
+            add_notes(connection, message.author, notes, message.due_at)
+            return True
+
+    def close(self) -> None:
+        """Close the file. Safe to call twice."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        """Return the store."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the file."""
+        self.close()

@@ -1,0 +1,271 @@
+"""One SQLite file that several processes write: transactions, version, errors, checked values.
+
+Problem: processes that wake agents share one file, and any of them may die at any moment.
+Choice: write-ahead logging; each change is one transaction that begins as the only writer
+(`BEGIN IMMEDIATE`) and waits for others up to the busy timeout.
+Rejected: a transaction that becomes a writer midway, which SQLite refuses without waiting.
+
+Invariant: after a crash of the process a transaction is whole or absent. With `durable=False` a
+commit does not wait for the disk: a power cut may lose the last commits, whole ones.
+"""
+
+import math
+import os
+import sqlite3
+import threading
+import weakref
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from callwise.calls.errors import ConfigError, FormatError
+from callwise.memory.memory_errors import StoreDamaged, StoreFailed, StoreFull, StoreLocked
+
+__all__ = [
+    "MAX_NAME_CHARS",
+    "SCHEMA_VERSION",
+    "StoreFile",
+    "append_only",
+    "checked_name",
+    "checked_time",
+    "checked_whole",
+    "decoded_text",
+    "encoded_text",
+]
+
+SCHEMA_VERSION = 1
+"""The file's `user_version`. Changes when an older release cannot read the file."""
+
+_APPLICATION_ID = 0x63777761
+"""Mark in the file's header, so that another program's database is not written to."""
+
+MAX_NAME_CHARS = 1_000
+"""Longest name of an agent, a client, a message and so on, in characters."""
+
+_MAX_WHOLE = 2**53
+_MEMORY = ":memory:"
+_RESTORE = "Restore the file from a copy, or choose another file"
+
+
+def append_only(table: str) -> tuple[str, str]:
+    """Return the triggers that refuse to change or delete rows of a table."""
+    update, delete = (
+        f"CREATE TRIGGER {table}_{change.lower()} BEFORE {change} ON {table} "
+        f"BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
+        for change in ("UPDATE", "DELETE")
+    )
+    return update, delete
+
+
+class StoreFile:
+    """A file, or memory, with one connection behind a lock.
+
+    Args:
+        path: the file, made where it is missing, for its owner alone; or ":memory:". Its folder
+            must exist.
+        schema: statements that make an empty file ours, in order.
+        busy_timeout_seconds: longest wait for another process, above 0.
+        durable: whether each commit waits for the disk.
+
+    Raises:
+        ConfigError: when the file cannot be opened, or not be written.
+        FormatError: when it is no database, one of another program, or of another version.
+        StoreFailed: when another process has locked it for too long, or reading failed.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        schema: Sequence[str],
+        *,
+        busy_timeout_seconds: float = 10.0,
+        durable: bool = False,
+    ) -> None:
+        self.path = path if path == _MEMORY else Path(path)
+        self._lock = threading.Lock()
+        if isinstance(self.path, Path):
+            _make_file(self.path)
+        try:
+            self._connection = sqlite3.connect(
+                self.path,
+                timeout=busy_timeout_seconds,
+                isolation_level=None,
+                check_same_thread=False,
+            )
+        except sqlite3.Error as error:
+            raise ConfigError(f"cannot open the store {path}: {error}") from error
+        weakref.finalize(self, self._connection.close)
+        try:
+            self._set_up(schema, durable=durable)
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def _set_up(self, schema: Sequence[str], *, durable: bool) -> None:
+        connection = self._connection
+        try:
+            is_ours = self._is_ours()
+        except sqlite3.OperationalError as error:
+            raise self._explained(error) from error
+        except sqlite3.DatabaseError as error:
+            problem = f"expected a SQLite database of awake agents: {error}. {_RESTORE}"
+            raise FormatError(self.path, None, problem) from error
+        with self.reading():
+            connection.execute("PRAGMA trusted_schema = OFF")
+            # A row that replaces another deletes it, and the triggers must see that.
+            connection.execute("PRAGMA recursive_triggers = ON")
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+        if is_ours:
+            return
+        with self.writing():
+            if self._is_ours():  # another process has made it in between
+                return
+            for statement in schema:
+                connection.execute(statement)
+            connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+    def _is_ours(self) -> bool:
+        """Return whether the file has our tables; False where it is empty.
+
+        Raises:
+            FormatError: when it is one of another program, or of another version.
+        """
+        # One statement sees one moment: another process may be making the file.
+        found = self._connection.execute(
+            "SELECT (SELECT count(*) FROM sqlite_master), application_id, user_version "
+            "FROM pragma_application_id, pragma_user_version"
+        )
+        tables, owner, version = found.fetchone()
+        if not tables and not owner and not version:
+            return False
+        if owner != _APPLICATION_ID:
+            problem = "this is a database of another program. Choose another file"
+            raise FormatError(self.path, None, problem)
+        if version != SCHEMA_VERSION:
+            raise FormatError(
+                self.path,
+                None,
+                f"expected a store of version {SCHEMA_VERSION}, found version {version}. "
+                "Open it with the release that wrote it, or choose another file",
+            )
+        return True
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """Use the connection alone, with SQLite's errors as ours."""
+        with self._lock:
+            try:
+                yield self._connection
+            except sqlite3.Error as error:
+                raise self._explained(error) from error
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """Write as the only writer; commit at the end, or nothing if anything is raised."""
+        with self.reading() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                # A full disk has rolled back by itself.
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+
+    def _explained(self, error: sqlite3.Error) -> StoreFailed | ConfigError:
+        code = getattr(error, "sqlite_errorcode", None)
+        primary = code & 0xFF if isinstance(code, int) else None
+        store = f"the store {self.path}"
+        match primary:
+            case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN:
+                return ConfigError(
+                    f"cannot write {store}: {error}. Let this user write the file and its folder"
+                )
+            case sqlite3.SQLITE_FULL:
+                return StoreFull(f"{store}: the disk is full. Nothing was committed.")
+            case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+                return StoreLocked(
+                    f"{store} is locked by another process for longer than the busy timeout. "
+                    "Nothing was committed."
+                )
+            case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
+                return StoreDamaged(
+                    f"{store} is damaged: {error}. Nothing was committed. {_RESTORE}"
+                )
+        return StoreFailed(f"{store}: {error}. Nothing was committed.")
+
+    def close(self) -> None:
+        """Close the file. Safe to call twice."""
+        with self._lock:
+            self._connection.close()
+
+
+def _make_file(path: Path) -> None:
+    """Make a file that only its owner may read: chats are private.
+
+    SQLite gives its other files the mode of this one.
+    """
+    try:
+        if not path.parent.is_dir():
+            raise ConfigError(f"cannot open the store {path}: its folder does not exist")
+        with suppress(OSError):  # an error of the path is reported when it is opened
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600))
+    except ValueError as error:  # a null character
+        raise ConfigError(f"cannot open the store {str(path)!r}: {error}") from error
+
+
+def checked_name(what: str, name: str) -> str:
+    """Return a name as it is.
+
+    Args:
+        what: noun for the error.
+
+    Raises:
+        ConfigError: when it is empty, longer than `MAX_NAME_CHARS`, or no valid Unicode.
+    """
+    if not 1 <= len(name) <= MAX_NAME_CHARS:
+        raise ConfigError(
+            f"{what} {name[:40]!r} has {len(name)} characters. Use 1 to {MAX_NAME_CHARS}"
+        )
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise ConfigError(
+            f"{what} {name[:40]!r} contains half a character: {error.reason}. Use whole characters"
+        ) from error
+    return name
+
+
+def checked_time(what: str, seconds: float) -> float:
+    """Return a time in UTC epoch seconds.
+
+    Raises:
+        ConfigError: when it is not finite.
+    """
+    if not math.isfinite(seconds):
+        raise ConfigError(f"{what} is {seconds}. Use seconds since 1970 in UTC")
+    return float(seconds)
+
+
+def checked_whole(what: str, number: int, *, most: int = _MAX_WHOLE) -> int:
+    """Return a whole number from 0 to `most`.
+
+    Raises:
+        ConfigError: when it is another number, or none.
+    """
+    if type(number) is not int or not 0 <= number <= most:
+        raise ConfigError(f"{what}: {number!r}. Use a whole number from 0 to {most}")
+    return number
+
+
+def encoded_text(text: str) -> bytes:
+    """Return any text as bytes; half an emoji, which a model may send, is kept."""
+    return text.encode("utf-8", "surrogatepass")
+
+
+def decoded_text(data: bytes) -> str:
+    """Return a text as it was before `encoded_text`."""
+    return data.decode("utf-8", "surrogatepass")
