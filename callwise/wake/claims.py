@@ -1,4 +1,4 @@
-"""Claims that processes of one store make against each other: calls of a day, hours to wake.
+"""Claims of the processes of one store: calls of a day, hours to wake, what an hour decided.
 
 A claim is one statement, so that two processes never make the same one, and it is on disk before
 what it allows begins: a crash may leave a claim unused, never used twice.
@@ -18,6 +18,11 @@ CLAIM_TABLES = (
     CREATE TABLE claimed_slot (
         only INTEGER PRIMARY KEY CHECK (only = 1), slot INTEGER NOT NULL
     ) STRICT
+    """,
+    """
+    CREATE TABLE settled_choices (
+        name TEXT PRIMARY KEY, slot INTEGER NOT NULL, choice TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID
     """,
 )
 """Statements that make the tables of an empty store."""
@@ -90,3 +95,39 @@ class Claims:
                 (slot,),
             )
             return claimed.rowcount == 1
+
+    def settle(self, name: str, slot: int, choice: str) -> str:
+        """Keep what was decided for a time, and return what was decided first.
+
+        Only the choice of the latest slot is kept.
+
+        Args:
+            name: of what is decided.
+            slot: number of the time, at least 0; later times have higher ones.
+            choice: any text.
+
+        Raises:
+            ConfigError: when the name is empty, or the slot no whole number of at least 0.
+            StoreFailed: when the file cannot be written. Nothing was kept.
+        """
+        key = (checked_name("the choice", name), checked_whole("the slot", slot))
+        with self._file.writing() as connection:
+            connection.execute(
+                "INSERT INTO settled_choices VALUES (?, ?, ?) ON CONFLICT DO UPDATE "
+                "SET slot = excluded.slot, choice = excluded.choice WHERE excluded.slot > slot",
+                (*key, choice),
+            )
+        kept = self.settled(name, slot)
+        return choice if kept is None else kept
+
+    def settled(self, name: str, slot: int) -> str | None:
+        """Return what was decided for a time; None where nothing was, or a later one was settled.
+
+        Raises:
+            StoreFailed: when the file cannot be read.
+        """
+        with self._file.reading() as connection:
+            row = connection.execute(
+                "SELECT choice FROM settled_choices WHERE name = ? AND slot = ?", (name, slot)
+            ).fetchone()
+        return None if row is None else str(row[0])

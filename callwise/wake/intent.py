@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
+import orjson
 from pydantic import BaseModel, WithJsonSchema, create_model
 
 from callwise.calls.call import Call, Message, Purpose, Role
@@ -62,6 +63,17 @@ class WakeChoice:
     agents: tuple[str, ...]
     reasons: Mapping[str, str] = field(default_factory=dict)
     dropped: Mapping[str, int] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """Return it as JSON, for `from_json`."""
+        return orjson.dumps(self).decode()
+
+    @classmethod
+    def from_json(cls, text: str, agents: Mapping[str, Agent]) -> "WakeChoice":
+        """Return the choice that `to_json` has written, without agents that are there no more."""
+        fields = orjson.loads(text)
+        ids = tuple(each for each in fields["agents"] if each in agents)
+        return cls(fields["intent"], ids, fields["reasons"], fields["dropped"])
 
 
 def intent_form(ids: Sequence[str]) -> type[IntentAnswer]:

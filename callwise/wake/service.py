@@ -146,7 +146,7 @@ class WakeService:
         chat = self._chat.newest(self._knobs.chat_limit)
         wake = _Wake(at, str(slot), task, chat)
         with self._budgeter.scope(ScopeKind.TURN, f"wake:{self._knobs.room}:{slot}") as scope:
-            choice = await self._choice(scope, at, hour)
+            choice = await self._settled_choice(scope, slot, at, hour)
             is_together = self._knobs.variant == "server_batch"
             replies = await self._ask_agents(scope, wake, choice, is_together=is_together)
             return _report(wake, choice, replies, scope)
@@ -203,6 +203,17 @@ class WakeService:
             raise ConfigError(f"there is no agent {to[:64]!r} that a message could be for")
 
     # Which agents wake.
+
+    async def _settled_choice(self, scope: Scope, slot: int, at: float, hour: str) -> WakeChoice:
+        """Return the agents of an hour; those that were chosen first, where it is woken again."""
+        name, claims = f"wake:{self._knobs.room}", self._store.claims
+        settled = claims.settled(name, slot)
+        if settled is None:
+            choice = await self._choice(scope, at, hour)
+            if choice.intent == "not asked":
+                return choice
+            settled = claims.settle(name, slot, choice.to_json())
+        return WakeChoice.from_json(settled, self._agents)
 
     async def _choice(self, scope: Scope, at: float, hour: str) -> WakeChoice:
         """Return the agents of an hour, by the intent call or by the fallback."""
