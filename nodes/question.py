@@ -172,7 +172,7 @@ class Question(Generic[AnswerT, ResultT]):
     lease: str | None = None
     priority: Priority | None = None
     deadline_seconds: float | None = None
-    batch_key: str = ""
+    batch_key: str | None = ""
     cache_ttl_seconds: float | None = None
     speaks_for: tuple[str, ...] = ()
 

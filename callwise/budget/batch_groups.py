@@ -93,6 +93,8 @@ class BatchGroups:
             under_way: batches under way at its endpoint.
         """
         call, knobs, endpoint = work.outgoing_call, settings.knobs, work.endpoint
+        if call.batch_key is None:
+            return None
         path: str | None = None
         shared: Hashable = None
         if call.is_embedding:

@@ -346,7 +346,7 @@ class Call:
             (`calls.kinds`). This and the next four are not part of the call's identity.
         deadline_seconds: time from asking until which an answer is of use; then it is refused,
             or cut. None for none but those of its scopes.
-        batch_key: calls with another key never travel in one request.
+        batch_key: calls with another key never travel in one request; with None, alone always.
         cache_ttl_seconds: time for which its answer is kept for equal calls; None takes that of
             its purpose.
         model: name under which the budgeter has its endpoint; empty for that of its role. Its
@@ -376,7 +376,7 @@ class Call:
     origin: Origin | None = None
     priority: Priority | None = None
     deadline_seconds: float | None = None
-    batch_key: str = ""
+    batch_key: str | None = ""
     cache_ttl_seconds: float | None = None
     model: str = ""
 

@@ -96,7 +96,7 @@ class BudgetedChatModel(BaseChatModel):
         priority: class of urgency of its calls, such as `critical`; None takes that of the purpose.
             This and the next three are those of `Call`, and `bind` sets them for some calls.
         deadline_seconds: time from asking until which an answer is of use; None for none.
-        batch_key: calls with another key never travel in one request.
+        batch_key: calls with another key never travel in one request; with None, alone always.
         cache_ttl_seconds: time for which answers are kept for equal calls; None takes that of the
             purpose.
         on_end: called with how each asking ended (`CallEnd`), before the answer is returned, in
@@ -121,7 +121,7 @@ class BudgetedChatModel(BaseChatModel):
     timeout_seconds: float | None = None
     priority: Annotated[Priority | None, BeforeValidator(_class_of)] = None
     deadline_seconds: float | None = None
-    batch_key: str = ""
+    batch_key: str | None = ""
     cache_ttl_seconds: float | None = None
     on_end: Callable[[CallEnd], None] | None = Field(default=None, exclude=True, repr=False)
     share: bool | None = None

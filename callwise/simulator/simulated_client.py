@@ -95,11 +95,36 @@ class SimulatedClient:
         if on_sent is not None:
             for index in range(len(calls)):
                 on_sent(index)
-        outcomes = [self._one(call, model) for call in calls]
+        return await self._answered([[self._one(call, model)] for call in calls])
+
+    async def answer_conversations(
+        self,
+        calls: Sequence[Call],
+        *,
+        model: str,
+        path: str,  # noqa: ARG002 - there is one model, whatever the route
+        on_sent: Callable[[], None] | None = None,
+    ) -> Sequence[Reply | CallError]:
+        """Answer chat calls with one request, each as if it were asked alone.
+
+        Faults, usage and latency are those of each; the request lasts as long as the slowest.
+        """
+        if on_sent is not None:
+            on_sent()
+        return await self._answered([[self._one(call, model) for call in calls]])
+
+    async def aclose(self) -> None:
+        """Do nothing: there is nothing to release."""
+
+    async def _answered(
+        self, requests: Sequence[Sequence[Reply | CallError]]
+    ) -> list[Reply | CallError]:
+        """Return the ends of the calls of concurrent requests, once their latency has passed."""
         admitted = 0
         if self.gate is not None:
-            outcomes = [self._limited(each, self.gate) for each in outcomes]
-            admitted = sum(isinstance(each, Reply) for each in outcomes)
+            requests = [self._limited(each, self.gate) for each in requests]
+            admitted = sum(any(isinstance(end, Reply) for end in each) for each in requests)
+        outcomes = [end for each in requests for end in each]
         try:
             if self._sleep is not None:
                 await self._sleep(max(getattr(each, "latency_seconds", 0.0) for each in outcomes))
@@ -107,9 +132,6 @@ class SimulatedClient:
             for _ in range(admitted):
                 self.gate.release()  # type: ignore[union-attr] # it has admitted them
         return outcomes
-
-    async def aclose(self) -> None:
-        """Do nothing: there is nothing to release."""
 
     def _one(self, call: Call, model: str) -> Reply | CallError:
         if call.is_embedding:
@@ -143,22 +165,28 @@ class SimulatedClient:
             token_logprobs=answer.odds[0].tokens_of(answer.text) if answer.odds else (),
         )
 
-    def _limited(self, outcome: Reply | CallError, gate: ServiceGate) -> Reply | CallError:
-        """Return the outcome, or the refusal of a limit in place of a reply."""
-        if not isinstance(outcome, Reply) or self._now is None:
-            return outcome
+    def _limited(
+        self, outcomes: Sequence[Reply | CallError], gate: ServiceGate
+    ) -> list[Reply | CallError]:
+        """Return the ends of one request's calls, or the refusal of a limit for each reply."""
+        usages = [each.usage for each in outcomes if isinstance(each, Reply)]
+        if not usages or self._now is None:
+            return list(outcomes)
         refused = gate.admit(
             self._now(),
-            input_tokens=outcome.usage.input_tokens or 0,
-            output_tokens=outcome.usage.output_tokens or 0,
+            input_tokens=sum(each.input_tokens or 0 for each in usages),
+            output_tokens=sum(each.output_tokens or 0 for each in usages),
         )
         if refused is None:
-            return outcome
-        wait = refused.wait_seconds
-        return RateLimited(
-            f"simulated: the limit on {refused.dimension.replace('_', ' ')} is reached",
-            retry_after_seconds=wait if 0.0 < wait < math.inf else None,
-        )
+            return list(outcomes)
+        name, wait = refused.dimension.replace("_", " "), refused.wait_seconds
+        seconds = wait if 0.0 < wait < math.inf else None
+        return [
+            RateLimited(f"simulated: the limit on {name} is reached", retry_after_seconds=seconds)
+            if isinstance(each, Reply)
+            else each
+            for each in outcomes
+        ]
 
     def _embedding(self, call: Call, model: str) -> Reply | CallError:
         digest = body_digest(embedding_body(call, model=model))

@@ -63,7 +63,9 @@ class BatchApiLayer:
     def carries(self, work: Work) -> bool:
         """Return whether work travels in a batch from the endpoint that it has now."""
         knobs = self._load_of(work.endpoint).background
-        return knobs is not None and knobs.api is not None and work.priority >= knobs.takes
+        if knobs is None or knobs.api is None or work.call.batch_key is None:
+            return False
+        return work.priority >= knobs.takes
 
     def statistics(self) -> Mapping[str, int]:
         """Return calls and batches of all lanes: `queued` now, and counts since they were made."""

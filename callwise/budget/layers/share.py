@@ -176,7 +176,15 @@ class ShareLayer:
                 and none that waits can pay.
             CallError: how the work ended.
         """
-        return self._joined_to_equal(carried) if carried.call.is_shared else self._alone(carried)
+        may_join = carried.call.is_shared and not self._waits_for_others(carried)
+        return self._joined_to_equal(carried) if may_join else self._alone(carried)
+
+    def _waits_for_others(self, carried: InFlightCall) -> bool:
+        """Return whether equal work may wait for a common request, and this call never does."""
+        shared = self._shared.get(carried.key)
+        if carried.call.batch_key is not None or shared is None or shared.payer.work is None:
+            return False
+        return shared.payer.work.defers_request
 
     async def _joined_to_equal(self, carried: InFlightCall) -> ReadReply:
         while True:

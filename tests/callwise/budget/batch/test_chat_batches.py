@@ -82,6 +82,7 @@ def test_conversations_of_equal_parameters_share_requests(service):
         {"sample": 1},
         {"unkeyed_body": {"user": "x"}},
         {"batch_key": "other"},
+        {"batch_key": None},
     ],
 )
 def test_what_a_request_has_once_keeps_calls_apart(service, changed):
@@ -100,12 +101,30 @@ def test_calls_of_another_form_of_answer_have_another_request(service):
 
 @pytest.mark.parametrize(
     "changed",
-    [{"tools": ({"type": "function"},)}, {"stream": True}, {"sampling": Sampling(n=2)}],
+    [
+        {"tools": ({"type": "function"},)},
+        {"stream": True},
+        {"sampling": Sampling(n=2)},
+        {"batch_key": None},
+    ],
 )
-def test_tools_streams_and_several_choices_travel_alone(service, changed):
-    """The route takes none of them, so they wait for none."""
+def test_tools_streams_several_choices_and_calls_without_a_key_travel_alone(service, changed):
+    """The route takes none of the first three, so they wait for none; the last asks for it."""
     asked_together(service, [chat("one", **changed), chat("two", **changed)])
     assert service.times == [0.0, 0.0]
+
+
+def test_a_call_that_travels_alone_does_not_wait_for_an_equal_one_in_a_batch(service):
+    """It is sent immediately, and both are answered alike; two such calls share one request."""
+    equal = {"share": True}
+    calls = [chat("one", **equal), *(chat("one", batch_key=None, **equal) for _ in range(2))]
+    _, results = asked_together(service, calls)
+    assert {each.text for each in results} == {"echo one"}
+    assert service.times[0] == 0.0
+    assert len(service.requests) == 3
+    service.times.clear()
+    asked_together(service, calls[1:])
+    assert service.times == [0.0]
 
 
 def test_a_lone_conversation_is_sent_as_usual_and_soon(service):

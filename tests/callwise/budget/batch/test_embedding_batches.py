@@ -15,6 +15,20 @@ from tests.callwise.budget.batch.batch_service import BatchService, budgeter, ch
 from tests.virtual_time import run_in_virtual_time
 
 
+def test_a_text_without_a_batch_key_travels_alone_and_waits_for_none(service):
+    """Others go together after their window."""
+
+    async def main():
+        engine = budgeter(service)
+        texts = [embed("now", batch_key=None), embed("a"), embed("b")]
+        await asyncio.gather(*map(engine.ask, texts))
+        return engine
+
+    run_in_virtual_time(main()).ledger.check()
+    assert [texts for _, texts in service.requests] == [("now",), ("a", "b")]
+    assert service.times[0] == 0.0
+
+
 def test_a_thousand_texts_in_ten_milliseconds_are_32_requests(service):
     """Each of 32 texts; each caller gets its own vector."""
 

@@ -97,6 +97,16 @@ async def test_more_urgent_calls_are_sent_by_themselves(provider, budgeter_of):
     await budgeter.aclose()
 
 
+async def test_a_call_without_a_batch_key_is_in_no_batch(provider, budgeter_of):
+    """Whatever its class; others of that class are."""
+    budgeter = budgeter_of()
+    calls = [background("alone", batch_key=None), background("one"), background("two")]
+    replies = await budgeter.ask_all(calls)
+    assert [reply.text for reply in replies] == ["echo alone", "echo one", "echo two"]
+    assert [row.delivery.batch_size for row in budgeter.ledger.rows] == [0, 2, 2]
+    await budgeter.aclose()
+
+
 async def test_the_class_that_is_queued_is_a_knob(provider, budgeter_of):
     """`takes` names the most urgent class."""
     budgeter = budgeter_of(takes="critical")
