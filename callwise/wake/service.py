@@ -78,12 +78,14 @@ class _Wake:
     """One occasion at which agents are asked.
 
     Args:
+        began: time at which it began, in UTC epoch seconds.
         key: part of the ids of its messages, between chat and agent.
         task: the last field of the prompts.
         cause: author and text of the message that addresses the agents; None for an hour.
     """
 
     at: float
+    began: float
     key: str
     task: Mapping[str, str]
     chat: Sequence[ChatLine]
@@ -139,12 +141,13 @@ class WakeService:
             StoreFailed: when the chat cannot be read.
         """
         slot = int(at // self._knobs.every_seconds)
-        self._store.rooms.deliver_due(self._wall())
+        began = self._wall()
+        self._store.rooms.deliver_due(began)
         self._chat.refresh()
         hour = datetime.fromtimestamp(at, UTC).isoformat(timespec="minutes")
         task = {"event": "hour", "now": hour}
         chat = self._chat.newest(self._knobs.chat_limit)
-        wake = _Wake(at, str(slot), task, chat)
+        wake = _Wake(at, began, str(slot), task, chat)
         with self._budgeter.scope(ScopeKind.TURN, f"wake:{self._knobs.room}:{slot}") as scope:
             choice = await self._settled_choice(scope, slot, at, hour)
             is_together = self._knobs.variant == "server_batch"
@@ -186,7 +189,7 @@ class WakeService:
         self._chat.refresh()
         task = {"event": "message", "from": author, "message": text}
         chat = self._chat.newest(knobs.chat_limit, up_to=said.sequence)
-        wake = _Wake(now, f"@{id}", task, chat, (author, text))
+        wake = _Wake(now, now, f"@{id}", task, chat, (author, text))
         choice = WakeChoice("not asked", found, dict.fromkeys(found, "addressed"))
         with self._budgeter.scope(ScopeKind.TURN, f"say:{knobs.room}:{id}") as scope:
             replies = await self._ask_agents(scope, wake, choice, is_together=False)
@@ -352,20 +355,30 @@ class WakeService:
     def _publish(self, wake: _Wake, prepared: _Prepared, text: str) -> ReplyOutcome:
         """Put a message into the outbox, pay for it and note it, in one transaction."""
         agent, knobs = prepared.agent, self._knobs
-        delay_seconds = 0.0
-        if wake.cause is None:
-            low, high = knobs.delay_seconds
-            delay_seconds = low + (high - low) * _share(knobs.seed, prepared.message_id)
         note = f"I wrote: {clipped(text, MAX_NOTE_CHARS)}"
         cause = wake.cause or next(
             (line for line in reversed(wake.chat) if line[0] not in self._agents), None
         )
         if cause is not None:
             note = f"{cause[0]} wrote: {clipped(cause[1], MAX_NOTE_CHARS)}\n{note}"
-        due_at = self._wall() + delay_seconds
+        due_at = self._due_at(wake, prepared.message_id)
         message = OutgoingMessage(prepared.message_id, knobs.room, agent.id, text, due_at)
         is_new = self._store.publish(message, notes=[note])
         return "published" if is_new else "published before"
+
+    def _due_at(self, wake: _Wake, message_id: str) -> float:
+        """Return when a message appears.
+
+        It is counted from the beginning of the wake, so that the order of the messages does not
+        depend on how fast models answer.
+        """
+        now = self._wall()
+        if wake.cause is not None:
+            return now
+        low, high = self._knobs.delay_seconds
+        later = (high - low) * _share(self._knobs.seed, message_id)
+        due_at = wake.began + low + later
+        return due_at if due_at >= now else now + later
 
     # Credits.
 

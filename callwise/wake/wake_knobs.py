@@ -26,8 +26,8 @@ class WakeKnobs(BaseModel):
     room: AgentId = "main"
     """Name of the group chat, of the same signs as an agent's id."""
     delay_seconds: tuple[Seconds, Seconds] = (5.0, 30.0)
-    """Shortest and longest time from a reply of a wake to its delivery. Replies to a mention are
-    due immediately."""
+    """Shortest and longest time from the beginning of a wake to the delivery of a reply; one that
+    is not answered by then is due soon after. Replies to a message are due immediately."""
     every_seconds: Annotated[float, Field(ge=1.0, le=366 * 86_400.0)] = 3600.0
     """Time from one wake to the next."""
     missed: Literal["one", "each", "none"] = "one"
