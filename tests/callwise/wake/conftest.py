@@ -1,0 +1,41 @@
+"""A store of awake agents for each test."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from callwise.wake import WakeStore
+
+ODD_NAMES = (
+    "../../etc/passwd",
+    "a'b\"; DROP TABLE outbox; --",
+    "two\nlines\r",
+    "nul\x00nul",
+    "值😀",
+)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Return the path of a store's file."""
+    return tmp_path / "wake.sqlite"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[WakeStore]:
+    """Return an open, empty store."""
+    with WakeStore(path) as opened:
+        yield opened
+
+
+@pytest.fixture(params=ODD_NAMES, ids=ascii)
+def odd_name(request: pytest.FixtureRequest) -> str:
+    """Return a name that is a path, SQL, several lines, or not ASCII."""
+    return str(request.param)
+
+
+@pytest.fixture(params=["", "x" * 1001, "half \ud83d"], ids=ascii)
+def bad_name(request: pytest.FixtureRequest) -> str:
+    """Return a name that no store takes."""
+    return str(request.param)
