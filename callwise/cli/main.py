@@ -12,6 +12,7 @@ from callwise.cli.options import command
 from callwise.cli.replay_command import conversations, demo, replay
 from callwise.cli.talk_commands import chat, run
 from callwise.cli.tune_command import tune
+from callwise.cli.wake_command import wake
 
 __all__ = ["callwise", "main"]
 
@@ -42,6 +43,7 @@ for _run in (
     tune,
     check,
     report,
+    wake,
     knobs,
     presets,
     demo,

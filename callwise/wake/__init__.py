@@ -1,11 +1,13 @@
 """Agents that wake together: an intent call, one request per model, credits, an outbox, notes."""
 
-from callwise.wake.agents import Agent, read_agents
+from callwise.wake.agents import Agent
 from callwise.wake.rooms import OutgoingMessage, RoomMessage
 from callwise.wake.service import WakeService
 from callwise.wake.store import WakeStore
 from callwise.wake.wake_knobs import WakeKnobs
 from callwise.wake.wake_report import AgentReply, WakeReport
+from callwise.wake.wake_run import WakeListener, run_wakes
+from callwise.wake.wake_settings import WakeSettings, read_wake_settings
 
 __all__ = [
     "Agent",
@@ -13,8 +15,11 @@ __all__ = [
     "OutgoingMessage",
     "RoomMessage",
     "WakeKnobs",
+    "WakeListener",
     "WakeReport",
     "WakeService",
+    "WakeSettings",
     "WakeStore",
-    "read_agents",
+    "read_wake_settings",
+    "run_wakes",
 ]

@@ -25,6 +25,7 @@ from typing import Literal
 from pydantic import BaseModel
 
 from callwise.budget.budgeter import Budgeter
+from callwise.budget.limits import Limits
 from callwise.budget.scope import Scope, ScopeKind
 from callwise.calls.call import Call, Priority, Purpose, Role, Sampling
 from callwise.calls.errors import CallwiseError, ConfigError
@@ -109,6 +110,8 @@ class WakeService:
         budgeter: serves the role FAST for intent calls, and each agent's `model`. Its load has
             to be that of `knobs.load()` for replies to share requests. Not owned.
         wall: returns the time in UTC epoch seconds.
+        limits: of each wake, and of each message with the agents that it addresses.
+        on_published: called on the running loop when a message was put into the outbox.
 
     Raises:
         ConfigError: when two agents have one id.
@@ -122,7 +125,10 @@ class WakeService:
         knobs: WakeKnobs,
         *,
         wall: Callable[[], float],
+        limits: Limits | None = None,
+        on_published: Callable[[], None] | None = None,
     ) -> None:
+        self._limits, self._on_published = limits, on_published
         self._agents = {agent.id: agent for agent in check_agents(agents)}
         self._store, self._budgeter, self._knobs, self._wall = store, budgeter, knobs, wall
         self._mentions = Mentions(self._agents.values())
@@ -148,7 +154,7 @@ class WakeService:
         task = {"event": "hour", "now": hour}
         chat = self._chat.newest(self._knobs.chat_limit)
         wake = _Wake(at, began, str(slot), task, chat)
-        with self._budgeter.scope(ScopeKind.TURN, f"wake:{self._knobs.room}:{slot}") as scope:
+        with self._scope(f"wake:{self._knobs.room}:{slot}") as scope:
             choice = await self._settled_choice(scope, slot, at, hour)
             is_together = self._knobs.variant == "server_batch"
             replies = await self._ask_agents(scope, wake, choice, is_together=is_together)
@@ -191,9 +197,12 @@ class WakeService:
         chat = self._chat.newest(knobs.chat_limit, up_to=said.sequence)
         wake = _Wake(now, now, f"@{id}", task, chat, (author, text))
         choice = WakeChoice("not asked", found, dict.fromkeys(found, "addressed"))
-        with self._budgeter.scope(ScopeKind.TURN, f"say:{knobs.room}:{id}") as scope:
+        with self._scope(f"say:{knobs.room}:{id}") as scope:
             replies = await self._ask_agents(scope, wake, choice, is_together=False)
             return _report(wake, choice, replies, scope)
+
+    def _scope(self, name: str) -> Scope:
+        return self._budgeter.scope(ScopeKind.TURN, name, limits=self._limits)
 
     def _check_message(self, author: str, message_id: str, to: str) -> None:
         if self._mentions.is_name(author):
@@ -364,6 +373,8 @@ class WakeService:
         due_at = self._due_at(wake, prepared.message_id)
         message = OutgoingMessage(prepared.message_id, knobs.room, agent.id, text, due_at)
         is_new = self._store.publish(message, notes=[note])
+        if self._on_published is not None:
+            self._on_published()
         return "published" if is_new else "published before"
 
     def _due_at(self, wake: _Wake, message_id: str) -> float:
@@ -445,4 +456,5 @@ def _report(
         requests=usage.requests,
         tokens=usage.tokens,
         usd=None if usage.unknown_usd else usage.usd,
+        is_message=wake.cause is not None,
     )

@@ -31,6 +31,7 @@ class WakeReport:
 
     Args:
         at: its time in UTC epoch seconds.
+        is_message: whether a person's message was its cause, and not an hour.
         intent: `answered`, `not asked`, or `fallback: ` and why.
         woken: ids of the agents, in the order of the list.
         dropped: entries of the intent's list that were not taken, counted by why.
@@ -50,3 +51,4 @@ class WakeReport:
     requests: int = 0
     tokens: int = 0
     usd: float | None = None
+    is_message: bool = False

@@ -1,0 +1,335 @@
+"""`callwise wake`: agents of a group chat that wake each hour, and what that costs."""
+
+import asyncio
+import os
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from callwise.cli.options import (
+    CommandOptions,
+    JsonOption,
+    SetOption,
+    TrustCodeOption,
+    TrustEndpointOption,
+)
+from callwise.cli.terminal import clear_errors, print_json, print_text, say
+
+if TYPE_CHECKING:
+    from callwise.report import Table
+    from callwise.wake import AgentReply, RoomMessage, WakeReport, WakeStore
+    from callwise.wake.wake_settings import WakeSettings
+
+__all__ = ["wake"]
+
+_SIMULATED_START = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
+"""Time at which a run of simulated models begins."""
+
+_DEFAULT_STORE = Path("callwise-runs/wake.sqlite")
+
+_DAY = 24
+
+VARIANTS = ("server_batch", "mixed", "agents_alone")
+"""The ways of `wake.variant`, in the order in which `--compare` shows them."""
+
+
+class WakeOptions(CommandOptions):
+    """Options of `callwise wake`."""
+
+    file: Annotated[
+        Path | None,
+        typer.Argument(help="YAML file of agents, their models, and knobs; see docs/wake.md."),
+    ] = None
+    demo: Annotated[
+        bool,
+        typer.Option("--demo", help="Run a day of five shipped agents, and compare the variants."),
+    ] = False
+    hours: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=100_000,
+            help="Wakes after which it ends. Default: 24 where all models are simulated, which "
+            "takes seconds; else it goes on until Ctrl-C.",
+        ),
+    ] = None
+    now: Annotated[
+        bool,
+        typer.Option("--now", help="Wake for the present hour too, if no process has woken it."),
+    ] = False
+    compare: Annotated[
+        bool,
+        typer.Option(
+            "--compare", help="Run the same hours under each `wake.variant`. Simulated models only."
+        ),
+    ] = False
+    chat: Annotated[bool, typer.Option("--chat", help="Print each message as it comes.")] = False
+    store: Annotated[
+        Path | None,
+        typer.Option(
+            help="SQLite file of chat, credits, memories and the outbox. Default: for simulated "
+            "models none is kept; else callwise-runs/wake.sqlite."
+        ),
+    ] = None
+    overrides: SetOption = []
+    trust_endpoints: TrustEndpointOption = []
+    trust_code: TrustCodeOption = []
+    as_json: JsonOption = False
+
+    @property
+    def compares(self) -> bool:
+        """Whether the same hours run under each variant."""
+        return self.compare or self.demo
+
+
+@dataclass(slots=True)
+class _Run:
+    """What came of one run.
+
+    Args:
+        shows_chat: whether messages are printed as they come.
+    """
+
+    variant: str
+    shows_chat: bool = False
+    shows_wakes: bool = False
+    reports: "list[WakeReport]" = field(default_factory=list)
+    messages: "list[RoomMessage]" = field(default_factory=list)
+
+    def on_message(self, message: "RoomMessage") -> None:
+        """Keep a message, and print it where that is asked for."""
+        self.messages.append(message)
+        if self.shows_chat:
+            print_text(f"{_clock_time(message.at)}  {message.author}: {message.text}")
+
+    def on_wake(self, report: "WakeReport") -> None:
+        """Keep a report; print it where hours pass."""
+        self.reports.append(report)
+        if self.shows_wakes:
+            say(_line(report))
+
+    @property
+    def replies(self) -> "list[AgentReply]":
+        """The published messages of hours, without those that answer a single message."""
+        hours = (each for each in self.reports if not each.is_message)
+        return [reply for each in hours for reply in each.replies if reply.text]
+
+
+def wake(options: WakeOptions) -> None:
+    """Wake the agents of a group chat each hour: one intent call, one request per model.
+
+    callwise wake --demo
+
+    callwise wake agents.yaml --now --chat
+
+    Without an endpoint all models are simulated, and a day passes in seconds.
+    """
+    with clear_errors("stopped; chat, credits and memories are kept"):
+        from callwise.calls.errors import ConfigError
+        from callwise.calls.trust import confirmed, endpoint_lines
+        from callwise.report.table import tables_text
+        from callwise.shipped import configs_folder
+        from callwise.wake.wake_settings import read_wake_settings
+
+        if (options.file is None) != options.demo:
+            raise ConfigError(
+                "give either a file of agents or --demo, for example: callwise wake --demo"
+            )
+        path = options.file or configs_folder() / "wake" / "five_agents.yaml"
+        settings: WakeSettings = confirmed(
+            read_wake_settings(
+                path, overrides=options.overrides, environ=os.environ, is_shipped=options.demo
+            ),
+            options.trust_endpoints,
+            options.trust_code,
+        )
+        for line in endpoint_lines(settings, os.environ):
+            say(line)
+        endpoints = settings.served_by(os.environ)
+        is_simulated = all(each.client.is_simulated for each in endpoints.values())
+        if options.compares and not is_simulated:
+            raise ConfigError(
+                "--demo and --compare run the same hours several times, which models that are "
+                "not simulated cannot. Run the command once with each --set wake.variant=..."
+            )
+        variants = _variants(settings, compares=options.compares)
+        runs = [_ran(each, options, is_simulated=is_simulated) for each in variants]
+        tables = [_hours_table(runs[0], is_simulated=is_simulated)]
+        if options.compares:
+            tables.append(_variants_table(runs))
+        if options.as_json:
+            print_json(_document(runs, is_simulated=is_simulated))
+            return
+        print_text(tables_text(tables), end="")
+
+
+def _variants(settings: "WakeSettings", *, compares: bool) -> "list[WakeSettings]":
+    """Return the settings of each run, those that were asked for first."""
+    others = [each for each in VARIANTS if compares and each != settings.wake.variant]
+    knobs = [settings.wake.model_copy(update={"variant": each}) for each in others]
+    return [settings, *(settings.model_copy(update={"wake": each}) for each in knobs)]
+
+
+def _ran(settings: "WakeSettings", options: WakeOptions, *, is_simulated: bool) -> _Run:
+    """Return what came of a run, in virtual time where all models are simulated."""
+    from callwise.budget.virtual_time import run_in_virtual_time
+    from callwise.wake import WakeStore
+
+    run = _Run(
+        settings.wake.variant,
+        shows_chat=options.chat and not options.as_json,
+        shows_wakes=not is_simulated,
+    )
+    path: Path | str = ":memory:"
+    if not (is_simulated and options.store is None) and not options.compares:
+        path = options.store or _DEFAULT_STORE
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with WakeStore(path) as store:
+        running = _woken(settings, store, run, options, is_simulated=is_simulated)
+        if is_simulated:
+            run_in_virtual_time(running)
+        else:
+            asyncio.run(running)
+    return run
+
+
+async def _woken(
+    settings: "WakeSettings",
+    store: "WakeStore",
+    run: _Run,
+    options: WakeOptions,
+    *,
+    is_simulated: bool,
+) -> None:
+    from callwise.budget import Budgeter
+    from callwise.budget.clock import LoopClock
+    from callwise.wake import run_wakes
+
+    clock = LoopClock()
+    start = _start_of(store, settings) - clock.now()
+    budgeter = Budgeter(
+        settings.served_by(os.environ),
+        clock=clock,
+        retry=settings.retry,
+        load=settings.wake.load(settings.load),
+        seed=settings.wake.seed,
+        notify=say,
+    )
+    try:
+        await run_wakes(
+            settings,
+            store,
+            budgeter,
+            run,
+            clock=clock,
+            wall=(lambda: start + clock.now()) if is_simulated else time.time,
+            count=options.hours or (_DAY if is_simulated else None),
+            is_first_now=options.now,
+        )
+        budgeter.ledger.check()
+    finally:
+        await budgeter.aclose()
+
+
+def _start_of(store: "WakeStore", settings: "WakeSettings") -> float:
+    """Return the time at which simulated hours begin: after all that a kept store has."""
+    last = store.rooms.messages(settings.wake.room, limit=1, newest=True)
+    return max([_SIMULATED_START, *(each.at for each in last)])
+
+
+def _line(report: "WakeReport") -> str:
+    """Return what came of an hour or a message, in one line."""
+    ends = Counter(each.outcome for each in report.replies)
+    failed = [each for each in report.replies if each.outcome == "failed"]
+    parts = [
+        f"intent {report.intent}",
+        ", ".join(f"{count} {outcome}" for outcome, count in ends.items()) or "none woken",
+        f"{report.calls} calls in {report.requests} requests",
+        *(f"{each.agent}: {each.reason}" for each in failed[:3]),
+    ]
+    return f"{_clock_time(report.at)}  {'; '.join(parts)}"
+
+
+def _clock_time(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _label(name: str, *, is_simulated: bool) -> str:
+    return f"{name} (simulated)" if is_simulated else name
+
+
+def _hours_table(run: _Run, *, is_simulated: bool) -> "Table":
+    from callwise.report import Table
+
+    rows = [
+        (
+            _clock_time(each.at)[:16],
+            "message" if each.is_message else each.intent,
+            len(each.woken),
+            sum(reply.outcome == "published" for reply in each.replies),
+            each.calls,
+            each.requests,
+            each.tokens,
+            each.usd,
+        )
+        for each in run.reports
+    ]
+    columns = ("time (UTC)", "intent", "woken", "messages", "calls", "requests", "tokens", "usd")
+    return Table("wakes", _label("Wakes", is_simulated=is_simulated), columns, tuple(rows))
+
+
+def _variants_table(runs: Sequence[_Run]) -> "Table":
+    """Return what the same hours cost under each variant."""
+    from callwise.report import Table
+
+    first = {each.message_id: each.text for each in runs[0].replies}
+    rows = []
+    for run in runs:
+        hours = [each for each in run.reports if not each.is_message]
+        common = [each for each in run.replies if each.message_id in first]
+        same = sum(each.text == first[each.message_id] for each in common)
+        usd = [each.usd for each in hours]
+        rows.append(
+            (
+                run.variant,
+                len(hours),
+                sum(each.calls for each in hours),
+                sum(each.requests for each in hours),
+                sum(each.tokens for each in hours),
+                None if None in usd else sum(each for each in usd if each is not None),
+                len(run.replies),
+                f"{same} of {len(common)}",
+            )
+        )
+    columns = (
+        "wake.variant",
+        "hours",
+        "calls",
+        "requests",
+        "tokens",
+        "usd",
+        "messages",
+        f"texts as in {runs[0].variant}",
+    )
+    title = _label("The same hours under each variant, messages by people apart", is_simulated=True)
+    return Table("variants", title, columns, tuple(rows))
+
+
+def _document(runs: Sequence[_Run], *, is_simulated: bool) -> dict[str, Any]:
+    return {
+        "simulated": is_simulated,
+        "runs": [
+            {
+                "variant": run.variant,
+                "wakes": [asdict(each) for each in run.reports],
+                "messages": [asdict(each) for each in run.messages],
+            }
+            for run in runs
+        ],
+    }

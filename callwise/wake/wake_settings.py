@@ -1,0 +1,131 @@
+"""Settings of awake agents: one YAML file of endpoints, models, knobs, agents and their chat.
+
+models:
+  dsv3: {model: deepseek-chat}
+wake: {room: plaza, intent_daily_calls: 1000}
+agents:
+  - {id: alice, persona: A retired sailor who answers in few words., model: dsv3}
+messages:
+  - {author: Mia, text: Is anyone up?, after_seconds: 600}
+"""
+
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from callwise.budget.limits import Limits
+from callwise.calls.call import Role
+from callwise.calls.client import Client, Endpoint
+from callwise.calls.errors import ConfigError
+from callwise.calls.load.load_knobs import LoadKnobs
+from callwise.calls.retry import RetryPolicy
+from callwise.calls.role_endpoints import (
+    EndpointSettings,
+    endpoints_from_settings,
+    models_from_settings,
+)
+from callwise.calls.trust import TrustedSettings
+from callwise.knobs import Overrides, load_preset, settings_from
+from callwise.wake.agents import Agent, check_agents
+from callwise.wake.wake_knobs import WakeKnobs
+
+__all__ = ["SaidLine", "WakeSettings", "read_wake_settings"]
+
+MAX_MESSAGES = 100_000
+"""Most lines of people in a file."""
+
+
+class SaidLine(BaseModel):
+    """A line that a person writes into the chat."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    author: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=64)]
+    """The person. No name of an agent."""
+    text: Annotated[str, StringConstraints(min_length=1)]
+    """The message. `@` and an agent's id or name wake that agent immediately."""
+    after_seconds: Annotated[float, Field(ge=0.0, le=366 * 86_400.0)] = 0.0
+    """Time from the start until it is said."""
+
+
+class WakeSettings(TrustedSettings):
+    """Every knob of awake agents, and the agents."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    endpoints: Mapping[Role, EndpointSettings] = {}
+    """Endpoints by role: `fast` answers the intent call, and `main` is what models inherit from."""
+    models: Mapping[str, EndpointSettings] = {}
+    """Endpoints by the name that agents give as their `model`."""
+    retry: RetryPolicy = RetryPolicy()
+    """When a failed attempt is tried again."""
+    load: LoadKnobs = LoadKnobs()
+    """When and with what calls are sent. `wake.chat_path` and `wake.batch_size` go before it."""
+    limits: Limits = Limits()
+    """Limits of one wake, and of one message with the agents that it addresses."""
+    wake: WakeKnobs = WakeKnobs()
+    """Who wakes, in which requests, with which delays, for which credits."""
+    agents: tuple[Agent, ...]
+    """The agents, in the order in which the intent call lists them."""
+    messages: Annotated[tuple[SaidLine, ...], Field(max_length=MAX_MESSAGES)] = ()
+    """Lines that people write while the agents are awake."""
+
+    @model_validator(mode="after")
+    def _agents_have_models(self) -> Self:
+        check_agents(self.agents)
+        unknown = {each.model: each.id for each in self.agents if each.model not in self.models}
+        if unknown:
+            named = ", ".join(f"{model!r} (of {agent})" for model, agent in unknown.items())
+            raise ValueError(
+                f"agents name models that `models` does not have: {named}; it has "
+                f"{', '.join(self.models) or 'none'}"
+            )
+        return self
+
+    def served_by(self, environ: Mapping[str, str]) -> dict[str, Endpoint]:
+        """Return the endpoints of the roles and of the models, by name.
+
+        Args:
+            environ: environment variables.
+
+        Raises:
+            ConfigError: when one is incomplete, or only a file names it.
+            MissingKey: when a key is missing.
+        """
+        clients: dict[Hashable, Client] = {}
+        roles = endpoints_from_settings(
+            self.endpoints, environ=environ, retry=self.retry, trust=self.trust, clients=clients
+        )
+        models = models_from_settings(
+            self.models,
+            self.endpoints,
+            environ=environ,
+            retry=self.retry,
+            trust=self.trust,
+            clients=clients,
+        )
+        return {**roles, **models}
+
+
+def read_wake_settings(
+    path: Path, *, overrides: Overrides = (), environ: Mapping[str, str], is_shipped: bool = False
+) -> WakeSettings:
+    """Return the settings of a YAML file, with the environment and overrides laid over them.
+
+    Args:
+        path: the file. What it names of endpoints is not trusted, unless it is shipped.
+        overrides: `knob=value` texts, such as `wake.variant=mixed`.
+        environ: environment variables.
+
+    Raises:
+        ConfigError: for an unknown knob, or a value out of range; lists each.
+        FormatError: when the file cannot be read.
+    """
+    if not path.is_file():
+        raise ConfigError(f"there is no file of agents {path}. `callwise wake --demo` needs none")
+    data = load_preset(path, path.parent)
+    return settings_from(
+        WakeSettings, data, overrides=overrides, environ=environ, is_file=not is_shipped
+    )
