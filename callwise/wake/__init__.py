@@ -1,6 +1,7 @@
 """Agents that wake together: an intent call, one request per model, credits, an outbox, notes."""
 
 from callwise.wake.agents import Agent
+from callwise.wake.hours import run_hours
 from callwise.wake.rooms import OutgoingMessage, RoomMessage
 from callwise.wake.service import WakeService
 from callwise.wake.store import WakeStore
@@ -21,5 +22,6 @@ __all__ = [
     "WakeSettings",
     "WakeStore",
     "read_wake_settings",
+    "run_hours",
     "run_wakes",
 ]
