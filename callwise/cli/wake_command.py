@@ -90,7 +90,7 @@ class WakeOptions(CommandOptions):
 
 @dataclass(slots=True)
 class _Run:
-    """What came of one run.
+    """One run, and its results.
 
     Args:
         shows_chat: whether messages are printed as they come.

@@ -29,7 +29,7 @@ from callwise.budget.limits import Limits
 from callwise.budget.scope import Scope, ScopeKind
 from callwise.calls.call import Call, Priority, Purpose, Role, Sampling
 from callwise.calls.errors import CallwiseError, ConfigError
-from callwise.safe_text import clipped, printable
+from callwise.safe_text import clipped
 from callwise.wake.agents import Agent, Mentions, check_agents
 from callwise.wake.chat_window import ChatWindow
 from callwise.wake.intent import (
@@ -43,7 +43,7 @@ from callwise.wake.rooms import OutgoingMessage
 from callwise.wake.store import WakeStore
 from callwise.wake.wake_knobs import WakeKnobs
 from callwise.wake.wake_prompts import ChatLine, agent_messages, intent_messages
-from callwise.wake.wake_report import AgentReply, ReplyOutcome, WakeReport
+from callwise.wake.wake_report import AgentReply, ReplyOutcome, WakeReport, reason_of
 
 __all__ = ["WakeService"]
 
@@ -51,9 +51,6 @@ _LOGGER = logging.getLogger(__name__)
 
 MAX_REPLY_CHARS = 8_000
 """Longest message of an agent, in characters; a longer one is clipped."""
-
-MAX_REASON_CHARS = 300
-"""Longest reason in a report, in characters."""
 
 MAX_NOTE_CHARS = 500
 """Longest line in a note, in characters."""
@@ -241,7 +238,7 @@ class WakeService:
             with scope.open(ScopeKind.NODE, _INTENT_NODE):
                 reply = await self._budgeter.ask(call)
         except Exception as error:  # noqa: BLE001 - an hour without an intent is no silent one
-            return self._fallback(f"fallback: {_reason(error, 'the intent call')}", lines)
+            return self._fallback(f"fallback: {reason_of(error, 'the intent call')}", lines)
         choice = read_intent(reply.parsed, self._agents, knobs.max_awake)
         return choice or self._fallback("fallback: the answer names no agent", lines)
 
@@ -333,7 +330,7 @@ class WakeService:
             )
         except Exception as error:  # noqa: BLE001 - one agent's failure is no other's
             self._give_back(message_id, held)
-            return AgentReply(agent.id, "failed", "", message_id, _reason(error, agent.id))
+            return AgentReply(agent.id, "failed", "", message_id, reason_of(error, agent.id))
         return _Prepared(agent, message_id, call, why)
 
     async def _reply(
@@ -357,7 +354,7 @@ class WakeService:
                 outcome = self._publish(wake, prepared, text)
                 held.discard(message_id)
         except Exception as error:  # noqa: BLE001 - one agent's failure is no other's
-            text, why = "", _reason(error, agent.id)
+            text, why = "", reason_of(error, agent.id)
         self._give_back(message_id, held)
         return AgentReply(agent.id, outcome, text, message_id, why)
 
@@ -431,14 +428,6 @@ def _message_text(text: str, agent: Agent) -> str:
             text = text[len(name) + 1 :].strip()
             break
     return clipped(text, MAX_REPLY_CHARS)
-
-
-def _reason(error: Exception, whose: str) -> str:
-    """Return an error in one line; one that is no error of ours is logged whole."""
-    if not isinstance(error, CallwiseError):
-        _LOGGER.error("%s failed: %s", whose, type(error).__name__, exc_info=error)
-    line = " ".join(f"{type(error).__name__}: {clipped(str(error), MAX_REASON_CHARS)}".split())
-    return printable(line)
 
 
 def _report(

@@ -21,7 +21,7 @@ __all__ = ["WakeListener", "run_wakes"]
 
 
 class WakeListener(Protocol):
-    """Is told what happens in a run."""
+    """Receives what happens in a run."""
 
     def on_message(self, message: RoomMessage) -> None:
         """See a message that has just come into the chat."""

@@ -60,13 +60,13 @@ class WakeSettings(TrustedSettings):
     models: Mapping[str, EndpointSettings] = {}
     """Endpoints by the name that agents give as their `model`."""
     retry: RetryPolicy = RetryPolicy()
-    """When a failed attempt is tried again."""
+    """Retries of failed attempts."""
     load: LoadKnobs = LoadKnobs()
-    """When and with what calls are sent. `wake.chat_path` and `wake.batch_size` go before it."""
+    """Time and company in which calls are sent. `wake.chat_path` and `wake.batch_size` go before it."""
     limits: Limits = Limits()
     """Limits of one wake, and of one message with the agents that it addresses."""
     wake: WakeKnobs = WakeKnobs()
-    """Who wakes, in which requests, with which delays, for which credits."""
+    """Agents that wake: in which requests, with which delays, for which credits."""
     agents: tuple[Agent, ...]
     """The agents, in the order in which the intent call lists them."""
     messages: Annotated[tuple[SaidLine, ...], Field(max_length=MAX_MESSAGES)] = ()
@@ -106,7 +106,7 @@ class WakeSettings(TrustedSettings):
             trust=self.trust,
             clients=clients,
         )
-        return {**roles, **models}
+        return {**{str(role): each for role, each in roles.items()}, **models}
 
 
 def read_wake_settings(

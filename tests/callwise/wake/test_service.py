@@ -300,7 +300,9 @@ def intent_of(text):
 
 def named(*entries):
     """Return an intent answer with these values as agents."""
-    return orjson.dumps({"wake_list": [{"agent": each, "reason": "r"} for each in entries]}).decode()
+    return orjson.dumps(
+        {"wake_list": [{"agent": each, "reason": "r"} for each in entries]}
+    ).decode()
 
 
 @pytest.mark.parametrize(
@@ -367,9 +369,7 @@ def test_without_quota_the_agents_that_were_mentioned_wake():
         report = await world.wake(3)
         return world, [*woken, report.woken], report.intent
 
-    world, woken, intent = in_world(
-        five_agents(), steps, answer=everyone, intent_daily_calls=0
-    )
+    world, woken, intent = in_world(five_agents(), steps, answer=everyone, intent_daily_calls=0)
     assert woken == [("alice",), ("bob",), ("carol",), ("alice", "dan")]
     assert intent == "fallback: no quota"
     assert "fast" not in {model for _, _, model, _ in world.client.requests}
@@ -659,9 +659,7 @@ def test_twenty_agents_fit_a_limit_of_five_concurrent_requests(variant, requests
     async def steps():
         limits = SimulatedLimits(max_in_flight=5)
         settings = SimulatedSettings(boolean_true_rate=1.0, limits=limits)
-        inner = SimulatedClient(
-            settings, sleep=asyncio.sleep, now=asyncio.get_running_loop().time
-        )
+        inner = SimulatedClient(settings, sleep=asyncio.sleep, now=asyncio.get_running_loop().time)
         load = LoadKnobs(schedule=ScheduleKnobs(max_concurrency=5, max_tasks=5))
         world = World(
             agents, answer=LoggedClient(inner), models=("m0", "m1"), load=load, variant=variant
