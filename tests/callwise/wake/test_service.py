@@ -549,7 +549,7 @@ def test_a_message_that_comes_again_asks_for_what_is_missing():
 
 
 def test_a_wake_that_is_repeated_after_a_crash_asks_for_what_is_missing(tmp_path):
-    """The second process asks no intent, and nobody's message twice; each pays once."""
+    """The second process asks no intent, and for no message twice; each pays once."""
     path = tmp_path / "wake.db"
     never = None
 
