@@ -33,8 +33,9 @@ __all__ = [
     "encoded_text",
 ]
 
-SCHEMA_VERSION = 1
-"""The file's `user_version`. Changes when an older release cannot read the file."""
+SCHEMA_VERSION = 2
+"""The file's `user_version`. Changes when an older release cannot read the file. Version 1, of
+no release, had no terms and vectors of notes."""
 
 _APPLICATION_ID = 0x63777761
 """Mark in the file's header, so that another program's database is not written to."""
@@ -160,6 +161,16 @@ class StoreFile:
                 yield self._connection
             except sqlite3.Error as error:
                 raise self._explained(error) from error
+
+    @contextmanager
+    def reading_together(self) -> Iterator[sqlite3.Connection]:
+        """Use the connection alone; all that is read is of one moment."""
+        with self.reading() as connection:
+            connection.execute("BEGIN")
+            try:
+                yield connection
+            finally:
+                connection.execute("ROLLBACK")
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:

@@ -1,0 +1,1 @@
+"""Benchmarks of agents that wake together."""
