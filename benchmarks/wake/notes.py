@@ -42,18 +42,17 @@ TITLE = "7 · notes of 10,000 agents"
 
 
 def sizes_of(notes: int, agents: int, largest: int) -> np.ndarray:
-    """Return the number of notes of each agent: Zipf's law with the exponent that fits."""
+    """Return the number of notes of each agent: Zipf's law with the exponent that fits.
+
+    Their sum is `notes` but for rounding.
+    """
     ranks = np.arange(1, agents + 1, dtype=np.float64)
     low, high = 0.0, 4.0
     for _ in range(60):
         middle = (low + high) / 2
         is_flat = largest * (ranks**-middle).sum() > notes
         low, high = (middle, high) if is_flat else (low, middle)
-    sizes = np.maximum((largest * ranks**-low).astype(np.int64), 1)
-    sizes[-1] += max(notes - int(sizes.sum()), 0) if agents < 100 else 0
-    missing = notes - int(sizes.sum())
-    sizes[-abs(missing) :] += np.sign(missing) if missing and abs(missing) <= agents else 0
-    return sizes
+    return np.maximum((largest * ranks**-low).round().astype(np.int64), 1)
 
 
 class Texts:
@@ -75,7 +74,10 @@ class Texts:
 
 
 def _vectors(random: np.random.Generator, count: int, dimensions: int) -> list[list[float]]:
-    return random.standard_normal((count, dimensions), dtype=np.float32).tolist()
+    drawn: list[list[float]] = random.standard_normal(
+        (count, dimensions), dtype=np.float32
+    ).tolist()
+    return drawn
 
 
 def _notes(options: Mapping[str, Any]) -> Iterator[tuple[str, str, Embedding]]:
@@ -120,9 +122,7 @@ def ingest(options: Mapping[str, Any]) -> dict[str, Any]:
         "publish_per_second": published / seconds["publish"],
         "worst_ms": worst * 1e3,
         "rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        "file_bytes": sum(
-            each.stat().st_size for each in Path(options["path"]).parent.iterdir()
-        ),
+        "file_bytes": sum(each.stat().st_size for each in Path(options["path"]).parent.iterdir()),
     }
 
 
@@ -193,14 +193,36 @@ def measure(options: Mapping[str, Any]) -> Measured:
 
     small = "up to 1,000 notes, by their notes"
     figures = [
-        figure("by their notes", "p95 <= 20, p99 <= 60", is_met=within("by their notes", p95=20, p99=60)),
+        figure(
+            "by their notes",
+            "p95 <= 20, p99 <= 60",
+            is_met=within("by their notes", p95=20, p99=60),
+        ),
         figure("evenly", "p95 <= 20, p99 <= 60", is_met=within("evenly", p95=20, p99=60)),
         figure(small, "p95 <= 5", is_met=within(small, p95=5)),
-        Figure("search of the largest agent, after the first: p50 / p95 / p99 / worst, ms", times("the largest one")),
-        Figure("notes stored per second, each in its own transaction", f"{add:,.0f}", ">= 2,000", add >= 2_000),
-        Figure("the same with a message and its payment (hold, then publish)", f"{publish:,.0f}", "", None),
+        Figure(
+            "search of the largest agent, after the first: p50 / p95 / p99 / worst, ms",
+            times("the largest one"),
+        ),
+        Figure(
+            "notes stored per second, each in its own transaction",
+            f"{add:,.0f}",
+            ">= 2,000",
+            add >= 2_000,
+        ),
+        Figure(
+            "the same with a message and its payment (hold, then publish)",
+            f"{publish:,.0f}",
+            "",
+            None,
+        ),
         Figure("file / vectors", f"{ratio:.2f}", "<= 1.3", ratio <= 1.3),
-        Figure("RSS, MB: of the process that stores / that searches", f"{stored['rss_mb']:.0f} / {found['rss_mb']:.0f}", "<= 300", rss <= 300),
+        Figure(
+            "RSS, MB: of the process that stores / that searches",
+            f"{stored['rss_mb']:.0f} / {found['rss_mb']:.0f}",
+            "<= 300",
+            rss <= 300,
+        ),
     ]
     return Measured("notes", figures)
 
@@ -221,7 +243,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(json.dumps({"ingest": ingest, "search": search}[step[0]](json.loads(step[1]))))
         return
     began, busy = time.monotonic(), os.getloadavg()[0]
-    facts = {**provenance(), "command": f"python -m benchmarks.wake.notes --dimensions {given['dimensions']}"}
+    facts = {
+        **provenance(),
+        "command": f"python -m benchmarks.wake.notes --dimensions {given['dimensions']}",
+    }
     measured = measure(given)
     facts["load average before / after"] = f"{busy:.1f} / {os.getloadavg()[0]:.1f}"
     facts["took"] = f"{time.monotonic() - began:.0f} s"

@@ -122,7 +122,8 @@ class NoteVectors:
         matrix and vector (BLAS) has other last digits by the number of rows, and waits for its
         threads where processors are few.
         """
-        return np.einsum("ij,j->i", self.matrix, unit).astype(np.float64)
+        cosines: NDArray[np.float32] = np.einsum("ij,j->i", self.matrix, unit)
+        return cosines.astype(np.float64)
 
 
 def unit_vector(embedding: Embedding) -> NDArray[np.float32]:

@@ -40,6 +40,10 @@ no release, had no terms and vectors of notes."""
 _APPLICATION_ID = 0x63777761
 """Mark in the file's header, so that another program's database is not written to."""
 
+_CHECKPOINT_PAGES = 4_000
+"""Pages of 4 KB in the log before it is written back into the file, which waits for the disk. A
+note with a vector writes some eight."""
+
 MAX_NAME_CHARS = 1_000
 """Longest name of an agent, a client, a message and so on, in characters."""
 
@@ -116,6 +120,7 @@ class StoreFile:
             # A row that replaces another deletes it, and the triggers must see that.
             connection.execute("PRAGMA recursive_triggers = ON")
             connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
             connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
         if is_ours:
             return
