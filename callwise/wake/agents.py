@@ -25,12 +25,15 @@ from pydantic import (
 
 from callwise.calls.errors import ConfigError, FormatError
 from callwise.knobs.presets import parse_yaml
-from callwise.safe_text import shown
+from callwise.safe_text import clipped, shown
 
-__all__ = ["Agent", "AgentId", "Mentions", "check_agents", "read_agents"]
+__all__ = ["Agent", "AgentId", "Mentions", "check_agents", "message_text", "read_agents"]
 
 MAX_SHOWN_CHARS = 80
 """Longest piece of a file that an error quotes, in characters."""
+
+MAX_REPLY_CHARS = 8_000
+"""Longest message of an agent, in characters; a longer one is clipped."""
 
 MAX_NAME_CHARS = 64
 """Longest id and name."""
@@ -172,3 +175,13 @@ class Mentions:
                     found[agent] = None
                     break
         return tuple(found)
+
+
+def message_text(text: str, agent: Agent) -> str:
+    """Return an answer as a message: clipped, and without the author's name before it."""
+    text = text.strip()
+    for name in (agent.name, agent.id):
+        if text[: len(name) + 1].casefold() == f"{name.casefold()}:":
+            text = text[len(name) + 1 :].strip()
+            break
+    return clipped(text, MAX_REPLY_CHARS)

@@ -14,7 +14,6 @@ only for messages that are not there.
 """
 
 import asyncio
-import hashlib
 import logging
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -29,8 +28,7 @@ from callwise.budget.limits import Limits
 from callwise.budget.scope import Scope, ScopeKind
 from callwise.calls.call import Call, Priority, Purpose, Role, Sampling
 from callwise.calls.errors import CallwiseError, ConfigError
-from callwise.safe_text import clipped
-from callwise.wake.agents import Agent, Mentions, check_agents
+from callwise.wake.agents import Agent, Mentions, check_agents, message_text
 from callwise.wake.chat_window import ChatWindow
 from callwise.wake.intent import (
     WakeChoice,
@@ -39,6 +37,7 @@ from callwise.wake.intent import (
     intent_form,
     read_intent,
 )
+from callwise.wake.recall import STARTS_TOGETHER, Embedded, Recall, note_of
 from callwise.wake.rooms import OutgoingMessage
 from callwise.wake.store import WakeStore
 from callwise.wake.wake_knobs import WakeKnobs
@@ -48,18 +47,6 @@ from callwise.wake.wake_report import AgentReply, ReplyOutcome, WakeReport, reas
 __all__ = ["WakeService"]
 
 _LOGGER = logging.getLogger(__name__)
-
-MAX_REPLY_CHARS = 8_000
-"""Longest message of an agent, in characters; a longer one is clipped."""
-
-MAX_NOTE_CHARS = 500
-"""Longest line in a note, in characters."""
-
-MAX_QUERY_CHARS = 2_000
-"""Longest query to an agent's notes, in characters."""
-
-STARTS_TOGETHER = 32
-"""Agents that are prepared or asked before others on the loop have their turn."""
 
 _MESSAGE_ID = re.compile(r"[A-Za-z0-9._+-]{1,128}")
 """Ids of people's messages. Those of agents have colons, so that none can be taken before."""
@@ -89,6 +76,11 @@ class _Wake:
     chat: Sequence[ChatLine]
     cause: ChatLine | None = None
 
+    @property
+    def priority(self) -> Priority | None:
+        """That of a person who waits; None for the usual one."""
+        return None if self.cause is None else Priority.CRITICAL
+
 
 @dataclass(frozen=True, slots=True)
 class _Prepared:
@@ -96,6 +88,7 @@ class _Prepared:
     message_id: str
     call: Call
     why: str
+    problem: str
 
 
 class WakeService:
@@ -132,6 +125,7 @@ class WakeService:
         self._chat = ChatWindow(store.rooms, knobs.room, max_lines=knobs.chat_limit)
         self._intent_form = intent_form([*self._agents])
         self._granted: set[str] = set()
+        self._recall = Recall(store.notes, budgeter, embeds=knobs.retrieval == "both")
 
     async def wake(self, at: float) -> WakeReport:
         """Wake the agents of one hour, and return what came of it.
@@ -273,8 +267,16 @@ class WakeService:
         prepared: list[_Prepared] = []
         try:
             for number, agent_id in enumerate(choice.agents, 1):
+                end = self._hold(wake, agent_id, choice.reasons.get(agent_id, ""), held)
+                if end is not None:
+                    ended[agent_id] = end
+                if number % STARTS_TOGETHER == 0:
+                    await asyncio.sleep(0)
+            asked = [agent_id for agent_id in choice.agents if agent_id not in ended]
+            queries = await self._recall.queries(scope, asked, wake.chat, wake.priority)
+            for number, (agent_id, query) in enumerate(queries.items(), 1):
                 agent, why = self._agents[agent_id], choice.reasons.get(agent_id, "")
-                found = self._prepared(wake, agent, why, held, is_together=is_together)
+                found = self._prepared(wake, agent, why, held, query, is_together=is_together)
                 if isinstance(found, AgentReply):
                     ended[agent_id] = found
                 else:
@@ -294,22 +296,40 @@ class WakeService:
                 self._release(message_id)
         return tuple(ended[agent_id] for agent_id in choice.agents)
 
-    def _prepared(
-        self, wake: _Wake, agent: Agent, why: str, held: set[str], *, is_together: bool
-    ) -> "_Prepared | AgentReply":
-        """Return an agent's call with its credits held, or why it is not asked."""
-        knobs, store = self._knobs, self._store
-        message_id = f"{knobs.room}:{wake.key}:{agent.id}"
-        account = f"agent:{agent.id}"
+    def _message_id(self, wake: _Wake, agent_id: str) -> str:
+        return f"{self._knobs.room}:{wake.key}:{agent_id}"
+
+    def _hold(self, wake: _Wake, agent_id: str, why: str, held: set[str]) -> AgentReply | None:
+        """Hold an agent's credits; return why it is not asked, or None."""
+        message_id, account = self._message_id(wake, agent_id), f"agent:{agent_id}"
         try:
-            if store.rooms.has_message(message_id):
-                return AgentReply(agent.id, "published before", "", message_id, why)
+            if self._store.rooms.has_message(message_id):
+                return AgentReply(agent_id, "published before", "", message_id, why)
             self._grant(account)
-            if not store.credits.hold(message_id, account, knobs.credits_per_reply):
-                return AgentReply(agent.id, "no credits", "", message_id, "")
-            held.add(message_id)
-            query = "\n".join(clipped(text, MAX_NOTE_CHARS) for _, text in wake.chat[-4:])
-            notes = store.notes.search(agent.id, query[:MAX_QUERY_CHARS], limit=knobs.notes_limit)
+            cost = self._knobs.credits_per_reply
+            if not self._store.credits.hold(message_id, account, cost):
+                return AgentReply(agent_id, "no credits", "", message_id, "")
+        except Exception as error:  # noqa: BLE001 - one agent's failure is no other's
+            return AgentReply(agent_id, "failed", "", message_id, reason_of(error, agent_id))
+        held.add(message_id)
+        return None
+
+    def _prepared(
+        self,
+        wake: _Wake,
+        agent: Agent,
+        why: str,
+        held: set[str],
+        query: Embedded,
+        *,
+        is_together: bool,
+    ) -> "_Prepared | AgentReply":
+        """Return an agent's call, or why it is not asked."""
+        knobs, message_id = self._knobs, self._message_id(wake, agent.id)
+        try:
+            notes = self._store.notes.search(
+                agent.id, query.text, limit=knobs.notes_limit, embedding=query.embedding
+            )
             is_alone = wake.cause is None and knobs.variant == "agents_alone"
             call = Call(
                 Role.MAIN,
@@ -325,13 +345,13 @@ class WakeService:
                 response_model=_ReplyOrSilence if is_alone else None,
                 sampling=Sampling(max_tokens=knobs.reply_tokens),
                 model=agent.model,
-                priority=None if wake.cause is None else Priority.CRITICAL,
+                priority=wake.priority,
                 batch_key="" if is_together else None,
             )
         except Exception as error:  # noqa: BLE001 - one agent's failure is no other's
             self._give_back(message_id, held)
             return AgentReply(agent.id, "failed", "", message_id, reason_of(error, agent.id))
-        return _Prepared(agent, message_id, call, why)
+        return _Prepared(agent, message_id, call, why, query.problem)
 
     async def _reply(
         self, scope: Scope, wake: _Wake, prepared: _Prepared, held: set[str]
@@ -339,37 +359,36 @@ class WakeService:
         """Ask an agent, and publish what it answers."""
         agent, message_id = prepared.agent, prepared.message_id
         outcome: ReplyOutcome = "failed"
-        text, why = "", prepared.why
+        text, why, problem = "", prepared.why, prepared.problem
         try:
             with scope.open(ScopeKind.NODE, f"agent:{agent.id}"):
                 reply = await self._budgeter.ask(prepared.call)
             answer = reply.parsed
             is_silent = isinstance(answer, _ReplyOrSilence) and not answer.speaks
-            text = _message_text(
+            text = message_text(
                 answer.reply if isinstance(answer, _ReplyOrSilence) else reply.text, agent
             )
             if is_silent or not text:
                 outcome, text, why = "silent", "", "it has nothing to say"
             else:
-                outcome = self._publish(wake, prepared, text)
+                note = note_of(text, wake.cause, wake.chat, self._agents)
+                noted = await self._recall.embedded(scope, agent.id, note, wake.priority)
+                problem = problem or noted.problem
+                outcome = self._publish(wake, prepared, text, noted)
                 held.discard(message_id)
         except Exception as error:  # noqa: BLE001 - one agent's failure is no other's
             text, why = "", reason_of(error, agent.id)
         self._give_back(message_id, held)
-        return AgentReply(agent.id, outcome, text, message_id, why)
+        return AgentReply(agent.id, outcome, text, message_id, why, problem)
 
-    def _publish(self, wake: _Wake, prepared: _Prepared, text: str) -> ReplyOutcome:
+    def _publish(
+        self, wake: _Wake, prepared: _Prepared, text: str, noted: Embedded
+    ) -> ReplyOutcome:
         """Put a message into the outbox, pay for it and note it, in one transaction."""
         agent, knobs = prepared.agent, self._knobs
-        note = f"I wrote: {clipped(text, MAX_NOTE_CHARS)}"
-        cause = wake.cause or next(
-            (line for line in reversed(wake.chat) if line[0] not in self._agents), None
-        )
-        if cause is not None:
-            note = f"{cause[0]} wrote: {clipped(cause[1], MAX_NOTE_CHARS)}\n{note}"
         due_at = self._due_at(wake, prepared.message_id)
         message = OutgoingMessage(prepared.message_id, knobs.room, agent.id, text, due_at)
-        is_new = self._store.publish(message, notes=[note])
+        is_new = self._store.publish(message, notes=[noted.text], embeddings=[noted.embedding])
         if self._on_published is not None:
             self._on_published()
         return "published" if is_new else "published before"
@@ -383,12 +402,10 @@ class WakeService:
         now = self._wall()
         if wake.cause is not None:
             return now
-        low, high = self._knobs.delay_seconds
-        later = (high - low) * _share(self._knobs.seed, message_id)
+        low, _ = self._knobs.delay_seconds
+        later = self._knobs.later_seconds(message_id)
         due_at = wake.began + low + later
         return due_at if due_at >= now else now + later
-
-    # Credits.
 
     def _grant(self, account: str) -> None:
         """Grant an account its first credits, once in the life of a store."""
@@ -412,22 +429,6 @@ class WakeService:
             self._store.credits.release(message_id)
         except CallwiseError:
             _LOGGER.exception("the credits of message %s stay held", message_id)
-
-
-def _share(seed: int, message_id: str) -> float:
-    """Return a number in [0, 1) that the seed and the id decide."""
-    digest = hashlib.blake2b(f"{seed}\n{message_id}".encode(), digest_size=6).digest()
-    return int.from_bytes(digest, "big") / 2**48
-
-
-def _message_text(text: str, agent: Agent) -> str:
-    """Return an answer as a message: clipped, and without the author's name before it."""
-    text = text.strip()
-    for name in (agent.name, agent.id):
-        if text[: len(name) + 1].casefold() == f"{name.casefold()}:":
-            text = text[len(name) + 1 :].strip()
-            break
-    return clipped(text, MAX_REPLY_CHARS)
 
 
 def _report(

@@ -1,5 +1,6 @@
 """Knobs of a wake: who is asked, in which requests, with which delays, for which credits."""
 
+import hashlib
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -47,6 +48,9 @@ class WakeKnobs(BaseModel):
     """Credits that a message costs its agent; 0 for none."""
     notes_limit: Annotated[int, Field(ge=0, le=1000)] = 5
     """Most notes of an agent in its prompt."""
+    retrieval: Literal["words", "both"] = "words"
+    """How an agent's notes are ranked: by words, which needs no call; or by words and vectors, with
+    one embedding of its query and one of its new note (role `embed`)."""
     chat_limit: Annotated[int, Field(ge=1, le=1000)] = 30
     """Most lines of the chat in a prompt, the newest."""
     reply_tokens: Annotated[int, Field(ge=1, le=100_000)] = 400
@@ -70,6 +74,12 @@ class WakeKnobs(BaseModel):
             )
         return self
 
+    def later_seconds(self, message_id: str) -> float:
+        """Return by how much a message is later than the shortest delay; seed and id decide."""
+        low, high = self.delay_seconds
+        digest = hashlib.blake2b(f"{self.seed}\n{message_id}".encode(), digest_size=6).digest()
+        return (high - low) * int.from_bytes(digest, "big") / 2**48
+
     def load(self, run: LoadKnobs | None = None) -> LoadKnobs:
         """Return the knobs of load for the budgeter that serves these wakes.
 
@@ -83,6 +93,7 @@ class WakeKnobs(BaseModel):
         if self.variant != "server_batch" or self.chat_path is None:
             return run
         batch = BatchKnobs(
+            embedding_size=self.batch_size,
             chat_path=self.chat_path,
             is_adaptive=False,
             chat_size=self.batch_size,
