@@ -60,7 +60,7 @@ MAX_NOTE_CHARS = 500
 MAX_QUERY_CHARS = 2_000
 """Longest query to an agent's notes, in characters."""
 
-STARTS_TOGETHER = 32
+STARTS_TOGETHER = 8
 """Agents that are prepared or asked before others on the loop have their turn."""
 
 _MESSAGE_ID = re.compile(r"[A-Za-z0-9._+-]{1,128}")
@@ -129,6 +129,7 @@ class WakeService:
         self._chat = ChatWindow(store.rooms, knobs.room, max_lines=knobs.chat_limit)
         self._intent_form = intent_form([*self._agents])
         self._granted: set[str] = set()
+        self._publishing = asyncio.Lock()
 
     async def wake(self, at: float) -> WakeReport:
         """Wake the agents of one hour, and return what came of it.
@@ -345,6 +346,10 @@ class WakeService:
             if is_silent or not text:
                 outcome, text, why = "silent", "", "it has nothing to say"
             else:
+                if wake.cause is None:
+                    # A request answers many agents in one step, and others have their turn between.
+                    async with self._publishing:
+                        await asyncio.sleep(0)
                 outcome = self._publish(wake, prepared, text)
                 held.discard(message_id)
         except Exception as error:  # noqa: BLE001 - one agent's failure is no other's

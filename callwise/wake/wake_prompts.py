@@ -62,8 +62,12 @@ as in `agents`, and in `reason` why, in at most twelve words.
 
 def _material(fields: Mapping[str, Any]) -> Message:
     """Return the fields as one JSON object, in their order and without empty ones."""
-    kept = mended({name: value for name, value in fields.items() if value})
-    return Message("user", without_template_marks(orjson.dumps(kept)).decode())
+    kept = {name: value for name, value in fields.items() if value}
+    try:
+        text = orjson.dumps(kept)
+    except TypeError:  # half an emoji
+        text = orjson.dumps(mended(kept))
+    return Message("user", without_template_marks(text).decode())
 
 
 def _lines(
