@@ -23,6 +23,7 @@ from benchmarks.load.service import FullLengthModel, running_service
 from benchmarks.load.trace import Arrival, arrivals, trace_path
 from callwise.budget import Budgeter, LedgerRow
 from callwise.budget.clock import Clock, LoopClock, SystemClock
+from callwise.budget.virtual_time import run_in_virtual_time
 from callwise.calls import Call, Client, Endpoint, Message, Purpose, Reply, Role, Sampling
 from callwise.calls.errors import CallError, ConnectionFailed
 from callwise.calls.load.breaker_knobs import BreakerKnobs
@@ -36,7 +37,6 @@ from callwise.calls.wire import chat_body
 from callwise.simulator import SimulatedClient, SimulatedSettings
 from callwise.simulator.model import body_digest
 from callwise.simulator.request_log import LogEntry
-from tests.virtual_time import run_in_virtual_time
 
 __all__ = ["AzureRun", "VirtualRun", "call_of", "in_virtual_time", "measure", "run_trace"]
 

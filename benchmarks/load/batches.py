@@ -11,6 +11,7 @@ from benchmarks.load.meters import percentile
 from benchmarks.load.service import running_service
 from callwise.budget import Budgeter
 from callwise.budget.clock import LoopClock
+from callwise.budget.virtual_time import run_in_virtual_time
 from callwise.calls import Call, Endpoint, Message, Purpose, Role, Sampling
 from callwise.calls.load.batch_knobs import BatchKnobs
 from callwise.calls.load.load_knobs import LoadKnobs
@@ -18,7 +19,6 @@ from callwise.calls.load.schedule_knobs import ScheduleKnobs
 from callwise.calls.openai_http import OpenAIClient
 from callwise.simulator import SimulatedClient, SimulatedSettings
 from callwise.simulator.server import SimServer
-from tests.virtual_time import run_in_virtual_time
 
 __all__ = ["measure"]
 

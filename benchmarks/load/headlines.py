@@ -21,6 +21,7 @@ from benchmarks.load.meters import percentile
 from callwise.budget import Budgeter, Limits
 from callwise.budget.clock import LoopClock
 from callwise.budget.layers.cache import MemoryCache
+from callwise.budget.virtual_time import run_in_virtual_time
 from callwise.calls import Call, Endpoint, Message, Prices, Purpose, Reply, Role, Sampling
 from callwise.calls.call import Priority
 from callwise.calls.errors import CallError, ServerFailed
@@ -30,7 +31,6 @@ from callwise.calls.load.load_knobs import LoadKnobs
 from callwise.calls.load.schedule_knobs import ScheduleKnobs
 from callwise.calls.reply import ReportedUsage
 from callwise.calls.retry import RetryPolicy
-from tests.virtual_time import run_in_virtual_time
 
 __all__ = ["Load", "Outcome", "measure", "outcome_of"]
 

@@ -17,6 +17,7 @@ from benchmarks.load.service import FullLengthModel, running_service
 from callwise.budget import Budgeter
 from callwise.budget.clock import Clock, LoopClock, SystemClock
 from callwise.budget.token_estimate import RESERVE_MARGIN
+from callwise.budget.virtual_time import run_in_virtual_time
 from callwise.calls import Call, Client, Endpoint, Role
 from callwise.calls.load.load_knobs import LoadKnobs
 from callwise.calls.load.rate_limits import RateLimits
@@ -28,7 +29,6 @@ from callwise.simulator import SimulatedClient, SimulatedSettings
 from callwise.simulator.model import prompt_tokens
 from callwise.simulator.service_limits import ServiceGate, SimulatedLimits
 from tests.callwise.plans.test_makespan import TURN, knobs, measured, predicted
-from tests.virtual_time import run_in_virtual_time
 
 __all__ = ["Paced", "best_seconds", "measure", "paced_calls"]
 

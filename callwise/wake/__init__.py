@@ -1,6 +1,7 @@
 """Agents that wake together: an intent call, one request per model, credits, an outbox, notes."""
 
 from callwise.wake.agents import Agent, read_agents
+from callwise.wake.hours import run_hours
 from callwise.wake.rooms import OutgoingMessage, RoomMessage
 from callwise.wake.service import WakeService
 from callwise.wake.store import WakeStore
@@ -17,4 +18,5 @@ __all__ = [
     "WakeService",
     "WakeStore",
     "read_agents",
+    "run_hours",
 ]

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from callwise.calls.load.batch_knobs import BatchKnobs
 from callwise.calls.load.load_knobs import LoadKnobs
 from callwise.wake.agents import AgentId
+from callwise.wake.hours import Missed
 
 __all__ = ["WakeKnobs"]
 
@@ -30,7 +31,7 @@ class WakeKnobs(BaseModel):
     is not answered by then is due soon after. Replies to a message are due immediately."""
     every_seconds: Annotated[float, Field(ge=1.0, le=366 * 86_400.0)] = 3600.0
     """Time from one wake to the next."""
-    missed: Literal["one", "each", "none"] = "one"
+    missed: Missed = "one"
     """Wakes for the hours that were missed: one for all, one for each, or none."""
     intent_daily_calls: Count = 1000
     """Intent calls per day (UTC), over all processes. Beyond it `fallback` decides."""

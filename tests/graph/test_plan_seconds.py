@@ -8,6 +8,7 @@ import pytest
 
 from callwise.budget.clock import LoopClock
 from callwise.budget.ledger_row import LedgerRow
+from callwise.budget.virtual_time import run_in_virtual_time
 from callwise.calls import Endpoint, Role
 from callwise.calls.load.load_knobs import LoadKnobs
 from callwise.memory.conversation_memory import ConversationMemory
@@ -19,7 +20,6 @@ from graph.engine import make_engine
 from graph.session import ReplySession
 from graph.settings import PipelineSettings
 from tests.callwise.budget.rate.limited_service import BucketCount, LimitedService, real_tokens
-from tests.virtual_time import run_in_virtual_time
 
 LATENCY_SECONDS = 1.5
 

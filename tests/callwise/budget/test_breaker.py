@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from callwise.budget import Budgeter, Limits, ManualClock, RetryPolicy, ScopeKind, VirtualClock
 from callwise.budget.breaker import Breakers, BreakerState
 from callwise.budget.clock import LoopClock
+from callwise.budget.virtual_time import run_in_virtual_time
 from callwise.calls import Call, Endpoint, Message, Outcome, Purpose, Role
 from callwise.calls.errors import (
     AuthFailed,
@@ -26,7 +27,6 @@ from callwise.calls.load.load_knobs import LoadKnobs
 from callwise.calls.load.route_knobs import RouteKnobs
 from callwise.calls.load.schedule_knobs import ScheduleKnobs
 from callwise.testing.fakes import FailingClient, ScriptedClient
-from tests.virtual_time import run_in_virtual_time
 
 RETRY = RetryPolicy(first_wait_seconds=0.0, down_seconds=20.0)
 

@@ -6,7 +6,7 @@ import pytest
 
 from callwise.budget import ManualClock, SystemClock, VirtualClock
 from callwise.budget.clock import EarliestTimer, LoopClock
-from tests.virtual_time import run_in_virtual_time
+from callwise.budget.virtual_time import run_in_virtual_time
 
 
 async def test_sleepers_wake_in_the_order_of_their_time():
@@ -83,33 +83,6 @@ async def test_a_timer_of_the_virtual_clock_is_due_at_once():
     assert called == []
     await asyncio.sleep(0)
     assert called == [1]
-
-
-def test_on_a_loop_of_virtual_time_hours_pass_at_once_and_in_order():
-    """Sleeps, timeouts and timers follow the time of the loop."""
-    clock, seen = LoopClock(), []
-
-    async def main():
-        clock.call_at(7200, lambda: seen.append(clock.now()))
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(3600):
-                await clock.sleep(86_400)
-        seen.append(clock.now())
-        await clock.sleep(5000)
-        return clock.now()
-
-    assert run_in_virtual_time(main()) == pytest.approx(8600)
-    assert seen == pytest.approx([3600, 7200])
-
-
-def test_waiting_for_nothing_in_virtual_time_is_an_error():
-    """A test that would hang fails."""
-
-    async def main():
-        await asyncio.get_running_loop().create_future()
-
-    with pytest.raises(RuntimeError, match="no timer is due"):
-        run_in_virtual_time(main())
 
 
 async def test_the_earliest_timer_is_one_timer_for_many_times():

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from callwise.budget import Budgeter, Limits, RetryPolicy
 from callwise.budget.clock import LoopClock
+from callwise.budget.virtual_time import run_in_virtual_time
 from callwise.calls import Call, Endpoint, Message, Priority, Purpose, Reply, Role
 from callwise.calls.call import Sampling
 from callwise.calls.errors import CallError, ConnectionFailed, RateLimited, ServerFailed
@@ -17,7 +18,6 @@ from callwise.calls.load.load_knobs import LoadKnobs
 from callwise.calls.load.rate_limits import RateLimits
 from callwise.calls.load.schedule_knobs import ScheduleKnobs
 from callwise.calls.reply import ReportedUsage
-from tests.virtual_time import run_in_virtual_time
 
 LOAD = LoadKnobs(
     schedule=ScheduleKnobs(

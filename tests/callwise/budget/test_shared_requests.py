@@ -7,6 +7,7 @@ import pytest
 from callwise.budget import Budgeter, Limits
 from callwise.budget.clock import LoopClock
 from callwise.budget.shared_requests import SharedRequests
+from callwise.budget.virtual_time import run_in_virtual_time
 from callwise.calls import Endpoint, Prices, Role
 from callwise.calls.errors import CallRefused, ConfigError
 from callwise.calls.load.batch_knobs import BatchKnobs
@@ -15,7 +16,6 @@ from callwise.calls.load.load_knobs import LoadKnobs
 from callwise.calls.load.rate_limits import RateLimits
 from callwise.calls.load.schedule_knobs import ScheduleKnobs
 from tests.callwise.budget.batch.batch_service import PATH, BatchService, chat
-from tests.virtual_time import run_in_virtual_time
 
 BATCH = LoadKnobs(batch=BatchKnobs(chat_path=PATH, is_adaptive=False))
 

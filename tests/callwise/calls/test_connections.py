@@ -5,12 +5,12 @@ import asyncio
 import pytest
 
 from callwise.budget import Budgeter, Limits, RetryPolicy, ScopeKind
+from callwise.budget.virtual_time import run_in_virtual_time
 from callwise.calls import Call, Endpoint, Message, Outcome, Purpose, Role
 from callwise.calls.endpoint_settings import EndpointSettings
 from callwise.calls.errors import CallTimeout, StreamCut
 from callwise.calls.openai_http import OpenAIClient
 from callwise.calls.role_endpoints import endpoints_from_settings
-from tests.virtual_time import run_in_virtual_time
 
 
 async def test_calls_of_many_share_a_few_connections(server, ask):

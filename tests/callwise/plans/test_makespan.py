@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from callwise.budget.scope import ScopeKind
+from callwise.budget.virtual_time import run_in_virtual_time
 from callwise.calls.call import Call, Message, Purpose, Role, Sampling
 from callwise.calls.load.load_knobs import LoadKnobs
 from callwise.calls.load.rate_limits import RateLimits, Rates
@@ -22,7 +23,6 @@ from tests.callwise.budget.rate.limited_service import (
     limited_budgeter,
     real_tokens,
 )
-from tests.virtual_time import run_in_virtual_time
 
 PURPOSES = (Purpose.PLAN, Purpose.EXPAND, Purpose.JUDGE, Purpose.REMEMBER)
 LATENCIES = {Purpose.PLAN: 2.0, Purpose.JUDGE: 0.5}

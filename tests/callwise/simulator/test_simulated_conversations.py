@@ -7,6 +7,7 @@ from pydantic import BaseModel
 
 from callwise.budget import Budgeter
 from callwise.budget.clock import LoopClock
+from callwise.budget.virtual_time import run_in_virtual_time
 from callwise.calls import Call, Endpoint, Message, Purpose, Reply, Role
 from callwise.calls.client import ConversationClient
 from callwise.calls.errors import CallError, RateLimited
@@ -15,7 +16,6 @@ from callwise.calls.load.load_knobs import LoadKnobs
 from callwise.calls.retry import RetryPolicy
 from callwise.simulator import SimulatedClient, SimulatedSettings
 from callwise.simulator.service_limits import SimulatedLimits
-from tests.virtual_time import run_in_virtual_time
 
 PATH = "/chat/completions/batch"
 FAULTS = SimulatedSettings(

@@ -7,13 +7,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from callwise.budget import Limits
+from callwise.budget.virtual_time import run_in_virtual_time
 from callwise.calls import Role, Sampling
 from callwise.calls.errors import CallError, RateLimited, ServerFailed
 from callwise.calls.load.batch_knobs import BatchKnobs
 from callwise.calls.load.schedule_knobs import ScheduleKnobs
 from callwise.calls.reply import Reply
 from tests.callwise.budget.batch.batch_service import PATH, BatchService, budgeter, chat, embed
-from tests.virtual_time import run_in_virtual_time
 
 
 def call_of(draw, index):

@@ -5,11 +5,11 @@ from random import Random
 
 import pytest
 
+from callwise.budget.virtual_time import run_in_virtual_time
 from callwise.calls import Sampling
 from callwise.calls.errors import BadRequest, ServerFailed
 from callwise.calls.load.batch_knobs import BatchKnobs
 from tests.callwise.budget.batch.batch_service import PATH, BatchService, budgeter, chat, embed
-from tests.virtual_time import run_in_virtual_time
 
 CALLS = [
     *(chat(f"question {i}", sampling=Sampling(temperature=i % 2)) for i in range(24)),

@@ -7,6 +7,7 @@ import pytest
 from pydantic import BaseModel
 
 from callwise.budget import Limits
+from callwise.budget.virtual_time import run_in_virtual_time
 from callwise.calls import Priority, Sampling
 from callwise.calls.errors import (
     AuthFailed,
@@ -24,7 +25,6 @@ from callwise.calls.load.batch_knobs import BatchKnobs
 from callwise.calls.load.schedule_knobs import ScheduleKnobs
 from callwise.calls.reply import Reply
 from tests.callwise.budget.batch.batch_service import PATH, budgeter, chat
-from tests.virtual_time import run_in_virtual_time
 
 FIXED = BatchKnobs(chat_path=PATH, is_adaptive=False)
 

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from callwise.budget import Limits
+from callwise.budget.virtual_time import run_in_virtual_time
 from callwise.calls import Priority
 from callwise.calls.errors import BadRequest, BadResponse, CallRefused, ServerFailed
 from callwise.calls.load.batch_knobs import BatchKnobs
@@ -12,7 +13,6 @@ from callwise.calls.load.breaker_knobs import BreakerKnobs
 from callwise.calls.load.schedule_knobs import ScheduleKnobs
 from callwise.calls.reply import Reply, ReportedUsage
 from tests.callwise.budget.batch.batch_service import BatchService, budgeter, chat, embed
-from tests.virtual_time import run_in_virtual_time
 
 
 def test_a_text_without_a_batch_key_travels_alone_and_waits_for_none(service):

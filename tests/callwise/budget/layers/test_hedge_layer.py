@@ -7,6 +7,7 @@ import pytest
 
 from callwise.budget import Budgeter, Limits, RetryPolicy, ScopeKind, VirtualClock
 from callwise.budget.clock import LoopClock
+from callwise.budget.virtual_time import run_in_virtual_time
 from callwise.calls import Call, Delivery, Endpoint, Message, Outcome, Priority, Purpose, Role
 from callwise.calls.errors import ServerFailed
 from callwise.calls.load.breaker_knobs import BreakerKnobs
@@ -14,7 +15,6 @@ from callwise.calls.load.load_knobs import LoadKnobs
 from callwise.calls.load.route_knobs import RouteKnobs
 from callwise.calls.load.schedule_knobs import ScheduleKnobs
 from callwise.testing.fakes import ScriptedClient
-from tests.virtual_time import run_in_virtual_time
 
 ONCE = RetryPolicy(server_failed_attempts=1)
 

@@ -8,13 +8,13 @@ import pytest
 
 from callwise.budget import Budgeter
 from callwise.budget.clock import LoopClock
+from callwise.budget.virtual_time import run_in_virtual_time
 from callwise.calls import Call, Endpoint, Message, Purpose, Role
 from callwise.calls.errors import CallError, EndpointDown, ServerFailed
 from callwise.calls.load.breaker_knobs import BreakerKnobs
 from callwise.calls.load.load_knobs import LoadKnobs
 from callwise.calls.retry import RetryPolicy
 from callwise.testing.fakes import ScriptedClient
-from tests.virtual_time import run_in_virtual_time
 
 ONCE = RetryPolicy(server_failed_attempts=1, down_seconds=0)
 

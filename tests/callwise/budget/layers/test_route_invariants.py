@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from callwise.budget import Budgeter, Limits, RetryPolicy, ScopeKind, VirtualClock
 from callwise.budget.clock import LoopClock
+from callwise.budget.virtual_time import run_in_virtual_time
 from callwise.calls import Call, Endpoint, Message, Outcome, Prices, Purpose, ReportedUsage, Role
 from callwise.calls.errors import (
     AuthFailed,
@@ -26,7 +27,6 @@ from callwise.calls.load.route_knobs import RouteKnobs
 from callwise.calls.load.schedule_knobs import ScheduleKnobs
 from callwise.testing.fakes import ScriptedClient
 from tests.callwise.budget.conftest import MemoryRecorder
-from tests.virtual_time import run_in_virtual_time
 
 FAILURES = (
     lambda: ServerFailed("boom"),

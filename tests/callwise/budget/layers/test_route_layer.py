@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from callwise.budget import Budgeter, Limits, ManualClock, RetryPolicy, ScopeKind, VirtualClock
 from callwise.budget.clock import LoopClock
+from callwise.budget.virtual_time import run_in_virtual_time
 from callwise.calls import (
     Call,
     ConfigError,
@@ -48,7 +49,6 @@ from callwise.calls.load.route_knobs import RouteKnobs
 from callwise.calls.load.schedule_knobs import ScheduleKnobs
 from callwise.calls.load.timeout_knobs import TimeoutKnobs
 from callwise.testing.fakes import FailingClient, ScriptedClient
-from tests.virtual_time import run_in_virtual_time
 
 FAST = RetryPolicy(first_wait_seconds=0.0)
 

@@ -9,6 +9,7 @@ from callwise.budget.clock import LoopClock
 from callwise.budget.rate import RateGates, RateNeed, RatePart
 from callwise.budget.rate.own_limits import OwnLimits
 from callwise.budget.scope import ScopeKind
+from callwise.budget.virtual_time import run_in_virtual_time
 from callwise.calls import Call, Endpoint, Reply
 from callwise.calls.client import OfflineClient
 from callwise.calls.errors import RateLimited
@@ -25,7 +26,6 @@ from tests.callwise.budget.rate.limited_service import (
     planned_calls,
     real_tokens,
 )
-from tests.virtual_time import run_in_virtual_time
 
 REQUESTS, TOKENS = 60.0, 90_000.0
 

@@ -5,12 +5,12 @@ import asyncio
 from callwise.budget import Budgeter
 from callwise.budget.clock import LoopClock
 from callwise.budget.scope import ScopeKind
+from callwise.budget.virtual_time import run_in_virtual_time
 from callwise.calls import Call, Endpoint, Purpose, Role
 from callwise.calls.load.batch_knobs import BatchKnobs
 from callwise.calls.load.load_knobs import LoadKnobs
 from callwise.calls.load.rate_limits import RateLimits, Rates
 from tests.callwise.budget.batch.batch_service import BatchService
-from tests.virtual_time import run_in_virtual_time
 
 
 def embed(text: str) -> Call:

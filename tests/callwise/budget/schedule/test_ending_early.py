@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from callwise.budget import Budgeter, Limits, ManualClock
+from callwise.budget.virtual_time import run_in_virtual_time
 from callwise.calls import Endpoint, Priority, Role
 from callwise.calls.call import Outcome
 from callwise.calls.errors import CallRefused, CallTimeout, Overloaded
@@ -24,7 +25,6 @@ from tests.callwise.budget.schedule.timed_service import (
     outcomes,
     scheduled,
 )
-from tests.virtual_time import run_in_virtual_time
 
 SERVED = Outcome.SERVED
 

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from callwise.budget import Budgeter
 from callwise.budget.clock import LoopClock
+from callwise.budget.virtual_time import run_in_virtual_time
 from callwise.calls import Endpoint, Priority, Role
 from callwise.calls.load.load_knobs import LoadKnobs
 from callwise.calls.load.rate_limits import RateLimits
 from callwise.calls.load.schedule_knobs import ScheduleKnobs
 from tests.callwise.budget.schedule.timed_service import ONCE, TimedClient, call
-from tests.virtual_time import run_in_virtual_time
 
 EVEN = {"burst_seconds": 0.0, "slack_seconds": 0.0, "token_margin": 1.0}
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from callwise.budget import Budgeter, VirtualClock
 from callwise.budget.clock import LoopClock
 from callwise.budget.schedule.task import TaskState
+from callwise.budget.virtual_time import run_in_virtual_time
 from callwise.calls import Call, Endpoint, Message, Priority, Purpose, Role
 from callwise.calls.call import Outcome, Piece, Sampling
 from callwise.calls.errors import ConfigError, ServerFailed
@@ -25,7 +26,6 @@ from tests.callwise.budget.schedule.timed_service import (
     outcomes,
     scheduled,
 )
-from tests.virtual_time import run_in_virtual_time
 
 SERVED = Outcome.SERVED
 

@@ -6,10 +6,10 @@ from statistics import quantiles
 import pytest
 
 from callwise.budget import RetryPolicy
+from callwise.budget.virtual_time import run_in_virtual_time
 from callwise.calls import Priority
 from callwise.calls.errors import CallError
 from tests.callwise.budget.schedule.timed_service import TimedClient, call, scheduled
-from tests.virtual_time import run_in_virtual_time
 
 pytestmark = pytest.mark.slow
 

@@ -1,4 +1,4 @@
-"""An event loop whose time jumps to its next timer, for tests of what waits for long.
+"""An event loop whose time jumps to its next timer, for simulated runs and tests that wait long.
 
 `asyncio.sleep`, timeouts and `LoopClock` follow it, so hours pass in milliseconds and in the same
 order each time. Nothing in it may wait for another thread, a process or a socket.
@@ -35,7 +35,7 @@ class _JumpingSelector(selectors.SelectSelector):
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
-    """An event loop in virtual time, which starts at 0 seconds."""
+    """An event loop in virtual time, in seconds since its start."""
 
     def __init__(self) -> None:
         self._jumping = _JumpingSelector()
@@ -51,8 +51,16 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         """Return the virtual seconds since the start."""
         return self._jumping.seconds
 
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass within a callback, as one does that blocks the loop; at least 0."""
+        self._jumping.seconds += max(seconds, 0.0)
+
 
 def run_in_virtual_time(main: Coroutine[Any, Any, T]) -> T:
-    """Return what a coroutine returns, run on a loop of virtual time."""
+    """Return what a coroutine returns, run on a loop of virtual time.
+
+    Raises:
+        RuntimeError: when every task waits, and no timer is due; or inside a running loop.
+    """
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
         return runner.run(main)
