@@ -127,7 +127,11 @@ class Credits:
             return earlier is None
 
     def balance(self, account: str) -> int:
-        """Return the credits that an account has left; 0 for one without transfers."""
+        """Return the credits that an account has left; 0 for one without transfers.
+
+        Raises:
+            ConfigError: when the name is empty or too long, or begins with a colon.
+        """
         with self._file.reading() as connection:
             return _balance(connection, _checked_account(account))
 

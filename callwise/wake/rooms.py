@@ -188,7 +188,12 @@ class Rooms:
             return int(connection.execute("SELECT count(*) FROM outbox").fetchone()[0])
 
     def has_message(self, message_id: str) -> bool:
-        """Return whether a message is in the outbox or in the log."""
+        """Return whether a message is in the outbox or in the log.
+
+        Raises:
+            ConfigError: when the id is empty or too long.
+        """
+        checked_name("the message id", message_id)
         with self._file.reading() as connection:
             return _is_in_outbox(connection, message_id) or _is_in_log(connection, message_id)
 
@@ -210,10 +215,12 @@ class Rooms:
             newest: of more than `limit`, return the last and not the first.
 
         Raises:
-            ConfigError: when a number is below 0 or the time is not finite.
+            ConfigError: when the name is empty or too long, a number is below 0, or the time is
+                not finite.
             StoreFailed: when the file cannot be read.
         """
-        where, values = "room = ? AND sequence > ?", [room, checked_whole("after", after)]
+        where = "room = ? AND sequence > ?"
+        values: list[str | float] = [checked_name("the room", room), checked_whole("after", after)]
         if since is not None:
             where += " AND at >= ?"
             values.append(checked_time("since", since))
@@ -235,7 +242,7 @@ class Rooms:
             ConfigError: when a name is empty or the log does not have this number yet.
             StoreFailed: when the file cannot be written. Nothing was committed.
         """
-        checked_name("the client", client)
+        names = (checked_name("the client", client), checked_name("the room", room))
         checked_whole("the acknowledged number", sequence)
         with self._file.writing() as connection:
             last = _last_sequence(connection, room)
@@ -247,15 +254,19 @@ class Rooms:
             connection.execute(
                 "INSERT INTO acknowledgements VALUES (?, ?, ?) "
                 "ON CONFLICT DO UPDATE SET sequence = max(sequence, excluded.sequence)",
-                (client, checked_name("the room", room), sequence),
+                (*names, sequence),
             )
 
     def acknowledged(self, client: str, room: str) -> int:
-        """Return the last number that a client has acknowledged; 0 for none."""
+        """Return the last number that a client has acknowledged; 0 for none.
+
+        Raises:
+            ConfigError: when a name is empty or too long.
+        """
+        names = (checked_name("the client", client), checked_name("the room", room))
         with self._file.reading() as connection:
             row = connection.execute(
-                "SELECT sequence FROM acknowledgements WHERE client = ? AND room = ?",
-                (client, room),
+                "SELECT sequence FROM acknowledgements WHERE client = ? AND room = ?", names
             ).fetchone()
         return 0 if row is None else int(row[0])
 

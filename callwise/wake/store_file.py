@@ -43,6 +43,9 @@ MAX_NAME_CHARS = 1_000
 """Longest name of an agent, a client, a message and so on, in characters."""
 
 _MAX_WHOLE = 2**53
+_MAX_MAKERS = 1_000
+"""Most processes that may make one file concurrently."""
+
 _MEMORY = ":memory:"
 _RESTORE = "Restore the file from a copy, or choose another file"
 
@@ -114,7 +117,7 @@ class StoreFile:
             connection.execute("PRAGMA trusted_schema = OFF")
             # A row that replaces another deletes it, and the triggers must see that.
             connection.execute("PRAGMA recursive_triggers = ON")
-            connection.execute("PRAGMA journal_mode = WAL")
+            _log_ahead(connection)
             connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
         if is_ours:
             return
@@ -215,6 +218,25 @@ def _make_file(path: Path) -> None:
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600))
     except ValueError as error:  # a null character
         raise ConfigError(f"cannot open the store {str(path)!r}: {error}") from error
+
+
+def _log_ahead(connection: sqlite3.Connection) -> None:
+    """Turn on write-ahead logging, which the file keeps.
+
+    While another process turns it on, SQLite refuses without waiting. A transaction waits for that
+    process; afterwards there is nothing to turn on.
+    """
+    for _ in range(_MAX_MAKERS):
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                raise
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("ROLLBACK")
+        else:
+            return
+    connection.execute("PRAGMA journal_mode = WAL")
 
 
 def checked_name(what: str, name: str) -> str:

@@ -142,6 +142,8 @@ def test_bad_names_are_refused(store: WakeStore, bad_name: str) -> None:
         lambda: store.credits.grant("ann", 1, transfer_id=bad_name),
         lambda: store.credits.hold(bad_name, "ann", 0),
         lambda: store.credits.hold("m1", bad_name, 0),
+        lambda: store.credits.release(bad_name),
+        lambda: store.credits.balance(bad_name),
     ):
         with pytest.raises(ConfigError, match=r"Use (1 to 1000|whole characters)"):
             wrong()
@@ -194,8 +196,8 @@ def test_the_database_itself_refuses_wrong_transfers(
     before = legs(store)
     with pytest.raises(sqlite3.IntegrityError, match=problem):
         store._file._connection.execute(
-            "INSERT INTO credit_transfers (kind, id, attempt, source, target, credits) "
-            f"VALUES ({row})"  # noqa: S608
+            "INSERT INTO credit_transfers (kind, id, attempt, source, target, credits) "  # noqa: S608
+            f"VALUES ({row})"
         )
     assert legs(store) == before
 
