@@ -153,7 +153,7 @@ class WakeService:
             choice = await self._settled_choice(scope, slot, at, hour)
             is_together = self._knobs.variant == "server_batch"
             replies = await self._ask_agents(scope, wake, choice, is_together=is_together)
-            return _report(wake, choice, replies, scope)
+            return WakeReport.of(wake.at, choice, replies, scope.counts())
 
     async def say(
         self,
@@ -194,7 +194,7 @@ class WakeService:
         choice = WakeChoice("not asked", found, dict.fromkeys(found, "addressed"))
         with self._budgeter.scope(ScopeKind.TURN, f"say:{knobs.room}:{id}") as scope:
             replies = await self._ask_agents(scope, wake, choice, is_together=False)
-            return _report(wake, choice, replies, scope)
+            return WakeReport.of(wake.at, choice, replies, scope.counts())
 
     def _check_message(self, author: str, message_id: str, to: str) -> None:
         if self._mentions.is_name(author):
@@ -295,12 +295,11 @@ class WakeService:
         """Return an agent's call with its credits held, or why it is not asked."""
         knobs, store = self._knobs, self._store
         message_id = f"{knobs.room}:{wake.key}:{agent.id}"
-        account = f"agent:{agent.id}"
         try:
             if store.rooms.has_message(message_id):
                 return AgentReply(agent.id, "published before", "", message_id, why)
-            self._grant(account)
-            if not store.credits.hold(message_id, account, knobs.credits_per_reply):
+            self._grant(agent.id)
+            if not store.credits.hold(message_id, agent.id, knobs.credits_per_reply):
                 return AgentReply(agent.id, "no credits", "", message_id, "")
             held.add(message_id)
             query = "\n".join(clipped(text, MAX_NOTE_CHARS) for _, text in wake.chat[-4:])
@@ -387,17 +386,16 @@ class WakeService:
 
     # Credits.
 
-    def _grant(self, account: str) -> None:
-        """Grant an account its first credits, once in the life of a store."""
-        if account in self._granted:
+    def _grant(self, agent: str) -> None:
+        """Grant an agent its first credits, once in the life of a store."""
+        if agent in self._granted:
             return
+        first = self._knobs.start_credits
         try:
-            self._store.credits.grant(
-                account, self._knobs.start_credits, transfer_id=f"start:{account}"
-            )
+            self._store.credits.grant(agent, first, transfer_id=f"start:{agent}")
         except ConfigError:
-            _LOGGER.info("%s keeps the credits that it was granted before", account)
-        self._granted.add(account)
+            _LOGGER.info("%s keeps the credits that it was granted before", agent)
+        self._granted.add(agent)
 
     def _give_back(self, message_id: str, held: set[str]) -> None:
         if message_id in held:
@@ -433,21 +431,3 @@ def _reason(error: Exception, whose: str) -> str:
         _LOGGER.error("%s failed: %s", whose, type(error).__name__, exc_info=error)
     line = " ".join(f"{type(error).__name__}: {clipped(str(error), MAX_REASON_CHARS)}".split())
     return printable(line)
-
-
-def _report(
-    wake: _Wake, choice: WakeChoice, replies: tuple[AgentReply, ...], scope: Scope
-) -> WakeReport:
-    counts = scope.counts()
-    usage = counts.usage
-    return WakeReport(
-        wake.at,
-        choice.intent,
-        choice.agents,
-        choice.dropped,
-        replies,
-        calls=counts.asked,
-        requests=usage.requests,
-        tokens=usage.tokens,
-        usd=None if usage.unknown_usd else usage.usd,
-    )

@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from callwise.budget.counters import CounterValues
+from callwise.wake.intent import WakeChoice
+
 __all__ = ["AgentReply", "ReplyOutcome", "WakeReport"]
 
 ReplyOutcome = Literal["published", "published before", "silent", "no credits", "failed"]
@@ -50,3 +53,21 @@ class WakeReport:
     requests: int = 0
     tokens: int = 0
     usd: float | None = None
+
+    @classmethod
+    def of(
+        cls, at: float, choice: WakeChoice, replies: tuple[AgentReply, ...], counts: CounterValues
+    ) -> "WakeReport":
+        """Return the report of a wake whose calls have ended, by the counts of its scope."""
+        usage = counts.usage
+        return cls(
+            at,
+            choice.intent,
+            choice.agents,
+            choice.dropped,
+            replies,
+            calls=counts.asked,
+            requests=usage.requests,
+            tokens=usage.tokens,
+            usd=None if usage.unknown_usd else usage.usd,
+        )

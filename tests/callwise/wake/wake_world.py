@@ -134,9 +134,7 @@ class World:
         self.budgeter = Budgeter(served, clock=LoopClock(), load=self.knobs.load(load))
         loop = asyncio.get_running_loop()
         self.wall = lambda: START + loop.time()
-        self.service = WakeService(
-            agents, self.store, self.budgeter, self.knobs, wall=self.wall
-        )
+        self.service = WakeService(agents, self.store, self.budgeter, self.knobs, wall=self.wall)
 
     async def wake(self, hour=0):
         """Wait for an hour, wake, and check that ledger and credits add up."""
@@ -153,7 +151,7 @@ class World:
 
     def balance(self, agent):
         """Return the credits of an agent."""
-        return self.store.credits.balance(f"agent:{agent}")
+        return self.store.credits.balance(agent)
 
     def delivered(self, at=None):
         """Return author and text of all messages that are due, the newest last."""
