@@ -27,13 +27,13 @@ from callwise.calls.errors import ConfigError, FormatError
 from callwise.knobs.presets import parse_yaml
 from callwise.safe_text import shown
 
-__all__ = ["Agent", "AgentId", "Mentions", "check_agents", "read_agents"]
+__all__ = ["MAX_NAME_CHARS", "Agent", "AgentId", "Mentions", "check_agents", "read_agents"]
 
 MAX_SHOWN_CHARS = 80
 """Longest piece of a file that an error quotes, in characters."""
 
 MAX_NAME_CHARS = 64
-"""Longest id and name."""
+"""Longest id and name, in characters."""
 
 MAX_SIGNS = 200
 """Most signs `@` of a text that are read."""

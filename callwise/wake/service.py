@@ -29,7 +29,7 @@ from callwise.budget.scope import Scope, ScopeKind
 from callwise.calls.call import Call, Priority, Purpose, Role, Sampling
 from callwise.calls.errors import CallwiseError, ConfigError
 from callwise.safe_text import clipped, printable
-from callwise.wake.agents import Agent, Mentions, check_agents
+from callwise.wake.agents import MAX_NAME_CHARS, Agent, Mentions, check_agents
 from callwise.wake.chat_window import ChatWindow
 from callwise.wake.intent import (
     WakeChoice,
@@ -99,6 +99,10 @@ class _Prepared:
     call: Call
     why: str
 
+    def failed(self, reason: str) -> AgentReply:
+        """Return that it has no message."""
+        return AgentReply(self.agent.id, "failed", "", self.message_id, reason)
+
 
 class WakeService:
     """Wakes agents of one group chat, on the hour and when a message addresses them.
@@ -133,6 +137,9 @@ class WakeService:
 
     async def wake(self, at: float) -> WakeReport:
         """Wake the agents of one hour, and return what came of it.
+
+        What is due in the outbox is delivered first, so that agents read it. Clients have to read
+        the log, by their last number, and not what other deliveries return.
 
         Args:
             at: time of the hour in UTC epoch seconds. The hour that it is in decides the ids of
@@ -188,7 +195,8 @@ class WakeService:
         if not found:
             return None
         self._chat.refresh()
-        task = {"event": "message", "from": author, "message": text}
+        name = clipped(author, MAX_NAME_CHARS)
+        task = {"event": "message", "from": name, "message": text}
         chat = self._chat.newest(knobs.chat_limit, up_to=said.sequence)
         wake = _Wake(now, now, f"@{id}", task, chat, (author, text))
         choice = WakeChoice("not asked", found, dict.fromkeys(found, "addressed"))
@@ -283,7 +291,10 @@ class WakeService:
                     tasks.append(group.create_task(self._reply(scope, wake, each, held)))
                     if number % STARTS_TOGETHER == 0:
                         await asyncio.sleep(0)
-            ended.update((task.result().agent, task.result()) for task in tasks)
+            for each, task in zip(prepared, tasks, strict=True):
+                ended[each.agent.id] = (
+                    each.failed("it was cancelled") if task.cancelled() else task.result()
+                )
         finally:
             for message_id in held:
                 self._release(message_id)
@@ -300,7 +311,9 @@ class WakeService:
                 return AgentReply(agent.id, "published before", "", message_id, why)
             self._grant(agent.id)
             if not store.credits.hold(message_id, agent.id, knobs.credits_per_reply):
-                return AgentReply(agent.id, "no credits", "", message_id, "")
+                left = store.credits.balance(agent.id)
+                why = f"it has {left} credits, and a message costs {knobs.credits_per_reply}"
+                return AgentReply(agent.id, "no credits", "", message_id, why)
             held.add(message_id)
             query = "\n".join(clipped(text, MAX_NOTE_CHARS) for _, text in wake.chat[-4:])
             notes = store.notes.search(agent.id, query[:MAX_QUERY_CHARS], limit=knobs.notes_limit)
@@ -364,7 +377,8 @@ class WakeService:
             (line for line in reversed(wake.chat) if line[0] not in self._agents), None
         )
         if cause is not None:
-            note = f"{cause[0]} wrote: {clipped(cause[1], MAX_NOTE_CHARS)}\n{note}"
+            author = clipped(cause[0], MAX_NAME_CHARS)
+            note = f"{author} wrote: {clipped(cause[1], MAX_NOTE_CHARS)}\n{note}"
         due_at = self._due_at(wake, prepared.message_id)
         message = OutgoingMessage(prepared.message_id, knobs.room, agent.id, text, due_at)
         is_new = self._store.publish(message, notes=[note])

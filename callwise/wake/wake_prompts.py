@@ -16,7 +16,7 @@ import orjson
 from callwise.calls.call import Message
 from callwise.calls.payload import mended, without_template_marks
 from callwise.safe_text import clipped
-from callwise.wake.agents import Agent
+from callwise.wake.agents import MAX_NAME_CHARS, Agent
 
 __all__ = ["ChatLine", "agent_messages", "intent_messages"]
 
@@ -77,7 +77,7 @@ def _lines(
     for author, text in chat:
         agent = agents.get(author)
         kind = "user" if agent is None else "me" if agent.id == own else "agent"
-        name = author if agent is None else agent.name
+        name = clipped(author, MAX_NAME_CHARS) if agent is None else agent.name
         lines.append({"from": name, kind: clipped(text, max_chars)})
     return lines
 

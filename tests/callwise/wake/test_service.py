@@ -1,6 +1,7 @@
 """Wakes of many agents: requests, prompts, secrets, failures, credits, repeats and delays."""
 
 import asyncio
+import re
 from collections import Counter
 
 import orjson
@@ -212,7 +213,7 @@ def _empty_answer(call, model):
     ("change", "reason"),
     [
         ("model", "UnknownRole: .*'nowhere'.*dsv3"),
-        ("credits", ""),
+        ("credits", "it has 0 credits, and a message costs 1"),
         ("call", "ServerFailed: .*internal error"),
         ("empty", "EmptyAnswer"),
         ("publish", "StoreFailed: the disk is full"),
@@ -243,9 +244,8 @@ def test_a_failure_of_one_agent_harms_no_other(change, reason, variant):
     assert list(found) == ["alice", "carol", "dan", "eve"]
     [bob] = [reply for reply in report.replies if reply.agent == "bob"]
     assert bob.text == ""
-    import re
-
     assert re.match(reason, bob.reason), bob.reason
+    assert (report.usd is None) == (change == "call")  # what a failed request has used is unknown
     assert world.balance("bob") == (0 if change == "credits" else 1000)
     assert {world.balance(each) for each in found} == {999}
 
