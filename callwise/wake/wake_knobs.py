@@ -15,6 +15,9 @@ Seconds = Annotated[float, Field(ge=0.0, le=86_400.0)]
 Count = Annotated[int, Field(ge=0, le=10**9)]
 AtLeastOne = Annotated[int, Field(ge=1, le=10**6)]
 
+IDLE_WAIT_SECONDS = 0.25
+"""Wait of a request for another reply after the last one, while no other call is under way."""
+
 
 class WakeKnobs(BaseModel):
     """Knobs of the hourly wake of one group chat."""
@@ -59,8 +62,9 @@ class WakeKnobs(BaseModel):
     endpoint without one: each reply is a request."""
     batch_size: AtLeastOne = 100
     """Most replies in one request."""
-    batch_wait_seconds: Annotated[float, Field(ge=0.0, le=60.0)] = 0.5
-    """Longest time that a request of a wake waits for further replies."""
+    batch_wait_seconds: Annotated[float, Field(ge=0.0, le=60.0)] = 2.0
+    """Longest time that a request of a wake waits for further replies. While no other call is under
+    way, it waits for a quarter of a second after the last one."""
 
     @model_validator(mode="after")
     def _shortest_before_longest(self) -> Self:
@@ -88,6 +92,6 @@ class WakeKnobs(BaseModel):
             is_adaptive=False,
             chat_size=self.batch_size,
             chat_window_seconds=self.batch_wait_seconds,
-            chat_idle_window_seconds=self.batch_wait_seconds,
+            chat_idle_window_seconds=min(IDLE_WAIT_SECONDS, self.batch_wait_seconds),
         )
         return run.laid_under(LoadKnobs(batch=batch))

@@ -141,7 +141,7 @@ def test_load_lays_the_batches_of_a_wake_over_that_of_a_run():
     run = LoadKnobs(profile="balanced")
     batch = WakeKnobs(batch_size=50, batch_wait_seconds=1.0).load(run).batch
     assert (batch.chat_path, batch.chat_rule(0)) == ("/chat/completions/batch", (50, 1.0))
-    assert batch.chat_idle_window_seconds == 1.0
+    assert batch.chat_idle_window_seconds == 0.25
     assert batch.embedding_size == run.batch.embedding_size
     for knobs in ({"variant": "mixed"}, {"variant": "agents_alone"}, {"chat_path": None}):
         assert WakeKnobs(**knobs).load(run) is run

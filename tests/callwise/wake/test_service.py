@@ -473,7 +473,7 @@ def test_a_mention_during_a_wake_goes_directly_and_alone():
 
     async def steps(world):
         waking = asyncio.create_task(world.wake())
-        await asyncio.sleep(0.75)  # the intent has answered, and the batch waits for others
+        await asyncio.sleep(0.6)  # the intent has answered, and the batch waits for others
         started = world.wall()
         report = await world.service.say("Zoe", "What now, @dan?", id="m1")
         seconds = world.wall() - started
@@ -490,7 +490,7 @@ def test_a_mention_during_a_wake_goes_directly_and_alone():
         for time, path, model, bodies in world.client.requests
         if len(bodies) == 1 and model == "qwen32b"
     ]
-    assert time == 0.75
+    assert time == 0.6
     urgent = [call for call in world.client.calls if call.priority is Priority.CRITICAL]
     assert [material_of(call)["name"] for call in urgent] == ["Dan"]
     assert urgent[0].batch_key is None
@@ -614,7 +614,7 @@ def test_a_cancelled_wake_gives_held_credits_back():
 
     async def steps(world):
         waking = asyncio.create_task(world.service.wake(START))
-        await asyncio.sleep(0.75)
+        await asyncio.sleep(0.6)
         assert len(world.store.credits.open_holds()) == 5
         waking.cancel()
         with pytest.raises(asyncio.CancelledError):
