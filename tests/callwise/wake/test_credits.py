@@ -28,7 +28,7 @@ def outgoing(message_id: str, author: str = "ann") -> OutgoingMessage:
 
 
 def legs(store: WakeStore) -> list[tuple[int, str, int, int]]:
-    """Return all legs: transfer, account, credits, balance."""
+    """Return all legs: transfer, owner, credits, balance."""
     found = store._file._connection.execute(
         "SELECT transfer, account, credits, balance FROM credit_legs ORDER BY transfer, credits"
     )
