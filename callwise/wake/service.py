@@ -41,15 +41,12 @@ from callwise.wake.intent import (
 from callwise.wake.rooms import OutgoingMessage
 from callwise.wake.store import WakeStore
 from callwise.wake.wake_knobs import WakeKnobs
-from callwise.wake.wake_prompts import ChatLine, agent_messages, intent_messages
+from callwise.wake.wake_prompts import ChatLine, agent_messages, intent_messages, message_text
 from callwise.wake.wake_report import AgentReply, ReplyOutcome, WakeReport
 
 __all__ = ["WakeService"]
 
 _LOGGER = logging.getLogger(__name__)
-
-MAX_REPLY_CHARS = 8_000
-"""Longest message of an agent, in characters; a longer one is clipped."""
 
 MAX_REASON_CHARS = 300
 """Longest reason in a report, in characters."""
@@ -62,6 +59,9 @@ MAX_QUERY_CHARS = 2_000
 
 STARTS_TOGETHER = 8
 """Agents that are prepared or asked before others on the loop have their turn."""
+
+STEPS_TO_BATCH = 3
+"""Steps of the loop after which a call that was asked waits for others in its batch."""
 
 _MESSAGE_ID = re.compile(r"[A-Za-z0-9._+-]{1,128}")
 """Ids of people's messages. Those of agents have colons, so that none can be taken before."""
@@ -289,7 +289,12 @@ class WakeService:
                 tasks = []
                 for number, each in enumerate(prepared, 1):
                     tasks.append(group.create_task(self._reply(scope, wake, each, held)))
-                    if number % STARTS_TOGETHER == 0:
+                    following = prepared[number].agent if number < len(prepared) else None
+                    if following is None or following.model != each.agent.model:
+                        # All wait for each other before others start, so the wait is short.
+                        for _ in range(STEPS_TO_BATCH):
+                            await asyncio.sleep(0)
+                    elif number % STARTS_TOGETHER == 0:
                         await asyncio.sleep(0)
             for each, task in zip(prepared, tasks, strict=True):
                 ended[each.agent.id] = (
@@ -352,9 +357,8 @@ class WakeService:
                 reply = await self._budgeter.ask(prepared.call)
             answer = reply.parsed
             is_silent = isinstance(answer, _ReplyOrSilence) and not answer.speaks
-            text = _message_text(
-                answer.reply if isinstance(answer, _ReplyOrSilence) else reply.text, agent
-            )
+            given = answer.reply if isinstance(answer, _ReplyOrSilence) else reply.text
+            text = message_text(given, agent)
             if is_silent or not text:
                 outcome, text, why = "silent", "", "it has nothing to say"
             else:
@@ -427,16 +431,6 @@ def _share(seed: int, message_id: str) -> float:
     """Return a number in [0, 1) that the seed and the id decide."""
     digest = hashlib.blake2b(f"{seed}\n{message_id}".encode(), digest_size=6).digest()
     return int.from_bytes(digest, "big") / 2**48
-
-
-def _message_text(text: str, agent: Agent) -> str:
-    """Return an answer as a message: clipped, and without the author's name before it."""
-    text = text.strip()
-    for name in (agent.name, agent.id):
-        if text[: len(name) + 1].casefold() == f"{name.casefold()}:":
-            text = text[len(name) + 1 :].strip()
-            break
-    return clipped(text, MAX_REPLY_CHARS)
 
 
 def _reason(error: Exception, whose: str) -> str:

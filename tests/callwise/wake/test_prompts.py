@@ -12,7 +12,12 @@ from callwise.simulator.request import read_material
 from callwise.wake import Agent, WakeKnobs
 from callwise.wake.chat_window import PAGE, ChatWindow
 from callwise.wake.intent import MAX_NAMED_IDS, WakeChoice, intent_form
-from callwise.wake.wake_prompts import agent_messages, intent_messages
+from callwise.wake.wake_prompts import (
+    MAX_REPLY_CHARS,
+    agent_messages,
+    intent_messages,
+    message_text,
+)
 
 ALICE = Agent(id="alice", name="Alice", persona="A sailor.", model="m", memory=("A red boat.",))
 BOB = Agent(id="bob", persona="A cook with a secret.", model="m", memory=("The recipe.",))
@@ -109,6 +114,28 @@ def test_a_choice_is_read_as_it_was_written():
     choice = WakeChoice("answered", ("bob", "alice"), {"bob": "⟨U+202E⟩ why"}, {"unknown": 2})
     assert WakeChoice.from_json(choice.to_json(), AGENTS) == choice
     assert WakeChoice.from_json(choice.to_json(), {"alice": ALICE}).agents == ("alice",)
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (" Hello.\n", "Hello."),
+        ("Alice: Hello.", "Hello."),
+        ("ALICE:Hello.", "Hello."),
+        ("Bob: Hello.", "Bob: Hello."),
+        ("Alice : no", "Alice : no"),
+        ("alice:", ""),
+        (" \n ", ""),
+    ],
+)
+def test_an_answer_is_a_message_without_its_author(answer, message):
+    """Models put their name before what they write; another name is part of the text."""
+    assert message_text(answer, ALICE) == message
+
+
+def test_an_answer_without_end_is_clipped():
+    """A model may repeat itself until it is stopped."""
+    assert len(message_text("la " * 10**6, ALICE)) == MAX_REPLY_CHARS
 
 
 # Knobs.
