@@ -68,7 +68,7 @@ class Agent(BaseModel):
     """Name that people read and mention; the id by default."""
     persona: Text
     """Description of the agent, in its own prompt whole."""
-    model: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+    model: Annotated[str, StringConstraints(min_length=1, max_length=80)]
     """Name of the endpoint that answers for it."""
     memory: Annotated[tuple[Fact, ...], Field(max_length=200)] = ()
     """Facts that are in each of its prompts, in this order."""
