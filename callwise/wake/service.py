@@ -30,7 +30,7 @@ from callwise.budget.scope import Scope, ScopeKind
 from callwise.calls.call import Call, Priority, Purpose, Role, Sampling
 from callwise.calls.errors import CallwiseError, ConfigError
 from callwise.safe_text import clipped
-from callwise.wake.agents import Agent, Mentions, check_agents
+from callwise.wake.agents import MAX_NAME_CHARS, Agent, Mentions, check_agents
 from callwise.wake.chat_window import ChatWindow
 from callwise.wake.intent import (
     WakeChoice,
@@ -42,15 +42,12 @@ from callwise.wake.intent import (
 from callwise.wake.rooms import OutgoingMessage
 from callwise.wake.store import WakeStore
 from callwise.wake.wake_knobs import WakeKnobs
-from callwise.wake.wake_prompts import ChatLine, agent_messages, intent_messages
+from callwise.wake.wake_prompts import ChatLine, agent_messages, intent_messages, message_text
 from callwise.wake.wake_report import AgentReply, ReplyOutcome, WakeReport, reason_of
 
 __all__ = ["WakeService"]
 
 _LOGGER = logging.getLogger(__name__)
-
-MAX_REPLY_CHARS = 8_000
-"""Longest message of an agent, in characters; a longer one is clipped."""
 
 MAX_NOTE_CHARS = 500
 """Longest line in a note, in characters."""
@@ -58,8 +55,11 @@ MAX_NOTE_CHARS = 500
 MAX_QUERY_CHARS = 2_000
 """Longest query to an agent's notes, in characters."""
 
-STARTS_TOGETHER = 32
+STARTS_TOGETHER = 8
 """Agents that are prepared or asked before others on the loop have their turn."""
+
+STEPS_TO_BATCH = 3
+"""Steps of the loop after which a call that was asked waits for others in its batch."""
 
 _MESSAGE_ID = re.compile(r"[A-Za-z0-9._+-]{1,128}")
 """Ids of people's messages. Those of agents have colons, so that none can be taken before."""
@@ -97,6 +97,10 @@ class _Prepared:
     call: Call
     why: str
 
+    def failed(self, reason: str) -> AgentReply:
+        """Return that it has no message."""
+        return AgentReply(self.agent.id, "failed", "", self.message_id, reason)
+
 
 class WakeService:
     """Wakes agents of one group chat, on the hour and when a message addresses them.
@@ -132,9 +136,13 @@ class WakeService:
         self._chat = ChatWindow(store.rooms, knobs.room, max_lines=knobs.chat_limit)
         self._intent_form = intent_form([*self._agents])
         self._granted: set[str] = set()
+        self._publishing = asyncio.Lock()
 
     async def wake(self, at: float) -> WakeReport:
         """Wake the agents of one hour, and return what came of it.
+
+        What is due in the outbox is delivered first, so that agents read it. Clients have to read
+        the log, by their last number, and not what other deliveries return.
 
         Args:
             at: time of the hour in UTC epoch seconds. The hour that it is in decides the ids of
@@ -190,7 +198,8 @@ class WakeService:
         if not found:
             return None
         self._chat.refresh()
-        task = {"event": "message", "from": author, "message": text}
+        name = clipped(author, MAX_NAME_CHARS)
+        task = {"event": "message", "from": name, "message": text}
         chat = self._chat.newest(knobs.chat_limit, up_to=said.sequence)
         wake = _Wake(now, now, f"@{id}", task, chat, (author, text))
         choice = WakeChoice("not asked", found, dict.fromkeys(found, "addressed"))
@@ -286,9 +295,17 @@ class WakeService:
                 tasks = []
                 for number, each in enumerate(prepared, 1):
                     tasks.append(group.create_task(self._reply(scope, wake, each, held)))
-                    if number % STARTS_TOGETHER == 0:
+                    following = prepared[number].agent if number < len(prepared) else None
+                    if following is None or following.model != each.agent.model:
+                        # All wait for each other before others start, so the wait is short.
+                        for _ in range(STEPS_TO_BATCH):
+                            await asyncio.sleep(0)
+                    elif number % STARTS_TOGETHER == 0:
                         await asyncio.sleep(0)
-            ended.update((task.result().agent, task.result()) for task in tasks)
+            for each, task in zip(prepared, tasks, strict=True):
+                ended[each.agent.id] = (
+                    each.failed("it was cancelled") if task.cancelled() else task.result()
+                )
         finally:
             for message_id in held:
                 self._release(message_id)
@@ -300,13 +317,14 @@ class WakeService:
         """Return an agent's call with its credits held, or why it is not asked."""
         knobs, store = self._knobs, self._store
         message_id = f"{knobs.room}:{wake.key}:{agent.id}"
-        account = f"agent:{agent.id}"
         try:
             if store.rooms.has_message(message_id):
                 return AgentReply(agent.id, "published before", "", message_id, why)
-            self._grant(account)
-            if not store.credits.hold(message_id, account, knobs.credits_per_reply):
-                return AgentReply(agent.id, "no credits", "", message_id, "")
+            self._grant(agent.id)
+            if not store.credits.hold(message_id, agent.id, knobs.credits_per_reply):
+                left = store.credits.balance(agent.id)
+                why = f"it has {left} credits, and a message costs {knobs.credits_per_reply}"
+                return AgentReply(agent.id, "no credits", "", message_id, why)
             held.add(message_id)
             query = "\n".join(clipped(text, MAX_NOTE_CHARS) for _, text in wake.chat[-4:])
             notes = store.notes.search(agent.id, query[:MAX_QUERY_CHARS], limit=knobs.notes_limit)
@@ -345,12 +363,15 @@ class WakeService:
                 reply = await self._budgeter.ask(prepared.call)
             answer = reply.parsed
             is_silent = isinstance(answer, _ReplyOrSilence) and not answer.speaks
-            text = _message_text(
-                answer.reply if isinstance(answer, _ReplyOrSilence) else reply.text, agent
-            )
+            given = answer.reply if isinstance(answer, _ReplyOrSilence) else reply.text
+            text = message_text(given, agent)
             if is_silent or not text:
                 outcome, text, why = "silent", "", "it has nothing to say"
             else:
+                if wake.cause is None:
+                    # A request answers many agents in one step, and others have their turn between.
+                    async with self._publishing:
+                        await asyncio.sleep(0)
                 outcome = self._publish(wake, prepared, text)
                 held.discard(message_id)
         except Exception as error:  # noqa: BLE001 - one agent's failure is no other's
@@ -366,7 +387,8 @@ class WakeService:
             (line for line in reversed(wake.chat) if line[0] not in self._agents), None
         )
         if cause is not None:
-            note = f"{cause[0]} wrote: {clipped(cause[1], MAX_NOTE_CHARS)}\n{note}"
+            author = clipped(cause[0], MAX_NAME_CHARS)
+            note = f"{author} wrote: {clipped(cause[1], MAX_NOTE_CHARS)}\n{note}"
         due_at = self._due_at(wake, prepared.message_id)
         message = OutgoingMessage(prepared.message_id, knobs.room, agent.id, text, due_at)
         is_new = self._store.publish(message, notes=[note])
@@ -390,17 +412,16 @@ class WakeService:
 
     # Credits.
 
-    def _grant(self, account: str) -> None:
-        """Grant an account its first credits, once in the life of a store."""
-        if account in self._granted:
+    def _grant(self, agent: str) -> None:
+        """Grant an agent its first credits, once in the life of a store."""
+        if agent in self._granted:
             return
+        first = self._knobs.start_credits
         try:
-            self._store.credits.grant(
-                account, self._knobs.start_credits, transfer_id=f"start:{account}"
-            )
+            self._store.credits.grant(agent, first, transfer_id=f"start:{agent}")
         except ConfigError:
-            _LOGGER.info("%s keeps the credits that it was granted before", account)
-        self._granted.add(account)
+            _LOGGER.info("%s keeps the credits that it was granted before", agent)
+        self._granted.add(agent)
 
     def _give_back(self, message_id: str, held: set[str]) -> None:
         if message_id in held:
@@ -414,36 +435,14 @@ class WakeService:
             _LOGGER.exception("the credits of message %s stay held", message_id)
 
 
+def _report(
+    wake: _Wake, choice: WakeChoice, replies: tuple[AgentReply, ...], scope: Scope
+) -> WakeReport:
+    counts, is_message = scope.counts(), wake.cause is not None
+    return WakeReport.of(wake.at, choice, replies, counts, is_message=is_message)
+
+
 def _share(seed: int, message_id: str) -> float:
     """Return a number in [0, 1) that the seed and the id decide."""
     digest = hashlib.blake2b(f"{seed}\n{message_id}".encode(), digest_size=6).digest()
     return int.from_bytes(digest, "big") / 2**48
-
-
-def _message_text(text: str, agent: Agent) -> str:
-    """Return an answer as a message: clipped, and without the author's name before it."""
-    text = text.strip()
-    for name in (agent.name, agent.id):
-        if text[: len(name) + 1].casefold() == f"{name.casefold()}:":
-            text = text[len(name) + 1 :].strip()
-            break
-    return clipped(text, MAX_REPLY_CHARS)
-
-
-def _report(
-    wake: _Wake, choice: WakeChoice, replies: tuple[AgentReply, ...], scope: Scope
-) -> WakeReport:
-    counts = scope.counts()
-    usage = counts.usage
-    return WakeReport(
-        wake.at,
-        choice.intent,
-        choice.agents,
-        choice.dropped,
-        replies,
-        calls=counts.asked,
-        requests=usage.requests,
-        tokens=usage.tokens,
-        usd=None if usage.unknown_usd else usage.usd,
-        is_message=wake.cause is not None,
-    )

@@ -7,12 +7,16 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from callwise.calls.load.batch_knobs import BatchKnobs
 from callwise.calls.load.load_knobs import LoadKnobs
 from callwise.wake.agents import AgentId
+from callwise.wake.hours import Missed
 
 __all__ = ["WakeKnobs"]
 
 Seconds = Annotated[float, Field(ge=0.0, le=86_400.0)]
 Count = Annotated[int, Field(ge=0, le=10**9)]
 AtLeastOne = Annotated[int, Field(ge=1, le=10**6)]
+
+IDLE_WAIT_SECONDS = 0.25
+"""Wait of a request for another reply after the last one, while no other call is under way."""
 
 
 class WakeKnobs(BaseModel):
@@ -30,7 +34,7 @@ class WakeKnobs(BaseModel):
     is not answered by then is due soon after. Replies to a message are due immediately."""
     every_seconds: Annotated[float, Field(ge=1.0, le=366 * 86_400.0)] = 3600.0
     """Time from one wake to the next."""
-    missed: Literal["one", "each", "none"] = "one"
+    missed: Missed = "one"
     """Wakes for the hours that were missed: one for all, one for each, or none."""
     intent_daily_calls: Count = 1000
     """Intent calls per day (UTC), over all processes. Beyond it `fallback` decides."""
@@ -58,8 +62,9 @@ class WakeKnobs(BaseModel):
     endpoint without one: each reply is a request."""
     batch_size: AtLeastOne = 100
     """Most replies in one request."""
-    batch_wait_seconds: Annotated[float, Field(ge=0.0, le=60.0)] = 0.5
-    """Longest time that a request of a wake waits for further replies."""
+    batch_wait_seconds: Annotated[float, Field(ge=0.0, le=60.0)] = 2.0
+    """Longest time that a request of a wake waits for further replies. While no other call is under
+    way, it waits for a quarter of a second after the last one."""
 
     @model_validator(mode="after")
     def _shortest_before_longest(self) -> Self:
@@ -87,6 +92,6 @@ class WakeKnobs(BaseModel):
             is_adaptive=False,
             chat_size=self.batch_size,
             chat_window_seconds=self.batch_wait_seconds,
-            chat_idle_window_seconds=self.batch_wait_seconds,
+            chat_idle_window_seconds=min(IDLE_WAIT_SECONDS, self.batch_wait_seconds),
         )
         return run.laid_under(LoadKnobs(batch=batch))
