@@ -11,9 +11,10 @@ from callwise.wake.hours import Missed
 
 __all__ = ["WakeKnobs"]
 
-Seconds = Annotated[float, Field(ge=0.0, le=86_400.0)]
 Count = Annotated[int, Field(ge=0, le=10**9)]
 AtLeastOne = Annotated[int, Field(ge=1, le=10**6)]
+
+MAX_DELAY_SECONDS = 86_400.0
 
 IDLE_WAIT_SECONDS = 0.25
 """Wait of a request for another reply after the last one, while no other call is under way."""
@@ -29,7 +30,7 @@ class WakeKnobs(BaseModel):
     call, and free to be silent; or one intent call, and each reply a request."""
     room: AgentId = "main"
     """Name of the group chat, of the same signs as an agent's id."""
-    delay_seconds: tuple[Seconds, Seconds] = (5.0, 30.0)
+    delay_seconds: tuple[float, float] = (5.0, 30.0)
     """Shortest and longest time from the beginning of a wake to the delivery of a reply; one that
     is not answered by then is due soon after. Replies to a message are due immediately."""
     every_seconds: Annotated[float, Field(ge=1.0, le=366 * 86_400.0)] = 3600.0
@@ -69,9 +70,10 @@ class WakeKnobs(BaseModel):
     @model_validator(mode="after")
     def _shortest_before_longest(self) -> Self:
         low, high = self.delay_seconds
-        if low > high:
+        if not 0.0 <= low <= high <= MAX_DELAY_SECONDS:
             raise ValueError(
-                f"delay_seconds is a shortest and a longest time; got {low:g} and {high:g}"
+                "delay_seconds is a shortest and a longest time, from 0 to 86,400; "
+                f"got {low:g} and {high:g}"
             )
         return self
 
