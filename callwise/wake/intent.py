@@ -82,7 +82,7 @@ def intent_form(ids: Sequence[str]) -> type[IntentAnswer]:
         return IntentAnswer
     named = Annotated[Any, WithJsonSchema({"type": "string", "enum": [*ids]})]
     entry = create_model("_Named", __base__=_Named, agent=(named, ...))
-    entries = list[entry]  # type: ignore[valid-type] # a class made here
+    entries = list[entry]
     return create_model("IntentAnswer", __base__=IntentAnswer, wake_list=(entries, ...))
 
 

@@ -202,16 +202,14 @@ def add_vectors(
     free = BLOCK_NOTES - len(old_places) // PLACE_TYPE.itemsize
     while units:
         if free:
+            new_places = old_places + np.array(places[:free], PLACE_TYPE).tobytes()
+            new_vectors = old_vectors + b"".join(units[:free])
             connection.execute(
-                "INSERT INTO agent_vectors (agent, block, places, vectors) VALUES (?, ?, ?, ?) "
-                "ON CONFLICT (agent, block) DO UPDATE "
-                "SET places = excluded.places, vectors = excluded.vectors",
-                (
-                    agent,
-                    block,
-                    old_places + np.array(places[:free], PLACE_TYPE).tobytes(),
-                    old_vectors + b"".join(units[:free]),
-                ),
+                "UPDATE agent_vectors SET places = ?, vectors = ? WHERE agent = ? AND block = ?"
+                if old_places
+                else "INSERT INTO agent_vectors (places, vectors, agent, block) "
+                "VALUES (?, ?, ?, ?)",
+                (new_places, new_vectors, agent, block),
             )
             places, units = places[free:], units[free:]
         block, old_places, old_vectors, free = block + 1, b"", b"", BLOCK_NOTES

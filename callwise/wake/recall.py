@@ -1,7 +1,8 @@
 """Notes of a wake: each agent's query to its own, its new note, and the embeddings of both.
 
 With `wake.retrieval=both` an agent's query and its new note are embedded, with one call of the
-role EMBED each. Equal queries of one wake share a request, and the layer `batch` joins notes into requests.
+role EMBED each. Equal queries of one wake share a request, and the layer `batch` joins notes into
+requests.
 
 Invariant: a failed embedding costs its agent the vector and nothing else; the reason is reported.
 """
@@ -16,6 +17,7 @@ from callwise.calls.call import Call, Priority, Purpose, Role
 from callwise.memory.stored_records import Embedding
 from callwise.safe_text import clipped
 from callwise.wake.agent_notes import AgentNotes
+from callwise.wake.agents import MAX_NAME_CHARS
 from callwise.wake.wake_prompts import ChatLine
 from callwise.wake.wake_report import reason_of
 
@@ -27,7 +29,7 @@ MAX_NOTE_CHARS = 500
 MAX_QUERY_CHARS = 2_000
 """Longest query to an agent's notes, in characters."""
 
-STARTS_TOGETHER = 32
+STARTS_TOGETHER = 8
 """Agents that are prepared or asked before others on the loop have their turn."""
 
 _QUERY_LINES = 4
@@ -65,7 +67,8 @@ def note_of(
     cause = cause or next((line for line in reversed(chat) if line[0] not in agents), None)
     if cause is None:
         return note
-    return f"{cause[0]} wrote: {clipped(cause[1], MAX_NOTE_CHARS)}\n{note}"
+    author = clipped(cause[0], MAX_NAME_CHARS)
+    return f"{author} wrote: {clipped(cause[1], MAX_NOTE_CHARS)}\n{note}"
 
 
 class Recall:

@@ -28,7 +28,8 @@ from callwise.budget.limits import Limits
 from callwise.budget.scope import Scope, ScopeKind
 from callwise.calls.call import Call, Priority, Purpose, Role, Sampling
 from callwise.calls.errors import CallwiseError, ConfigError
-from callwise.wake.agents import Agent, Mentions, check_agents, message_text
+from callwise.safe_text import clipped
+from callwise.wake.agents import MAX_NAME_CHARS, Agent, Mentions, check_agents
 from callwise.wake.chat_window import ChatWindow
 from callwise.wake.intent import (
     WakeChoice,
@@ -41,12 +42,15 @@ from callwise.wake.recall import STARTS_TOGETHER, Embedded, Recall, note_of
 from callwise.wake.rooms import OutgoingMessage
 from callwise.wake.store import WakeStore
 from callwise.wake.wake_knobs import WakeKnobs
-from callwise.wake.wake_prompts import ChatLine, agent_messages, intent_messages
+from callwise.wake.wake_prompts import ChatLine, agent_messages, intent_messages, message_text
 from callwise.wake.wake_report import AgentReply, ReplyOutcome, WakeReport, reason_of
 
 __all__ = ["WakeService"]
 
 _LOGGER = logging.getLogger(__name__)
+
+STEPS_TO_BATCH = 3
+"""Steps of the loop after which a call that was asked waits for others in its batch."""
 
 _MESSAGE_ID = re.compile(r"[A-Za-z0-9._+-]{1,128}")
 """Ids of people's messages. Those of agents have colons, so that none can be taken before."""
@@ -90,6 +94,10 @@ class _Prepared:
     why: str
     problem: str
 
+    def failed(self, reason: str) -> AgentReply:
+        """Return that it has no message."""
+        return AgentReply(self.agent.id, "failed", "", self.message_id, reason, self.problem)
+
 
 class WakeService:
     """Wakes agents of one group chat, on the hour and when a message addresses them.
@@ -126,9 +134,13 @@ class WakeService:
         self._intent_form = intent_form([*self._agents])
         self._granted: set[str] = set()
         self._recall = Recall(store.notes, budgeter, embeds=knobs.retrieval == "both")
+        self._publishing = asyncio.Lock()
 
     async def wake(self, at: float) -> WakeReport:
         """Wake the agents of one hour, and return what came of it.
+
+        What is due in the outbox is delivered first, so that agents read it. Clients have to read
+        the log, by their last number, and not what other deliveries return.
 
         Args:
             at: time of the hour in UTC epoch seconds. The hour that it is in decides the ids of
@@ -184,7 +196,8 @@ class WakeService:
         if not found:
             return None
         self._chat.refresh()
-        task = {"event": "message", "from": author, "message": text}
+        name = clipped(author, MAX_NAME_CHARS)
+        task = {"event": "message", "from": name, "message": text}
         chat = self._chat.newest(knobs.chat_limit, up_to=said.sequence)
         wake = _Wake(now, now, f"@{id}", task, chat, (author, text))
         choice = WakeChoice("not asked", found, dict.fromkeys(found, "addressed"))
@@ -266,14 +279,7 @@ class WakeService:
         ended: dict[str, AgentReply] = {}
         prepared: list[_Prepared] = []
         try:
-            for number, agent_id in enumerate(choice.agents, 1):
-                end = self._hold(wake, agent_id, choice.reasons.get(agent_id, ""), held)
-                if end is not None:
-                    ended[agent_id] = end
-                if number % STARTS_TOGETHER == 0:
-                    await asyncio.sleep(0)
-            asked = [agent_id for agent_id in choice.agents if agent_id not in ended]
-            queries = await self._recall.queries(scope, asked, wake.chat, wake.priority)
+            queries = await self._recall.queries(scope, choice.agents, wake.chat, wake.priority)
             for number, (agent_id, query) in enumerate(queries.items(), 1):
                 agent, why = self._agents[agent_id], choice.reasons.get(agent_id, "")
                 found = self._prepared(wake, agent, why, held, query, is_together=is_together)
@@ -288,31 +294,21 @@ class WakeService:
                 tasks = []
                 for number, each in enumerate(prepared, 1):
                     tasks.append(group.create_task(self._reply(scope, wake, each, held)))
-                    if number % STARTS_TOGETHER == 0:
+                    following = prepared[number].agent if number < len(prepared) else None
+                    if following is None or following.model != each.agent.model:
+                        # All wait for each other before others start, so the wait is short.
+                        for _ in range(STEPS_TO_BATCH):
+                            await asyncio.sleep(0)
+                    elif number % STARTS_TOGETHER == 0:
                         await asyncio.sleep(0)
-            ended.update((task.result().agent, task.result()) for task in tasks)
+            for each, task in zip(prepared, tasks, strict=True):
+                ended[each.agent.id] = (
+                    each.failed("it was cancelled") if task.cancelled() else task.result()
+                )
         finally:
             for message_id in held:
                 self._release(message_id)
         return tuple(ended[agent_id] for agent_id in choice.agents)
-
-    def _message_id(self, wake: _Wake, agent_id: str) -> str:
-        return f"{self._knobs.room}:{wake.key}:{agent_id}"
-
-    def _hold(self, wake: _Wake, agent_id: str, why: str, held: set[str]) -> AgentReply | None:
-        """Hold an agent's credits; return why it is not asked, or None."""
-        message_id, account = self._message_id(wake, agent_id), f"agent:{agent_id}"
-        try:
-            if self._store.rooms.has_message(message_id):
-                return AgentReply(agent_id, "published before", "", message_id, why)
-            self._grant(account)
-            cost = self._knobs.credits_per_reply
-            if not self._store.credits.hold(message_id, account, cost):
-                return AgentReply(agent_id, "no credits", "", message_id, "")
-        except Exception as error:  # noqa: BLE001 - one agent's failure is no other's
-            return AgentReply(agent_id, "failed", "", message_id, reason_of(error, agent_id))
-        held.add(message_id)
-        return None
 
     def _prepared(
         self,
@@ -324,10 +320,19 @@ class WakeService:
         *,
         is_together: bool,
     ) -> "_Prepared | AgentReply":
-        """Return an agent's call, or why it is not asked."""
-        knobs, message_id = self._knobs, self._message_id(wake, agent.id)
+        """Return an agent's call with its credits held, or why it is not asked."""
+        knobs, store = self._knobs, self._store
+        message_id = f"{knobs.room}:{wake.key}:{agent.id}"
         try:
-            notes = self._store.notes.search(
+            if store.rooms.has_message(message_id):
+                return AgentReply(agent.id, "published before", "", message_id, why)
+            self._grant(agent.id)
+            if not store.credits.hold(message_id, agent.id, knobs.credits_per_reply):
+                left = store.credits.balance(agent.id)
+                why = f"it has {left} credits, and a message costs {knobs.credits_per_reply}"
+                return AgentReply(agent.id, "no credits", "", message_id, why)
+            held.add(message_id)
+            notes = store.notes.search(
                 agent.id, query.text, limit=knobs.notes_limit, embedding=query.embedding
             )
             is_alone = wake.cause is None and knobs.variant == "agents_alone"
@@ -365,15 +370,18 @@ class WakeService:
                 reply = await self._budgeter.ask(prepared.call)
             answer = reply.parsed
             is_silent = isinstance(answer, _ReplyOrSilence) and not answer.speaks
-            text = message_text(
-                answer.reply if isinstance(answer, _ReplyOrSilence) else reply.text, agent
-            )
+            given = answer.reply if isinstance(answer, _ReplyOrSilence) else reply.text
+            text = message_text(given, agent)
             if is_silent or not text:
                 outcome, text, why = "silent", "", "it has nothing to say"
             else:
                 note = note_of(text, wake.cause, wake.chat, self._agents)
                 noted = await self._recall.embedded(scope, agent.id, note, wake.priority)
                 problem = problem or noted.problem
+                if wake.cause is None:
+                    # A request answers many agents in one step, and others have their turn between.
+                    async with self._publishing:
+                        await asyncio.sleep(0)
                 outcome = self._publish(wake, prepared, text, noted)
                 held.discard(message_id)
         except Exception as error:  # noqa: BLE001 - one agent's failure is no other's
@@ -407,17 +415,18 @@ class WakeService:
         due_at = wake.began + low + later
         return due_at if due_at >= now else now + later
 
-    def _grant(self, account: str) -> None:
-        """Grant an account its first credits, once in the life of a store."""
-        if account in self._granted:
+    # Credits.
+
+    def _grant(self, agent: str) -> None:
+        """Grant an agent its first credits, once in the life of a store."""
+        if agent in self._granted:
             return
+        first = self._knobs.start_credits
         try:
-            self._store.credits.grant(
-                account, self._knobs.start_credits, transfer_id=f"start:{account}"
-            )
+            self._store.credits.grant(agent, first, transfer_id=f"start:{agent}")
         except ConfigError:
-            _LOGGER.info("%s keeps the credits that it was granted before", account)
-        self._granted.add(account)
+            _LOGGER.info("%s keeps the credits that it was granted before", agent)
+        self._granted.add(agent)
 
     def _give_back(self, message_id: str, held: set[str]) -> None:
         if message_id in held:
@@ -434,17 +443,5 @@ class WakeService:
 def _report(
     wake: _Wake, choice: WakeChoice, replies: tuple[AgentReply, ...], scope: Scope
 ) -> WakeReport:
-    counts = scope.counts()
-    usage = counts.usage
-    return WakeReport(
-        wake.at,
-        choice.intent,
-        choice.agents,
-        choice.dropped,
-        replies,
-        calls=counts.asked,
-        requests=usage.requests,
-        tokens=usage.tokens,
-        usd=None if usage.unknown_usd else usage.usd,
-        is_message=wake.cause is not None,
-    )
+    counts, is_message = scope.counts(), wake.cause is not None
+    return WakeReport.of(wake.at, choice, replies, counts, is_message=is_message)
