@@ -163,7 +163,7 @@ def search(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _in_process(step: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a step returns in a process of its own memory."""
+    """Return what a step returns in a separate process."""
     command = [sys.executable, "-m", "benchmarks.wake.notes", "--step", step, json.dumps(options)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)  # noqa: S603
     return dict(json.loads(done.stdout))

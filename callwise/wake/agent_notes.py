@@ -23,6 +23,7 @@ from callwise.wake.note_vectors import (
     NoteVectors,
     add_vectors,
     checked_model,
+    settle_model,
     unit_vector,
 )
 from callwise.wake.store_file import (
@@ -61,7 +62,7 @@ NOTE_TABLES = (
 
 @dataclass(frozen=True, slots=True)
 class _Searched:
-    """What is searched of one agent; replaced, never changed.
+    """Terms and vectors of one agent; replaced, never changed.
 
     Args:
         terms: of all notes, packed.
@@ -113,16 +114,21 @@ class AgentNotes:
         with self._file.writing() as connection:
             add_notes(connection, agent, [text], at, [embedding])
 
-    def check(self, embedding: Embedding) -> None:
-        """Refuse an embedding that no note of the store may have.
+    def accept(self, embedding: Embedding) -> None:
+        """Refuse an embedding that no note of the store may have; the first decides the model.
+
+        After it, a note with an embedding of the same model is not refused.
 
         Raises:
-            ConfigError: when it is no vector, or not of the model of the store's others.
-            StoreFailed: when the file cannot be read.
+            ConfigError: when it is no vector, or not of the store's model.
+            StoreFailed: when the file cannot be read or written.
         """
         unit_vector(embedding)
         with self._file.reading() as connection:
-            checked_model(connection, embedding)
+            if checked_model(connection, embedding):
+                return
+        with self._file.writing() as connection:
+            settle_model(connection, embedding)
 
     def search(
         self, agent: str, query: str, *, limit: int, embedding: Embedding | None = None

@@ -29,6 +29,7 @@ __all__ = [
     "NoteVectors",
     "add_vectors",
     "checked_model",
+    "settle_model",
     "unit_vector",
 ]
 
@@ -152,7 +153,7 @@ def unit_vector(embedding: Embedding) -> NDArray[np.float32]:
 
 
 def checked_model(connection: sqlite3.Connection, embedding: Embedding) -> bool:
-    """Return whether the store has vectors of an embedding's model; False where it has none.
+    """Return whether the store is one of an embedding's model; False where it has none yet.
 
     Raises:
         ConfigError: when its vectors are of another model, or of other dimensions.
@@ -168,6 +169,19 @@ def checked_model(connection: sqlite3.Connection, embedding: Embedding) -> bool:
             "model, another store, or wake.retrieval=words"
         )
     return True
+
+
+def settle_model(connection: sqlite3.Connection, embedding: Embedding) -> None:
+    """Make an embedding's model that of the store where it has none, within a transaction.
+
+    Raises:
+        ConfigError: when the store's vectors are of another model, or of other dimensions.
+    """
+    if not checked_model(connection, embedding):
+        connection.execute(
+            "INSERT INTO embedding_model (one, model, dimensions) VALUES (1, ?, ?)",
+            (embedding.model, len(embedding.vector)),
+        )
 
 
 def add_vectors(
@@ -186,11 +200,7 @@ def add_vectors(
     places, units = [], []
     for place, embedding in added:
         unit = unit_vector(embedding)
-        if not checked_model(connection, embedding):
-            connection.execute(
-                "INSERT INTO embedding_model (one, model, dimensions) VALUES (1, ?, ?)",
-                (embedding.model, len(unit)),
-            )
+        settle_model(connection, embedding)
         places.append(place)
         units.append(unit.tobytes())
     last = connection.execute(

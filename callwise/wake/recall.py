@@ -105,7 +105,7 @@ class Recall:
             with scope.open(ScopeKind.NODE, f"notes:{agent}"):
                 reply = await self._budgeter.ask(call)
             embedding = Embedding(reply.model or "unnamed", reply.vectors[0])
-            self._notes.check(embedding)
+            self._notes.accept(embedding)
         except Exception as error:  # noqa: BLE001 - words are left to this agent
             return Embedded(text, problem=reason_of(error, f"the embedding of {agent}"))
         return Embedded(text, embedding)

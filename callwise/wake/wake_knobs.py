@@ -54,8 +54,8 @@ class WakeKnobs(BaseModel):
     notes_limit: Annotated[int, Field(ge=0, le=1000)] = 5
     """Most notes of an agent in its prompt."""
     retrieval: Literal["words", "both"] = "words"
-    """How an agent's notes are ranked: by words, which needs no call; or by words and vectors, with
-    one embedding of its query and one of its new note (role `embed`)."""
+    """Ranking of an agent's notes: by words, which needs no call; or by words and vectors, with one
+    embedding of its query and one of its new note (role `embed`)."""
     chat_limit: Annotated[int, Field(ge=1, le=1000)] = 30
     """Most lines of the chat in a prompt, the newest."""
     reply_tokens: Annotated[int, Field(ge=1, le=100_000)] = 400

@@ -152,7 +152,7 @@ def test_a_store_has_vectors_of_one_model(store: WakeStore) -> None:
             lambda each: store.notes.add("bob", "second", at=1.0, embedding=each),
             lambda each: store.notes.search("ann", "first", limit=1, embedding=each),
             lambda each: store.publish(message, notes=["a", "b"], embeddings=[None, each]),
-            store.notes.check,
+            store.notes.accept,
         ):
             with pytest.raises(ConfigError, match=problem):
                 attempt(other)
@@ -161,6 +161,15 @@ def test_a_store_has_vectors_of_one_model(store: WakeStore) -> None:
     assert not store.rooms.has_message("m1")
     assert store.publish(message, notes=["a", "b"], embeddings=[None, vector_of(2.0, 1.0)])
     assert store.notes.search("ann", "", limit=1, embedding=vector_of(2.0, 1.0)) == ["b"]
+
+
+def test_the_first_embedding_decides_the_model(path: Path, store: WakeStore) -> None:
+    """Also for other processes, before any note has one."""
+    store.notes.accept(vector_of(1.0, 2.0))
+    store.notes.accept(vector_of(2.0, 1.0))
+    with WakeStore(path) as other, pytest.raises(ConfigError, match="this one is of n with 2"):
+        other.notes.add("ann", "x", at=1.0, embedding=Embedding("n", (1.0, 2.0)))
+    assert store.notes.search("ann", "", limit=9, embedding=vector_of(1.0, 2.0)) == []
 
 
 def test_without_vectors_words_alone_rank(store: WakeStore) -> None:
@@ -180,7 +189,7 @@ def test_what_is_no_vector_is_refused(store: WakeStore, numbers: tuple[float, ..
     with pytest.raises(ConfigError, match="an embedding of m "):
         store.notes.search("ann", "x", limit=1, embedding=vector_of(*numbers))
     with pytest.raises(ConfigError, match="the embedding model '' has 0 characters"):
-        store.notes.check(Embedding("", (1.0,)))
+        store.notes.accept(Embedding("", (1.0,)))
     store.credits.hold("m1", "ann", 0)
     message = OutgoingMessage("m1", "main", "ann", "x", 7.0)
     with pytest.raises(ConfigError, match="2 notes with 1 embeddings"):
@@ -196,7 +205,7 @@ def test_vectors_of_any_length_are_compared_by_direction(store: WakeStore) -> No
     assert store.notes.search("ann", "", limit=1, embedding=vector_of(0.0, 1e200)) == ["small"]
 
 
-@pytest.mark.parametrize("statement", ["INSERT INTO agent_vectors", "INSERT INTO agent_notes"])
+@pytest.mark.parametrize("statement", ["UPDATE agent_vectors", "INSERT INTO agent_notes"])
 def test_a_crash_leaves_no_note_without_its_vector(
     path: Path, store: WakeStore, statement: str
 ) -> None:
