@@ -1,13 +1,21 @@
 """Reports of wakes: which agents woke, what each did, and what it cost."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from callwise.budget.counters import CounterValues
+from callwise.calls.errors import CallwiseError
+from callwise.safe_text import clipped, printable
 from callwise.wake.intent import WakeChoice
 
-__all__ = ["AgentReply", "ReplyOutcome", "WakeReport"]
+__all__ = ["AgentReply", "ReplyOutcome", "WakeReport", "one_line"]
+
+_LOGGER = logging.getLogger(__name__)
+
+MAX_REASON_CHARS = 300
+"""Longest reason in a report, in characters."""
 
 ReplyOutcome = Literal["published", "published before", "silent", "no credits", "failed"]
 
@@ -71,3 +79,11 @@ class WakeReport:
             tokens=usage.tokens,
             usd=None if usage.unknown_usd else usage.usd,
         )
+
+
+def one_line(error: Exception, whose: str) -> str:
+    """Return an error in one line; one that is no error of ours is logged whole."""
+    if not isinstance(error, CallwiseError):
+        _LOGGER.error("%s failed: %s", whose, type(error).__name__, exc_info=error)
+    line = " ".join(f"{type(error).__name__}: {clipped(str(error), MAX_REASON_CHARS)}".split())
+    return printable(line)
