@@ -168,12 +168,12 @@ class StoreFile:
     def writing(self) -> Iterator[sqlite3.Connection]:
         """Write as the only writer; commit at the end, or nothing if anything is raised."""
         with self.reading() as connection:
-            connection.execute("BEGIN IMMEDIATE")
             try:
+                connection.execute("BEGIN IMMEDIATE")
                 yield connection
                 connection.execute("COMMIT")
             except BaseException:
-                # A full disk has rolled back by itself.
+                # A full disk has rolled back by itself, and a lock may not have been had.
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
@@ -267,9 +267,13 @@ def checked_time(what: str, seconds: float) -> float:
     Raises:
         ConfigError: when it is not finite.
     """
-    if not math.isfinite(seconds):
-        raise ConfigError(f"{what} is {seconds}. Use seconds since 1970 in UTC")
-    return float(seconds)
+    try:
+        time = float(seconds)
+    except OverflowError:
+        time = math.inf
+    if not math.isfinite(time):
+        raise ConfigError(f"{what} is {time}. Use seconds since 1970 in UTC")
+    return time
 
 
 def checked_whole(what: str, number: int, *, most: int = _MAX_WHOLE) -> int:
@@ -289,5 +293,12 @@ def encoded_text(text: str) -> bytes:
 
 
 def decoded_text(data: bytes) -> str:
-    """Return a text as it was before `encoded_text`."""
-    return data.decode("utf-8", "surrogatepass")
+    """Return a text as it was before `encoded_text`.
+
+    Raises:
+        StoreDamaged: when the bytes are no text.
+    """
+    try:
+        return data.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError as error:
+        raise StoreDamaged(f"a text in the store is damaged: {error}. {_RESTORE}") from error

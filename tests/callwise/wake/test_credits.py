@@ -351,7 +351,7 @@ import sys
 from callwise.wake import WakeStore
 from tests.callwise.wake.test_credits import spend_all
 name, path = sys.argv[1:]
-with WakeStore(path, busy_timeout_seconds=60) as store:
+with WakeStore(path) as store:
     print(spend_all([store], name, threads=64, replies=3))
 """
 
