@@ -683,6 +683,22 @@ def test_delays_are_seeded_and_within_their_limits():
     assert len(set(first.values())) == 200
 
 
+def test_a_reply_that_comes_late_is_due_soon_after():
+    """Replies that come together after a minute still do not appear together."""
+    client = LoggedClient(everyone, seconds=60.0)
+
+    async def steps(world):
+        await world.wake()
+        answered, times = world.wall(), []
+        while (due := world.store.rooms.next_due()) is not None:
+            times += [due - answered for _ in world.store.rooms.deliver_due(due)]
+        return times
+
+    times = in_world(five_agents(), steps, answer=client)
+    assert len(set(times)) == 5
+    assert all(0.0 <= each <= 25.0 for each in times)
+
+
 # Many agents and few places.
 
 
