@@ -218,7 +218,7 @@ async def _woken(
     budgeter = Budgeter(
         settings.served_by(os.environ),
         clock=clock,
-        cache=MemoryCache() if settings.wake.retrieval == "both" else None,
+        cache=MemoryCache(clock=clock) if settings.wake.retrieval == "both" else None,
         retry=settings.retry,
         load=settings.wake.load(settings.load),
         seed=settings.wake.seed,

@@ -19,7 +19,7 @@ from callwise.safe_text import clipped
 from callwise.wake.agent_notes import AgentNotes
 from callwise.wake.agents import MAX_NAME_CHARS
 from callwise.wake.wake_prompts import ChatLine
-from callwise.wake.wake_report import reason_of
+from callwise.wake.wake_report import one_line
 
 __all__ = ["STARTS_TOGETHER", "Embedded", "Recall", "note_of", "query_of"]
 
@@ -107,7 +107,7 @@ class Recall:
             embedding = Embedding(reply.model or "unnamed", reply.vectors[0])
             self._notes.accept(embedding)
         except Exception as error:  # noqa: BLE001 - words are left to this agent
-            return Embedded(text, problem=reason_of(error, f"the embedding of {agent}"))
+            return Embedded(text, problem=one_line(error, f"the embedding of {agent}"))
         return Embedded(text, embedding)
 
     async def queries(

@@ -1,34 +1,22 @@
 """The wake service: one hour of many agents in a group chat, and the messages that address them.
 
-Problem: many agents wake together, each on a prompt that no other may see, and any of them may
-fail, or the process may end, at any moment.
-Choice: one call per agent, all asked concurrently, so that the layer `batch` makes one request
-per model of them: a batch is transport alone. Credits are held before a call is asked and spent
-in the transaction that publishes the reply.
-Rejected: one call that answers for several agents, which mixes personas; a charge after the
-reply, which a crash in between would forget or repeat.
-
-Invariant: an agent's call is made of its persona, memory and notes and of the public chat. Every
-hold of a wake is spent or released when it ends; after a crash the same wake, asked again, asks
-only for messages that are not there.
+An hour: one intent call chooses the agents, else the fallback; then each of them is asked (see
+`agent_replies`). The choice is kept in the store, so that an hour that is woken again after a
+crash asks no second intent. A message that addresses agents wakes them immediately, alone.
 """
 
-import asyncio
-import logging
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Literal
-
-from pydantic import BaseModel
 
 from callwise.budget.budgeter import Budgeter
 from callwise.budget.limits import Limits
 from callwise.budget.scope import Scope, ScopeKind
-from callwise.calls.call import Call, Priority, Purpose, Role, Sampling
-from callwise.calls.errors import CallwiseError, ConfigError
+from callwise.calls.errors import ConfigError
 from callwise.safe_text import clipped
+from callwise.wake.agent_replies import AgentReplies, Occasion
 from callwise.wake.agents import MAX_NAME_CHARS, Agent, Mentions, check_agents
 from callwise.wake.chat_window import ChatWindow
 from callwise.wake.intent import (
@@ -38,65 +26,18 @@ from callwise.wake.intent import (
     intent_form,
     read_intent,
 )
-from callwise.wake.recall import STARTS_TOGETHER, Embedded, Recall, note_of
-from callwise.wake.rooms import OutgoingMessage
 from callwise.wake.store import WakeStore
 from callwise.wake.wake_knobs import WakeKnobs
-from callwise.wake.wake_prompts import ChatLine, agent_messages, intent_messages, message_text
-from callwise.wake.wake_report import AgentReply, ReplyOutcome, WakeReport, reason_of
+from callwise.wake.wake_prompts import ChatLine, intent_messages
+from callwise.wake.wake_report import WakeReport, one_line
 
 __all__ = ["WakeService"]
 
-_LOGGER = logging.getLogger(__name__)
-
-STEPS_TO_BATCH = 3
-"""Steps of the loop after which a call that was asked waits for others in its batch."""
-
 _MESSAGE_ID = re.compile(r"[A-Za-z0-9._+-]{1,128}")
 """Ids of people's messages. Those of agents have colons, so that none can be taken before."""
+
 _INTENT_NODE = "intent"
-
-
-class _ReplyOrSilence(BaseModel):
-    speaks: bool
-    reply: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class _Wake:
-    """One occasion at which agents are asked.
-
-    Args:
-        began: time at which it began, in UTC epoch seconds.
-        key: part of the ids of its messages, between chat and agent.
-        task: the last field of the prompts.
-        cause: author and text of the message that addresses the agents; None for an hour.
-    """
-
-    at: float
-    began: float
-    key: str
-    task: Mapping[str, str]
-    chat: Sequence[ChatLine]
-    cause: ChatLine | None = None
-
-    @property
-    def priority(self) -> Priority | None:
-        """That of a person who waits; None for the usual one."""
-        return None if self.cause is None else Priority.CRITICAL
-
-
-@dataclass(frozen=True, slots=True)
-class _Prepared:
-    agent: Agent
-    message_id: str
-    call: Call
-    why: str
-    problem: str
-
-    def failed(self, reason: str) -> AgentReply:
-        """Return that it has no message."""
-        return AgentReply(self.agent.id, "failed", "", self.message_id, reason, self.problem)
+"""Name of the intent call's node; those of agents have a colon."""
 
 
 class WakeService:
@@ -126,15 +67,16 @@ class WakeService:
         limits: Limits | None = None,
         on_published: Callable[[], None] | None = None,
     ) -> None:
-        self._limits, self._on_published = limits, on_published
+        self._limits = limits
         self._agents = {agent.id: agent for agent in check_agents(agents)}
         self._store, self._budgeter, self._knobs, self._wall = store, budgeter, knobs, wall
         self._mentions = Mentions(self._agents.values())
         self._chat = ChatWindow(store.rooms, knobs.room, max_lines=knobs.chat_limit)
         self._intent_form = intent_form([*self._agents])
-        self._granted: set[str] = set()
-        self._recall = Recall(store.notes, budgeter, embeds=knobs.retrieval == "both")
-        self._publishing = asyncio.Lock()
+        self._replies = AgentReplies(
+            self._agents, store, budgeter, knobs, wall=wall, on_published=on_published
+        )
+        self._released_day = ""
 
     async def wake(self, at: float) -> WakeReport:
         """Wake the agents of one hour, and return what came of it.
@@ -152,16 +94,19 @@ class WakeService:
         slot = int(at // self._knobs.every_seconds)
         began = self._wall()
         self._store.rooms.deliver_due(began)
+        if self._released_day != (day := _day_of(began)):  # it reads all transfers
+            self._replies.release_lost(slot)
+            self._released_day = day
         self._chat.refresh()
         hour = datetime.fromtimestamp(at, UTC).isoformat(timespec="minutes")
         task = {"event": "hour", "now": hour}
         chat = self._chat.newest(self._knobs.chat_limit)
-        wake = _Wake(at, began, str(slot), task, chat)
+        occasion = Occasion(at, began, str(slot), task, chat)
         with self._scope(f"wake:{self._knobs.room}:{slot}") as scope:
             choice = await self._settled_choice(scope, slot, at, hour)
             is_together = self._knobs.variant == "server_batch"
-            replies = await self._ask_agents(scope, wake, choice, is_together=is_together)
-            return _report(wake, choice, replies, scope)
+            replies = await self._replies.ask(scope, occasion, choice, is_together=is_together)
+            return WakeReport.of(at, choice, replies, scope.counts(), is_message=False)
 
     async def say(
         self,
@@ -199,11 +144,11 @@ class WakeService:
         name = clipped(author, MAX_NAME_CHARS)
         task = {"event": "message", "from": name, "message": text}
         chat = self._chat.newest(knobs.chat_limit, up_to=said.sequence)
-        wake = _Wake(now, now, f"@{id}", task, chat, (author, text))
+        occasion = Occasion(now, now, f"@{id}", task, chat, (author, text))
         choice = WakeChoice("not asked", found, dict.fromkeys(found, "addressed"))
         with self._scope(f"say:{knobs.room}:{id}") as scope:
-            replies = await self._ask_agents(scope, wake, choice, is_together=False)
-            return _report(wake, choice, replies, scope)
+            replies = await self._replies.ask(scope, occasion, choice, is_together=False)
+            return WakeReport.of(now, choice, replies, scope.counts(), is_message=True)
 
     def _scope(self, name: str) -> Scope:
         return self._budgeter.scope(ScopeKind.TURN, name, limits=self._limits)
@@ -237,7 +182,7 @@ class WakeService:
         if not self._agents or knobs.variant == "agents_alone":
             return self._fallback("not asked", [], "everyone")
         lines = self._chat.since(at - knobs.every_seconds)
-        day = datetime.fromtimestamp(self._wall(), UTC).date().isoformat()
+        day = _day_of(self._wall())
         try:
             if not self._store.claims.take_quota("intent", day, knobs.intent_daily_calls):
                 return self._fallback("fallback: no quota", lines)
@@ -245,9 +190,12 @@ class WakeService:
             with scope.open(ScopeKind.NODE, _INTENT_NODE):
                 reply = await self._budgeter.ask(call)
         except Exception as error:  # noqa: BLE001 - an hour without an intent is no silent one
-            return self._fallback(f"fallback: {reason_of(error, 'the intent call')}", lines)
+            return self._fallback(f"fallback: {one_line(error, 'the intent call')}", lines)
         choice = read_intent(reply.parsed, self._agents, knobs.max_awake)
-        return choice or self._fallback("fallback: the answer names no agent", lines)
+        if choice.agents or not choice.dropped:
+            return choice
+        instead = self._fallback("fallback: the answer names no agent", lines)
+        return replace(instead, dropped={**instead.dropped, **choice.dropped})
 
     def _fallback(
         self,
@@ -265,183 +213,7 @@ class WakeService:
             max_awake=self._knobs.max_awake,
         )
 
-    # Their replies.
 
-    async def _ask_agents(
-        self, scope: Scope, wake: _Wake, choice: WakeChoice, *, is_together: bool
-    ) -> tuple[AgentReply, ...]:
-        """Return the reply of each agent, in the order of the choice.
-
-        All are prepared before the first is asked, and those of one model are asked one after the
-        other, so that requests are full. Others on the loop have their turn in between.
-        """
-        held: set[str] = set()
-        ended: dict[str, AgentReply] = {}
-        prepared: list[_Prepared] = []
-        try:
-            queries = await self._recall.queries(scope, choice.agents, wake.chat, wake.priority)
-            for number, (agent_id, query) in enumerate(queries.items(), 1):
-                agent, why = self._agents[agent_id], choice.reasons.get(agent_id, "")
-                found = self._prepared(wake, agent, why, held, query, is_together=is_together)
-                if isinstance(found, AgentReply):
-                    ended[agent_id] = found
-                else:
-                    prepared.append(found)
-                if number % STARTS_TOGETHER == 0:
-                    await asyncio.sleep(0)
-            prepared.sort(key=lambda each: each.agent.model)
-            async with asyncio.TaskGroup() as group:
-                tasks = []
-                for number, each in enumerate(prepared, 1):
-                    tasks.append(group.create_task(self._reply(scope, wake, each, held)))
-                    following = prepared[number].agent if number < len(prepared) else None
-                    if following is None or following.model != each.agent.model:
-                        # All wait for each other before others start, so the wait is short.
-                        for _ in range(STEPS_TO_BATCH):
-                            await asyncio.sleep(0)
-                    elif number % STARTS_TOGETHER == 0:
-                        await asyncio.sleep(0)
-            for each, task in zip(prepared, tasks, strict=True):
-                ended[each.agent.id] = (
-                    each.failed("it was cancelled") if task.cancelled() else task.result()
-                )
-        finally:
-            for message_id in held:
-                self._release(message_id)
-        return tuple(ended[agent_id] for agent_id in choice.agents)
-
-    def _prepared(
-        self,
-        wake: _Wake,
-        agent: Agent,
-        why: str,
-        held: set[str],
-        query: Embedded,
-        *,
-        is_together: bool,
-    ) -> "_Prepared | AgentReply":
-        """Return an agent's call with its credits held, or why it is not asked."""
-        knobs, store = self._knobs, self._store
-        message_id = f"{knobs.room}:{wake.key}:{agent.id}"
-        try:
-            if store.rooms.has_message(message_id):
-                return AgentReply(agent.id, "published before", "", message_id, why)
-            self._grant(agent.id)
-            if not store.credits.hold(message_id, agent.id, knobs.credits_per_reply):
-                left = store.credits.balance(agent.id)
-                why = f"it has {left} credits, and a message costs {knobs.credits_per_reply}"
-                return AgentReply(agent.id, "no credits", "", message_id, why)
-            held.add(message_id)
-            notes = store.notes.search(
-                agent.id, query.text, limit=knobs.notes_limit, embedding=query.embedding
-            )
-            is_alone = wake.cause is None and knobs.variant == "agents_alone"
-            call = Call(
-                Role.MAIN,
-                Purpose.OTHER,
-                agent_messages(
-                    agent,
-                    notes=notes,
-                    chat=wake.chat,
-                    agents=self._agents,
-                    task=wake.task,
-                    may_be_silent=is_alone,
-                ),
-                response_model=_ReplyOrSilence if is_alone else None,
-                sampling=Sampling(max_tokens=knobs.reply_tokens),
-                model=agent.model,
-                priority=wake.priority,
-                batch_key="" if is_together else None,
-            )
-        except Exception as error:  # noqa: BLE001 - one agent's failure is no other's
-            self._give_back(message_id, held)
-            return AgentReply(agent.id, "failed", "", message_id, reason_of(error, agent.id))
-        return _Prepared(agent, message_id, call, why, query.problem)
-
-    async def _reply(
-        self, scope: Scope, wake: _Wake, prepared: _Prepared, held: set[str]
-    ) -> AgentReply:
-        """Ask an agent, and publish what it answers."""
-        agent, message_id = prepared.agent, prepared.message_id
-        outcome: ReplyOutcome = "failed"
-        text, why, problem = "", prepared.why, prepared.problem
-        try:
-            with scope.open(ScopeKind.NODE, f"agent:{agent.id}"):
-                reply = await self._budgeter.ask(prepared.call)
-            answer = reply.parsed
-            is_silent = isinstance(answer, _ReplyOrSilence) and not answer.speaks
-            given = answer.reply if isinstance(answer, _ReplyOrSilence) else reply.text
-            text = message_text(given, agent)
-            if is_silent or not text:
-                outcome, text, why = "silent", "", "it has nothing to say"
-            else:
-                note = note_of(text, wake.cause, wake.chat, self._agents)
-                noted = await self._recall.embedded(scope, agent.id, note, wake.priority)
-                problem = problem or noted.problem
-                if wake.cause is None:
-                    # A request answers many agents in one step, and others have their turn between.
-                    async with self._publishing:
-                        await asyncio.sleep(0)
-                outcome = self._publish(wake, prepared, text, noted)
-                held.discard(message_id)
-        except Exception as error:  # noqa: BLE001 - one agent's failure is no other's
-            text, why = "", reason_of(error, agent.id)
-        self._give_back(message_id, held)
-        return AgentReply(agent.id, outcome, text, message_id, why, problem)
-
-    def _publish(
-        self, wake: _Wake, prepared: _Prepared, text: str, noted: Embedded
-    ) -> ReplyOutcome:
-        """Put a message into the outbox, pay for it and note it, in one transaction."""
-        agent, knobs = prepared.agent, self._knobs
-        due_at = self._due_at(wake, prepared.message_id)
-        message = OutgoingMessage(prepared.message_id, knobs.room, agent.id, text, due_at)
-        is_new = self._store.publish(message, notes=[noted.text], embeddings=[noted.embedding])
-        if self._on_published is not None:
-            self._on_published()
-        return "published" if is_new else "published before"
-
-    def _due_at(self, wake: _Wake, message_id: str) -> float:
-        """Return when a message appears.
-
-        It is counted from the beginning of the wake, so that the order of the messages does not
-        depend on how fast models answer.
-        """
-        now = self._wall()
-        if wake.cause is not None:
-            return now
-        low, _ = self._knobs.delay_seconds
-        later = self._knobs.later_seconds(message_id)
-        due_at = wake.began + low + later
-        return due_at if due_at >= now else now + later
-
-    # Credits.
-
-    def _grant(self, agent: str) -> None:
-        """Grant an agent its first credits, once in the life of a store."""
-        if agent in self._granted:
-            return
-        first = self._knobs.start_credits
-        try:
-            self._store.credits.grant(agent, first, transfer_id=f"start:{agent}")
-        except ConfigError:
-            _LOGGER.info("%s keeps the credits that it was granted before", agent)
-        self._granted.add(agent)
-
-    def _give_back(self, message_id: str, held: set[str]) -> None:
-        if message_id in held:
-            held.discard(message_id)
-            self._release(message_id)
-
-    def _release(self, message_id: str) -> None:
-        try:
-            self._store.credits.release(message_id)
-        except CallwiseError:
-            _LOGGER.exception("the credits of message %s stay held", message_id)
-
-
-def _report(
-    wake: _Wake, choice: WakeChoice, replies: tuple[AgentReply, ...], scope: Scope
-) -> WakeReport:
-    counts, is_message = scope.counts(), wake.cause is not None
-    return WakeReport.of(wake.at, choice, replies, counts, is_message=is_message)
+def _day_of(at: float) -> str:
+    """Return the day (UTC) of a time."""
+    return datetime.fromtimestamp(at, UTC).date().isoformat()

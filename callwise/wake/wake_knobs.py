@@ -1,6 +1,5 @@
 """Knobs of a wake: who is asked, in which requests, with which delays, for which credits."""
 
-import hashlib
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -80,12 +79,6 @@ class WakeKnobs(BaseModel):
                 f"got {low:g} and {high:g}"
             )
         return self
-
-    def later_seconds(self, message_id: str) -> float:
-        """Return by how much a message is later than the shortest delay; seed and id decide."""
-        low, high = self.delay_seconds
-        digest = hashlib.blake2b(f"{self.seed}\n{message_id}".encode(), digest_size=6).digest()
-        return (high - low) * int.from_bytes(digest, "big") / 2**48
 
     def load(self, run: LoadKnobs | None = None) -> LoadKnobs:
         """Return the knobs of load for the budgeter that serves these wakes.

@@ -10,7 +10,7 @@ from callwise.calls.errors import CallwiseError
 from callwise.safe_text import clipped, printable
 from callwise.wake.intent import WakeChoice
 
-__all__ = ["AgentReply", "ReplyOutcome", "WakeReport", "reason_of"]
+__all__ = ["AgentReply", "ReplyOutcome", "WakeReport", "one_line"]
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ class WakeReport:
         )
 
 
-def reason_of(error: Exception, whose: str) -> str:
+def one_line(error: Exception, whose: str) -> str:
     """Return an error in one line; one that is no error of ours is logged whole."""
     if not isinstance(error, CallwiseError):
         _LOGGER.error("%s failed: %s", whose, type(error).__name__, exc_info=error)

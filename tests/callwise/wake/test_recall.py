@@ -66,10 +66,9 @@ class EmbeddingWorld(World):
         served[Role.FAST] = Endpoint("fast", "fast", self.client, Prices(1.0, 2.0))
         if embedding is not None:
             served[Role.EMBED] = Endpoint("embed", "topics", embedding, Prices(1.0, 0.0))
-        self.cache = MemoryCache()
-        self.budgeter = Budgeter(
-            served, clock=LoopClock(), load=self.knobs.load(), cache=self.cache
-        )
+        clock = LoopClock()
+        cache = MemoryCache(clock=clock)
+        self.budgeter = Budgeter(served, clock=clock, load=self.knobs.load(), cache=cache)
         self.service = WakeService(agents, self.store, self.budgeter, self.knobs, wall=self.wall)
 
 

@@ -19,6 +19,7 @@ from callwise.wake import Agent, WakeStore
 from tests.callwise.wake.wake_world import (
     HOUR,
     START,
+    LoggedClient,
     World,
     everyone,
     five_agents,
@@ -30,7 +31,10 @@ def in_world(agents, steps, **options):
     """Return what steps of a world return, in virtual time."""
 
     async def main():
-        return await steps(World(agents, **options))
+        world = World(agents, **options)
+        result = await steps(world)
+        world.check()
+        return result
 
     return run_in_virtual_time(main())
 
@@ -316,7 +320,7 @@ def named(*entries):
         ("", ["alice"], "fallback: EmptyAnswer", {}),
         ('{"wake_list": []}', [], "answered", {}),
         (named("eve", "bob"), ["eve", "bob"], "answered", {}),
-        (named("mallory"), ["alice"], "fallback: the answer names no agent", {}),
+        (named("mallory"), ["alice"], "fallback: the answer names no agent", {"unknown": 1}),
         (
             named("bob", "mallory", "bob", "x" * 100_000, "'; DROP TABLE outbox; --"),
             ["bob"],
@@ -571,7 +575,7 @@ def test_a_wake_that_is_repeated_after_a_crash_asks_for_what_is_missing(tmp_path
         crashed.close()
         waking.cancel()
         await asyncio.wait([waking])
-        assert store.credits.open_holds() == []
+        world.check()
         store.close()
         return held, there
 
@@ -607,6 +611,37 @@ def test_an_hour_that_is_woken_again_asks_nothing():
     assert (first.requests, again.requests, again.calls) == (3, 0, 0)
     assert again.woken == first.woken
     assert world.store.rooms.undelivered() == 5
+
+
+def test_credits_of_an_hour_that_was_cut_off_come_back():
+    """A later hour of another process releases them; those of other chats and of messages stay."""
+
+    async def steps(world):
+        kept = world.store.credits
+        for message in ("main:500000:bob", "main:@m:bob", "other:500000:bob", "main:500001:eve"):
+            agent = message.rpartition(":")[2]
+            kept.grant(agent, 1000, transfer_id=f"start:{agent}")
+            assert kept.hold(message, agent, 10 if agent == "bob" else 1)
+        await asyncio.sleep(HOUR)
+        report = await world.service.wake(START + HOUR)
+        held = kept.open_holds()
+        for message in held:
+            kept.release(message)
+        return report, held, world.balance("bob")
+
+    report, held, balance = in_world(five_agents(), steps, answer=everyone)
+    assert held == ["main:@m:bob", "other:500000:bob"]
+    assert balance == 999
+    assert set(outcomes(report).values()) == {"published"}
+
+
+def test_equal_wakes_have_equal_reports():
+    """Same agents, same seeds: same list, texts and usage."""
+
+    async def steps(world):
+        return [await world.wake(hour) for hour in range(2)]
+
+    assert in_world(five_agents(), steps) == in_world(five_agents(), steps)
 
 
 def test_a_cancelled_wake_gives_held_credits_back():
@@ -647,6 +682,22 @@ def test_delays_are_seeded_and_within_their_limits():
     assert 5.0 <= min(first.values()) < 6.0
     assert 29.0 < max(first.values()) <= 30.0
     assert len(set(first.values())) == 200
+
+
+def test_a_reply_that_comes_late_is_due_soon_after():
+    """Replies that come together after a minute still do not appear together."""
+    client = LoggedClient(everyone, seconds=60.0)
+
+    async def steps(world):
+        await world.wake()
+        answered, times = world.wall(), []
+        while (due := world.store.rooms.next_due()) is not None:
+            times += [due - answered for _ in world.store.rooms.deliver_due(due)]
+        return times
+
+    times = in_world(five_agents(), steps, answer=client)
+    assert len(set(times)) == 5
+    assert all(0.0 <= each <= 25.0 for each in times)
 
 
 # Many agents and few places.
