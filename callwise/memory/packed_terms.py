@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from callwise.memory.lexical_index import Term, bm25_scores, query_weights, rarity, text_terms
 
-__all__ = ["TERM_TYPE", "pack_terms", "packed_scores"]
+__all__ = ["TERM_TYPE", "pack_terms", "packed_scores", "packed_size"]
 
 TERM_TYPE = np.dtype("<u4")
 
@@ -36,6 +36,11 @@ def pack_terms(text: str) -> bytes:
 
 def _number(term: Term) -> int:
     return zlib.crc32(term.encode("utf-8", "surrogatepass")) | _IS_TERM
+
+
+def packed_size(packed: NDArray[np.uint32]) -> int:
+    """Return the number of packed texts."""
+    return int(np.count_nonzero(packed < _IS_TERM))
 
 
 def packed_scores(packed: NDArray[np.uint32], query: str) -> NDArray[np.float64]:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from callwise.calls.errors import ConfigError
-from callwise.memory.packed_terms import TERM_TYPE, pack_terms, packed_scores
+from callwise.memory.packed_terms import TERM_TYPE, pack_terms, packed_scores, packed_size
 from callwise.memory.retrieval import best_positions, reciprocal_rank_fusion
 from callwise.memory.stored_records import Embedding
 from callwise.wake.note_vectors import (
@@ -23,6 +23,8 @@ from callwise.wake.note_vectors import (
     NoteVectors,
     add_vectors,
     checked_model,
+    damaged,
+    numbers_of,
     settle_model,
     unit_vector,
 )
@@ -148,7 +150,7 @@ class AgentNotes:
         Raises:
             ConfigError: when the agent's name is empty or too long, the limit is below 0, or the
                 embedding is no vector or not of the model of the store's.
-            StoreFailed: when the file cannot be read.
+            StoreFailed: when the file cannot be read, or is damaged.
         """
         checked_name("the agent", agent)
         checked_whole("the limit of notes", limit)
@@ -176,9 +178,13 @@ class AgentNotes:
         ).fetchall()
         if rows:
             # A vector comes with its note: without new notes there are no new vectors.
-            new = np.frombuffer(b"".join([terms for (terms,) in rows]), TERM_TYPE)
+            new = numbers_of(b"".join([terms for (terms,) in rows]), TERM_TYPE)
             terms = np.concatenate([known.terms, new])
+            if packed_size(new) != len(rows):
+                raise damaged(f"terms of {packed_size(new)} texts for {len(rows)} notes")
             vectors = known.vectors.with_new(connection, agent)
+            if len(vectors.places) and vectors.places.max() >= known.size + len(rows):
+                raise damaged("a vector is of no note")
             known = _Searched(terms, known.size + len(rows), vectors)
         self._keep(agent, known)
         return known

@@ -173,7 +173,7 @@ class AgentReplies:
         *,
         is_together: bool,
     ) -> list[_Prepared]:
-        """Return the calls of all agents that are asked, by model; the others are put in `ended`."""
+        """Return the calls of the agents that are asked, by model; others are put in `ended`."""
         prepared: list[_Prepared] = []
         for number, agent_id in enumerate(choice.agents, 1):
             end = self._not_asked(occasion, agent_id, choice.reasons.get(agent_id, ""), held)

@@ -15,13 +15,15 @@ what it has; triggers see to that. All vectors of a store are of one model.
 
 import sqlite3
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from callwise.calls.errors import ConfigError
+from callwise.memory.memory_errors import StoreDamaged
 from callwise.memory.stored_records import Embedding
-from callwise.wake.store_file import append_only, checked_name
+from callwise.wake.store_file import RESTORE, append_only, checked_name
 
 __all__ = [
     "VECTOR_TABLES",
@@ -29,6 +31,8 @@ __all__ = [
     "NoteVectors",
     "add_vectors",
     "checked_model",
+    "damaged",
+    "numbers_of",
     "settle_model",
     "unit_vector",
 ]
@@ -91,27 +95,30 @@ class NoteVectors:
         return self.places.nbytes + self.matrix.nbytes
 
     def with_new(self, connection: sqlite3.Connection, agent: str) -> "NoteVectors":
-        """Return these and what an agent's blocks have after them."""
+        """Return these and what an agent's blocks have after them.
+
+        Raises:
+            StoreDamaged: when a block has no vector for each of its places.
+        """
         known = len(self.places)
         rows = connection.execute(
             "SELECT places, vectors FROM agent_vectors WHERE agent = ? AND block >= ? "
             "ORDER BY block",
             (agent, known // BLOCK_NOTES),
         ).fetchall()
-        if not rows:
-            return self
         skipped = known % BLOCK_NOTES
-        places = np.frombuffer(b"".join([each for each, _ in rows]), PLACE_TYPE)[skipped:]
+        places = numbers_of(b"".join([each for each, _ in rows]), PLACE_TYPE)[skipped:]
         if not len(places):
             return self
-        dimensions = len(rows[0][1]) // len(rows[0][0]) * PLACE_TYPE.itemsize
-        dimensions //= VECTOR_TYPE.itemsize
+        dimensions = len(rows[0][1]) // len(rows[0][0])
         matrix = np.empty((known + len(places), dimensions), VECTOR_TYPE)
         if known:
             matrix[:known] = self.matrix
         filled = known - skipped
-        for _, block in rows:
-            vectors = np.frombuffer(block, VECTOR_TYPE).reshape(-1, dimensions)
+        for place_bytes, block in rows:
+            if len(block) != len(place_bytes) * dimensions:
+                raise damaged(f"{len(block)} bytes of vectors for {len(place_bytes)} of places")
+            vectors = numbers_of(block, VECTOR_TYPE).reshape(-1, dimensions)
             matrix[filled : filled + len(vectors)] = vectors
             filled += len(vectors)
         return NoteVectors(np.concatenate([self.places, places]), matrix)
@@ -125,6 +132,22 @@ class NoteVectors:
         """
         cosines: NDArray[np.float32] = np.einsum("ij,j->i", self.matrix, unit)
         return cosines.astype(np.float64)
+
+
+def damaged(problem: str) -> StoreDamaged:
+    """Return the error of what was stored with a note and is damaged."""
+    return StoreDamaged(f"an agent's notes in the store are damaged: {problem}. {RESTORE}")
+
+
+def numbers_of(data: bytes, kind: "np.dtype[Any]") -> NDArray[Any]:
+    """Return stored numbers.
+
+    Raises:
+        StoreDamaged: when the bytes are no whole numbers of them.
+    """
+    if len(data) % kind.itemsize:
+        raise damaged(f"{len(data)} bytes are no numbers of {kind.itemsize}")
+    return np.frombuffer(data, kind)
 
 
 def unit_vector(embedding: Embedding) -> NDArray[np.float32]:

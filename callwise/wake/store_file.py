@@ -23,6 +23,7 @@ from callwise.memory.memory_errors import StoreDamaged, StoreFailed, StoreFull, 
 
 __all__ = [
     "MAX_NAME_CHARS",
+    "RESTORE",
     "SCHEMA_VERSION",
     "StoreFile",
     "append_only",
@@ -52,7 +53,7 @@ _MAX_MAKERS = 1_000
 """Most processes that may make one file concurrently."""
 
 _MEMORY = ":memory:"
-_RESTORE = "Restore the file from a copy, or choose another file"
+RESTORE = "Restore the file from a copy, or choose another file"
 
 
 def append_only(table: str) -> tuple[str, str]:
@@ -116,7 +117,7 @@ class StoreFile:
         except sqlite3.OperationalError as error:
             raise self._explained(error) from error
         except sqlite3.DatabaseError as error:
-            problem = f"expected a SQLite database of awake agents: {error}. {_RESTORE}"
+            problem = f"expected a SQLite database of awake agents: {error}. {RESTORE}"
             raise FormatError(self.path, None, problem) from error
         with self.reading():
             connection.execute("PRAGMA trusted_schema = OFF")
@@ -212,7 +213,7 @@ class StoreFile:
                 )
             case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
                 return StoreDamaged(
-                    f"{store} is damaged: {error}. Nothing was committed. {_RESTORE}"
+                    f"{store} is damaged: {error}. Nothing was committed. {RESTORE}"
                 )
         return StoreFailed(f"{store}: {error}. Nothing was committed.")
 
@@ -317,4 +318,4 @@ def decoded_text(data: bytes) -> str:
     try:
         return data.decode("utf-8", "surrogatepass")
     except UnicodeDecodeError as error:
-        raise StoreDamaged(f"a text in the store is damaged: {error}. {_RESTORE}") from error
+        raise StoreDamaged(f"a text in the store is damaged: {error}. {RESTORE}") from error

@@ -241,6 +241,36 @@ def test_a_crash_leaves_no_note_without_its_vector(
 @pytest.mark.parametrize(
     "change",
     [
+        "UPDATE agent_vectors SET vectors = x'00000000'",
+        "UPDATE agent_vectors SET vectors = x'000000'",
+        "UPDATE agent_vectors SET places = x'000000'",
+        "UPDATE agent_vectors SET places = x'0900000009000000'",
+        "UPDATE agent_notes SET terms = x'000000'",
+        "UPDATE agent_notes SET terms = x''",
+        "DELETE FROM agent_notes WHERE place = 1",
+    ],
+)
+def test_damaged_notes_are_an_error(path: Path, change: str) -> None:
+    """It names the way out; the notes of other agents are found."""
+    with WakeStore(path) as store:
+        store.notes.add("bob", "y", at=1.0, embedding=vector_of(1.0, 2.0, 4.0))
+        for number in range(2):
+            store.notes.add("ann", f"{number}", at=1.0, embedding=vector_of(1.0, 2.0, number))
+        connection = store._file._connection
+        triggers = connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'")
+        for (name,) in triggers.fetchall():
+            connection.execute(f"DROP TRIGGER {name}")
+        where = "AND" if "WHERE" in change else "WHERE"
+        connection.execute(f"{change} {where} agent = 'ann'")
+        asked = vector_of(1.0, 2.0, 3.0)
+        with pytest.raises(StoreFailed, match="notes in the store are damaged"):
+            store.notes.search("ann", "x", limit=9, embedding=asked)
+        assert store.notes.search("bob", "x", limit=9, embedding=asked) == ["y"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
         "UPDATE agent_vectors SET agent = 'bob'",
         "UPDATE agent_vectors SET block = 7",
         "UPDATE agent_vectors SET vectors = zeroblob(8)",
