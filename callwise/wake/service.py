@@ -14,7 +14,6 @@ only for messages that are not there.
 """
 
 import asyncio
-import hashlib
 import logging
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -29,28 +28,21 @@ from callwise.budget.limits import Limits
 from callwise.budget.scope import Scope, ScopeKind
 from callwise.calls.call import Call, Priority, Purpose, Role, Sampling
 from callwise.calls.errors import CallwiseError, ConfigError
+from callwise.calls.reply import Reply
 from callwise.safe_text import clipped
 from callwise.wake.agents import Agent, Mentions, check_agents
 from callwise.wake.chat_window import ChatWindow
-from callwise.wake.intent import (
-    WakeChoice,
-    fallback_choice,
-    intent_call,
-    intent_form,
-    read_intent,
-)
+from callwise.wake.intent import WakeChoice, fallback_choice, intent_call, intent_form, read_intent
+from callwise.wake.moments import Moment, deliver_until, share_of
 from callwise.wake.rooms import OutgoingMessage
 from callwise.wake.store import WakeStore
 from callwise.wake.wake_knobs import WakeKnobs
-from callwise.wake.wake_prompts import ChatLine, agent_messages, intent_messages
+from callwise.wake.wake_prompts import ChatLine, agent_messages, intent_messages, message_text
 from callwise.wake.wake_report import AgentReply, ReplyOutcome, WakeReport, reason_of
 
 __all__ = ["WakeService"]
 
 _LOGGER = logging.getLogger(__name__)
-
-MAX_REPLY_CHARS = 8_000
-"""Longest message of an agent, in characters; a longer one is clipped."""
 
 MAX_NOTE_CHARS = 500
 """Longest line in a note, in characters."""
@@ -109,6 +101,7 @@ class WakeService:
         wall: returns the time in UTC epoch seconds.
         limits: of each wake, and of each message with the agents that it addresses.
         on_published: called on the running loop when a message was put into the outbox.
+        moment: returns the time of a named event, after `wall` by default; see `moments`.
 
     Raises:
         ConfigError: when two agents have one id.
@@ -124,7 +117,9 @@ class WakeService:
         wall: Callable[[], float],
         limits: Limits | None = None,
         on_published: Callable[[], None] | None = None,
+        moment: Moment | None = None,
     ) -> None:
+        self._moment = moment or self._present
         self._limits, self._on_published = limits, on_published
         self._agents = {agent.id: agent for agent in check_agents(agents)}
         self._store, self._budgeter, self._knobs, self._wall = store, budgeter, knobs, wall
@@ -144,8 +139,8 @@ class WakeService:
             StoreFailed: when the chat cannot be read.
         """
         slot = int(at // self._knobs.every_seconds)
-        began = self._wall()
-        self._store.rooms.deliver_due(began)
+        began = await self._moment(f"wake:{slot}")
+        deliver_until(self._store.rooms, began)
         self._chat.refresh()
         hour = datetime.fromtimestamp(at, UTC).isoformat(timespec="minutes")
         task = {"event": "hour", "now": hour}
@@ -184,7 +179,8 @@ class WakeService:
         """
         self._check_message(author, id, to)
         knobs = self._knobs
-        now = self._wall()
+        now = await self._moment(f"say:{id}")
+        deliver_until(self._store.rooms, now)
         said = self._store.rooms.say(knobs.room, author, text, id=id, at=now)
         found = self._mentions.find(f"@{to} {text}" if to else text)[: knobs.max_mentions]
         if not found:
@@ -197,6 +193,9 @@ class WakeService:
         with self._scope(f"say:{knobs.room}:{id}") as scope:
             replies = await self._ask_agents(scope, wake, choice, is_together=False)
             return _report(wake, choice, replies, scope)
+
+    async def _present(self, _: str) -> float:
+        return self._wall()
 
     def _scope(self, name: str) -> Scope:
         return self._budgeter.scope(ScopeKind.TURN, name, limits=self._limits)
@@ -271,6 +270,7 @@ class WakeService:
         held: set[str] = set()
         ended: dict[str, AgentReply] = {}
         prepared: list[_Prepared] = []
+        await self._moment(f"ask:{wake.key}")
         try:
             for number, agent_id in enumerate(choice.agents, 1):
                 agent, why = self._agents[agent_id], choice.reasons.get(agent_id, "")
@@ -292,6 +292,7 @@ class WakeService:
         finally:
             for message_id in held:
                 self._release(message_id)
+        await self._moment(f"end:{wake.key}")
         return tuple(ended[agent_id] for agent_id in choice.agents)
 
     def _prepared(
@@ -341,24 +342,34 @@ class WakeService:
         outcome: ReplyOutcome = "failed"
         text, why = "", prepared.why
         try:
-            with scope.open(ScopeKind.NODE, f"agent:{agent.id}"):
-                reply = await self._budgeter.ask(prepared.call)
+            reply, now = await self._asked(scope, prepared)
             answer = reply.parsed
             is_silent = isinstance(answer, _ReplyOrSilence) and not answer.speaks
-            text = _message_text(
+            text = message_text(
                 answer.reply if isinstance(answer, _ReplyOrSilence) else reply.text, agent
             )
             if is_silent or not text:
                 outcome, text, why = "silent", "", "it has nothing to say"
             else:
-                outcome = self._publish(wake, prepared, text)
+                outcome = self._publish(wake, prepared, text, now)
                 held.discard(message_id)
         except Exception as error:  # noqa: BLE001 - one agent's failure is no other's
             text, why = "", reason_of(error, agent.id)
         self._give_back(message_id, held)
         return AgentReply(agent.id, outcome, text, message_id, why)
 
-    def _publish(self, wake: _Wake, prepared: _Prepared, text: str) -> ReplyOutcome:
+    async def _asked(self, scope: Scope, prepared: _Prepared) -> tuple[Reply, float]:
+        """Return an agent's answer, and when it came."""
+        event = f"reply:{prepared.message_id}"
+        try:
+            with scope.open(ScopeKind.NODE, f"agent:{prepared.agent.id}"):
+                reply = await self._budgeter.ask(prepared.call)
+        except Exception:
+            await self._moment(event)
+            raise
+        return reply, await self._moment(event)
+
+    def _publish(self, wake: _Wake, prepared: _Prepared, text: str, now: float) -> ReplyOutcome:
         """Put a message into the outbox, pay for it and note it, in one transaction."""
         agent, knobs = prepared.agent, self._knobs
         note = f"I wrote: {clipped(text, MAX_NOTE_CHARS)}"
@@ -367,24 +378,23 @@ class WakeService:
         )
         if cause is not None:
             note = f"{cause[0]} wrote: {clipped(cause[1], MAX_NOTE_CHARS)}\n{note}"
-        due_at = self._due_at(wake, prepared.message_id)
+        due_at = self._due_at(wake, prepared.message_id, now)
         message = OutgoingMessage(prepared.message_id, knobs.room, agent.id, text, due_at)
         is_new = self._store.publish(message, notes=[note])
         if self._on_published is not None:
             self._on_published()
         return "published" if is_new else "published before"
 
-    def _due_at(self, wake: _Wake, message_id: str) -> float:
+    def _due_at(self, wake: _Wake, message_id: str, now: float) -> float:
         """Return when a message appears.
 
         It is counted from the beginning of the wake, so that the order of the messages does not
         depend on how fast models answer.
         """
-        now = self._wall()
         if wake.cause is not None:
             return now
         low, high = self._knobs.delay_seconds
-        later = (high - low) * _share(self._knobs.seed, message_id)
+        later = (high - low) * share_of(self._knobs.seed, message_id)
         due_at = wake.began + low + later
         return due_at if due_at >= now else now + later
 
@@ -412,22 +422,6 @@ class WakeService:
             self._store.credits.release(message_id)
         except CallwiseError:
             _LOGGER.exception("the credits of message %s stay held", message_id)
-
-
-def _share(seed: int, message_id: str) -> float:
-    """Return a number in [0, 1) that the seed and the id decide."""
-    digest = hashlib.blake2b(f"{seed}\n{message_id}".encode(), digest_size=6).digest()
-    return int.from_bytes(digest, "big") / 2**48
-
-
-def _message_text(text: str, agent: Agent) -> str:
-    """Return an answer as a message: clipped, and without the author's name before it."""
-    text = text.strip()
-    for name in (agent.name, agent.id):
-        if text[: len(name) + 1].casefold() == f"{name.casefold()}:":
-            text = text[len(name) + 1 :].strip()
-            break
-    return clipped(text, MAX_REPLY_CHARS)
 
 
 def _report(

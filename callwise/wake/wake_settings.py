@@ -48,6 +48,8 @@ class SaidLine(BaseModel):
     """The message. `@` and an agent's id or name wake that agent immediately."""
     after_seconds: Annotated[float, Field(ge=0.0, le=366 * 86_400.0)] = 0.0
     """Time from the start until it is said."""
+    to: Annotated[str, StringConstraints(max_length=64)] = ""
+    """Id or name of an agent that it is for, whether its text mentions it or not."""
 
 
 class WakeSettings(TrustedSettings):
@@ -84,11 +86,14 @@ class WakeSettings(TrustedSettings):
             )
         return self
 
-    def served_by(self, environ: Mapping[str, str]) -> dict[str, Endpoint]:
+    def served_by(
+        self, environ: Mapping[str, str], *, is_offline: bool = False
+    ) -> dict[str, Endpoint]:
         """Return the endpoints of the roles and of the models, by name.
 
         Args:
             environ: environment variables.
+            is_offline: names and prices alone: no client is made and no key read.
 
         Raises:
             ConfigError: when one is incomplete, or only a file names it.
@@ -96,7 +101,12 @@ class WakeSettings(TrustedSettings):
         """
         clients: dict[Hashable, Client] = {}
         roles = endpoints_from_settings(
-            self.endpoints, environ=environ, retry=self.retry, trust=self.trust, clients=clients
+            self.endpoints,
+            environ=environ,
+            retry=self.retry,
+            trust=self.trust,
+            clients=clients,
+            is_offline=is_offline,
         )
         models = models_from_settings(
             self.models,
@@ -105,6 +115,7 @@ class WakeSettings(TrustedSettings):
             retry=self.retry,
             trust=self.trust,
             clients=clients,
+            is_offline=is_offline,
         )
         return {**{str(role): each for role, each in roles.items()}, **models}
 

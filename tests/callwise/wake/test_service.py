@@ -23,7 +23,7 @@ from tests.callwise.wake.wake_world import (
     five_agents,
     material_of,
 )
-from tests.virtual_time import run_in_virtual_time
+from callwise.budget.virtual_time import run_in_virtual_time
 
 
 def in_world(agents, steps, **options):
