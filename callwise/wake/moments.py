@@ -66,7 +66,11 @@ def noted_moments(wall: Callable[[], float], file: IO[bytes]) -> Moment:
 
 
 def replayed_moments(
-    times: Mapping[str, float], *, clock: Clock, wall: Callable[[], float]
+    times: Mapping[str, float],
+    *,
+    clock: Clock,
+    wall: Callable[[], float],
+    on_miss: Callable[[CassetteMiss], object],
 ) -> Moment:
     """Return a function that returns the recorded time of an event, once it has come.
 
@@ -74,16 +78,19 @@ def replayed_moments(
         times: of all events, in their order.
         clock: waits; best on a loop of virtual time.
         wall: returns the time on that clock.
+        on_miss: called with the error of an event that is not among them, before it is raised.
     """
     places = {name: place for place, name in enumerate(times)}
 
     async def moment(name: str) -> float:
         at = times.get(name)
         if at is None:
-            raise CassetteMiss(
+            miss = CassetteMiss(
                 f"the recording has no event {shown(name)[:120]!r}: it was made with other agents, "
                 "messages or knobs, or ended before"
             )
+            on_miss(miss)
+            raise miss
         left = at - wall()
         if left > 0:
             await clock.sleep(left + places[name] * _APART_SECONDS)

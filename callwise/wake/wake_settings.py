@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 from callwise.budget.limits import Limits
 from callwise.calls.call import Role
 from callwise.calls.client import Client, Endpoint
+from callwise.calls.endpoint_settings import OPENAI_KEY_VARIABLE
 from callwise.calls.errors import ConfigError
 from callwise.calls.load.load_knobs import LoadKnobs
 from callwise.calls.retry import RetryPolicy
@@ -88,6 +89,13 @@ class WakeSettings(TrustedSettings):
         if agent := next((each for each in self.messages if names.is_name(each.author)), None):
             raise ValueError(f"author {agent.author!r} is an agent. Use the name of a person")
         return self
+
+    def secrets(self, environ: Mapping[str, str]) -> list[str]:
+        """Return the keys that are in use, so that they can be kept out of every error."""
+        asked = (*self.endpoints.values(), *self.models.values())
+        names = {each.api_key_env for one in asked for each in one.candidates}
+        names |= {"CALLWISE_API_KEY", OPENAI_KEY_VARIABLE}
+        return [environ[name] for name in sorted(names) if environ.get(name)]
 
     def served_by(
         self, environ: Mapping[str, str], *, is_offline: bool = False
