@@ -38,6 +38,7 @@ from callwise.recordings.held_files import LOCK, hold_folder, private_opener, re
 from callwise.wake.moments import Moment, noted_moments
 from callwise.wake.rooms import RoomMessage
 from callwise.wake.store import WakeStore
+from callwise.wake.store_file import checked_time
 from callwise.wake.wake_report import WakeReport
 from callwise.wake.wake_run import WakeListener
 from callwise.wake.wake_settings import SaidLine, WakeSettings
@@ -333,8 +334,8 @@ def _times(path: Path) -> dict[str, float]:
     for number, line in enumerate(data[: data.rfind(b"\n") + 1].splitlines(), start=1):
         try:
             name, at = orjson.loads(line)
-            found.setdefault(str(name), float(at))
-        except (ValueError, TypeError) as error:
+            found.setdefault(str(name), checked_time(f"the time of {name!s:.80}", float(at)))
+        except (ValueError, TypeError, ConfigError) as error:
             raise FormatError(path, number, "expected an event's name and its time") from error
     return found
 
