@@ -69,18 +69,17 @@ def replayed_moments(
     times: Mapping[str, float],
     *,
     clock: Clock,
-    wall: Callable[[], float],
     on_miss: Callable[[CassetteMiss], object],
 ) -> Moment:
     """Return a function that returns the recorded time of an event, once it has come.
 
     Args:
-        times: of all events, in their order.
+        times: of all events, in their order; the first is now.
         clock: waits; best on a loop of virtual time.
-        wall: returns the time on that clock.
         on_miss: called with the error of an event that is not among them, before it is raised.
     """
     places = {name: place for place, name in enumerate(times)}
+    began, first = clock.now(), next(iter(times.values()), 0.0)
 
     async def moment(name: str) -> float:
         at = times.get(name)
@@ -91,9 +90,9 @@ def replayed_moments(
             )
             on_miss(miss)
             raise miss
-        left = at - wall()
-        if left > 0:
-            await clock.sleep(left + places[name] * _APART_SECONDS)
+        due = began + (at - first) + places[name] * _APART_SECONDS
+        if due > clock.now():
+            await clock.sleep(due - clock.now())
         return at
 
     return moment

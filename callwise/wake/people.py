@@ -16,7 +16,7 @@ MAX_SECONDS = 366 * 86_400.0
 _PERSON = " (person)"
 """Added to the name of a speaker who has an agent's."""
 
-_ADDRESSED = re.compile(r"\s*@?([^\s:,][^:,\n]{0,63}?)\s*[:,]")
+_ADDRESSED = re.compile(r"\s*@?([^\s:,][^:,\n]{0,63}?)[ \t]*[:,]")
 """Begins a line for one member, as in `name: text` and `name, text`."""
 
 

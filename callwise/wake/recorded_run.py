@@ -212,7 +212,7 @@ async def _replay(
             count=count,
             is_first_now=recorded.manifest.is_first_now,
             recorder=StrictRecorder(cassette, stop),
-            moment=replayed_moments(recorded.times, clock=clock, wall=wall, on_miss=stop),
+            moment=replayed_moments(recorded.times, clock=clock, on_miss=stop),
         )
     )
     try:
