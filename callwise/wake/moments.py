@@ -36,9 +36,7 @@ _APART_SECONDS = 1e-9
 
 
 def deliver_until(rooms: Rooms, now: float) -> None:
-    """Take what is due from the outbox into the log, each at its own time where that is recent.
-
-    So the log does not depend on how late a timer or a busy loop is.
+    """Take what is due from the outbox into the log, with times that depend on no timer.
 
     Args:
         now: the time, in UTC epoch seconds.
@@ -46,8 +44,7 @@ def deliver_until(rooms: Rooms, now: float) -> None:
     Raises:
         StoreFailed: when the file cannot be written.
     """
-    while (due_at := rooms.next_due()) is not None and due_at <= now:
-        rooms.deliver_due(due_at if now - due_at <= ON_TIME_SECONDS else now)
+    rooms.deliver_due(now, on_time_seconds=ON_TIME_SECONDS)
 
 
 def noted_moments(wall: Callable[[], float], file: IO[bytes]) -> Moment:
