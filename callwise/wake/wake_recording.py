@@ -246,8 +246,22 @@ class RecordedWakes:
 
     @property
     def hours(self) -> int:
-        """The number of hours whose wake has ended."""
-        return sum(name.startswith("end:") and name[4:5] != "@" for name in self.times)
+        """The number of hours whose wake has ended, before a message whose answer was broken off.
+
+        What came after that message has read it, and the replay ends before it.
+        """
+        found = 0
+        for name in self.times:
+            kind, _, key = name.partition(":")
+            if kind == "say" and self._is_broken(key):
+                break
+            found += kind == "wake" and f"end:{key}" in self.times
+        return found
+
+    def _is_broken(self, message_id: str) -> bool:
+        """Return whether agents were asked for answers to a message, and not all have ended."""
+        key = f"@{message_id}"
+        return f"ask:{key}" in self.times and f"end:{key}" not in self.times
 
     def endpoints(self, given: Mapping[str, Endpoint]) -> dict[str, Endpoint]:
         """Return endpoints as they were named in the recording; none sends anything."""
@@ -274,10 +288,7 @@ class RecordedWakes:
         said: list[SaidLine] = []
         for number, line in enumerate(in_order(given)):
             message_id = f"{self.start:.0f}.{number}"
-            is_broken = (
-                f"ask:@{message_id}" in self.times and f"end:@{message_id}" not in self.times
-            )
-            if is_broken or f"say:{message_id}" not in self.times:
+            if self._is_broken(message_id) or f"say:{message_id}" not in self.times:
                 break
             said.append(line.model_copy(update={"after_seconds": 0.0}))
         return tuple(said)

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections import Counter
 
 import orjson
 import pytest
@@ -45,7 +46,7 @@ def talk(call, model):
     if call.role is Role.FAST:
         return everyone(call, model)
     material = material_of(call)
-    said = [line for line in material["chat"]] if "chat" in material else []
+    said = material.get("chat", [])
     return f"{material['name']} has read {len(said)} lines and has {len(material.get('notes', []))}"
 
 
@@ -108,7 +109,8 @@ def recorded(folder, client, settings=None, *, hours=3, store=None, listener=Non
             secrets=["sk-planted"],
         )
         if ends_after is None:
-            return await running
+            await running
+            return
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(running, ends_after)
 
@@ -318,3 +320,23 @@ def test_texts_with_half_characters_and_controls_are_recorded(tmp_path):
     replayed(tmp_path / "run", out=tmp_path / "again")
     assert content(tmp_path / "run") == content(tmp_path / "again")
     assert b"\x1b" not in b"".join(content(tmp_path / "run"))
+
+
+def test_a_run_that_was_killed_is_replayed_as_far_as_it_came(tmp_path):
+    """Wherever its times end: all hours that had ended, and the messages between them."""
+    live = Seen()
+    folder = recorded(tmp_path / "run", Live(shuffled(4)), listener=live)
+    lines = (folder / "times.jsonl").read_bytes().splitlines(keepends=True)
+    by_hours = Counter()
+    for count in range(1, len(lines), 4):
+        (folder / "times.jsonl").write_bytes(b"".join(lines[:count]))
+        hours = RecordedWakes.read(folder).hours
+        by_hours[hours] += 1
+        if hours:
+            seen, _ = replayed(folder)
+            hourly = [each for each in seen.reports if not each.is_message]
+            assert hourly == [each for each in live.reports if not each.is_message][:hours]
+        else:
+            with pytest.raises(ConfigError, match="nothing to replay"):
+                replayed(folder)
+    assert set(by_hours) == {0, 1, 2}
