@@ -116,11 +116,11 @@ def test_a_miss_ends_the_replay_with_the_difference(cli: Any, agents: Path) -> N
     ],
 )
 def test_options_that_cannot_work_are_refused(
-    cli: Any, agents: Path, chat: Path, tmp_path: Path, arguments: tuple[str, ...], words: str
+    cli: Any, agents: Path, chat: Path, arguments: tuple[str, ...], words: str
 ) -> None:
     """Before anything is asked."""
     cli("wake", agents, "--hours", 2, "--out", "run")
-    (tmp_path / "empty.jsonl").touch()
+    chat.with_name("empty.jsonl").touch()
     shown = cli("wake", agents, *arguments)
     assert shown.exit_code == 2, shown.output
     assert words in shown.stderr
@@ -153,6 +153,22 @@ def test_people_write_a_recorded_chat(
     assert "1 x line without a speaker" in recorded.stderr
     again = cli(*command, "--cassette", "run", "--out", "again")
     assert again.stdout == recorded.stdout
+    assert_same(tmp_path / "run", tmp_path / "again")
+
+
+def test_lines_that_come_just_when_an_hour_begins_keep_their_order(
+    cli: Any, agents: Path, tmp_path: Path
+) -> None:
+    """Events of equal times are replayed in the order of the recording."""
+    path = tmp_path / "chat.jsonl"
+    said = [
+        {"time": f"{10 + number // 8}:00", "nick": f"n{number}", "text": f"ann: {number}"}
+        for number in range(32)
+    ]
+    path.write_text("\n".join(map(json.dumps, said)), encoding="utf-8")
+    command = ("wake", agents, "--messages", path, "--json")
+    recorded = cli(*command, "--out", "run")
+    assert cli(*command, "--cassette", "run", "--out", "again").stdout == recorded.stdout
     assert_same(tmp_path / "run", tmp_path / "again")
 
 

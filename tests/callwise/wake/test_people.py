@@ -1,4 +1,4 @@
-"""Messages of people from a recorded chat: their times, their names, and whom they address."""
+"""Messages of people from a recorded chat: their times, their names, and the agents addressed."""
 
 import pytest
 
