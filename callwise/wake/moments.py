@@ -14,9 +14,6 @@ The events: `start` of a run; `wake:SLOT` and `say:ID`, when an hour or a person
 
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping
-from typing import IO
-
-import orjson
 
 from callwise.budget.clock import Clock
 from callwise.calls.errors import CassetteMiss
@@ -47,16 +44,12 @@ def deliver_until(rooms: Rooms, now: float) -> None:
     rooms.deliver_due(now, on_time_seconds=ON_TIME_SECONDS)
 
 
-def noted_moments(wall: Callable[[], float], file: IO[bytes]) -> Moment:
-    """Return a function that returns the present, and writes it as a line under the event's name.
-
-    Args:
-        file: unbuffered. Not owned.
-    """
+def noted_moments(wall: Callable[[], float], note: Callable[[str, float], object]) -> Moment:
+    """Return a function that returns the present, and notes it under the event's name."""
 
     async def moment(name: str) -> float:
         at = wall()
-        file.write(orjson.dumps([name, at], option=orjson.OPT_APPEND_NEWLINE))
+        note(name, at)
         return at
 
     return moment

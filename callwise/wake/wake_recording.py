@@ -34,6 +34,7 @@ from callwise.calls.key import CallKey
 from callwise.calls.payload import mended
 from callwise.calls.provider_errors import redacted_line
 from callwise.recordings.cassette import Cassette, CassetteMode, open_cassette
+from callwise.recordings.cassette_file import RecordingStopped
 from callwise.recordings.held_files import LOCK, hold_folder, private_opener, replace_file
 from callwise.wake.moments import Moment, noted_moments
 from callwise.wake.rooms import RoomMessage
@@ -44,6 +45,7 @@ from callwise.wake.wake_run import WakeListener
 from callwise.wake.wake_settings import SaidLine, WakeSettings
 
 __all__ = [
+    "LinesFile",
     "RecordedWakes",
     "StrictRecorder",
     "WakeFiles",
@@ -79,6 +81,49 @@ class WakeManifest(BaseModel):
     """Digest of people's messages."""
 
 
+class LinesFile:
+    """A file of JSON lines, each written immediately. A context manager.
+
+    A failed write ends the writing, and not the run: it is raised at the end.
+
+    Args:
+        path: a new file, or one that is added to.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        # Unbuffered: what was not written is not written later.
+        self._file = open(path, "ab", buffering=0, opener=private_opener)  # noqa: SIM115 - owned
+        self._failure: OSError | None = None
+
+    def write(self, document: Any) -> None:
+        """Write a line; nothing after a failure."""
+        if self._failure is not None:
+            return
+        rest = memoryview(_line(document))
+        try:
+            while rest:
+                rest = rest[self._file.write(rest) :]
+        except OSError as error:
+            self._failure = error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Close the file.
+
+        Raises:
+            RecordingStopped: when not everything could be written, and the block ended well.
+        """
+        self._file.close()
+        if self._failure is not None and kind is None:
+            raise RecordingStopped(
+                f"cannot write {self._path}: {self._failure.strerror}. The lines before it are "
+                "whole; the run itself went on"
+            ) from self._failure
+
+
 class WakeFiles:
     """The reports and the chat of a run, as lines of two files. A context manager.
 
@@ -90,25 +135,34 @@ class WakeFiles:
     def __init__(self, folder: Path, listener: WakeListener) -> None:
         self._listener = listener
         self._stack = ExitStack()
-        self._wakes = self._stack.enter_context(_opened(folder / "wakes.jsonl"))
-        self._messages = self._stack.enter_context(_opened(folder / "messages.jsonl"))
+        self._wakes = self._stack.enter_context(LinesFile(folder / "wakes.jsonl"))
+        self._messages = self._stack.enter_context(LinesFile(folder / "messages.jsonl"))
 
     def on_wake(self, report: WakeReport) -> None:
         """Write a report."""
-        self._wakes.write(_line(asdict(report)))
+        self._wakes.write(asdict(report))
         self._listener.on_wake(report)
 
     def on_message(self, message: RoomMessage) -> None:
         """Write a message."""
-        self._messages.write(_line(asdict(message)))
+        self._messages.write(asdict(message))
         self._listener.on_message(message)
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """Close the files."""
-        self._stack.close()
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the files.
+
+        Raises:
+            RecordingStopped: when not everything could be written.
+        """
+        self._stack.__exit__(kind, error, trace)
 
 
 class WakeRecording:
@@ -142,8 +196,8 @@ class WakeRecording:
             self.cassette: Cassette = stack.enter_context(
                 open_cassette(folder / CASSETTE, CassetteMode.NEW_EPISODES, redact=redacted_line)
             )
-            times = stack.enter_context(_opened(folder / TIMES))
-            self.moment: Moment = noted_moments(wall, times)
+            times = stack.enter_context(LinesFile(folder / TIMES))
+            self.moment: Moment = noted_moments(wall, lambda name, at: times.write([name, at]))
             replace_file(folder / MANIFEST, _line(manifest.model_dump(mode="json")))
             self._stack = stack.pop_all()
 
@@ -351,14 +405,8 @@ def _times(path: Path) -> dict[str, float]:
     return found
 
 
-def _opened(path: Path) -> IO[bytes]:
-    """Open a file for lines. Unbuffered: what was not written is not written later."""
-    return open(path, "ab", buffering=0, opener=private_opener)
-
-
-def _line(document: Mapping[str, Any]) -> bytes:
-    plain = orjson.loads(orjson.dumps(mended(_lists(document))))
-    return orjson.dumps(plain, option=orjson.OPT_APPEND_NEWLINE)
+def _line(document: Any) -> bytes:
+    return orjson.dumps(mended(_lists(document)), option=orjson.OPT_APPEND_NEWLINE)
 
 
 def _lists(value: Any) -> Any:

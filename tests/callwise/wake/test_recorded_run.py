@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections import Counter
+from pathlib import Path
 
 import orjson
 import pytest
@@ -11,9 +12,10 @@ from callwise.budget.clock import LoopClock
 from callwise.budget.virtual_time import run_in_virtual_time
 from callwise.calls import Endpoint, Prices, Role
 from callwise.calls.errors import AuthFailed, CassetteMiss, ConfigError, FormatError
+from callwise.recordings.cassette_file import RecordingStopped
 from callwise.wake import WakeStore
 from callwise.wake.recorded_run import replay_wakes, run_settings
-from callwise.wake.wake_recording import RecordedWakes
+from callwise.wake.wake_recording import LinesFile, RecordedWakes
 from callwise.wake.wake_settings import WakeSettings
 from tests.callwise.wake.wake_world import START, LoggedClient, everyone, five_agents, material_of
 
@@ -340,3 +342,19 @@ def test_a_run_that_was_killed_is_replayed_as_far_as_it_came(tmp_path):
             with pytest.raises(ConfigError, match="nothing to replay"):
                 replayed(folder)
     assert set(by_hours) == {0, 1, 2}
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no full disk to write to")
+@pytest.mark.parametrize("error", [None, KeyError])
+def test_a_full_disk_ends_the_recording_and_not_the_run(error):
+    """What could not be written is said at the end, unless something worse has ended it."""
+
+    def run():
+        with LinesFile(Path("/dev/full")) as file:
+            file.write(["start", 1.0])
+            file.write(["wake:1", 2.0])
+            if error is not None:
+                raise error
+
+    with pytest.raises(error or RecordingStopped):
+        run()
