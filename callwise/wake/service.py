@@ -9,8 +9,8 @@ Rejected: one call that answers for several agents, which mixes personas; a char
 reply, which a crash in between would forget or repeat.
 
 Invariant: an agent's call is made of its persona, memory and notes and of the public chat. Every
-hold of a wake is spent or released when it ends; after a crash the same wake, asked again, asks
-only for messages that are not there.
+hold of a wake is spent or released when it ends, or after a crash when the next wake begins; the
+same wake, asked again, asks only for messages that are not there.
 """
 
 import asyncio
@@ -42,15 +42,12 @@ from callwise.wake.intent import (
 from callwise.wake.rooms import OutgoingMessage
 from callwise.wake.store import WakeStore
 from callwise.wake.wake_knobs import WakeKnobs
-from callwise.wake.wake_prompts import ChatLine, agent_messages, intent_messages
+from callwise.wake.wake_prompts import ChatLine, agent_messages, intent_messages, message_text
 from callwise.wake.wake_report import AgentReply, ReplyOutcome, WakeReport, reason_of
 
 __all__ = ["WakeService"]
 
 _LOGGER = logging.getLogger(__name__)
-
-MAX_REPLY_CHARS = 8_000
-"""Longest message of an agent, in characters; a longer one is clipped."""
 
 MAX_NOTE_CHARS = 500
 """Longest line in a note, in characters."""
@@ -132,6 +129,7 @@ class WakeService:
         self._chat = ChatWindow(store.rooms, knobs.room, max_lines=knobs.chat_limit)
         self._intent_form = intent_form([*self._agents])
         self._granted: set[str] = set()
+        self._held: set[str] = set()
 
     async def wake(self, at: float) -> WakeReport:
         """Wake the agents of one hour, and return what came of it.
@@ -146,6 +144,7 @@ class WakeService:
         slot = int(at // self._knobs.every_seconds)
         began = self._wall()
         self._store.rooms.deliver_due(began)
+        self._release_forgotten(slot)
         self._chat.refresh()
         hour = datetime.fromtimestamp(at, UTC).isoformat(timespec="minutes")
         task = {"event": "hour", "now": hour}
@@ -268,13 +267,12 @@ class WakeService:
         All are prepared before the first is asked, and those of one model are asked one after the
         other, so that requests are full. Others on the loop have their turn in between.
         """
-        held: set[str] = set()
         ended: dict[str, AgentReply] = {}
         prepared: list[_Prepared] = []
         try:
             for number, agent_id in enumerate(choice.agents, 1):
                 agent, why = self._agents[agent_id], choice.reasons.get(agent_id, "")
-                found = self._prepared(wake, agent, why, held, is_together=is_together)
+                found = self._prepared(wake, agent, why, is_together=is_together)
                 if isinstance(found, AgentReply):
                     ended[agent_id] = found
                 else:
@@ -285,17 +283,17 @@ class WakeService:
             async with asyncio.TaskGroup() as group:
                 tasks = []
                 for number, each in enumerate(prepared, 1):
-                    tasks.append(group.create_task(self._reply(scope, wake, each, held)))
+                    tasks.append(group.create_task(self._reply(scope, wake, each)))
                     if number % STARTS_TOGETHER == 0:
                         await asyncio.sleep(0)
             ended.update((task.result().agent, task.result()) for task in tasks)
         finally:
-            for message_id in held:
-                self._release(message_id)
+            for each in prepared:
+                self._give_back(each.message_id)
         return tuple(ended[agent_id] for agent_id in choice.agents)
 
     def _prepared(
-        self, wake: _Wake, agent: Agent, why: str, held: set[str], *, is_together: bool
+        self, wake: _Wake, agent: Agent, why: str, *, is_together: bool
     ) -> "_Prepared | AgentReply":
         """Return an agent's call with its credits held, or why it is not asked."""
         knobs, store = self._knobs, self._store
@@ -307,7 +305,7 @@ class WakeService:
             self._grant(account)
             if not store.credits.hold(message_id, account, knobs.credits_per_reply):
                 return AgentReply(agent.id, "no credits", "", message_id, "")
-            held.add(message_id)
+            self._held.add(message_id)
             query = "\n".join(clipped(text, MAX_NOTE_CHARS) for _, text in wake.chat[-4:])
             notes = store.notes.search(agent.id, query[:MAX_QUERY_CHARS], limit=knobs.notes_limit)
             is_alone = wake.cause is None and knobs.variant == "agents_alone"
@@ -329,13 +327,11 @@ class WakeService:
                 batch_key="" if is_together else None,
             )
         except Exception as error:  # noqa: BLE001 - one agent's failure is no other's
-            self._give_back(message_id, held)
+            self._give_back(message_id)
             return AgentReply(agent.id, "failed", "", message_id, reason_of(error, agent.id))
         return _Prepared(agent, message_id, call, why)
 
-    async def _reply(
-        self, scope: Scope, wake: _Wake, prepared: _Prepared, held: set[str]
-    ) -> AgentReply:
+    async def _reply(self, scope: Scope, wake: _Wake, prepared: _Prepared) -> AgentReply:
         """Ask an agent, and publish what it answers."""
         agent, message_id = prepared.agent, prepared.message_id
         outcome: ReplyOutcome = "failed"
@@ -345,17 +341,17 @@ class WakeService:
                 reply = await self._budgeter.ask(prepared.call)
             answer = reply.parsed
             is_silent = isinstance(answer, _ReplyOrSilence) and not answer.speaks
-            text = _message_text(
+            text = message_text(
                 answer.reply if isinstance(answer, _ReplyOrSilence) else reply.text, agent
             )
             if is_silent or not text:
                 outcome, text, why = "silent", "", "it has nothing to say"
             else:
                 outcome = self._publish(wake, prepared, text)
-                held.discard(message_id)
+                self._held.discard(message_id)
         except Exception as error:  # noqa: BLE001 - one agent's failure is no other's
             text, why = "", reason_of(error, agent.id)
-        self._give_back(message_id, held)
+        self._give_back(message_id)
         return AgentReply(agent.id, outcome, text, message_id, why)
 
     def _publish(self, wake: _Wake, prepared: _Prepared, text: str) -> ReplyOutcome:
@@ -369,7 +365,8 @@ class WakeService:
             note = f"{cause[0]} wrote: {clipped(cause[1], MAX_NOTE_CHARS)}\n{note}"
         due_at = self._due_at(wake, prepared.message_id)
         message = OutgoingMessage(prepared.message_id, knobs.room, agent.id, text, due_at)
-        is_new = self._store.publish(message, notes=[note])
+        payment = (f"agent:{agent.id}", knobs.credits_per_reply)
+        is_new = self._store.publish(message, notes=[note], payment=payment)
         if self._on_published is not None:
             self._on_published()
         return "published" if is_new else "published before"
@@ -402,10 +399,21 @@ class WakeService:
             _LOGGER.info("%s keeps the credits that it was granted before", account)
         self._granted.add(account)
 
-    def _give_back(self, message_id: str, held: set[str]) -> None:
-        if message_id in held:
-            held.discard(message_id)
+    def _give_back(self, message_id: str) -> None:
+        if message_id in self._held:
+            self._held.discard(message_id)
             self._release(message_id)
+
+    def _release_forgotten(self, slot: int) -> None:
+        """Release what processes that were killed have held for earlier wakes of this chat.
+
+        One that is only slow, and publishes later, holds its credits again when it does.
+        """
+        room = f"{self._knobs.room}:"
+        for message_id in self._store.credits.open_holds():
+            is_present = message_id in self._held or message_id.startswith(f"{room}{slot}:")
+            if message_id.startswith(room) and not is_present:
+                self._release(message_id)
 
     def _release(self, message_id: str) -> None:
         try:
@@ -418,16 +426,6 @@ def _share(seed: int, message_id: str) -> float:
     """Return a number in [0, 1) that the seed and the id decide."""
     digest = hashlib.blake2b(f"{seed}\n{message_id}".encode(), digest_size=6).digest()
     return int.from_bytes(digest, "big") / 2**48
-
-
-def _message_text(text: str, agent: Agent) -> str:
-    """Return an answer as a message: clipped, and without the author's name before it."""
-    text = text.strip()
-    for name in (agent.name, agent.id):
-        if text[: len(name) + 1].casefold() == f"{name.casefold()}:":
-            text = text[len(name) + 1 :].strip()
-            break
-    return clipped(text, MAX_REPLY_CHARS)
 
 
 def _report(

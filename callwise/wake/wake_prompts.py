@@ -18,13 +18,16 @@ from callwise.calls.payload import mended, without_template_marks
 from callwise.safe_text import clipped
 from callwise.wake.agents import Agent
 
-__all__ = ["ChatLine", "agent_messages", "intent_messages"]
+__all__ = ["ChatLine", "agent_messages", "intent_messages", "message_text"]
 
 ChatLine = tuple[str, str]
 """Author and text of a line of the chat."""
 
 MAX_LINE_CHARS = 800
 """Longest line of the chat in a prompt, in characters; of what wakes an agent, the next."""
+
+MAX_REPLY_CHARS = 8_000
+"""Longest message of an agent, in characters; a longer one is clipped."""
 
 MAX_TASK_CHARS = 6_000
 MAX_INTENT_LINE_CHARS = 240
@@ -127,3 +130,13 @@ def intent_messages(
         "task": {"event": "hour", "now": hour},
     }
     return Message("system", _INTENT), _material(fields)
+
+
+def message_text(text: str, agent: Agent) -> str:
+    """Return an answer as a message: clipped, and without the author's name before it."""
+    text = text.strip()
+    for name in (agent.name, agent.id):
+        if text[: len(name) + 1].casefold() == f"{name.casefold()}:":
+            text = text[len(name) + 1 :].strip()
+            break
+    return clipped(text, MAX_REPLY_CHARS)

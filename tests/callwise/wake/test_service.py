@@ -6,6 +6,7 @@ from collections import Counter
 import orjson
 import pytest
 
+from callwise.budget.virtual_time import run_in_virtual_time
 from callwise.calls import Priority, Role
 from callwise.calls.errors import ConfigError, ServerFailed
 from callwise.calls.load.load_knobs import LoadKnobs
@@ -13,7 +14,7 @@ from callwise.calls.load.schedule_knobs import ScheduleKnobs
 from callwise.memory.memory_errors import StoreFailed
 from callwise.simulator import SimulatedClient, SimulatedSettings
 from callwise.simulator.service_limits import SimulatedLimits
-from callwise.wake import Agent, WakeStore
+from callwise.wake import Agent, OutgoingMessage, WakeStore
 from tests.callwise.wake.wake_world import (
     HOUR,
     START,
@@ -23,7 +24,6 @@ from tests.callwise.wake.wake_world import (
     five_agents,
     material_of,
 )
-from tests.virtual_time import run_in_virtual_time
 
 
 def in_world(agents, steps, **options):
@@ -188,11 +188,11 @@ class FailingStore(WakeStore):
 
         self.notes.search = failing
 
-    def publish(self, message, *, notes=()):
+    def publish(self, message, **fields):
         """Publish a message, or fail."""
         if message.author == self._fails:
             raise StoreFailed("the disk is full. Nothing was committed.")
-        return super().publish(message, notes=notes)
+        return super().publish(message, **fields)
 
 
 def _failing_call(call, model):
@@ -594,6 +594,43 @@ def test_a_wake_that_is_repeated_after_a_crash_asks_for_what_is_missing(tmp_path
     }
     assert report.intent == "answered"
     assert balances == [999] * 5
+
+
+def test_a_wake_releases_what_a_killed_process_has_held_for_earlier_ones():
+    """Other chats and the present hour are left; a reply under way pays when it is published."""
+    store = WakeStore(":memory:")
+
+    async def steps(world):
+        for agent in ("alice", "bob", "carol"):
+            store.credits.grant(f"agent:{agent}", 1000, transfer_id=f"start:agent:{agent}")
+        assert store.credits.hold("main:499999:alice", "agent:alice", 1)
+        assert store.credits.hold("main:@m1:bob", "agent:bob", 1)
+        assert store.credits.hold("other:1:carol", "agent:carol", 1)
+        await world.service.wake(START)
+        assert store.credits.open_holds() == ["other:1:carol"]
+        late = OutgoingMessage("main:499999:alice", "main", "alice", "Late.", START)
+        assert store.publish(late, payment=("agent:alice", 1))
+        assert store.credits.total() == 0
+        return [world.balance(agent) for agent in ("alice", "bob", "carol")]
+
+    world = in_world(five_agents(), steps, answer=everyone, store=store)
+    assert world == [998, 999, 998]
+
+
+def test_a_wake_leaves_what_a_message_holds():
+    """The reply to a message is asked while the next hour begins."""
+
+    async def steps(world):
+        saying = asyncio.create_task(world.service.say("Mia", "@alice hello", id="m1"))
+        await asyncio.sleep(0.1)
+        waking = asyncio.create_task(world.service.wake(START))
+        await asyncio.sleep(0.1)
+        assert world.store.credits.open_holds()[0] == "main:@m1:alice"
+        await asyncio.gather(saying, waking)
+        world.check()
+        return world.balance("alice")
+
+    assert in_world(five_agents(), steps, answer=everyone) == 998
 
 
 def test_an_hour_that_is_woken_again_asks_nothing():
