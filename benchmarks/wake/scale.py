@@ -80,9 +80,7 @@ async def _day(count: int, wakes: int) -> _Day:
             size = sum(path.stat().st_size for path in Path(name).iterdir())
     if first is None:
         raise ValueError("a day needs a wake")
-    return _Day(
-        seconds, requests, memory[-1] - memory[0], lags, first, published, delivered, size
-    )
+    return _Day(seconds, requests, memory[-1] - memory[0], lags, first, published, delivered, size)
 
 
 def _figures(many: _Day, few: _Day) -> Iterator[Figure]:
