@@ -22,6 +22,7 @@ __all__ = ["measure"]
 
 AGENTS, MODELS, BATCH = 10_000, 5, 100
 IDLE_MESSAGES = 60
+TOKENS = 40
 PACE_SECONDS = 0.3
 LEAST_WAKES = 3
 LOAD = LoadKnobs(
@@ -65,7 +66,9 @@ async def _measured(count: int) -> _Waits:
             folder=Path(name),
             settings=settings,
             load=LOAD,
+            has_full_length=True,
             batch_size=BATCH,
+            reply_tokens=TOKENS,
         ) as crowd:
             number = 0
             lag = LoopLag()

@@ -14,10 +14,10 @@ same wake, asked again, asks only for messages that are not there.
 """
 
 import asyncio
-import hashlib
 import logging
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
@@ -55,8 +55,9 @@ MAX_NOTE_CHARS = 500
 MAX_QUERY_CHARS = 2_000
 """Longest query to an agent's notes, in characters."""
 
-STARTS_TOGETHER = 32
-"""Agents that are prepared or asked before others on the loop have their turn."""
+STARTS_TOGETHER = 16
+"""Agents that are prepared or asked before others on the loop have their turn; of messages, four
+times as many are delivered. Replies are published one by one."""
 
 _MESSAGE_ID = re.compile(r"[A-Za-z0-9._+-]{1,128}")
 """Ids of people's messages. Those of agents have colons, so that none can be taken before."""
@@ -130,6 +131,7 @@ class WakeService:
         self._intent_form = intent_form([*self._agents])
         self._granted: set[str] = set()
         self._held: set[str] = set()
+        self._turns = asyncio.Lock()
 
     async def wake(self, at: float) -> WakeReport:
         """Wake the agents of one hour, and return what came of it.
@@ -143,7 +145,9 @@ class WakeService:
         """
         slot = int(at // self._knobs.every_seconds)
         began = self._wall()
-        self._store.rooms.deliver_due(began)
+        while self._store.rooms.deliver_due(began, limit=4 * STARTS_TOGETHER):
+            self._chat.refresh()
+            await asyncio.sleep(0)
         self._release_forgotten(slot)
         self._chat.refresh()
         hour = datetime.fromtimestamp(at, UTC).isoformat(timespec="minutes")
@@ -347,7 +351,8 @@ class WakeService:
             if is_silent or not text:
                 outcome, text, why = "silent", "", "it has nothing to say"
             else:
-                outcome = self._publish(wake, prepared, text)
+                async with self._turns if wake.cause is None else nullcontext():
+                    outcome = self._publish(wake, prepared, text)
                 self._held.discard(message_id)
         except Exception as error:  # noqa: BLE001 - one agent's failure is no other's
             text, why = "", reason_of(error, agent.id)
@@ -380,9 +385,8 @@ class WakeService:
         now = self._wall()
         if wake.cause is not None:
             return now
-        low, high = self._knobs.delay_seconds
-        later = (high - low) * _share(self._knobs.seed, message_id)
-        due_at = wake.began + low + later
+        later = self._knobs.drawn_delay(message_id)
+        due_at = wake.began + self._knobs.delay_seconds[0] + later
         return due_at if due_at >= now else now + later
 
     # Credits.
@@ -420,12 +424,6 @@ class WakeService:
             self._store.credits.release(message_id)
         except CallwiseError:
             _LOGGER.exception("the credits of message %s stay held", message_id)
-
-
-def _share(seed: int, message_id: str) -> float:
-    """Return a number in [0, 1) that the seed and the id decide."""
-    digest = hashlib.blake2b(f"{seed}\n{message_id}".encode(), digest_size=6).digest()
-    return int.from_bytes(digest, "big") / 2**48
 
 
 def _report(

@@ -1,5 +1,6 @@
 """Knobs of a wake: who is asked, in which requests, with which delays, for which credits."""
 
+import hashlib
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -69,6 +70,15 @@ class WakeKnobs(BaseModel):
                 f"delay_seconds is a shortest and a longest time; got {low:g} and {high:g}"
             )
         return self
+
+    def drawn_delay(self, message_id: str) -> float:
+        """Return the seconds that a message waits beyond the shortest delay.
+
+        The seed and the id decide it; below the difference of the two delays.
+        """
+        digest = hashlib.blake2b(f"{self.seed}\n{message_id}".encode(), digest_size=6).digest()
+        low, high = self.delay_seconds
+        return (high - low) * (int.from_bytes(digest, "big") / 2**48)
 
     def load(self, run: LoadKnobs | None = None) -> LoadKnobs:
         """Return the knobs of load for the budgeter that serves these wakes.
