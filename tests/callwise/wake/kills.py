@@ -210,12 +210,9 @@ class _Run:
 
     async def stopped(self) -> bool:
         """Return whether the process has stopped, once it has or has ended."""
-        which = os.WSTOPPED | os.WEXITED | os.WNOHANG | os.WNOWAIT
         while self.process.returncode is None:
-            with suppress(ChildProcessError):
-                state = os.waitid(os.P_PID, self.process.pid, which)
-                if state is not None and state.si_code == os.CLD_STOPPED:
-                    return True
+            if _is_stopped(self.process.pid):
+                return True
             await asyncio.sleep(_POLL_SECONDS)
         return False
 
@@ -229,6 +226,14 @@ class _Run:
                 return _LOCKED, 0
             raise RuntimeError(f"a process ended with {status}: {text[-2000:]}")
         return status, int(output or b"0")
+
+
+def _is_stopped(process: int) -> bool:
+    which = os.WSTOPPED | os.WEXITED | os.WNOHANG | os.WNOWAIT
+    with suppress(ChildProcessError):
+        state = os.waitid(os.P_PID, process, which)
+        return state is not None and state.si_code == os.CLD_STOPPED
+    return False
 
 
 async def run_at(file: Path, point: Point) -> Ended:
@@ -273,7 +278,7 @@ async def run_at(file: Path, point: Point) -> Ended:
 async def _asks(model: _CountingModel, run: _Run) -> None:
     """Return once a process has asked for a conversation, or has ended."""
     before = model.points.passed
-    while model.points.passed == before and run.process.returncode is None:
+    while model.points.passed == before and run.process.returncode is None:  # noqa: ASYNC110
         await asyncio.sleep(_POLL_SECONDS)
 
 
@@ -336,7 +341,7 @@ def choose_points(
     statements: int, conversations: int, *, kills: int, stops: int, seed: int
 ) -> list[Point]:
     """Return drawn points: two of three are statements, the others conversations."""
-    draw = random.Random(seed)  # noqa: S311 - a test's points
+    draw = random.Random(seed)
 
     def some(count: int, what: int) -> list[Point]:
         asked = min(count // 3, conversations)
