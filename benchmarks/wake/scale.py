@@ -46,7 +46,7 @@ class _Day(NamedTuple):
 
 
 def _seed(crowd: Crowd) -> None:
-    """Give the chat lines and each agent notes, so that the first prompts are as long as later ones."""
+    """Give the chat lines and each agent notes: the first prompts are as long as later ones."""
     words = "The fog is back and the radio is silent about when the ferry will leave. "
     for number in range(LINES):
         text = f"{number}: {words * 3}"
