@@ -56,6 +56,10 @@ def _seed(crowd: Crowd) -> None:
             crowd.store.notes.add(agent.id, f"I wrote: {number} {words * 3}", at=START - NOTES)
 
 
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.iterdir())
+
+
 async def _day(count: int, wakes: int) -> _Day:
     seconds: list[float] = []
     requests: list[int] = []
@@ -93,7 +97,7 @@ async def _day(count: int, wakes: int) -> _Day:
             crowd.budgeter.ledger.check()
             if crowd.store.credits.total() or crowd.store.credits.open_holds():
                 raise RuntimeError("credits do not add up")
-            size = sum(path.stat().st_size for path in Path(name).iterdir())
+            size = _size(Path(name))
     if first is None:
         raise ValueError("a day needs a wake")
     return _Day(seconds, requests, memory[-1] - memory[0], lags, first, published, delivered, size)
