@@ -1,7 +1,7 @@
 """Wakes that are killed at fifty points, or stopped at ten: what is lost, doubled or left held.
 
 The processes, the points and what must be right after them are in
-`tests/callwise/wake/kills.py`; the server is on 127.0.0.1.
+`tests.callwise.wake.wake_kills.py`; the server is on 127.0.0.1.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.figures import Figure, Measured
-from tests.callwise.wake.kills import Ended, Point, choose_points, run_at, survey
+from tests.callwise.wake.wake_kills import Ended, Point, choose_points, run_at, survey
 
 __all__ = ["measure"]
 

@@ -80,7 +80,7 @@ class _LoggedClient:
 
 
 class _Day:
-    """What came of a day; a listener of the run."""
+    """A listener of a run, which keeps the course of a day."""
 
     def __init__(self) -> None:
         self.hours: list[WakeReport] = []

@@ -43,6 +43,9 @@ MAX_NAME_CHARS = 1_000
 """Longest name of an agent, a client, a message and so on, in characters."""
 
 _MAX_WHOLE = 2**53
+_MAX_MAKERS = 1_000
+"""Most processes that may make one file concurrently."""
+
 _MEMORY = ":memory:"
 _RESTORE = "Restore the file from a copy, or choose another file"
 
@@ -114,7 +117,7 @@ class StoreFile:
             connection.execute("PRAGMA trusted_schema = OFF")
             # A row that replaces another deletes it, and the triggers must see that.
             connection.execute("PRAGMA recursive_triggers = ON")
-            connection.execute("PRAGMA journal_mode = WAL")
+            _log_ahead(connection)
             connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
         if is_ours:
             return
@@ -165,12 +168,12 @@ class StoreFile:
     def writing(self) -> Iterator[sqlite3.Connection]:
         """Write as the only writer; commit at the end, or nothing if anything is raised."""
         with self.reading() as connection:
-            connection.execute("BEGIN IMMEDIATE")
             try:
+                connection.execute("BEGIN IMMEDIATE")
                 yield connection
                 connection.execute("COMMIT")
             except BaseException:
-                # A full disk has rolled back by itself.
+                # A full disk has rolled back by itself, and a lock may not have been had.
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
@@ -217,6 +220,25 @@ def _make_file(path: Path) -> None:
         raise ConfigError(f"cannot open the store {str(path)!r}: {error}") from error
 
 
+def _log_ahead(connection: sqlite3.Connection) -> None:
+    """Turn on write-ahead logging, which the file keeps.
+
+    While another process turns it on, SQLite refuses without waiting. A transaction waits for that
+    process; afterwards there is nothing to turn on.
+    """
+    for _ in range(_MAX_MAKERS):
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                raise
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("ROLLBACK")
+        else:
+            return
+    connection.execute("PRAGMA journal_mode = WAL")
+
+
 def checked_name(what: str, name: str) -> str:
     """Return a name as it is.
 
@@ -245,9 +267,13 @@ def checked_time(what: str, seconds: float) -> float:
     Raises:
         ConfigError: when it is not finite.
     """
-    if not math.isfinite(seconds):
-        raise ConfigError(f"{what} is {seconds}. Use seconds since 1970 in UTC")
-    return float(seconds)
+    try:
+        time = float(seconds)
+    except OverflowError:
+        time = math.inf
+    if not math.isfinite(time):
+        raise ConfigError(f"{what} is {time}. Use seconds since 1970 in UTC")
+    return time
 
 
 def checked_whole(what: str, number: int, *, most: int = _MAX_WHOLE) -> int:
@@ -267,5 +293,12 @@ def encoded_text(text: str) -> bytes:
 
 
 def decoded_text(data: bytes) -> str:
-    """Return a text as it was before `encoded_text`."""
-    return data.decode("utf-8", "surrogatepass")
+    """Return a text as it was before `encoded_text`.
+
+    Raises:
+        StoreDamaged: when the bytes are no text.
+    """
+    try:
+        return data.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError as error:
+        raise StoreDamaged(f"a text in the store is damaged: {error}. {_RESTORE}") from error

@@ -1,6 +1,5 @@
 """Knobs of a wake: who is asked, in which requests, with which delays, for which credits."""
 
-import hashlib
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -8,12 +7,17 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from callwise.calls.load.batch_knobs import BatchKnobs
 from callwise.calls.load.load_knobs import LoadKnobs
 from callwise.wake.agents import AgentId
+from callwise.wake.hours import Missed
 
 __all__ = ["WakeKnobs"]
 
-Seconds = Annotated[float, Field(ge=0.0, le=86_400.0)]
 Count = Annotated[int, Field(ge=0, le=10**9)]
 AtLeastOne = Annotated[int, Field(ge=1, le=10**6)]
+
+MAX_DELAY_SECONDS = 86_400.0
+
+IDLE_WAIT_SECONDS = 0.25
+"""Wait of a request for another reply after the last one, while no other call is under way."""
 
 
 class WakeKnobs(BaseModel):
@@ -26,12 +30,12 @@ class WakeKnobs(BaseModel):
     call, and free to be silent; or one intent call, and each reply a request."""
     room: AgentId = "main"
     """Name of the group chat, of the same signs as an agent's id."""
-    delay_seconds: tuple[Seconds, Seconds] = (5.0, 30.0)
+    delay_seconds: tuple[float, float] = (5.0, 30.0)
     """Shortest and longest time from the beginning of a wake to the delivery of a reply; one that
     is not answered by then is due soon after. Replies to a message are due immediately."""
     every_seconds: Annotated[float, Field(ge=1.0, le=366 * 86_400.0)] = 3600.0
     """Time from one wake to the next."""
-    missed: Literal["one", "each", "none"] = "one"
+    missed: Missed = "one"
     """Wakes for the hours that were missed: one for all, one for each, or none."""
     intent_daily_calls: Count = 1000
     """Intent calls per day (UTC), over all processes. Beyond it `fallback` decides."""
@@ -59,26 +63,19 @@ class WakeKnobs(BaseModel):
     endpoint without one: each reply is a request."""
     batch_size: AtLeastOne = 100
     """Most replies in one request."""
-    batch_wait_seconds: Annotated[float, Field(ge=0.0, le=60.0)] = 0.5
-    """Longest time that a request of a wake waits for further replies."""
+    batch_wait_seconds: Annotated[float, Field(ge=0.0, le=60.0)] = 2.0
+    """Longest time that a request of a wake waits for further replies. While no other call is under
+    way, it waits for a quarter of a second after the last one."""
 
     @model_validator(mode="after")
     def _shortest_before_longest(self) -> Self:
         low, high = self.delay_seconds
-        if low > high:
+        if not 0.0 <= low <= high <= MAX_DELAY_SECONDS:
             raise ValueError(
-                f"delay_seconds is a shortest and a longest time; got {low:g} and {high:g}"
+                "delay_seconds is a shortest and a longest time, from 0 to 86,400; "
+                f"got {low:g} and {high:g}"
             )
         return self
-
-    def drawn_delay(self, message_id: str) -> float:
-        """Return the seconds that a message waits beyond the shortest delay.
-
-        The seed and the id decide it; below the difference of the two delays.
-        """
-        digest = hashlib.blake2b(f"{self.seed}\n{message_id}".encode(), digest_size=6).digest()
-        low, high = self.delay_seconds
-        return (high - low) * (int.from_bytes(digest, "big") / 2**48)
 
     def load(self, run: LoadKnobs | None = None) -> LoadKnobs:
         """Return the knobs of load for the budgeter that serves these wakes.
@@ -97,6 +94,6 @@ class WakeKnobs(BaseModel):
             is_adaptive=False,
             chat_size=self.batch_size,
             chat_window_seconds=self.batch_wait_seconds,
-            chat_idle_window_seconds=self.batch_wait_seconds,
+            chat_idle_window_seconds=min(IDLE_WAIT_SECONDS, self.batch_wait_seconds),
         )
         return run.laid_under(LoadKnobs(batch=batch))

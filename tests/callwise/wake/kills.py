@@ -1,357 +1,242 @@
-"""Processes that wake agents, killed or stopped at chosen points, and run again until all is done.
+"""Processes that are killed or stopped while they write a store, and what the store has then.
 
-Points are statements of the store, counted in the process from the opening of the file on, those
-of triggers included, and conversations that a simulated server in this process is asked to
-answer. A stopped process lives on after another one has taken its work over.
+A point is a statement of SQLite, one of a trigger among them, or one step of its machine. Run as
+a program, this module forks one process per point; each makes the store, grants, holds, publishes
+and delivers until it comes to its point. After each, the store is opened again and checked.
 """
 
-import asyncio
 import os
 import random
 import signal
 import sqlite3
+import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import closing
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
 
 import orjson
 
-from callwise.budget import Budgeter
-from callwise.calls import Endpoint, Role
-from callwise.calls.openai_http import OpenAIClient
-from callwise.memory.memory_errors import StoreFailed
-from callwise.simulator import SimulatedSettings
-from callwise.simulator.model import SimulatedAnswer, SimulatedModel
-from callwise.simulator.server import SimServer
-from callwise.wake import Agent, RoomMessage, WakeKnobs, WakeService, WakeStore
+from callwise.memory.memory_errors import StoreLocked
+from callwise.wake import OutgoingMessage, WakeStore
 
-__all__ = ["AGENTS", "Ended", "Point", "choose_points", "run_at", "survey"]
+__all__ = ["KillReport", "kill_everywhere"]
 
 REPOSITORY = Path(__file__).parents[3]
-
-START, HOUR = 1_800_000_000.0, 3600.0
-AGENTS = tuple(f"a{number}" for number in range(6))
-HOURS = 2
-START_CREDITS = 20
-LOCK_SECONDS = 0.5
-"""Busy timeout of each process: one may be stopped within a transaction."""
-
-_POLL_SECONDS = 0.01
-_LOCKED = 3
-"""Exit status of a process that met a lock for longer than the busy timeout."""
+MESSAGES = 2
+_connect = sqlite3.connect
 
 
-class Point(NamedTuple):
-    """A place at which a process is killed or stopped.
+@dataclass(slots=True)
+class KillReport:
+    """Sums over processes that were killed or stopped.
 
     Args:
-        kind: what is counted.
-        number: from 1; 0 for none.
-        signal: SIGKILL or SIGSTOP.
+        killed: processes that were killed.
+        stopped: processes that were stopped and went on.
+        locked: of those, how many had the lock meanwhile, so that another gave up.
+        problems: what was wrong with a store.
     """
 
-    kind: Literal["statement", "conversation"]
-    number: int
-    signal: int = signal.SIGKILL
-
-
-class Ended(NamedTuple):
-    """The end of runs on one store.
-
-    Args:
-        was_met: whether the first process came as far as its point.
-        was_locked: whether a process that took over met the lock of one that was stopped.
-        problems: what is wrong in the store or with the reader; empty.
-        conversations: that the server answered, those of all runs.
-        statements: of the store in the last run.
-    """
-
-    was_met: bool
-    was_locked: bool
+    killed: int
+    stopped: int
+    locked: int
     problems: list[str]
-    conversations: int
-    statements: int
+
+
+def kill_everywhere(folder: Path, *, seed: int, kills: int, stops: int) -> KillReport:
+    """Kill and stop processes at many points.
+
+    Args:
+        seed: chooses points, but the first of stores that are killed at each statement.
+        kills: stores that are first killed at a step; those killed at a statement are as many as
+            there are statements.
+        stops: stores whose process is stopped.
+    """
+    output = subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, "-m", __name__, str(folder), str(seed), str(kills), str(stops)],
+        check=True,
+        stdout=subprocess.PIPE,
+        cwd=REPOSITORY,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "OPENBLAS_NUM_THREADS": "1"},
+        timeout=500,
+    ).stdout
+    return KillReport(**orjson.loads(output))
 
 
 class _Points:
-    """Counts, and sends a signal at one point."""
+    """Counts statements or steps of every connection, and sends a signal at one of them."""
 
-    def __init__(self, number: int, what: int) -> None:
+    def __init__(self, fatal: int, sent: signal.Signals, *, by_step: bool) -> None:
         self.passed = 0
-        self._number, self._what = number, what
+        self._fatal = fatal
+        self._sent = sent
+        self._by_step = by_step
 
-    def __call__(self, process: int) -> None:
+    def __call__(self, _: object = None) -> int:
         self.passed += 1
-        if self.passed == self._number:
-            os.kill(process, self._what)
+        if self.passed == self._fatal:
+            os.kill(os.getpid(), self._sent)
+        return 0
 
-
-class _CountingModel(SimulatedModel):
-    """A model whose intent wakes everyone, and which sends a process a signal at a point.
-
-    Attributes:
-        process: the one that is sent the signal.
-    """
-
-    def __init__(self, points: _Points) -> None:
-        super().__init__(settings=SimulatedSettings(boolean_true_rate=1.0))
-        self.points = points
-        self.process = 0
-
-    def answer(
-        self, body: Mapping[str, Any], sample: int = 0, *, digest: str | None = None
-    ) -> SimulatedAnswer:
-        """Answer a conversation; its sample is always the first, whoever has asked before."""
-        with suppress(ProcessLookupError):
-            self.points(self.process)
-        return super().answer(body, 0, digest=digest)
-
-
-class _Reader:
-    """A client of the room that is there all the time, and asks for what follows its number."""
-
-    def __init__(self, file: Path) -> None:
-        self._file = file
-        self.messages: list[RoomMessage] = []
-
-    async def run(self) -> None:
-        """Read until cancelled, each time through a new connection."""
-        while True:
-            self.read()
-            await asyncio.sleep(_POLL_SECONDS * 5)
-
-    def read(self) -> None:
-        """Read once, and acknowledge."""
-        # A process that is stopped while it makes the file has it locked.
-        with suppress(StoreFailed), WakeStore(self._file, busy_timeout_seconds=0.01) as store:
-            last = self.messages[-1].sequence if self.messages else 0
-            self.messages += store.rooms.messages("main", after=last)
-            if self.messages:
-                store.rooms.acknowledge("reader", "main", self.messages[-1].sequence)
-
-
-def agents() -> list[Agent]:
-    """Return agents of two models."""
-    return [
-        Agent(id=name, persona=f"{name} has a boat.", model=f"m{number % 2}")
-        for number, name in enumerate(AGENTS)
-    ]
-
-
-# The process that is killed.
-
-
-async def _wake_all(settings: Mapping[str, Any]) -> None:
-    """Wake all hours in this process, with a message that addresses an agent in each."""
-    points = _Points(settings["number"], settings["signal"])
-    connect = sqlite3.connect
-
-    def counted(*args: Any, **options: Any) -> sqlite3.Connection:
-        connection = connect(*args, **options)
-        connection.set_trace_callback(lambda _: points(os.getpid()))
+    def connect(self, *args: object, **options: object) -> sqlite3.Connection:
+        """Connect, with the points counted from the first statement on."""
+        connection = _connect(*args, **options)  # type: ignore[call-overload]
+        if self._by_step:
+            connection.set_progress_handler(self, 1)
+        else:
+            connection.set_trace_callback(self)
         return connection
 
-    sqlite3.connect = counted  # type: ignore[assignment]
-    knobs = WakeKnobs(start_credits=START_CREDITS, batch_wait_seconds=0.02)
-    served: dict[str, Endpoint] = {
-        name: Endpoint(name, name, OpenAIClient(settings["url"]))
-        for name in ("m0", "m1", Role.FAST)
+
+def wake(path: Path) -> None:
+    """Make the store if it is not there, and do all that is left to do.
+
+    Repeated after a crash, as a service does: it asks only for messages that are not there.
+    """
+    with WakeStore(path) as store:
+        for number in range(MESSAGES):
+            message_id = f"m{number}"
+            store.credits.grant("ann", 2, transfer_id=f"g{number}")
+            store.rooms.say("main", "eve", "hello", id=f"p{number}", at=float(number))
+            if not store.rooms.has_message(message_id):
+                assert store.credits.hold(message_id, "ann", 2)
+                if number % 2:
+                    store.credits.release(message_id)
+                    assert store.credits.hold(message_id, "ann", 2)
+                message = OutgoingMessage(message_id, "main", "ann", "tea?", number + 1.5)
+                store.publish(message, notes=[f"note {number}"])
+            store.claims.claim_slot(number)
+            store.rooms.deliver_due(float(number))
+        store.rooms.deliver_due(100.0)
+
+
+def _fork(path: Path, points: _Points) -> int:
+    """Run a process, and return its id."""
+    process_id = os.fork()
+    if process_id:
+        return process_id
+    status = 1
+    try:
+        sqlite3.connect = points.connect  # type: ignore[assignment]
+        wake(path)
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def _rows(path: Path, query: str) -> list[tuple[object, ...]]:
+    with closing(_connect(path)) as connection:
+        return connection.execute(query).fetchall()
+
+
+def problems_of(path: Path, *, is_whole: bool) -> list[str]:
+    """Return what is wrong with a store; `is_whole`: nothing was left to do."""
+    with WakeStore(path) as store:
+        log = store.rooms.messages("main")
+        held = store.credits.open_holds()
+        total = store.credits.total()
+        balance = store.credits.balance("ann")
+        waiting = store.rooms.undelivered()
+        notes = store.notes.search("ann", "", limit=99)
+    outbox = [each for (each,) in _rows(path, "SELECT id FROM outbox")]
+    spent = [each for (each,) in _rows(path, "SELECT id FROM credit_transfers WHERE kind='spend'")]
+    grants = _rows(path, "SELECT id FROM credit_transfers WHERE kind = 'grant'")
+    sums = _rows(path, "SELECT sum(credits), count(*) FROM credit_legs GROUP BY transfer")
+    there = Counter([*(message.id for message in log), *outbox])
+    published = sorted(each for each in there if str(each).startswith("m"))
+    everything = {f"{kind}{number}" for kind in "mp" for number in range(MESSAGES)}
+    checks = {
+        "a message is there twice": max(there.values(), default=1) == 1,
+        "the numbers have a gap": [message.sequence for message in log]
+        == list(range(1, len(log) + 1)),
+        "a message is not paid once": sorted(map(str, spent)) == published,
+        "the notes are not those of the messages": sorted(notes)
+        == [f"note {str(each)[1:]}" for each in published],
+        "the legs do not sum to 0": total == 0 and set(sums) <= {(0, 2)},
+        "the balance is wrong": balance == 2 * (len(grants) - len(spent) - len(held)) >= 0,
+        "something is left": not is_whole
+        or (there.keys() == everything and not held and not waiting and balance == 0),
     }
-    now = START
-    with WakeStore(settings["file"], busy_timeout_seconds=LOCK_SECONDS) as store:
-        budgeter = Budgeter(served, load=knobs.load())
-        service = WakeService(agents(), store, budgeter, knobs, wall=lambda: now)
-        replies = []
-        for hour in range(HOURS):
-            now = START + hour * HOUR
-            replies += (await service.wake(now)).replies
-            now += 60
-            store.rooms.deliver_due(now)
-            report = await service.say("Mia", f"@{AGENTS[0]} hello", id=f"m{hour}")
-            replies += report.replies if report is not None else ()
-            store.rooms.deliver_due(now)
-        await budgeter.aclose()
-    failed = [each for each in replies if each.outcome == "failed"]
-    if any("StoreLocked" in each.reason for each in failed):
-        raise SystemExit(_LOCKED)
-    if failed:
-        raise RuntimeError(failed[0].reason)
-    sys.stdout.buffer.write(b"%d" % points.passed)
+    return [f"{path.name}: {problem}" for problem, is_right in checks.items() if not is_right]
 
 
-# The process that runs it.
+def _kill(path: Path, points: _Points) -> tuple[bool, list[str]]:
+    """Return whether a process was killed, and what is wrong with its store afterwards."""
+    _, status = os.waitpid(_fork(path, points), 0)
+    was_killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+    problems = problems_of(path, is_whole=not was_killed)
+    if not was_killed and status:
+        problems.append(f"{path.name}: the process ended with {status}")
+    return was_killed, problems
 
 
-class _Run:
-    """A running process that wakes all hours."""
+def _stop(path: Path, points: _Points) -> tuple[bool, bool, list[str]]:
+    """Return whether a process was stopped, whether it had the lock, and what is wrong.
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self.process = process
-
-    @classmethod
-    async def started(cls, file: Path, url: str, point: Point) -> "_Run":
-        number = point.number if point.kind == "statement" else 0
-        settings = {"file": str(file), "url": url, "number": number, "signal": point.signal}
-        return cls(
-            await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                __name__,
-                orjson.dumps(settings).decode(),
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-                cwd=REPOSITORY,
-                env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-            )
-        )
-
-    async def stopped(self) -> bool:
-        """Return whether the process has stopped, once it has or has ended."""
-        while self.process.returncode is None:
-            if _is_stopped(self.process.pid):
-                return True
-            await asyncio.sleep(_POLL_SECONDS)
-        return False
-
-    async def ended(self) -> tuple[int, int]:
-        """Return the exit status and the number of statements."""
-        output, errors = await self.process.communicate()
-        status = self.process.returncode
-        if status is None or status not in {0, -signal.SIGKILL, _LOCKED}:
-            text = errors.decode(errors="replace")
-            if "StoreLocked" in text:
-                return _LOCKED, 0
-            raise RuntimeError(f"a process ended with {status}: {text[-2000:]}")
-        return status, int(output or b"0")
-
-
-def _is_stopped(process: int) -> bool:
-    which = os.WSTOPPED | os.WEXITED | os.WNOHANG | os.WNOWAIT
-    with suppress(ChildProcessError):
-        state = os.waitid(os.P_PID, process, which)
-        return state is not None and state.si_code == os.CLD_STOPPED
-    return False
-
-
-async def run_at(file: Path, point: Point) -> Ended:
-    """Run a process up to a point, and others until all is done; return what came of it."""
-    number = point.number if point.kind == "conversation" else 0
-    model = _CountingModel(_Points(number, point.signal))
-    reader = _Reader(file)
-    async with SimServer(model=model) as server:
-        reading = asyncio.create_task(reader.run())
-        was_met = was_locked = False
-        first = await _Run.started(file, server.base_url, point)
-        runs = [first]
-        model.process = first.process.pid
+    While it is stopped, another does the same work with a short timeout.
+    """
+    process_id = _fork(path, points)
+    _, status = os.waitpid(process_id, os.WUNTRACED)
+    was_stopped = os.WIFSTOPPED(status)
+    was_locked = False
+    if was_stopped:
         try:
-            if point.signal == signal.SIGSTOP:
-                was_met = await first.stopped()
-                second = await _Run.started(file, server.base_url, Point("statement", 0))
-                runs.append(second)
-                if was_met and point.number % 2:
-                    await _asks(model, second)  # they go on together
-                    first.process.send_signal(signal.SIGCONT)
-                was_locked = (await second.ended())[0] == _LOCKED
-                if was_met and not point.number % 2:
-                    first.process.send_signal(signal.SIGCONT)
-                await first.ended()
-            else:
-                status, _ = await first.ended()
-                was_met = status == -signal.SIGKILL
-            last = await _Run.started(file, server.base_url, Point("statement", 0))
-            runs.append(last)
-            _, statements = await last.ended()
+            with WakeStore(path, busy_timeout_seconds=0.02) as other:
+                other.rooms.deliver_due(100.0)
+                other.credits.grant("ann", 2, transfer_id="g0")
+        except StoreLocked:
+            was_locked = True
         finally:
-            reading.cancel()
-            for run in runs:
-                if run.process.returncode is None:
-                    run.process.kill()
-        reader.read()
-    problems = [*_problems(file), *_reader_problems(reader.messages)]
-    return Ended(was_met, was_locked, problems, model.points.passed, statements)
+            os.kill(process_id, signal.SIGCONT)
+        _, status = os.waitpid(process_id, 0)
+    problems = problems_of(path, is_whole=True)
+    if status:
+        problems.append(f"{path.name}: the process ended with {status}")
+    return was_stopped, was_locked, problems
 
 
-async def _asks(model: _CountingModel, run: _Run) -> None:
-    """Return once a process has asked for a conversation, or has ended."""
-    before = model.points.passed
-    while model.points.passed == before and run.process.returncode is None:  # noqa: ASYNC110
-        await asyncio.sleep(_POLL_SECONDS)
+def _count(path: Path, *, by_step: bool) -> int:
+    """Return how many points a process passes that is not killed."""
+    points = _Points(0, signal.SIGKILL, by_step=by_step)
+    sqlite3.connect = points.connect  # type: ignore[assignment]
+    try:
+        wake(path)
+    finally:
+        sqlite3.connect = _connect
+    return points.passed
 
 
-def _expected() -> dict[str, str]:
-    """Return the author of each message that has to be in the log."""
-    found = {}
-    for hour in range(HOURS):
-        slot = int(START // HOUR) + hour
-        found.update((f"main:{slot}:{agent}", agent) for agent in AGENTS)
-        found.update({f"m{hour}": "Mia", f"main:@m{hour}:{AGENTS[0]}": AGENTS[0]})
-    return found
+def _main(folder: Path, seed: int, kills: int, stops: int) -> KillReport:
+    counts = {each: _count(folder / f"whole{each}.sqlite", by_step=each) for each in (False, True)}
+    chooser = random.Random(seed)
+    report = KillReport(0, 0, 0, [])
 
+    def drawn(sent: signal.Signals) -> _Points:
+        by_step = chooser.random() < 0.5
+        return _Points(chooser.randint(1, counts[by_step]), sent, by_step=by_step)
 
-def _problems(file: Path) -> Iterator[str]:
-    """Yield what is wrong in a store in which all is done."""
-    expected = _expected()
-    with WakeStore(file) as store:
-        messages = store.rooms.messages("main")
-        ids = Counter(each.id for each in messages)
-        if {each.id: each.author for each in messages} != expected:
-            yield f"messages that are missing or too many: {set(ids) ^ set(expected)}"
-        if any(count > 1 for count in ids.values()):
-            yield f"messages that are there twice: {ids}"
-        if [each.sequence for each in messages] != list(range(1, len(messages) + 1)):
-            yield "a gap in the log"
-        if store.rooms.undelivered():
-            yield "messages in the outbox"
-        if store.credits.total():
-            yield f"legs sum to {store.credits.total()}"
-        if store.credits.open_holds():
-            yield f"open holds: {store.credits.open_holds()}"
-        for agent in AGENTS:
-            written = sum(author == agent for author in expected.values())
-            balance = store.credits.balance(f"agent:{agent}")
-            if balance != START_CREDITS - written:
-                yield f"{agent} has {balance} credits after {written} messages"
-            notes = store.notes.search(agent, "", limit=100)
-            if len(notes) != written:
-                yield f"{agent} has {len(notes)} notes of {written} messages"
-
-
-def _reader_problems(messages: list[RoomMessage]) -> Iterator[str]:
-    if [each.sequence for each in messages] != list(range(1, len(_expected()) + 1)):
-        yield f"the reader has {[each.sequence for each in messages]}"
-
-
-async def survey(file: Path) -> tuple[int, int]:
-    """Return statements and conversations of a process that is neither killed nor stopped."""
-    model = _CountingModel(_Points(0, signal.SIGKILL))
-    async with SimServer(model=model) as server:
-        run = await _Run.started(file, server.base_url, Point("statement", 0))
-        _, statements = await run.ended()
-    problems = list(_problems(file))
-    if problems:
-        raise RuntimeError("; ".join(problems))
-    return statements, model.points.passed
-
-
-def choose_points(
-    statements: int, conversations: int, *, kills: int, stops: int, seed: int
-) -> list[Point]:
-    """Return drawn points: two of three are statements, the others conversations."""
-    draw = random.Random(seed)
-
-    def some(count: int, what: int) -> list[Point]:
-        asked = min(count // 3, conversations)
-        numbers = draw.sample(range(1, statements + 1), count - asked)
-        points = [Point("statement", number, what) for number in sorted(numbers)]
-        numbers = draw.sample(range(1, conversations + 1), asked)
-        return points + [Point("conversation", number, what) for number in sorted(numbers)]
-
-    return some(kills, signal.SIGKILL) + some(stops, signal.SIGSTOP)
+    points = [(False, fatal) for fatal in range(1, counts[False] + 1)]
+    points += [(True, chooser.randint(1, counts[True])) for _ in range(kills)]
+    for number, (by_step, fatal) in enumerate(points):
+        path = folder / f"kill{number}.sqlite"
+        was_killed, problems = _kill(path, _Points(fatal, signal.SIGKILL, by_step=by_step))
+        assert was_killed, path
+        while was_killed:  # what is left to do is killed as well, until a process ends
+            report.killed += 1
+            report.problems += problems
+            was_killed, problems = _kill(path, drawn(signal.SIGKILL))
+        report.problems += problems
+    for number in range(stops):
+        stopped = _stop(folder / f"stop{number}.sqlite", drawn(signal.SIGSTOP))
+        report.stopped += stopped[0]
+        report.locked += stopped[1]
+        report.problems += stopped[2]
+    return report
 
 
 if __name__ == "__main__":
-    asyncio.run(_wake_all(orjson.loads(sys.argv[1])))
+    _, _folder, *_numbers = sys.argv
+    _report = _main(Path(_folder), *map(int, _numbers))
+    sys.stdout.buffer.write(orjson.dumps(asdict(_report)))

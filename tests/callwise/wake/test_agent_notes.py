@@ -76,8 +76,8 @@ def test_an_index_in_memory_has_what_another_process_adds(
     monkeypatch.setattr(agent_notes, "MIN_INDEXED_NOTES", 2)
     monkeypatch.setattr(agent_notes, "MAX_INDEXED_NOTES", 5)
     with WakeStore(path) as other:
-        for number in range(6):
-            for agent in ("ann", "bob", "eve"):
+        for agent in ("ann", "bob", "eve"):
+            for number in range(6):
                 other.notes.add(agent, f"{agent} {number}", at=1.0)
                 expected = [f"{agent} {each}" for each in range(number, -1, -1)]
                 assert store.notes.search(agent, "", limit=9) == expected

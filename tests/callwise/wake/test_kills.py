@@ -1,30 +1,22 @@
-"""Processes that are killed or stopped at drawn points: each message once, each credit once.
+"""A process may be killed or stopped at any point: each message and each credit is there once."""
 
-`benchmarks.wake.kills` has fifty points and ten.
-"""
-
-import asyncio
 import os
 from pathlib import Path
 
 import pytest
 
-from tests.callwise.wake.kills import choose_points, run_at, survey
+from tests.callwise.wake.kills import kill_everywhere
 
-KILLS, STOPS, SEED = 5, 2, 14
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked"),
+]
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(not hasattr(os, "waitid"), reason="needs waitid, to see that a process stops")
-def test_killed_and_stopped_processes_lose_and_double_nothing(tmp_path: Path) -> None:
-    """Messages, credits, notes and what a reader has seen are those of one process that lived."""
-
-    async def run() -> None:
-        statements, conversations = await survey(tmp_path / "whole.sqlite")
-        points = choose_points(statements, conversations, kills=KILLS, stops=STOPS, seed=SEED)
-        assert len(points) == KILLS + STOPS
-        for number, point in enumerate(points):
-            ended = await run_at(tmp_path / f"{number}.sqlite", point)
-            assert ended.problems == [], f"{point}: {ended.problems}"
-
-    asyncio.run(run())
+def test_a_process_killed_anywhere_leaves_each_message_and_credit_once(tmp_path: Path) -> None:
+    """From the making of the file on; what was stopped and goes on does nothing twice."""
+    report = kill_everywhere(tmp_path, seed=1, kills=50, stops=20)
+    assert report.problems == []
+    assert report.killed > 200
+    assert report.stopped == 20
+    assert report.locked > 0, "some are stopped within a transaction"
