@@ -32,14 +32,8 @@ from callwise.calls.errors import CallwiseError, ConfigError
 from callwise.safe_text import clipped
 from callwise.wake.agents import Agent, Mentions, check_agents
 from callwise.wake.chat_window import ChatWindow
-from callwise.wake.intent import (
-    WakeChoice,
-    fallback_choice,
-    intent_call,
-    intent_form,
-    read_intent,
-)
-from callwise.wake.rooms import OutgoingMessage
+from callwise.wake.intent import WakeChoice, fallback_choice, intent_call, intent_form, read_intent
+from callwise.wake.rooms import OutgoingMessage, RoomMessage
 from callwise.wake.store import WakeStore
 from callwise.wake.wake_knobs import WakeKnobs
 from callwise.wake.wake_prompts import ChatLine, agent_messages, intent_messages
@@ -164,6 +158,7 @@ class WakeService:
         *,
         id: str,  # noqa: A002
         to: str = "",
+        on_said: Callable[[RoomMessage], None] | None = None,
     ) -> WakeReport | None:
         """Add a person's message to the chat; wake the agents that it addresses immediately.
 
@@ -173,6 +168,7 @@ class WakeService:
             id: distinguishes this message from all others; the same one again changes nothing,
                 and asks only for replies that are missing.
             to: id or name of an agent that it is for, whether its text mentions it or not.
+            on_said: called with the message in the chat, before any agent is asked.
 
         Returns:
             The report of the agents that it addresses; None where it addresses none.
@@ -186,6 +182,8 @@ class WakeService:
         knobs = self._knobs
         now = self._wall()
         said = self._store.rooms.say(knobs.room, author, text, id=id, at=now)
+        if on_said is not None:
+            on_said(said)
         found = self._mentions.find(f"@{to} {text}" if to else text)[: knobs.max_mentions]
         if not found:
             return None

@@ -5,11 +5,13 @@ and gives the same bytes each time.
 """
 
 import asyncio
+import math
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from callwise.budget.budgeter import Budgeter
 from callwise.budget.clock import Clock
+from callwise.calls.errors import ConfigError
 from callwise.wake.hours import run_hours
 from callwise.wake.rooms import RoomMessage
 from callwise.wake.service import WakeService
@@ -17,7 +19,10 @@ from callwise.wake.store import WakeStore
 from callwise.wake.wake_report import WakeReport
 from callwise.wake.wake_settings import SaidLine, WakeSettings
 
-__all__ = ["WakeListener", "run_wakes"]
+__all__ = ["LiveChat", "WakeListener", "run_wakes"]
+
+MOST_EARLY = 24
+"""Most hours ahead of the present one that are woken early."""
 
 
 class WakeListener(Protocol):
@@ -78,6 +83,70 @@ class _Delivery:
                 timer.cancel()
 
 
+class LiveChat:
+    """The chat of a run while it goes on: people write, and hours are woken by hand.
+
+    Args:
+        notice: called when the outbox or the chat may have something new.
+    """
+
+    def __init__(
+        self,
+        service: WakeService,
+        store: WakeStore,
+        listener: WakeListener,
+        *,
+        notice: Callable[[], None],
+        wall: Callable[[], float],
+        every_seconds: float,
+    ) -> None:
+        self._service, self._store, self._listener = service, store, listener
+        self._notice, self._wall, self._every_seconds = notice, wall, every_seconds
+
+    async def wake(self, at: float) -> WakeReport:
+        """Wake one hour; see `WakeService.wake`."""
+        report = await self._service.wake(at)
+        self._listener.on_wake(report)
+        return report
+
+    async def wake_early(self) -> WakeReport:
+        """Wake the present hour; where it was woken, the next one that was not, before its time.
+
+        Raises:
+            ConfigError: when all hours were woken that may be.
+            StoreFailed: when the store cannot be read or written.
+        """
+        present = math.floor(self._wall() / self._every_seconds)
+        for slot in range(present, present + MOST_EARLY + 1):
+            at = slot * self._every_seconds
+            if self._store.claims.claim_slot(math.floor(at)):
+                return await self.wake(at)
+        raise ConfigError(
+            f"the next {MOST_EARLY} hours were woken already. Wait for the first that was not"
+        )
+
+    async def say(
+        self,
+        author: str,
+        text: str,
+        *,
+        id: str,  # noqa: A002
+        to: str = "",
+        on_said: Callable[[RoomMessage], None] | None = None,
+    ) -> WakeReport | None:
+        """Add a person's message, and return once it is answered; see `WakeService.say`."""
+
+        def said(message: RoomMessage) -> None:
+            self._notice()
+            if on_said is not None:
+                on_said(message)
+
+        report = await self._service.say(author, text, id=id, to=to, on_said=said)
+        if report is not None:
+            self._listener.on_wake(report)
+        return report
+
+
 async def run_wakes(
     settings: WakeSettings,
     store: WakeStore,
@@ -88,6 +157,7 @@ async def run_wakes(
     wall: Callable[[], float],
     count: int | None = None,
     is_first_now: bool = False,
+    on_start: Callable[[LiveChat], None] | None = None,
 ) -> int:
     """Wake the agents each hour, while people write and messages come at their time.
 
@@ -101,6 +171,7 @@ async def run_wakes(
         count: wakes after which it ends, once all their messages have come; None goes on until
             it is cancelled.
         is_first_now: wake immediately for the present hour, where no process has woken it.
+        on_start: called on the running loop with the chat, before the first wake.
 
     Returns:
         The number of wakes.
@@ -120,21 +191,24 @@ async def run_wakes(
         on_published=delivery.notice,
     )
 
+    chat = LiveChat(
+        service,
+        store,
+        listener,
+        notice=delivery.notice,
+        wall=wall,
+        every_seconds=knobs.every_seconds,
+    )
+
     async def wake(at: float) -> None:
-        listener.on_wake(await service.wake(at))
+        await chat.wake(at)
 
     async def people() -> None:
         began = clock.now()
         async with asyncio.TaskGroup() as answers:
             for number, line in enumerate(sorted(lines, key=lambda each: each.after_seconds)):
                 await clock.sleep(began + line.after_seconds - clock.now())
-                answers.create_task(say(line, f"{start:.0f}.{number}"))
-
-    async def say(line: SaidLine, message_id: str) -> None:
-        report = await service.say(line.author, line.text, id=message_id)
-        delivery.notice()
-        if report is not None:
-            listener.on_wake(report)
+                answers.create_task(chat.say(line.author, line.text, id=f"{start:.0f}.{number}"))
 
     start = wall()
     lines: Sequence[SaidLine] = settings.messages
@@ -144,6 +218,8 @@ async def run_wakes(
         async with asyncio.TaskGroup() as tasks:
             delivering = tasks.create_task(delivery.run())
             talking = tasks.create_task(people())
+            if on_start is not None:
+                on_start(chat)
             woken = await run_hours(
                 wake,
                 clock=clock,
