@@ -16,6 +16,8 @@ from callwise.calls.load.fleet_knobs import FleetLimits
 
 __all__ = ["ScopeLimits", "require_prices"]
 
+_ROLES: frozenset[str] = frozenset(Role)
+
 
 class ScopeLimits:
     """The limits that bind in one scope, live.
@@ -266,14 +268,13 @@ def require_prices(
     if limits.max_usd is not None:
         everyone = [each for asked in endpoints.values() for each in asked.candidates]
         covered.append(("max_usd", everyone))
-    others = [asked for name, asked in endpoints.items() if name not in tuple(Role)]
     for role, role_limits in limits.roles.items():
         if role_limits.max_usd is not None:
-            asked = [endpoints[role], *others] if role in endpoints else others
-            candidates = [each for one in asked for each in one.candidates]
+            served = {name: each for name, each in endpoints.items() if name not in _ROLES - {role}}
+            candidates = [each for asked in served.values() for each in asked.candidates]
             covered.append((f"roles.{role}.max_usd", candidates))
-    for limit, served in covered:
-        _require_each_priced(served, scope, limit)
+    for limit, candidates in covered:
+        _require_each_priced(candidates, scope, limit)
 
 
 def _require_each_priced(endpoints: Iterable[Endpoint], scope: str, limit: str) -> None:

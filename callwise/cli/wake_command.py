@@ -1,6 +1,7 @@
 """`callwise wake`: agents of a group chat that wake each hour, and what that costs."""
 
 import asyncio
+import math
 import os
 import time
 from collections import Counter
@@ -302,7 +303,7 @@ def _variants_table(runs: Sequence[_Run]) -> "Table":
                 sum(each.calls for each in hours),
                 sum(each.requests for each in hours),
                 sum(each.tokens for each in hours),
-                None if None in usd else sum(each for each in usd if each is not None),
+                None if None in usd else math.fsum(each for each in usd if each is not None),
                 len(run.replies),
                 f"{same} of {len(common)}",
             )

@@ -234,5 +234,8 @@ async def run_wakes(
             await delivery.emptied()
             delivering.cancel()
     except BaseExceptionGroup as group:
-        raise group.exceptions[0] from None
+        first: BaseException = group
+        while isinstance(first, BaseExceptionGroup):
+            first = first.exceptions[0]
+        raise first from None
     return woken

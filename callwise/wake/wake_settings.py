@@ -28,7 +28,7 @@ from callwise.calls.role_endpoints import (
 )
 from callwise.calls.trust import TrustedSettings
 from callwise.knobs import Overrides, load_preset, settings_from
-from callwise.wake.agents import Agent, check_agents
+from callwise.wake.agents import Agent, Mentions, check_agents
 from callwise.wake.wake_knobs import WakeKnobs
 
 __all__ = ["SaidLine", "WakeSettings", "read_wake_settings"]
@@ -62,7 +62,7 @@ class WakeSettings(TrustedSettings):
     retry: RetryPolicy = RetryPolicy()
     """Retries of failed attempts."""
     load: LoadKnobs = LoadKnobs()
-    """Time and company in which calls are sent. `wake.chat_path` and `wake.batch_size` go before it."""
+    """Time and company in which calls are sent; batches are those of `wake.chat_path`."""
     limits: Limits = Limits()
     """Limits of one wake, and of one message with the agents that it addresses."""
     wake: WakeKnobs = WakeKnobs()
@@ -82,6 +82,9 @@ class WakeSettings(TrustedSettings):
                 f"agents name models that `models` does not have: {named}; it has "
                 f"{', '.join(self.models) or 'none'}"
             )
+        names = Mentions(self.agents)
+        if agent := next((each for each in self.messages if names.is_name(each.author)), None):
+            raise ValueError(f"author {agent.author!r} is an agent. Use the name of a person")
         return self
 
     def served_by(self, environ: Mapping[str, str]) -> dict[str, Endpoint]:

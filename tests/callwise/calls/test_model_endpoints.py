@@ -1,8 +1,13 @@
 """Endpoints of models from settings: by name, laid over those of `main`."""
 
+import os
+import re
+from pathlib import Path
+
 import pytest
 
-from callwise.calls import ConfigError, Prices, Role
+from callwise.budget import Budgeter
+from callwise.calls import Call, ConfigError, Message, Prices, Purpose, Role
 from callwise.calls.endpoint_settings import EndpointSettings, PriceSettings
 from callwise.calls.errors import MissingKey
 from callwise.calls.retry import RetryPolicy
@@ -69,6 +74,24 @@ def test_models_and_roles_share_a_client_where_they_are_given_one_collection():
     models = models_from_settings({"a": EndpointSettings()}, settings, environ={}, clients=clients)
     assert models["a"].client is roles[Role.MAIN].client
     assert len(clients) == 1
+
+
+def test_the_example_of_the_page_runs():
+    """It builds a budgeter with both names, and sends nothing."""
+    page = Path(__file__).parents[3] / "docs" / "endpoints.md"
+    [block] = re.findall(
+        r"^```python\n(.*?)^```$", page.read_text("utf-8"), re.MULTILINE | re.DOTALL
+    )
+    names = {"Budgeter": Budgeter, "Call": Call, "EndpointSettings": EndpointSettings}
+    names |= {"Message": Message, "Purpose": Purpose, "Role": Role, "os": os}
+    names["endpoints_from_settings"] = endpoints_from_settings
+    names["models_from_settings"] = models_from_settings
+    exec(compile(block, str(page), "exec"), names)  # noqa: S102 - the page's own code
+    budgeter = names["budgeter"]
+    assert budgeter.endpoint("dsv3").identity == ("127.0.0.1-8000", "deepseek-v3")
+    assert budgeter.endpoint("qwen2.5-32b").model == "qwen2.5-32b"
+    assert budgeter.endpoint("dsv3").client is budgeter.endpoint(Role.MAIN).client
+    assert budgeter.estimate(names["call"]).tokens > 0
 
 
 def test_no_model_is_real_by_accident_where_main_is_simulated():

@@ -1,0 +1,134 @@
+"""`callwise wake`: a simulated day, and what is wrong in a file of agents."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+AGENTS = """
+models:
+  one: {model: first}
+  two: {model: second}
+endpoints:
+  main: {kind: simulated}
+wake: {fallback: everyone, intent_daily_calls: 0}
+agents:
+  - {id: ann, persona: A baker., model: one}
+  - {id: ben, persona: A diver., model: one}
+  - {id: cem, persona: A poet., model: two}
+messages:
+  - {author: Mia, text: "@ben are you there?", after_seconds: 600}
+"""
+
+
+@pytest.fixture
+def agents(tmp_path: Path) -> Path:
+    """Return a file of three agents on two models, all awake each hour."""
+    path = tmp_path / "agents.yaml"
+    path.write_text(AGENTS, encoding="utf-8")
+    return path
+
+
+def test_the_demo_compares_the_variants_of_one_day(cli: Any, one_object: Any) -> None:
+    """Batches change no message: only the number of requests, never what is asked."""
+    document = one_object(cli("wake", "--demo", "--json"))
+    runs = {run["variant"]: run for run in document["runs"]}
+    assert document["simulated"]
+    together, singly = runs["server_batch"], runs["mixed"]
+    assert together["messages"] == singly["messages"]
+    assert len([each for each in together["wakes"] if not each["is_message"]]) == 24
+    for one, other in zip(together["wakes"], singly["wakes"], strict=True):
+        assert (one["calls"], one["tokens"], one["usd"]) == (
+            other["calls"],
+            other["tokens"],
+            other["usd"],
+        )
+        assert one["requests"] <= min(other["requests"], 1 + 2)
+        assert other["requests"] == other["calls"]
+    shown = cli("wake", "--demo").stdout
+    assert "(simulated)" in shown
+    assert cli("wake", "--demo").stdout == shown
+
+
+def test_each_hour_is_one_request_per_model(cli: Any, one_object: Any, agents: Path) -> None:
+    """Messages come after their delays, and a mention is answered immediately."""
+    (run,) = one_object(cli("wake", agents, "--hours", 2, "--json"))["runs"]
+    hours = [each for each in run["wakes"] if not each["is_message"]]
+    assert [(each["calls"], each["requests"]) for each in hours] == [(3, 2), (3, 2)]
+    assert {each["intent"] for each in hours} == {"fallback: no quota"}
+    assert Counter(each["author"] for each in run["messages"]) == Counter(
+        {"ann": 2, "ben": 3, "cem": 2, "Mia": 1}
+    )
+    assert [each["sequence"] for each in run["messages"]] == list(range(1, 9))
+    (said,) = [each for each in run["messages"] if each["author"] == "Mia"]
+    answer = run["messages"][said["sequence"]]
+    assert (answer["author"], answer["at"]) == ("ben", said["at"])
+
+
+def test_a_kept_store_goes_on_after_its_last_message(
+    cli: Any, one_object: Any, agents: Path
+) -> None:
+    """Its chat and credits are those of the run before; no hour is woken twice."""
+    command = ("wake", agents, "--hours", 1, "--store", "kept.sqlite", "--json")
+    (first,) = one_object(cli(*command))["runs"]
+    (second,) = one_object(cli(*command))["runs"]
+    assert second["messages"][0]["sequence"] == first["messages"][-1]["sequence"] + 1
+    assert second["wakes"][0]["at"] > first["wakes"][-1]["at"]
+
+
+def test_messages_are_printed_as_they_come(cli: Any, agents: Path) -> None:
+    """With their time and author; what they contain is text."""
+    agents.write_text(AGENTS.replace("are you there?", "\\e[31mred"), encoding="utf-8")
+    shown = cli("wake", agents, "--hours", 1, "--chat").stdout
+    assert "2026-01-01 00:10:00  Mia: @ben" in shown
+    assert "\x1b" not in shown
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("model: two}", "model: three}"), "'three' (of cem)"),
+        (("id: ben", "id: ANN"), "'ANN'"),
+        (("id: ben", 'id: "b\\nc"'), "agents.1.id"),
+        (("persona: A poet.", 'persona: ""'), "agents.2.persona"),
+        (("wake: {", "wake: {vairant: mixed, "), "wake.variant"),
+        (("wake: {", "wake: {delay_seconds: [9, 2], "), "got 9 and 2"),
+        (("author: Mia", "author: ann"), "author 'ann' is an agent"),
+        (("after_seconds: 600", "after_seconds: -1"), "after_seconds"),
+        (("models:", "modles:"), "models"),
+        (("agents:", "agents: ["), "agents.yaml"),
+    ],
+)
+def test_a_wrong_file_is_refused_by_name(
+    cli: Any, agents: Path, change: tuple[str, str], words: str
+) -> None:
+    """Before anything is asked."""
+    agents.write_text(AGENTS.replace(*change), encoding="utf-8")
+    shown = cli("wake", agents)
+    assert shown.exit_code == 2, shown.output
+    assert words in shown.stderr
+    assert not shown.stdout
+
+
+def test_what_is_to_be_run_is_named(cli: Any, agents: Path) -> None:
+    """A file or the demo; comparing needs simulated models."""
+    assert "--demo" in cli("wake").stderr
+    assert cli("wake", agents, "--demo").exit_code == 2
+    assert "there is no file of agents" in cli("wake", "none.yaml").stderr
+    real = AGENTS.replace("{kind: simulated}", "{base_url: 'http://127.0.0.1:9/v1', model: m}")
+    agents.write_text(real, encoding="utf-8")
+    shown = cli("wake", agents, "--compare")
+    assert shown.exit_code == 2
+    assert "--compare" in shown.stderr
+
+
+def test_endpoints_that_only_the_file_names_get_nothing(cli: Any, agents: Path) -> None:
+    """Neither a prompt nor a key, whether they are of a role or of a model."""
+    agents.write_text(
+        AGENTS.replace("{model: first}", "{model: first, base_url: 'https://example.com/v1'}"),
+        encoding="utf-8",
+    )
+    shown = cli("wake", agents)
+    assert shown.exit_code == 2, shown.output
+    assert "example.com" in shown.stderr
