@@ -6,7 +6,8 @@ and gives the same bytes each time.
 
 import asyncio
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
 from callwise.budget.budgeter import Budgeter
@@ -102,12 +103,31 @@ class LiveChat:
     ) -> None:
         self._service, self._store, self._listener = service, store, listener
         self._notice, self._wall, self._every_seconds = notice, wall, every_seconds
+        self._under_way = 0
+        self._is_at_rest = asyncio.Event()
+        self._is_at_rest.set()
 
     async def wake(self, at: float) -> WakeReport:
         """Wake one hour; see `WakeService.wake`."""
-        report = await self._service.wake(at)
-        self._listener.on_wake(report)
-        return report
+        with self._counted():
+            report = await self._service.wake(at)
+            self._listener.on_wake(report)
+            return report
+
+    async def at_rest(self) -> None:
+        """Return once no hour is awake and no message is being answered."""
+        await self._is_at_rest.wait()
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        self._under_way += 1
+        self._is_at_rest.clear()
+        try:
+            yield
+        finally:
+            self._under_way -= 1
+            if not self._under_way:
+                self._is_at_rest.set()
 
     async def wake_early(self) -> WakeReport:
         """Wake the present hour; where it was woken, the next one that was not, before its time.
@@ -141,10 +161,11 @@ class LiveChat:
             if on_said is not None:
                 on_said(message)
 
-        report = await self._service.say(author, text, id=id, to=to, on_said=said)
-        if report is not None:
-            self._listener.on_wake(report)
-        return report
+        with self._counted():
+            report = await self._service.say(author, text, id=id, to=to, on_said=said)
+            if report is not None:
+                self._listener.on_wake(report)
+            return report
 
 
 async def run_wakes(
