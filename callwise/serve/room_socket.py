@@ -15,8 +15,9 @@ from callwise.serve.access import Access
 from callwise.serve.messages import Hello, Refused, Say, problems_of, read_message
 from callwise.serve.room_feed import FeedReader, event_text
 from callwise.serve.room_host import Busy, NotReady, RoomHost
+from callwise.wake.wake_report import reason_of
 
-__all__ = ["CloseReason", "RoomSocket", "said_event"]
+__all__ = ["CloseReason", "RoomSocket", "said"]
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -45,20 +46,18 @@ _CLOSED: dict[CloseReason, tuple[int, str]] = {
 Abort = Callable[[int, str], None]
 
 
-async def said_event(host: RoomHost, say: Say) -> dict[str, Any]:
-    """Return what answers a person's line: its number, or why it was not taken."""
+async def said(host: RoomHost, say: Say) -> dict[str, Any]:
+    """Return the answer to a person's line: its number in the chat.
+
+    Raises:
+        CallwiseError: as `RoomHost.say`.
+    """
     message_id = say.id or f"web-{secrets.token_hex(12)}"
-    try:
-        said = await host.say(say.author, say.text, id=message_id, to=say.to)
-    except (ConfigError, Busy, NotReady) as error:
-        return _error(str(error), message_id)
-    except CallwiseError:
-        _LOGGER.exception("a message was not stored")
-        return _error("the message could not be stored. Send it again later", message_id)
-    return {"type": "said", "id": message_id, "sequence": said.sequence}
+    message = await host.say(say.author, say.text, id=message_id, to=say.to)
+    return {"type": "said", "id": message_id, "sequence": message.sequence}
 
 
-def _error(text: str, message_id: str | None = None) -> dict[str, Any]:
+def _error(text: str, message_id: str = "") -> dict[str, Any]:
     return {"type": "error", "id": message_id, "error": clipped(text, MAX_ERROR_CHARS)}
 
 
@@ -146,7 +145,16 @@ class RoomSocket:
                 self._host.counted["refused messages"] += 1
                 await self._send_event(_error(str(refused)))
                 continue
-            await self._send_event(await said_event(self._host, say))
+            await self._send_event(await self._answer(say))
+
+    async def _answer(self, say: Say) -> dict[str, Any]:
+        try:
+            return await said(self._host, say)
+        except (ConfigError, Busy, NotReady) as error:
+            return _error(str(error), say.id)
+        except CallwiseError as error:
+            _LOGGER.error("a line was not stored: %s", reason_of(error, "a line"))  # noqa: TRY400
+            return _error("the line could not be stored. Send it again later", say.id)
 
     async def _received(self) -> dict[str, object]:
         """Return the client's next message.

@@ -15,6 +15,7 @@ There are no headers of CORS: a page of another origin reads nothing. A request 
 server is refused, and so is one of a page of another origin.
 """
 
+import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
@@ -36,7 +37,8 @@ from callwise.serve.messages import MAX_MESSAGE_BYTES, Refused, Say, problems_of
 from callwise.serve.metrics import CONTENT_TYPE, metrics_text
 from callwise.serve.room_host import Busy, NotReady, RoomHost
 from callwise.serve.room_page import page_policy, room_page
-from callwise.serve.room_socket import HELLO_SECONDS, RoomSocket, said_event
+from callwise.serve.room_socket import HELLO_SECONDS, RoomSocket, said
+from callwise.wake.wake_report import reason_of
 
 __all__ = ["MAX_CLIENTS", "RoomApp"]
 
@@ -54,11 +56,23 @@ _HEADERS = {
     "cross-origin-resource-policy": "same-origin",
 }
 
+_LOGGER = logging.getLogger(__name__)
+
 Answer = Callable[[Request], Awaitable[Response]]
 
 
 def _refused(status: int, text: str) -> Response:
     return JSONResponse({"error": text}, status)
+
+
+async def _failed(_: Request, error: Exception) -> Response:
+    """Return the answer to a request that cannot be served; one of the store is logged."""
+    if isinstance(error, Busy | ConfigError):
+        return _refused(409, str(error))
+    if isinstance(error, NotReady):
+        return _refused(503, str(error))
+    _LOGGER.error("a request was not served: %s", reason_of(error, "a request"))
+    return _refused(503, "the store cannot be read or written now. Send it again later")
 
 
 class _KnownHosts:
@@ -102,11 +116,12 @@ class RoomApp:
         host: RoomHost,
         access: Access,
         *,
-        max_clients: int = MAX_CLIENTS,
+        max_clients: int | None = None,
         hello_seconds: float = HELLO_SECONDS,
     ) -> None:
         self._host, self._access = host, access
-        self._max_clients, self._hello_seconds = max_clients, hello_seconds
+        self._max_clients = MAX_CLIENTS if max_clients is None else max_clients
+        self._hello_seconds = hello_seconds
         self._sockets: set[RoomSocket] = set()
         self.ended: Counter[str] = Counter()
         routes = [
@@ -119,7 +134,10 @@ class RoomApp:
             Route("/wake", self._with_token(self._wake), methods=["POST"]),
             WebSocketRoute("/socket", self._socket),
         ]
-        self.app: ASGIApp = _KnownHosts(Starlette(routes=routes), access)
+        handlers = {CallwiseError: _failed}
+        self.app: ASGIApp = _KnownHosts(
+            Starlette(routes=routes, exception_handlers=handlers), access
+        )
 
     def close_sockets(self) -> None:
         """Close all connections: the server stops."""
@@ -172,19 +190,11 @@ class RoomApp:
         except ValidationError as error:
             self._host.counted["refused messages"] += 1
             return _refused(400, problems_of(error))
-        event = await said_event(self._host, say)
-        status = 202 if event["type"] == "said" else 409
-        return JSONResponse(event, status, headers=_HEADERS)
+        event = await said(self._host, say)
+        return JSONResponse(event, 202, headers=_HEADERS)
 
     async def _wake(self, _: Request) -> Response:
-        try:
-            report = await self._host.wake_early()
-        except Busy as busy:
-            return _refused(409, str(busy))
-        except ConfigError as error:
-            return _refused(409, str(error))
-        except NotReady as error:
-            return _refused(503, str(error))
+        report = await self._host.wake_early()
         document: dict[str, Any] = asdict(report)
         return Response(
             orjson.dumps(_plain(document), default=str),

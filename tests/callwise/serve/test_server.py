@@ -9,12 +9,13 @@ import pytest
 
 from callwise.calls import Endpoint
 from callwise.calls.errors import ConfigError
+from callwise.memory.memory_errors import StoreFailed
 from callwise.serve import Access
 from callwise.serve.messages import MAX_MESSAGE_BYTES
 from callwise.testing.fakes import ScriptedClient
 from callwise.wake import WakeStore
 
-from .conftest import AUTHORIZED, TOKEN, closed, event_of, lines_of, settings_of
+from .conftest import AUTHORIZED, PASSES_SECONDS, TOKEN, closed, event_of, lines_of, settings_of
 
 
 async def test_a_line_comes_to_every_client_in_order(serve):
@@ -145,7 +146,7 @@ async def test_a_message_of_a_megabyte_is_refused_and_the_client_stays(serve):
         await socket.send_json({"type": "say", "author": "Mia", "text": "short"})
         assert (await event_of(socket, "said"))["sequence"] == 1
     async with room.connected() as socket:
-        with suppress(aiohttp.ClientError):  # it is cut off while it sends
+        with suppress(OSError):  # it is cut off while it sends
             await socket.send_str("x" * (5 * 1024 * 1024))
         assert (await closed(socket))[0] in {1006, 1009}
     async with room.connected() as socket:
@@ -273,7 +274,7 @@ async def test_a_drain_lets_a_reply_come_and_closes_clients_with_a_reason(serve)
         assert (await room.get("/ready", {}))[0] == 503
         assert (await room.get("/health", {}))[0] == 200
         status, refused = await room.say("too late")
-        assert status == 409
+        assert status == 503
         assert "stopping" in refused["error"]
         gate.set()
         drained = await draining
@@ -307,10 +308,17 @@ async def test_a_call_that_does_not_end_is_cancelled_by_the_drain(serve):
     assert room.store.credits.total() == 0
 
 
-async def test_a_store_that_fails_ends_the_server_with_its_error(serve):
-    """Rather than a server that answers and does nothing."""
-    room = await serve(settings=settings_of(intent_daily_calls=0, delay_seconds=(0.0, 0.0)))
+async def test_a_store_that_fails_is_no_success(serve):
+    """Requests are refused, readiness ends, and so does the server once it cannot deliver."""
+    room = await serve()
     room.store.close()
-    await room.post("/wake")
-    with pytest.raises(Exception, match="closed"):
-        await asyncio.wait_for(room.task, 60)
+    status, refused = await room.say("lost")
+    assert status == 503
+    assert "the store cannot be" in refused["error"]
+    assert (await room.post("/wake"))[0] == 503
+    assert (await room.get("/messages?after=0"))[0] == 200
+    assert (await room.get("/ready", {}))[0] == 503
+    assert (await room.get("/health", {}))[0] == 200
+    room.host._chat._notice()
+    with pytest.raises(StoreFailed):
+        await asyncio.wait_for(room.task, PASSES_SECONDS)
