@@ -121,7 +121,9 @@ async def serve() -> AsyncIterator[Callable]:
             await asyncio.wait({task, url}, return_when=asyncio.FIRST_COMPLETED)
             if task.done():
                 await task
-            session = await stack.enter_async_context(aiohttp.ClientSession())
+            session = await stack.enter_async_context(
+                aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
+            )
             return Served(url.result(), host, store, session, task)
 
         yield start
