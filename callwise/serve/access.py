@@ -1,4 +1,4 @@
-"""Who may use the service: a token, the names of this server, and the origins of pages.
+"""Access to the service: a token, the names of this server, and the origins of pages.
 
 Invariant: the token is compared in constant time, and is taken from a header or from a message,
 never from a URL, which others log.

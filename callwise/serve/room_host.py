@@ -33,6 +33,10 @@ CLOSING_SECONDS = 1.5
 """Part of a drain's time that is left for the clients to be closed."""
 
 
+POLL_SECONDS = 1.0
+"""Time between two checks for what other processes have put into the log."""
+
+
 class NotReady(CallwiseError):
     """The room does not accept messages: it begins, or it ends."""
 
@@ -52,6 +56,8 @@ class RoomHost:
         wall: returns the time in UTC epoch seconds.
         notify: called with what a person should know while a call waits.
         is_first_now: whether the present hour is woken when it begins.
+        stall_seconds: see `RoomFeed`.
+        poll_seconds: time between two checks for messages of other processes.
 
     Attributes:
         feed: lines and status, for clients.
@@ -71,9 +77,10 @@ class RoomHost:
         notify: Callable[[str], None] | None = None,
         is_first_now: bool = False,
         stall_seconds: float = STALL_SECONDS,
+        poll_seconds: float = POLL_SECONDS,
     ) -> None:
         self.settings, self._store, self._wall = settings, store, wall
-        self._is_first_now = is_first_now
+        self._is_first_now, self._poll_seconds = is_first_now, poll_seconds
         self.room = settings.wake.room
         self.is_simulated = any(each.client.is_simulated for each in endpoints.values())
         self._costs = LiveCosts(self.room)
@@ -103,6 +110,7 @@ class RoomHost:
         Raises:
             StoreFailed: when the store cannot be read or written.
         """
+        polling = asyncio.create_task(self._poll())
         try:
             await run_wakes(
                 self.settings,
@@ -116,9 +124,9 @@ class RoomHost:
             )
         finally:
             self._state = "stopping"
-            for task in self._tasks:
+            for task in (polling, *self._tasks):
                 task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await asyncio.gather(polling, *self._tasks, return_exceptions=True)
             self.feed.close()
             await self.budgeter.aclose()
 
@@ -234,6 +242,12 @@ class RoomHost:
         if self._state == "starting":
             self._state = "running"
         self._report()
+
+    async def _poll(self) -> None:
+        while True:
+            await self._clock.sleep(self._poll_seconds)
+            if self._chat is not None:
+                self._chat.check_log()
 
     def _accepting(self) -> LiveChat:
         if self._chat is None or self._state != "running":

@@ -30,7 +30,7 @@ MAX_ERROR_CHARS = 400
 CloseReason = Literal[
     "left", "refused", "no hello", "no token", "ahead", "stalled", "stopping", "failed"
 ]
-"""Why a connection has ended."""
+"""The end of a connection."""
 
 _CLOSED: dict[CloseReason, tuple[int, str]] = {
     "refused": (4400, "the first message is no hello with a number to begin after"),

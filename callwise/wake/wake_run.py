@@ -118,6 +118,10 @@ class LiveChat:
         """Return once no hour is awake and no message is being answered."""
         await self._is_at_rest.wait()
 
+    def check_log(self) -> None:
+        """Deliver what is due, and show what other processes have put into the log."""
+        self._notice()
+
     @contextmanager
     def _counted(self) -> Iterator[None]:
         self._under_way += 1

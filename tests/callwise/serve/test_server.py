@@ -68,6 +68,18 @@ async def test_lines_of_an_earlier_process_come_from_the_store(serve, tmp_path):
         assert [each["sequence"] for each in json.loads(text)["messages"]] == [1_299, 1_300]
 
 
+async def test_lines_of_another_process_are_streamed(serve, tmp_path):
+    """Both put them into one log."""
+    with WakeStore(tmp_path / "wake.sqlite") as store, WakeStore(tmp_path / "wake.sqlite") as other:
+        room = await serve(store, poll_seconds=0.001)
+        async with room.connected() as socket:
+            await event_of(socket, "hello")
+            other.rooms.say("main", "Jonas", "from elsewhere", id="1", at=1.0)
+            assert (await lines_of(socket, 1))[0]["text"] == "from elsewhere"
+            await room.say("from here")
+            assert (await lines_of(socket, 1))[0]["sequence"] == 2
+
+
 async def test_an_hour_by_hand_is_one_and_m_requests(serve):
     """Five agents on two models; each reply has its cost, and its text is in the chat."""
     room = await serve(settings=settings_of())
@@ -310,7 +322,7 @@ async def test_a_call_that_does_not_end_is_cancelled_by_the_drain(serve):
 
 async def test_a_store_that_fails_is_no_success(serve):
     """Requests are refused, readiness ends, and so does the server once it cannot deliver."""
-    room = await serve()
+    room = await serve(poll_seconds=PASSES_SECONDS)
     room.store.close()
     status, refused = await room.say("lost")
     assert status == 503
@@ -319,6 +331,6 @@ async def test_a_store_that_fails_is_no_success(serve):
     assert (await room.get("/messages?after=0"))[0] == 200
     assert (await room.get("/ready", {}))[0] == 503
     assert (await room.get("/health", {}))[0] == 200
-    room.host._chat._notice()
+    room.host._chat.check_log()
     with pytest.raises(StoreFailed):
         await asyncio.wait_for(room.task, PASSES_SECONDS)
