@@ -140,8 +140,7 @@ class RoomFeed:
         self._rooms, self._room, self._cost_of = rooms, room, cost_of
         self.stall_seconds = stall_seconds
         self.readers: set[FeedReader] = set()
-        newest = rooms.messages(room, limit=1, newest=True)
-        self.head = newest[0].sequence if newest else 0
+        self.head = self.last_stored()
         self.status, self.status_number = event_text({"type": "status"}), 0
         self._kept: deque[tuple[int, str]] = deque(maxlen=KEPT_LINES)
         self._later: asyncio.TimerHandle | None = None
@@ -152,6 +151,15 @@ class RoomFeed:
         self._kept.append((message.sequence, self._text(message)))
         for reader in self.readers:
             reader.notice()
+
+    def last_stored(self) -> int:
+        """Return the number of the newest line in the log; other processes may have put it there.
+
+        Raises:
+            StoreFailed: when it cannot be read.
+        """
+        newest = self._rooms.messages(self._room, limit=1, newest=True)
+        return newest[0].sequence if newest else 0
 
     def lines(self, after: int) -> list[tuple[int, str]]:
         """Return the lines after a number, with their numbers, in order; at most `PAGE`.

@@ -119,12 +119,11 @@ class RoomSocket:
             return "refused"
         if not (self._access.is_token(hello.token) or self._access.is_bearer(self._socket.headers)):
             return "no token"
-        if hello.after > self._host.feed.head:
+        feed = self._host.feed
+        if hello.after > feed.head and hello.after > feed.last_stored():
             return "ahead"
         await self._send_event({"type": "hello", **self._host.described()})
-        reader = FeedReader(
-            self._host.feed, hello.after, self._socket.send_text, lambda: self.end("stalled")
-        )
+        reader = FeedReader(feed, hello.after, self._socket.send_text, lambda: self.end("stalled"))
         tasks = {asyncio.create_task(self._read()), asyncio.create_task(reader.run())}
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

@@ -9,6 +9,9 @@ import sys
 
 import aiohttp
 import pytest
+from aiohttp import web
+
+from callwise.wake import WakeStore
 
 AGENTS = """
 models: {one: {}}
@@ -127,3 +130,48 @@ def test_a_short_token_is_refused(cli, monkeypatch):
     shown = cli("serve", "--demo")
     assert shown.exit_code == 2
     assert "CALLWISE_SERVE_TOKEN" in shown.stderr
+
+
+@pytest.mark.slow
+def test_a_model_that_never_answers_does_not_keep_the_process(started, tmp_path):
+    """Its call is cancelled, its credits are given back, and what was said is kept."""
+    token = "0123456789abcdef-environment"
+    asked = asyncio.Event()
+
+    async def never(_request):
+        asked.set()
+        await asyncio.Event().wait()
+
+    async def steps():
+        app = web.Application()
+        app.router.add_post("/v1/chat/completions", never)
+        runner = web.AppRunner(app, shutdown_timeout=0.0)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        address = runner.addresses[0]
+        (tmp_path / "agents.yaml").write_text(AGENTS, encoding="utf-8")
+        process = started(
+            *("agents.yaml", "--store", "kept.sqlite"),
+            CALLWISE_SERVE_TOKEN=token,
+            CALLWISE_BASE_URL=f"http://{address[0]}:{address[1]}/v1",
+            CALLWISE_MODEL="never",
+            CALLWISE_API_KEY="none",
+        )
+        _, match = await asyncio.to_thread(said_until, process, r"page: (http://\S+)/ with")
+        headers = {"Authorization": f"Bearer {token}"}
+        async with aiohttp.ClientSession(headers=headers) as session:
+            line = {"author": "Mia", "text": "@alice are you up?"}
+            async with session.post(match[1] + "/messages", json=line) as answer:
+                assert answer.status == 202
+        await asked.wait()
+        process.terminate()
+        await asyncio.to_thread(process.communicate, timeout=120)
+        await runner.cleanup()
+        return process.returncode
+
+    assert asyncio.run(asyncio.wait_for(steps(), 300)) == 1
+    with WakeStore(tmp_path / "kept.sqlite") as store:
+        assert [each.text for each in store.rooms.messages("main")] == ["@alice are you up?"]
+        assert store.credits.open_holds() == []
+        assert store.credits.total() == 0

@@ -80,6 +80,18 @@ async def test_lines_of_another_process_are_streamed(serve, tmp_path):
             assert (await lines_of(socket, 1))[0]["sequence"] == 2
 
 
+async def test_a_client_of_another_process_may_be_ahead(serve, tmp_path):
+    """It has a line that this process has not shown yet; what follows comes once."""
+    with WakeStore(tmp_path / "wake.sqlite") as store, WakeStore(tmp_path / "wake.sqlite") as other:
+        room = await serve(store, poll_seconds=PASSES_SECONDS)
+        for number in range(3):
+            other.rooms.say("main", "Jonas", f"line {number}", id=str(number), at=1.0)
+        async with room.connected(after=2) as socket:
+            await event_of(socket, "hello")
+            await room.say("from here")
+            assert [each["sequence"] for each in await lines_of(socket, 2)] == [3, 4]
+
+
 async def test_an_hour_by_hand_is_one_and_m_requests(serve):
     """Five agents on two models; each reply has its cost, and its text is in the chat."""
     room = await serve(settings=settings_of())
