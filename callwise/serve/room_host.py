@@ -29,9 +29,12 @@ _LOGGER = logging.getLogger(__name__)
 MAX_ANSWERED = 64
 """Most messages that are being answered; further ones are refused."""
 
-CLOSING_SECONDS = 1.5
+CLOSING_SECONDS = 2.0
 """Part of a drain's time that is left for the clients to be closed."""
 
+
+REST_SECONDS = 0.3
+"""Part of it in which ended calls become messages."""
 
 POLL_SECONDS = 1.0
 """Time between two checks for what other processes have put into the log."""
@@ -215,7 +218,7 @@ class RoomHost:
         drained = await self.budgeter.drain(max(seconds - CLOSING_SECONDS, 0.0), reason=reason)
         if self._chat is not None:
             with suppress(TimeoutError):
-                async with asyncio.timeout(CLOSING_SECONDS / 3):
+                async with asyncio.timeout(REST_SECONDS):
                     await self._chat.at_rest()
         self.stopped.set()
         return drained

@@ -24,6 +24,9 @@ _LOGGER = logging.getLogger(__name__)
 HELLO_SECONDS = 10.0
 """Time that a client has for its first message."""
 
+CLOSE_SECONDS = 0.3
+"""Time that a client has to take the frame that closes its connection, before it is aborted."""
+
 MAX_ERROR_CHARS = 400
 """Longest error that a client is sent, in characters."""
 
@@ -177,7 +180,7 @@ class RoomSocket:
             return
         closing: Awaitable[None] = self._socket.close(code, reason)
         try:
-            async with asyncio.timeout(1.0):
+            async with asyncio.timeout(CLOSE_SECONDS):
                 await closing
         except (TimeoutError, RuntimeError, OSError, WebSocketDisconnect):
             if abort is not None:

@@ -141,7 +141,7 @@ async def serve_room(
         if running.done():
             await running
     finally:
-        room.close_sockets()
+        await room.close_sockets()
         server.should_exit = True
         stopping.cancel()
         running.cancel()

@@ -15,9 +15,11 @@ There are no headers of CORS: a page of another origin reads nothing. A request 
 server is refused, and so is one of a page of another origin.
 """
 
+import asyncio
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -47,6 +49,9 @@ MAX_CLIENTS = 2_000
 
 MOST_READ_BYTES = 4 * 1024 * 1024
 """Most bytes of a too long body that are read, so that its sender gets an answer."""
+
+CLOSE_SECONDS = 0.5
+"""Longest time in which all connections are closed with a reason."""
 
 _HEADERS = {
     "cache-control": "no-store",
@@ -123,6 +128,9 @@ class RoomApp:
         self._max_clients = MAX_CLIENTS if max_clients is None else max_clients
         self._hello_seconds = hello_seconds
         self._sockets: set[RoomSocket] = set()
+        self._is_open = True
+        self._is_empty = asyncio.Event()
+        self._is_empty.set()
         self.ended: Counter[str] = Counter()
         routes = [
             Route("/", self._page),
@@ -139,10 +147,14 @@ class RoomApp:
             Starlette(routes=routes, exception_handlers=handlers), access
         )
 
-    def close_sockets(self) -> None:
-        """Close all connections: the server stops."""
+    async def close_sockets(self) -> None:
+        """Close all connections, since the server stops; return soon, closed or not."""
+        self._is_open = False
         for each in self._sockets:
             each.end("stopping")
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self._is_empty.wait()
 
     def _with_token(self, answer: Answer) -> Answer:
         async def checked(request: Request) -> Response:
@@ -210,10 +222,15 @@ class RoomApp:
             return
         socket = RoomSocket(websocket, self._host, self._access, hello_seconds=self._hello_seconds)
         self._sockets.add(socket)
+        self._is_empty.clear()
+        if not self._is_open:
+            socket.end("stopping")
         try:
             self.ended[await socket.run()] += 1
         finally:
             self._sockets.discard(socket)
+            if not self._sockets:
+                self._is_empty.set()
 
 
 def _plain(report: Mapping[str, Any]) -> dict[str, Any]:

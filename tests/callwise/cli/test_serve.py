@@ -136,11 +136,12 @@ def test_a_short_token_is_refused(cli, monkeypatch):
 def test_a_model_that_never_answers_does_not_keep_the_process(started, tmp_path):
     """Its call is cancelled, its credits are given back, and what was said is kept."""
     token = "0123456789abcdef-environment"
-    asked = asyncio.Event()
+    asked, is_over = asyncio.Event(), asyncio.Event()
 
     async def never(_request):
         asked.set()
-        await asyncio.Event().wait()
+        await is_over.wait()
+        return web.Response()
 
     async def steps():
         app = web.Application()
@@ -167,6 +168,7 @@ def test_a_model_that_never_answers_does_not_keep_the_process(started, tmp_path)
         await asked.wait()
         process.terminate()
         await asyncio.to_thread(process.communicate, timeout=120)
+        is_over.set()
         await runner.cleanup()
         return process.returncode
 
