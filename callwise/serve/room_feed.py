@@ -146,7 +146,9 @@ class RoomFeed:
         self._later: asyncio.TimerHandle | None = None
 
     def publish(self, message: RoomMessage) -> None:
-        """Give a line that has just come into the log to all clients."""
+        """Give a line that has just come into the log to all clients; once, and in order."""
+        if message.sequence <= self.head:
+            return
         self.head = message.sequence
         self._kept.append((message.sequence, self._text(message)))
         for reader in self.readers:

@@ -53,6 +53,18 @@ async def test_a_client_that_comes_back_has_no_gap_and_no_double(serve):
     assert seen == list(range(1, 8 * 53 + 1))
 
 
+async def test_a_line_that_is_published_again_is_sent_once(serve):
+    """An older number is one that the clients have."""
+    room = await serve()
+    room.fill(3)
+    async with room.connected() as socket:
+        for message in room.store.rooms.messages("main"):
+            room.host.feed.publish(message)
+        room.fill(1)
+        assert [each["sequence"] for each in await lines_of(socket, 4)] == [1, 2, 3, 4]
+        assert [number for number, _ in room.host.feed.lines(0)] == [1, 2, 3, 4]
+
+
 async def test_lines_of_an_earlier_process_come_from_the_store(serve, tmp_path):
     """Also those that are no longer kept as text."""
     with WakeStore(tmp_path / "wake.sqlite") as store:
