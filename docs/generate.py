@@ -4,10 +4,13 @@
 """
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from callwise.knobs import knob_paths
+from callwise.knobs.knob_paths import KnobInfo
 from callwise.recordings.formats import FORMATS
+from callwise.wake import WakeSettings
 from graph.drivers import build_graph
 from graph.settings import PipelineSettings
 
@@ -35,15 +38,22 @@ def knobs_page() -> str:
         "Set in a preset's YAML, with `--set name=value`, or in the environment "
         "(`CALLWISE__SEARCH__ROLLOUTS=2` for `search.rollouts=2`)."
     )
-    rows = [NOTE, "# Knobs", "", words, ""]
-    rows += ["| knob | type | default | range | what |", "| --- | --- | --- | --- | --- |"]
-    for knob in knob_paths(PipelineSettings):
+    wake = [each for each in knob_paths(WakeSettings) if each.path.startswith("wake.")]
+    rows = [NOTE, "# Knobs", "", words, "", *_knob_rows(knob_paths(PipelineSettings)), ""]
+    rows += ["## Agents that wake", "", "Of [`callwise wake`](wake.md); all others of its file are"]
+    rows += ["those of endpoints, retries, load and limits above.", "", *_knob_rows(wake)]
+    return "\n".join(rows) + "\n"
+
+
+def _knob_rows(knobs: Iterable[KnobInfo]) -> list[str]:
+    rows = ["| knob | type | default | range | what |", "| --- | --- | --- | --- | --- |"]
+    for knob in knobs:
         default, once_set = f"`{knob.default}`", knob.default_once_set
         if once_set != knob.default:
             default += f", `{once_set}` once its group is set"
         cells = (f"`{knob.path}`", knob.type, default, knob.range, knob.doc)
         rows.append("| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |")
-    return "\n".join(rows) + "\n"
+    return rows
 
 
 def formats_page() -> str:

@@ -71,13 +71,15 @@ def _names(path: str) -> Names:
 
 
 def _is_meant(path: str, files: Sequence[str]) -> bool:
-    """Return whether a path is one of some files, or in one of their folders, which end with `/`."""
-    return any(path == each or (path.startswith(each) and each[-1:] in "/") for each in files)
+    """Return whether a path is one of some files, or in one of the folders, which end with `/`."""
+    return any(path == each or (each.endswith("/") and path.startswith(each)) for each in files)
 
 
 def _problems(path: str, texts: Iterable[tuple[int, str]], words: dict[str, str]) -> Iterator[str]:
     """Yield each word of the list in numbered texts, with what to write instead."""
-    allowed = [each["text"] for each in LIST["allowed"] if _is_meant(path, each.get("files", [""]))]
+    allowed = [
+        each["text"] for each in LIST["allowed"] if _is_meant(path, each.get("files", [path]))
+    ]
     allowed_text = re.compile("|".join(allowed), re.IGNORECASE)
     any_word = re.compile(rf"\b(?:{'|'.join(words)})\b", re.IGNORECASE)
     for number, text in texts:

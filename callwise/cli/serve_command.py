@@ -152,6 +152,7 @@ async def _served(
         store,
         settings.served_by(os.environ),
         notify=say,
+        secrets=settings.secrets(os.environ),
         is_first_now=options.now,
     )
 

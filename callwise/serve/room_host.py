@@ -4,11 +4,12 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from typing import Any, Literal
 
 from callwise.budget.budgeter import Budgeter
+from callwise.budget.layers.cache import MemoryCache
 from callwise.budget.clock import LoopClock
 from callwise.budget.ledger_row import LedgerRow
 from callwise.budget.run_gate import Drained
@@ -18,7 +19,7 @@ from callwise.serve.live_costs import LiveCosts
 from callwise.serve.room_feed import STALL_SECONDS, RoomFeed
 from callwise.wake.rooms import RoomMessage
 from callwise.wake.store import WakeStore
-from callwise.wake.wake_report import WakeReport, reason_of
+from callwise.wake.wake_report import WakeReport, one_line
 from callwise.wake.wake_run import LiveChat, run_wakes
 from callwise.wake.wake_settings import WakeSettings
 
@@ -58,6 +59,7 @@ class RoomHost:
         endpoints: those of `settings.served_by`. Owned: `run` closes their clients.
         wall: returns the time in UTC epoch seconds.
         notify: called with what a person should know while a call waits.
+        secrets: values of keys, kept out of every error.
         is_first_now: whether the present hour is woken when it begins.
         stall_seconds: see `RoomFeed`.
         poll_seconds: time between two checks for messages of other processes.
@@ -78,6 +80,7 @@ class RoomHost:
         *,
         wall: Callable[[], float] = time.time,
         notify: Callable[[str], None] | None = None,
+        secrets: Collection[str] = (),
         is_first_now: bool = False,
         stall_seconds: float = STALL_SECONDS,
         poll_seconds: float = POLL_SECONDS,
@@ -94,11 +97,13 @@ class RoomHost:
         self.budgeter = Budgeter(
             endpoints,
             clock=self._clock,
+            cache=MemoryCache(clock=self._clock) if settings.wake.retrieval == "both" else None,
             retry=settings.retry,
             load=settings.wake.load(settings.load),
             seed=settings.wake.seed,
             sinks=[self._on_row],
             notify=notify,
+            secrets=secrets,
         )
         self.counted: Counter[str] = Counter()
         self.stopped = asyncio.Event()
@@ -260,7 +265,7 @@ class RoomHost:
     def _answered(self, task: "asyncio.Task[WakeReport | None]") -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            line = reason_of(error, "a message") if isinstance(error, Exception) else repr(error)
+            line = one_line(error, "a message") if isinstance(error, Exception) else repr(error)
             _LOGGER.error("a message was not answered: %s", line)
 
     def _report(self) -> None:

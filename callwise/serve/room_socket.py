@@ -15,7 +15,7 @@ from callwise.serve.access import Access
 from callwise.serve.messages import Hello, Refused, Say, problems_of, read_message
 from callwise.serve.room_feed import FeedReader, event_text
 from callwise.serve.room_host import Busy, NotReady, RoomHost
-from callwise.wake.wake_report import reason_of
+from callwise.wake.wake_report import one_line
 
 __all__ = ["CloseReason", "RoomSocket", "said"]
 
@@ -155,7 +155,7 @@ class RoomSocket:
         except (ConfigError, Busy, NotReady) as error:
             return _error(str(error), say.id)
         except CallwiseError as error:
-            _LOGGER.error("a line was not stored: %s", reason_of(error, "a line"))  # noqa: TRY400
+            _LOGGER.error("a line was not stored: %s", one_line(error, "a line"))  # noqa: TRY400
             return _error("the line could not be stored. Send it again later", say.id)
 
     async def _received(self) -> dict[str, object]:

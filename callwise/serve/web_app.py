@@ -40,7 +40,7 @@ from callwise.serve.metrics import CONTENT_TYPE, metrics_text
 from callwise.serve.room_host import Busy, NotReady, RoomHost
 from callwise.serve.room_page import page_policy, room_page
 from callwise.serve.room_socket import HELLO_SECONDS, RoomSocket, said
-from callwise.wake.wake_report import reason_of
+from callwise.wake.wake_report import one_line
 
 __all__ = ["MAX_CLIENTS", "RoomApp"]
 
@@ -76,7 +76,7 @@ async def _failed(_: Request, error: Exception) -> Response:
         return _refused(409, str(error))
     if isinstance(error, NotReady):
         return _refused(503, str(error))
-    _LOGGER.error("a request was not served: %s", reason_of(error, "a request"))
+    _LOGGER.error("a request was not served: %s", one_line(error, "a request"))
     return _refused(503, "the store cannot be read or written now. Send it again later")
 
 

@@ -11,7 +11,6 @@ Invariant: an agent is found by its id alone, and no two ids differ in case only
 
 import re
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import (
@@ -20,20 +19,17 @@ from pydantic import (
     ConfigDict,
     Field,
     StringConstraints,
-    ValidationError,
 )
 
-from callwise.calls.errors import ConfigError, FormatError
-from callwise.knobs.presets import parse_yaml
-from callwise.safe_text import shown
+from callwise.calls.errors import ConfigError
 
-__all__ = ["Agent", "AgentId", "Mentions", "check_agents", "read_agents"]
+__all__ = ["MAX_NAME_CHARS", "Agent", "AgentId", "Mentions", "check_agents"]
 
 MAX_SHOWN_CHARS = 80
 """Longest piece of a file that an error quotes, in characters."""
 
 MAX_NAME_CHARS = 64
-"""Longest id and name."""
+"""Longest id and name, in characters."""
 
 MAX_SIGNS = 200
 """Most signs `@` of a text that are read."""
@@ -68,7 +64,7 @@ class Agent(BaseModel):
     """Name that people read and mention; the id by default."""
     persona: Text
     """Description of the agent, in its own prompt whole."""
-    model: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+    model: Annotated[str, StringConstraints(min_length=1, max_length=80)]
     """Name of the endpoint that answers for it."""
     memory: Annotated[tuple[Fact, ...], Field(max_length=200)] = ()
     """Facts that are in each of its prompts, in this order."""
@@ -79,65 +75,22 @@ class Agent(BaseModel):
             object.__setattr__(self, "name", self.id)
 
 
-def _checked(entries: Iterable[Any]) -> tuple[list[Agent], list[str]]:
-    """Return the agents among plain data, and one line for each entry that is none."""
-    agents: list[Agent] = []
-    problems: list[str] = []
-    for number, entry in enumerate(entries, 1):
-        try:
-            agents.append(Agent.model_validate(entry))
-        except ValidationError as error:
-            given = entry.get("id") if isinstance(entry, dict) else None
-            label = f" ({shown(str(given))[:MAX_SHOWN_CHARS]!r})" if given is not None else ""
-            problems += [
-                f"agent {number}{label}: {'.'.join(map(str, each['loc'])) or 'entry'}: "
-                f"{each['msg'].removeprefix('Value error, ')}"
-                for each in error.errors(include_url=False, include_input=False)
-            ]
-    seen: dict[str, Agent] = {}
-    for agent in agents:
-        other = seen.get(agent.id.casefold())
-        if other is not None:
-            problems.append(f"agent {agent.id!r}: another one has the id {other.id!r}. Change one")
-        seen.setdefault(agent.id.casefold(), agent)
-    return agents, problems
-
-
 def check_agents(agents: Iterable[Agent]) -> tuple[Agent, ...]:
     """Return the agents.
 
     Raises:
         ConfigError: when two have ids that differ in case only, or not at all; lists each.
     """
-    known, problems = _checked(agents)
+    known = tuple(agents)
+    seen: dict[str, Agent] = {}
+    problems = []
+    for agent in known:
+        other = seen.setdefault(agent.id.casefold(), agent)
+        if other is not agent:
+            problems.append(f"agent {agent.id!r}: another one has the id {other.id!r}. Change one")
     if problems:
         raise ConfigError("; ".join(problems))
-    return tuple(known)
-
-
-def read_agents(path: str | Path) -> tuple[Agent, ...]:
-    """Return the agents of a YAML file, in its order.
-
-    Args:
-        path: named by the user. Its content is data: no tags, no objects.
-
-    Raises:
-        FormatError: when it cannot be read, is no YAML, has no list `agents`, or an agent in it
-            cannot be used; lists each problem of each agent.
-    """
-    file = Path(path)
-    try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise FormatError(path, None, f"cannot be read: {error}") from error
-    document = parse_yaml(text, path)
-    entries = document.get("agents") if isinstance(document, dict) else None
-    if not isinstance(entries, list) or len(document) > 1:
-        raise FormatError(path, None, "expected one list of agents, under `agents:`")
-    agents, problems = _checked(entries)
-    if problems:
-        raise FormatError(path, None, "; ".join(problems))
-    return tuple(agents)
+    return known
 
 
 class Mentions:

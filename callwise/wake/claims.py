@@ -78,7 +78,8 @@ class Claims:
         """Claim a time to wake, so that one of several schedulers does.
 
         Args:
-            slot: number of the time, at least 0; later times have higher ones.
+            slot: number of the time, at least 0; later times have higher ones. One that a
+                wrong clock has claimed too early ends all before it.
 
         Returns:
             False where this slot or a later one was claimed, by any process at any time.

@@ -82,7 +82,7 @@ def intent_form(ids: Sequence[str]) -> type[IntentAnswer]:
         return IntentAnswer
     named = Annotated[Any, WithJsonSchema({"type": "string", "enum": [*ids]})]
     entry = create_model("_Named", __base__=_Named, agent=(named, ...))
-    entries = list[entry]  # type: ignore[valid-type] # a class made here
+    entries = list[entry]
     return create_model("IntentAnswer", __base__=IntentAnswer, wake_list=(entries, ...))
 
 
@@ -100,13 +100,12 @@ def intent_call(messages: tuple[Message, ...], form: type[IntentAnswer]) -> Call
 
 def read_intent(
     answer: BaseModel | None, agents: Mapping[str, Agent], max_awake: int | None
-) -> WakeChoice | None:
-    """Return the choice of an answer; None where it names something, and no agent that there is."""
-    if not isinstance(answer, IntentAnswer):
-        return None
+) -> WakeChoice:
+    """Return the choice of an answer; one without agents where it names none that there is."""
     reasons: dict[str, str] = {}
     dropped: Counter[str] = Counter()
-    for entry in answer.wake_list:
+    read = answer if isinstance(answer, IntentAnswer) else IntentAnswer(wake_list=[])
+    for entry in read.wake_list:
         if not isinstance(entry.agent, str):
             dropped["not a text"] += 1
         elif entry.agent not in agents:
@@ -117,11 +116,9 @@ def read_intent(
             reason = entry.reason if isinstance(entry.reason, str) else ""
             line = " ".join(clipped(reason, MAX_REASON_CHARS).split())
             reasons[entry.agent] = shown(line)
-    if answer.everyone:
+    if read.everyone:
         for agent in agents:
             reasons.setdefault(agent, "")
-    elif dropped and not reasons:
-        return None
     return _limited("answered", [*reasons], reasons, dropped, max_awake)
 
 

@@ -23,6 +23,7 @@ from callwise.memory.memory_errors import StoreDamaged, StoreFailed, StoreFull, 
 
 __all__ = [
     "MAX_NAME_CHARS",
+    "RESTORE",
     "SCHEMA_VERSION",
     "StoreFile",
     "append_only",
@@ -33,18 +34,26 @@ __all__ = [
     "encoded_text",
 ]
 
-SCHEMA_VERSION = 1
-"""The file's `user_version`. Changes when an older release cannot read the file."""
+SCHEMA_VERSION = 2
+"""The file's `user_version`. Changes when an older release cannot read the file. Version 1, of
+no release, had no terms and vectors of notes."""
 
 _APPLICATION_ID = 0x63777761
 """Mark in the file's header, so that another program's database is not written to."""
+
+_CHECKPOINT_PAGES = 4_000
+"""Pages of 4 KB in the log before it is written back into the file, which waits for the disk. A
+note with a vector writes some eight."""
 
 MAX_NAME_CHARS = 1_000
 """Longest name of an agent, a client, a message and so on, in characters."""
 
 _MAX_WHOLE = 2**53
+_MAX_MAKERS = 1_000
+"""Most processes that may make one file concurrently."""
+
 _MEMORY = ":memory:"
-_RESTORE = "Restore the file from a copy, or choose another file"
+RESTORE = "Restore the file from a copy, or choose another file"
 
 
 def append_only(table: str) -> tuple[str, str]:
@@ -108,13 +117,14 @@ class StoreFile:
         except sqlite3.OperationalError as error:
             raise self._explained(error) from error
         except sqlite3.DatabaseError as error:
-            problem = f"expected a SQLite database of awake agents: {error}. {_RESTORE}"
+            problem = f"expected a SQLite database of awake agents: {error}. {RESTORE}"
             raise FormatError(self.path, None, problem) from error
         with self.reading():
             connection.execute("PRAGMA trusted_schema = OFF")
             # A row that replaces another deletes it, and the triggers must see that.
             connection.execute("PRAGMA recursive_triggers = ON")
-            connection.execute("PRAGMA journal_mode = WAL")
+            _log_ahead(connection)
+            connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
             connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
         if is_ours:
             return
@@ -162,15 +172,25 @@ class StoreFile:
                 raise self._explained(error) from error
 
     @contextmanager
+    def reading_together(self) -> Iterator[sqlite3.Connection]:
+        """Use the connection alone; all that is read is of one moment."""
+        with self.reading() as connection:
+            connection.execute("BEGIN")
+            try:
+                yield connection
+            finally:
+                connection.execute("ROLLBACK")
+
+    @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
         """Write as the only writer; commit at the end, or nothing if anything is raised."""
         with self.reading() as connection:
-            connection.execute("BEGIN IMMEDIATE")
             try:
+                connection.execute("BEGIN IMMEDIATE")
                 yield connection
                 connection.execute("COMMIT")
             except BaseException:
-                # A full disk has rolled back by itself.
+                # A full disk has rolled back by itself, and a lock may not have been had.
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
@@ -193,9 +213,20 @@ class StoreFile:
                 )
             case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
                 return StoreDamaged(
-                    f"{store} is damaged: {error}. Nothing was committed. {_RESTORE}"
+                    f"{store} is damaged: {error}. Nothing was committed. {RESTORE}"
                 )
         return StoreFailed(f"{store}: {error}. Nothing was committed.")
+
+    def copy_to(self, path: Path) -> None:
+        """Write all that is committed to a new file.
+
+        Raises:
+            ConfigError: when the file cannot be made.
+            StoreFailed: when it cannot be written.
+        """
+        _make_file(path)
+        with self.reading() as connection:
+            connection.execute("VACUUM INTO ?", (str(path),))
 
     def close(self) -> None:
         """Close the file. Safe to call twice."""
@@ -215,6 +246,25 @@ def _make_file(path: Path) -> None:
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600))
     except ValueError as error:  # a null character
         raise ConfigError(f"cannot open the store {str(path)!r}: {error}") from error
+
+
+def _log_ahead(connection: sqlite3.Connection) -> None:
+    """Turn on write-ahead logging, which the file keeps.
+
+    While another process turns it on, SQLite refuses without waiting. A transaction waits for that
+    process; afterwards there is nothing to turn on.
+    """
+    for _ in range(_MAX_MAKERS):
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                raise
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("ROLLBACK")
+        else:
+            return
+    connection.execute("PRAGMA journal_mode = WAL")
 
 
 def checked_name(what: str, name: str) -> str:
@@ -245,9 +295,13 @@ def checked_time(what: str, seconds: float) -> float:
     Raises:
         ConfigError: when it is not finite.
     """
-    if not math.isfinite(seconds):
-        raise ConfigError(f"{what} is {seconds}. Use seconds since 1970 in UTC")
-    return float(seconds)
+    try:
+        time = float(seconds)
+    except OverflowError:
+        time = math.inf
+    if not math.isfinite(time):
+        raise ConfigError(f"{what} is {time}. Use seconds since 1970 in UTC")
+    return time
 
 
 def checked_whole(what: str, number: int, *, most: int = _MAX_WHOLE) -> int:
@@ -267,5 +321,12 @@ def encoded_text(text: str) -> bytes:
 
 
 def decoded_text(data: bytes) -> str:
-    """Return a text as it was before `encoded_text`."""
-    return data.decode("utf-8", "surrogatepass")
+    """Return a text as it was before `encoded_text`.
+
+    Raises:
+        StoreDamaged: when the bytes are no text.
+    """
+    try:
+        return data.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError as error:
+        raise StoreDamaged(f"a text in the store is damaged: {error}. {RESTORE}") from error

@@ -7,12 +7,17 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from callwise.calls.load.batch_knobs import BatchKnobs
 from callwise.calls.load.load_knobs import LoadKnobs
 from callwise.wake.agents import AgentId
+from callwise.wake.hours import Missed
 
 __all__ = ["WakeKnobs"]
 
-Seconds = Annotated[float, Field(ge=0.0, le=86_400.0)]
 Count = Annotated[int, Field(ge=0, le=10**9)]
 AtLeastOne = Annotated[int, Field(ge=1, le=10**6)]
+
+MAX_DELAY_SECONDS = 86_400.0
+
+IDLE_WAIT_SECONDS = 0.25
+"""Wait of a request for another reply after the last one, while no other call is under way."""
 
 
 class WakeKnobs(BaseModel):
@@ -25,12 +30,12 @@ class WakeKnobs(BaseModel):
     call, and free to be silent; or one intent call, and each reply a request."""
     room: AgentId = "main"
     """Name of the group chat, of the same signs as an agent's id."""
-    delay_seconds: tuple[Seconds, Seconds] = (5.0, 30.0)
+    delay_seconds: tuple[float, float] = (5.0, 30.0)
     """Shortest and longest time from the beginning of a wake to the delivery of a reply; one that
     is not answered by then is due soon after. Replies to a message are due immediately."""
     every_seconds: Annotated[float, Field(ge=1.0, le=366 * 86_400.0)] = 3600.0
     """Time from one wake to the next."""
-    missed: Literal["one", "each", "none"] = "one"
+    missed: Missed = "one"
     """Wakes for the hours that were missed: one for all, one for each, or none."""
     intent_daily_calls: Count = 1000
     """Intent calls per day (UTC), over all processes. Beyond it `fallback` decides."""
@@ -47,6 +52,9 @@ class WakeKnobs(BaseModel):
     """Credits that a message costs its agent; 0 for none."""
     notes_limit: Annotated[int, Field(ge=0, le=1000)] = 5
     """Most notes of an agent in its prompt."""
+    retrieval: Literal["words", "both"] = "words"
+    """Ranking of an agent's notes: by words, which needs no call; or by words and vectors, with one
+    embedding of its query and one of its new note (role `embed`)."""
     chat_limit: Annotated[int, Field(ge=1, le=1000)] = 30
     """Most lines of the chat in a prompt, the newest."""
     reply_tokens: Annotated[int, Field(ge=1, le=100_000)] = 400
@@ -58,15 +66,17 @@ class WakeKnobs(BaseModel):
     endpoint without one: each reply is a request."""
     batch_size: AtLeastOne = 100
     """Most replies in one request."""
-    batch_wait_seconds: Annotated[float, Field(ge=0.0, le=60.0)] = 0.5
-    """Longest time that a request of a wake waits for further replies."""
+    batch_wait_seconds: Annotated[float, Field(ge=0.0, le=60.0)] = 2.0
+    """Longest time that a request of a wake waits for further replies. While no other call is under
+    way, it waits for a quarter of a second after the last one."""
 
     @model_validator(mode="after")
     def _shortest_before_longest(self) -> Self:
         low, high = self.delay_seconds
-        if low > high:
+        if not 0.0 <= low <= high <= MAX_DELAY_SECONDS:
             raise ValueError(
-                f"delay_seconds is a shortest and a longest time; got {low:g} and {high:g}"
+                "delay_seconds is a shortest and a longest time, from 0 to 86,400; "
+                f"got {low:g} and {high:g}"
             )
         return self
 
@@ -87,6 +97,6 @@ class WakeKnobs(BaseModel):
             is_adaptive=False,
             chat_size=self.batch_size,
             chat_window_seconds=self.batch_wait_seconds,
-            chat_idle_window_seconds=self.batch_wait_seconds,
+            chat_idle_window_seconds=min(IDLE_WAIT_SECONDS, self.batch_wait_seconds),
         )
         return run.laid_under(LoadKnobs(batch=batch))

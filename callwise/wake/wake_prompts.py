@@ -16,9 +16,9 @@ import orjson
 from callwise.calls.call import Message
 from callwise.calls.payload import mended, without_template_marks
 from callwise.safe_text import clipped
-from callwise.wake.agents import Agent
+from callwise.wake.agents import MAX_NAME_CHARS, Agent
 
-__all__ = ["ChatLine", "agent_messages", "intent_messages"]
+__all__ = ["ChatLine", "agent_messages", "intent_messages", "message_text"]
 
 ChatLine = tuple[str, str]
 """Author and text of a line of the chat."""
@@ -29,6 +29,9 @@ MAX_LINE_CHARS = 800
 MAX_TASK_CHARS = 6_000
 MAX_INTENT_LINE_CHARS = 240
 MAX_NOTE_CHARS = 600
+
+MAX_REPLY_CHARS = 8_000
+"""Longest message of an agent, in characters; a longer one is clipped."""
 
 _REPLY = """\
 You are one member of a group chat: the agent in `persona`, in every word. `name` is your name, \
@@ -62,8 +65,12 @@ as in `agents`, and in `reason` why, in at most twelve words.
 
 def _material(fields: Mapping[str, Any]) -> Message:
     """Return the fields as one JSON object, in their order and without empty ones."""
-    kept = mended({name: value for name, value in fields.items() if value})
-    return Message("user", without_template_marks(orjson.dumps(kept)).decode())
+    kept = {name: value for name, value in fields.items() if value}
+    try:
+        text = orjson.dumps(kept)
+    except TypeError:  # half an emoji
+        text = orjson.dumps(mended(kept))
+    return Message("user", without_template_marks(text).decode())
 
 
 def _lines(
@@ -73,7 +80,7 @@ def _lines(
     for author, text in chat:
         agent = agents.get(author)
         kind = "user" if agent is None else "me" if agent.id == own else "agent"
-        name = author if agent is None else agent.name
+        name = clipped(author, MAX_NAME_CHARS) if agent is None else agent.name
         lines.append({"from": name, kind: clipped(text, max_chars)})
     return lines
 
@@ -127,3 +134,13 @@ def intent_messages(
         "task": {"event": "hour", "now": hour},
     }
     return Message("system", _INTENT), _material(fields)
+
+
+def message_text(text: str, agent: Agent) -> str:
+    """Return an answer as a message: clipped, and without the author's name before it."""
+    text = text.strip()
+    for name in (agent.name, agent.id):
+        if text[: len(name) + 1].casefold() == f"{name.casefold()}:":
+            text = text[len(name) + 1 :].strip()
+            break
+    return clipped(text, MAX_REPLY_CHARS)

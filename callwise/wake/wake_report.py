@@ -5,10 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from callwise.budget.counters import CounterValues
 from callwise.calls.errors import CallwiseError
 from callwise.safe_text import clipped, printable
+from callwise.wake.intent import WakeChoice
 
-__all__ = ["AgentReply", "ReplyOutcome", "WakeReport", "reason_of"]
+__all__ = ["AgentReply", "ReplyOutcome", "WakeReport", "one_line"]
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -25,6 +27,8 @@ class AgentReply:
     Args:
         text: the message; empty without one. Untrusted.
         reason: why it has no message, or else why it was woken; one line. Untrusted.
+        recall_problem: why words alone rank its notes, or its new note: an embedding failed. One
+            line; empty where none did. Untrusted.
     """
 
     agent: str
@@ -32,6 +36,7 @@ class AgentReply:
     text: str
     message_id: str
     reason: str
+    recall_problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +67,33 @@ class WakeReport:
     usd: float | None = None
     is_message: bool = False
 
+    @classmethod
+    def of(
+        cls,
+        at: float,
+        choice: WakeChoice,
+        replies: tuple[AgentReply, ...],
+        counts: CounterValues,
+        *,
+        is_message: bool,
+    ) -> "WakeReport":
+        """Return the report of a wake whose calls have ended, by the counts of its scope."""
+        usage = counts.usage
+        return cls(
+            at,
+            choice.intent,
+            choice.agents,
+            choice.dropped,
+            replies,
+            calls=counts.asked,
+            requests=usage.requests,
+            tokens=usage.tokens,
+            usd=None if usage.unknown_usd else usage.usd,
+            is_message=is_message,
+        )
 
-def reason_of(error: Exception, whose: str) -> str:
+
+def one_line(error: Exception, whose: str) -> str:
     """Return an error in one line; one that is no error of ours is logged whole."""
     if not isinstance(error, CallwiseError):
         _LOGGER.error("%s failed: %s", whose, type(error).__name__, exc_info=error)

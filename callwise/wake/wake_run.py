@@ -14,6 +14,7 @@ from callwise.budget.budgeter import Budgeter
 from callwise.budget.clock import Clock
 from callwise.calls.errors import ConfigError
 from callwise.wake.hours import run_hours
+from callwise.wake.moments import Moment, deliver_until
 from callwise.wake.rooms import RoomMessage
 from callwise.wake.service import WakeService
 from callwise.wake.store import WakeStore
@@ -67,7 +68,7 @@ class _Delivery:
         """Deliver until it is cancelled."""
         while True:
             self._may_be_due.clear()
-            self._rooms.deliver_due(self._wall())
+            deliver_until(self._rooms, self._wall())
             for message in self._rooms.messages(self._room, after=self._sequence):
                 self._sequence = message.sequence
                 self._on_message(message)
@@ -183,6 +184,7 @@ async def run_wakes(
     count: int | None = None,
     is_first_now: bool = False,
     on_start: Callable[[LiveChat], None] | None = None,
+    moment: Moment | None = None,
 ) -> int:
     """Wake the agents each hour, while people write and messages come at their time.
 
@@ -197,6 +199,7 @@ async def run_wakes(
             it is cancelled.
         is_first_now: wake immediately for the present hour, where no process has woken it.
         on_start: called on the running loop with the chat, before the first wake.
+        moment: returns the time of a named event, after `wall` by default; see `moments`.
 
     Returns:
         The number of wakes.
@@ -214,6 +217,7 @@ async def run_wakes(
         wall=wall,
         limits=settings.limits,
         on_published=delivery.notice,
+        moment=moment,
     )
 
     chat = LiveChat(
@@ -233,9 +237,11 @@ async def run_wakes(
         async with asyncio.TaskGroup() as answers:
             for number, line in enumerate(sorted(lines, key=lambda each: each.after_seconds)):
                 await clock.sleep(began + line.after_seconds - clock.now())
-                answers.create_task(chat.say(line.author, line.text, id=f"{start:.0f}.{number}"))
+                answers.create_task(
+                    chat.say(line.author, line.text, id=f"{start:.0f}.{number}", to=line.to)
+                )
 
-    start = wall()
+    start = wall() if moment is None else await moment("start")
     lines: Sequence[SaidLine] = settings.messages
     if count is not None:
         lines = [line for line in lines if line.after_seconds < count * knobs.every_seconds]

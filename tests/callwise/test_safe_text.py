@@ -3,6 +3,7 @@
 import pytest
 
 from callwise.safe_text import (
+    clipped,
     cut_to_width,
     escaped_json,
     printable,
@@ -65,3 +66,16 @@ def test_each_form_removes_what_it_must() -> None:
     assert escaped_json('"\x7f"') == '"\\u007f"'
     assert shown("a\u202e\r\n") == "a⟨U+202E⟩\n"
     assert shown_html('<a b="\x00">') == "&lt;a b=&quot;⟨U+0000⟩&quot;&gt;"
+
+
+@pytest.mark.parametrize("length", [0, 1, 20, 21, 1_000_000])
+def test_a_clipped_text_has_its_head_its_length_and_its_tail(length: int) -> None:
+    """It is at most as long as asked; one that fits is as it was."""
+    text = ("ab" * length)[:length]
+    cut = clipped(text, 20)
+    assert len(cut) == min(length, 20)
+    assert (cut == text) == (length <= 20)
+    if length > 20:
+        assert f" […{length}…] " in cut
+        assert cut.startswith("ab")
+        assert cut.endswith(text[-1])

@@ -28,7 +28,7 @@ def outgoing(message_id: str, author: str = "ann") -> OutgoingMessage:
 
 
 def legs(store: WakeStore) -> list[tuple[int, str, int, int]]:
-    """Return all legs: transfer, account, credits, balance."""
+    """Return all legs: transfer, owner, credits, balance."""
     found = store._file._connection.execute(
         "SELECT transfer, account, credits, balance FROM credit_legs ORDER BY transfer, credits"
     )
@@ -351,7 +351,7 @@ import sys
 from callwise.wake import WakeStore
 from tests.callwise.wake.test_credits import spend_all
 name, path = sys.argv[1:]
-with WakeStore(path, busy_timeout_seconds=60) as store:
+with WakeStore(path) as store:
     print(spend_all([store], name, threads=64, replies=3))
 """
 

@@ -151,7 +151,7 @@ class World:
 
     def balance(self, agent):
         """Return the credits of an agent."""
-        return self.store.credits.balance(f"agent:{agent}")
+        return self.store.credits.balance(agent)
 
     def delivered(self, at=None):
         """Return author and text of all messages that are due, the newest last."""

@@ -1,0 +1,1 @@
+"""Measurements of agents that wake together."""

@@ -1,0 +1,84 @@
+"""Settings of awake agents: what a file may have, and errors that list all of it."""
+
+import pytest
+
+from callwise.calls.errors import CallwiseError, ConfigError
+from callwise.wake import Agent, WakeSettings, read_wake_settings
+
+
+def read(tmp_path, text, **given):
+    """Return the settings of a file with a text."""
+    path = tmp_path / "agents.yaml"
+    path.write_text(text, encoding="utf-8")
+    return read_wake_settings(path, environ={}, **given)
+
+
+def test_a_file_lists_agents_in_order(tmp_path):
+    """Overrides are laid over it."""
+    settings = read(
+        tmp_path,
+        "models: {m: {}}\n"
+        "agents:\n"
+        "  - {id: alice, persona: A sailor., model: m, memory: [Her boat is red.]}\n"
+        "  - {id: bob-2.x_y, name: 阿宝, persona: A cook., model: m}\n",
+        overrides=["wake.variant=mixed"],
+    )
+    assert settings.agents == (
+        Agent(id="alice", persona="A sailor.", model="m", memory=("Her boat is red.",)),
+        Agent(id="bob-2.x_y", name="阿宝", persona="A cook.", model="m"),
+    )
+    assert settings.wake.variant == "mixed"
+
+
+def test_an_error_lists_each_bad_agent(tmp_path):
+    """All of them in one error, by number; no value can forge a line."""
+    with pytest.raises(ConfigError) as caught:
+        read(
+            tmp_path,
+            "models: {m: {}}\n"
+            "agents:\n"
+            "  - {id: fine, persona: p, model: m}\n"
+            "  - {id: 'a/../b', persona: p, model: m}\n"
+            "  - {id: carol, persona: '  ', model: m}\n"
+            "  - {id: dan, persona: p}\n"
+            '  - {id: "x\\nERROR forged", persona: p, model: m}\n'
+            "  - text\n"
+            "  - {id: eve, persona: p, model: m, colour: red}\n"
+            '  - {id: fay, name: "F\\nay", persona: p, model: m}\n',
+        )
+    lines = str(caught.value).splitlines()
+    for part in ("1.id", "2.persona", "3.model", "4.id", "agents.5", "6.colour", "7.name"):
+        assert any(part in line for line in lines), (part, lines)
+    assert len(lines) == 7
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "agents:", "agents: {a: b}", "- id: alice", "a: [", "!!set {}"],
+)
+def test_a_file_without_a_list_of_agents_is_refused(tmp_path, text):
+    """It is an error of ours, which names the file or the knob."""
+    with pytest.raises(CallwiseError, match=r"agents"):
+        read(tmp_path, text)
+
+
+def test_a_file_may_list_none(tmp_path):
+    """An empty list is a list."""
+    assert read(tmp_path, "agents: []").agents == ()
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path):
+    """It is not read as settings."""
+    path = tmp_path / "agents.yaml"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(CallwiseError, match=r"agents\.yaml"):
+        read_wake_settings(path, environ={})
+
+
+def test_models_and_authors_are_checked_against_the_agents():
+    """Without a file too."""
+    agent = {"id": "ann", "name": "Ann", "persona": "p", "model": "m"}
+    with pytest.raises(ValueError, match="'m' \\(of ann\\)"):
+        WakeSettings(agents=[agent])
+    with pytest.raises(ValueError, match="author 'ANN' is an agent"):
+        WakeSettings(models={"m": {}}, agents=[agent], messages=[{"author": "ANN", "text": "x"}])
