@@ -20,14 +20,9 @@ from callwise.safe_text import clipped
 from callwise.wake.agent_replies import AgentReplies, Occasion
 from callwise.wake.agents import MAX_NAME_CHARS, Agent, Mentions, check_agents
 from callwise.wake.chat_window import ChatWindow
-from callwise.wake.intent import (
-    WakeChoice,
-    fallback_choice,
-    intent_call,
-    intent_form,
-    read_intent,
-)
+from callwise.wake.intent import WakeChoice, fallback_choice, intent_call, intent_form, read_intent
 from callwise.wake.moments import Moment, deliver_until
+from callwise.wake.rooms import RoomMessage
 from callwise.wake.store import WakeStore
 from callwise.wake.wake_knobs import WakeKnobs
 from callwise.wake.wake_prompts import ChatLine, intent_messages
@@ -128,6 +123,7 @@ class WakeService:
         *,
         id: str,  # noqa: A002
         to: str = "",
+        on_said: Callable[[RoomMessage], None] | None = None,
     ) -> WakeReport | None:
         """Add a person's message to the chat; wake the agents that it addresses immediately.
 
@@ -137,6 +133,7 @@ class WakeService:
             id: distinguishes this message from all others; the same one again changes nothing,
                 and asks only for replies that are missing.
             to: id or name of an agent that it is for, whether its text mentions it or not.
+            on_said: called with the message in the chat, before any agent is asked.
 
         Returns:
             The report of the agents that it addresses; None where it addresses none.
@@ -151,6 +148,8 @@ class WakeService:
         now = await self._moment(f"say:{id}")
         deliver_until(self._store.rooms, now)
         said = self._store.rooms.say(knobs.room, author, text, id=id, at=now)
+        if on_said is not None:
+            on_said(said)
         found = self._mentions.find(f"@{to} {text}" if to else text)[: knobs.max_mentions]
         if not found:
             return None
