@@ -166,7 +166,7 @@ class AgentReplies:
             for message_id in held:
                 self._release(message_id)
             self._held.difference_update(
-                self._message_id(occasion, agent_id) for agent_id in choice.agents
+                self.message_id(occasion.key, agent_id) for agent_id in choice.agents
             )
         await self._moment(f"end:{occasion.key}")
         return tuple(ended[agent_id] for agent_id in choice.agents)
@@ -203,14 +203,15 @@ class AgentReplies:
                 await asyncio.sleep(0)
         return sorted(prepared, key=lambda each: each.agent.model)
 
-    def _message_id(self, occasion: Occasion, agent_id: str) -> str:
-        return f"{self._knobs.room}:{occasion.key}:{agent_id}"
+    def message_id(self, key: str, agent_id: str) -> str:
+        """Return the id of an agent's message at an occasion."""
+        return f"{self._knobs.room}:{key}:{agent_id}"
 
     def _not_asked(
         self, occasion: Occasion, agent_id: str, why: str, held: set[str]
     ) -> AgentReply | None:
         """Hold an agent's credits; return why it is not asked, or None."""
-        message_id, cost = self._message_id(occasion, agent_id), self._knobs.credits_per_reply
+        message_id, cost = self.message_id(occasion.key, agent_id), self._knobs.credits_per_reply
         try:
             if self._store.rooms.has_message(message_id):
                 return AgentReply(agent_id, "published before", "", message_id, why)
@@ -229,7 +230,7 @@ class AgentReplies:
         self, occasion: Occasion, agent: Agent, why: str, query: Embedded, *, is_together: bool
     ) -> "_Prepared | AgentReply":
         """Return an agent's call, or why it is not asked."""
-        knobs, message_id = self._knobs, self._message_id(occasion, agent.id)
+        knobs, message_id = self._knobs, self.message_id(occasion.key, agent.id)
         try:
             notes = self._store.notes.search(
                 agent.id, query.text, limit=knobs.notes_limit, embedding=query.embedding

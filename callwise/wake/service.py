@@ -116,6 +116,23 @@ class WakeService:
             replies = await self._replies.ask(scope, occasion, choice, is_together=is_together)
             return WakeReport.of(at, choice, replies, scope.counts(), is_message=False)
 
+    def is_unfinished(self, at: float) -> bool:
+        """Return whether an hour has chosen agents without a message, as after a crash.
+
+        Args:
+            at: time of the hour in UTC epoch seconds.
+
+        Raises:
+            StoreFailed: when the store cannot be read.
+        """
+        slot = int(at // self._knobs.every_seconds)
+        settled = self._store.claims.settled(f"wake:{self._knobs.room}", slot)
+        if settled is None:
+            return False
+        chosen = WakeChoice.from_json(settled, self._agents).agents
+        ids = (self._replies.message_id(str(slot), agent_id) for agent_id in chosen)
+        return not all(map(self._store.rooms.has_message, ids))
+
     async def say(
         self,
         author: str,

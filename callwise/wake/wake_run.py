@@ -188,6 +188,9 @@ async def run_wakes(
 ) -> int:
     """Wake the agents each hour, while people write and messages come at their time.
 
+    An hour that an earlier process has left unfinished is woken again while it lasts: agents
+    whose messages are there are not asked again.
+
     Args:
         store: not owned.
         budgeter: has the endpoints of `settings.served_by` and the load of `settings.wake.load`.
@@ -251,6 +254,9 @@ async def run_wakes(
             talking = tasks.create_task(people())
             if on_start is not None:
                 on_start(chat)
+            present = math.floor(start / knobs.every_seconds) * knobs.every_seconds
+            if service.is_unfinished(present):  # an earlier process has ended in the middle of it
+                await chat.wake(present)
             woken = await run_hours(
                 wake,
                 clock=clock,
