@@ -132,7 +132,6 @@ async def _run(
 def replay_wakes(
     settings: WakeSettings,
     recorded: RecordedWakes,
-    endpoints: Mapping[str, Endpoint],
     listener: WakeListener,
     *,
     hours: int | None = None,
@@ -142,7 +141,6 @@ def replay_wakes(
 
     Args:
         settings: those of the recording.
-        endpoints: by the names that calls ask for; their clients are not used.
         hours: wakes after which it ends; None for all that had ended.
         out: new or empty folder for reports and chat; None writes nothing.
 
@@ -173,9 +171,7 @@ def replay_wakes(
         store = stack.enter_context(WakeStore(path))
         cassette = stack.enter_context(open_cassette(recorded.cassette))
         run_in_virtual_time(
-            _replay(
-                given, store, endpoints, listener, recorded=recorded, cassette=cassette, count=count
-            )
+            _replay(given, store, listener, recorded=recorded, cassette=cassette, count=count)
         )
         return cassette.statistics()
 
@@ -183,7 +179,6 @@ def replay_wakes(
 async def _replay(
     settings: WakeSettings,
     store: WakeStore,
-    endpoints: Mapping[str, Endpoint],
     listener: WakeListener,
     *,
     recorded: RecordedWakes,
@@ -205,7 +200,7 @@ async def _replay(
         _run(
             settings,
             store,
-            recorded.endpoints(endpoints),
+            recorded.endpoints(),
             listener,
             clock=clock,
             wall=wall,

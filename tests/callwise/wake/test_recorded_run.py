@@ -121,10 +121,9 @@ def recorded(folder, client, settings=None, *, hours=3, store=None, listener=Non
 
 
 def replayed(folder, settings=None, *, out=None, **options):
-    """Replay a run, with what the settings alone know of endpoints."""
+    """Replay a run."""
     settings, seen = settings or settings_of(), Seen()
-    endpoints = settings.served_by({}, is_offline=True)
-    found = replay_wakes(settings, RecordedWakes.read(folder), endpoints, seen, out=out, **options)
+    found = replay_wakes(settings, RecordedWakes.read(folder), seen, out=out, **options)
     return seen, found
 
 
