@@ -334,11 +334,13 @@ def _line(report: "WakeReport") -> str:
     """Return what came of an hour or a message, in one line."""
     ends = Counter(each.outcome for each in report.replies)
     failed = [each for each in report.replies if each.outcome == "failed"]
+    unembedded = [each for each in report.replies if each.recall_problem]
     parts = [
         f"intent {report.intent}",
         ", ".join(f"{count} {outcome}" for outcome, count in ends.items()) or "none woken",
         f"{report.calls} calls in {report.requests} requests",
         *(f"{each.agent}: {each.reason}" for each in failed[:3]),
+        *(f"{each.agent}: notes by words alone, {each.recall_problem}" for each in unembedded[:3]),
     ]
     return f"{_clock_time(report.at)}  {'; '.join(parts)}"
 

@@ -25,7 +25,16 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LexicalIndex", "Term", "day_of_time", "query_weights", "split_days", "text_terms"]
+__all__ = [
+    "LexicalIndex",
+    "Term",
+    "bm25_scores",
+    "day_of_time",
+    "query_weights",
+    "rarity",
+    "split_days",
+    "text_terms",
+]
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _MONTH = rf"({'|'.join(_MONTHS)})[a-z]*\.?"
@@ -158,6 +167,32 @@ B = 0.4
 """Length normalisation: the higher, the less long documents score, in [0, 1]."""
 
 
+def rarity(having: int, size: int) -> float:
+    """Return the weight of a term that so many of `size` documents have; never negative."""
+    return math.log(1 + (size - having + 0.5) / (having + 0.5))
+
+
+def bm25_scores(
+    positions: NDArray[np.int64],
+    counts: NDArray[np.float64],
+    weights: NDArray[np.float64],
+    lengths: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Return each document's score from the postings of a query's terms.
+
+    Args:
+        positions: of the documents, shape (postings,).
+        counts: of the term in the document, as long.
+        weights: of the term, rarity included, as long.
+        lengths: of all documents in terms, shape (documents,).
+    """
+    mean_length = max(float(lengths.mean()), 1.0)
+    dampers = K1 * (1 - B + B / mean_length * lengths)
+    values = weights * counts * (K1 + 1) / (counts + dampers[positions])
+    scores = np.bincount(positions, weights=values, minlength=len(lengths))
+    return scores.astype(np.float64, copy=False)
+
+
 class LexicalIndex:
     """Documents by their terms. Positions count from 0, in order of adding.
 
@@ -202,12 +237,8 @@ class LexicalIndex:
         gathered = self._gather(query, size)
         if gathered is None:
             return np.zeros(size)
-        positions, counts, weights = gathered
         lengths = np.frombuffer(self._lengths, dtype=np.float64)[:size]
-        mean_length = max(float(lengths.mean()), 1.0)
-        dampers = K1 * (1 - B + B / mean_length * lengths)
-        values = weights * counts * (K1 + 1) / (counts + dampers[positions])
-        return np.bincount(positions, weights=values, minlength=size).astype(np.float64, copy=False)
+        return bm25_scores(*gathered, lengths)
 
     def _gather(
         self, query: str, size: int
@@ -224,7 +255,7 @@ class LexicalIndex:
                 continue
             all_positions += positions[:found]
             all_counts += counts[:found]
-            weights.append(weight * math.log(1 + (size - found + 0.5) / (found + 0.5)))
+            weights.append(weight * rarity(found, size))
             sizes.append(found)
         if not sizes:
             return None

@@ -20,7 +20,7 @@ from callwise.calls.errors import ConfigError
 from callwise.memory.lexical_index import LexicalIndex, day_of_time
 from callwise.memory.stored_records import Embedding
 
-__all__ = ["DenseIndex", "FoundTurn", "TurnIndex", "reciprocal_rank_fusion"]
+__all__ = ["DenseIndex", "FoundTurn", "TurnIndex", "best_positions", "reciprocal_rank_fusion"]
 
 DAMPING = 60
 """Added to each rank; the lower, the more the first ranks outweigh the next. The paper's value."""
@@ -202,8 +202,8 @@ class TurnIndex:
         scores = self._with_neighbours(scores)
         dense = self._dense.get(embedding.model) if embedding is not None else None
         if embedding is None or dense is None:
-            return [FoundTurn(place, float(scores[place])) for place in _best(scores, k)]
-        rankings = [_best(scores, size), dense.ranking(embedding.vector, size)]
+            return [FoundTurn(place, float(scores[place])) for place in best_positions(scores, k)]
+        rankings = [best_positions(scores, size), dense.ranking(embedding.vector, size)]
         fused = reciprocal_rank_fusion(rankings)
         order = sorted(fused, key=lambda place: (-fused[place], -place))
         return [FoundTurn(place, fused[place]) for place in order[:k]]
@@ -218,7 +218,7 @@ class TurnIndex:
         return scores + NEIGHBOUR_WEIGHT * lent
 
 
-def _best(scores: NDArray[np.float64], k: int) -> list[int]:
+def best_positions(scores: NDArray[np.float64], k: int) -> list[int]:
     """Return the positions of the k highest scores above 0, newest first among equals."""
     found = np.flatnonzero(scores > 0)
     if k == 0:

@@ -1,16 +1,33 @@
 """Notes that agents remember, each found by its own agent only.
 
-Words rank them (BM25, `callwise.memory.lexical_index`). An index is made of an agent's notes when
-they are searched, and kept in memory for agents with many of them.
+Words rank them (BM25, `callwise.memory.packed_terms`), and where a query has an embedding the
+nearest vectors of the agent's notes as well; the two rankings are fused by rank. What is searched,
+the terms and vectors of one agent, is read from the file at its first search and kept in memory
+within a limit of bytes.
 """
 
 import sqlite3
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from callwise.memory.lexical_index import LexicalIndex
+from callwise.calls.errors import ConfigError
+from callwise.memory.packed_terms import TERM_TYPE, pack_terms, packed_scores, packed_size
+from callwise.memory.retrieval import best_positions, reciprocal_rank_fusion
+from callwise.memory.stored_records import Embedding
+from callwise.wake.note_vectors import (
+    VECTOR_TABLES,
+    NoteVectors,
+    add_vectors,
+    checked_model,
+    damaged,
+    numbers_of,
+    settle_model,
+    unit_vector,
+)
 from callwise.wake.store_file import (
     StoreFile,
     append_only,
@@ -21,14 +38,13 @@ from callwise.wake.store_file import (
     encoded_text,
 )
 
-__all__ = ["MAX_INDEXED_NOTES", "MIN_INDEXED_NOTES", "NOTE_TABLES", "AgentNotes", "add_notes"]
+__all__ = ["MAX_KEPT_BYTES", "NOTE_TABLES", "AgentNotes", "add_notes"]
 
-MAX_INDEXED_NOTES = 20_000
-"""Notes whose terms are kept in memory, of all agents together. An agent with more has its index
-kept alone. Terms of 10,000 notes of 15 words take some 3 MB."""
+MAX_KEPT_BYTES = 64 * 2**20
+"""Most bytes of terms and vectors that are kept in memory, of all agents together."""
 
-MIN_INDEXED_NOTES = 200
-"""Notes of an agent from which on its index is kept; making one of fewer takes some 5 ms."""
+FUSED_NOTES = 100
+"""Notes of each ranking that are fused; as many as are asked for, where that is more."""
 
 _MAX_QUERY_CHARS = 2_000
 
@@ -36,95 +52,210 @@ NOTE_TABLES = (
     """
     CREATE TABLE agent_notes (
         agent TEXT NOT NULL, place INTEGER NOT NULL, text BLOB NOT NULL, at REAL NOT NULL,
+        terms BLOB NOT NULL,
         PRIMARY KEY (agent, place)
     ) STRICT, WITHOUT ROWID
     """,
     *append_only("agent_notes"),
+    *VECTOR_TABLES,
 )
 """Statements that make the tables of an empty store. Places of an agent count from 0."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Searched:
+    """Terms and vectors of one agent; replaced, never changed.
+
+    Args:
+        terms: of all notes, packed.
+        size: number of notes.
+    """
+
+    terms: NDArray[np.uint32]
+    size: int
+    vectors: NoteVectors
+
+    @property
+    def bytes(self) -> int:
+        return self.terms.nbytes + self.vectors.bytes
+
+
+_NOTHING = _Searched(np.zeros(0, TERM_TYPE), 0, NoteVectors.none())
+
+
 class AgentNotes:
-    """The notes of all agents in a store."""
+    """The notes of all agents in a store.
 
-    def __init__(self, file: StoreFile) -> None:
+    Args:
+        max_kept_bytes: most bytes of terms and vectors that are kept in memory, at least 0.
+    """
+
+    def __init__(self, file: StoreFile, *, max_kept_bytes: int = MAX_KEPT_BYTES) -> None:
         self._file = file
-        self._indexes: OrderedDict[str, LexicalIndex] = OrderedDict()
+        self._max_kept_bytes = checked_whole("the bytes of notes in memory", max_kept_bytes)
+        self._kept: OrderedDict[str, _Searched] = OrderedDict()
+        self._kept_bytes = 0
 
-    def add(self, agent: str, text: str, *, at: float) -> None:
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes of terms and vectors that are in memory now."""
+        return self._kept_bytes
+
+    def add(self, agent: str, text: str, *, at: float, embedding: Embedding | None = None) -> None:
         """Add a note to an agent's memory.
 
         Args:
             at: the time, in UTC epoch seconds.
+            embedding: of the text; stored with it, or neither is.
 
         Raises:
-            ConfigError: when the agent's name is empty or too long, or the time is not finite.
+            ConfigError: when the agent's name is empty or too long, the time is not finite, or
+                the embedding is no vector or not of the model of the store's others.
             StoreFailed: when the file cannot be written. Nothing was committed.
         """
         with self._file.writing() as connection:
-            add_notes(connection, agent, [text], at)
+            add_notes(connection, agent, [text], at, [embedding])
 
-    def search(self, agent: str, query: str, *, limit: int) -> list[str]:
-        """Return notes of one agent: the best by words, newest first among equals.
+    def accept(self, embedding: Embedding) -> None:
+        """Refuse an embedding that no note of the store may have; the first decides the model.
 
-        Notes without a word of the query follow after those with one, newest first.
+        After it, a note with an embedding of the same model is not refused.
+
+        Raises:
+            ConfigError: when it is no vector, or not of the store's model.
+            StoreFailed: when the file cannot be read or written.
+        """
+        unit_vector(embedding)
+        with self._file.reading() as connection:
+            if checked_model(connection, embedding):
+                return
+        with self._file.writing() as connection:
+            settle_model(connection, embedding)
+
+    def search(
+        self, agent: str, query: str, *, limit: int, embedding: Embedding | None = None
+    ) -> list[str]:
+        """Return notes of one agent, the best first, newest first among equals.
+
+        By words alone, or where there is an embedding by reciprocal rank fusion of the ranking by
+        words and that by cosine, `FUSED_NOTES` of each. Notes that neither has found follow,
+        newest first.
 
         Args:
             agent: whose notes are searched.
             query: its first 2,000 characters count; an empty one finds the newest notes.
             limit: how many at most, at least 0.
+            embedding: of the query. Without vectors in the store it changes nothing.
 
         Raises:
-            ConfigError: when the agent's name is empty or too long, or the limit is below 0.
-            StoreFailed: when the file cannot be read.
+            ConfigError: when the agent's name is empty or too long, the limit is below 0, or the
+                embedding is no vector or not of the model of the store's.
+            StoreFailed: when the file cannot be read, or is damaged.
         """
         checked_name("the agent", agent)
         checked_whole("the limit of notes", limit)
+        unit = None if embedding is None else unit_vector(embedding)
+        with self._file.reading_together() as connection:
+            if embedding is not None and not checked_model(connection, embedding):
+                unit = None
+            own = self._searched(connection, agent)
+        found = _ranked(own, query[:_MAX_QUERY_CHARS], limit, unit)
         with self._file.reading() as connection:
-            index = self._index(connection, agent)
-            scores = index.scores(query[:_MAX_QUERY_CHARS])
-            best = np.lexsort((-np.arange(len(index)), -scores))[:limit]
             rows = (
                 connection.execute(
-                    "SELECT text FROM agent_notes WHERE agent = ? AND place = ?",
-                    (agent, int(place)),
+                    "SELECT text FROM agent_notes WHERE agent = ? AND place = ?", (agent, place)
                 ).fetchone()
-                for place in best
+                for place in found
             )
             return [decoded_text(text) for (text,) in rows]
 
-    def _index(self, connection: sqlite3.Connection, agent: str) -> LexicalIndex:
-        """Return the index of an agent's notes, with what was added since it was made."""
-        index = self._indexes.pop(agent, None)
-        if index is None:
-            index = LexicalIndex()
-        added = connection.execute(
-            "SELECT text FROM agent_notes WHERE agent = ? AND place >= ? ORDER BY place",
-            (agent, len(index)),
-        )
-        for (text,) in added:
-            index.add(decoded_text(text))
-        if len(index) >= MIN_INDEXED_NOTES:
-            self._indexes[agent] = index
-            # At most a hundred are kept, so that this sum is short.
-            while len(self._indexes) > 1 and self._kept_notes() > MAX_INDEXED_NOTES:
-                self._indexes.popitem(last=False)
-        return index
+    def _searched(self, connection: sqlite3.Connection, agent: str) -> _Searched:
+        """Return the terms and vectors of an agent, with what was added since they were read."""
+        known = self._kept.get(agent, _NOTHING)
+        rows = connection.execute(
+            "SELECT terms FROM agent_notes WHERE agent = ? AND place >= ? ORDER BY place",
+            (agent, known.size),
+        ).fetchall()
+        if rows:
+            # A vector comes with its note: without new notes there are no new vectors.
+            new = numbers_of(b"".join([terms for (terms,) in rows]), TERM_TYPE)
+            terms = np.concatenate([known.terms, new])
+            if packed_size(new) != len(rows):
+                raise damaged(f"terms of {packed_size(new)} texts for {len(rows)} notes")
+            vectors = known.vectors.with_new(connection, agent)
+            if len(vectors.places) and vectors.places.max() >= known.size + len(rows):
+                raise damaged("a vector is of no note")
+            known = _Searched(terms, known.size + len(rows), vectors)
+        self._keep(agent, known)
+        return known
 
-    def _kept_notes(self) -> int:
-        return sum(map(len, self._indexes.values()))
+    def _keep(self, agent: str, searched: _Searched) -> None:
+        earlier = self._kept.pop(agent, None)
+        if earlier is not None:
+            self._kept_bytes -= earlier.bytes
+        if not 0 < searched.bytes <= self._max_kept_bytes:
+            return
+        self._kept[agent] = searched
+        self._kept_bytes += searched.bytes
+        while self._kept_bytes > self._max_kept_bytes:
+            _, oldest = self._kept.popitem(last=False)
+            self._kept_bytes -= oldest.bytes
 
 
-def add_notes(connection: sqlite3.Connection, agent: str, texts: Iterable[str], at: float) -> None:
+def _ranked(own: _Searched, query: str, limit: int, unit: NDArray[np.float32] | None) -> list[int]:
+    """Return places of notes, the best first."""
+    scores = packed_scores(own.terms, query)
+    depth = limit if unit is None else max(limit, FUSED_NOTES)
+    found = best_positions(scores, depth)
+    if unit is not None and len(own.vectors.places):
+        # Cosines are moved above 0, where the best are looked for.
+        nearest = best_positions(own.vectors.similarities(unit) + 2.0, depth)
+        near = own.vectors.places[nearest].tolist()
+        fused = reciprocal_rank_fusion([found, near])
+        found = sorted(fused, key=lambda place: (-fused[place], -place))
+    found = found[:limit]
+    taken, place = set(found), own.size
+    while len(found) < limit and place > 0:
+        place -= 1
+        if place not in taken:
+            found.append(place)
+    return found
+
+
+def add_notes(
+    connection: sqlite3.Connection,
+    agent: str,
+    texts: Sequence[str],
+    at: float,
+    embeddings: Sequence[Embedding | None] = (),
+) -> None:
     """Add notes to an agent's memory, within a transaction.
 
+    Args:
+        embeddings: of the texts, in their order, or None for one without; empty for none at all.
+
     Raises:
-        ConfigError: when the agent's name is empty or too long, or the time is not finite.
+        ConfigError: when the agent's name is empty or too long, the time is not finite, the
+            embeddings are not as many as the texts, or one is no vector or not of the store's
+            model.
     """
     checked_name("the agent", agent)
-    row = (agent, agent, checked_time("the time of a note", at))
+    checked_time("the time of a note", at)
+    if embeddings and len(embeddings) != len(texts):
+        raise ConfigError(
+            f"{len(texts)} notes with {len(embeddings)} embeddings. Give one for each, or None"
+        )
+    if not texts:
+        return
+    (first,) = connection.execute(
+        "SELECT coalesce(max(place) + 1, 0) FROM agent_notes WHERE agent = ?", (agent,)
+    ).fetchone()
     connection.executemany(
-        "INSERT INTO agent_notes (agent, place, text, at) SELECT ?1, "
-        "(SELECT coalesce(max(place) + 1, 0) FROM agent_notes WHERE agent = ?2), ?4, ?3",
-        [(*row, encoded_text(text)) for text in texts],
+        "INSERT INTO agent_notes (agent, place, text, at, terms) VALUES (?, ?, ?, ?, ?)",
+        [
+            (agent, place, encoded_text(text), float(at), pack_terms(text))
+            for place, text in enumerate(texts, first)
+        ],
     )
+    placed = enumerate(embeddings, first)
+    add_vectors(connection, agent, [(place, each) for place, each in placed if each is not None])

@@ -9,8 +9,8 @@ Rejected: one call that answers for several agents, which mixes personas; a char
 reply, which a crash in between would forget or repeat.
 
 Invariant: an agent's call is made of its persona, memory and notes and of the public chat. Every
-hold is spent or released when `ask` ends. After a crash the same occasion, asked again, asks
-only for messages that are not there.
+hold is spent or released when `ask` ends, or after a crash by `release_lost`. The same occasion,
+asked again, asks only for messages that are not there.
 """
 
 import asyncio
@@ -24,10 +24,10 @@ from callwise.budget.budgeter import Budgeter
 from callwise.budget.scope import Scope, ScopeKind
 from callwise.calls.call import Call, Priority, Purpose, Role, Sampling
 from callwise.calls.errors import CallwiseError, ConfigError
-from callwise.safe_text import clipped
-from callwise.wake.agents import MAX_NAME_CHARS, Agent
+from callwise.wake.agents import Agent
 from callwise.wake.intent import WakeChoice
 from callwise.wake.moments import Moment, share_of
+from callwise.wake.recall import STARTS_TOGETHER, Embedded, Recall, note_of
 from callwise.wake.rooms import OutgoingMessage
 from callwise.wake.store import WakeStore
 from callwise.wake.wake_knobs import WakeKnobs
@@ -37,15 +37,6 @@ from callwise.wake.wake_report import AgentReply, ReplyOutcome, one_line
 __all__ = ["AgentReplies", "Occasion"]
 
 _LOGGER = logging.getLogger(__name__)
-
-MAX_NOTE_CHARS = 500
-"""Longest line in a note, in characters."""
-
-MAX_QUERY_CHARS = 2_000
-"""Longest query to an agent's notes, in characters."""
-
-STARTS_TOGETHER = 8
-"""Agents that are prepared or asked before others on the loop have their turn."""
 
 STEPS_TO_BATCH = 3
 """Steps of the loop after which a call that was asked waits for others in its batch."""
@@ -75,6 +66,11 @@ class Occasion:
     chat: Sequence[ChatLine]
     cause: ChatLine | None = None
 
+    @property
+    def priority(self) -> Priority | None:
+        """Class of its calls where a person waits; None for the usual one."""
+        return None if self.cause is None else Priority.CRITICAL
+
 
 @dataclass(frozen=True, slots=True)
 class _Prepared:
@@ -82,10 +78,12 @@ class _Prepared:
     message_id: str
     call: Call
     why: str
+    recall_problem: str
 
     def failed(self, reason: str) -> AgentReply:
         """Return that it has no message."""
-        return AgentReply(self.agent.id, "failed", "", self.message_id, reason)
+        problem = self.recall_problem
+        return AgentReply(self.agent.id, "failed", "", self.message_id, reason, problem)
 
 
 class AgentReplies:
@@ -108,14 +106,17 @@ class AgentReplies:
         on_published: Callable[[], None] | None = None,
     ) -> None:
         self._agents, self._on_published = agents, on_published
+        self._recall = Recall(store.notes, budgeter, embeds=knobs.retrieval == "both")
         self._store, self._budgeter, self._knobs, self._moment = store, budgeter, knobs, moment
         self._granted: set[str] = set()
+        self._held: set[str] = set()
         self._publishing = asyncio.Lock()
 
     def release_lost(self, slot: int) -> int:
-        """Release the credits that hours before a slot have held and not spent; return how many.
+        """Release what other processes have held before an hour and not spent; return how many.
 
-        Their processes have ended in the middle of a wake that was not repeated.
+        They have ended in the middle of a wake, or of a message, that was not repeated. One that
+        is only slow has its credits taken again when it publishes.
 
         Raises:
             StoreFailed: when the store cannot be read or written.
@@ -124,10 +125,11 @@ class AgentReplies:
         for message_id in self._store.credits.open_holds():
             room, _, rest = message_id.partition(":")
             hour = rest.partition(":")[0]
-            if room == self._knobs.room and hour.isdecimal() and int(hour) < slot:
+            is_earlier = hour.startswith("@") or (hour.isdecimal() and int(hour) < slot)
+            if room == self._knobs.room and is_earlier and message_id not in self._held:
                 lost += self._store.credits.release(message_id)
         if lost:
-            _LOGGER.warning("released the credits of %d messages of hours that were cut off", lost)
+            _LOGGER.warning("released the credits of %d messages that were cut off", lost)
         return lost
 
     async def ask(
@@ -140,19 +142,11 @@ class AgentReplies:
         """
         held: set[str] = set()
         ended: dict[str, AgentReply] = {}
-        prepared: list[_Prepared] = []
         await self._moment(f"ask:{occasion.key}")
         try:
-            for number, agent_id in enumerate(choice.agents, 1):
-                agent, why = self._agents[agent_id], choice.reasons.get(agent_id, "")
-                found = self._prepared(occasion, agent, why, held, is_together=is_together)
-                if isinstance(found, AgentReply):
-                    ended[agent_id] = found
-                else:
-                    prepared.append(found)
-                if number % STARTS_TOGETHER == 0:
-                    await asyncio.sleep(0)
-            prepared.sort(key=lambda each: each.agent.model)
+            prepared = await self._all_prepared(
+                scope, occasion, choice, held, ended, is_together=is_together
+            )
             async with asyncio.TaskGroup() as group:
                 tasks = []
                 for number, each in enumerate(prepared, 1):
@@ -171,26 +165,75 @@ class AgentReplies:
         finally:
             for message_id in held:
                 self._release(message_id)
+            self._held.difference_update(
+                self._message_id(occasion, agent_id) for agent_id in choice.agents
+            )
         await self._moment(f"end:{occasion.key}")
         return tuple(ended[agent_id] for agent_id in choice.agents)
 
-    def _prepared(
-        self, occasion: Occasion, agent: Agent, why: str, held: set[str], *, is_together: bool
-    ) -> "_Prepared | AgentReply":
-        """Return an agent's call with its credits held, or why it is not asked."""
-        knobs, store = self._knobs, self._store
-        message_id = f"{knobs.room}:{occasion.key}:{agent.id}"
+    async def _all_prepared(
+        self,
+        scope: Scope,
+        occasion: Occasion,
+        choice: WakeChoice,
+        held: set[str],
+        ended: dict[str, AgentReply],
+        *,
+        is_together: bool,
+    ) -> list[_Prepared]:
+        """Return the calls of the agents that are asked, by model; others are put in `ended`."""
+        prepared: list[_Prepared] = []
+        for number, agent_id in enumerate(choice.agents, 1):
+            end = self._not_asked(occasion, agent_id, choice.reasons.get(agent_id, ""), held)
+            if end is not None:
+                ended[agent_id] = end
+            if number % STARTS_TOGETHER == 0:
+                await asyncio.sleep(0)
+        asked = [agent_id for agent_id in choice.agents if agent_id not in ended]
+        queries = await self._recall.queries(scope, asked, occasion.chat, occasion.priority)
+        for number, (agent_id, query) in enumerate(queries.items(), 1):
+            agent, why = self._agents[agent_id], choice.reasons.get(agent_id, "")
+            found = self._prepared(occasion, agent, why, query, is_together=is_together)
+            if isinstance(found, AgentReply):
+                ended[agent_id] = found
+                self._give_back(found.message_id, held)
+            else:
+                prepared.append(found)
+            if number % STARTS_TOGETHER == 0:
+                await asyncio.sleep(0)
+        return sorted(prepared, key=lambda each: each.agent.model)
+
+    def _message_id(self, occasion: Occasion, agent_id: str) -> str:
+        return f"{self._knobs.room}:{occasion.key}:{agent_id}"
+
+    def _not_asked(
+        self, occasion: Occasion, agent_id: str, why: str, held: set[str]
+    ) -> AgentReply | None:
+        """Hold an agent's credits; return why it is not asked, or None."""
+        message_id, cost = self._message_id(occasion, agent_id), self._knobs.credits_per_reply
         try:
-            if store.rooms.has_message(message_id):
-                return AgentReply(agent.id, "published before", "", message_id, why)
-            self._grant(agent.id)
-            if not store.credits.hold(message_id, agent.id, knobs.credits_per_reply):
-                left = store.credits.balance(agent.id)
-                why = f"it has {left} credits, and a message costs {knobs.credits_per_reply}"
-                return AgentReply(agent.id, "no credits", "", message_id, why)
-            held.add(message_id)
-            query = "\n".join(clipped(text, MAX_NOTE_CHARS) for _, text in occasion.chat[-4:])
-            notes = store.notes.search(agent.id, query[:MAX_QUERY_CHARS], limit=knobs.notes_limit)
+            if self._store.rooms.has_message(message_id):
+                return AgentReply(agent_id, "published before", "", message_id, why)
+            self._grant(agent_id)
+            if not self._store.credits.hold(message_id, agent_id, cost):
+                left = self._store.credits.balance(agent_id)
+                why = f"it has {left} credits, and a message costs {cost}"
+                return AgentReply(agent_id, "no credits", "", message_id, why)
+        except Exception as error:  # noqa: BLE001 - one agent's failure is no other's
+            return AgentReply(agent_id, "failed", "", message_id, one_line(error, agent_id))
+        held.add(message_id)
+        self._held.add(message_id)
+        return None
+
+    def _prepared(
+        self, occasion: Occasion, agent: Agent, why: str, query: Embedded, *, is_together: bool
+    ) -> "_Prepared | AgentReply":
+        """Return an agent's call, or why it is not asked."""
+        knobs, message_id = self._knobs, self._message_id(occasion, agent.id)
+        try:
+            notes = self._store.notes.search(
+                agent.id, query.text, limit=knobs.notes_limit, embedding=query.embedding
+            )
             is_alone = occasion.cause is None and knobs.variant == "agents_alone"
             call = Call(
                 Role.MAIN,
@@ -206,13 +249,13 @@ class AgentReplies:
                 response_model=_ReplyOrSilence if is_alone else None,
                 sampling=Sampling(max_tokens=knobs.reply_tokens),
                 model=agent.model,
-                priority=None if occasion.cause is None else Priority.CRITICAL,
+                priority=occasion.priority,
                 batch_key="" if is_together else None,
             )
         except Exception as error:  # noqa: BLE001 - one agent's failure is no other's
-            self._give_back(message_id, held)
-            return AgentReply(agent.id, "failed", "", message_id, one_line(error, agent.id))
-        return _Prepared(agent, message_id, call, why)
+            reason = one_line(error, agent.id)
+            return AgentReply(agent.id, "failed", "", message_id, reason, query.problem)
+        return _Prepared(agent, message_id, call, why, query.problem)
 
     async def _reply(
         self, scope: Scope, occasion: Occasion, prepared: _Prepared, held: set[str]
@@ -220,7 +263,7 @@ class AgentReplies:
         """Ask an agent, and publish what it answers."""
         agent, message_id = prepared.agent, prepared.message_id
         outcome: ReplyOutcome = "failed"
-        text, why = "", prepared.why
+        text, why, problem = "", prepared.why, prepared.recall_problem
         try:
             with scope.open(ScopeKind.NODE, f"agent:{agent.id}"):
                 reply = await self._budgeter.ask(prepared.call)
@@ -231,33 +274,34 @@ class AgentReplies:
             if is_silent or not text:
                 outcome, text, why = "silent", "", "it has nothing to say"
             else:
+                note = note_of(text, occasion.cause, occasion.chat, self._agents)
+                noted = await self._recall.embedded(scope, agent.id, note, occasion.priority)
+                problem = problem or noted.problem
                 if occasion.cause is None:
                     # A request answers many agents in one step, and others have their turn between.
                     async with self._publishing:
                         await asyncio.sleep(0)
                 now = await self._moment(f"reply:{message_id}")
-                outcome = self._publish(occasion, prepared, text, now)
+                outcome = self._publish(occasion, prepared, text, noted, now)
                 held.discard(message_id)
         except Exception as error:  # noqa: BLE001 - one agent's failure is no other's
             text, why = "", one_line(error, agent.id)
         self._give_back(message_id, held)
-        return AgentReply(agent.id, outcome, text, message_id, why)
+        return AgentReply(agent.id, outcome, text, message_id, why, problem)
 
     def _publish(
-        self, occasion: Occasion, prepared: _Prepared, text: str, now: float
+        self, occasion: Occasion, prepared: _Prepared, text: str, noted: Embedded, now: float
     ) -> ReplyOutcome:
         """Put a message into the outbox, pay for it and note it, in one transaction."""
         agent, knobs = prepared.agent, self._knobs
-        note = f"I wrote: {clipped(text, MAX_NOTE_CHARS)}"
-        cause = occasion.cause or next(
-            (line for line in reversed(occasion.chat) if line[0] not in self._agents), None
-        )
-        if cause is not None:
-            author = clipped(cause[0], MAX_NAME_CHARS)
-            note = f"{author} wrote: {clipped(cause[1], MAX_NOTE_CHARS)}\n{note}"
         due_at = self._due_at(occasion, prepared.message_id, now)
         message = OutgoingMessage(prepared.message_id, knobs.room, agent.id, text, due_at)
-        is_new = self._store.publish(message, notes=[note])
+        is_new = self._store.publish(
+            message,
+            notes=[noted.text],
+            embeddings=[noted.embedding],
+            payment=(agent.id, knobs.credits_per_reply),
+        )
         if self._on_published is not None:
             self._on_published()
         return "published" if is_new else "published before"
@@ -291,6 +335,7 @@ class AgentReplies:
     def _give_back(self, message_id: str, held: set[str]) -> None:
         if message_id in held:
             held.discard(message_id)
+            self._held.discard(message_id)
             self._release(message_id)
 
     def _release(self, message_id: str) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from callwise.budget.budgeter import Budgeter
 from callwise.budget.clock import Clock, LoopClock
+from callwise.budget.layers.cache import MemoryCache
 from callwise.budget.recorder import Recorder
 from callwise.budget.virtual_time import run_in_virtual_time
 from callwise.calls.client import Endpoint
@@ -104,6 +105,7 @@ async def _run(
     budgeter = Budgeter(
         endpoints,
         clock=clock,
+        cache=MemoryCache(clock=clock) if settings.wake.retrieval == "both" else None,
         recorder=recorder,
         retry=settings.retry,
         load=settings.wake.load(settings.load),

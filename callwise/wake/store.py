@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
-from callwise.wake.agent_notes import NOTE_TABLES, AgentNotes, add_notes
+from callwise.memory.stored_records import Embedding
+from callwise.wake.agent_notes import MAX_KEPT_BYTES, NOTE_TABLES, AgentNotes, add_notes
 from callwise.wake.claims import CLAIM_TABLES, Claims
-from callwise.wake.credits import CREDIT_TABLES, Credits, spend_hold
+from callwise.wake.credits import CREDIT_TABLES, Credits, hold_credits, spend_hold
 from callwise.wake.rooms import ROOM_TABLES, OutgoingMessage, Rooms, put_in_outbox
 from callwise.wake.store_file import StoreFile
 
@@ -27,6 +28,7 @@ class WakeStore:
         busy_timeout_seconds: longest wait for another process, above 0.
         durable: whether each commit waits for the disk. Without it a crash of the process loses
             nothing, and a power cut may lose the last commits, whole ones.
+        max_kept_bytes: most bytes of the notes' terms and vectors that are kept in memory.
 
     Attributes:
         credits: the agents' credits.
@@ -41,7 +43,12 @@ class WakeStore:
     """
 
     def __init__(
-        self, path: str | Path, *, busy_timeout_seconds: float = 10.0, durable: bool = False
+        self,
+        path: str | Path,
+        *,
+        busy_timeout_seconds: float = 10.0,
+        durable: bool = False,
+        max_kept_bytes: int = MAX_KEPT_BYTES,
     ) -> None:
         self._file = StoreFile(
             path,
@@ -51,10 +58,17 @@ class WakeStore:
         )
         self.credits = Credits(self._file)
         self.rooms = Rooms(self._file)
-        self.notes = AgentNotes(self._file)
+        self.notes = AgentNotes(self._file, max_kept_bytes=max_kept_bytes)
         self.claims = Claims(self._file)
 
-    def publish(self, message: OutgoingMessage, *, notes: Sequence[str] = ()) -> bool:
+    def publish(
+        self,
+        message: OutgoingMessage,
+        *,
+        notes: Sequence[str] = (),
+        embeddings: Sequence[Embedding | None] = (),
+        payment: tuple[str, int] | None = None,
+    ) -> bool:
         """Pay for an agent's message, put it into the outbox, and remember its author's notes.
 
         All of it or nothing; once for each message id.
@@ -62,21 +76,26 @@ class WakeStore:
         Args:
             message: its credits are held (`Credits.hold`, of 0 where it costs nothing).
             notes: added to the author's memory, at the time of the message.
+            embeddings: of the notes, in their order, or None for one without; empty for none.
+            payment: account and credits of the hold, which is made again where another process
+                has released it. None: the hold must be open.
 
         Returns:
             False where the message was published before; then nothing has changed.
 
         Raises:
-            ConfigError: when a name is empty or too long, the time is not finite, or the id is
-                that of another message.
-            StoreFailed: when the message has no open hold, or the file cannot be written.
-                Nothing was committed.
+            ConfigError: when a name is empty or too long, the time is not finite, the id is that
+                of another message, or an embedding is not of the model of the store's others.
+            StoreFailed: when the message has no open hold and cannot have one, or the file
+                cannot be written. Nothing was committed.
         """
         with self._file.writing() as connection:
             if not put_in_outbox(connection, message):
                 return False
+            if payment is not None:
+                hold_credits(connection, message.id, *payment)
             spend_hold(connection, message.id)
-            add_notes(connection, message.author, notes, message.due_at)
+            add_notes(connection, message.author, notes, message.due_at, embeddings)
             return True
 
     def copy_to(self, path: Path) -> None:

@@ -23,6 +23,7 @@ from callwise.memory.memory_errors import StoreDamaged, StoreFailed, StoreFull, 
 
 __all__ = [
     "MAX_NAME_CHARS",
+    "RESTORE",
     "SCHEMA_VERSION",
     "StoreFile",
     "append_only",
@@ -33,11 +34,16 @@ __all__ = [
     "encoded_text",
 ]
 
-SCHEMA_VERSION = 1
-"""The file's `user_version`. Changes when an older release cannot read the file."""
+SCHEMA_VERSION = 2
+"""The file's `user_version`. Changes when an older release cannot read the file. Version 1, of
+no release, had no terms and vectors of notes."""
 
 _APPLICATION_ID = 0x63777761
 """Mark in the file's header, so that another program's database is not written to."""
+
+_CHECKPOINT_PAGES = 4_000
+"""Pages of 4 KB in the log before it is written back into the file, which waits for the disk. A
+note with a vector writes some eight."""
 
 MAX_NAME_CHARS = 1_000
 """Longest name of an agent, a client, a message and so on, in characters."""
@@ -47,7 +53,7 @@ _MAX_MAKERS = 1_000
 """Most processes that may make one file concurrently."""
 
 _MEMORY = ":memory:"
-_RESTORE = "Restore the file from a copy, or choose another file"
+RESTORE = "Restore the file from a copy, or choose another file"
 
 
 def append_only(table: str) -> tuple[str, str]:
@@ -111,13 +117,14 @@ class StoreFile:
         except sqlite3.OperationalError as error:
             raise self._explained(error) from error
         except sqlite3.DatabaseError as error:
-            problem = f"expected a SQLite database of awake agents: {error}. {_RESTORE}"
+            problem = f"expected a SQLite database of awake agents: {error}. {RESTORE}"
             raise FormatError(self.path, None, problem) from error
         with self.reading():
             connection.execute("PRAGMA trusted_schema = OFF")
             # A row that replaces another deletes it, and the triggers must see that.
             connection.execute("PRAGMA recursive_triggers = ON")
             _log_ahead(connection)
+            connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
             connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
         if is_ours:
             return
@@ -165,6 +172,16 @@ class StoreFile:
                 raise self._explained(error) from error
 
     @contextmanager
+    def reading_together(self) -> Iterator[sqlite3.Connection]:
+        """Use the connection alone; all that is read is of one moment."""
+        with self.reading() as connection:
+            connection.execute("BEGIN")
+            try:
+                yield connection
+            finally:
+                connection.execute("ROLLBACK")
+
+    @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
         """Write as the only writer; commit at the end, or nothing if anything is raised."""
         with self.reading() as connection:
@@ -196,7 +213,7 @@ class StoreFile:
                 )
             case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
                 return StoreDamaged(
-                    f"{store} is damaged: {error}. Nothing was committed. {_RESTORE}"
+                    f"{store} is damaged: {error}. Nothing was committed. {RESTORE}"
                 )
         return StoreFailed(f"{store}: {error}. Nothing was committed.")
 
@@ -312,4 +329,4 @@ def decoded_text(data: bytes) -> str:
     try:
         return data.decode("utf-8", "surrogatepass")
     except UnicodeDecodeError as error:
-        raise StoreDamaged(f"a text in the store is damaged: {error}. {_RESTORE}") from error
+        raise StoreDamaged(f"a text in the store is damaged: {error}. {RESTORE}") from error

@@ -52,6 +52,9 @@ class WakeKnobs(BaseModel):
     """Credits that a message costs its agent; 0 for none."""
     notes_limit: Annotated[int, Field(ge=0, le=1000)] = 5
     """Most notes of an agent in its prompt."""
+    retrieval: Literal["words", "both"] = "words"
+    """Ranking of an agent's notes: by words, which needs no call; or by words and vectors, with one
+    embedding of its query and one of its new note (role `embed`)."""
     chat_limit: Annotated[int, Field(ge=1, le=1000)] = 30
     """Most lines of the chat in a prompt, the newest."""
     reply_tokens: Annotated[int, Field(ge=1, le=100_000)] = 400

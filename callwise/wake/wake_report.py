@@ -27,6 +27,8 @@ class AgentReply:
     Args:
         text: the message; empty without one. Untrusted.
         reason: why it has no message, or else why it was woken; one line. Untrusted.
+        recall_problem: why words alone rank its notes, or its new note: an embedding failed. One
+            line; empty where none did. Untrusted.
     """
 
     agent: str
@@ -34,6 +36,7 @@ class AgentReply:
     text: str
     message_id: str
     reason: str
+    recall_problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from callwise.calls.errors import ConfigError
 from callwise.memory.memory_errors import StoreFailed
-from callwise.wake import OutgoingMessage, WakeStore, agent_notes
+from callwise.wake import OutgoingMessage, WakeStore
 
 
 def test_the_best_notes_come_first(store: WakeStore) -> None:
@@ -69,21 +69,18 @@ def test_notes_of_a_message_are_stored_with_it(store: WakeStore) -> None:
     assert rows == [("ann", 0, 7.0), ("ann", 1, 7.0)]
 
 
-def test_an_index_in_memory_has_what_another_process_adds(
-    path, store: WakeStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The index of an agent with many notes grows, and few indexes are kept."""
-    monkeypatch.setattr(agent_notes, "MIN_INDEXED_NOTES", 2)
-    monkeypatch.setattr(agent_notes, "MAX_INDEXED_NOTES", 5)
-    with WakeStore(path) as other:
-        for agent in ("ann", "bob", "eve"):
-            for number in range(6):
+def test_what_is_in_memory_has_what_another_process_adds(path) -> None:
+    """The terms of an agent grow, and no more bytes are kept than the limit."""
+    with WakeStore(path, max_kept_bytes=120) as store, WakeStore(path) as other:
+        for number in range(6):
+            for agent in ("ann", "bob", "eve"):
                 other.notes.add(agent, f"{agent} {number}", at=1.0)
                 expected = [f"{agent} {each}" for each in range(number, -1, -1)]
                 assert store.notes.search(agent, "", limit=9) == expected
-                kept = [len(index) for index in store.notes._indexes.values()]
-                assert sum(kept) <= 5 or len(kept) == 1
-    assert list(store.notes._indexes) == ["eve"]
+                assert store.notes.search(agent, f"{agent} 0", limit=1) == [f"{agent} 0"]
+                kept = [each.bytes for each in store.notes._kept.values()]
+                assert store.notes.kept_bytes == sum(kept) <= 120
+        assert list(store.notes._kept) == ["eve"]
 
 
 def test_bad_notes_are_refused(store: WakeStore, bad_name: str) -> None:

@@ -166,10 +166,18 @@ def _marked_database(path: Path) -> None:
         other.execute("PRAGMA application_id = 7")
 
 
-def _later_version(path: Path) -> None:
+def _of_version(path: Path, version: int) -> None:
     WakeStore(path).close()
     with closing(sqlite3.connect(path)) as other, other:
-        other.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+        other.execute(f"PRAGMA user_version = {version}")
+
+
+def _earlier_version(path: Path) -> None:
+    _of_version(path, SCHEMA_VERSION - 1)
+
+
+def _later_version(path: Path) -> None:
+    _of_version(path, SCHEMA_VERSION + 1)
 
 
 @pytest.mark.parametrize(
@@ -178,11 +186,12 @@ def _later_version(path: Path) -> None:
         (_text, "expected a SQLite database of awake agents"),
         (_other_database, "this is a database of another program. Choose another file"),
         (_marked_database, "this is a database of another program. Choose another file"),
-        (_later_version, "expected a store of version 1, found version 2"),
+        (_earlier_version, "expected a store of version 2, found version 1"),
+        (_later_version, "expected a store of version 2, found version 3"),
     ],
 )
 def test_another_file_is_left_alone(path: Path, made: Callable[[Path], None], problem: str) -> None:
-    """A text, databases of other programs, and a store of a later version."""
+    """A text, databases of other programs, and stores of other versions."""
     made(path)
     before = path.read_bytes()
     with pytest.raises(FormatError, match=problem):
