@@ -144,8 +144,7 @@ def _run(chat: GroupChat, variant: str) -> _Run:
     with tempfile.TemporaryDirectory(prefix="callwise-") as name:
         first, second = Path(name) / "first", Path(name) / "second"
         run_in_virtual_time(_recorded(settings, hours, first, seen))
-        endpoints = settings.served_by({}, is_offline=True)
-        found = replay_wakes(settings, RecordedWakes.read(first), endpoints, _Seen(), out=second)
+        found = replay_wakes(settings, RecordedWakes.read(first), _Seen(), out=second)
         is_equal = all(
             (first / each).read_bytes() == (second / each).read_bytes() for each in FILES
         )

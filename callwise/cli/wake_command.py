@@ -319,8 +319,7 @@ def _replayed(settings: "WakeSettings", options: WakeOptions, cassette: Path) ->
         hours = recorded.manifest.hours
         settings, _ = _with_messages(settings, options.messages, hours, hours)
     run = _Run(settings.wake.variant, shows_chat=options.chat and not options.as_json)
-    endpoints = settings.served_by(os.environ, is_offline=True)
-    found = replay_wakes(settings, recorded, endpoints, run, hours=options.hours, out=options.out)
+    found = replay_wakes(settings, recorded, run, hours=options.hours, out=options.out)
     say(f"{recorded.cassette}: {found.played_count:,} calls played, 0 requests sent")
     return run, recorded.manifest.is_simulated
 

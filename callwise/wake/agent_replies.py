@@ -191,6 +191,7 @@ class AgentReplies:
                 await asyncio.sleep(0)
         asked = [agent_id for agent_id in choice.agents if agent_id not in ended]
         queries = await self._recall.queries(scope, asked, occasion.chat, occasion.priority)
+        await self._moment(f"recall:{occasion.key}")
         for number, (agent_id, query) in enumerate(queries.items(), 1):
             agent, why = self._agents[agent_id], choice.reasons.get(agent_id, "")
             found = self._prepared(occasion, agent, why, query, is_together=is_together)

@@ -9,7 +9,8 @@ the replay's own clock, events of equal times in their recorded order.
 Rejected: waiting for each answer as long as it took. Times then differ by the work in between.
 
 The events: `start` of a run; `wake:SLOT` and `say:ID`, when an hour or a person's message begins;
-`ask:KEY`, when its agents are asked; `reply:MESSAGE`, when one has answered or failed; `end:KEY`.
+`ask:KEY`, when its agents are known; `recall:KEY`, when their notes are read; `reply:MESSAGE`,
+when one has answered; `end:KEY`.
 """
 
 import hashlib

@@ -134,7 +134,6 @@ async def _run(
 def replay_wakes(
     settings: WakeSettings,
     recorded: RecordedWakes,
-    endpoints: Mapping[str, Endpoint],
     listener: WakeListener,
     *,
     hours: int | None = None,
@@ -144,7 +143,6 @@ def replay_wakes(
 
     Args:
         settings: those of the recording.
-        endpoints: by the names that calls ask for; their clients are not used.
         hours: wakes after which it ends; None for all that had ended.
         out: new or empty folder for reports and chat; None writes nothing.
 
@@ -175,9 +173,7 @@ def replay_wakes(
         store = stack.enter_context(WakeStore(path))
         cassette = stack.enter_context(open_cassette(recorded.cassette))
         run_in_virtual_time(
-            _replay(
-                given, store, endpoints, listener, recorded=recorded, cassette=cassette, count=count
-            )
+            _replay(given, store, listener, recorded=recorded, cassette=cassette, count=count)
         )
         return cassette.statistics()
 
@@ -185,7 +181,6 @@ def replay_wakes(
 async def _replay(
     settings: WakeSettings,
     store: WakeStore,
-    endpoints: Mapping[str, Endpoint],
     listener: WakeListener,
     *,
     recorded: RecordedWakes,
@@ -207,7 +202,7 @@ async def _replay(
         _run(
             settings,
             store,
-            recorded.endpoints(endpoints),
+            recorded.endpoints(),
             listener,
             clock=clock,
             wall=wall,

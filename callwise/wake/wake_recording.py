@@ -18,7 +18,7 @@ key or a header of a request.
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Annotated, Any, Literal, Self
@@ -28,7 +28,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from callwise.budget.recorder import CallOrigin, FoundExchange, RecordedExchange
 from callwise.calls.call import Call
-from callwise.calls.client import Endpoint, OfflineClient
+from callwise.calls.client import Endpoint, OfflineClient, Prices
 from callwise.calls.errors import CassetteMiss, ConfigError, FormatError
 from callwise.calls.key import CallKey
 from callwise.calls.payload import mended
@@ -317,15 +317,16 @@ class RecordedWakes:
         key = f"@{message_id}"
         return f"ask:{key}" in self.times and f"end:{key}" not in self.times
 
-    def endpoints(self, given: Mapping[str, Endpoint]) -> dict[str, Endpoint]:
-        """Return endpoints as they were named in the recording; none sends anything."""
-        names = self.manifest.endpoints
+    def endpoints(self) -> dict[str, Endpoint]:
+        """Return the endpoints of the recording, by role or name; none sends anything.
+
+        They do not depend on settings and environment of the replay. Their prices are 0, since
+        what a call has cost is in its recorded usage.
+        """
         client = OfflineClient(is_simulated=self.manifest.is_simulated)
         return {
-            key: replace(each, name=names[key][0], model=names[key][1], client=client)
-            if key in names
-            else each
-            for key, each in given.items()
+            key: Endpoint(name, model, client, Prices(0.0, 0.0))
+            for key, (name, model) in self.manifest.endpoints.items()
         }
 
     def messages(self, given: Sequence[SaidLine]) -> tuple[SaidLine, ...]:

@@ -97,14 +97,11 @@ class WakeSettings(TrustedSettings):
         names |= {"CALLWISE_API_KEY", OPENAI_KEY_VARIABLE}
         return [environ[name] for name in sorted(names) if environ.get(name)]
 
-    def served_by(
-        self, environ: Mapping[str, str], *, is_offline: bool = False
-    ) -> dict[str, Endpoint]:
+    def served_by(self, environ: Mapping[str, str]) -> dict[str, Endpoint]:
         """Return the endpoints of the roles and of the models, by name.
 
         Args:
             environ: environment variables.
-            is_offline: names and prices alone: no client is made and no key read.
 
         Raises:
             ConfigError: when one is incomplete, or only a file names it.
@@ -112,12 +109,7 @@ class WakeSettings(TrustedSettings):
         """
         clients: dict[Hashable, Client] = {}
         roles = endpoints_from_settings(
-            self.endpoints,
-            environ=environ,
-            retry=self.retry,
-            trust=self.trust,
-            clients=clients,
-            is_offline=is_offline,
+            self.endpoints, environ=environ, retry=self.retry, trust=self.trust, clients=clients
         )
         models = models_from_settings(
             self.models,
@@ -126,7 +118,6 @@ class WakeSettings(TrustedSettings):
             retry=self.retry,
             trust=self.trust,
             clients=clients,
-            is_offline=is_offline,
         )
         return {**{str(role): each for role, each in roles.items()}, **models}
 

@@ -10,7 +10,7 @@ import pytest
 
 from callwise.budget.clock import LoopClock
 from callwise.budget.virtual_time import run_in_virtual_time
-from callwise.calls import Endpoint, Prices, Role
+from callwise.calls import Endpoint, Prices, Reply, ReportedUsage, Role
 from callwise.calls.errors import AuthFailed, CassetteMiss, ConfigError, FormatError
 from callwise.recordings.cassette_file import RecordingStopped
 from callwise.wake import WakeStore
@@ -83,9 +83,10 @@ def settings_of(**changes):
 def endpoints_of(client):
     """Return endpoints of a client by role and by name."""
     prices = Prices(1.0, 2.0)
-    named = {name: Endpoint(f"at-{name}", f"{name}-1", client, prices) for name in ("fast", "main")}
+    names = ("fast", "main", "embed")
+    named = {name: Endpoint(f"at-{name}", f"{name}-1", client, prices) for name in names}
     models = {name: Endpoint("provider", f"{name}-2", client) for name in ("dsv3", "qwen32b")}
-    return {Role.FAST: named["fast"], Role.MAIN: named["main"], **models}
+    return {**{Role(name): each for name, each in named.items()}, **models}
 
 
 def recorded(folder, client, settings=None, *, hours=3, store=None, listener=None, ends_after=None):
@@ -121,10 +122,9 @@ def recorded(folder, client, settings=None, *, hours=3, store=None, listener=Non
 
 
 def replayed(folder, settings=None, *, out=None, **options):
-    """Replay a run, with what the settings alone know of endpoints."""
+    """Replay a run."""
     settings, seen = settings or settings_of(), Seen()
-    endpoints = settings.served_by({}, is_offline=True)
-    found = replay_wakes(settings, RecordedWakes.read(folder), endpoints, seen, out=out, **options)
+    found = replay_wakes(settings, RecordedWakes.read(folder), seen, out=out, **options)
     return seen, found
 
 
@@ -151,6 +151,23 @@ def test_a_replay_gives_the_same_bytes_and_sends_nothing(tmp_path, concurrency, 
     assert found.played_count == sum(each.calls for each in seen.reports) > 15
     assert found.left_count == 0
     assert {each.is_message for each in seen.reports} == {True, False}
+
+
+def test_runs_with_notes_by_vectors_are_replayed(tmp_path):
+    """Embeddings are calls as others are; they take their time, and people write meanwhile."""
+    settings = settings_of(wake={"retrieval": "both"})
+    live = Live(shuffled(7, _embedding))
+    recorded(tmp_path / "run", live, settings)
+    assert sum(call.is_embedding for call in live.calls) > 5
+    replayed(tmp_path / "run", settings, out=tmp_path / "again")
+    assert content(tmp_path / "run") == content(tmp_path / "again")
+
+
+def _embedding(call, model):
+    if not call.is_embedding:
+        return talk(call, model)
+    vectors = tuple((float(len(text) % 7), float(len(text) % 5), 1.0) for text in call.inputs)
+    return Reply("", vectors=vectors, usage=ReportedUsage(3, 0), model=model)
 
 
 def _alone(call, model):
