@@ -169,11 +169,20 @@ def _in_process(step: str, options: Mapping[str, Any]) -> dict[str, Any]:
     return dict(json.loads(done.stdout))
 
 
-def measure(options: Mapping[str, Any]) -> Measured:
+DEFAULTS: Mapping[str, int] = {
+    "notes": NOTES,
+    "agents": AGENTS,
+    "largest": LARGEST,
+    "dimensions": DIMENSIONS,
+    "searches": SEARCHES,
+}
+
+
+def measure(options: Mapping[str, int] = DEFAULTS) -> Measured:
     """Return the figures of a store in a temporary folder.
 
     Args:
-        options: `notes`, `agents`, `largest`, `dimensions` and `searches`.
+        options: all of `DEFAULTS`.
     """
     with tempfile.TemporaryDirectory() as folder:
         given = {**options, "path": str(Path(folder) / "wake.sqlite")}
@@ -238,11 +247,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.wake.notes")
     parser.add_argument("--step", nargs=2, metavar=("STEP", "OPTIONS"), help="for its own use")
     parser.add_argument("--look", action="store_true", help="print, and write nothing")
-    parser.add_argument("--notes", type=int, default=NOTES)
-    parser.add_argument("--agents", type=int, default=AGENTS)
-    parser.add_argument("--largest", type=int, default=LARGEST)
-    parser.add_argument("--dimensions", type=int, default=DIMENSIONS)
-    parser.add_argument("--searches", type=int, default=SEARCHES)
+    for name, value in DEFAULTS.items():
+        parser.add_argument(f"--{name}", type=int, default=value)
     given = vars(parser.parse_args(arguments))
     step, is_look = given.pop("step"), given.pop("look")
     if step is not None:
