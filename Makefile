@@ -10,7 +10,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c c
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-pythons test-model check gate notebooks bench bench-search bench-load lock docs docs-check clean
+.PHONY: help setup demo test test-slow test-pythons test-model check gate notebooks bench bench-search bench-load bench-wake lock docs docs-check clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -79,6 +79,9 @@ bench-search: $(VENV)/.dev ## Measure the search on recorded pools, compared wit
 
 bench-load: $(VENV)/.dev ## Measure the budgeter under load and compare it with peers; half an hour
 	@$(BIN)/python -m benchmarks.load
+
+bench-wake: $(VENV)/.dev ## Measure many agents awake: requests, growth, mentions, kills; ten minutes
+	@$(BIN)/python -m benchmarks.wake
 
 docs: $(VENV)/.dev ## Write the pages and pictures in docs/ that are generated, and run the notebooks
 	@$(BIN)/python docs/generate.py

@@ -1,1 +1,1 @@
-"""Benchmarks of agents that wake together."""
+"""Measurements of agents that wake together."""

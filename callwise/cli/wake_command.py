@@ -78,6 +78,29 @@ class WakeOptions(CommandOptions):
             "models none is kept; else callwise-runs/wake.sqlite."
         ),
     ] = None
+    messages: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Recorded group chat that people write, at its own times from the start on, in "
+            "place of the `messages` of the file of agents; see docs/wake.md.",
+        ),
+    ] = None
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="Folder to write: reports and chat as they come, and every call, for --cassette.",
+        ),
+    ] = None
+    cassette: Annotated[
+        Path | None,
+        typer.Option(
+            help="Play a run from the folder that --out has written, or the cassette in it, and "
+            "send nothing. Give the other options as they were."
+        ),
+    ] = None
     overrides: SetOption = []
     trust_endpoints: TrustEndpointOption = []
     trust_code: TrustCodeOption = []
@@ -87,6 +110,26 @@ class WakeOptions(CommandOptions):
     def compares(self) -> bool:
         """Whether the same hours run under each variant."""
         return self.compare or self.demo
+
+    def check(self) -> None:
+        """Check that the options fit together.
+
+        Raises:
+            ConfigError: when they do not.
+        """
+        from callwise.calls.errors import ConfigError
+
+        if (self.file is None) != self.demo:
+            raise ConfigError(
+                "give either a file of agents or --demo, for example: callwise wake --demo"
+            )
+        if self.compares and (self.out or self.cassette):
+            raise ConfigError(
+                "--demo and --compare make several runs, and --out and --cassette are for one. "
+                "Give a file of agents, without --compare"
+            )
+        if self.cassette and (self.store or self.now):
+            raise ConfigError("--cassette plays store and hours as recorded: no --store, no --now")
 
 
 @dataclass(slots=True)
@@ -134,14 +177,10 @@ def wake(options: WakeOptions) -> None:
     with clear_errors("stopped; chat, credits and memories are kept"):
         from callwise.calls.errors import ConfigError
         from callwise.calls.trust import confirmed, endpoint_lines
-        from callwise.report.table import tables_text
         from callwise.shipped import configs_folder
         from callwise.wake.wake_settings import read_wake_settings
 
-        if (options.file is None) != options.demo:
-            raise ConfigError(
-                "give either a file of agents or --demo, for example: callwise wake --demo"
-            )
+        options.check()
         path = options.file or configs_folder() / "wake" / "five_agents.yaml"
         settings: WakeSettings = confirmed(
             read_wake_settings(
@@ -150,6 +189,10 @@ def wake(options: WakeOptions) -> None:
             options.trust_endpoints,
             options.trust_code,
         )
+        if options.cassette is not None:
+            run, is_simulated = _replayed(settings, options, options.cassette)
+            _show([run], options, is_simulated=is_simulated)
+            return
         for line in endpoint_lines(settings, os.environ):
             say(line)
         endpoints = settings.served_by(os.environ)
@@ -159,15 +202,49 @@ def wake(options: WakeOptions) -> None:
                 "--demo and --compare run the same hours several times, which models that are "
                 "not simulated cannot. Run the command once with each --set wake.variant=..."
             )
+        hours = options.hours or (_DAY if is_simulated else None)
+        if options.messages is not None:
+            settings, hours = _with_messages(settings, options.messages, options.hours, hours)
         variants = _variants(settings, compares=options.compares)
-        runs = [_ran(each, options, is_simulated=is_simulated) for each in variants]
-        tables = [_hours_table(runs[0], is_simulated=is_simulated)]
-        if options.compares:
-            tables.append(_variants_table(runs))
-        if options.as_json:
-            print_json(_document(runs, is_simulated=is_simulated))
-            return
-        print_text(tables_text(tables), end="")
+        runs = [_ran(each, options, hours, is_simulated=is_simulated) for each in variants]
+        _show(runs, options, is_simulated=is_simulated)
+
+
+def _show(runs: "Sequence[_Run]", options: WakeOptions, *, is_simulated: bool) -> None:
+    """Print what came of runs: tables, or with `as_json` one object."""
+    from callwise.report.table import tables_text
+
+    tables = [_hours_table(runs[0], is_simulated=is_simulated)]
+    if options.compares:
+        tables.append(_variants_table(runs))
+    if options.as_json:
+        print_json(_document(runs, is_simulated=is_simulated))
+        return
+    print_text(tables_text(tables), end="")
+
+
+def _with_messages(
+    settings: "WakeSettings", path: Path, given: int | None, hours: int | None
+) -> "tuple[WakeSettings, int | None]":
+    """Return settings with the messages of a recorded chat, and the hours of the run.
+
+    Args:
+        given: hours that the user has named; None takes as many as a chat with times needs.
+        hours: hours of a run without the chat; None for no end.
+    """
+    from callwise.recordings.group_chat import read_group_chat
+    from callwise.wake.people import hours_of, said_lines
+
+    chat, every = read_group_chat(path), settings.wake.every_seconds
+    if given is None and hours is not None:
+        hours = hours_of(chat, every_seconds=every) or hours
+    lines = said_lines(chat, settings.agents, hours=hours or _DAY, every_seconds=every)
+    for what, count in chat.left_out.items():
+        say(f"{path.name}: {count:,} x {what}")
+    later = sum(hours is not None and each.after_seconds >= hours * every for each in lines)
+    if later:
+        say(f"{path.name}: {later:,} lines come after the last hour; give more --hours for them")
+    return settings.model_copy(update={"messages": lines}), hours
 
 
 def _variants(settings: "WakeSettings", *, compares: bool) -> "list[WakeSettings]":
@@ -177,7 +254,9 @@ def _variants(settings: "WakeSettings", *, compares: bool) -> "list[WakeSettings
     return [settings, *(settings.model_copy(update={"wake": each}) for each in knobs)]
 
 
-def _ran(settings: "WakeSettings", options: WakeOptions, *, is_simulated: bool) -> _Run:
+def _ran(
+    settings: "WakeSettings", options: WakeOptions, hours: int | None, *, is_simulated: bool
+) -> _Run:
     """Return what came of a run, in virtual time where all models are simulated."""
     from callwise.budget.virtual_time import run_in_virtual_time
     from callwise.wake import WakeStore
@@ -192,7 +271,7 @@ def _ran(settings: "WakeSettings", options: WakeOptions, *, is_simulated: bool) 
         path = options.store or _DEFAULT_STORE
         path.parent.mkdir(parents=True, exist_ok=True)
     with WakeStore(path) as store:
-        running = _woken(settings, store, run, options, is_simulated=is_simulated)
+        running = _woken(settings, store, run, options, hours, is_simulated=is_simulated)
         if is_simulated:
             run_in_virtual_time(running)
         else:
@@ -205,39 +284,45 @@ async def _woken(
     store: "WakeStore",
     run: _Run,
     options: WakeOptions,
+    hours: int | None,
     *,
     is_simulated: bool,
 ) -> None:
-    from callwise.budget import Budgeter
     from callwise.budget.clock import LoopClock
-    from callwise.budget.layers.cache import MemoryCache
-    from callwise.wake import run_wakes
+    from callwise.wake.recorded_run import run_settings
 
     clock = LoopClock()
     start = _start_of(store, settings) - clock.now()
-    budgeter = Budgeter(
+    await run_settings(
+        settings,
+        store,
         settings.served_by(os.environ),
+        run,
         clock=clock,
-        cache=MemoryCache(clock=clock) if settings.wake.retrieval == "both" else None,
-        retry=settings.retry,
-        load=settings.wake.load(settings.load),
-        seed=settings.wake.seed,
+        wall=(lambda: start + clock.now()) if is_simulated else time.time,
+        count=hours,
+        is_first_now=options.now,
+        out=options.out,
+        keeps_store=options.store is not None or not is_simulated,
         notify=say,
+        secrets=settings.secrets(os.environ),
     )
-    try:
-        await run_wakes(
-            settings,
-            store,
-            budgeter,
-            run,
-            clock=clock,
-            wall=(lambda: start + clock.now()) if is_simulated else time.time,
-            count=options.hours or (_DAY if is_simulated else None),
-            is_first_now=options.now,
-        )
-        budgeter.ledger.check()
-    finally:
-        await budgeter.aclose()
+
+
+def _replayed(settings: "WakeSettings", options: WakeOptions, cassette: Path) -> tuple[_Run, bool]:
+    """Return what came of a recorded run, and whether its models were simulated."""
+    from callwise.wake.recorded_run import replay_wakes
+    from callwise.wake.wake_recording import RecordedWakes
+
+    recorded = RecordedWakes.read(cassette)
+    if options.messages is not None:
+        hours = recorded.manifest.hours
+        settings, _ = _with_messages(settings, options.messages, hours, hours)
+    run = _Run(settings.wake.variant, shows_chat=options.chat and not options.as_json)
+    endpoints = settings.served_by(os.environ, is_offline=True)
+    found = replay_wakes(settings, recorded, endpoints, run, hours=options.hours, out=options.out)
+    say(f"{recorded.cassette}: {found.played_count:,} calls played, 0 requests sent")
+    return run, recorded.manifest.is_simulated
 
 
 def _start_of(store: "WakeStore", settings: "WakeSettings") -> float:

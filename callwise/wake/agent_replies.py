@@ -14,7 +14,6 @@ only for messages that are not there.
 """
 
 import asyncio
-import hashlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from callwise.calls.call import Call, Priority, Purpose, Role, Sampling
 from callwise.calls.errors import CallwiseError, ConfigError
 from callwise.wake.agents import Agent
 from callwise.wake.intent import WakeChoice
+from callwise.wake.moments import Moment, share_of
 from callwise.wake.recall import STARTS_TOGETHER, Embedded, Recall, note_of
 from callwise.wake.rooms import OutgoingMessage
 from callwise.wake.store import WakeStore
@@ -91,7 +91,7 @@ class AgentReplies:
 
     Args:
         agents: all of them, by id.
-        wall: returns the time in UTC epoch seconds.
+        moment: returns the time of a named event; see `moments`.
         on_published: called when a message was put into the outbox.
     """
 
@@ -102,12 +102,12 @@ class AgentReplies:
         budgeter: Budgeter,
         knobs: WakeKnobs,
         *,
-        wall: Callable[[], float],
+        moment: Moment,
         on_published: Callable[[], None] | None = None,
     ) -> None:
         self._agents, self._on_published = agents, on_published
-        self._store, self._budgeter, self._knobs, self._wall = store, budgeter, knobs, wall
         self._recall = Recall(store.notes, budgeter, embeds=knobs.retrieval == "both")
+        self._store, self._budgeter, self._knobs, self._moment = store, budgeter, knobs, moment
         self._granted: set[str] = set()
         self._publishing = asyncio.Lock()
 
@@ -139,6 +139,7 @@ class AgentReplies:
         """
         held: set[str] = set()
         ended: dict[str, AgentReply] = {}
+        await self._moment(f"ask:{occasion.key}")
         try:
             prepared = await self._all_prepared(
                 scope, occasion, choice, held, ended, is_together=is_together
@@ -161,6 +162,7 @@ class AgentReplies:
         finally:
             for message_id in held:
                 self._release(message_id)
+        await self._moment(f"end:{occasion.key}")
         return tuple(ended[agent_id] for agent_id in choice.agents)
 
     async def _all_prepared(
@@ -272,7 +274,8 @@ class AgentReplies:
                     # A request answers many agents in one step, and others have their turn between.
                     async with self._publishing:
                         await asyncio.sleep(0)
-                outcome = self._publish(occasion, prepared, text, noted)
+                now = await self._moment(f"reply:{message_id}")
+                outcome = self._publish(occasion, prepared, text, noted, now)
                 held.discard(message_id)
         except Exception as error:  # noqa: BLE001 - one agent's failure is no other's
             text, why = "", one_line(error, agent.id)
@@ -280,28 +283,27 @@ class AgentReplies:
         return AgentReply(agent.id, outcome, text, message_id, why, problem)
 
     def _publish(
-        self, occasion: Occasion, prepared: _Prepared, text: str, noted: Embedded
+        self, occasion: Occasion, prepared: _Prepared, text: str, noted: Embedded, now: float
     ) -> ReplyOutcome:
         """Put a message into the outbox, pay for it and note it, in one transaction."""
         agent, knobs = prepared.agent, self._knobs
-        due_at = self._due_at(occasion, prepared.message_id)
+        due_at = self._due_at(occasion, prepared.message_id, now)
         message = OutgoingMessage(prepared.message_id, knobs.room, agent.id, text, due_at)
         is_new = self._store.publish(message, notes=[noted.text], embeddings=[noted.embedding])
         if self._on_published is not None:
             self._on_published()
         return "published" if is_new else "published before"
 
-    def _due_at(self, occasion: Occasion, message_id: str) -> float:
+    def _due_at(self, occasion: Occasion, message_id: str, now: float) -> float:
         """Return when a message appears.
 
         It is counted from the beginning of the wake, so that the order of the messages does not
         depend on how fast models answer.
         """
-        now = self._wall()
         if occasion.cause is not None:
             return now
         low, high = self._knobs.delay_seconds
-        later = (high - low) * _share(self._knobs.seed, message_id)
+        later = (high - low) * share_of(self._knobs.seed, message_id)
         due_at = occasion.began + low + later
         return due_at if due_at >= now else now + later
 
@@ -328,9 +330,3 @@ class AgentReplies:
             self._store.credits.release(message_id)
         except CallwiseError:
             _LOGGER.exception("the credits of message %s stay held", message_id)
-
-
-def _share(seed: int, message_id: str) -> float:
-    """Return a number in [0, 1) that the seed and the id decide."""
-    digest = hashlib.blake2b(f"{seed}\n{message_id}".encode(), digest_size=6).digest()
-    return int.from_bytes(digest, "big") / 2**48

@@ -143,11 +143,13 @@ class Rooms:
                 raise _taken(id)
             return earlier
 
-    def deliver_due(self, now: float) -> list[RoomMessage]:
+    def deliver_due(self, now: float, *, on_time_seconds: float = 0.0) -> list[RoomMessage]:
         """Take what is due from the outbox into the log, by time and then in order of publishing.
 
         Args:
             now: the time, in UTC epoch seconds; that of the messages in the log.
+            on_time_seconds: a message that is late by at most this is in the log with the time at
+                which it was due, however late a timer or a busy loop was.
 
         Returns:
             The messages that this call has put into the log.
@@ -171,7 +173,7 @@ class Rooms:
                 _append(
                     connection,
                     OutgoingMessage(message_id, room, author, decoded_text(text), due_at),
-                    float(now),
+                    due_at if 0.0 < now - due_at <= on_time_seconds else float(now),
                 )
                 for message_id, room, author, text, due_at in due
             ]

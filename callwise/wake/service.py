@@ -26,6 +26,7 @@ from callwise.wake.intent import (
     intent_form,
     read_intent,
 )
+from callwise.wake.moments import Moment, deliver_until
 from callwise.wake.store import WakeStore
 from callwise.wake.wake_knobs import WakeKnobs
 from callwise.wake.wake_prompts import ChatLine, intent_messages
@@ -51,6 +52,7 @@ class WakeService:
         wall: returns the time in UTC epoch seconds.
         limits: of each wake, and of each message with the agents that it addresses.
         on_published: called on the running loop when a message was put into the outbox.
+        moment: returns the time of a named event, after `wall` by default; see `moments`.
 
     Raises:
         ConfigError: when two agents have one id.
@@ -66,7 +68,9 @@ class WakeService:
         wall: Callable[[], float],
         limits: Limits | None = None,
         on_published: Callable[[], None] | None = None,
+        moment: Moment | None = None,
     ) -> None:
+        self._moment = moment or self._present
         self._limits = limits
         self._agents = {agent.id: agent for agent in check_agents(agents)}
         self._store, self._budgeter, self._knobs, self._wall = store, budgeter, knobs, wall
@@ -74,7 +78,12 @@ class WakeService:
         self._chat = ChatWindow(store.rooms, knobs.room, max_lines=knobs.chat_limit)
         self._intent_form = intent_form([*self._agents])
         self._replies = AgentReplies(
-            self._agents, store, budgeter, knobs, wall=wall, on_published=on_published
+            self._agents,
+            store,
+            budgeter,
+            knobs,
+            moment=self._moment,
+            on_published=on_published,
         )
         self._released_day = ""
 
@@ -92,8 +101,8 @@ class WakeService:
             StoreFailed: when the chat cannot be read.
         """
         slot = int(at // self._knobs.every_seconds)
-        began = self._wall()
-        self._store.rooms.deliver_due(began)
+        began = await self._moment(f"wake:{slot}")
+        deliver_until(self._store.rooms, began)
         if self._released_day != (day := _day_of(began)):  # it reads all transfers
             self._replies.release_lost(slot)
             self._released_day = day
@@ -135,7 +144,8 @@ class WakeService:
         """
         self._check_message(author, id, to)
         knobs = self._knobs
-        now = self._wall()
+        now = await self._moment(f"say:{id}")
+        deliver_until(self._store.rooms, now)
         said = self._store.rooms.say(knobs.room, author, text, id=id, at=now)
         found = self._mentions.find(f"@{to} {text}" if to else text)[: knobs.max_mentions]
         if not found:
@@ -149,6 +159,9 @@ class WakeService:
         with self._scope(f"say:{knobs.room}:{id}") as scope:
             replies = await self._replies.ask(scope, occasion, choice, is_together=False)
             return WakeReport.of(now, choice, replies, scope.counts(), is_message=True)
+
+    async def _present(self, _: str) -> float:
+        return self._wall()
 
     def _scope(self, name: str) -> Scope:
         return self._budgeter.scope(ScopeKind.TURN, name, limits=self._limits)

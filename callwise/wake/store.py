@@ -93,6 +93,15 @@ class WakeStore:
             add_notes(connection, message.author, notes, message.due_at, embeddings)
             return True
 
+    def copy_to(self, path: Path) -> None:
+        """Write all that is committed to a new file, which only its owner may read.
+
+        Raises:
+            ConfigError: when the file cannot be made.
+            StoreFailed: when it cannot be written.
+        """
+        self._file.copy_to(path)
+
     def close(self) -> None:
         """Close the file. Safe to call twice."""
         self._file.close()

@@ -217,6 +217,17 @@ class StoreFile:
                 )
         return StoreFailed(f"{store}: {error}. Nothing was committed.")
 
+    def copy_to(self, path: Path) -> None:
+        """Write all that is committed to a new file.
+
+        Raises:
+            ConfigError: when the file cannot be made.
+            StoreFailed: when it cannot be written.
+        """
+        _make_file(path)
+        with self.reading() as connection:
+            connection.execute("VACUUM INTO ?", (str(path),))
+
     def close(self) -> None:
         """Close the file. Safe to call twice."""
         with self._lock:

@@ -11,6 +11,7 @@ from typing import Protocol
 from callwise.budget.budgeter import Budgeter
 from callwise.budget.clock import Clock
 from callwise.wake.hours import run_hours
+from callwise.wake.moments import Moment, deliver_until
 from callwise.wake.rooms import RoomMessage
 from callwise.wake.service import WakeService
 from callwise.wake.store import WakeStore
@@ -61,7 +62,7 @@ class _Delivery:
         """Deliver until it is cancelled."""
         while True:
             self._may_be_due.clear()
-            self._rooms.deliver_due(self._wall())
+            deliver_until(self._rooms, self._wall())
             for message in self._rooms.messages(self._room, after=self._sequence):
                 self._sequence = message.sequence
                 self._on_message(message)
@@ -88,6 +89,7 @@ async def run_wakes(
     wall: Callable[[], float],
     count: int | None = None,
     is_first_now: bool = False,
+    moment: Moment | None = None,
 ) -> int:
     """Wake the agents each hour, while people write and messages come at their time.
 
@@ -101,6 +103,7 @@ async def run_wakes(
         count: wakes after which it ends, once all their messages have come; None goes on until
             it is cancelled.
         is_first_now: wake immediately for the present hour, where no process has woken it.
+        moment: returns the time of a named event, after `wall` by default; see `moments`.
 
     Returns:
         The number of wakes.
@@ -118,6 +121,7 @@ async def run_wakes(
         wall=wall,
         limits=settings.limits,
         on_published=delivery.notice,
+        moment=moment,
     )
 
     async def wake(at: float) -> None:
@@ -131,12 +135,12 @@ async def run_wakes(
                 answers.create_task(say(line, f"{start:.0f}.{number}"))
 
     async def say(line: SaidLine, message_id: str) -> None:
-        report = await service.say(line.author, line.text, id=message_id)
+        report = await service.say(line.author, line.text, id=message_id, to=line.to)
         delivery.notice()
         if report is not None:
             listener.on_wake(report)
 
-    start = wall()
+    start = wall() if moment is None else await moment("start")
     lines: Sequence[SaidLine] = settings.messages
     if count is not None:
         lines = [line for line in lines if line.after_seconds < count * knobs.every_seconds]

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 from callwise.budget.limits import Limits
 from callwise.calls.call import Role
 from callwise.calls.client import Client, Endpoint
+from callwise.calls.endpoint_settings import OPENAI_KEY_VARIABLE
 from callwise.calls.errors import ConfigError
 from callwise.calls.load.load_knobs import LoadKnobs
 from callwise.calls.retry import RetryPolicy
@@ -48,6 +49,8 @@ class SaidLine(BaseModel):
     """The message. `@` and an agent's id or name wake that agent immediately."""
     after_seconds: Annotated[float, Field(ge=0.0, le=366 * 86_400.0)] = 0.0
     """Time from the start until it is said."""
+    to: Annotated[str, StringConstraints(max_length=64)] = ""
+    """Id or name of an agent that it is for, whether its text mentions it or not."""
 
 
 class WakeSettings(TrustedSettings):
@@ -87,11 +90,21 @@ class WakeSettings(TrustedSettings):
             raise ValueError(f"author {agent.author!r} is an agent. Use the name of a person")
         return self
 
-    def served_by(self, environ: Mapping[str, str]) -> dict[str, Endpoint]:
+    def secrets(self, environ: Mapping[str, str]) -> list[str]:
+        """Return the keys that are in use, so that they can be kept out of every error."""
+        asked = (*self.endpoints.values(), *self.models.values())
+        names = {each.api_key_env for one in asked for each in one.candidates}
+        names |= {"CALLWISE_API_KEY", OPENAI_KEY_VARIABLE}
+        return [environ[name] for name in sorted(names) if environ.get(name)]
+
+    def served_by(
+        self, environ: Mapping[str, str], *, is_offline: bool = False
+    ) -> dict[str, Endpoint]:
         """Return the endpoints of the roles and of the models, by name.
 
         Args:
             environ: environment variables.
+            is_offline: names and prices alone: no client is made and no key read.
 
         Raises:
             ConfigError: when one is incomplete, or only a file names it.
@@ -99,7 +112,12 @@ class WakeSettings(TrustedSettings):
         """
         clients: dict[Hashable, Client] = {}
         roles = endpoints_from_settings(
-            self.endpoints, environ=environ, retry=self.retry, trust=self.trust, clients=clients
+            self.endpoints,
+            environ=environ,
+            retry=self.retry,
+            trust=self.trust,
+            clients=clients,
+            is_offline=is_offline,
         )
         models = models_from_settings(
             self.models,
@@ -108,6 +126,7 @@ class WakeSettings(TrustedSettings):
             retry=self.retry,
             trust=self.trust,
             clients=clients,
+            is_offline=is_offline,
         )
         return {**{str(role): each for role, each in roles.items()}, **models}
 

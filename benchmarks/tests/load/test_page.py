@@ -2,6 +2,7 @@
 
 import json
 
+from benchmarks import pages
 from benchmarks.figures import Figure, Measured
 from benchmarks.load import __main__ as command
 
@@ -23,7 +24,7 @@ def test_a_part_replaces_its_section_alone(tmp_path, monkeypatch, capsys):
             return Measured("part", [Figure("seconds", shown["figure"], "<= 2", True, "a note")])
 
     monkeypatch.setattr(command, "RESULTS", tmp_path)
-    monkeypatch.setattr(command.importlib, "import_module", lambda _: Part)
+    monkeypatch.setattr(pages.importlib, "import_module", lambda _: Part)
     command.main(["azure"])
     command.main(["limits"])
     shown["figure"] = "3"

@@ -1,0 +1,133 @@
+"""Ten thousand agents on five models: requests, seconds, memory, and how they grow."""
+
+import asyncio
+import gc
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks.figures import Figure, Measured
+from benchmarks.load.meters import LoopLag, percentile, rss_bytes
+from benchmarks.wake.crowd import running_crowd
+from callwise.wake import WakeReport
+
+__all__ = ["measure"]
+
+AGENTS, FEWER, MODELS, BATCH = 10_000, 1_000, 5, 100
+WAKES = 24
+MEGABYTE = 1_000_000
+
+
+class _Day(NamedTuple):
+    """Wakes one after the other.
+
+    Args:
+        seconds: of each wake.
+        requests: that the server has logged in each wake.
+        growth: of the resident memory, in bytes, from the end of the first wake.
+        lags: of the loop during the first wake, in seconds.
+    """
+
+    seconds: list[float]
+    requests: list[int]
+    growth: int
+    lags: list[float]
+    first: WakeReport
+    published: int
+    delivered: int
+    file_bytes: int
+
+
+async def _day(count: int, wakes: int) -> _Day:
+    seconds: list[float] = []
+    requests: list[int] = []
+    memory: list[int] = []
+    lags: list[float] = []
+    published = 0
+    first: WakeReport | None = None
+    with tempfile.TemporaryDirectory(prefix="callwise-") as name:
+        async with running_crowd(
+            count, models=MODELS, folder=Path(name), batch_size=BATCH
+        ) as crowd:
+            logged = 0
+            for hour in range(wakes):
+                at = crowd.at_hour(hour)
+                lag = LoopLag()
+                async with lag.measured():
+                    began = time.perf_counter()
+                    report = await crowd.service.wake(at)
+                    seconds.append(time.perf_counter() - began)
+                if first is None:
+                    first, lags = report, list(lag.seconds)
+                published += sum(each.outcome == "published" for each in report.replies)
+                total = len(await crowd.server.log()) if hour in (0, wakes - 1) else logged
+                requests.append(report.requests)
+                if hour == 0 and total != report.requests:
+                    raise RuntimeError(f"the server has {total} requests, the report another count")
+                logged = total
+                del report
+                gc.collect()
+                memory.append(rss_bytes())
+            crowd.at_hour(wakes)
+            crowd.store.rooms.deliver_due(crowd.now[0])
+            delivered = len(crowd.store.rooms.messages(room="main"))
+            crowd.budgeter.ledger.check()
+            if crowd.store.credits.total() or crowd.store.credits.open_holds():
+                raise RuntimeError("credits do not add up")
+            size = sum(path.stat().st_size for path in Path(name).iterdir())
+    if first is None:
+        raise ValueError("a day needs a wake")
+    return _Day(seconds, requests, memory[-1] - memory[0], lags, first, published, delivered, size)
+
+
+def _figures(many: _Day, few: _Day) -> Iterator[Figure]:
+    expected = 1 + AGENTS // BATCH
+    counts = ", ".join(f"{wakes} x {count}" for count, wakes in Counter(many.requests).items())
+    yield Figure(
+        f"requests of a wake of {AGENTS:,} agents on {MODELS} models, {BATCH} to a request "
+        f"(wakes x requests)",
+        counts,
+        str(expected),
+        set(many.requests) == {expected},
+    )
+    yield Figure(
+        "messages in the log after all wakes, of all agents in all wakes",
+        f"{many.delivered:,} of {AGENTS * len(many.seconds):,}",
+        "all",
+        many.delivered == AGENTS * len(many.seconds),
+    )
+    yield Figure(
+        "seconds of a wake: first, median, longest",
+        f"{many.seconds[0]:.1f}, {percentile(many.seconds, 50):.1f}, {max(many.seconds):.1f}",
+        "<= 60",
+        max(many.seconds) <= 60,
+    )
+    yield Figure(
+        f"growth of the resident memory from the end of the first wake to that of the "
+        f"{len(many.seconds)}th, MB",
+        f"{many.growth / MEGABYTE:.1f}",
+        "< 50",
+        many.growth < 50 * MEGABYTE,
+    )
+    ratio = percentile(many.seconds[:3], 50) / percentile(few.seconds[:3], 50)
+    yield Figure(
+        f"time of {AGENTS:,} agents / time of {FEWER:,}, medians of the first three wakes",
+        f"{ratio:.1f}",
+        "<= 11",
+        ratio <= 11,
+    )
+    yield Figure(
+        "lag of the loop in the first wake, p99 and longest, ms",
+        f"{percentile(many.lags, 99) * 1000:.0f}, {max(many.lags) * 1000:.0f}",
+    )
+    yield Figure("size of the store after all wakes, MB", f"{many.file_bytes / MEGABYTE:.0f}")
+
+
+def measure() -> Measured:
+    """Return requests, time, memory and their growth."""
+    few = asyncio.run(_day(FEWER, 3))
+    many = asyncio.run(_day(AGENTS, WAKES))
+    return Measured("scale", [*_figures(many, few)])

@@ -1,0 +1,416 @@
+"""Recordings of runs of awake agents: every call, every report, and what a replay needs.
+
+    manifest.json   hours, endpoints and a digest of people's messages
+    cassette.jsonl  every call and how it ended
+    times.jsonl     the times of the events that prompts depend on; see `moments`
+    wakes.jsonl     one report per line, written as each wake ends
+    messages.jsonl  the chat, one message per line
+    store.sqlite    the store as it was at the beginning, where it had messages
+
+A replay of it sends nothing, needs no key and no endpoint, and takes no time: it gives the same
+messages and reports, byte for byte. A call that the recording does not have ends it with
+`CassetteMiss`.
+
+Files are made such that only their owner may read them: they contain what people wrote. None has a
+key or a header of a request.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Annotated, Any, Literal, Self
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from callwise.budget.recorder import CallOrigin, FoundExchange, RecordedExchange
+from callwise.calls.call import Call
+from callwise.calls.client import Endpoint, OfflineClient
+from callwise.calls.errors import CassetteMiss, ConfigError, FormatError
+from callwise.calls.key import CallKey
+from callwise.calls.payload import mended
+from callwise.calls.provider_errors import redacted_line
+from callwise.recordings.cassette import Cassette, CassetteMode, open_cassette
+from callwise.recordings.cassette_file import RecordingStopped
+from callwise.recordings.held_files import LOCK, hold_folder, private_opener, replace_file
+from callwise.wake.moments import Moment, noted_moments
+from callwise.wake.rooms import RoomMessage
+from callwise.wake.store import WakeStore
+from callwise.wake.store_file import checked_time
+from callwise.wake.wake_report import WakeReport
+from callwise.wake.wake_run import WakeListener
+from callwise.wake.wake_settings import SaidLine, WakeSettings
+
+__all__ = [
+    "LinesFile",
+    "RecordedWakes",
+    "StrictRecorder",
+    "WakeFiles",
+    "WakeManifest",
+    "WakeRecording",
+    "hold_new_folder",
+    "manifest_of",
+]
+
+CASSETTE, TIMES, MANIFEST, STORE = "cassette.jsonl", "times.jsonl", "manifest.json", "store.sqlite"
+
+MAX_MANIFEST_BYTES = 10_000_000
+
+_FIRST_EVENT = "start"
+
+
+class WakeManifest(BaseModel):
+    """Facts of a recorded run."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    callwise_wake: Literal[1] = 1
+    """Version of the format."""
+    is_simulated: bool
+    """Whether all models were simulated."""
+    is_first_now: bool
+    """Whether the present hour was woken first."""
+    hours: Annotated[int, Field(ge=1)] | None
+    """Wakes after which it was to end."""
+    endpoints: Mapping[str, tuple[str, str]]
+    """Name and model of each endpoint, by the role or the name that calls ask for."""
+    messages: str
+    """Digest of people's messages."""
+
+
+class LinesFile:
+    """A file of JSON lines, each written immediately. A context manager.
+
+    A failed write ends the writing, and not the run: it is raised at the end.
+
+    Args:
+        path: a new file, or one that is added to.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        # Unbuffered: what was not written is not written later.
+        self._file = open(path, "ab", buffering=0, opener=private_opener)  # noqa: SIM115 - owned
+        self._failure: OSError | None = None
+
+    def write(self, document: Any) -> None:
+        """Write a line; nothing after a failure."""
+        if self._failure is not None:
+            return
+        rest = memoryview(_line(document))
+        try:
+            while rest:
+                rest = rest[self._file.write(rest) :]
+        except OSError as error:
+            self._failure = error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Close the file.
+
+        Raises:
+            RecordingStopped: when not everything could be written, and the block ended well.
+        """
+        self._file.close()
+        if self._failure is not None and kind is None:
+            raise RecordingStopped(
+                f"cannot write {self._path}: {self._failure.strerror}. The lines before it are "
+                "whole; the run itself went on"
+            ) from self._failure
+
+
+class WakeFiles:
+    """The reports and the chat of a run, as lines of two files. A context manager.
+
+    Args:
+        folder: must exist.
+        listener: sees them after they are written.
+    """
+
+    def __init__(self, folder: Path, listener: WakeListener) -> None:
+        self._listener = listener
+        self._stack = ExitStack()
+        self._wakes = self._stack.enter_context(LinesFile(folder / "wakes.jsonl"))
+        self._messages = self._stack.enter_context(LinesFile(folder / "messages.jsonl"))
+
+    def on_wake(self, report: WakeReport) -> None:
+        """Write a report."""
+        self._wakes.write(asdict(report))
+        self._listener.on_wake(report)
+
+    def on_message(self, message: RoomMessage) -> None:
+        """Write a message."""
+        self._messages.write(asdict(message))
+        self._listener.on_message(message)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the files.
+
+        Raises:
+            RecordingStopped: when not everything could be written.
+        """
+        self._stack.__exit__(kind, error, trace)
+
+
+class WakeRecording:
+    """The folder of a run that is being recorded. A context manager, owned by one process.
+
+    Args:
+        folder: made where it is missing; must be empty.
+        store: of the run, copied for the replay; None where it is empty.
+
+    Raises:
+        ConfigError: when the folder cannot be made, or has something in it.
+
+    Attributes:
+        cassette: records the calls.
+        moment: notes the times.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        manifest: WakeManifest,
+        store: WakeStore | None,
+        *,
+        wall: Callable[[], float],
+    ) -> None:
+        self.path = folder
+        with ExitStack() as stack:
+            stack.enter_context(hold_new_folder(folder))
+            if store is not None:
+                store.copy_to(folder / STORE)
+            self.cassette: Cassette = stack.enter_context(
+                open_cassette(folder / CASSETTE, CassetteMode.NEW_EPISODES, redact=redacted_line)
+            )
+            times = stack.enter_context(LinesFile(folder / TIMES))
+            self.moment: Moment = noted_moments(wall, lambda name, at: times.write([name, at]))
+            replace_file(folder / MANIFEST, _line(manifest.model_dump(mode="json")))
+            self._stack = stack.pop_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the files.
+
+        Raises:
+            RecordingStopped: when not everything could be written.
+        """
+        self._stack.__exit__(kind, error, trace)
+
+
+class StrictRecorder:
+    """Plays a cassette, and calls a function for each call that it does not have.
+
+    A wake goes on without an agent whose call fails; a replay whose call is missing must not.
+    """
+
+    def __init__(self, cassette: Cassette, on_miss: Callable[[CassetteMiss], object]) -> None:
+        self._cassette, self._on_miss = cassette, on_miss
+
+    def lookup(self, key: CallKey, call: Call, where: CallOrigin) -> FoundExchange:
+        """Take the next exchange of a key; see `Recorder.lookup`.
+
+        Raises:
+            CassetteMiss: when there is none.
+        """
+        try:
+            return self._cassette.lookup(key, call, where)
+        except CassetteMiss as miss:
+            self._on_miss(miss)
+            raise
+
+    def record(
+        self, key: CallKey, call: Call, where: CallOrigin, exchange: RecordedExchange
+    ) -> None:
+        """Record nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedWakes:
+    """A recording that is read.
+
+    Args:
+        cassette: path of the file of calls.
+        times: of each event, in order.
+        store: the store at the beginning; None for an empty one.
+    """
+
+    cassette: Path
+    manifest: WakeManifest
+    times: Mapping[str, float]
+    store: Path | None
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Return the recording of a folder, or of the cassette in it.
+
+        Raises:
+            FormatError: when it is none, or has no event.
+        """
+        folder = path if path.is_dir() else path.parent
+        cassette = folder / CASSETTE if path.is_dir() else path
+        if not cassette.is_file():
+            raise FormatError(path, None, "does not exist; make one: callwise wake ... --out DIR")
+        manifest, times = folder / MANIFEST, folder / TIMES
+        try:
+            if manifest.stat().st_size > MAX_MANIFEST_BYTES:
+                raise FormatError(manifest, None, "is too large for the manifest of a run")
+            read = WakeManifest.model_validate_json(manifest.read_bytes())
+            events = _times(times)
+        except OSError as error:
+            raise FormatError(
+                Path(error.filename or folder),
+                None,
+                f"cannot be read ({error.strerror}); a recording of wakes is a folder of "
+                f"{CASSETTE}, {MANIFEST} and {TIMES}",
+            ) from error
+        except ValidationError as error:
+            raise FormatError(
+                manifest, None, "expected the manifest of a run of wakes of format 1"
+            ) from error
+        if _FIRST_EVENT not in events:
+            raise FormatError(times, None, f"has no event `{_FIRST_EVENT}`: the run did not begin")
+        store = folder / STORE
+        return cls(cassette, read, events, store if store.is_file() else None)
+
+    @property
+    def start(self) -> float:
+        """The time at which it began, in UTC epoch seconds."""
+        return self.times[_FIRST_EVENT]
+
+    @property
+    def hours(self) -> int:
+        """The number of hours whose wake has ended, before a message whose answer was broken off.
+
+        What came after that message has read it, and the replay ends before it.
+        """
+        found = 0
+        for name in self.times:
+            kind, _, key = name.partition(":")
+            if kind == "say" and self._is_broken(key):
+                break
+            found += kind == "wake" and f"end:{key}" in self.times
+        return found
+
+    def _is_broken(self, message_id: str) -> bool:
+        """Return whether agents were asked for answers to a message, and not all have ended."""
+        key = f"@{message_id}"
+        return f"ask:{key}" in self.times and f"end:{key}" not in self.times
+
+    def endpoints(self, given: Mapping[str, Endpoint]) -> dict[str, Endpoint]:
+        """Return endpoints as they were named in the recording; none sends anything."""
+        names = self.manifest.endpoints
+        client = OfflineClient(is_simulated=self.manifest.is_simulated)
+        return {
+            key: replace(each, name=names[key][0], model=names[key][1], client=client)
+            if key in names
+            else each
+            for key, each in given.items()
+        }
+
+    def messages(self, given: Sequence[SaidLine]) -> tuple[SaidLine, ...]:
+        """Return the messages of people that were said, each to be said when its time comes.
+
+        Raises:
+            ConfigError: when other messages were recorded.
+        """
+        if self.manifest.messages != digest_of(given):
+            raise ConfigError(
+                f"{self.cassette.parent} was recorded with other messages of people. Give the same "
+                "file of agents, and the same --messages"
+            )
+        said: list[SaidLine] = []
+        for number, line in enumerate(in_order(given)):
+            message_id = f"{self.start:.0f}.{number}"
+            if self._is_broken(message_id) or f"say:{message_id}" not in self.times:
+                break
+            said.append(line.model_copy(update={"after_seconds": 0.0}))
+        return tuple(said)
+
+
+def in_order(messages: Sequence[SaidLine]) -> list[SaidLine]:
+    """Return messages in the order in which they are said."""
+    return sorted(messages, key=lambda each: each.after_seconds)
+
+
+def digest_of(messages: Sequence[SaidLine]) -> str:
+    """Return what identifies messages of people: 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    for line in in_order(messages):
+        digest.update(_line(line.model_dump(mode="json")))
+    return digest.hexdigest()
+
+
+def manifest_of(
+    settings: WakeSettings,
+    endpoints: Mapping[str, Endpoint],
+    *,
+    hours: int | None,
+    is_first_now: bool,
+) -> WakeManifest:
+    """Return the facts of a run."""
+    return WakeManifest(
+        is_simulated=all(each.client.is_simulated for each in endpoints.values()),
+        is_first_now=is_first_now,
+        hours=hours,
+        endpoints={str(key): (each.name, each.model) for key, each in endpoints.items()},
+        messages=digest_of(settings.messages),
+    )
+
+
+def hold_new_folder(folder: Path) -> IO[bytes]:
+    """Return the lock on a new or empty folder.
+
+    Raises:
+        ConfigError: when it cannot be made, or has something in it.
+    """
+    names = sorted(each.name for each in folder.iterdir()) if folder.is_dir() else []
+    if others := [each for each in names if each != LOCK]:
+        raise ConfigError(
+            f"{folder} has something in it ({others[0]!r}); choose another folder with --out"
+        )
+    return hold_folder(folder)
+
+
+def _times(path: Path) -> dict[str, float]:
+    """Return the events of a file; a broken last line, as of a killed run, is left out."""
+    found: dict[str, float] = {}
+    data = path.read_bytes()
+    for number, line in enumerate(data[: data.rfind(b"\n") + 1].splitlines(), start=1):
+        try:
+            name, at = orjson.loads(line)
+            found.setdefault(str(name), checked_time(f"the time of {name!s:.80}", float(at)))
+        except (ValueError, TypeError, ConfigError) as error:
+            raise FormatError(path, number, "expected an event's name and its time") from error
+    return found
+
+
+def _line(document: Any) -> bytes:
+    return orjson.dumps(mended(_lists(document)), option=orjson.OPT_APPEND_NEWLINE)
+
+
+def _lists(value: Any) -> Any:
+    """Return a value with its tuples as lists."""
+    if isinstance(value, Mapping):
+        return {name: _lists(each) for name, each in value.items()}
+    return [_lists(each) for each in value] if isinstance(value, list | tuple) else value
