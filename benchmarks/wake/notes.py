@@ -1,15 +1,17 @@
-"""Measure the notes of many agents: `python -m benchmarks.wake.notes`.
+"""The notes of many agents: search, storing, size and memory.
 
 1,000,000 notes of 10,000 agents, as many each as Zipf's law gives and 10,000 for the first, come
-in random order. A note has some 15 words and a vector. Other processes ingest and search, so that
-each has its own memory. A search is by words and vector, in a file that the system has in memory;
-the asked agents are drawn by their notes (each note as likely), evenly, or are those of at most
-1,000 notes. The section of benchmarks/results/wake.md is replaced.
+in random order. A note has 15 words and a vector. One process stores them and another searches. A
+search is by words and vector, in a file that the system has in memory; the asked agents are drawn
+by their notes (each note as likely), evenly, or are those of at most 1,000 notes.
+
+    python -m benchmarks.wake.notes --dimensions 256 --notes 100000 --agents 1000
+
+prints the figures of other sizes and writes nothing.
 """
 
 import argparse
 import json
-import os
 import resource
 import subprocess
 import sys
@@ -21,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.figures import Figure, Measured, markdown, provenance
+from benchmarks.figures import Figure, Measured, markdown
 from benchmarks.load.meters import percentile
 from callwise.memory.stored_records import Embedding
 from callwise.wake import OutgoingMessage, WakeStore
@@ -36,9 +38,6 @@ PUBLISHED = 20_000
 MODEL = "drawn"
 WORDS = 20_000
 SIZE_OF_SMALL = 1_000
-
-RESULTS = Path(__file__).resolve().parents[1] / "results" / "wake.md"
-TITLE = "7 · notes of 10,000 agents"
 
 
 def sizes_of(notes: int, agents: int, largest: int) -> np.ndarray:
@@ -212,7 +211,7 @@ def measure(options: Mapping[str, int] = DEFAULTS) -> Measured:
         figure("evenly", "p95 <= 20, p99 <= 60", is_met=within("evenly", p95=20, p99=60)),
         figure(small, "p95 <= 5", is_met=within(small, p95=5)),
         Figure(
-            "search of the largest agent, after the first: p50 / p95 / p99 / worst, ms",
+            "search of the largest agent: p50 / p95 / p99 / worst, ms",
             times("the largest one"),
         ),
         Figure(
@@ -243,38 +242,17 @@ def measure(options: Mapping[str, int] = DEFAULTS) -> Measured:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run, print, and write the section."""
+    """Run one step, or print the figures of other sizes."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.wake.notes")
-    parser.add_argument("--step", nargs=2, metavar=("STEP", "OPTIONS"), help="for its own use")
-    parser.add_argument("--look", action="store_true", help="print, and write nothing")
+    parser.add_argument("--step", nargs=2, metavar=("STEP", "OPTIONS"), help="run one step alone")
     for name, value in DEFAULTS.items():
         parser.add_argument(f"--{name}", type=int, default=value)
     given = vars(parser.parse_args(arguments))
-    step, is_look = given.pop("step"), given.pop("look")
+    step = given.pop("step")
     if step is not None:
         print(json.dumps({"ingest": ingest, "search": search}[step[0]](json.loads(step[1]))))
         return
-    began, busy = time.monotonic(), os.getloadavg()[0]
-    facts = {
-        **provenance(),
-        "command": f"python -m benchmarks.wake.notes --dimensions {given['dimensions']}",
-    }
-    measured = measure(given)
-    facts["load average before / after"] = f"{busy:.1f} / {os.getloadavg()[0]:.1f}"
-    facts["took"] = f"{time.monotonic() - began:.0f} s"
-    section = f"{' · '.join(f'{k} {v}' for k, v in facts.items())}\n\n{markdown([measured])}"
-    print(section)
-    if not is_look:
-        _write(f"{TITLE}, {given['dimensions']} dimensions", section)
-
-
-def _write(title: str, section: str) -> None:
-    """Replace the section of a title, or add it at the end of the page."""
-    page = RESULTS.read_text("utf-8") if RESULTS.exists() else "# Agents that wake together\n"
-    head, *parts = page.split("\n## ")
-    kept = [each for each in parts if not each.startswith(f"{title}\n")]
-    parts = [each.rstrip("\n") for each in [*kept, f"{title}\n\n{section}"]]
-    RESULTS.write_text("\n\n## ".join([head.rstrip("\n"), *parts]) + "\n", "utf-8")
+    print(markdown([measure(given)]))
 
 
 if __name__ == "__main__":
