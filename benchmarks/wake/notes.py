@@ -1,34 +1,30 @@
-"""The notes of many agents: search, storing, size and memory.
+"""The notes of many agents: a million of them stored and searched.
 
 1,000,000 notes of 10,000 agents, as many each as Zipf's law gives and 10,000 for the first, come
-in random order. A note has 15 words and a vector. One process stores them and another searches. A
-search is by words and vector, in a file that the system has in memory; the asked agents are drawn
-by their notes (each note as likely), evenly, or are those of at most 1,000 notes.
-
-    python -m benchmarks.wake.notes --dimensions 256 --notes 100000 --agents 1000
-
-prints the figures of other sizes and writes nothing.
+in random order. A note has some 15 words and a vector. Other processes ingest and search, so that
+each has its own memory. A search is by words and vector, in a file that the system has in memory;
+the asked agents are drawn by their notes (each note as likely), evenly, or are those of at most
+1,000 notes.
 """
 
-import argparse
 import json
 import resource
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.figures import Figure, Measured, markdown
+from benchmarks.figures import Figure, Measured
 from benchmarks.load.meters import percentile
 from callwise.memory.stored_records import Embedding
 from callwise.wake import OutgoingMessage, WakeStore
 
-__all__ = ["main", "measure"]
+__all__ = ["measure"]
 
 NOTES, AGENTS, LARGEST = 1_000_000, 10_000, 10_000
 DIMENSIONS = 384
@@ -38,6 +34,7 @@ PUBLISHED = 20_000
 MODEL = "drawn"
 WORDS = 20_000
 SIZE_OF_SMALL = 1_000
+PERCENTILES = "p50 / p95 / p99 / worst, ms (p95 / p99 of the process's own processor time)"
 
 
 def sizes_of(notes: int, agents: int, largest: int) -> np.ndarray:
@@ -165,28 +162,25 @@ def search(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _in_process(step: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a step returns in a separate process."""
-    command = [sys.executable, "-m", "benchmarks.wake.notes", "--step", step, json.dumps(options)]
+    command = [sys.executable, "-m", "benchmarks.wake.notes", step, json.dumps(options)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)  # noqa: S603
     return dict(json.loads(done.stdout))
 
 
-PERCENTILES = "p50 / p95 / p99 / worst, ms (p95 / p99 of the process's own processor time)"
-
-DEFAULTS: Mapping[str, int] = {
-    "notes": NOTES,
-    "agents": AGENTS,
-    "largest": LARGEST,
-    "dimensions": DIMENSIONS,
-    "searches": SEARCHES,
-}
-
-
-def measure(options: Mapping[str, int] = DEFAULTS) -> Measured:
+def measure(**changed: int) -> Measured:
     """Return the figures of a store in a temporary folder.
 
     Args:
-        options: all of `DEFAULTS`.
+        changed: of `notes`, `agents`, `largest`, `dimensions` and `searches`.
     """
+    options = {
+        "notes": NOTES,
+        "agents": AGENTS,
+        "largest": LARGEST,
+        "dimensions": DIMENSIONS,
+        "searches": SEARCHES,
+        **changed,
+    }
     with tempfile.TemporaryDirectory() as folder:
         given = {**options, "path": str(Path(folder) / "wake.sqlite")}
         stored = _in_process("ingest", given)
@@ -249,19 +243,5 @@ def measure(options: Mapping[str, int] = DEFAULTS) -> Measured:
     return Measured("notes", figures)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one step, or print the figures of other sizes."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.wake.notes")
-    parser.add_argument("--step", nargs=2, metavar=("STEP", "OPTIONS"), help="run one step alone")
-    for name, value in DEFAULTS.items():
-        parser.add_argument(f"--{name}", type=int, default=value)
-    given = vars(parser.parse_args(arguments))
-    step = given.pop("step")
-    if step is not None:
-        print(json.dumps({"ingest": ingest, "search": search}[step[0]](json.loads(step[1]))))
-        return
-    print(markdown([measure(given)]))
-
-
 if __name__ == "__main__":
-    main()
+    print(json.dumps({"ingest": ingest, "search": search}[sys.argv[1]](json.loads(sys.argv[2]))))

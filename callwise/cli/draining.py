@@ -30,11 +30,15 @@ _NAMES = {signal.SIGTERM: "SIGTERM", signal.SIGINT: "Ctrl-C"}
 class SignalDrain:
     """Drains the sessions of one command at a signal.
 
+    Args:
+        seconds: time in which calls under way may end after the first signal.
+
     Attributes:
         received: the first signal; None before.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float = DRAIN_SECONDS) -> None:
+        self._seconds = seconds
         self.received: signal.Signals | None = None
         self._sessions: list[CanDrain] = []
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -56,7 +60,7 @@ class SignalDrain:
             self._sessions.clear()
         self._sessions.append(session)
         if self.received is not None:
-            self._drain(session, DRAIN_SECONDS)
+            self._drain(session, self._seconds)
             return
         for each in _NAMES.keys() - self._before.keys():
             before = signal.getsignal(each)
@@ -129,14 +133,14 @@ class SignalDrain:
         self.received = self.received or received
         if is_first:
             say(
-                f"callwise: stopping; calls under way have {DRAIN_SECONDS:g} s to end; the next "
+                f"callwise: stopping; calls under way have {self._seconds:g} s to end; the next "
                 "signal cancels them"
             )
         else:
             say("callwise: stopping; calls under way are cancelled")
             self._unwatch()
         for session in self._sessions:
-            self._drain(session, DRAIN_SECONDS if is_first else 0.0)
+            self._drain(session, self._seconds if is_first else 0.0)
 
     def _drain(self, session: "CanDrain", seconds: float) -> None:
         draining = session.drain(seconds, reason=_reason(self.received or signal.SIGTERM))

@@ -10,6 +10,7 @@ from callwise.cli.endpoints import endpoints
 from callwise.cli.info_commands import cassette, knobs, plan, presets, report, sim
 from callwise.cli.options import command
 from callwise.cli.replay_command import conversations, demo, replay
+from callwise.cli.serve_command import serve
 from callwise.cli.talk_commands import chat, run
 from callwise.cli.tune_command import tune
 from callwise.cli.wake_command import wake
@@ -44,6 +45,7 @@ for _run in (
     check,
     report,
     wake,
+    serve,
     knobs,
     presets,
     demo,

@@ -7,12 +7,13 @@ from callwise.wake.service import WakeService
 from callwise.wake.store import WakeStore
 from callwise.wake.wake_knobs import WakeKnobs
 from callwise.wake.wake_report import AgentReply, WakeReport
-from callwise.wake.wake_run import WakeListener, run_wakes
+from callwise.wake.wake_run import LiveChat, WakeListener, run_wakes
 from callwise.wake.wake_settings import WakeSettings, read_wake_settings
 
 __all__ = [
     "Agent",
     "AgentReply",
+    "LiveChat",
     "OutgoingMessage",
     "RoomMessage",
     "WakeKnobs",

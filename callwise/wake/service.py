@@ -5,6 +5,7 @@ An hour: one intent call chooses the agents, else the fallback; then each of the
 crash asks no second intent. A message that addresses agents wakes them immediately, alone.
 """
 
+import asyncio
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -19,14 +20,9 @@ from callwise.safe_text import clipped
 from callwise.wake.agent_replies import AgentReplies, Occasion
 from callwise.wake.agents import MAX_NAME_CHARS, Agent, Mentions, check_agents
 from callwise.wake.chat_window import ChatWindow
-from callwise.wake.intent import (
-    WakeChoice,
-    fallback_choice,
-    intent_call,
-    intent_form,
-    read_intent,
-)
+from callwise.wake.intent import WakeChoice, fallback_choice, intent_call, intent_form, read_intent
 from callwise.wake.moments import Moment, deliver_until
+from callwise.wake.rooms import RoomMessage
 from callwise.wake.store import WakeStore
 from callwise.wake.wake_knobs import WakeKnobs
 from callwise.wake.wake_prompts import ChatLine, intent_messages
@@ -39,6 +35,9 @@ _MESSAGE_ID = re.compile(r"[A-Za-z0-9._+-]{1,128}")
 
 _INTENT_NODE = "intent"
 """Name of the intent call's node; those of agents have a colon."""
+
+DELIVERED_TOGETHER = 64
+"""Messages that are delivered before others on the loop have their turn."""
 
 
 class WakeService:
@@ -85,7 +84,6 @@ class WakeService:
             moment=self._moment,
             on_published=on_published,
         )
-        self._released_day = ""
 
     async def wake(self, at: float) -> WakeReport:
         """Wake the agents of one hour, and return what came of it.
@@ -102,10 +100,11 @@ class WakeService:
         """
         slot = int(at // self._knobs.every_seconds)
         began = await self._moment(f"wake:{slot}")
-        deliver_until(self._store.rooms, began)
-        if self._released_day != (day := _day_of(began)):  # it reads all transfers
-            self._replies.release_lost(slot)
-            self._released_day = day
+        rooms, most = self._store.rooms, DELIVERED_TOGETHER
+        while deliver_until(rooms, began, limit=most) == most:
+            self._chat.refresh()
+            await asyncio.sleep(0)
+        self._replies.release_lost(slot)
         self._chat.refresh()
         hour = datetime.fromtimestamp(at, UTC).isoformat(timespec="minutes")
         task = {"event": "hour", "now": hour}
@@ -124,6 +123,7 @@ class WakeService:
         *,
         id: str,  # noqa: A002
         to: str = "",
+        on_said: Callable[[RoomMessage], None] | None = None,
     ) -> WakeReport | None:
         """Add a person's message to the chat; wake the agents that it addresses immediately.
 
@@ -133,6 +133,7 @@ class WakeService:
             id: distinguishes this message from all others; the same one again changes nothing,
                 and asks only for replies that are missing.
             to: id or name of an agent that it is for, whether its text mentions it or not.
+            on_said: called with the message in the chat, before any agent is asked.
 
         Returns:
             The report of the agents that it addresses; None where it addresses none.
@@ -147,6 +148,8 @@ class WakeService:
         now = await self._moment(f"say:{id}")
         deliver_until(self._store.rooms, now)
         said = self._store.rooms.say(knobs.room, author, text, id=id, at=now)
+        if on_said is not None:
+            on_said(said)
         found = self._mentions.find(f"@{to} {text}" if to else text)[: knobs.max_mentions]
         if not found:
             return None

@@ -5,11 +5,14 @@ and gives the same bytes each time.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
 from callwise.budget.budgeter import Budgeter
 from callwise.budget.clock import Clock
+from callwise.calls.errors import ConfigError
 from callwise.wake.hours import run_hours
 from callwise.wake.moments import Moment, deliver_until
 from callwise.wake.rooms import RoomMessage
@@ -18,7 +21,10 @@ from callwise.wake.store import WakeStore
 from callwise.wake.wake_report import WakeReport
 from callwise.wake.wake_settings import SaidLine, WakeSettings
 
-__all__ = ["WakeListener", "run_wakes"]
+__all__ = ["LiveChat", "WakeListener", "run_wakes"]
+
+MOST_EARLY = 24
+"""Most hours ahead of the present one that are woken early."""
 
 
 class WakeListener(Protocol):
@@ -79,6 +85,94 @@ class _Delivery:
                 timer.cancel()
 
 
+class LiveChat:
+    """The chat of a run while it goes on: people write, and hours are woken by hand.
+
+    Args:
+        notice: called when the outbox or the chat may have something new.
+    """
+
+    def __init__(
+        self,
+        service: WakeService,
+        store: WakeStore,
+        listener: WakeListener,
+        *,
+        notice: Callable[[], None],
+        wall: Callable[[], float],
+        every_seconds: float,
+    ) -> None:
+        self._service, self._store, self._listener = service, store, listener
+        self._notice, self._wall, self._every_seconds = notice, wall, every_seconds
+        self._under_way = 0
+        self._is_at_rest = asyncio.Event()
+        self._is_at_rest.set()
+
+    async def wake(self, at: float) -> WakeReport:
+        """Wake one hour; see `WakeService.wake`."""
+        with self._counted():
+            report = await self._service.wake(at)
+            self._listener.on_wake(report)
+            return report
+
+    async def at_rest(self) -> None:
+        """Return once no hour is awake and no message is being answered."""
+        await self._is_at_rest.wait()
+
+    def check_log(self) -> None:
+        """Deliver what is due, and show what other processes have put into the log."""
+        self._notice()
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        self._under_way += 1
+        self._is_at_rest.clear()
+        try:
+            yield
+        finally:
+            self._under_way -= 1
+            if not self._under_way:
+                self._is_at_rest.set()
+
+    async def wake_early(self) -> WakeReport:
+        """Wake the present hour; where it was woken, the next one that was not, before its time.
+
+        Raises:
+            ConfigError: when all hours were woken that may be.
+            StoreFailed: when the store cannot be read or written.
+        """
+        present = math.floor(self._wall() / self._every_seconds)
+        for slot in range(present, present + MOST_EARLY + 1):
+            at = slot * self._every_seconds
+            if self._store.claims.claim_slot(math.floor(at)):
+                return await self.wake(at)
+        raise ConfigError(
+            f"the next {MOST_EARLY} hours were woken already. Wait for the first that was not"
+        )
+
+    async def say(
+        self,
+        author: str,
+        text: str,
+        *,
+        id: str,  # noqa: A002
+        to: str = "",
+        on_said: Callable[[RoomMessage], None] | None = None,
+    ) -> WakeReport | None:
+        """Add a person's message, and return once it is answered; see `WakeService.say`."""
+
+        def said(message: RoomMessage) -> None:
+            self._notice()
+            if on_said is not None:
+                on_said(message)
+
+        with self._counted():
+            report = await self._service.say(author, text, id=id, to=to, on_said=said)
+            if report is not None:
+                self._listener.on_wake(report)
+            return report
+
+
 async def run_wakes(
     settings: WakeSettings,
     store: WakeStore,
@@ -89,6 +183,7 @@ async def run_wakes(
     wall: Callable[[], float],
     count: int | None = None,
     is_first_now: bool = False,
+    on_start: Callable[[LiveChat], None] | None = None,
     moment: Moment | None = None,
 ) -> int:
     """Wake the agents each hour, while people write and messages come at their time.
@@ -103,6 +198,7 @@ async def run_wakes(
         count: wakes after which it ends, once all their messages have come; None goes on until
             it is cancelled.
         is_first_now: wake immediately for the present hour, where no process has woken it.
+        on_start: called on the running loop with the chat, before the first wake.
         moment: returns the time of a named event, after `wall` by default; see `moments`.
 
     Returns:
@@ -124,21 +220,26 @@ async def run_wakes(
         moment=moment,
     )
 
+    chat = LiveChat(
+        service,
+        store,
+        listener,
+        notice=delivery.notice,
+        wall=wall,
+        every_seconds=knobs.every_seconds,
+    )
+
     async def wake(at: float) -> None:
-        listener.on_wake(await service.wake(at))
+        await chat.wake(at)
 
     async def people() -> None:
         began = clock.now()
         async with asyncio.TaskGroup() as answers:
             for number, line in enumerate(sorted(lines, key=lambda each: each.after_seconds)):
                 await clock.sleep(began + line.after_seconds - clock.now())
-                answers.create_task(say(line, f"{start:.0f}.{number}"))
-
-    async def say(line: SaidLine, message_id: str) -> None:
-        report = await service.say(line.author, line.text, id=message_id, to=line.to)
-        delivery.notice()
-        if report is not None:
-            listener.on_wake(report)
+                answers.create_task(
+                    chat.say(line.author, line.text, id=f"{start:.0f}.{number}", to=line.to)
+                )
 
     start = wall() if moment is None else await moment("start")
     lines: Sequence[SaidLine] = settings.messages
@@ -148,6 +249,8 @@ async def run_wakes(
         async with asyncio.TaskGroup() as tasks:
             delivering = tasks.create_task(delivery.run())
             talking = tasks.create_task(people())
+            if on_start is not None:
+                on_start(chat)
             woken = await run_hours(
                 wake,
                 clock=clock,

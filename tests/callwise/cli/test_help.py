@@ -37,6 +37,7 @@ COMMANDS = {
     "demo": ("--app",),
     "endpoints": ("check",),
     "sim": ("serve",),
+    "serve": ("--demo", "--port", "--host", "--origin", "--store", "--now", "--set"),
 }
 
 HEAVY = ("langgraph", "langchain_core", "openai", "aiohttp", "numpy", "tiktoken", "diskcache")

@@ -1,0 +1,171 @@
+"""`callwise serve`: awake agents behind websockets, HTTP and a page."""
+
+import asyncio
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from callwise.cli.draining import SignalDrain
+from callwise.cli.options import (
+    CommandOptions,
+    SetOption,
+    TrustCodeOption,
+    TrustEndpointOption,
+)
+from callwise.cli.terminal import clear_errors, say
+
+if TYPE_CHECKING:
+    from callwise.serve import Access
+    from callwise.wake import WakeStore
+    from callwise.wake.wake_settings import WakeSettings
+
+__all__ = ["serve"]
+
+_DEFAULT_STORE = Path("callwise-runs/wake.sqlite")
+
+
+class ServeOptions(CommandOptions):
+    """Options of `callwise serve`."""
+
+    file: Annotated[
+        Path | None,
+        typer.Argument(help="YAML file of agents, their models, and knobs; see docs/wake.md."),
+    ] = None
+    demo: Annotated[
+        bool, typer.Option("--demo", help="Serve five shipped agents on simulated models.")
+    ] = False
+    port: Annotated[
+        int, typer.Option(min=0, max=65_535, help="Port to listen at; 0 for a free one.")
+    ] = 8770
+    host: Annotated[
+        str,
+        typer.Option(
+            help="Address to listen at. Any other than this machine's own lets others connect, "
+            "without encryption: put a proxy with TLS before it."
+        ),
+    ] = "127.0.0.1"
+    origins: Annotated[
+        list[str],
+        typer.Option(
+            "--origin",
+            metavar="ORIGIN",
+            help="Origin whose pages may connect next to the server's own, such as that of a "
+            "proxy: https://chat.example. Repeatable.",
+        ),
+    ] = []
+    store: Annotated[
+        Path | None,
+        typer.Option(
+            help="SQLite file of chat, credits, memories and the outbox. Default: none is kept "
+            "with --demo; else callwise-runs/wake.sqlite."
+        ),
+    ] = None
+    now: Annotated[
+        bool,
+        typer.Option("--now", help="Wake for the present hour too, if no process has woken it."),
+    ] = False
+    overrides: SetOption = []
+    trust_endpoints: TrustEndpointOption = []
+    trust_code: TrustCodeOption = []
+
+
+def serve(options: ServeOptions) -> None:
+    """Serve a chat of awake agents: a page, websockets, HTTP, and metrics.
+
+    callwise serve --demo
+
+    callwise serve agents.yaml --port 8770
+
+    The token is that of CALLWISE_SERVE_TOKEN; without it one is made and printed. Models without
+    an endpoint are simulated, on the real clock. SIGTERM and Ctrl-C end it within 5 seconds.
+    """
+    with clear_errors("stopped; chat, credits and memories are kept"):
+        from callwise.calls.errors import ConfigError
+        from callwise.calls.trust import confirmed, endpoint_lines
+        from callwise.serve.access import TOKEN_VARIABLE, Access, made_token
+        from callwise.shipped import configs_folder
+        from callwise.wake import WakeStore
+        from callwise.wake.wake_settings import read_wake_settings
+
+        if (options.file is None) != options.demo:
+            raise ConfigError(
+                "give either a file of agents or --demo, for example: callwise serve --demo"
+            )
+        _check_extra()
+        given = os.environ.get(TOKEN_VARIABLE)
+        access = Access(made_token() if given is None else given, options.host, options.origins)
+        settings: WakeSettings = confirmed(
+            read_wake_settings(
+                options.file or configs_folder() / "wake" / "five_agents.yaml",
+                overrides=options.overrides,
+                environ=os.environ,
+                is_shipped=options.demo,
+            ),
+            options.trust_endpoints,
+            options.trust_code,
+        )
+        for line in endpoint_lines(settings, os.environ):
+            say(line)
+        path: Path | str = ":memory:"
+        if options.store is not None or not options.demo:
+            path = options.store or _DEFAULT_STORE
+            path.parent.mkdir(parents=True, exist_ok=True)
+        from callwise.serve import DRAIN_SECONDS
+
+        drain = SignalDrain(DRAIN_SECONDS)
+        with WakeStore(path) as store, drain.ending():
+            asyncio.run(
+                _served(settings, store, access, options, drain, is_token_made=given is None)
+            )
+            drain.check()
+
+
+def _check_extra() -> None:
+    """Raise an error that names the extra where one of its packages is missing."""
+    from importlib.util import find_spec
+
+    from callwise.calls.errors import ConfigError
+
+    missing = [name for name in ("starlette", "uvicorn", "websockets") if find_spec(name) is None]
+    if missing:
+        raise ConfigError(
+            f"`callwise serve` needs {', '.join(missing)}: pip install 'callwise[serve]'"
+        )
+
+
+async def _served(
+    settings: "WakeSettings",
+    store: "WakeStore",
+    access: "Access",
+    options: ServeOptions,
+    drain: SignalDrain,
+    *,
+    is_token_made: bool,
+) -> None:
+    from callwise.serve import RoomHost, serve_room
+    from callwise.serve.access import TOKEN_VARIABLE, is_loopback
+
+    host = RoomHost(
+        settings,
+        store,
+        settings.served_by(os.environ),
+        notify=say,
+        secrets=settings.secrets(os.environ),
+        is_first_now=options.now,
+    )
+
+    def ready(url: str) -> None:
+        if host.is_simulated:
+            say("a simulated model answers; its texts, tokens and prices are made up")
+        if not is_loopback(access.host):
+            say(f"{access.host} can be reached by other machines, without encryption")
+        if is_token_made:
+            say(f"the token, made for this process: {access.token}")
+            say(f"page: {url}/#token={access.token}")
+        else:
+            say(f"page: {url}/ with the token of {TOKEN_VARIABLE}")
+
+    with drain.watching(host):
+        await serve_room(host, access, port=options.port, on_ready=ready)

@@ -1,0 +1,149 @@
+"""The server of one room: a socket, uvicorn on the running loop, and the end in order."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Callable, Iterator
+
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.http11 import Request
+
+from callwise.serve.access import Access
+from callwise.serve.room_host import RoomHost
+from callwise.serve.web_app import RoomApp
+
+__all__ = ["DRAIN_SECONDS", "serve_room"]
+
+DRAIN_SECONDS = 5.0
+"""Time of the whole end after a signal."""
+
+MAX_FRAME_BYTES = 4 * 1024 * 1024
+"""Longest message that is read; a longer one closes its connection. Of one that is shorter and
+still too long, the sender is given an answer."""
+
+SEND_BUFFER_BYTES = 128 * 1024
+"""Memory that the system has for what waits for one client."""
+
+ABORT_SECONDS = 1.0
+"""Time that a client which takes nothing has for the frame that closes its connection."""
+
+
+class _RoomProtocol(WebSocketsSansIOProtocol):
+    """A websocket that can be ended although its client takes nothing."""
+
+    def handle_connect(self, event: Request) -> None:
+        """Let the application end it."""
+        super().handle_connect(event)
+        scope = getattr(self, "scope", None)
+        if scope is not None:
+            scope["extensions"]["callwise.abort"] = self.abort
+
+    def keepalive_timeout(self) -> None:
+        """End a connection whose client has not answered."""
+        super().keepalive_timeout()
+        self.transport.abort()
+
+    def abort(self, code: int, reason: str) -> None:
+        """Put a closing frame behind what waits, and give up soon."""
+        if self.transport.is_closing() or self.close_sent:
+            return
+        self.conn.send_close(code, reason)
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.close_sent = True
+        self.close_timer = self.loop.call_later(ABORT_SECONDS, self.transport.abort)
+
+
+class _Server(uvicorn.Server):
+    """A server whose signals the command handles, and that reports when it listens."""
+
+    def __init__(self, app: ASGIApp, on_listening: Callable[[], None]) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http="h11",
+                ws=_RoomProtocol,
+                lifespan="off",
+                log_config=None,
+                log_level="warning",
+                access_log=False,
+                proxy_headers=False,
+                server_header=False,
+                ws_max_size=MAX_FRAME_BYTES,
+                ws_per_message_deflate=False,
+                timeout_graceful_shutdown=1,
+            )
+        )
+        self._on_listening = on_listening
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to the command."""
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen."""
+        await super().startup(sockets)
+        self._on_listening()
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    """Return a socket that is bound.
+
+    Raises:
+        OSError: when the address is not of this machine, or the port is in use.
+    """
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    bound = socket.socket(family, kind, protocol)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+        bound.bind(address)
+    except OSError:
+        bound.close()
+        raise
+    bound.setblocking(False)
+    return bound
+
+
+async def serve_room(
+    host: RoomHost,
+    access: Access,
+    *,
+    port: int = 0,
+    on_ready: Callable[[str], None] | None = None,
+) -> None:
+    """Run a room and serve it until `host.drain` has ended it, or it is cancelled.
+
+    Args:
+        host: the room; not run yet.
+        access: has the address to listen at.
+        port: 0 for a free one.
+        on_ready: called once with the server's URL, when it listens.
+
+    Raises:
+        OSError: when it cannot listen there.
+        StoreFailed: when the room ends since its store cannot be read or written.
+    """
+    listening = _listening(access.host, port)
+    name, number = listening.getsockname()[:2]
+    url = f"http://{f'[{name}]' if ':' in name else name}:{number}"
+    room = RoomApp(host, access)
+    server = _Server(room.app, lambda: on_ready(url) if on_ready is not None else None)
+    running = asyncio.create_task(host.run())
+    serving = asyncio.create_task(server.serve([listening]))
+    stopping = asyncio.create_task(host.stopped.wait())
+    try:
+        await asyncio.wait({running, serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if running.done():
+            await running
+    finally:
+        await room.close_sockets()
+        server.should_exit = True
+        stopping.cancel()
+        running.cancel()
+        await asyncio.gather(serving, running, stopping, return_exceptions=True)
+        listening.close()
