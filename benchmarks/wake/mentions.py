@@ -24,7 +24,7 @@ AGENTS, MODELS, BATCH = 10_000, 5, 100
 IDLE_MESSAGES = 60
 TOKENS = 40
 PACE_SECONDS = 0.3
-LEAST_WAKES = 3
+WAKES = 2
 LOAD = LoadKnobs(
     schedule=ScheduleKnobs(max_concurrency=8, max_tasks=64), batch=BatchKnobs(max_concurrent=4)
 )
@@ -79,7 +79,7 @@ async def _measured(count: int) -> _Waits:
                     group.create_task(_mention(crowd, number, found.idle))
                     await asyncio.sleep(PACE_SECONDS)
             found.idle_lag.extend(lag.seconds)
-            for hour in range(LEAST_WAKES):
+            for hour in range(WAKES):
                 lag = LoopLag()
                 async with lag.measured(), asyncio.TaskGroup() as group:
                     began = time.perf_counter()

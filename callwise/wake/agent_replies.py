@@ -115,8 +115,8 @@ class AgentReplies:
     def release_lost(self, slot: int) -> int:
         """Release what other processes have held before an hour and not spent; return how many.
 
-        They have ended in the middle of a wake, or of a message, that was not repeated. One that
-        is only slow has its credits taken again when it publishes.
+        They have ended in the middle of a wake, or of a message, that was not repeated. The reply
+        of one that is only slow is paid again when it is published.
 
         Raises:
             StoreFailed: when the store cannot be read or written.

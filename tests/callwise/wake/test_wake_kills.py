@@ -11,7 +11,7 @@ import pytest
 
 from tests.callwise.wake.wake_kills import choose_points, run_at, survey
 
-KILLS, STOPS, SEED = 5, 2, 14
+KILLS, STOPS, SEED = 4, 1, 14
 
 
 @pytest.mark.slow

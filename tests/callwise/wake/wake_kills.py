@@ -104,7 +104,7 @@ class _CountingModel(SimulatedModel):
     def answer(
         self, body: Mapping[str, Any], sample: int = 0, *, digest: str | None = None
     ) -> SimulatedAnswer:
-        """Answer a conversation; its sample is always the first, as if none was asked before."""
+        """Answer a conversation; its sample is always the first, whichever process asks."""
         with suppress(ProcessLookupError):
             self.points(self.process)
         return super().answer(body, 0, digest=digest)
