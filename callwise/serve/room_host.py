@@ -9,8 +9,8 @@ from contextlib import suppress
 from typing import Any, Literal
 
 from callwise.budget.budgeter import Budgeter
-from callwise.budget.layers.cache import MemoryCache
 from callwise.budget.clock import LoopClock
+from callwise.budget.layers.cache import MemoryCache
 from callwise.budget.ledger_row import LedgerRow
 from callwise.budget.run_gate import Drained
 from callwise.calls.client import Endpoint
