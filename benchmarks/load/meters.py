@@ -41,10 +41,12 @@ class LoopLag:
 
     Attributes:
         seconds: one for each reading.
+        work_seconds: processor time of the loop's thread since the reading before.
     """
 
     def __init__(self) -> None:
         self.seconds = array("d")
+        self.work_seconds = array("d")
 
     @asynccontextmanager
     async def measured(self) -> AsyncIterator["LoopLag"]:
@@ -58,9 +60,10 @@ class LoopLag:
 
     async def _read(self) -> None:
         while True:
-            due = time.perf_counter() + LAG_SECONDS
+            due, worked = time.perf_counter() + LAG_SECONDS, time.thread_time()
             await asyncio.sleep(LAG_SECONDS)
             self.seconds.append(time.perf_counter() - due)
+            self.work_seconds.append(time.thread_time() - worked)
 
 
 class MemorySlope:

@@ -16,6 +16,7 @@ PARTS = {
     "scale": "2 · 10,000 agents on five models",
     "kills": "4 · processes killed or stopped at any point",
     "mentions": "6 · a mention during the wake of 10,000 agents",
+    "notes": "7 · the notes of 10,000 agents, a million of them",
     "irc": "8 · recorded IRC chats with five agents, and their replays",
     "burst": "9b · twenty agents against a limit of five requests in flight",
 }

@@ -73,17 +73,20 @@ async def running_crowd(
     folder: Path,
     settings: SimulatedSettings = EVERYONE,
     load: LoadKnobs | None = None,
+    has_full_length: bool = False,
     **knobs: Any,
 ) -> AsyncIterator[Crowd]:
     """Give agents with a store in a folder and a server in another process.
 
     Args:
+        has_full_length: replies have exactly as many tokens as they may, which takes the server a
+            fraction of the time; see `benchmarks.load.service`.
         knobs: of the wake.
     """
     agents = agents_of(count, models)
     wake_knobs = WakeKnobs(**knobs)
     now = [START]
-    async with running_service(settings) as server:
+    async with running_service(settings, has_full_length=has_full_length) as server:
         names = [f"m{number}" for number in range(models)]
         endpoints: dict[str, Endpoint] = {
             name: Endpoint(name, name, OpenAIClient(server.base_url), PRICES)

@@ -1,32 +1,30 @@
-"""Measure the notes of many agents: `python -m benchmarks.wake.notes`.
+"""The notes of many agents: a million of them stored and searched.
 
 1,000,000 notes of 10,000 agents, as many each as Zipf's law gives and 10,000 for the first, come
 in random order. A note has some 15 words and a vector. Other processes ingest and search, so that
 each has its own memory. A search is by words and vector, in a file that the system has in memory;
 the asked agents are drawn by their notes (each note as likely), evenly, or are those of at most
-1,000 notes. The section of benchmarks/results/wake.md is replaced.
+1,000 notes.
 """
 
-import argparse
 import json
-import os
 import resource
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.figures import Figure, Measured, markdown, provenance
+from benchmarks.figures import Figure, Measured
 from benchmarks.load.meters import percentile
 from callwise.memory.stored_records import Embedding
 from callwise.wake import OutgoingMessage, WakeStore
 
-__all__ = ["main", "measure"]
+__all__ = ["measure"]
 
 NOTES, AGENTS, LARGEST = 1_000_000, 10_000, 10_000
 DIMENSIONS = 384
@@ -36,9 +34,6 @@ PUBLISHED = 20_000
 MODEL = "drawn"
 WORDS = 20_000
 SIZE_OF_SMALL = 1_000
-
-RESULTS = Path(__file__).resolve().parents[1] / "results" / "wake.md"
-TITLE = "7 · notes of 10,000 agents"
 
 
 def sizes_of(notes: int, agents: int, largest: int) -> np.ndarray:
@@ -164,17 +159,25 @@ def search(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _in_process(step: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a step returns in a separate process."""
-    command = [sys.executable, "-m", "benchmarks.wake.notes", "--step", step, json.dumps(options)]
+    command = [sys.executable, "-m", "benchmarks.wake.notes", step, json.dumps(options)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)  # noqa: S603
     return dict(json.loads(done.stdout))
 
 
-def measure(options: Mapping[str, Any]) -> Measured:
+def measure(**changed: int) -> Measured:
     """Return the figures of a store in a temporary folder.
 
     Args:
-        options: `notes`, `agents`, `largest`, `dimensions` and `searches`.
+        changed: of `notes`, `agents`, `largest`, `dimensions` and `searches`.
     """
+    options = {
+        "notes": NOTES,
+        "agents": AGENTS,
+        "largest": LARGEST,
+        "dimensions": DIMENSIONS,
+        "searches": SEARCHES,
+        **changed,
+    }
     with tempfile.TemporaryDirectory() as folder:
         given = {**options, "path": str(Path(folder) / "wake.sqlite")}
         stored = _in_process("ingest", given)
@@ -233,43 +236,5 @@ def measure(options: Mapping[str, Any]) -> Measured:
     return Measured("notes", figures)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run, print, and write the section."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.wake.notes")
-    parser.add_argument("--step", nargs=2, metavar=("STEP", "OPTIONS"), help="for its own use")
-    parser.add_argument("--look", action="store_true", help="print, and write nothing")
-    parser.add_argument("--notes", type=int, default=NOTES)
-    parser.add_argument("--agents", type=int, default=AGENTS)
-    parser.add_argument("--largest", type=int, default=LARGEST)
-    parser.add_argument("--dimensions", type=int, default=DIMENSIONS)
-    parser.add_argument("--searches", type=int, default=SEARCHES)
-    given = vars(parser.parse_args(arguments))
-    step, is_look = given.pop("step"), given.pop("look")
-    if step is not None:
-        print(json.dumps({"ingest": ingest, "search": search}[step[0]](json.loads(step[1]))))
-        return
-    began, busy = time.monotonic(), os.getloadavg()[0]
-    facts = {
-        **provenance(),
-        "command": f"python -m benchmarks.wake.notes --dimensions {given['dimensions']}",
-    }
-    measured = measure(given)
-    facts["load average before / after"] = f"{busy:.1f} / {os.getloadavg()[0]:.1f}"
-    facts["took"] = f"{time.monotonic() - began:.0f} s"
-    section = f"{' · '.join(f'{k} {v}' for k, v in facts.items())}\n\n{markdown([measured])}"
-    print(section)
-    if not is_look:
-        _write(f"{TITLE}, {given['dimensions']} dimensions", section)
-
-
-def _write(title: str, section: str) -> None:
-    """Replace the section of a title, or add it at the end of the page."""
-    page = RESULTS.read_text("utf-8") if RESULTS.exists() else "# Agents that wake together\n"
-    head, *parts = page.split("\n## ")
-    kept = [each for each in parts if not each.startswith(f"{title}\n")]
-    parts = [each.rstrip("\n") for each in [*kept, f"{title}\n\n{section}"]]
-    RESULTS.write_text("\n\n## ".join([head.rstrip("\n"), *parts]) + "\n", "utf-8")
-
-
 if __name__ == "__main__":
-    main()
+    print(json.dumps({"ingest": ingest, "search": search}[sys.argv[1]](json.loads(sys.argv[2]))))

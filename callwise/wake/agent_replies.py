@@ -9,8 +9,8 @@ Rejected: one call that answers for several agents, which mixes personas; a char
 reply, which a crash in between would forget or repeat.
 
 Invariant: an agent's call is made of its persona, memory and notes and of the public chat. Every
-hold is spent or released when `ask` ends. After a crash the same occasion, asked again, asks
-only for messages that are not there.
+hold is spent or released when `ask` ends, or after a crash by `release_lost`. The same occasion,
+asked again, asks only for messages that are not there.
 """
 
 import asyncio
@@ -109,12 +109,14 @@ class AgentReplies:
         self._recall = Recall(store.notes, budgeter, embeds=knobs.retrieval == "both")
         self._store, self._budgeter, self._knobs, self._moment = store, budgeter, knobs, moment
         self._granted: set[str] = set()
+        self._held: set[str] = set()
         self._publishing = asyncio.Lock()
 
     def release_lost(self, slot: int) -> int:
-        """Release the credits that hours before a slot have held and not spent; return how many.
+        """Release what other processes have held before an hour and not spent; return how many.
 
-        Their processes have ended in the middle of a wake that was not repeated.
+        They have ended in the middle of a wake, or of a message, that was not repeated. One that
+        is only slow has its credits taken again when it publishes.
 
         Raises:
             StoreFailed: when the store cannot be read or written.
@@ -123,10 +125,11 @@ class AgentReplies:
         for message_id in self._store.credits.open_holds():
             room, _, rest = message_id.partition(":")
             hour = rest.partition(":")[0]
-            if room == self._knobs.room and hour.isdecimal() and int(hour) < slot:
+            is_earlier = hour.startswith("@") or (hour.isdecimal() and int(hour) < slot)
+            if room == self._knobs.room and is_earlier and message_id not in self._held:
                 lost += self._store.credits.release(message_id)
         if lost:
-            _LOGGER.warning("released the credits of %d messages of hours that were cut off", lost)
+            _LOGGER.warning("released the credits of %d messages that were cut off", lost)
         return lost
 
     async def ask(
@@ -162,6 +165,9 @@ class AgentReplies:
         finally:
             for message_id in held:
                 self._release(message_id)
+            self._held.difference_update(
+                self._message_id(occasion, agent_id) for agent_id in choice.agents
+            )
         await self._moment(f"end:{occasion.key}")
         return tuple(ended[agent_id] for agent_id in choice.agents)
 
@@ -216,6 +222,7 @@ class AgentReplies:
         except Exception as error:  # noqa: BLE001 - one agent's failure is no other's
             return AgentReply(agent_id, "failed", "", message_id, one_line(error, agent_id))
         held.add(message_id)
+        self._held.add(message_id)
         return None
 
     def _prepared(
@@ -289,7 +296,12 @@ class AgentReplies:
         agent, knobs = prepared.agent, self._knobs
         due_at = self._due_at(occasion, prepared.message_id, now)
         message = OutgoingMessage(prepared.message_id, knobs.room, agent.id, text, due_at)
-        is_new = self._store.publish(message, notes=[noted.text], embeddings=[noted.embedding])
+        is_new = self._store.publish(
+            message,
+            notes=[noted.text],
+            embeddings=[noted.embedding],
+            payment=(agent.id, knobs.credits_per_reply),
+        )
         if self._on_published is not None:
             self._on_published()
         return "published" if is_new else "published before"
@@ -323,6 +335,7 @@ class AgentReplies:
     def _give_back(self, message_id: str, held: set[str]) -> None:
         if message_id in held:
             held.discard(message_id)
+            self._held.discard(message_id)
             self._release(message_id)
 
     def _release(self, message_id: str) -> None:

@@ -18,7 +18,7 @@ from callwise.calls.errors import ConfigError
 from callwise.memory.memory_errors import StoreFailed
 from callwise.wake.store_file import StoreFile, append_only, checked_name, checked_whole
 
-__all__ = ["CREDIT_TABLES", "MAX_CREDITS", "Credits", "spend_hold"]
+__all__ = ["CREDIT_TABLES", "MAX_CREDITS", "Credits", "hold_credits", "spend_hold"]
 
 MAX_CREDITS = 10**12
 """Most credits of one transfer."""
@@ -74,6 +74,20 @@ CREDIT_TABLES = (
     )
     BEGIN SELECT RAISE(ABORT, 'this leg is not one of its transfer'); END
     """,  # noqa: S608
+    """
+    CREATE TABLE credit_open_holds (
+        id TEXT PRIMARY KEY, transfer INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID
+    """,
+    """
+    CREATE TRIGGER credit_hold_opens AFTER INSERT ON credit_transfers WHEN NEW.kind = 'hold'
+    BEGIN INSERT INTO credit_open_holds VALUES (NEW.id, NEW.place); END
+    """,
+    """
+    CREATE TRIGGER credit_hold_closes AFTER INSERT ON credit_transfers
+    WHEN NEW.kind IN ('spend', 'release')
+    BEGIN DELETE FROM credit_open_holds WHERE id = NEW.id; END
+    """,
     *append_only("credit_transfers"),
     *append_only("credit_legs"),
 )
@@ -152,23 +166,8 @@ class Credits:
                 another account or amount.
             StoreFailed: when the file cannot be written. Nothing was committed.
         """
-        checked_name("the message id", message_id)
-        _checked_account(account)
-        _checked_credits(credits)
         with self._file.writing() as connection:
-            earlier = _latest_hold(connection, message_id)
-            if earlier is not None and earlier.end != "release":
-                if (earlier.account, earlier.credits) != (account, credits):
-                    raise ConfigError(
-                        f"message {message_id[:40]!r} has {earlier.credits} credits of "
-                        f"{earlier.account[:40]!r}. Hold the same, or release it first"
-                    )
-                return True
-            if _balance(connection, account) < credits:
-                return False
-            attempt = 0 if earlier is None else earlier.attempt + 1
-            _transfer(connection, "hold", message_id, attempt, account, _HELD, credits)
-            return True
+            return hold_credits(connection, message_id, account, credits)
 
     def release(self, message_id: str) -> bool:
         """Give the credits of an open hold back to their account.
@@ -190,15 +189,10 @@ class Credits:
     def open_holds(self) -> list[str]:
         """Return the messages whose credits are neither spent nor released, oldest first.
 
-        After a crash they are those of replies that were under way. It reads all transfers.
+        After a crash they are those of replies that were under way.
         """
         with self._file.reading() as connection:
-            found = connection.execute(
-                "SELECT id FROM credit_transfers AS hold WHERE kind = 'hold' AND NOT EXISTS ("
-                "SELECT 1 FROM credit_transfers AS ended WHERE ended.id = hold.id "
-                "AND ended.attempt = hold.attempt AND ended.kind IN ('spend', 'release')"
-                ") ORDER BY place"
-            )
+            found = connection.execute("SELECT id FROM credit_open_holds ORDER BY transfer")
             return [message_id for (message_id,) in found]
 
     def total(self) -> int:
@@ -206,6 +200,36 @@ class Credits:
         with self._file.reading() as connection:
             found = connection.execute("SELECT coalesce(sum(credits), 0) FROM credit_legs")
             return int(found.fetchone()[0])
+
+
+def hold_credits(
+    connection: sqlite3.Connection,
+    message_id: str,
+    account: str,
+    credits: int,  # noqa: A002
+) -> bool:
+    """Hold credits for a message, within a transaction; see `Credits.hold`.
+
+    Raises:
+        ConfigError: when a value is out of its range, or the message is held or paid with
+            another account or amount.
+    """
+    checked_name("the message id", message_id)
+    _checked_account(account)
+    _checked_credits(credits)
+    earlier = _latest_hold(connection, message_id)
+    if earlier is not None and earlier.end != "release":
+        if (earlier.account, earlier.credits) != (account, credits):
+            raise ConfigError(
+                f"message {message_id[:40]!r} has {earlier.credits} credits of "
+                f"{earlier.account[:40]!r}. Hold the same, or release it first"
+            )
+        return True
+    if _balance(connection, account) < credits:
+        return False
+    attempt = 0 if earlier is None else earlier.attempt + 1
+    _transfer(connection, "hold", message_id, attempt, account, _HELD, credits)
+    return True
 
 
 def spend_hold(connection: sqlite3.Connection, message_id: str) -> None:

@@ -32,16 +32,20 @@ _APART_SECONDS = 1e-9
 """Time on the clock between two events of a replay that were recorded at the same time."""
 
 
-def deliver_until(rooms: Rooms, now: float) -> None:
+def deliver_until(rooms: Rooms, now: float, *, limit: int | None = None) -> int:
     """Take what is due from the outbox into the log, with times that depend on no timer.
 
     Args:
         now: the time, in UTC epoch seconds.
+        limit: how many messages at most; None for all.
+
+    Returns:
+        The number of messages.
 
     Raises:
         StoreFailed: when the file cannot be written.
     """
-    rooms.deliver_due(now, on_time_seconds=ON_TIME_SECONDS)
+    return len(rooms.deliver_due(now, on_time_seconds=ON_TIME_SECONDS, limit=limit))
 
 
 def noted_moments(wall: Callable[[], float], note: Callable[[str, float], object]) -> Moment:

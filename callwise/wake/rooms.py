@@ -143,32 +143,37 @@ class Rooms:
                 raise _taken(id)
             return earlier
 
-    def deliver_due(self, now: float, *, on_time_seconds: float = 0.0) -> list[RoomMessage]:
+    def deliver_due(
+        self, now: float, *, on_time_seconds: float = 0.0, limit: int | None = None
+    ) -> list[RoomMessage]:
         """Take what is due from the outbox into the log, by time and then in order of publishing.
 
         Args:
             now: the time, in UTC epoch seconds; that of the messages in the log.
             on_time_seconds: a message that is late by at most this is in the log with the time at
                 which it was due, however late a timer or a busy loop was.
+            limit: how many at most; None for all.
 
         Returns:
             The messages that this call has put into the log.
 
         Raises:
-            ConfigError: when the time is not finite.
+            ConfigError: when the time is not finite, or the limit below 0.
             StoreFailed: when the file cannot be written. Nothing was committed.
         """
         checked_time("the time", now)
+        if limit is not None:
+            checked_whole("the limit of messages", limit)
         next_due = self.next_due()
         if next_due is None or next_due > now:
             return []
         with self._file.writing() as connection:
             due = connection.execute(
                 "SELECT id, room, author, text, due_at FROM outbox WHERE due_at <= ? "
-                "ORDER BY due_at, place",
-                (now,),
+                "ORDER BY due_at, place LIMIT ?",
+                (now, -1 if limit is None else limit),
             ).fetchall()
-            connection.execute("DELETE FROM outbox WHERE due_at <= ?", (now,))
+            connection.executemany("DELETE FROM outbox WHERE id = ?", [row[:1] for row in due])
             return [
                 _append(
                     connection,

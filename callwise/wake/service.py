@@ -5,6 +5,7 @@ An hour: one intent call chooses the agents, else the fallback; then each of the
 crash asks no second intent. A message that addresses agents wakes them immediately, alone.
 """
 
+import asyncio
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -34,6 +35,9 @@ _MESSAGE_ID = re.compile(r"[A-Za-z0-9._+-]{1,128}")
 
 _INTENT_NODE = "intent"
 """Name of the intent call's node; those of agents have a colon."""
+
+DELIVERED_TOGETHER = 64
+"""Messages that are delivered before others on the loop have their turn."""
 
 
 class WakeService:
@@ -80,7 +84,6 @@ class WakeService:
             moment=self._moment,
             on_published=on_published,
         )
-        self._released_day = ""
 
     async def wake(self, at: float) -> WakeReport:
         """Wake the agents of one hour, and return what came of it.
@@ -97,10 +100,11 @@ class WakeService:
         """
         slot = int(at // self._knobs.every_seconds)
         began = await self._moment(f"wake:{slot}")
-        deliver_until(self._store.rooms, began)
-        if self._released_day != (day := _day_of(began)):  # it reads all transfers
-            self._replies.release_lost(slot)
-            self._released_day = day
+        rooms, most = self._store.rooms, DELIVERED_TOGETHER
+        while deliver_until(rooms, began, limit=most) == most:
+            self._chat.refresh()
+            await asyncio.sleep(0)
+        self._replies.release_lost(slot)
         self._chat.refresh()
         hour = datetime.fromtimestamp(at, UTC).isoformat(timespec="minutes")
         task = {"event": "hour", "now": hour}

@@ -12,7 +12,7 @@ from typing import Self
 from callwise.memory.stored_records import Embedding
 from callwise.wake.agent_notes import MAX_KEPT_BYTES, NOTE_TABLES, AgentNotes, add_notes
 from callwise.wake.claims import CLAIM_TABLES, Claims
-from callwise.wake.credits import CREDIT_TABLES, Credits, spend_hold
+from callwise.wake.credits import CREDIT_TABLES, Credits, hold_credits, spend_hold
 from callwise.wake.rooms import ROOM_TABLES, OutgoingMessage, Rooms, put_in_outbox
 from callwise.wake.store_file import StoreFile
 
@@ -67,6 +67,7 @@ class WakeStore:
         *,
         notes: Sequence[str] = (),
         embeddings: Sequence[Embedding | None] = (),
+        payment: tuple[str, int] | None = None,
     ) -> bool:
         """Pay for an agent's message, put it into the outbox, and remember its author's notes.
 
@@ -76,6 +77,8 @@ class WakeStore:
             message: its credits are held (`Credits.hold`, of 0 where it costs nothing).
             notes: added to the author's memory, at the time of the message.
             embeddings: of the notes, in their order, or None for one without; empty for none.
+            payment: account and credits of the hold, which is made again where another process
+                has released it. None: the hold must be open.
 
         Returns:
             False where the message was published before; then nothing has changed.
@@ -83,12 +86,14 @@ class WakeStore:
         Raises:
             ConfigError: when a name is empty or too long, the time is not finite, the id is that
                 of another message, or an embedding is not of the model of the store's others.
-            StoreFailed: when the message has no open hold, or the file cannot be written.
-                Nothing was committed.
+            StoreFailed: when the message has no open hold and cannot have one, or the file
+                cannot be written. Nothing was committed.
         """
         with self._file.writing() as connection:
             if not put_in_outbox(connection, message):
                 return False
+            if payment is not None:
+                hold_credits(connection, message.id, *payment)
             spend_hold(connection, message.id)
             add_notes(connection, message.author, notes, message.due_at, embeddings)
             return True

@@ -46,6 +46,18 @@ def test_messages_appear_when_they_are_due(store: WakeStore) -> None:
     assert ids(store.rooms.messages("main")) == ["first", "second", "late"]
 
 
+def test_messages_may_be_delivered_a_few_at_a_time(store: WakeStore) -> None:
+    """The earliest first; the others stay in the outbox."""
+    for number, due_at in enumerate((3.0, 1.0, 2.0)):
+        publish(store, f"m{number}", due_at)
+    assert ids(store.rooms.deliver_due(5.0, limit=2)) == ["m1", "m2"]
+    assert store.rooms.undelivered() == 1
+    assert ids(store.rooms.deliver_due(5.0, limit=2)) == ["m0"]
+    assert store.rooms.deliver_due(5.0, limit=2) == []
+    with pytest.raises(ConfigError, match="the limit of messages: -1"):
+        store.rooms.deliver_due(5.0, limit=-1)
+
+
 def test_a_message_is_published_once(store: WakeStore) -> None:
     """Before and after it is delivered; another author's message needs another id."""
     assert publish(store, "m1")

@@ -15,7 +15,7 @@ from callwise.calls.load.schedule_knobs import ScheduleKnobs
 from callwise.memory.memory_errors import StoreFailed
 from callwise.simulator import SimulatedClient, SimulatedSettings
 from callwise.simulator.service_limits import SimulatedLimits
-from callwise.wake import Agent, WakeStore
+from callwise.wake import Agent, OutgoingMessage, WakeStore
 from tests.callwise.wake.wake_world import (
     HOUR,
     START,
@@ -194,11 +194,11 @@ class FailingStore(WakeStore):
 
         self.notes.search = failing
 
-    def publish(self, message, **notes):
+    def publish(self, message, **fields):
         """Publish a message, or fail."""
         if message.author == self._fails:
             raise StoreFailed("the disk is full. Nothing was committed.")
-        return super().publish(message, **notes)
+        return super().publish(message, **fields)
 
 
 def _failing_call(call, model):
@@ -601,6 +601,44 @@ def test_a_wake_that_is_repeated_after_a_crash_asks_for_what_is_missing(tmp_path
     assert balances == [999] * 5
 
 
+def test_a_wake_releases_what_a_killed_process_has_held_for_earlier_ones():
+    """Other chats and the present hour are left; a reply under way pays when it is published."""
+    store = WakeStore(":memory:")
+
+    async def steps(world):
+        for agent in ("alice", "bob", "carol"):
+            store.credits.grant(agent, 1000, transfer_id=f"start:{agent}")
+        assert store.credits.hold("main:499999:alice", "alice", 1)
+        assert store.credits.hold("main:@m1:bob", "bob", 1)
+        assert store.credits.hold("other:1:carol", "carol", 1)
+        await world.service.wake(START)
+        assert store.credits.open_holds() == ["other:1:carol"]
+        assert store.credits.release("other:1:carol")
+        late = OutgoingMessage("main:499999:alice", "main", "alice", "Late.", START)
+        assert store.publish(late, payment=("alice", 1))
+        assert store.credits.total() == 0
+        return [world.balance(agent) for agent in ("alice", "bob", "carol")]
+
+    balances = in_world(five_agents(), steps, answer=everyone, store=store)
+    assert balances == [998, 999, 999]
+
+
+def test_a_wake_leaves_what_a_message_holds():
+    """The reply to a message is asked while the next hour begins."""
+
+    async def steps(world):
+        saying = asyncio.create_task(world.service.say("Mia", "@alice hello", id="m1"))
+        await asyncio.sleep(0.1)
+        waking = asyncio.create_task(world.service.wake(START))
+        await asyncio.sleep(0.1)
+        assert world.store.credits.open_holds()[0] == "main:@m1:alice"
+        await asyncio.gather(saying, waking)
+        world.check()
+        return world.balance("alice")
+
+    assert in_world(five_agents(), steps, answer=everyone) == 998
+
+
 def test_an_hour_that_is_woken_again_asks_nothing():
     """Every message is there."""
 
@@ -614,7 +652,7 @@ def test_an_hour_that_is_woken_again_asks_nothing():
 
 
 def test_credits_of_an_hour_that_was_cut_off_come_back():
-    """A later hour of another process releases them; those of other chats and of messages stay."""
+    """A later hour of another process releases them; those of other chats stay."""
 
     async def steps(world):
         kept = world.store.credits
@@ -630,7 +668,7 @@ def test_credits_of_an_hour_that_was_cut_off_come_back():
         return report, held, world.balance("bob")
 
     report, held, balance = in_world(five_agents(), steps, answer=everyone)
-    assert held == ["main:@m:bob", "other:500000:bob"]
+    assert held == ["other:500000:bob"]
     assert balance == 999
     assert set(outcomes(report).values()) == {"published"}
 
