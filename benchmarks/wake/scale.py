@@ -32,12 +32,14 @@ class _Day(NamedTuple):
         seconds: of each wake.
         requests: that the server has logged in each wake.
         growth: of the resident memory, in bytes, from the end of the first wake.
+        late_growth: the same from the end of the sixth wake, or of the first of fewer.
         lags: of the loop during the first wake, in seconds.
     """
 
     seconds: list[float]
     requests: list[int]
     growth: int
+    late_growth: int
     lags: list[float]
     first: WakeReport
     published: int
@@ -100,7 +102,17 @@ async def _day(count: int, wakes: int) -> _Day:
             size = _size(Path(name))
     if first is None:
         raise ValueError("a day needs a wake")
-    return _Day(seconds, requests, memory[-1] - memory[0], lags, first, published, delivered, size)
+    return _Day(
+        seconds,
+        requests,
+        memory[-1] - memory[0],
+        memory[-1] - memory[5 if wakes > 6 else 0],
+        lags,
+        first,
+        published,
+        delivered,
+        size,
+    )
 
 
 def _figures(many: _Day, few: _Day) -> Iterator[Figure]:
@@ -136,6 +148,9 @@ def _figures(many: _Day, few: _Day) -> Iterator[Figure]:
         note="2: the service's process, after a collection of garbage; chat and notes are as long "
         "before the first wake as prompts ever have them. Service and simulated server share the "
         "machine's two cores with other work",
+    )
+    yield Figure(
+        "the same from the end of the sixth wake, MB", f"{many.late_growth / MEGABYTE:.1f}"
     )
     ratio = percentile(many.seconds[:3], 50) / percentile(few.seconds[:3], 50)
     yield Figure(
