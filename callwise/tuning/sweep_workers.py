@@ -11,11 +11,12 @@ import signal
 import threading
 import traceback
 import warnings
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 from callwise.calls.errors import CallwiseError, ConfigError
 from callwise.tuning.optional_library import loaded
@@ -85,10 +86,51 @@ class _Evaluated:
         return self.results[0]
 
 
-def _evaluate(evaluator: Evaluator, setting: Setting, parent_pid: int) -> _Evaluated:
-    """Evaluate a setting, in the parent or in a worker, where Ctrl-C is ignored."""
+@dataclass(frozen=True, slots=True)
+class _Surroundings:
+    """The folder and the variables of the process that asked, for workers of earlier sweeps.
+
+    Workers are kept for the next sweep, with what was set when they began.
+
+    Args:
+        variables: those that settings are read from.
+    """
+
+    folder: str
+    variables: Mapping[str, str]
+
+    @classmethod
+    def here(cls) -> Self:
+        """Return those of this process."""
+        return cls(str(Path.cwd()), dict(filter(_is_read, os.environ.items())))
+
+    def enter(self) -> None:
+        """Make them those of this process."""
+        for name, _ in list(filter(_is_read, os.environ.items())):
+            del os.environ[name]
+        os.environ.update(self.variables)
+        os.chdir(self.folder)
+
+
+def _is_read(variable: tuple[str, str]) -> bool:
+    return variable[0].upper().startswith(("CALLWISE_", "OPENAI_"))
+
+
+def _evaluate(
+    evaluator: Evaluator,
+    setting: Setting,
+    parent_pid: int,
+    surroundings: _Surroundings | None = None,
+) -> _Evaluated:
+    """Evaluate a setting, in the parent or in a worker, where Ctrl-C is ignored.
+
+    Args:
+        surroundings: of the parent, for a worker on the same machine.
+    """
     if os.getpid() != parent_pid and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        if surroundings is not None:
+            surroundings.enter()
     try:
         return _Evaluated(setting.name, evaluator.evaluate([setting]))
     except CallwiseError as error:
@@ -227,6 +269,7 @@ def _results(
     import joblib  # noqa: PLC0415 - a quarter of a second that a single process need not pay
 
     with ExitStack() as stack:
+        surroundings = _Surroundings.here() if client is None else None
         if client is None:
             stack.enter_context(joblib.parallel_config(backend="loky", max_nbytes=None))
         else:
@@ -239,7 +282,8 @@ def _results(
             n_jobs=min(jobs, len(settings)), return_as="generator_unordered", batch_size=1
         )
         arriving = parallel(
-            joblib.delayed(_evaluate)(evaluator, setting, here) for setting in settings
+            joblib.delayed(_evaluate)(evaluator, setting, here, surroundings)
+            for setting in settings
         )
         stack.callback(arriving.close)
         yield arriving

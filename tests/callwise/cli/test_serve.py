@@ -53,6 +53,7 @@ def said_until(process, pattern):
     raise AssertionError("".join(lines))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("received", "code"), [(signal.SIGTERM, 1), (signal.SIGINT, 130)])
 def test_the_demo_is_served_and_ends_in_order(started, received, code):
     """A token is made and printed once; a signal closes clients with a reason."""
@@ -83,6 +84,7 @@ def test_the_demo_is_served_and_ends_in_order(started, received, code):
     assert token not in rest
 
 
+@pytest.mark.slow
 def test_a_line_is_kept_for_the_next_process(started, tmp_path):
     """With the token of the environment, which is not printed."""
     (tmp_path / "agents.yaml").write_text(AGENTS, encoding="utf-8")

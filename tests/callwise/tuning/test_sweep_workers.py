@@ -1,14 +1,16 @@
 """A sweep on all cores: the same bytes at any number of them, and nothing finished is lost."""
 
 import logging
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from callwise.calls.errors import CallwiseError, ConfigError
-from callwise.tuning.setting import Setting, make_setting
+from callwise.tuning.setting import Setting, SettingResult, make_setting
 from callwise.tuning.sweep_record import load_sweep
 from callwise.tuning.sweep_store import SweepStore
 from callwise.tuning.sweep_workers import SweepProgress, WorkerDied, run_sweep
@@ -46,6 +48,37 @@ def test_any_number_of_workers_gives_the_same_bytes(tmp_path: Path) -> None:
     alone = _run(tmp_path / "alone", ScriptedEvaluator(), jobs=1)
     assert _run(tmp_path / "two", ScriptedEvaluator(), jobs=2) == alone
     assert _run(tmp_path / "three", ScriptedEvaluator(), jobs=3) == alone
+
+
+@dataclass(frozen=True)
+class _Noting(ScriptedEvaluator):
+    """Writes what each worker finds around it into a folder, a file for each setting."""
+
+    notes: Path = Path()
+
+    def evaluate(self, settings: Sequence[Setting]) -> list[SettingResult]:
+        """Note the folder and the model of this process, and return results."""
+        found = f"{Path.cwd().name} {os.environ.get('CALLWISE_MODEL')}"
+        (self.notes / str(SETTINGS.index(settings[0]))).write_text(found, encoding="utf-8")
+        return super().evaluate(settings)
+
+
+@pytest.mark.usefixtures("_no_workers_left")
+def test_workers_that_are_kept_have_the_present_variables_and_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A notebook may set them between two sweeps."""
+    found = []
+    for model in ("first", "second", None):
+        here = tmp_path / f"of_{model}"
+        here.mkdir()
+        monkeypatch.chdir(here)
+        monkeypatch.delenv("CALLWISE_MODEL", raising=False)
+        if model is not None:
+            monkeypatch.setenv("CALLWISE_MODEL", model)
+        _run(here / "sweep", _Noting(notes=here), jobs=2)
+        found.append({each.read_text("utf-8") for each in here.iterdir() if each.is_file()})
+    assert found == [{"of_first first"}, {"of_second second"}, {"of_None None"}]
 
 
 def test_progress_counts_settings_that_were_stored_before(tmp_path: Path) -> None:

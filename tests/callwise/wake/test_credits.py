@@ -337,6 +337,7 @@ def check_all_spent(path: Path, published: int) -> None:
     assert min(balance for _, account, _, balance in rows if account != ":issuer") == 0
 
 
+@pytest.mark.slow
 def test_64_threads_spend_exactly_what_is_there(path: Path) -> None:
     """They share four connections, as threads of four processes would."""
     with ExitStack() as stack:

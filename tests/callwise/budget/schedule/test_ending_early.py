@@ -126,6 +126,7 @@ async def test_a_turn_that_comes_after_the_deadline_is_not_taken():
     budgeter.ledger.check()
 
 
+@pytest.mark.slow
 def test_4096_cancelled_calls_leave_no_orphan():
     """Every one has an outcome, the service works on none, and the next call goes immediately."""
 
