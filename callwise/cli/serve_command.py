@@ -82,6 +82,7 @@ def serve(options: ServeOptions) -> None:
     an endpoint are simulated, on the real clock. SIGTERM and Ctrl-C end it within 5 seconds.
     """
     with clear_errors("stopped; chat, credits and memories are kept"):
+        _check_extra()
         from callwise.calls.errors import ConfigError
         from callwise.calls.trust import confirmed, endpoint_lines
         from callwise.serve.access import TOKEN_VARIABLE, Access, made_token
@@ -93,7 +94,6 @@ def serve(options: ServeOptions) -> None:
             raise ConfigError(
                 "give either a file of agents or --demo, for example: callwise serve --demo"
             )
-        _check_extra()
         given = os.environ.get(TOKEN_VARIABLE)
         access = Access(made_token() if given is None else given, options.host, options.origins)
         settings: WakeSettings = confirmed(

@@ -179,3 +179,21 @@ def test_a_model_that_never_answers_does_not_keep_the_process(started, tmp_path)
         assert [each.text for each in store.rooms.messages("main")] == ["@alice are you up?"]
         assert store.credits.open_holds() == []
         assert store.credits.total() == 0
+
+
+def test_without_its_extra_the_error_names_it(tmp_path):
+    """In a process that has none of its packages, as after a plain installation."""
+    program = (
+        "import sys\n"
+        "sys.modules.update(dict.fromkeys(('starlette', 'uvicorn', 'websockets')))\n"
+        "from callwise.cli.main import main\n"
+        "sys.argv = ['callwise', 'serve', '--demo']\n"
+        "main()\n"
+    )
+    ended = subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 2, ended.stderr
+    assert "starlette, uvicorn, websockets" in ended.stderr
+    assert "pip install 'callwise[serve]'" in ended.stderr
+    assert "Traceback" not in ended.stderr
