@@ -100,5 +100,6 @@ class Page:
 def _precedence() -> str:
     """Return by how much these processes go before others of the machine; empty for not at all."""
     group = Path("/proc/self/autogroup")
-    nice = group.read_text(encoding="ascii").split()[-1] if group.exists() else "0"
+    fields = group.read_text(encoding="ascii").split() if group.exists() else []
+    nice = fields[-1] if fields else "0"
     return "" if nice == "0" else f"scheduler group nice {nice}"
