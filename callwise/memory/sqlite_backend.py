@@ -1,31 +1,18 @@
 """Memory in one SQLite file: a commit is one transaction, and the version is checked in it.
 
-A single connection behind a lock; async methods run in a thread, so that they never block an
-event loop. Write-ahead logging lets other processes read while one writes; a writer waits for
-another up to the busy timeout. After a crash of the process at any moment a transaction is
-whole or absent. With `durable=False` a commit does not wait for the disk: a power cut may
-lose the last commits, whole ones, and never damages the file.
+Async methods run in a thread, so that they never block an event loop.
 """
 
 import asyncio
-import os
 import sqlite3
-import threading
-import weakref
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-from callwise.calls.errors import ConfigError, FormatError
+from callwise.calls.errors import FormatError
 from callwise.calls.payload import json_bytes, json_object
-from callwise.memory.memory_errors import (
-    MemoryConflict,
-    StoreDamaged,
-    StoreFailed,
-    StoreFull,
-    StoreLocked,
-)
+from callwise.memory.memory_errors import MemoryConflict, StoreDamaged
+from callwise.memory.sqlite_file import SqliteFile
 from callwise.memory.stored_records import AgentUser
 from callwise.memory.stored_turns import StoredTurn
 
@@ -61,7 +48,7 @@ _DROP_STATE = "UPDATE turns SET state = NULL WHERE agent = ? AND owner = ? AND v
 _RESTORE = "Restore the file from a copy; a run can also be made again with --fresh"
 
 
-class SqliteBackend:
+class SqliteBackend(SqliteFile):
     """Turns and states in a SQLite file. A `StorageBackend`.
 
     Args:
@@ -79,24 +66,9 @@ class SqliteBackend:
         self, path: str | Path, *, busy_timeout_seconds: float = 5.0, durable: bool = False
     ) -> None:
         self.path = path = Path(path)
-        self._lock = threading.Lock()
-        if not path.parent.is_dir():
-            raise ConfigError(f"cannot open the memory {path}: its folder does not exist")
-        with suppress(OSError):  # an error of the path is reported below
-            # Conversations are private; SQLite gives its other files the mode of this one.
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-        try:
-            self._connection = sqlite3.connect(
-                path,
-                timeout=busy_timeout_seconds,
-                isolation_level=None,
-                check_same_thread=False,
-                cached_statements=64,
-            )
-        except sqlite3.Error as error:
-            raise ConfigError(f"cannot open the memory {path}: {error}") from error
-        # A graph on a server has its memory until its process ends, and never closes it.
-        weakref.finalize(self, self._connection.close)
+        super().__init__(
+            path, noun="memory", restore=_RESTORE, busy_timeout_seconds=busy_timeout_seconds
+        )
         try:
             self._set_up(durable=durable)
         except BaseException:
@@ -120,12 +92,11 @@ class SqliteBackend:
         if tables and found not in (1, SCHEMA_VERSION):
             problem = f"expected a memory of version {SCHEMA_VERSION}, found version {found}"
             raise FormatError(self.path, None, problem)
-        with self._locked():
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+        with self.reading():
+            self._log_ahead(durable=durable)
         if tables and found == SCHEMA_VERSION:
             return
-        with self._transaction():
+        with self.writing():
             # Another process may have created or converted it in between.
             names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
             if "turns" in names:
@@ -145,7 +116,7 @@ class SqliteBackend:
         return await asyncio.to_thread(self._state, agent_user)
 
     def _state(self, agent_user: AgentUser) -> Mapping[str, Any] | None:
-        with self._locked() as connection:
+        with self.reading() as connection:
             row = connection.execute(_LAST, agent_user.labels).fetchone()
         return None if row is None else _read(row[1], agent_user, row[0])
 
@@ -159,7 +130,7 @@ class SqliteBackend:
         return await asyncio.to_thread(self._turns, agent_user, after, upto)
 
     def _turns(self, agent_user: AgentUser, after: int, upto: int) -> list[StoredTurn]:
-        with self._locked() as connection:
+        with self.reading() as connection:
             rows = dict(connection.execute(_TURNS, (*agent_user.labels, after, upto)))
         turns = []
         for version in range(after + 1, upto + 1):
@@ -185,64 +156,13 @@ class SqliteBackend:
 
     def _append(self, agent_user: AgentUser, version: int, turn: bytes, state: bytes) -> None:
         labels = agent_user.labels
-        with self._transaction() as connection:
+        with self.writing() as connection:
             row = connection.execute(_LAST, labels).fetchone()
             stored = row[0] if row else 0
             if stored != version - 1:
                 raise MemoryConflict(agent_user, version - 1, stored)
             connection.execute(_DROP_STATE, (*labels, stored))
             connection.execute(_APPEND, (*labels, version, turn, state))
-
-    @contextmanager
-    def _locked(self) -> Iterator[sqlite3.Connection]:
-        """Use the connection alone, with SQLite's errors as ours."""
-        with self._lock:
-            try:
-                yield self._connection
-            except sqlite3.Error as error:
-                raise self._explained(error) from error
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """Write as the only writer; commit at the end, or nothing if anything is raised."""
-        with self._locked() as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield connection
-                connection.execute("COMMIT")
-            except BaseException:
-                # A full disk has rolled back by itself.
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
-
-    def _explained(self, error: sqlite3.Error) -> StoreFailed:
-        code = getattr(error, "sqlite_errorcode", None)
-        primary = code & 0xFF if isinstance(code, int) else None
-        what = f"the memory {self.path}"
-        if primary == sqlite3.SQLITE_FULL:
-            return StoreFull(f"{what}: the disk is full. Nothing was committed.")
-        if primary in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
-            return StoreLocked(
-                f"{what} is locked by another process for longer than the busy timeout. "
-                "Nothing was committed."
-            )
-        if primary in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
-            return StoreDamaged(f"{what} is damaged: {error}. Nothing was committed. {_RESTORE}")
-        return StoreFailed(f"{what}: {error}. Nothing was committed.")
-
-    def close(self) -> None:
-        """Close the file. Safe to call twice."""
-        with self._lock:
-            self._connection.close()
-
-    def __enter__(self) -> Self:
-        """Return the backend."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Close the file."""
-        self.close()
 
 
 def _read(data: bytes, agent_user: AgentUser, version: int) -> dict[str, Any]:

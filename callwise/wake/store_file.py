@@ -1,25 +1,18 @@
-"""One SQLite file that several processes write: transactions, version, errors, checked values.
+"""The file of awake agents: its version, and the values that may be in it.
 
-Problem: processes that wake agents share one file, and any of them may die at any moment.
-Choice: write-ahead logging; each change is one transaction that begins as the only writer
-(`BEGIN IMMEDIATE`) and waits for others up to the busy timeout.
-Rejected: a transaction that becomes a writer midway, which SQLite refuses without waiting.
-
-Invariant: after a crash of the process a transaction is whole or absent. With `durable=False` a
-commit does not wait for the disk: a power cut may lose the last commits, whole ones.
+Processes that wake agents share one file, and any of them may die at any moment; transactions and
+errors are those of `callwise.memory.sqlite_file`.
 """
 
 import math
-import os
 import sqlite3
-import threading
-import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
-from callwise.calls.errors import ConfigError, FormatError
-from callwise.memory.memory_errors import StoreDamaged, StoreFailed, StoreFull, StoreLocked
+from callwise.calls.errors import CallwiseError, ConfigError, FormatError
+from callwise.memory.memory_errors import StoreDamaged
+from callwise.memory.sqlite_file import SqliteFile, make_file
 
 __all__ = [
     "MAX_NAME_CHARS",
@@ -49,8 +42,7 @@ MAX_NAME_CHARS = 1_000
 """Longest name of an agent, a client, a message and so on, in characters."""
 
 _MAX_WHOLE = 2**53
-_MAX_MAKERS = 1_000
-"""Most processes that may make one file concurrently."""
+_CANNOT_WRITE = frozenset({sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN})
 
 _MEMORY = ":memory:"
 RESTORE = "Restore the file from a copy, or choose another file"
@@ -66,8 +58,8 @@ def append_only(table: str) -> tuple[str, str]:
     return update, delete
 
 
-class StoreFile:
-    """A file, or memory, with one connection behind a lock.
+class StoreFile(SqliteFile):
+    """A file of awake agents, or memory.
 
     Args:
         path: the file, made where it is missing, for its owner alone; or ":memory:". Its folder
@@ -91,19 +83,9 @@ class StoreFile:
         durable: bool = False,
     ) -> None:
         self.path = path if path == _MEMORY else Path(path)
-        self._lock = threading.Lock()
-        if isinstance(self.path, Path):
-            _make_file(self.path)
-        try:
-            self._connection = sqlite3.connect(
-                self.path,
-                timeout=busy_timeout_seconds,
-                isolation_level=None,
-                check_same_thread=False,
-            )
-        except sqlite3.Error as error:
-            raise ConfigError(f"cannot open the store {path}: {error}") from error
-        weakref.finalize(self, self._connection.close)
+        super().__init__(
+            self.path, noun="store", restore=RESTORE, busy_timeout_seconds=busy_timeout_seconds
+        )
         try:
             self._set_up(schema, durable=durable)
         except BaseException:
@@ -123,9 +105,8 @@ class StoreFile:
             connection.execute("PRAGMA trusted_schema = OFF")
             # A row that replaces another deletes it, and the triggers must see that.
             connection.execute("PRAGMA recursive_triggers = ON")
-            _log_ahead(connection)
+            self._log_ahead(durable=durable)
             connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
-            connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
         if is_ours:
             return
         with self.writing():
@@ -163,15 +144,6 @@ class StoreFile:
         return True
 
     @contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
-        """Use the connection alone, with SQLite's errors as ours."""
-        with self._lock:
-            try:
-                yield self._connection
-            except sqlite3.Error as error:
-                raise self._explained(error) from error
-
-    @contextmanager
     def reading_together(self) -> Iterator[sqlite3.Connection]:
         """Use the connection alone; all that is read is of one moment."""
         with self.reading() as connection:
@@ -181,41 +153,14 @@ class StoreFile:
             finally:
                 connection.execute("ROLLBACK")
 
-    @contextmanager
-    def writing(self) -> Iterator[sqlite3.Connection]:
-        """Write as the only writer; commit at the end, or nothing if anything is raised."""
-        with self.reading() as connection:
-            try:
-                connection.execute("BEGIN IMMEDIATE")
-                yield connection
-                connection.execute("COMMIT")
-            except BaseException:
-                # A full disk has rolled back by itself, and a lock may not have been had.
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
-
-    def _explained(self, error: sqlite3.Error) -> StoreFailed | ConfigError:
+    def _explained(self, error: sqlite3.Error) -> CallwiseError:
         code = getattr(error, "sqlite_errorcode", None)
-        primary = code & 0xFF if isinstance(code, int) else None
-        store = f"the store {self.path}"
-        match primary:
-            case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN:
-                return ConfigError(
-                    f"cannot write {store}: {error}. Let this user write the file and its folder"
-                )
-            case sqlite3.SQLITE_FULL:
-                return StoreFull(f"{store}: the disk is full. Nothing was committed.")
-            case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
-                return StoreLocked(
-                    f"{store} is locked by another process for longer than the busy timeout. "
-                    "Nothing was committed."
-                )
-            case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
-                return StoreDamaged(
-                    f"{store} is damaged: {error}. Nothing was committed. {RESTORE}"
-                )
-        return StoreFailed(f"{store}: {error}. Nothing was committed.")
+        if isinstance(code, int) and code & 0xFF in _CANNOT_WRITE:
+            return ConfigError(
+                f"cannot write the store {self.path}: {error}. "
+                "Let this user write the file and its folder"
+            )
+        return super()._explained(error)
 
     def copy_to(self, path: Path) -> None:
         """Write all that is committed to a new file.
@@ -224,47 +169,9 @@ class StoreFile:
             ConfigError: when the file cannot be made.
             StoreFailed: when it cannot be written.
         """
-        _make_file(path)
+        make_file(path, "store")
         with self.reading() as connection:
             connection.execute("VACUUM INTO ?", (str(path),))
-
-    def close(self) -> None:
-        """Close the file. Safe to call twice."""
-        with self._lock:
-            self._connection.close()
-
-
-def _make_file(path: Path) -> None:
-    """Make a file that only its owner may read: chats are private.
-
-    SQLite gives its other files the mode of this one.
-    """
-    try:
-        if not path.parent.is_dir():
-            raise ConfigError(f"cannot open the store {path}: its folder does not exist")
-        with suppress(OSError):  # an error of the path is reported when it is opened
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600))
-    except ValueError as error:  # a null character
-        raise ConfigError(f"cannot open the store {str(path)!r}: {error}") from error
-
-
-def _log_ahead(connection: sqlite3.Connection) -> None:
-    """Turn on write-ahead logging, which the file keeps.
-
-    While another process turns it on, SQLite refuses without waiting. A transaction waits for that
-    process; afterwards there is nothing to turn on.
-    """
-    for _ in range(_MAX_MAKERS):
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
-                raise
-            connection.execute("BEGIN IMMEDIATE")
-            connection.execute("ROLLBACK")
-        else:
-            return
-    connection.execute("PRAGMA journal_mode = WAL")
 
 
 def checked_name(what: str, name: str) -> str:

@@ -124,29 +124,15 @@ class LinesFile:
             ) from self._failure
 
 
-class WakeFiles:
-    """The reports and the chat of a run, as lines of two files. A context manager.
+class _OpenFiles:
+    """Files that are closed together. A context manager.
 
     Args:
-        folder: must exist.
-        listener: sees them after they are written.
+        stack: of the open files.
     """
 
-    def __init__(self, folder: Path, listener: WakeListener) -> None:
-        self._listener = listener
-        self._stack = ExitStack()
-        self._wakes = self._stack.enter_context(LinesFile(folder / "wakes.jsonl"))
-        self._messages = self._stack.enter_context(LinesFile(folder / "messages.jsonl"))
-
-    def on_wake(self, report: WakeReport) -> None:
-        """Write a report."""
-        self._wakes.write(asdict(report))
-        self._listener.on_wake(report)
-
-    def on_message(self, message: RoomMessage) -> None:
-        """Write a message."""
-        self._messages.write(asdict(message))
-        self._listener.on_message(message)
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
 
     def __enter__(self) -> Self:
         return self
@@ -165,7 +151,32 @@ class WakeFiles:
         self._stack.__exit__(kind, error, trace)
 
 
-class WakeRecording:
+class WakeFiles(_OpenFiles):
+    """The reports and the chat of a run, as lines of two files. A context manager.
+
+    Args:
+        folder: must exist.
+        listener: sees them after they are written.
+    """
+
+    def __init__(self, folder: Path, listener: WakeListener) -> None:
+        super().__init__(ExitStack())
+        self._listener = listener
+        self._wakes = self._stack.enter_context(LinesFile(folder / "wakes.jsonl"))
+        self._messages = self._stack.enter_context(LinesFile(folder / "messages.jsonl"))
+
+    def on_wake(self, report: WakeReport) -> None:
+        """Write a report."""
+        self._wakes.write(asdict(report))
+        self._listener.on_wake(report)
+
+    def on_message(self, message: RoomMessage) -> None:
+        """Write a message."""
+        self._messages.write(asdict(message))
+        self._listener.on_message(message)
+
+
+class WakeRecording(_OpenFiles):
     """The folder of a run that is being recorded. A context manager, owned by one process.
 
     Args:
@@ -199,23 +210,7 @@ class WakeRecording:
             times = stack.enter_context(LinesFile(folder / TIMES))
             self.moment: Moment = noted_moments(wall, lambda name, at: times.write([name, at]))
             replace_file(folder / MANIFEST, _line(manifest.model_dump(mode="json")))
-            self._stack = stack.pop_all()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close the files.
-
-        Raises:
-            RecordingStopped: when not everything could be written.
-        """
-        self._stack.__exit__(kind, error, trace)
+            super().__init__(stack.pop_all())
 
 
 class StrictRecorder:
