@@ -10,7 +10,7 @@ server runs nodes in) and closed by hand.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import Context, ContextVar, copy_context
 from enum import StrEnum
 from functools import wraps
 from typing import Concatenate, ParamSpec, Protocol, Self, TypeVar
@@ -24,7 +24,14 @@ from callwise.budget.scope_limits import ScopeLimits
 from callwise.budget.usage import to_picodollars
 from callwise.calls.call import Role
 
-__all__ = ["AtOwner", "Scope", "ScopeKind", "at_owner_loop", "current_scope"]
+__all__ = [
+    "AtOwner",
+    "Scope",
+    "ScopeKind",
+    "at_owner_loop",
+    "context_outside_scopes",
+    "current_scope",
+]
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -76,6 +83,17 @@ _CURRENT: ContextVar["Scope | None"] = ContextVar("callwise_scope", default=None
 def current_scope() -> "Scope | None":
     """Return the scope that a call asked now would be asked in."""
     return _CURRENT.get()
+
+
+def context_outside_scopes() -> Context:
+    """Return a copy of the present context in which no scope is current.
+
+    For a request that is of several scopes: its connection and its timers keep the context that
+    they were made in, and would keep one of the scopes for as long.
+    """
+    context = copy_context()
+    context.run(_CURRENT.set, None)
+    return context
 
 
 class Scope:

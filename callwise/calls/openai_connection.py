@@ -31,6 +31,7 @@ from callwise.calls.http_transport import (
 from callwise.calls.learning import Learner
 from callwise.calls.provider_errors import failure_of, utc_now
 from callwise.calls.responses import ResponseReader
+from callwise.calls.time_limit import time_limit
 
 __all__ = ["TIMEOUT_SECONDS", "OpenAIConnection"]
 
@@ -225,7 +226,7 @@ class OpenAIConnection(Learner):
         """
         started = self._clock()
         try:
-            async with asyncio.timeout(timeout_seconds):
+            async with time_limit(timeout_seconds):
                 response = await self._connected().send(method, url, content, moment)
                 try:
                     return response, await response.read()
@@ -254,7 +255,7 @@ class OpenAIConnection(Learner):
             for call in calls
         )
         try:
-            async with asyncio.timeout(limit_seconds):
+            async with time_limit(limit_seconds):
                 return await exchange()
         except (TimeoutError, TransportFailed) as error:
             raise self._unanswered(error, moment, limit_seconds, started) from None

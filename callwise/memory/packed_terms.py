@@ -11,6 +11,8 @@ it does not have.
 """
 
 import zlib
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +40,35 @@ def _number(term: Term) -> int:
     return zlib.crc32(term.encode("utf-8", "surrogatepass")) | _IS_TERM
 
 
+class _PackedQuery(NamedTuple):
+    """The terms of a query. Not to be changed.
+
+    Args:
+        numbers: of the terms, in order of first appearance.
+        weights: of the terms, as long.
+        order: that sorts `numbers`.
+        may_match: whether a number with these low bits may be one of them: most terms of a text are
+            none of the query's, which their low bits show already.
+    """
+
+    numbers: NDArray[np.uint32]
+    weights: tuple[float, ...]
+    order: NDArray[np.intp]
+    may_match: NDArray[np.bool_]
+
+
+@lru_cache(maxsize=4)
+def _packed_query(query: str) -> _PackedQuery:
+    """Return the terms of a query. One query is often asked of many owners, one after the other."""
+    weights: dict[int, float] = {}
+    for term, weight in query_weights(query).items():
+        weights.setdefault(_number(term), weight)
+    numbers = np.fromiter(weights, dtype=np.uint32, count=len(weights))
+    may_match = np.zeros(_LOW_BITS + 1, dtype=np.bool_)
+    may_match[numbers & _LOW_BITS] = True
+    return _PackedQuery(numbers, tuple(weights.values()), np.argsort(numbers), may_match)
+
+
 def packed_size(packed: NDArray[np.uint32]) -> int:
     """Return the number of packed texts."""
     return int(np.count_nonzero(packed < _IS_TERM))
@@ -56,17 +87,10 @@ def packed_scores(packed: NDArray[np.uint32], query: str) -> NDArray[np.float64]
     """
     begins = np.flatnonzero(packed < _IS_TERM)
     size = len(begins)
-    weights: dict[int, float] = {}
-    for term, weight in query_weights(query).items():
-        weights.setdefault(_number(term), weight)
+    numbers, weights, order, may_match = _packed_query(query)
     if not weights or not size:
         return np.zeros(size)
-    numbers = np.fromiter(weights, dtype=np.uint32, count=len(weights))
-    # Most terms are none of the query's, which their low bits show already.
-    may_match = np.zeros(_LOW_BITS + 1, dtype=np.bool_)
-    may_match[numbers & _LOW_BITS] = True
     places = np.flatnonzero(may_match[packed & _LOW_BITS])
-    order = np.argsort(numbers)
     ranks = np.searchsorted(numbers, packed[places], sorter=order)
     terms = order[np.minimum(ranks, len(numbers) - 1)]
     is_match = numbers[terms] == packed[places]
@@ -78,8 +102,6 @@ def packed_scores(packed: NDArray[np.uint32], query: str) -> NDArray[np.float64]
     positions, terms = np.divmod(keys, len(numbers))
     having = np.bincount(terms, minlength=len(numbers)).tolist()
     rarities = map(rarity, having, [size] * len(having))
-    scaled = np.array(
-        [weight * rare for weight, rare in zip(weights.values(), rarities, strict=True)]
-    )
+    scaled = np.array([weight * rare for weight, rare in zip(weights, rarities, strict=True)])
     lengths = packed[begins].astype(np.float64)
     return bm25_scores(positions, counts.astype(np.float64), scaled[terms], lengths)

@@ -137,6 +137,21 @@ class AgentNotes:
     ) -> list[str]:
         """Return notes of one agent, the best first, newest first among equals.
 
+        Args:
+            agent: whose notes are searched.
+            query: see `find`; likewise for the others.
+
+        Raises:
+            ConfigError: see `find`.
+            StoreFailed: when the file cannot be read, or is damaged.
+        """
+        return self.texts(agent, self.find(agent, query, limit=limit, embedding=embedding))
+
+    def find(
+        self, agent: str, query: str, *, limit: int, embedding: Embedding | None = None
+    ) -> list[int]:
+        """Return places of notes of one agent, the best first, newest first among equals.
+
         By words alone, or where there is an embedding by reciprocal rank fusion of the ranking by
         words and that by cosine, `FUSED_NOTES` of each. Notes that neither has found follow,
         newest first.
@@ -159,15 +174,26 @@ class AgentNotes:
             if embedding is not None and not checked_model(connection, embedding):
                 unit = None
             own = self._searched(connection, agent)
-        found = _ranked(own, query[:_MAX_QUERY_CHARS], limit, unit)
+        return _ranked(own, query[:_MAX_QUERY_CHARS], limit, unit)
+
+    def texts(self, agent: str, places: Sequence[int]) -> list[str]:
+        """Return notes of one agent by their places, in the order of these. A note never changes.
+
+        Raises:
+            ConfigError: when the agent's name is empty or too long.
+            StoreFailed: when the file cannot be read, or is damaged.
+        """
+        checked_name("the agent", agent)
         with self._file.reading() as connection:
-            rows = (
+            rows = [
                 connection.execute(
                     "SELECT text FROM agent_notes WHERE agent = ? AND place = ?", (agent, place)
                 ).fetchone()
-                for place in found
-            )
-            return [decoded_text(text) for (text,) in rows]
+                for place in places
+            ]
+        if None in rows:
+            raise damaged(f"note {places[rows.index(None)]} of agent {agent[:40]!r} is missing")
+        return [decoded_text(text) for (text,) in rows]
 
     def _searched(self, connection: sqlite3.Connection, agent: str) -> _Searched:
         """Return the terms and vectors of an agent, with what was added since they were read."""

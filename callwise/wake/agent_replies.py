@@ -2,9 +2,10 @@
 
 Problem: many agents are asked together, each on a prompt that no other may see, and any of them
 may fail, or the process may end, at any moment.
-Choice: one call per agent, all asked concurrently, so that the layer `batch` makes one request
-per model of them: a batch is transport alone. Credits are held before a call is asked and spent
-in the transaction that publishes the reply.
+Choice: one call per agent, asked concurrently, so that the layer `batch` makes one request per
+model of them: a batch is transport alone. Credits are held before a call is asked and spent in
+the transaction that publishes the reply. Of very many agents, only those of a few requests of
+each model have a prompt at a time: with all that carries it, a prompt takes some 20 KB.
 Rejected: one call that answers for several agents, which mixes personas; a charge after the
 reply, which a crash in between would forget or repeat.
 
@@ -15,8 +16,10 @@ asked again, asks only for messages that are not there.
 
 import asyncio
 import logging
+import math
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from pydantic import BaseModel
 
@@ -73,17 +76,41 @@ class Occasion:
 
 
 @dataclass(frozen=True, slots=True)
-class _Prepared:
+class _Chosen:
+    """An agent whose credits are held, and what its prompt is made of.
+
+    Args:
+        places: of its notes, as they were when those of all were searched.
+    """
+
     agent: Agent
     message_id: str
-    call: Call
     why: str
+    places: Sequence[int]
     recall_problem: str
 
     def failed(self, reason: str) -> AgentReply:
         """Return that it has no message."""
         problem = self.recall_problem
         return AgentReply(self.agent.id, "failed", "", self.message_id, reason, problem)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asking:
+    """Agents that are being asked at one occasion.
+
+    Args:
+        held: ids of messages whose credits are held.
+        ended: the reply of each agent that has ended, by its id.
+        starting: held while the calls of one request are made and begin.
+    """
+
+    scope: Scope
+    occasion: Occasion
+    is_together: bool
+    held: set[str] = field(default_factory=set)
+    ended: dict[str, AgentReply] = field(default_factory=dict)
+    starting: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class AgentReplies:
@@ -137,72 +164,107 @@ class AgentReplies:
     ) -> tuple[AgentReply, ...]:
         """Return the reply of each agent, in the order of the choice.
 
-        All are prepared before the first is asked, and those of one model are asked one after the
-        other, so that requests are full. Others on the loop have their turn in between.
+        The notes of all are searched before the first is asked. Then the prompts of one request
+        after the other are made and its calls are asked, one after the other, so that requests
+        are full; no more than `max_asked` have a prompt at a time. Others on the loop have their
+        turn in between.
         """
-        held: set[str] = set()
-        ended: dict[str, AgentReply] = {}
+        asking = _Asking(scope, occasion, is_together)
         await self._moment(f"ask:{occasion.key}")
         try:
-            prepared = await self._all_prepared(
-                scope, occasion, choice, held, ended, is_together=is_together
-            )
+            chosen = await self._chosen(asking, choice)
+            size = self._knobs.batch_size if is_together else 1
+            by_model: dict[str, deque[_Chosen]] = {}
+            for each in chosen:
+                by_model.setdefault(each.agent.model, deque()).append(each)
+            models = [by_model[name] for name in sorted(by_model)]
+            most = max(self._knobs.max_asked // (size * max(len(models), 1)), 1)
+            lists = max((math.ceil(len(waiting) / size) for waiting in models), default=0)
             async with asyncio.TaskGroup() as group:
-                tasks = []
-                for number, each in enumerate(prepared, 1):
-                    tasks.append(group.create_task(self._reply(scope, occasion, each, held)))
-                    following = prepared[number].agent if number < len(prepared) else None
-                    if following is None or following.model != each.agent.model:
-                        # All wait for each other before others start, so the wait is short.
-                        for _ in range(STEPS_TO_BATCH):
-                            await asyncio.sleep(0)
-                    elif number % STARTS_TOGETHER == 0:
-                        await asyncio.sleep(0)
-            for each, task in zip(prepared, tasks, strict=True):
-                ended[each.agent.id] = (
-                    each.failed("it was cancelled") if task.cancelled() else task.result()
-                )
+                for number in range(min(lists, most)):
+                    for waiting in models:
+                        if number * size < len(waiting):
+                            group.create_task(self._ask_lists(asking, waiting, size))
         finally:
-            for message_id in held:
+            for message_id in asking.held:
                 self._release(message_id)
             self._held.difference_update(
                 self.message_id(occasion.key, agent_id) for agent_id in choice.agents
             )
         await self._moment(f"end:{occasion.key}")
-        return tuple(ended[agent_id] for agent_id in choice.agents)
+        return tuple(asking.ended[agent_id] for agent_id in choice.agents)
 
-    async def _all_prepared(
-        self,
-        scope: Scope,
-        occasion: Occasion,
-        choice: WakeChoice,
-        held: set[str],
-        ended: dict[str, AgentReply],
-        *,
-        is_together: bool,
-    ) -> list[_Prepared]:
-        """Return the calls of the agents that are asked, by model; others are put in `ended`."""
-        prepared: list[_Prepared] = []
+    async def _chosen(self, asking: _Asking, choice: WakeChoice) -> list[_Chosen]:
+        """Return the agents that are asked, their notes found; others are put into `ended`."""
+        occasion, ended = asking.occasion, asking.ended
         for number, agent_id in enumerate(choice.agents, 1):
-            end = self._not_asked(occasion, agent_id, choice.reasons.get(agent_id, ""), held)
+            why = choice.reasons.get(agent_id, "")
+            end = self._not_asked(occasion, agent_id, why, asking.held)
             if end is not None:
                 ended[agent_id] = end
             if number % STARTS_TOGETHER == 0:
                 await asyncio.sleep(0)
         asked = [agent_id for agent_id in choice.agents if agent_id not in ended]
-        queries = await self._recall.queries(scope, asked, occasion.chat, occasion.priority)
+        queries = await self._recall.queries(asking.scope, asked, occasion.chat, occasion.priority)
         await self._moment(f"recall:{occasion.key}")
+        chosen: list[_Chosen] = []
         for number, (agent_id, query) in enumerate(queries.items(), 1):
-            agent, why = self._agents[agent_id], choice.reasons.get(agent_id, "")
-            found = self._prepared(occasion, agent, why, query, is_together=is_together)
-            if isinstance(found, AgentReply):
-                ended[agent_id] = found
-                self._give_back(found.message_id, held)
-            else:
-                prepared.append(found)
+            message_id, why = self.message_id(occasion.key, agent_id), choice.reasons.get(agent_id)
+            each = _Chosen(self._agents[agent_id], message_id, why or "", (), query.problem)
+            try:
+                places = self._store.notes.find(
+                    agent_id,
+                    query.text,
+                    limit=self._knobs.notes_limit,
+                    embedding=query.embedding,
+                )
+                chosen.append(replace(each, places=places))
+            except Exception as error:  # noqa: BLE001 - one agent's failure is no other's
+                self._end(asking, each, error)
             if number % STARTS_TOGETHER == 0:
                 await asyncio.sleep(0)
-        return sorted(prepared, key=lambda each: each.agent.model)
+        return chosen
+
+    async def _ask_lists(self, asking: _Asking, waiting: deque[_Chosen], size: int) -> None:
+        """Ask agents of one model, a request of them after the other, until none waits."""
+        while waiting:
+            async with asyncio.TaskGroup() as group:
+                tasks = []
+                async with asking.starting:
+                    calls = await self._next_calls(asking, waiting, size)
+                    for number, (chosen, call) in enumerate(calls, 1):
+                        task = group.create_task(self._reply(asking, chosen, call))
+                        tasks.append((chosen, task))
+                        if number % STARTS_TOGETHER == 0:
+                            await asyncio.sleep(0)
+                    if asking.is_together:
+                        # All wait for each other before others start, so the wait is short.
+                        for _ in range(STEPS_TO_BATCH):
+                            await asyncio.sleep(0)
+            for chosen, task in tasks:
+                asking.ended[chosen.agent.id] = (
+                    chosen.failed("it was cancelled") if task.cancelled() else task.result()
+                )
+
+    async def _next_calls(
+        self, asking: _Asking, waiting: deque[_Chosen], size: int
+    ) -> list[tuple[_Chosen, Call]]:
+        """Take agents until there are calls for one request; those without a call end."""
+        calls: list[tuple[_Chosen, Call]] = []
+        while waiting and len(calls) < size:
+            chosen = waiting.popleft()
+            try:
+                calls.append((chosen, self._call(asking, chosen)))
+            except Exception as error:  # noqa: BLE001 - one agent's failure is no other's
+                self._end(asking, chosen, error)
+            if len(calls) % STARTS_TOGETHER == 0:
+                await asyncio.sleep(0)
+        return calls
+
+    def _end(self, asking: _Asking, chosen: _Chosen, error: Exception) -> None:
+        """End an agent's part before it is asked."""
+        asking.ended[chosen.agent.id] = chosen.failed(one_line(error, chosen.agent.id))
+        self._give_back(chosen.message_id, asking.held)
 
     def message_id(self, key: str, agent_id: str) -> str:
         """Return the id of an agent's message at an occasion."""
@@ -227,48 +289,37 @@ class AgentReplies:
         self._held.add(message_id)
         return None
 
-    def _prepared(
-        self, occasion: Occasion, agent: Agent, why: str, query: Embedded, *, is_together: bool
-    ) -> "_Prepared | AgentReply":
-        """Return an agent's call, or why it is not asked."""
-        knobs, message_id = self._knobs, self.message_id(occasion.key, agent.id)
-        try:
-            notes = self._store.notes.search(
-                agent.id, query.text, limit=knobs.notes_limit, embedding=query.embedding
-            )
-            is_alone = occasion.cause is None and knobs.variant == "agents_alone"
-            call = Call(
-                Role.MAIN,
-                Purpose.OTHER,
-                agent_messages(
-                    agent,
-                    notes=notes,
-                    chat=occasion.chat,
-                    agents=self._agents,
-                    task=occasion.task,
-                    may_be_silent=is_alone,
-                ),
-                response_model=_ReplyOrSilence if is_alone else None,
-                sampling=Sampling(max_tokens=knobs.reply_tokens),
-                model=agent.model,
-                priority=occasion.priority,
-                batch_key="" if is_together else None,
-            )
-        except Exception as error:  # noqa: BLE001 - one agent's failure is no other's
-            reason = one_line(error, agent.id)
-            return AgentReply(agent.id, "failed", "", message_id, reason, query.problem)
-        return _Prepared(agent, message_id, call, why, query.problem)
+    def _call(self, asking: _Asking, chosen: _Chosen) -> Call:
+        """Return an agent's call."""
+        knobs, occasion, agent = self._knobs, asking.occasion, chosen.agent
+        is_alone = occasion.cause is None and knobs.variant == "agents_alone"
+        return Call(
+            Role.MAIN,
+            Purpose.OTHER,
+            agent_messages(
+                agent,
+                notes=self._store.notes.texts(agent.id, chosen.places),
+                chat=occasion.chat,
+                agents=self._agents,
+                task=occasion.task,
+                may_be_silent=is_alone,
+            ),
+            response_model=_ReplyOrSilence if is_alone else None,
+            sampling=Sampling(max_tokens=knobs.reply_tokens),
+            model=agent.model,
+            priority=occasion.priority,
+            batch_key="" if asking.is_together else None,
+        )
 
-    async def _reply(
-        self, scope: Scope, occasion: Occasion, prepared: _Prepared, held: set[str]
-    ) -> AgentReply:
+    async def _reply(self, asking: _Asking, chosen: _Chosen, call: Call) -> AgentReply:
         """Ask an agent, and publish what it answers."""
-        agent, message_id = prepared.agent, prepared.message_id
+        scope, occasion, held = asking.scope, asking.occasion, asking.held
+        agent, message_id = chosen.agent, chosen.message_id
         outcome: ReplyOutcome = "failed"
-        text, why, problem = "", prepared.why, prepared.recall_problem
+        text, why, problem = "", chosen.why, chosen.recall_problem
         try:
             with scope.open(ScopeKind.NODE, f"agent:{agent.id}"):
-                reply = await self._budgeter.ask(prepared.call)
+                reply = await self._budgeter.ask(call)
             answer = reply.parsed
             is_silent = isinstance(answer, _ReplyOrSilence) and not answer.speaks
             given = answer.reply if isinstance(answer, _ReplyOrSilence) else reply.text
@@ -284,7 +335,7 @@ class AgentReplies:
                     async with self._publishing:
                         await asyncio.sleep(0)
                 now = await self._moment(f"reply:{message_id}")
-                outcome = self._publish(occasion, prepared, text, noted, now)
+                outcome = self._publish(occasion, chosen, text, noted, now)
                 held.discard(message_id)
         except Exception as error:  # noqa: BLE001 - one agent's failure is no other's
             text, why = "", one_line(error, agent.id)
@@ -292,12 +343,12 @@ class AgentReplies:
         return AgentReply(agent.id, outcome, text, message_id, why, problem)
 
     def _publish(
-        self, occasion: Occasion, prepared: _Prepared, text: str, noted: Embedded, now: float
+        self, occasion: Occasion, chosen: _Chosen, text: str, noted: Embedded, now: float
     ) -> ReplyOutcome:
         """Put a message into the outbox, pay for it and note it, in one transaction."""
-        agent, knobs = prepared.agent, self._knobs
-        due_at = self._due_at(occasion, prepared.message_id, now)
-        message = OutgoingMessage(prepared.message_id, knobs.room, agent.id, text, due_at)
+        agent, knobs = chosen.agent, self._knobs
+        due_at = self._due_at(occasion, chosen.message_id, now)
+        message = OutgoingMessage(chosen.message_id, knobs.room, agent.id, text, due_at)
         is_new = self._store.publish(
             message,
             notes=[noted.text],

@@ -7,7 +7,8 @@ crash asks no second intent. A message that addresses agents wakes them immediat
 
 import asyncio
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Literal
@@ -183,8 +184,15 @@ class WakeService:
     async def _present(self, _: str) -> float:
         return self._wall()
 
-    def _scope(self, name: str) -> Scope:
-        return self._budgeter.scope(ScopeKind.TURN, name, limits=self._limits)
+    @contextmanager
+    def _scope(self, name: str) -> Iterator[Scope]:
+        with self._budgeter.scope(ScopeKind.TURN, name, limits=self._limits) as scope:
+            try:
+                yield scope
+            finally:
+                # The ledger and its sinks have the rows. A connection that is kept open has the
+                # context that it was opened in, and so the scope, for longer than the wake.
+                scope.take_rows()
 
     def _check_message(self, author: str, message_id: str, to: str) -> None:
         if self._mentions.is_name(author):

@@ -44,6 +44,9 @@ class WakeKnobs(BaseModel):
     else the one that has spoken least recently; or everyone."""
     max_awake: Annotated[int, Field(ge=1)] | None = None
     """Most agents of one wake; those that the list names first. None for no limit."""
+    max_asked: AtLeastOne = 2000
+    """Most agents that are asked at a time, over all models, but at least as many as fill one
+    request of each; the others' prompts are made when their turn comes."""
     max_mentions: AtLeastOne = 8
     """Most agents that one message wakes."""
     start_credits: Count = 1000

@@ -44,6 +44,7 @@ from callwise.budget.batch_rules import (
     untimed_call,
 )
 from callwise.budget.clock import Clock, Timer
+from callwise.budget.scope import context_outside_scopes
 from callwise.budget.work import Work
 from callwise.budget.work_batch import BatchMember, BatchRule, WorkBatch
 from callwise.calls.client import Endpoint
@@ -257,7 +258,9 @@ class BatchLayer:
             return
         self._under_way[name] += 1
         self._counts["batches"] += 1
-        task = departure.task = asyncio.get_running_loop().create_task(self._run(departure))
+        task = departure.task = asyncio.get_running_loop().create_task(
+            self._run(departure), context=context_outside_scopes()
+        )
         # Not within the task: one that is cancelled before its first step never runs.
         task.add_done_callback(lambda _: self._ship_next(departure))
 

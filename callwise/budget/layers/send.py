@@ -19,6 +19,7 @@ from callwise.calls.client import Endpoint
 from callwise.calls.errors import CallError, CallTimeout
 from callwise.calls.reply import Reply
 from callwise.calls.reported_usage import checked_usage
+from callwise.calls.time_limit import time_limit
 
 __all__ = ["SendLayer"]
 
@@ -109,12 +110,12 @@ class SendLayer:
         self, answering: Awaitable[_Results], left_seconds: float, work: Work
     ) -> _Results:
         # Not every client keeps to a timeout, and a deadline is a deadline.
-        timer = asyncio.timeout(left_seconds)
+        timer: asyncio.Timeout | None = None
         try:
-            async with timer:
+            async with time_limit(left_seconds) as timer:
                 return await answering
         except TimeoutError:
-            if not timer.expired():
+            if timer is None or not timer.expired():
                 raise
             self._deadlines += 1
             raise CallTimeout(

@@ -33,6 +33,7 @@ from callwise.calls.call import Outcome
 from callwise.calls.errors import BudgetStoreLost, CallError, CallRefused, CallTimeout
 from callwise.calls.key import CallKey
 from callwise.calls.reply import Reply
+from callwise.calls.time_limit import time_limit
 
 __all__ = ["ShareLayer", "SharedWork", "TakeOver"]
 
@@ -309,7 +310,7 @@ class ShareLayer:
         try:
             if left_seconds is None:
                 return await shared.wait(call)
-            async with asyncio.timeout(left_seconds):
+            async with time_limit(left_seconds):
                 return await shared.wait(call)
         except BudgetStoreLost as lost:
             call.refuse(lost)

@@ -185,14 +185,14 @@ class FailingStore(WakeStore):
     def __init__(self, *, publish="", search=""):
         super().__init__(":memory:")
         self._fails = publish
-        find = self.notes.search
+        find = self.notes.find
 
         def failing(agent, query, **options):
             if agent == search:
                 raise RuntimeError("the index is gone")
             return find(agent, query, **options)
 
-        self.notes.search = failing
+        self.notes.find = failing
 
     def publish(self, message, **fields):
         """Publish a message, or fail."""
