@@ -60,6 +60,7 @@ from callwise.wake import (
     read_wake_settings,
 )
 from callwise.wake.agents import MAX_NAME_CHARS
+from callwise.wake.hours import slot_of
 
 __all__ = ["RoomInput", "RoomState", "RoomThreads", "graph", "room_graph", "room_of"]
 
@@ -340,9 +341,8 @@ class RoomThreads:
             )
             if "at" in given:
                 every = knobs.every_seconds
-                report: WakeReport | None = await service.wake(
-                    math.floor(given["at"] / every) * every
-                )
+                hour = slot_of(given["at"], every) * every
+                report: WakeReport | None = await service.wake(hour)
             else:
                 report = await _said(service, given)
             # The run is the only way in which they come: with their times, which may be ahead.
