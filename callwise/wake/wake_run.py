@@ -134,6 +134,14 @@ class LiveChat:
         """
         return self._store.claims.claim_slot(slot, until=self._wall() + LEASE_SECONDS)
 
+    def is_under_way(self, at: float) -> bool:
+        """Return whether an hour was claimed, by any process, and its work has not ended.
+
+        Raises:
+            StoreFailed: when the store cannot be read.
+        """
+        return self._store.claims.leased_until(math.floor(at)) is not None
+
     async def wake_again(self, at: float) -> None:
         """Wake an hour that was claimed before, if its lease ends before its work.
 
@@ -267,8 +275,10 @@ class _Watch:
         return is_claimed
 
     def begin(self, now: float) -> None:
-        """Watch the present hour."""
+        """Watch the present hour, where another process has claimed it."""
         at = slot_of(now, self._every_seconds) * self._every_seconds
+        if not self._chat.is_under_way(at):
+            return
         task = self._tasks.create_task(self._watched(at))
         self._watching.add(task)
         task.add_done_callback(self._watching.discard)

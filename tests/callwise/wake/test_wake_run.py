@@ -153,6 +153,7 @@ def test_replies_that_failed_are_asked_again_by_each_other_process_once():
     ]
     again = Counter({"failed": 3, "published before": 2})
     assert ends == [Counter({"failed": 3, "published": 2}), again, again]
+    assert len(found[0].reports) == 1
 
 
 def test_an_hour_that_is_over_is_not_woken_again():
