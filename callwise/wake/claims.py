@@ -20,14 +20,21 @@ CLAIM_TABLES = (
     """,
     """
     CREATE TABLE settled_choices (
-        name TEXT PRIMARY KEY, slot INTEGER NOT NULL, choice TEXT NOT NULL
-    ) STRICT, WITHOUT ROWID
+        place INTEGER PRIMARY KEY,
+        name TEXT NOT NULL,
+        slot INTEGER NOT NULL,
+        choice TEXT NOT NULL,
+        UNIQUE (name, slot)
+    ) STRICT
     """,
 )
 """Statements that make the tables of an empty store."""
 
 MAX_CLAIMED = 1_000
 """Most claimed times that are kept, the latest; none before all of them can be claimed then."""
+
+MAX_CHOICES = 4
+"""Most choices of one name that are kept: those settled last. Each may name all agents."""
 
 
 class Claims:
@@ -149,7 +156,7 @@ class Claims:
     def settle(self, name: str, slot: int, choice: str) -> str:
         """Keep what was decided for a time, and return what was decided first.
 
-        Only the choice of the slot that was settled last is kept.
+        Only the latest `MAX_CHOICES` are kept.
 
         Args:
             name: of what is decided.
@@ -163,15 +170,20 @@ class Claims:
         key = (checked_name("the choice", name), checked_whole("the slot", slot))
         with self._file.writing() as connection:
             connection.execute(
-                "INSERT INTO settled_choices VALUES (?, ?, ?) ON CONFLICT DO UPDATE "
-                "SET slot = excluded.slot, choice = excluded.choice WHERE excluded.slot <> slot",
+                "INSERT INTO settled_choices (name, slot, choice) VALUES (?, ?, ?) "
+                "ON CONFLICT DO NOTHING",
                 (*key, choice),
+            )
+            connection.execute(
+                "DELETE FROM settled_choices WHERE name = ?1 AND place NOT IN ("
+                "SELECT place FROM settled_choices WHERE name = ?1 ORDER BY place DESC LIMIT ?2)",
+                (name, MAX_CHOICES),
             )
         kept = self.settled(name, slot)
         return choice if kept is None else kept
 
     def settled(self, name: str, slot: int) -> str | None:
-        """Return what was decided for a time; None where nothing was, or another was settled since.
+        """Return what was decided for a time; None where nothing was, or `MAX_CHOICES` were since.
 
         Raises:
             StoreFailed: when the file cannot be read.
