@@ -1,10 +1,11 @@
 """Claims of the processes of one store: calls of a day, hours to wake, what an hour decided.
 
-A claim is one statement, so that two processes never make the same one, and it is on disk before
-what it allows begins: a crash may leave a claim unused, never used twice.
+A claim is one transaction, so that two processes never make the same one, and it is on disk before
+what it allows begins: a crash may leave a claim unused, never used twice. A claimed time is leased
+for as long as its process is at work, so that another one can go on where that has died.
 """
 
-from callwise.wake.store_file import StoreFile, checked_name, checked_whole
+from callwise.wake.store_file import StoreFile, checked_name, checked_time, checked_whole
 
 __all__ = ["CLAIM_TABLES", "Claims"]
 
@@ -15,17 +16,25 @@ CLAIM_TABLES = (
     ) STRICT, WITHOUT ROWID
     """,
     """
-    CREATE TABLE claimed_slot (
-        only INTEGER PRIMARY KEY CHECK (only = 1), slot INTEGER NOT NULL
-    ) STRICT
+    CREATE TABLE claimed_slots (slot INTEGER PRIMARY KEY, leased_until REAL) STRICT
     """,
     """
     CREATE TABLE settled_choices (
-        name TEXT PRIMARY KEY, slot INTEGER NOT NULL, choice TEXT NOT NULL
-    ) STRICT, WITHOUT ROWID
+        place INTEGER PRIMARY KEY,
+        name TEXT NOT NULL,
+        slot INTEGER NOT NULL,
+        choice TEXT NOT NULL,
+        UNIQUE (name, slot)
+    ) STRICT
     """,
 )
 """Statements that make the tables of an empty store."""
+
+MAX_CLAIMED = 1_000
+"""Most claimed times that are kept, the latest; none before all of them can be claimed then."""
+
+MAX_CHOICES = 4
+"""Most choices of one name that are kept: those settled last. Each may name all agents."""
 
 
 class Claims:
@@ -74,37 +83,84 @@ class Claims:
         used = 0 if row is None else int(row[0])
         return max(checked_whole("the limit of a day", limit) - used, 0)
 
-    def claim_slot(self, slot: int) -> bool:
+    def claim_slot(self, slot: int, *, until: float | None = None) -> bool:
         """Claim a time to wake, so that one of several schedulers does.
 
         Args:
-            slot: number of the time, at least 0; later times have higher ones. One that a
-                wrong clock has claimed too early ends all before it.
+            slot: number of the time, at least 0; later times have higher ones. One that a wrong
+                clock has claimed too early does not end those before it.
+            until: end of its lease, in UTC epoch seconds; None for one that needs no more work.
 
         Returns:
-            False where this slot or a later one was claimed, by any process at any time.
+            False where it was claimed, by any process at any time, or is before all of the latest
+            `MAX_CLAIMED`.
 
         Raises:
-            ConfigError: when the slot is no whole number of at least 0.
+            ConfigError: when the slot is no whole number of at least 0, or the time is not finite.
             StoreFailed: when the file cannot be written. Nothing was claimed.
         """
         checked_whole("the slot", slot)
+        if until is not None:
+            checked_time("the end of the lease", until)
         with self._file.writing() as connection:
+            found = connection.execute("SELECT count(*), min(slot) FROM claimed_slots")
+            kept, first = found.fetchone()
+            if kept >= MAX_CLAIMED and slot < first:
+                return False
             claimed = connection.execute(
-                "INSERT INTO claimed_slot VALUES (1, ?) "
-                "ON CONFLICT DO UPDATE SET slot = excluded.slot WHERE excluded.slot > slot",
-                (slot,),
+                "INSERT INTO claimed_slots VALUES (?, ?) ON CONFLICT DO NOTHING", (slot, until)
             )
+            if claimed.rowcount and kept >= MAX_CLAIMED:
+                connection.execute("DELETE FROM claimed_slots WHERE slot = ?", (first,))
             return claimed.rowcount == 1
+
+    def leased_until(self, slot: int) -> float | None:
+        """Return the end of the lease of a claimed time, in UTC epoch seconds.
+
+        None where it was not claimed, or its work has ended.
+
+        Raises:
+            StoreFailed: when the file cannot be read.
+        """
+        with self._file.reading() as connection:
+            row = connection.execute(
+                "SELECT leased_until FROM claimed_slots WHERE slot = ?", (slot,)
+            ).fetchone()
+        return None if row is None else row[0]
+
+    def lease_slot(self, slot: int, until: float | None, *, after: float | None = None) -> bool:
+        """Move the end of the lease of a claimed time; None ends its work for ever.
+
+        Args:
+            until: the new end, in UTC epoch seconds.
+            after: the present, for one that takes the work over: only where the lease has ended.
+
+        Returns:
+            False where it was not claimed, its work has ended, or its lease has not.
+
+        Raises:
+            ConfigError: when a time is not finite.
+            StoreFailed: when the file cannot be written. Nothing has changed.
+        """
+        for time in (until, after):
+            if time is not None:
+                checked_time("the end of the lease", time)
+        with self._file.writing() as connection:
+            moved = connection.execute(
+                "UPDATE claimed_slots SET leased_until = ?1 "
+                "WHERE slot = ?2 AND leased_until <= coalesce(?3, leased_until)",
+                (until, slot, after),
+            )
+            return moved.rowcount == 1
 
     def settle(self, name: str, slot: int, choice: str) -> str:
         """Keep what was decided for a time, and return what was decided first.
 
-        Only the choice of the latest slot is kept.
+        Only the latest `MAX_CHOICES` are kept.
 
         Args:
             name: of what is decided.
-            slot: number of the time, at least 0; later times have higher ones.
+            slot: number of the time, at least 0.
             choice: any text.
 
         Raises:
@@ -114,15 +170,20 @@ class Claims:
         key = (checked_name("the choice", name), checked_whole("the slot", slot))
         with self._file.writing() as connection:
             connection.execute(
-                "INSERT INTO settled_choices VALUES (?, ?, ?) ON CONFLICT DO UPDATE "
-                "SET slot = excluded.slot, choice = excluded.choice WHERE excluded.slot > slot",
+                "INSERT INTO settled_choices (name, slot, choice) VALUES (?, ?, ?) "
+                "ON CONFLICT DO NOTHING",
                 (*key, choice),
+            )
+            connection.execute(
+                "DELETE FROM settled_choices WHERE name = ?1 AND place NOT IN ("
+                "SELECT place FROM settled_choices WHERE name = ?1 ORDER BY place DESC LIMIT ?2)",
+                (name, MAX_CHOICES),
             )
         kept = self.settled(name, slot)
         return choice if kept is None else kept
 
     def settled(self, name: str, slot: int) -> str | None:
-        """Return what was decided for a time; None where nothing was, or a later one was settled.
+        """Return what was decided for a time; None where nothing was, or `MAX_CHOICES` were since.
 
         Raises:
             StoreFailed: when the file cannot be read.

@@ -4,8 +4,8 @@ A slot is a whole multiple of an interval, in UTC seconds since 1970, so it is t
 process, and neither time zones nor daylight saving change it. A wake is given the time of its slot,
 not that of the clock: its hour does not drift.
 
-Invariant: no slot is fired twice, nor after a later one, whatever the wall clock does and however
-many schedulers there are: `claim` decides.
+Invariant: no slot is fired twice, whatever the wall clock does and however many schedulers there
+are: `claim` decides. What a wrong clock has fired too early stops no slot before it.
 """
 
 import logging
@@ -19,7 +19,7 @@ from callwise.budget.clock import Clock
 from callwise.calls.errors import ConfigError
 from callwise.safe_text import printable
 
-__all__ = ["MOST_CAUGHT_UP", "Missed", "run_hours"]
+__all__ = ["MOST_CAUGHT_UP", "Missed", "log_failure", "run_hours", "slot_of"]
 
 Missed = Literal["one", "each", "none"]
 """Wakes for slots that were missed: one for all of them, one for each, or none."""
@@ -39,6 +39,19 @@ ON_TIME_PART = 1 / 60
 MAX_INTERVAL_SECONDS = 366 * 86_400.0
 
 _LOGGER = logging.getLogger(__name__)
+
+
+def slot_of(at: float, every_seconds: float) -> int:
+    """Return the number of the slot that a time is in; its first time is the number's multiple."""
+    slot = math.floor(at / every_seconds)
+    # The quotient of a multiple may be rounded down, and that of a time just before it up.
+    return slot + ((slot + 1) * every_seconds <= at) - (slot * every_seconds > at)
+
+
+def _last_slot(now: float, every_seconds: float) -> int:
+    """Return the number of the last slot that began before a time."""
+    slot = slot_of(now, every_seconds)
+    return slot - 1 if slot * every_seconds == now else slot
 
 
 async def run_hours(
@@ -65,8 +78,8 @@ async def run_hours(
         wake: awaited with the time of its slot, in UTC seconds since 1970.
         clock: sleeps; time must pass on it.
         wall: returns the present, in UTC seconds since 1970. May go back, or leap.
-        claim: called with the time of a slot, in whole seconds, rounded down; returns whether no
-            other scheduler has claimed it, or a later one.
+        claim: called with the time of a slot, in whole seconds, rounded down; returns whether
+            that was not claimed before, by this scheduler or another one.
         every_seconds: length of a slot, from 1 second to 366 days.
         missed: wakes for slots that were missed. `none` leaves out a wake that is not on time as
             well, by more than a sixtieth of a slot.
@@ -85,14 +98,15 @@ async def run_hours(
         raise ConfigError(
             "on a virtual clock no hour passes: give a LoopClock on a VirtualTimeLoop"
         )
-    if after is None:
-        last = math.ceil(wall() / every_seconds) - 1
-    else:
-        last = math.floor(after / every_seconds)
+    last = _last_slot(wall(), every_seconds) if after is None else slot_of(after, every_seconds)
+    passed: set[int] = set()
     wakes = 0
     while count is None or wakes < count:
         now = wall()
-        current = math.floor(now / every_seconds)
+        current = slot_of(now, every_seconds)
+        if current < last or current in passed:  # the wall clock was set
+            passed.add(last)
+            last = current
         if current <= last:
             left = (last + 1) * every_seconds - now
             await clock.sleep(min(max(left, LEAST_SLEEP_SECONDS), RECHECK_SECONDS))
@@ -106,11 +120,11 @@ async def run_hours(
                 wakes += 1
                 await wake(at)
         except Exception as error:  # noqa: BLE001 - the next hour still comes
-            _log_failure(at, error)
+            log_failure(at, error)
     return wakes
 
 
-def _log_failure(at: float, error: Exception) -> None:
+def log_failure(at: float, error: Exception) -> None:
     """Log a failed wake: its slot, the error in one line, and the code where it was raised."""
     places = "".join(traceback.format_tb(error.__traceback__))
     hour = datetime.fromtimestamp(at, UTC).isoformat()

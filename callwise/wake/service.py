@@ -21,6 +21,7 @@ from callwise.safe_text import clipped
 from callwise.wake.agent_replies import AgentReplies, Occasion
 from callwise.wake.agents import MAX_NAME_CHARS, Agent, Mentions, check_agents
 from callwise.wake.chat_window import ChatWindow
+from callwise.wake.hours import slot_of
 from callwise.wake.intent import WakeChoice, fallback_choice, intent_call, intent_form, read_intent
 from callwise.wake.moments import Moment, deliver_until
 from callwise.wake.rooms import RoomMessage
@@ -99,7 +100,7 @@ class WakeService:
         Raises:
             StoreFailed: when the chat cannot be read.
         """
-        slot = int(at // self._knobs.every_seconds)
+        slot = slot_of(at, self._knobs.every_seconds)
         began = await self._moment(f"wake:{slot}")
         rooms, most = self._store.rooms, DELIVERED_TOGETHER
         while deliver_until(rooms, began, limit=most) == most:
@@ -116,23 +117,6 @@ class WakeService:
             is_together = self._knobs.variant == "server_batch"
             replies = await self._replies.ask(scope, occasion, choice, is_together=is_together)
             return WakeReport.of(at, choice, replies, scope.counts(), is_message=False)
-
-    def is_unfinished(self, at: float) -> bool:
-        """Return whether an hour has chosen agents without a message, as after a crash.
-
-        Args:
-            at: time of the hour in UTC epoch seconds.
-
-        Raises:
-            StoreFailed: when the store cannot be read.
-        """
-        slot = int(at // self._knobs.every_seconds)
-        settled = self._store.claims.settled(f"wake:{self._knobs.room}", slot)
-        if settled is None:
-            return False
-        chosen = WakeChoice.from_json(settled, self._agents).agents
-        ids = (self._replies.message_id(str(slot), agent_id) for agent_id in chosen)
-        return not all(map(self._store.rooms.has_message, ids))
 
     async def say(
         self,

@@ -5,15 +5,16 @@ and gives the same bytes each time.
 """
 
 import asyncio
+import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
 from callwise.budget.budgeter import Budgeter
-from callwise.budget.clock import Clock
-from callwise.calls.errors import ConfigError
-from callwise.wake.hours import run_hours
+from callwise.budget.clock import Clock, Timer
+from callwise.calls.errors import CallwiseError, ConfigError
+from callwise.wake.hours import log_failure, run_hours, slot_of
 from callwise.wake.moments import Moment, deliver_until
 from callwise.wake.rooms import RoomMessage
 from callwise.wake.service import WakeService
@@ -25,6 +26,14 @@ __all__ = ["LiveChat", "WakeListener", "run_wakes"]
 
 MOST_EARLY = 24
 """Most hours ahead of the present one that are woken early."""
+
+LEASE_SECONDS = 60.0
+"""Time after which an hour whose process gives no sign of life is woken again by another one."""
+
+RENEW_SECONDS = 15.0
+"""Time between two signs of life, and between two checks for them."""
+
+_LOGGER = logging.getLogger(__name__)
 
 
 class WakeListener(Protocol):
@@ -88,8 +97,12 @@ class _Delivery:
 class LiveChat:
     """The chat of a run while it goes on: people write, and hours are woken by hand.
 
+    An hour is leased while it is awake: another process wakes it again only where this one has
+    died, or has given it up.
+
     Args:
         notice: called when the outbox or the chat may have something new.
+        clock: on which the lease is renewed.
     """
 
     def __init__(
@@ -99,19 +112,60 @@ class LiveChat:
         listener: WakeListener,
         *,
         notice: Callable[[], None],
+        clock: Clock,
         wall: Callable[[], float],
         every_seconds: float,
     ) -> None:
+        self._clock = clock
         self._service, self._store, self._listener = service, store, listener
         self._notice, self._wall, self._every_seconds = notice, wall, every_seconds
         self._under_way = 0
         self._is_at_rest = asyncio.Event()
         self._is_at_rest.set()
 
+    def claim(self, slot: int) -> bool:
+        """Claim an hour by the time at which it begins, in whole seconds, and lease it.
+
+        Returns:
+            False where it was claimed before, by any process.
+
+        Raises:
+            StoreFailed: when the store cannot be written.
+        """
+        return self._store.claims.claim_slot(slot, until=self._wall() + LEASE_SECONDS)
+
+    def is_under_way(self, at: float) -> bool:
+        """Return whether an hour was claimed, by any process, and its work has not ended.
+
+        Raises:
+            StoreFailed: when the store cannot be read.
+        """
+        return self._store.claims.leased_until(math.floor(at)) is not None
+
+    async def wake_again(self, at: float) -> None:
+        """Wake an hour that was claimed before, if its lease ends before its work.
+
+        Returns once its work has ended, or the hour has.
+
+        Raises:
+            StoreFailed: when the store cannot be read or written.
+        """
+        slot, claims = math.floor(at), self._store.claims
+        while (until := claims.leased_until(slot)) is not None:
+            now = self._wall()
+            if slot_of(now, self._every_seconds) != slot_of(at, self._every_seconds):
+                return
+            if claims.lease_slot(slot, now + LEASE_SECONDS, after=now):
+                await self.wake(at)
+                return
+            await self._clock.sleep(min(max(until - now, 1.0), RENEW_SECONDS))
+
     async def wake(self, at: float) -> WakeReport:
-        """Wake one hour; see `WakeService.wake`."""
-        with self._counted():
+        """Wake one hour, claimed or not; see `WakeService.wake`."""
+        with self._counted(), self._leased(math.floor(at)) as finish:
             report = await self._service.wake(at)
+            if all(each.outcome != "failed" for each in report.replies):
+                finish()
             self._listener.on_wake(report)
             return report
 
@@ -122,6 +176,37 @@ class LiveChat:
     def check_log(self) -> None:
         """Deliver what is due, and show what other processes have put into the log."""
         self._notice()
+
+    @contextmanager
+    def _leased(self, slot: int) -> Iterator[Callable[[], None]]:
+        """Renew the lease of an hour. At the end any process may take it, unless it is finished."""
+        timers: list[Timer] = []
+
+        def renew() -> None:
+            self._lease(slot, self._wall() + LEASE_SECONDS)
+            begin()
+
+        def begin() -> None:
+            timers[:] = [self._clock.call_at(self._clock.now() + RENEW_SECONDS, renew)]
+
+        begin()
+        until: float | None = 0.0
+
+        def finish() -> None:
+            nonlocal until
+            until = None
+
+        try:
+            yield finish
+        finally:
+            timers[0].cancel()
+            self._lease(slot, until)
+
+    def _lease(self, slot: int, until: float | None) -> None:
+        try:
+            self._store.claims.lease_slot(slot, until)
+        except CallwiseError:
+            _LOGGER.exception("the lease of hour %d is not kept: it may be woken again", slot)
 
     @contextmanager
     def _counted(self) -> Iterator[None]:
@@ -141,10 +226,10 @@ class LiveChat:
             ConfigError: when all hours were woken that may be.
             StoreFailed: when the store cannot be read or written.
         """
-        present = math.floor(self._wall() / self._every_seconds)
+        present = slot_of(self._wall(), self._every_seconds)
         for slot in range(present, present + MOST_EARLY + 1):
             at = slot * self._every_seconds
-            if self._store.claims.claim_slot(math.floor(at)):
+            if self.claim(math.floor(at)):
                 return await self.wake(at)
         raise ConfigError(
             f"the next {MOST_EARLY} hours were woken already. Wait for the first that was not"
@@ -173,6 +258,43 @@ class LiveChat:
             return report
 
 
+class _Watch:
+    """Watches hours that other processes have claimed, and wakes them again where those die."""
+
+    def __init__(
+        self, chat: LiveChat, tasks: asyncio.TaskGroup, wall: Callable[[], float], every: float
+    ) -> None:
+        self._chat, self._tasks, self._wall, self._every_seconds = chat, tasks, wall, every
+        self._watching: set[asyncio.Task[None]] = set()
+
+    def claim(self, slot: int) -> bool:
+        """Claim an hour, or watch it; see `LiveChat.claim`."""
+        is_claimed = self._chat.claim(slot)
+        if not is_claimed:
+            self.begin(self._wall())
+        return is_claimed
+
+    def begin(self, now: float) -> None:
+        """Watch the present hour, where another process has claimed it."""
+        at = slot_of(now, self._every_seconds) * self._every_seconds
+        if not self._chat.is_under_way(at):
+            return
+        task = self._tasks.create_task(self._watched(at))
+        self._watching.add(task)
+        task.add_done_callback(self._watching.discard)
+
+    def end(self) -> None:
+        """Watch no hour any more."""
+        for task in self._watching:
+            task.cancel()
+
+    async def _watched(self, at: float) -> None:
+        try:
+            await self._chat.wake_again(at)
+        except Exception as error:  # noqa: BLE001 - the next hour still comes
+            log_failure(at, error)
+
+
 async def run_wakes(
     settings: WakeSettings,
     store: WakeStore,
@@ -188,8 +310,8 @@ async def run_wakes(
 ) -> int:
     """Wake the agents each hour, while people write and messages come at their time.
 
-    An hour that an earlier process has left unfinished is woken again while it lasts: agents
-    whose messages are there are not asked again.
+    An hour that another process has left unfinished is woken again while it lasts, once its lease
+    has ended: agents whose messages are there are not asked again.
 
     Args:
         store: not owned.
@@ -228,6 +350,7 @@ async def run_wakes(
         store,
         listener,
         notice=delivery.notice,
+        clock=clock,
         wall=wall,
         every_seconds=knobs.every_seconds,
     )
@@ -254,21 +377,22 @@ async def run_wakes(
             talking = tasks.create_task(people())
             if on_start is not None:
                 on_start(chat)
-            present = math.floor(start / knobs.every_seconds) * knobs.every_seconds
-            if service.is_unfinished(present):  # an earlier process has ended in the middle of it
-                await chat.wake(present)
+            watch = _Watch(chat, tasks, wall, knobs.every_seconds)
+            watch.begin(start)
             woken = await run_hours(
                 wake,
                 clock=clock,
                 wall=wall,
-                claim=store.claims.claim_slot,
+                claim=watch.claim,
                 every_seconds=knobs.every_seconds,
                 missed=knobs.missed,
                 count=count,
                 after=start - knobs.every_seconds if is_first_now else None,
             )
             await talking
+            await chat.at_rest()
             await delivery.emptied()
+            watch.end()
             delivering.cancel()
     except BaseExceptionGroup as group:
         first: BaseException = group

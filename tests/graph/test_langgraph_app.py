@@ -226,9 +226,10 @@ def test_importing_opens_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.fixture
-def dev_server(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+@pytest.fixture(scope="module")
+def dev_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
     """Run `langgraph dev` as langgraph.json says, on a free port; give URL and its log."""
+    tmp_path = tmp_path_factory.mktemp("dev")
     pytest.importorskip("langgraph_api", reason="`langgraph dev` needs langgraph-cli[inmem]")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -289,6 +290,46 @@ def test_langgraph_dev_runs_two_turns(dev_server: tuple[str, Path]) -> None:
     assert [each["type"] for each in chat["messages"]] == ["human", "ai"] * 3
     assert chat["messages"][-1]["content"] == chat["reply"]
     assert "there is nothing to answer" in str(nothing)
+    _check_log(log)
+
+
+def _check_log(log: Path) -> None:
     said = log.read_text(encoding="utf-8", errors="replace")
     assert "BlockingError" not in said
     assert "Blocking call" not in said
+
+
+@pytest.mark.slow
+def test_langgraph_dev_has_rooms_as_threads(dev_server: tuple[str, Path]) -> None:
+    """Two rooms over the server's API, woken by hand and by its timer, without a blocking call."""
+    url, log = dev_server
+    patient = httpx.HTTPTransport(retries=9)
+    with httpx.Client(base_url=url, timeout=90, transport=patient) as client:
+
+        def run(thread: str, given: dict[str, Any]) -> dict[str, Any]:
+            asked = {"assistant_id": "room", "input": given}
+            return dict(client.post(f"/threads/{thread}/runs/wait", json=asked).json())
+
+        one, other = (client.post("/threads", json={}).json()["thread_id"] for _ in range(2))
+        hello = {"author": "Mia", "text": "@alice hello", "id": "m1"}
+        said, again = run(one, hello), run(one, hello)
+        chat = [{"role": "user", "content": "@bob hello", "name": "Jonas"}]
+        apart = run(other, {"messages": chat})
+        woken = run(one, {"wake": True})
+        wrong = run(one, {"author": "alice", "text": "hello"})
+        state = client.get(f"/threads/{one}/state").json()["values"]
+        hourly = {"assistant_id": "room", "schedule": "0 * * * *", "input": {"wake": True}}
+        timer = client.post(f"/threads/{one}/runs/crons", json=hourly).json()
+        client.delete(f"/runs/crons/{timer['cron_id']}").raise_for_status()
+    assert [each["name"] for each in said["messages"]] == ["Mia", "alice"], said
+    assert again["messages"] == said["messages"]
+    assert (said["report"]["calls"], again["report"]["calls"]) == (1, 0)
+    assert [each["name"] for each in apart["messages"]] == ["Jonas", "bob"]
+    awake = woken["report"]["woken"]
+    assert sorted(each["name"] for each in woken["messages"][2:]) == sorted(awake)
+    assert woken["report"]["intent"] == "answered"
+    numbers = [each["additional_kwargs"]["sequence"] for each in woken["messages"]]
+    assert numbers == [*range(1, 3 + len(awake))]
+    assert "is an agent. Use the name of a person" in str(wrong)
+    assert state["messages"][: len(numbers)] == woken["messages"]
+    _check_log(log)

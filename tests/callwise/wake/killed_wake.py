@@ -1,4 +1,4 @@
-"""A process that wakes five agents and kills itself at a step; run by a test.
+"""A process that wakes five agents for the present hour and kills itself at a step; run by a test.
 
 Arguments: the store's file, and the number of the step. A step is each moment before and after a
 change of the store, and each answer.
@@ -10,7 +10,7 @@ import sys
 
 from callwise.budget.virtual_time import run_in_virtual_time
 from callwise.wake import WakeStore
-from tests.callwise.wake.wake_world import START, World, everyone, five_agents
+from tests.callwise.wake.wake_world import World, everyone, five_agents
 
 __all__ = []
 
@@ -40,12 +40,14 @@ def main():
         return everyone(call, model)
 
     store.publish = stepping(store.publish)
-    for part, name in [("credits", "grant"), ("credits", "hold"), ("claims", "settle")]:
+    changes = [("credits", "grant"), ("credits", "hold")]
+    changes += [("claims", "claim_slot"), ("claims", "settle")]
+    for part, name in changes:
         owner = getattr(store, part)
         setattr(owner, name, stepping(getattr(owner, name)))
 
     async def wake():
-        await World(five_agents(), answer=answer, store=store).service.wake(START)
+        await World(five_agents(), answer=answer, store=store).run(is_first_now=True)
 
     run_in_virtual_time(wake())
     print("ended with", left, "steps left")  # noqa: T201 - the test reads it

@@ -5,11 +5,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from callwise.calls.errors import ConfigError
-from callwise.wake import WakeStore
+from callwise.wake import WakeStore, claims
 
 
 def test_a_quota_is_of_a_day(store: WakeStore) -> None:
@@ -44,14 +44,92 @@ def test_claims_outlive_their_process(path: Path) -> None:
             assert store.claims.claim_slot(7) is (number == 0)
 
 
-@given(st.lists(st.integers(0, 20), max_size=20))
-def test_a_slot_is_claimed_in_rising_order(slots: list[int]) -> None:
-    """Neither a slot again nor an earlier one: a clock that is set back wakes nothing."""
+@given(st.lists(st.integers(0, 20) | st.integers(0, 2**53), max_size=20))
+def test_a_slot_is_claimed_once(slots: list[int]) -> None:
+    """In any order: a clock that is set back claims none again; one far ahead ends none."""
     with WakeStore(":memory:") as store:
-        last = -1
-        for slot in slots:
-            assert store.claims.claim_slot(slot) is (slot > last)
-            last = max(last, slot)
+        for number, slot in enumerate(slots):
+            assert store.claims.claim_slot(slot) is (slot not in slots[:number])
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(0, 12), max_size=40))
+def test_a_slot_that_is_kept_no_more_is_not_claimed_again(slots: list[int]) -> None:
+    """The latest are kept, and none before all of them is given."""
+    with WakeStore(":memory:") as store, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(claims, "MAX_CLAIMED", 4)
+        given_slots = [slot for slot in slots if store.claims.claim_slot(slot)]
+        assert len(given_slots) == len(set(given_slots))
+        assert store.claims.claim_slot(13)
+        if len(given_slots) >= 4:
+            assert not any(store.claims.claim_slot(slot) for slot in range(min(given_slots) + 1))
+
+
+LEASES = st.one_of(
+    st.tuples(st.just("claim"), st.integers(0, 3), st.none() | st.integers(0, 9)),
+    st.tuples(st.just("renew"), st.integers(0, 3), st.none() | st.integers(0, 9)),
+    st.tuples(st.just("take over"), st.integers(0, 3), st.integers(0, 9)),
+)
+
+
+@given(st.lists(LEASES, max_size=20))
+def test_the_work_of_a_slot_is_taken_over_once_its_lease_has_ended(
+    changes: list[tuple[str, int, int | None]],
+) -> None:
+    """Until it has ended; the slot stays claimed."""
+    leases: dict[int, int | None] = {}
+    with WakeStore(":memory:") as store:
+        for what, slot, time in changes:
+            lease = leases.get(slot)
+            if what == "claim":
+                assert store.claims.claim_slot(slot, until=time) is (slot not in leases)
+                leases.setdefault(slot, time)
+            elif what == "renew":
+                assert store.claims.lease_slot(slot, time) is (lease is not None)
+                if lease is not None:
+                    leases[slot] = time
+            else:
+                assert time is not None
+                is_free = lease is not None and lease <= time
+                assert store.claims.lease_slot(slot, time + 3, after=time) is is_free
+                if is_free:
+                    leases[slot] = time + 3
+            assert store.claims.leased_until(slot) == leases.get(slot)
+
+
+def test_one_of_many_takes_a_lease_over(path: Path) -> None:
+    """Of 16 threads over four connections."""
+    with ExitStack() as stack, ThreadPoolExecutor(16) as pool:
+        stores = [stack.enter_context(WakeStore(path)) for _ in range(4)]
+        assert stores[0].claims.claim_slot(9, until=100.0)
+        taken = list(
+            pool.map(
+                lambda number: stores[number % 4].claims.lease_slot(9, 160.0, after=100.0),
+                range(64),
+            )
+        )
+    assert sum(taken) == 1
+
+
+def test_a_choice_is_kept_whatever_was_settled_for_a_later_time(store: WakeStore) -> None:
+    """As by a clock that was far ahead."""
+    assert store.claims.settle("wake:main", 10**6, "far") == "far"
+    assert store.claims.settle("wake:main", 7, "first") == "first"
+    assert store.claims.settle("wake:main", 7, "second") == "first"
+    assert store.claims.settled("wake:main", 7) == "first"
+    assert store.claims.settle("wake:other", 7, "third") == "third"
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), 10**400])
+def test_ends_of_leases_are_times(store: WakeStore, wrong: float) -> None:
+    """The error names the value."""
+    for call in (
+        lambda: store.claims.claim_slot(1, until=wrong),
+        lambda: store.claims.lease_slot(1, wrong),
+        lambda: store.claims.lease_slot(1, 5.0, after=wrong),
+    ):
+        with pytest.raises(ConfigError, match="the end of the lease is"):
+            call()
 
 
 def test_one_of_many_claims_wins(path: Path) -> None:

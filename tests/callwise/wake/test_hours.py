@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 from datetime import UTC, date, datetime, time
 from zoneinfo import ZoneInfo
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from callwise.budget.clock import LoopClock, VirtualClock
 from callwise.budget.virtual_time import run_in_virtual_time
 from callwise.calls import ConfigError
-from callwise.wake.hours import LEAST_SLEEP_SECONDS, MOST_CAUGHT_UP, run_hours
+from callwise.wake.hours import LEAST_SLEEP_SECONDS, MOST_CAUGHT_UP, run_hours, slot_of
 
 HOUR = 3600.0
 START = datetime(2026, 3, 28, 9, 20, tzinfo=UTC).timestamp()
@@ -26,29 +27,25 @@ class Day:
         offset: what the wall clock was set forward by, in seconds.
         fired: hours of the wakes, counted from the first whole one after the start.
         late: time from the beginning of each slot to its wake.
-        claimed: the latest slot that was claimed.
-        latest: the latest time that the wall clock has shown.
+        claimed: the slots that were claimed, in their order.
     """
 
-    def __init__(self, start=START, last_claimed=0):
+    def __init__(self, start=START, claimed=()):
         self.start = start
         self.offset = 0.0
         self.fired = []
         self.late = []
-        self.claimed = last_claimed
-        self.latest = start
+        self.claimed = list(claimed)
 
     def wall(self):
         """Return the time that the wall clock shows."""
-        now = self.start + asyncio.get_running_loop().time() + self.offset
-        self.latest = max(self.latest, now)
-        return now
+        return self.start + asyncio.get_running_loop().time() + self.offset
 
     def claim(self, slot):
-        """Claim a slot, unless this one or a later one was claimed."""
-        if slot <= self.claimed:
+        """Claim a slot, unless it was claimed."""
+        if slot in self.claimed:
             return False
-        self.claimed = slot
+        self.claimed.append(slot)
         return True
 
     async def wake(self, at):
@@ -200,7 +197,7 @@ def test_a_wall_clock_that_is_set_forward_is_noticed_within_a_minute(missed, fir
 
 
 def test_back_by_three_hours_and_forward_by_five():
-    """No hour is fired twice, none before an earlier one, and the loop goes on."""
+    """No hour is fired twice, 9:00 comes when the clock shows it, and the loop goes on."""
     day = Day()
 
     async def main():
@@ -212,7 +209,7 @@ def test_back_by_three_hours_and_forward_by_five():
         await hours
 
     run(main)
-    assert day.fired == [0, 1, 4, 5, 6, 7]
+    assert day.fired == [0, 1, -1, 4, 5, 6]
 
 
 def test_a_wall_clock_that_is_corrected_does_not_delay_the_next_hour():
@@ -285,10 +282,38 @@ def test_another_scheduler_takes_over_where_one_ends():
 
 
 def test_a_later_claim_of_another_process_is_respected():
-    """Its clock goes ahead: no hour is fired until after its last one."""
-    day = Day(last_claimed=int(FIRST + 2 * HOUR))
-    run(lambda: day.run(count=2))
-    assert day.fired == [3, 4]
+    """Its clock goes ahead: that hour is left out, and those before it come."""
+    day = Day(claimed=[int(FIRST + 2 * HOUR)])
+    run(lambda: day.run(count=4))
+    assert day.fired == [0, 1, 3, 4]
+
+
+@pytest.mark.parametrize("missed", ["one", "each", "none"])
+@pytest.mark.parametrize("ahead", [5, 366 * 24])
+def test_a_wall_clock_that_was_ahead_stops_no_hour_once_it_is_right(missed, ahead):
+    """It fires one too early, which does not come again; the others come in their time."""
+    day = Day()
+
+    async def main():
+        hours = asyncio.ensure_future(day.run(missed=missed))
+        await asyncio.sleep(1.75 * HOUR)  # 11:05
+        day.offset += (ahead - 1) * HOUR + 54.5 * 60  # half a minute before an hour
+        await asyncio.sleep(120.0)
+        day.offset = 0.0  # 11:07
+        early = list(day.fired)
+        await asyncio.sleep(3 * HOUR)
+        assert day.fired[len(early) :] == [hour for hour in (2, 3, 4) if hour not in early]
+        if ahead < 10:
+            await asyncio.sleep(4 * HOUR)
+        hours.cancel()
+        await asyncio.wait([hours])
+
+    run(main)
+    assert day.fired[:2] == [0, 1]
+    assert 1 + ahead in day.fired
+    assert len(day.fired) == len(set(day.fired))
+    if ahead < 10:
+        assert sorted(day.fired) == [*range(9)]
 
 
 def test_a_failing_wake_is_logged_and_the_next_hour_comes(caplog):
@@ -389,9 +414,9 @@ def test_no_wakes_are_none():
 
 
 CHANGES = st.lists(
-    st.tuples(
-        st.sampled_from(["set", "block", "wait"]),
-        st.floats(min_value=-10 * HOUR, max_value=10 * HOUR),
+    st.one_of(
+        st.tuples(st.just("set"), st.floats(-1_000 * HOUR, 1_000 * HOUR)),
+        st.tuples(st.sampled_from(["set", "block", "wait"]), st.floats(-10 * HOUR, 10 * HOUR)),
     ),
     max_size=8,
 )
@@ -399,8 +424,8 @@ CHANGES = st.lists(
 
 @settings(max_examples=60, deadline=None)
 @given(CHANGES, st.sampled_from(["one", "each", "none"]))
-def test_whatever_the_clocks_do_hours_rise_and_none_comes_early(changes, missed):
-    """And the loop goes on: within the next hour that was not fired, a wake comes."""
+def test_whatever_the_clocks_do_no_hour_comes_twice_or_early(changes, missed):
+    """And the loop goes on: the next hour comes in time, unless it was fired before."""
     day = Day()
 
     async def main():
@@ -412,13 +437,24 @@ def test_whatever_the_clocks_do_hours_rise_and_none_comes_early(changes, missed)
                 blocking(abs(seconds))
             else:
                 await asyncio.sleep(abs(seconds))
-        latest = max(day.latest, day.wall())
-        await asyncio.sleep(latest + 2 * HOUR - day.wall())
+        await asyncio.sleep(61.0)
+        before = set(day.fired)
+        following = (day.wall() - FIRST) // HOUR + 1
+        await asyncio.sleep(HOUR)
         assert not hours.done()
-        assert FIRST + day.fired[-1] * HOUR > latest
+        assert following in before or day.fired[-1] == following
         hours.cancel()
         await asyncio.wait([hours])
 
     run(main)
-    assert day.fired == sorted(set(day.fired))
+    assert len(day.fired) == len(set(day.fired))
     assert min(day.late) >= 0.0
+
+
+@given(st.floats(min_value=1.0, max_value=366 * 86_400.0), st.integers(0, 10**9))
+def test_a_multiple_of_the_interval_begins_its_slot(every, number):
+    """Rounded as it is; the time just before it is in the slot before."""
+    at = number * every
+    assert slot_of(at, every) == number
+    before = math.nextafter(at, -math.inf)
+    assert slot_of(before, every) == number - 1

@@ -207,7 +207,7 @@ def test_a_window_reads_what_other_processes_have_written(store):
 
 
 def test_a_choice_is_settled_once_per_time(store):
-    """The first one counts, whichever process asks again; of times, the latest is kept."""
+    """The first one counts, whichever process asks again; the latest four are kept."""
     claims = store.claims
     assert claims.settled("wake:main", 7) is None
     assert claims.settle("wake:main", 7, "first") == "first"
@@ -215,9 +215,14 @@ def test_a_choice_is_settled_once_per_time(store):
     assert claims.settle("wake:other", 7, "third") == "third"
     assert claims.settled("wake:main", 7) == "first"
     assert claims.settle("wake:main", 8, "next") == "next"
-    assert claims.settled("wake:main", 7) is None
-    assert claims.settle("wake:main", 7, "late") == "late"
+    assert claims.settle("wake:main", 7, "late") == "first"
     assert claims.settled("wake:main", 8) == "next"
+    for slot in (9, 10, 11):
+        assert claims.settle("wake:main", slot, "later") == "later"
+    assert claims.settled("wake:main", 7) is None
+    assert claims.settled("wake:main", 8) == "next"
+    assert claims.settled("wake:other", 7) == "third"
+    assert claims.settle("wake:main", 7, "late") == "late"
     with pytest.raises(ConfigError):
         claims.settle("", 1, "x")
     with pytest.raises(ConfigError):

@@ -10,9 +10,18 @@ from callwise.calls.errors import CallError
 from callwise.calls.payload import body_bytes
 from callwise.calls.wire import chat_body
 from callwise.simulator import SimulatedClient, SimulatedSettings
-from callwise.wake import Agent, WakeKnobs, WakeService, WakeStore
+from callwise.wake import Agent, WakeKnobs, WakeService, WakeSettings, WakeStore, run_wakes
 
-__all__ = ["HOUR", "START", "LoggedClient", "World", "everyone", "five_agents", "material_of"]
+__all__ = [
+    "HOUR",
+    "START",
+    "Listener",
+    "LoggedClient",
+    "World",
+    "everyone",
+    "five_agents",
+    "material_of",
+]
 
 START = 1_800_000_000.0
 """The wall's time when the loop's is 0: an hour of UTC."""
@@ -108,6 +117,21 @@ def five_agents():
     ]
 
 
+class Listener:
+    """Keeps what it receives."""
+
+    def __init__(self):
+        self.messages, self.reports = [], []
+
+    def on_message(self, message):
+        """Keep a message."""
+        self.messages.append(message)
+
+    def on_wake(self, report):
+        """Keep a report."""
+        self.reports.append(report)
+
+
 class World:
     """All of one wake service, in the loop of virtual time that it is made in.
 
@@ -135,6 +159,22 @@ class World:
         loop = asyncio.get_running_loop()
         self.wall = lambda: START + loop.time()
         self.service = WakeService(agents, self.store, self.budgeter, self.knobs, wall=self.wall)
+
+    async def run(self, **options):
+        """Run hours with the world's agents, and return the listener."""
+        listener = Listener()
+        settings = WakeSettings(
+            models={agent.model: {} for agent in self.agents}, agents=self.agents, wake=self.knobs
+        )
+        await run_wakes(
+            settings,
+            self.store,
+            self.budgeter,
+            listener,
+            **{"clock": LoopClock(), "wall": self.wall, "count": 1, **options},
+        )
+        self.check()
+        return listener
 
     async def wake(self, hour=0):
         """Wait for an hour, wake, and check that ledger and credits add up."""
