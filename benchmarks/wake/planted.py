@@ -120,7 +120,7 @@ def planted(count: int, *, models: int, shift: int = 0) -> Planted:
 
 
 class Verdict:
-    """What was checked, and what was where it must not be.
+    """Counts of what was checked, and of what was where it must not be.
 
     Attributes:
         addressed: id of the agent that each message of a person is for, by its text.

@@ -53,7 +53,7 @@ class _Sharing(Budgeter):
 
 @dataclass
 class _Seen:
-    """What came of all days.
+    """Results of all days.
 
     Args:
         verdicts: of the agents as they were planted, and with exchanged memories.

@@ -1,4 +1,4 @@
-"""The measurement of planted secrets: with fewer agents, and that it finds what it looks for."""
+"""The measurement of planted secrets: with fewer agents, and each kind of crossing is found."""
 
 import orjson
 import pytest
