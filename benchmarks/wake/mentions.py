@@ -14,9 +14,6 @@ from typing import NamedTuple
 from benchmarks.figures import Figure, Measured
 from benchmarks.load.meters import LoopLag, percentile
 from benchmarks.wake.crowd import EVERYONE, Crowd, running_crowd
-from callwise.calls.load.batch_knobs import BatchKnobs
-from callwise.calls.load.load_knobs import LoadKnobs
-from callwise.calls.load.schedule_knobs import ScheduleKnobs
 
 __all__ = ["measure"]
 
@@ -25,10 +22,6 @@ IDLE_MESSAGES = 60
 TOKENS = 40
 PACE_SECONDS = 0.3
 WAKES = 2
-LOAD = LoadKnobs(
-    schedule=ScheduleKnobs(max_concurrency=8, max_tasks=64), batch=BatchKnobs(max_concurrent=4)
-)
-"""Half of an endpoint's slots are for batches at most, so that others need not wait for one."""
 
 
 class _Waits(NamedTuple):
@@ -67,7 +60,6 @@ async def _measured(count: int) -> _Waits:
             models=MODELS,
             folder=Path(name),
             settings=settings,
-            load=LOAD,
             has_full_length=True,
             batch_size=BATCH,
             reply_tokens=TOKENS,
@@ -104,9 +96,9 @@ def _figures(waits: _Waits) -> Iterator[Figure]:
         f"({percentile(waits.idle, 50):.2f}): {waking / idle:.2f} times",
         "<= 1.2 times",
         waking <= 1.2 * idle,
-        note="6: `max_concurrency` is 8 and `batch.max_concurrent` 4: batches leave slots of each "
-        "endpoint free. Both processes, the service and the simulated server, share the machine's "
-        "two cores with others; the server answers 100 conversations in one step of its loop",
+        note="6: the default knobs: four batches are under way at an endpoint at most. Both "
+        "processes, the service and the simulated server, share the machine's two cores with "
+        "others; the server answers 100 conversations in one step of its loop",
     )
     lag, quiet = percentile(waits.waking_lag, 99) * 1000, percentile(waits.idle_lag, 99) * 1000
     yield Figure(

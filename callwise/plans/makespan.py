@@ -16,6 +16,7 @@ from typing import Protocol
 
 from callwise.budget.rate import EndpointGate, RateNeed, RatePart
 from callwise.budget.rate.meters import SharedMeters
+from callwise.budget.schedule.run_slots import Slots
 from callwise.budget.schedule.waiting_queue import WaitingEntry, WaitingQueue
 from callwise.budget.token_estimate import RESERVE_MARGIN
 from callwise.budget.usage import NO_USAGE, Usage
@@ -143,14 +144,14 @@ class _Lane:
 
     def __init__(self, name: str, load: LoadKnobs, shared: SharedMeters) -> None:
         knobs = load.schedule or ScheduleKnobs()
-        self.max_concurrency = knobs.max_concurrency if load.schedule is not None else math.inf
+        self.most = knobs.max_concurrency if load.schedule is not None else math.inf
+        self.slots = Slots(self.most, knobs.critical_slots)
         self.targets = [knobs.target_seconds(priority) or math.inf for priority in Priority]
         self.queue: WaitingQueue[_QueuedCall] = WaitingQueue(
             ageing_seconds=knobs.ageing_seconds,
             boost_seconds=knobs.boost_seconds,
             aged_every=knobs.aged_every,
         )
-        self.running = 0
         self.wakes_at = math.inf
         self.gate: EndpointGate | None = None
         if load.rate is not None:
@@ -168,10 +169,9 @@ class _Simulation:
         self._assumptions = assumptions
         self._lanes: dict[str, _Lane] = {}
         self._lane_of = self._make_lanes()
-        self._most_running: float = math.inf
-        if assumptions.load.schedule is not None:
-            self._most_running = self._most_tasks(assumptions.load.schedule)
-        self._running = 0
+        self._slots = Slots(math.inf)
+        if (schedule := assumptions.load.schedule) is not None:
+            self._slots = Slots(self._most_tasks(schedule), schedule.critical_slots)
         self._events: list[tuple[float, int, int | _QueuedCall | None]] = []
         self._sequence = 0
         self._needs: dict[int, RateNeed] = {}
@@ -221,7 +221,7 @@ class _Simulation:
     def _most_tasks(self, knobs: ScheduleKnobs) -> float:
         if knobs.max_tasks is not None:
             return knobs.max_tasks
-        return max(DEFAULT_TASKS, *(lane.max_concurrency for lane in self._lanes.values()))
+        return max(DEFAULT_TASKS, *(lane.most for lane in self._lanes.values()))
 
     def _ask(self, place: int, now: float) -> None:
         call = self._tasks[place].call
@@ -241,8 +241,8 @@ class _Simulation:
     def _end(self, place: int, now: float) -> list[int]:
         call = self._tasks[place].call
         lane = self._lane_of[call.role]
-        lane.running -= 1
-        self._running -= 1
+        for slots in (lane.slots, self._slots):
+            slots.give_back(PRIORITIES[call.purpose])
         self.ends[place] = now
         need = self._needs.pop(place, None)
         if lane.gate is not None and need is not None:
@@ -255,10 +255,14 @@ class _Simulation:
 
     def _give_turns(self, now: float) -> None:
         for lane in self._lanes.values():
-            while lane.running < lane.max_concurrency and self._running < self._most_running:
-                entry = lane.queue.peek(now)
+            while self._has_slot(lane, Priority.CRITICAL):
+                is_kept = not self._has_slot(lane, Priority.NORMAL)
+                entry = lane.queue.peek(now, is_critical_only=is_kept)
                 if entry is None or not self._is_ready(lane, entry, now):
                     break
+
+    def _has_slot(self, lane: _Lane, priority: Priority) -> bool:
+        return lane.slots.has_one_for(priority) and self._slots.has_one_for(priority)
 
     def _is_ready(self, lane: _Lane, entry: _QueuedCall, now: float) -> bool:
         """Start the next call of a lane, or set its user's aside; False when it must wait."""
@@ -282,8 +286,8 @@ class _Simulation:
             gate.take(entry.need, now)
             self._needs[entry.place] = entry.need
         lane.queue.take(entry)
-        lane.running += 1
-        self._running += 1
+        for slots in (lane.slots, self._slots):
+            slots.take(PRIORITIES[call.purpose])
         self._push(now + self._assumptions.latency_of(call.purpose), entry.place)
         return True
 

@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from callwise.calls.load.batch_knobs import BatchKnobs
 from callwise.calls.load.load_knobs import LoadKnobs
+from callwise.calls.load.schedule_knobs import ScheduleKnobs
 from callwise.wake.agents import AgentId
 from callwise.wake.hours import Missed
 
@@ -18,6 +19,10 @@ MAX_DELAY_SECONDS = 86_400.0
 
 IDLE_WAIT_SECONDS = 0.25
 """Wait of a request for another reply after the last one, while no other call is under way."""
+
+BATCHES_UNDER_WAY = ScheduleKnobs().max_concurrency - 1
+"""Most batches at an endpoint where the run has no schedule: one fewer than the requests that a
+schedule allows by default."""
 
 
 class WakeKnobs(BaseModel):
@@ -68,7 +73,10 @@ class WakeKnobs(BaseModel):
     """Path below the base URL of each endpoint's route for lists of conversations. None, or an
     endpoint without one: each reply is a request."""
     batch_size: AtLeastOne = 100
-    """Most replies in one request."""
+    """Most replies in one request. Four such requests are under way at an endpoint at most, so that
+    messages that mention an agent find room; a run with `load.schedule` keeps one slot of each
+    endpoint for these instead. `load.batch.max_concurrent` and `load.schedule.critical_slots` go
+    before both."""
     batch_wait_seconds: Annotated[float, Field(ge=0.0, le=60.0)] = 2.0
     """Longest time that a request of a wake waits for further replies. While no other call is under
     way, it waits for a quarter of a second after the last one."""
@@ -86,8 +94,13 @@ class WakeKnobs(BaseModel):
     def load(self, run: LoadKnobs | None = None) -> LoadKnobs:
         """Return the knobs of load for the budgeter that serves these wakes.
 
+        Where replies share requests, messages that mention an agent find room: in a run with a
+        schedule, one slot of each endpoint and of the run is kept for calls of class CRITICAL
+        (`schedule.critical_slots`); in one without, `BATCHES_UNDER_WAY` batches are under way at
+        an endpoint at most (`batch.max_concurrent`). Values of the run go before these.
+
         Args:
-            run: knobs that these are laid over; None for none.
+            run: knobs that those of batches are laid over; None for none.
 
         Raises:
             ConfigError: when the two do not fit together.
@@ -102,4 +115,9 @@ class WakeKnobs(BaseModel):
             chat_window_seconds=self.batch_wait_seconds,
             chat_idle_window_seconds=min(IDLE_WAIT_SECONDS, self.batch_wait_seconds),
         )
-        return run.laid_under(LoadKnobs(batch=batch))
+        room = LoadKnobs()
+        if run.schedule is not None:
+            room = LoadKnobs(schedule=ScheduleKnobs(critical_slots=1))
+        elif run.batch is None or run.batch.profile is None:
+            room = LoadKnobs(batch=BatchKnobs(max_concurrent=BATCHES_UNDER_WAY))
+        return room.laid_under(run).laid_under(LoadKnobs(batch=batch))

@@ -17,7 +17,7 @@ from callwise.budget.schedule.task import LaneStatus, TaskState
 from callwise.budget.work import Shipment
 from callwise.calls.client import Endpoint
 from callwise.calls.load.load_knobs import LoadKnobs
-from callwise.calls.load.schedule_knobs import DEFAULT_TASKS
+from callwise.calls.load.schedule_knobs import DEFAULT_TASKS, ScheduleKnobs
 
 __all__ = ["ScheduleLayer"]
 
@@ -48,8 +48,10 @@ class ScheduleLayer:
         most = None
         if schedule is not None:
             most = schedule.max_tasks or DEFAULT_TASKS
-        aged_every = 20 if schedule is None else schedule.aged_every
-        self._slots = RunSlots(most, clock, aged_every=aged_every)
+        order = schedule or ScheduleKnobs()
+        self._slots = RunSlots(
+            most, clock, aged_every=order.aged_every, critical_slots=order.critical_slots
+        )
 
     async def __call__(self, carried: Shipment) -> Any:
         """Return what the layer below returns, once the shipment's turn has come.

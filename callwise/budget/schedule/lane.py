@@ -23,7 +23,7 @@ from callwise.budget.clock import Clock, EarliestTimer
 from callwise.budget.rate import RateGate
 from callwise.budget.schedule.adaptive_concurrency import AdaptiveConcurrency
 from callwise.budget.schedule.parking import Parking
-from callwise.budget.schedule.run_slots import RunSlots
+from callwise.budget.schedule.run_slots import RunSlots, Slots
 from callwise.budget.schedule.task import LaneStatus, ScheduledTask, TaskState, provider_view
 from callwise.budget.schedule.waiting_queue import WaitingQueue
 from callwise.budget.schedule.warm_prefixes import Prefix, WarmPrefixes
@@ -50,7 +50,6 @@ class Lane:
         gate: its rate limits; None for none.
 
     Attributes:
-        running: shipments under way.
         waiting: shipments that wait, parked ones included.
     """
 
@@ -65,18 +64,16 @@ class Lane:
         gate: RateGate | None,
     ) -> None:
         self.endpoint = endpoint
-        self._is_limited = knobs is not None
+        is_limited = knobs is not None
         self._knobs = knobs = knobs or ScheduleKnobs()
-        self._clock = clock
-        self._slots = slots
-        self._gate = gate
+        self._clock, self._slots, self._gate = clock, slots, gate
         start = knobs.start_concurrency(is_embedding=is_embedding)
-        self._limit: float = start if self._is_limited else math.inf
+        self._own = Slots(start if is_limited else math.inf, knobs.critical_slots)
         self._adaptive: AdaptiveConcurrency | None = None
-        if self._is_limited and knobs.is_adaptive:
+        if is_limited and knobs.is_adaptive:
             most = knobs.most_concurrency(is_embedding=is_embedding)
             self._adaptive = AdaptiveConcurrency(start, most)
-            self._limit = self._adaptive.limit
+            self._own.most = self._adaptive.limit
         self._priorities = knobs.priority_by_purpose()
         targets = (knobs.target_seconds(priority) for priority in Priority)
         self._target_seconds = [math.inf if each is None else each for each in targets]
@@ -85,7 +82,6 @@ class Lane:
         self._expiries: list[tuple[float, int, ScheduledTask]] = []
         self._prefixes = WarmPrefixes(knobs) if knobs.warm_prefix_seconds else None
         self._tasks: dict[ScheduledTask, None] = {}
-        self.running = 0
         self.waiting = 0
         self._timer = EarliestTimer(clock, self._wake)
         self._counts: Counter[str] = Counter()
@@ -94,16 +90,21 @@ class Lane:
         self._granted = 0
 
     @property
+    def running(self) -> int:
+        """Shipments under way."""
+        return self._own.taken
+
+    @property
     def limit(self) -> int | None:
         """Most shipments under way now; None for any number."""
-        return None if self._limit == math.inf else int(self._limit)
+        return None if self._own.most == math.inf else int(self._own.most)
 
     @property
     def level(self) -> str:
         """`low`, `high` or `overloaded`; see `LaneStatus`."""
         if self.waiting >= self._knobs.max_waiting:
             return "overloaded"
-        return "high" if self.waiting or not self._has_slot() else "low"
+        return "low" if not self.waiting and self._has_slot(Priority.NORMAL) else "high"
 
     def enter(self, shipment: Shipment) -> ScheduledTask:
         """Return the task of a shipment, which waits for its turn or has it.
@@ -134,7 +135,7 @@ class Lane:
         if task.deadline_seconds is not None:
             heappush(self._expiries, (task.deadline_seconds, task.sequence, task))
             self._timer.wake_at(task.deadline_seconds)
-        if self._has_slot():
+        if self._has_slot(task.priority):
             self._slots.pump()
         return task
 
@@ -164,23 +165,24 @@ class Lane:
             now = self._clock.now()
             task.state = state
             del self._tasks[task]
-            self.running -= 1
+            self._own.give_back(task.priority)
             self._counts[state] += 1
             self._learn(task, result, error, now)
             if self._prefixes is not None and task.prefix is not None:
                 self._prefixes.ended(task, task.prefix, result, now)
                 self._parking.free(task.prefix, now)
-            self._slots.taken -= 1
+            self._slots.give_back(task.priority)
         is_abandoned = isinstance(error, GeneratorExit)  # with its loop: the others are, too
         if self._slots.waiting and not is_abandoned:
             self._slots.pump()
 
     def next_task(self, now: float) -> ScheduledTask | None:
         """Return the task whose turn it is; None where none waits or may go. Sets the timer."""
-        if not self._has_slot():
+        if not self._has_slot(Priority.CRITICAL):
             return None
+        is_kept = not self._has_slot(Priority.NORMAL)
         self._parking.wake(now + LEAST_WAIT_SECONDS)
-        while (task := self._queue.peek(now)) is not None:
+        while (task := self._queue.peek(now, is_critical_only=is_kept)) is not None:
             if task.deadline_seconds is not None and task.deadline_seconds <= now:
                 self._expire(task)
             elif self._must_wait_for_prefix(task, now):
@@ -244,14 +246,12 @@ class Lane:
 
     # Turns.
 
-    def _has_slot(self) -> bool:
-        slots = self._slots
-        return self.running < self._limit and slots.taken < slots.most
+    def _has_slot(self, priority: Priority) -> bool:
+        return self._own.has_one_for(priority) and self._slots.has_one_for(priority)
 
     def _can_start(self, task: ScheduledTask, now: float) -> bool:
         """Return whether a task that nothing is ahead of may go now."""
-        slots = self._slots
-        if self.running >= self._limit or slots.taken >= slots.most:
+        if not self._has_slot(task.priority):
             return False
         if self._prefixes is not None:
             task.prefix = self._prefixes.of(task.shipment)
@@ -273,13 +273,13 @@ class Lane:
     def _start(self, task: ScheduledTask, now: float) -> None:
         task.state = TaskState.RUNNING
         task.started_seconds = now
-        self.running += 1
-        self._slots.taken += 1
+        self._own.take(task.priority)
+        self._slots.take(task.priority)
         self._granted += 1
         if self._gate is not None:
             self._gate.take(task.need, now)
         if self._adaptive is not None:
-            task.mark = self._adaptive.sent(self.running)
+            task.mark = self._adaptive.sent(self._own.used)
         if self._prefixes is not None and task.prefix is not None:
             self._prefixes.started(task, task.prefix, partial(self._prefix_began, task.prefix))
         waited_seconds = now - task.arrived_seconds
@@ -316,7 +316,7 @@ class Lane:
             task.deadline_seconds = deadline_seconds
             heappush(self._expiries, (deadline_seconds, task.sequence, task))
             self._timer.wake_at(deadline_seconds)
-        if self._has_slot():
+        if self._has_slot(priority):
             self._slots.pump()
 
     def _learn(
@@ -342,7 +342,7 @@ class Lane:
             adaptive.succeeded(mark)
         else:
             adaptive.ended(mark)
-        self._limit = adaptive.limit
+        self._own.most = adaptive.limit
 
     # Leaving without a turn.
 

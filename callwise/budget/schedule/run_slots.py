@@ -1,4 +1,4 @@
-"""Slots of a whole run: how many requests are under way at all endpoints, and who gets the next.
+"""Slots: how many requests are under way at an endpoint, or at all of a run, and who gets the next.
 
 Where the run has no slot left, the lanes of its endpoints compete for each that becomes free. It
 goes to the most urgent of the tasks that are next in their lanes; of every `aged_every` such
@@ -9,32 +9,78 @@ import math
 from typing import TYPE_CHECKING
 
 from callwise.budget.clock import Clock
+from callwise.calls.call import Priority
 
 if TYPE_CHECKING:
     from callwise.budget.schedule.lane import Lane
     from callwise.budget.schedule.task import ScheduledTask
 
-__all__ = ["RunSlots"]
+__all__ = ["RunSlots", "Slots"]
 
 
-class RunSlots:
+class Slots:
+    """Requests that may be under way.
+
+    Args:
+        most: of all classes; infinite for any number.
+        critical_slots: how many of them only calls of class CRITICAL may take; one remains for
+            all.
+
+    Attributes:
+        taken: requests under way.
+        others: those of other classes than CRITICAL among them.
+    """
+
+    def __init__(self, most: float, critical_slots: int = 0) -> None:
+        self.most = most
+        self.taken = self.others = 0
+        self._critical_slots = critical_slots
+
+    def has_one_for(self, priority: Priority) -> bool:
+        """Return whether a call of a class may take one."""
+        if self.taken >= self.most:
+            return False
+        is_critical = priority is Priority.CRITICAL
+        return is_critical or self.others < max(self.most - self._critical_slots, 1)
+
+    def take(self, priority: Priority) -> None:
+        """Take one for a call of a class."""
+        self.taken += 1
+        self.others += priority is not Priority.CRITICAL
+
+    def give_back(self, priority: Priority) -> None:
+        """Give back that of a call of a class."""
+        self.taken -= 1
+        self.others -= priority is not Priority.CRITICAL
+
+    @property
+    def used(self) -> int:
+        """Requests under way and, up to `most`, slots that are kept free.
+
+        At `most` there is none for calls of other classes, and the endpoint shows no more.
+        """
+        return int(max(self.taken, min(self.others + self._critical_slots, self.most)))
+
+
+class RunSlots(Slots):
     """Slots of the lanes of one run.
 
     Args:
         most: most requests under way in the run; None for any number.
+        critical_slots: as those of `Slots`.
         aged_every: of so many choices between lanes, one is by age.
 
     Attributes:
         lanes: the lanes that share them.
-        most: most requests under way; infinite for any number.
-        taken: requests under way.
         waiting: requests that wait, in all lanes.
     """
 
-    def __init__(self, most: int | None, clock: Clock, *, aged_every: int) -> None:
-        self.most: float = math.inf if most is None else most
+    def __init__(
+        self, most: int | None, clock: Clock, *, aged_every: int, critical_slots: int = 0
+    ) -> None:
+        super().__init__(math.inf if most is None else most, critical_slots)
         self.lanes: list[Lane] = []
-        self.taken = self.waiting = 0
+        self.waiting = 0
         self._clock = clock
         self._aged_every = aged_every
         self._passed_over = 0

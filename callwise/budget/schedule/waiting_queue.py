@@ -122,11 +122,18 @@ class WaitingQueue(Generic[EntryT]):
         if max(len(ages), len(self._heaps[priority])) > self._compact_at[priority]:
             self._compact(priority)
 
-    def peek(self, now_seconds: float) -> EntryT | None:
-        """Return the entry that goes next; None when none waits."""
+    def peek(self, now_seconds: float, *, is_critical_only: bool = False) -> EntryT | None:
+        """Return the entry that goes next; None when none waits.
+
+        Args:
+            is_critical_only: return none but one of class CRITICAL, however old others are.
+        """
         head = self._head()
-        if head is None:
+        self._aged = None
+        if head is None or (is_critical_only and head.priority is not Priority.CRITICAL):
             return None
+        if is_critical_only:
+            return head
         self._aged = aged = self._aged_behind(head, now_seconds)
         if aged is None or self._passed_over + 1 < self._aged_every:
             return head
