@@ -47,6 +47,7 @@ class _RoomProtocol(WebSocketsSansIOProtocol):
         """Put a closing frame behind what waits, and give up after some seconds."""
         if self.transport.is_closing() or self.close_sent:
             return
+        self.stop_keepalive()
         self.conn.send_close(code, reason)
         self.transport.write(b"".join(self.conn.data_to_send()))
         self.close_sent = True
