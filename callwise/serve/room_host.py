@@ -118,6 +118,7 @@ class RoomHost:
         self._chat: LiveChat | None = None
         self._tasks: set[asyncio.Task[WakeReport | None]] = set()
         self._is_waking = False
+        self._reported = 0
 
     async def run(self) -> None:
         """Run the room until it is cancelled.
@@ -194,6 +195,7 @@ class RoomHost:
         task = asyncio.create_task(chat.say(author, text, id=id, to=to, on_said=on_said))
         self._tasks.add(task)
         task.add_done_callback(self._answered)
+        self._report()
         waited: set[asyncio.Future[Any]] = {task, said}
         await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
         if not said.done():
@@ -214,6 +216,7 @@ class RoomHost:
         if self._is_waking:
             raise Busy("a wake is under way. Wait for its end")
         self._is_waking = True
+        self._report()
         try:
             return await chat.wake_early()
         finally:
@@ -265,6 +268,8 @@ class RoomHost:
             self.acknowledgements.store()
             if self._chat is not None:
                 self._chat.check_log()
+            if self.budgeter.run.counts().in_flight != self._reported:
+                self._report()
 
     def _accepting(self) -> LiveChat:
         if self._chat is None or self._state != "running":
@@ -283,6 +288,7 @@ class RoomHost:
     def _status(self) -> dict[str, Any]:
         counts = self.budgeter.run.counts()
         usage = counts.usage
+        self._reported = counts.in_flight
         return {
             "state": self._state,
             "clients": len(self.feed.readers),
