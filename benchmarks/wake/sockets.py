@@ -48,7 +48,7 @@ PIPE_BYTES = 2**28
 
 
 class Round(NamedTuple):
-    """What came of one round.
+    """The end of one round.
 
     Args:
         waits: seconds from the log to the receipt, of each line and client.

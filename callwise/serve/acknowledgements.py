@@ -1,4 +1,4 @@
-"""What clients have acknowledged: numbers that are kept soon, many of them in one transaction.
+"""Numbers that clients have acknowledged, many of them stored in one transaction.
 
 Invariant: the stored number of a client never exceeds one that it has acknowledged. A process that
 is killed may forget what came in the last `poll_seconds` of its room, so the client is then sent

@@ -118,7 +118,7 @@ class RoomHost:
         self._chat: LiveChat | None = None
         self._tasks: set[asyncio.Task[WakeReport | None]] = set()
         self._is_waking = False
-        self._reported = 0
+        self._reported = (0, 0)
 
     async def run(self) -> None:
         """Run the room until it is cancelled.
@@ -268,7 +268,7 @@ class RoomHost:
             self.acknowledgements.store()
             if self._chat is not None:
                 self._chat.check_log()
-            if self.budgeter.run.counts().in_flight != self._reported:
+            if self._reported != (self.budgeter.run.counts().in_flight, len(self.feed.readers)):
                 self._report()
 
     def _accepting(self) -> LiveChat:
@@ -288,7 +288,7 @@ class RoomHost:
     def _status(self) -> dict[str, Any]:
         counts = self.budgeter.run.counts()
         usage = counts.usage
-        self._reported = counts.in_flight
+        self._reported = counts.in_flight, len(self.feed.readers)
         return {
             "state": self._state,
             "clients": len(self.feed.readers),

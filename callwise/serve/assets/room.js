@@ -218,6 +218,8 @@ function showNext() {
 function queue(event) {
   const came = performance.now();
   if (event.type === "status" && event.requests) {
+    // A server that was started again counts from 1.
+    if ((event.requests.at(-1)?.number ?? 0) < queuedRequest) queuedRequest = newestShown = 0;
     const fresh = event.requests.filter((each) => each.number > queuedRequest);
     for (const one of pace() === 1 ? [] : fresh.slice(0, -1)) {
       const until = event.requests.filter((each) => each.number <= one.number);
@@ -271,7 +273,12 @@ function ended(code, reason) {
     trouble(reason);
     return;
   }
-  if (code === 4409) last = 0;
+  if (code === 4409) { // it is another chat
+    last = shownLast = seenBefore = 0;
+    waiting = [];
+    costs.clear();
+    byId("chat").replaceChildren();
+  }
   failures += 1;
   if (failures > MAX_FAILURES) {
     trouble((reason || "the connection has ended") + ". Load the page again to go on.");

@@ -1,4 +1,4 @@
-"""What clients acknowledge over the websocket, and where those that come back begin."""
+"""Numbers that clients acknowledge over the websocket, and where those that come back begin."""
 
 import asyncio
 import os

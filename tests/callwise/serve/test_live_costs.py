@@ -30,7 +30,7 @@ async def asked():
 
 
 async def test_a_reply_has_the_calls_of_its_wake_and_its_own(asked):
-    """Those of nodes within the agent's included; sums are of its own alone."""
+    """Those of nodes within the agent's included; sums leave out those of the wake."""
     costs, ask = asked
     await ask("wake:main:7", "intent")
     await ask("wake:main:7", "agent:a", "search", "judge", count=2)
