@@ -19,6 +19,7 @@ PARTS = {
     "mentions": "6 · a mention during the wake of 10,000 agents",
     "notes": "7 · the notes of 10,000 agents, a million of them",
     "irc": "8 · recorded IRC chats with five agents, and their replays",
+    "sockets": "9 · a thousand clients of one room, and one that stalls",
     "burst": "9b · twenty agents against a limit of five requests in flight",
 }
 """Parts in the order of the page: module, and title of its section."""

@@ -166,8 +166,8 @@ class BatchGroups:
         if is_missing and key not in self._without_route:
             self._without_route.add(key)
             _LOGGER.warning(
-                "%s has no route %s: its chat calls are sent one by one; leave "
-                "`load.batch.chat_path` out (%s)",
+                "%s has no route %s: its chat calls are sent one by one; set "
+                "`load.batch.chat_path`, of wakes `wake.chat_path`, to null (%s)",
                 batch.endpoint.name,
                 path,
                 results[0],

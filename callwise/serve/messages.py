@@ -1,18 +1,30 @@
 """Messages of clients: their forms, their sizes, and what is wrong with one."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, TypeVar
 
 import orjson
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from callwise.calls.errors import CallwiseError
 
-__all__ = ["MAX_MESSAGE_BYTES", "Hello", "Refused", "Say", "problems_of", "read_message"]
+__all__ = [
+    "MAX_MESSAGE_BYTES",
+    "Acknowledge",
+    "Hello",
+    "Refused",
+    "Say",
+    "problems_of",
+    "read_message",
+    "read_typed",
+]
 
 MAX_MESSAGE_BYTES = 65_536
 """Longest message of a client, in bytes of JSON."""
 
 _SHOWN_PROBLEMS = 3
+
+_Model = TypeVar("_Model", bound=BaseModel)
 
 
 class Refused(CallwiseError):
@@ -36,13 +48,31 @@ class Hello(BaseModel):
 
     Args:
         token: empty where the connection has it in its header.
-        after: number of the last line that the client has; 0 for none.
+        client: id of the client, to acknowledge numbers by; empty for none. One client that
+            connects again has the same one, and no other has it.
+        after: number of the last line that the client has, 0 for none. None is the last that
+            it has acknowledged.
+        newest: of what is there already, send only so many lines, the newest; None for all.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     token: Annotated[str, Field(max_length=1_000)] = ""
-    after: Annotated[int, Field(ge=0, lt=2**53)] = 0
+    client: Annotated[str, Field(pattern=r"^([A-Za-z0-9._+-]{1,128})?$")] = ""
+    after: Annotated[int, Field(ge=0, lt=2**53)] | None = None
+    newest: Annotated[int, Field(ge=0, lt=2**53)] | None = None
+
+
+class Acknowledge(BaseModel):
+    """The last number that a client has; it has all lines up to it.
+
+    Args:
+        sequence: the number.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    sequence: Annotated[int, Field(ge=0, lt=2**53)]
 
 
 class Say(BaseModel):
@@ -79,6 +109,25 @@ def read_message(data: str | bytes) -> dict[str, object]:
     if not isinstance(document, dict):
         raise Refused("the message is no JSON object in UTF-8")
     return document
+
+
+def read_typed(data: str | bytes, models: Mapping[str, type[_Model]]) -> _Model:
+    """Return a client's message over the websocket.
+
+    Args:
+        models: those that are expected, by their type.
+
+    Raises:
+        Refused: when it is too long, is none, is of another type, or has other fields.
+    """
+    document = read_message(data)
+    model = models.get(str(document.pop("type", None)))
+    if model is None:
+        raise Refused(f"expected a message of type {' or '.join(map(repr, models))}")
+    try:
+        return model.model_validate(document)
+    except ValidationError as error:
+        raise Refused(problems_of(error)) from error
 
 
 def problems_of(error: ValidationError) -> str:

@@ -85,6 +85,12 @@ def metrics_text(host: RoomHost, ended: Mapping[str, int]) -> str:
                 [(nothing, about["refused messages"])],
             ),
             _family(
+                "acknowledgements_total",
+                "counter",
+                "Numbers that clients have acknowledged.",
+                [(nothing, host.acknowledgements.count)],
+            ),
+            _family(
                 "messages_waiting",
                 "gauge",
                 "Messages that wait for their time.",

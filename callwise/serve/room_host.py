@@ -15,9 +15,10 @@ from callwise.budget.ledger_row import LedgerRow
 from callwise.budget.run_gate import Drained
 from callwise.calls.client import Endpoint
 from callwise.calls.errors import CallwiseError
+from callwise.serve.acknowledgements import Acknowledgements
 from callwise.serve.live_costs import LiveCosts
 from callwise.serve.room_feed import STALL_SECONDS, RoomFeed
-from callwise.wake.rooms import RoomMessage
+from callwise.wake.rooms import MAX_KEPT_CLIENTS, RoomMessage
 from callwise.wake.store import WakeStore
 from callwise.wake.wake_report import WakeReport, one_line
 from callwise.wake.wake_run import LiveChat, run_wakes
@@ -32,7 +33,6 @@ MAX_ANSWERED = 64
 
 CLOSING_SECONDS = 2.0
 """Part of a drain's time that is left for the clients to be closed."""
-
 
 REST_SECONDS = 0.3
 """Part of it in which ended calls become messages."""
@@ -62,9 +62,12 @@ class RoomHost:
         secrets: values of keys, kept out of every error.
         is_first_now: whether the present hour is woken when it begins.
         stall_seconds: see `RoomFeed`.
-        poll_seconds: time between two checks for messages of other processes.
+        poll_seconds: time between two checks for messages of other processes, after which what
+            clients have acknowledged is stored too.
+        max_acknowledging: most clients whose acknowledged number is kept.
 
     Attributes:
+        acknowledgements: last numbers of clients.
         feed: lines and status, for clients.
         budgeter: has the ledger.
         is_simulated: whether a simulated model answers.
@@ -84,6 +87,7 @@ class RoomHost:
         is_first_now: bool = False,
         stall_seconds: float = STALL_SECONDS,
         poll_seconds: float = POLL_SECONDS,
+        max_acknowledging: int = MAX_KEPT_CLIENTS,
     ) -> None:
         self.settings, self._store, self._wall = settings, store, wall
         self._is_first_now, self._poll_seconds = is_first_now, poll_seconds
@@ -92,6 +96,9 @@ class RoomHost:
         self._costs = LiveCosts(self.room)
         self.feed = RoomFeed(
             store.rooms, self.room, self._costs.cost_of, stall_seconds=stall_seconds
+        )
+        self.acknowledgements = Acknowledgements(
+            store.rooms, self.room, max_clients=max_acknowledging
         )
         self._clock = LoopClock()
         self.budgeter = Budgeter(
@@ -111,6 +118,7 @@ class RoomHost:
         self._chat: LiveChat | None = None
         self._tasks: set[asyncio.Task[WakeReport | None]] = set()
         self._is_waking = False
+        self._reported = (0, 0)
 
     async def run(self) -> None:
         """Run the room until it is cancelled.
@@ -136,6 +144,7 @@ class RoomHost:
                 task.cancel()
             await asyncio.gather(polling, *self._tasks, return_exceptions=True)
             self.feed.close()
+            self.acknowledgements.store()
             await self.budgeter.aclose()
 
     @property
@@ -186,6 +195,7 @@ class RoomHost:
         task = asyncio.create_task(chat.say(author, text, id=id, to=to, on_said=on_said))
         self._tasks.add(task)
         task.add_done_callback(self._answered)
+        self._report()
         waited: set[asyncio.Future[Any]] = {task, said}
         await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
         if not said.done():
@@ -206,6 +216,7 @@ class RoomHost:
         if self._is_waking:
             raise Busy("a wake is under way. Wait for its end")
         self._is_waking = True
+        self._report()
         try:
             return await chat.wake_early()
         finally:
@@ -254,8 +265,11 @@ class RoomHost:
     async def _poll(self) -> None:
         while True:
             await self._clock.sleep(self._poll_seconds)
+            self.acknowledgements.store()
             if self._chat is not None:
                 self._chat.check_log()
+            if self._reported != (self.budgeter.run.counts().in_flight, len(self.feed.readers)):
+                self._report()
 
     def _accepting(self) -> LiveChat:
         if self._chat is None or self._state != "running":
@@ -274,6 +288,7 @@ class RoomHost:
     def _status(self) -> dict[str, Any]:
         counts = self.budgeter.run.counts()
         usage = counts.usage
+        self._reported = counts.in_flight, len(self.feed.readers)
         return {
             "state": self._state,
             "clients": len(self.feed.readers),

@@ -6,18 +6,18 @@ import secrets
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Literal
 
-from pydantic import ValidationError
+from pydantic import BaseModel
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from callwise.calls.errors import CallwiseError, ConfigError
 from callwise.safe_text import clipped
 from callwise.serve.access import Access
-from callwise.serve.messages import Hello, Refused, Say, problems_of, read_message
+from callwise.serve.messages import Acknowledge, Hello, Refused, Say, read_typed
 from callwise.serve.room_feed import FeedReader, event_text
 from callwise.serve.room_host import Busy, NotReady, RoomHost
 from callwise.wake.wake_report import one_line
 
-__all__ = ["CloseReason", "RoomSocket", "said"]
+__all__ = ["ABORT_SECONDS", "CloseReason", "RoomSocket", "said"]
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -26,6 +26,9 @@ HELLO_SECONDS = 10.0
 
 CLOSE_SECONDS = 0.3
 """Time that a client has to take the frame that closes its connection, before it is aborted."""
+
+ABORT_SECONDS = 1.0
+"""Time that a client which takes nothing has for that frame."""
 
 MAX_ERROR_CHARS = 400
 """Longest error that a client is sent, in characters."""
@@ -36,7 +39,7 @@ CloseReason = Literal[
 """The end of a connection."""
 
 _CLOSED: dict[CloseReason, tuple[int, str]] = {
-    "refused": (4400, "the first message is no hello with a number to begin after"),
+    "refused": (4400, "the first message is no hello, or a field of it cannot be"),
     "no hello": (4408, "no hello came in time"),
     "no token": (4401, "the token is missing or wrong"),
     "ahead": (4409, "the chat ends before this number: begin after 0"),
@@ -46,7 +49,9 @@ _CLOSED: dict[CloseReason, tuple[int, str]] = {
 }
 """Code and reason of the closing frame."""
 
-Abort = Callable[[int, str], None]
+_AFTER_HELLO: dict[str, type[BaseModel]] = {"say": Say, "ack": Acknowledge}
+
+Abort = Callable[[int, str, float], None]
 
 
 async def said(host: RoomHost, say: Say) -> dict[str, Any]:
@@ -70,6 +75,7 @@ class RoomSocket:
     Args:
         websocket: not accepted yet.
         hello_seconds: time that the client has for its first message.
+        abort_seconds: time that it has for the closing frame where it takes nothing.
     """
 
     def __init__(
@@ -79,9 +85,10 @@ class RoomSocket:
         access: Access,
         *,
         hello_seconds: float = HELLO_SECONDS,
+        abort_seconds: float = ABORT_SECONDS,
     ) -> None:
         self._socket, self._host, self._access = websocket, host, access
-        self._hello_seconds = hello_seconds
+        self._hello_seconds, self._abort_seconds = hello_seconds, abort_seconds
         self._ended: asyncio.Future[CloseReason] = asyncio.get_running_loop().create_future()
 
     def end(self, reason: CloseReason) -> None:
@@ -115,19 +122,27 @@ class RoomSocket:
     async def _served(self) -> CloseReason:
         try:
             async with asyncio.timeout(self._hello_seconds):
-                hello = _hello(await self._received())
+                hello = read_typed(await self._received(), {"hello": Hello})
         except TimeoutError:
             return "no hello"
         except Refused:
             return "refused"
         if not (self._access.is_token(hello.token) or self._access.is_bearer(self._socket.headers)):
             return "no token"
-        feed = self._host.feed
-        if hello.after > feed.head and hello.after > feed.last_stored():
+        feed, known = self._host.feed, 0
+        if hello.client:
+            known = self._host.acknowledgements.last_of(hello.client)
+        after = known if hello.after is None else hello.after
+        if after > feed.head and after > feed.last_stored():
             return "ahead"
-        await self._send_event({"type": "hello", **self._host.described()})
-        reader = FeedReader(feed, hello.after, self._socket.send_text, lambda: self.end("stalled"))
-        tasks = {asyncio.create_task(self._read()), asyncio.create_task(reader.run())}
+        if hello.newest is not None:
+            after = max(after, feed.head - hello.newest)
+        await self._send_event({"type": "hello", **self._host.described(), "acknowledged": known})
+        reader = FeedReader(feed, after, self._socket.send_text, lambda: self.end("stalled"))
+        tasks = {
+            asyncio.create_task(self._read(hello.client, after)),
+            asyncio.create_task(reader.run()),
+        }
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
@@ -138,16 +153,26 @@ class RoomSocket:
             await asyncio.gather(*tasks, return_exceptions=True)
         return "left"
 
-    async def _read(self) -> None:
-        """Take the client's lines until it leaves."""
+    async def _read(self, client: str, after: int) -> None:
+        """Take the client's messages until it leaves; others have their turn after each.
+
+        Args:
+            client: its id; empty for none.
+            after: number of the last line that it had when it came.
+        """
         while True:
             try:
-                say = _say(await self._received())
+                message = read_typed(await self._received(), _AFTER_HELLO)
+                if isinstance(message, Acknowledge):
+                    last = max(after, self._host.feed.head)
+                    self._host.acknowledgements.note(client, message.sequence, last=last)
             except Refused as refused:
                 self._host.counted["refused messages"] += 1
                 await self._send_event(_error(str(refused)))
-                continue
-            await self._send_event(await self._answer(say))
+            else:
+                if isinstance(message, Say):
+                    await self._send_event(await self._answer(message))
+            await asyncio.sleep(0)
 
     async def _answer(self, say: Say) -> dict[str, Any]:
         try:
@@ -158,17 +183,17 @@ class RoomSocket:
             _LOGGER.error("a line was not stored: %s", one_line(error, "a line"))  # noqa: TRY400
             return _error("the line could not be stored. Send it again later", say.id)
 
-    async def _received(self) -> dict[str, object]:
+    async def _received(self) -> str | bytes:
         """Return the client's next message.
 
         Raises:
-            Refused: when it cannot be read.
             WebSocketDisconnect: when the client has left.
         """
         event = await self._socket.receive()
         if event["type"] == "websocket.disconnect":
             raise WebSocketDisconnect(event.get("code", 1005))
-        return read_message(event.get("text") or event.get("bytes") or b"")
+        message: str | bytes = event.get("text") or event.get("bytes") or b""
+        return message
 
     async def _send_event(self, event: dict[str, Any]) -> None:
         await self._socket.send_text(event_text(event))
@@ -176,7 +201,7 @@ class RoomSocket:
     async def _close(self, code: int, reason: str, *, is_stalled: bool) -> None:
         abort: Abort | None = self._socket.scope.get("extensions", {}).get("callwise.abort")
         if is_stalled and abort is not None:
-            abort(code, reason)
+            abort(code, reason, self._abort_seconds)
             return
         closing: Awaitable[None] = self._socket.close(code, reason)
         try:
@@ -184,29 +209,4 @@ class RoomSocket:
                 await closing
         except (TimeoutError, RuntimeError, OSError, WebSocketDisconnect):
             if abort is not None:
-                abort(code, reason)
-
-
-def _hello(document: dict[str, object]) -> Hello:
-    try:
-        return Hello.model_validate(_of_type(document, "hello"))
-    except ValidationError as error:
-        raise Refused(problems_of(error)) from error
-
-
-def _say(document: dict[str, object]) -> Say:
-    try:
-        return Say.model_validate(_of_type(document, "say"))
-    except ValidationError as error:
-        raise Refused(problems_of(error)) from error
-
-
-def _of_type(document: dict[str, object], name: str) -> dict[str, object]:
-    """Return the fields of a message of one type.
-
-    Raises:
-        Refused: when it is of another.
-    """
-    if document.get("type") != name:
-        raise Refused(f"expected a message of type {name!r}")
-    return {field: value for field, value in document.items() if field != "type"}
+                abort(code, reason, self._abort_seconds)

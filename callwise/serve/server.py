@@ -12,7 +12,8 @@ from websockets.http11 import Request
 
 from callwise.serve.access import Access
 from callwise.serve.room_host import RoomHost
-from callwise.serve.web_app import RoomApp
+from callwise.serve.room_socket import ABORT_SECONDS
+from callwise.serve.web_app import MAX_CLIENTS, RoomApp
 
 __all__ = ["DRAIN_SECONDS", "serve_room"]
 
@@ -25,9 +26,6 @@ still too long, the sender is given an answer."""
 
 SEND_BUFFER_BYTES = 128 * 1024
 """Memory that the system has for what waits for one client."""
-
-ABORT_SECONDS = 1.0
-"""Time that a client which takes nothing has for the frame that closes its connection."""
 
 
 class _RoomProtocol(WebSocketsSansIOProtocol):
@@ -45,14 +43,15 @@ class _RoomProtocol(WebSocketsSansIOProtocol):
         super().keepalive_timeout()
         self.transport.abort()
 
-    def abort(self, code: int, reason: str) -> None:
-        """Put a closing frame behind what waits, and give up soon."""
+    def abort(self, code: int, reason: str, seconds: float) -> None:
+        """Put a closing frame behind what waits, and give up after some seconds."""
         if self.transport.is_closing() or self.close_sent:
             return
+        self.stop_keepalive()
         self.conn.send_close(code, reason)
         self.transport.write(b"".join(self.conn.data_to_send()))
         self.close_sent = True
-        self.close_timer = self.loop.call_later(ABORT_SECONDS, self.transport.abort)
+        self.close_timer = self.loop.call_later(seconds, self.transport.abort)
 
 
 class _Server(uvicorn.Server):
@@ -114,6 +113,8 @@ async def serve_room(
     access: Access,
     *,
     port: int = 0,
+    max_clients: int = MAX_CLIENTS,
+    abort_seconds: float = ABORT_SECONDS,
     on_ready: Callable[[str], None] | None = None,
 ) -> None:
     """Run a room and serve it until `host.drain` has ended it, or it is cancelled.
@@ -122,6 +123,8 @@ async def serve_room(
         host: the room; not run yet.
         access: has the address to listen at.
         port: 0 for a free one.
+        max_clients: most websockets; further ones are refused.
+        abort_seconds: time that a client which takes nothing has for its closing frame.
         on_ready: called once with the server's URL, when it listens.
 
     Raises:
@@ -131,7 +134,7 @@ async def serve_room(
     listening = _listening(access.host, port)
     name, number = listening.getsockname()[:2]
     url = f"http://{f'[{name}]' if ':' in name else name}:{number}"
-    room = RoomApp(host, access)
+    room = RoomApp(host, access, max_clients=max_clients, abort_seconds=abort_seconds)
     server = _Server(room.app, lambda: on_ready(url) if on_ready is not None else None)
     running = asyncio.create_task(host.run())
     serving = asyncio.create_task(server.serve([listening]))

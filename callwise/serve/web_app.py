@@ -9,7 +9,7 @@
 | `GET /messages?after=N` | yes | lines after a number |
 | `POST /messages` | yes | a person's line |
 | `POST /wake` | yes | wakes the present hour, or the next |
-| `/socket` | in its first message | lines as they come |
+| `/socket` | in its first message, or a header | lines as they come |
 
 There are no headers of CORS: a page of another origin reads nothing. A request that names another
 server is refused, and so is one of a page of another origin.
@@ -39,7 +39,7 @@ from callwise.serve.messages import MAX_MESSAGE_BYTES, Refused, Say, problems_of
 from callwise.serve.metrics import CONTENT_TYPE, metrics_text
 from callwise.serve.room_host import Busy, NotReady, RoomHost
 from callwise.serve.room_page import page_policy, room_page
-from callwise.serve.room_socket import HELLO_SECONDS, RoomSocket, said
+from callwise.serve.room_socket import ABORT_SECONDS, HELLO_SECONDS, RoomSocket, said
 from callwise.wake.wake_report import one_line
 
 __all__ = ["MAX_CLIENTS", "RoomApp"]
@@ -109,7 +109,9 @@ class RoomApp:
     """The ASGI application of one room.
 
     Args:
+        max_clients: most connections; further ones are refused.
         hello_seconds: time that a client has for its first message.
+        abort_seconds: time that one has for its closing frame where it takes nothing.
 
     Attributes:
         app: the application.
@@ -121,12 +123,13 @@ class RoomApp:
         host: RoomHost,
         access: Access,
         *,
-        max_clients: int | None = None,
+        max_clients: int = MAX_CLIENTS,
         hello_seconds: float = HELLO_SECONDS,
+        abort_seconds: float = ABORT_SECONDS,
     ) -> None:
         self._host, self._access = host, access
-        self._max_clients = MAX_CLIENTS if max_clients is None else max_clients
-        self._hello_seconds = hello_seconds
+        self._max_clients = max_clients
+        self._hello_seconds, self._abort_seconds = hello_seconds, abort_seconds
         self._sockets: set[RoomSocket] = set()
         self._is_open = True
         self._is_empty = asyncio.Event()
@@ -220,7 +223,13 @@ class RoomApp:
             text = f"{self._max_clients} clients are connected. Connect again later"
             await websocket.send_denial_response(_refused(503, text))
             return
-        socket = RoomSocket(websocket, self._host, self._access, hello_seconds=self._hello_seconds)
+        socket = RoomSocket(
+            websocket,
+            self._host,
+            self._access,
+            hello_seconds=self._hello_seconds,
+            abort_seconds=self._abort_seconds,
+        )
         self._sockets.add(socket)
         self._is_empty.clear()
         if not self._is_open:

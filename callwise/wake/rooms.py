@@ -11,6 +11,7 @@ numbers that it has.
 """
 
 import sqlite3
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from callwise.calls.errors import ConfigError
@@ -25,6 +26,9 @@ from callwise.wake.store_file import (
 )
 
 __all__ = ["ROOM_TABLES", "OutgoingMessage", "RoomMessage", "Rooms", "put_in_outbox"]
+
+MAX_KEPT_CLIENTS = 10_000
+"""Most clients of a room whose acknowledged number is kept."""
 
 ROOM_TABLES = (
     """
@@ -249,19 +253,42 @@ class Rooms:
             ConfigError: when a name is empty or the log does not have this number yet.
             StoreFailed: when the file cannot be written. Nothing was committed.
         """
-        names = (checked_name("the client", client), checked_name("the room", room))
-        checked_whole("the acknowledged number", sequence)
+        self.acknowledge_all(room, {client: sequence})
+
+    def acknowledge_all(
+        self, room: str, numbers: Mapping[str, int], *, max_clients: int = MAX_KEPT_CLIENTS
+    ) -> None:
+        """Note what several clients have of one room, in one transaction; see `acknowledge`.
+
+        Args:
+            numbers: by the id of the client.
+            max_clients: of more, those that are the furthest behind are forgotten.
+
+        Raises:
+            ConfigError: when a name is empty or the log does not have a number yet.
+            StoreFailed: when the file cannot be written. Nothing was committed.
+        """
+        checked_name("the room", room)
+        for client, sequence in numbers.items():
+            checked_name("the client", client)
+            checked_whole("the acknowledged number", sequence)
         with self._file.writing() as connection:
             last = _last_sequence(connection, room)
-            if sequence > last:
-                raise ConfigError(
-                    f"client {client[:40]!r} acknowledges message {sequence} of {last}. "
-                    "Acknowledge what the log has"
+            for client, sequence in numbers.items():
+                if sequence > last:
+                    raise ConfigError(
+                        f"client {client[:40]!r} acknowledges message {sequence} of {last}. "
+                        "Acknowledge what the log has"
+                    )
+                connection.execute(
+                    "INSERT INTO acknowledgements VALUES (?, ?, ?) "
+                    "ON CONFLICT DO UPDATE SET sequence = max(sequence, excluded.sequence)",
+                    (client, room, sequence),
                 )
             connection.execute(
-                "INSERT INTO acknowledgements VALUES (?, ?, ?) "
-                "ON CONFLICT DO UPDATE SET sequence = max(sequence, excluded.sequence)",
-                (*names, sequence),
+                "DELETE FROM acknowledgements WHERE room = ? AND client IN (SELECT client FROM "
+                "acknowledgements WHERE room = ? ORDER BY sequence DESC, client LIMIT -1 OFFSET ?)",
+                (room, room, max_clients),
             )
 
     def acknowledged(self, client: str, room: str) -> int:

@@ -48,10 +48,11 @@ class Served:
             return response.status, await response.text()
 
     @asynccontextmanager
-    async def connected(self, after=0, token=TOKEN, **options):
-        """Connect, and say hello."""
+    async def connected(self, after=0, token=TOKEN, fields=None, **options):
+        """Connect, and say hello, with further fields or without `after` where it is None."""
+        hello = {"type": "hello", "token": token, "after": after, **(fields or {})}
         async with self.session.ws_connect(self.url + "/socket", **options) as socket:
-            await socket.send_json({"type": "hello", "token": token, "after": after})
+            await socket.send_json({name: each for name, each in hello.items() if each is not None})
             yield socket
 
     def fill(self, count, size=10):
@@ -108,13 +109,15 @@ async def serve() -> AsyncIterator[Callable]:
     """Return a function that serves a room, and stops it afterwards."""
     async with AsyncExitStack() as stack:
 
-        async def start(store=None, settings=None, endpoints=None, access=None, **options):
+        async def start(
+            store=None, settings=None, endpoints=None, access=None, server=None, **options
+        ):
             settings = settings or settings_of(intent_daily_calls=0)
             store = store or stack.enter_context(WakeStore(":memory:"))
             host = RoomHost(settings, store, endpoints or settings.served_by({}), **options)
             url = asyncio.get_running_loop().create_future()
             task = asyncio.create_task(
-                serve_room(host, access or Access(TOKEN), on_ready=url.set_result)
+                serve_room(host, access or Access(TOKEN), on_ready=url.set_result, **(server or {}))
             )
             stack.push_async_callback(asyncio.gather, task, return_exceptions=True)
             stack.callback(task.cancel)

@@ -129,16 +129,16 @@ def test_the_chat_is_live_and_the_token_leaves_the_address(opened, room):
     page.tab.fill("#author", "Mia")
     page.tab.fill("#text", "Good morning.")
     page.tab.click("#send")
-    page.shows("#chat li", "Good morning.")
+    page.shows("#chat > li", "Good morning.")
     room.say("Jonas", "And to you.", 1)
-    page.shows("#chat li", "And to you.")
-    assert page.tab.locator("#chat li").count() == 2
+    page.shows("#chat > li", "And to you.")
+    assert page.tab.locator("#chat > li").count() == 2
     assert page.tab.locator("#simulated").is_visible()
     assert TOKEN not in page.tab.url
     assert not [each for each in page.addresses if TOKEN in each.partition("#")[0]]
     page.tab.reload()
-    page.shows("#chat li", "And to you.")
-    assert page.tab.locator("#chat li").count() == 2
+    page.shows("#chat > li", "And to you.")
+    assert page.tab.locator("#chat > li").count() == 2
     assert page.problems == []
 
 
@@ -148,14 +148,72 @@ def test_a_click_wakes_the_hour_and_shows_each_request(opened, room):
     page.tab.wait_for_selector("body.is-ready")
     page.tab.click("#wake")
     page.shows("#wakes li", "3 calls in 2 requests")
-    page.tab.locator("#chat li.reply .cost").nth(2).wait_for()
-    costs = page.tab.locator("#chat li.reply .cost").all_inner_texts()
+    page.tab.locator("#chat > li.reply .cost").nth(2).wait_for()
+    costs = page.tab.locator("#chat > li.reply .cost").all_inner_texts()
     assert all(re.match(r"1 call · .*request.* · [\d,]+ tokens · ", cost) for cost in costs)
     assert sum("in a request with 1 other" in cost for cost in costs) == 2
     requests = page.tab.locator("#requests li").all_inner_texts()
     assert sorted("2 replies" in each for each in requests) == [False, True]
     page.shows("#totals div", re.compile(r"requests\s*2"))
     assert page.problems == []
+
+
+def test_a_reply_has_the_tree_of_its_calls(opened, room):
+    """The wake, its agent, and the call with its request; hostile names are text."""
+    page = opened()
+    page.tab.wait_for_selector("body.is-ready")
+    page.tab.click("#wake")
+    page.tab.locator("#chat > li.reply").nth(2).wait_for()
+    trees = page.tab.locator("#chat > li.reply .tree")
+    assert not trees.first.is_visible()
+    for summary in page.tab.locator("#chat > li.reply summary").all():
+        summary.click()
+    shown = [re.sub(r"\s*\n\s*", " > ", text.strip()) for text in trees.all_inner_texts()]
+    names = ("<b>Bold</b>", HOSTILE[0][:64].strip(), "Carol")
+    for name, shared in zip(names, (" with 1 other", "", " with 1 other"), strict=True):
+        call = rf"wake > {re.escape(name)} > (one|two) · request #\d{shared} · [\d,]+ tokens · "
+        assert any(re.match(call, text) for text in shown), (name, shown)
+    assert page.problems == []
+
+
+def test_lines_that_came_since_the_page_was_shown_are_marked(opened, room):
+    """By what the page has acknowledged, in the same tab; another tab has seen nothing."""
+    page = opened()
+    page.tab.wait_for_selector("body.is-ready")
+    room.say("Mia", "seen", 1)
+    page.shows("#chat > li", "seen")
+    client = page.tab.evaluate("sessionStorage.getItem('callwise-client')")
+    page.tab.clock.install()
+    for _ in range(10_000):
+        if room.host.acknowledgements.last_of(client) == 1:
+            break
+        page.tab.clock.run_for(1_000)
+    room.say("Mia", "first while away", 2)
+    room.say("Mia", "second while away", 3)
+    page.tab.reload()
+    page.shows("#chat > li", "second while away")
+    marked = page.tab.locator("#chat > li", has=page.tab.locator(".since")).all_inner_texts()
+    assert len(marked) == 1
+    assert "first while away" in marked[0]
+    other = opened()
+    other.shows("#chat > li", "second while away")
+    assert other.tab.locator(".since").count() == 0
+    assert page.problems == []
+
+
+def test_a_long_chat_begins_with_its_newest_lines(opened, room):
+    """As many as the page shows."""
+
+    async def fill():
+        for number in range(1, 601):
+            said = room.store.rooms.say("main", "Mia", f"line {number}", id=f"m{number}", at=1.0)
+            room.host.on_message(said)
+
+    room.run(fill())
+    page = opened()
+    page.shows("#chat > li", "line 600")
+    texts = page.tab.locator("#chat .text").all_inner_texts()
+    assert texts == [f"line {number}" for number in range(101, 601)]
 
 
 def test_hostile_names_and_lines_are_text(opened, room):
@@ -165,8 +223,8 @@ def test_hostile_names_and_lines_are_text(opened, room):
     page = opened()
     page.tab.wait_for_selector("body.is-ready")
     page.tab.click("#wake")
-    page.tab.locator("#chat li.reply").nth(2).wait_for()
-    page.tab.locator("#chat li").nth(len(HOSTILE) + 2).wait_for()
+    page.tab.locator("#chat > li.reply").nth(2).wait_for()
+    page.tab.locator("#chat > li").nth(len(HOSTILE) + 2).wait_for()
     texts = page.tab.locator("#chat .text").all_inner_texts()
     assert texts[:3] == list(HOSTILE[:3])
     assert "⟨U+202E⟩" in texts[3]
@@ -200,6 +258,23 @@ def test_slow_motion_keeps_the_order_and_shows_everything(opened, room):
     for number in range(5):
         room.say("Mia", f"line {number}", number)
     page.tab.select_option("#pace", "1")
-    page.shows("#chat li", "line 4")
+    page.shows("#chat > li", "line 4")
     texts = page.tab.locator("#chat .text").all_inner_texts()
     assert texts == [f"line {number}" for number in range(5)]
+
+
+def test_slow_motion_shows_one_request_after_another(opened, room):
+    """Two that ended in one moment come in two steps."""
+    page = opened()
+    page.tab.wait_for_selector("body.is-ready")
+    page.tab.clock.install()
+    page.tab.select_option("#pace", "20")
+    page.tab.click("#wake")
+    counts = [0]
+    for _ in range(10_000):
+        if counts[-1] == 2:
+            break
+        page.tab.clock.run_for(3_000)
+        counts.append(page.tab.locator("#requests li:not(.going)").count())
+    assert sorted(set(counts)) == [0, 1, 2]
+    assert page.problems == []

@@ -116,6 +116,11 @@ async def test_an_hour_by_hand_is_one_and_m_requests(serve):
         lines = await lines_of(socket, len(report["woken"]))
         assert sorted(each["author"] for each in lines) == sorted(report["woken"])
         assert all(each["cost"]["calls"] == 1 and each["cost"]["simulated"] for each in lines)
+        for each in lines:
+            intent, reply = each["cost"]["calls_of_turn"] + each["cost"]["calls_of_reply"]
+            assert (intent["nodes"], intent["request"]) == (["intent"], 1)
+            assert reply["nodes"] == [f"agent:{each['author']}"]
+            assert 1 < reply["request"] <= report["requests"]
         assert sum(each["cost"]["requests"] for each in lines) == report["requests"] - 1
         while True:
             shown = await event_of(socket, "status")
@@ -287,6 +292,40 @@ async def test_health_readiness_and_metrics(serve):
     types = [line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")]
     assert helps == types
     assert len(set(helps)) == len(helps)
+
+
+async def test_calls_under_way_are_in_the_status(serve):
+    """Of a wake by hand, before any of them has ended."""
+    gate = asyncio.Event()
+
+    async def answer(_call):
+        await gate.wait()
+        return "an answer"
+
+    client = ScriptedClient(answer)
+    served = {name: Endpoint(name, name, client) for name in ("fast", "main", "one", "two")}
+    room = await serve(endpoints=served)
+    async with room.connected() as socket:
+        waking = asyncio.create_task(room.post("/wake"))
+        while (shown := await event_of(socket, "status")).get("under_way") != 5:
+            pass
+        assert shown["requests"] == []
+        gate.set()
+        assert (await waking)[1]["requests"] == 5
+        while (shown := await event_of(socket, "status"))["under_way"]:
+            pass
+        assert len(shown["requests"]) == 5
+
+
+async def test_the_status_counts_the_clients(serve):
+    """Also where nothing else happens."""
+    room = await serve(poll_seconds=0.001)
+    async with room.connected() as first:
+        async with room.connected() as _:
+            while (await event_of(first, "status")).get("clients") != 2:
+                pass
+        while (await event_of(first, "status"))["clients"] != 1:
+            pass
 
 
 async def test_a_drain_lets_a_reply_come_and_closes_clients_with_a_reason(serve):

@@ -9,7 +9,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
-from callwise.serve import server
 from callwise.serve.room_feed import KEPT_LINES, MAX_BEHIND
 
 from .conftest import PASSES_SECONDS, TOKEN, event_of, lines_of
@@ -72,10 +71,9 @@ async def until(room, name, value):
 STALLED = 'callwise_connections_ended_total{reason="stalled"}'
 
 
-async def test_a_client_that_stalls_is_closed_with_a_reason(serve, monkeypatch):
+async def test_a_client_that_stalls_is_closed_with_a_reason(serve):
     """The others have each line; before `MAX_BEHIND` lines wait, it is only slow."""
-    monkeypatch.setattr(server, "ABORT_SECONDS", PASSES_SECONDS)
-    room = await serve(stall_seconds=0.0)
+    room = await serve(stall_seconds=0.0, server={"abort_seconds": PASSES_SECONDS})
     async with stalled(room) as stream:
         await until(room, "callwise_clients", 1)
         room.fill(FILLS_BUFFERS, LONG_LINE)
@@ -156,10 +154,9 @@ async def test_a_thousand_clients_and_one_that_stalls(serve):
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-async def test_too_many_clients_are_refused(serve, monkeypatch):
+async def test_too_many_clients_are_refused(serve):
     """With 503 and a reason, before they cost anything."""
-    monkeypatch.setattr("callwise.serve.web_app.MAX_CLIENTS", 1)
-    room = await serve()
+    room = await serve(server={"max_clients": 1})
     async with room.connected() as socket_:
         await event_of(socket_, "hello")
         async with room.session.get(
