@@ -18,7 +18,7 @@ _OUTSIDE = re.compile(r"(?<=\]\()\.\./([^)#\s]+)")
 _LOGGER = logging.getLogger("mkdocs.callwise")
 
 
-def on_page_markdown(markdown: str, *, page: Any, config: Any, files: Any) -> str:  # noqa: ANN401
+def on_page_markdown(markdown: str, *, page: Any, config: Any, files: Any) -> str:
     """Return a page's text with links that work on the site."""
     del files
     base = f"{config['repo_url']}/blob/main/"
