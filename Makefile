@@ -10,7 +10,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c c
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-pythons test-model check gate notebooks bench bench-search bench-load bench-wake lock docs docs-check clean
+.PHONY: help setup demo test test-slow test-pythons test-model check gate notebooks bench bench-search bench-load bench-wake lock docs docs-check site clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -71,7 +71,7 @@ notebooks: $(VENV)/.dev ## Open the notebooks in JupyterLab
 	@$(BIN)/jupyter trust notebooks/*.ipynb
 	@$(BIN)/jupyter lab notebooks
 
-bench: $(VENV)/.dev ## Measure what the README claims; results go to benchmarks/results/
+bench: $(VENV)/.dev ## Measure what docs/measured.md claims; results go to benchmarks/results/
 	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.run
 
 bench-search: $(VENV)/.dev ## Measure the search on recorded pools, compared with peers; nine minutes
@@ -91,8 +91,11 @@ docs: $(VENV)/.dev ## Write the pages and pictures in docs/ that are generated, 
 docs-check: $(VENV)/.dev ## Check that the pictures in docs/ are up to date; a minute
 	@$(BIN)/python docs/figures/make.py --check
 
+site: $(VENV)/.dev ## Build the documentation site in site/, and check its links
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
 lock: $(VENV)/.dev ## Write the versions in use to constraints.txt
 	@$(BIN)/python -m pip freeze --exclude-editable | grep -viE '^(pip|setuptools|wheel)==' > constraints.txt
 
 clean: ## Remove the virtual environment and what builds left behind
-	rm -rf $(VENV) $(MODEL_VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(MODEL_VENV) dist build site .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,4 +1,4 @@
-"""Write what follows from the code in docs/: the graph's picture, the knobs, the formats' table.
+"""Write what follows from the code in docs/: graph, knobs, commands, and the formats' table.
 
 `python docs/generate.py` writes them; `--check` fails when one is out of date.
 """
@@ -7,6 +7,10 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+import typer
+from typer.cli import get_docs_for_click
+
+from callwise.cli.main import callwise
 from callwise.knobs import knob_paths
 from callwise.knobs.knob_paths import KnobInfo
 from callwise.recordings.formats import FORMATS
@@ -56,6 +60,14 @@ def _knob_rows(knobs: Iterable[KnobInfo]) -> list[str]:
     return rows
 
 
+def commands_page() -> str:
+    """Return the page of all commands and their options."""
+    command = typer.main.get_command(callwise)
+    context = typer.Context(command, info_name="callwise")
+    text = get_docs_for_click(obj=command, ctx=context, name="callwise", title="Commands")
+    return f"{NOTE}\n{text.strip()}\n"
+
+
 def formats_page() -> str:
     """Return the page of formats with the table of those that conversations are read from."""
     page = (HERE / "formats.md").read_text(encoding="utf-8")
@@ -71,7 +83,12 @@ def formats_page() -> str:
 
 def main() -> None:
     """Write the pages, or hold them against what would be written."""
-    pages = {"graph.md": graph_page(), "knobs.md": knobs_page(), "formats.md": formats_page()}
+    pages = {
+        "graph.md": graph_page(),
+        "knobs.md": knobs_page(),
+        "cli.md": commands_page(),
+        "formats.md": formats_page(),
+    }
     stale = [
         name
         for name, text in pages.items()

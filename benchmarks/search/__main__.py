@@ -17,8 +17,8 @@ from benchmarks.figures import provenance
 from benchmarks.search.measuring import Found, Scale, measure
 from benchmarks.search.pools import Half
 from benchmarks.search.report import (
+    means_part,
     page_part,
-    readme_part,
     results_markdown,
     write_results,
 )
@@ -29,7 +29,7 @@ __all__ = ["main"]
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
 PARTS: Mapping[Path, Callable[[Found, Mapping[str, str]], str]] = {
-    ROOT / "README.md": readme_part,
+    ROOT / "docs" / "measured.md": means_part,
     ROOT / "docs" / "simulator-and-pools.md": page_part,
 }
 """Pages that have a generated part, each with what makes it."""
@@ -39,7 +39,7 @@ pools: {", ".join(POOLS)}
 
   python -m benchmarks.search
       everything, on the reporting half; writes search.md, search.json and search.svg
-      to benchmarks/results/, and the generated parts of README.md and
+      to benchmarks/results/, and the generated parts of docs/measured.md and
       docs/simulator-and-pools.md
   python -m benchmarks.search --tuning --pools humaneval --seeds 2
       while developing: the tuning half of one pool; prints, and writes nothing

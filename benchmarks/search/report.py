@@ -28,8 +28,8 @@ __all__ = [
     "BEGIN",
     "END",
     "claims",
+    "means_part",
     "page_part",
-    "readme_part",
     "results_markdown",
     "with_part",
     "write_results",
@@ -160,13 +160,13 @@ def _facts(facts: Mapping[str, str]) -> str:
     return "; ".join(f"{name} {value}" for name, value in facts.items()) + "."
 
 
-def readme_part(found: Found, facts: Mapping[str, str]) -> str:
-    """Return the generated part of the README: means, the shipped searches by pool, targets."""
+def means_part(found: Found, facts: Mapping[str, str]) -> str:
+    """Return the generated part of docs/measured.md: means, shipped searches by pool, targets."""
     lines = [BEGIN, "", _facts(facts), ""]
     if found.averages:
         pools = "; ".join(found.mean_pools)
         lines += [f"Mean over {len(found.mean_pools)} pools: {pools}.", ""]
-        lines += [f"![Share of the gap against requests](benchmarks/results/{FIGURE})", ""]
+        lines += [f"![Share of the gap against requests](../benchmarks/results/{FIGURE})", ""]
         shown = [row for row in found.averages if row.policy in STYLES]
         lines += [table.share_table(shown).strip(), ""]
         lines += [table.by_pool_table(found.pools, found.averages).strip(), ""]

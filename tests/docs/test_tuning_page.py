@@ -56,3 +56,14 @@ def test_the_page_ends_in_a_recommendation_with_an_interval() -> None:
     for line in saves:
         known = r"calls per turn (\([\d.]+ to [\d.]+\)|in every conversation)"
         assert re.search(known, line) or "it is also the best seen" in line
+
+
+@pytest.mark.parametrize("page", ["README", "docs/tuning"])
+def test_the_chinese_page_shows_the_same_commands(page: str) -> None:
+    """Each block of the two pages is equal."""
+    blocks = [
+        re.findall(r"^```.*?^```$", (ROOT / name).read_text("utf-8"), re.MULTILINE | re.DOTALL)
+        for name in (f"{page}.md", f"{page}.zh.md")
+    ]
+    assert blocks[0] == blocks[1]
+    assert len(blocks[0]) >= 5

@@ -25,8 +25,8 @@ from benchmarks.search.report import (
     BEGIN,
     END,
     claims,
+    means_part,
     page_part,
-    readme_part,
     results_markdown,
     with_part,
     write_results,
@@ -187,9 +187,9 @@ def test_the_report_names_what_was_not_run():
         assert f"## {heading}\n" in text
 
 
-def test_the_readme_has_means_presets_and_every_target():
+def test_the_page_of_figures_has_means_presets_and_every_target():
     """The same figures as in the report."""
-    part = readme_part(found(), FACTS)
+    part = means_part(found(), FACTS)
     assert part.startswith(BEGIN)
     assert part.endswith(END)
     assert part.count("| --- |") >= 3
