@@ -19,6 +19,7 @@ PARTS = {
     "notes": "7 · the notes of 10,000 agents, a million of them",
     "irc": "8 · recorded IRC chats with five agents, and their replays",
     "burst": "9b · twenty agents against a limit of five requests in flight",
+    "prefix": "10 · prompts that begin alike, at a real small model",
 }
 """Parts in the order of the page: module, and title of its section."""
 
