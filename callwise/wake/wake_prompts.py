@@ -126,8 +126,8 @@ def agent_messages(
         agents: all agents by id, for the names and kinds of the chat's authors.
         task: why it is awake. Texts of others are clipped.
         may_be_silent: ask for an answer that may be none.
-        order: which fields come first. In a chat that comes first each line is the same for all
-            agents, and an agent knows its own by its id.
+        order: the fields that come first. In a chat that comes first each line is the same for all
+            agents, and those of the asked agent have its id.
         common_text: beginning of the instructions, the same for all agents. Trusted.
     """
     is_chat_first = order == "chat_first"

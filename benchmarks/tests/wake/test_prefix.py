@@ -10,7 +10,7 @@ from callwise.wake.wake_prompts import agent_messages
 
 
 def test_agents_are_different_from_their_first_words():
-    """What prompts share is then not the personas' doing."""
+    """Common beginnings of prompts are then not those of personas."""
     agents = prefix.agents_of_files()
     assert len(agents) == 9
     assert prefix.NORA in {agent.id for agent in agents}

@@ -8,6 +8,8 @@ from pydantic import ValidationError
 
 from callwise.budget.virtual_time import run_in_virtual_time
 from callwise.calls import Role
+from callwise.calls.load.load_knobs import LoadKnobs
+from callwise.calls.load.schedule_knobs import ScheduleKnobs
 from callwise.simulator.request import read_material
 from callwise.wake import Agent, WakeKnobs
 from callwise.wake.wake_prompts import agent_messages
@@ -162,3 +164,13 @@ def test_knobs_out_of_their_range_are_refused(knobs):
     """The error names the knob."""
     with pytest.raises(ValidationError, match=next(iter(knobs))):
         WakeKnobs(**knobs)
+
+
+def test_the_first_agent_of_a_model_may_warm_the_cache_for_the_others():
+    """With the chat first, what it waits for is the instructions and the chat."""
+    schedule = ScheduleKnobs(warm_prefix_seconds=300.0, warm_prefix_characters=800)
+    world, _ = woken("mixed", prompt_order="chat_first", load=LoadKnobs(schedule=schedule))
+    for model, others in (("dsv3", 2), ("qwen32b", 1)):
+        times = [time for time, _, asked, _ in world.client.requests if asked == model]
+        for first, *later in (times[: 1 + others], times[1 + others :]):
+            assert later == [pytest.approx(first + world.client.seconds)] * others
