@@ -21,6 +21,7 @@ PARTS = {
     "irc": "8 · recorded IRC chats with five agents, and their replays",
     "sockets": "9 · a thousand clients of one room, and one that stalls",
     "burst": "9b · twenty agents against a limit of five requests in flight",
+    "prefix": "10 · prompts that begin alike, at a real small model",
 }
 """Parts in the order of the page: module, and title of its section."""
 

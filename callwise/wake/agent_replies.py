@@ -303,6 +303,8 @@ class AgentReplies:
                 agents=self._agents,
                 task=occasion.task,
                 may_be_silent=is_alone,
+                order=knobs.prompt_order,
+                common_text=knobs.common_text,
             ),
             response_model=_ReplyOrSilence if is_alone else None,
             sampling=Sampling(max_tokens=knobs.reply_tokens),

@@ -2,13 +2,14 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from callwise.calls.load.batch_knobs import BatchKnobs
 from callwise.calls.load.load_knobs import LoadKnobs
 from callwise.calls.load.schedule_knobs import ScheduleKnobs
 from callwise.wake.agents import AgentId
 from callwise.wake.hours import Missed
+from callwise.wake.wake_prompts import PromptOrder
 
 __all__ = ["WakeKnobs"]
 
@@ -16,6 +17,8 @@ Count = Annotated[int, Field(ge=0, le=10**9)]
 AtLeastOne = Annotated[int, Field(ge=1, le=10**6)]
 
 MAX_DELAY_SECONDS = 86_400.0
+
+MAX_COMMON_CHARS = 100_000
 
 IDLE_WAIT_SECONDS = 0.25
 """Wait of a request for another reply after the last one, while no other call is under way."""
@@ -65,6 +68,15 @@ class WakeKnobs(BaseModel):
     embedding of its query and one of its new note (role `embed`)."""
     chat_limit: Annotated[int, Field(ge=1, le=1000)] = 30
     """Most lines of the chat in a prompt, the newest."""
+    common_text: Annotated[
+        str, StringConstraints(strip_whitespace=True, max_length=MAX_COMMON_CHARS)
+    ] = ""
+    """Text at the beginning of every agent's prompt, such as the world that they share; at most
+    100,000 characters. Models take it for instructions. The intent call does not have it."""
+    prompt_order: PromptOrder = "persona_first"
+    """Order of a prompt after its instructions: persona, memory, notes, chat and task; or chat and
+    task before the others. The prompts of an hour are then equal up to the personas, and a
+    provider's prompt cache can serve that part."""
     reply_tokens: Annotated[int, Field(ge=1, le=100_000)] = 400
     """Most tokens of a reply."""
     seed: int = 0
