@@ -25,6 +25,7 @@ from callwise.budget.scope import Scope, ScopeKind
 from callwise.calls.call import Call, Priority, Purpose, Role, Sampling
 from callwise.calls.errors import CallwiseError, ConfigError
 from callwise.wake.agents import Agent
+from callwise.wake.fact_extraction import FactExtraction
 from callwise.wake.intent import WakeChoice
 from callwise.wake.moments import Moment, share_of
 from callwise.wake.recall import STARTS_TOGETHER, Embedded, Recall, note_of
@@ -107,6 +108,14 @@ class AgentReplies:
     ) -> None:
         self._agents, self._on_published = agents, on_published
         self._recall = Recall(store.notes, budgeter, embeds=knobs.retrieval == "both")
+        self._facts = FactExtraction(
+            agents,
+            store.notes,
+            budgeter,
+            self._recall,
+            is_together=knobs.variant == "server_batch",
+            moment=moment,
+        )
         self._store, self._budgeter, self._knobs, self._moment = store, budgeter, knobs, moment
         self._granted: set[str] = set()
         self._held: set[str] = set()
@@ -138,7 +147,8 @@ class AgentReplies:
         """Return the reply of each agent, in the order of the choice.
 
         All are prepared before the first is asked, and those of one model are asked one after the
-        other, so that requests are full. Others on the loop have their turn in between.
+        other, so that requests are full. Others on the loop have their turn in between. What
+        agents remember of their messages comes after the last of these was published.
         """
         held: set[str] = set()
         ended: dict[str, AgentReply] = {}
@@ -168,6 +178,9 @@ class AgentReplies:
             self._held.difference_update(
                 self.message_id(occasion.key, agent_id) for agent_id in choice.agents
             )
+        if self._knobs.memory == "extracted":
+            replies = [ended[agent_id] for agent_id in choice.agents]
+            ended |= await self._facts.remembered(scope, occasion.key, occasion.chat, replies)
         await self._moment(f"end:{occasion.key}")
         return tuple(ended[agent_id] for agent_id in choice.agents)
 
