@@ -3,7 +3,7 @@
 Problem: a message is a poor memory. What was promised or said of a person in it is found by its
 words only, among many that mean nothing later.
 Choice: once all replies of a wake have ended, one call per agent answers with a few facts of the
-chat and of its own message, and each becomes a note of that agent. No message waits for it: each
+chat and the agent's own message, and each becomes a note of that agent. No message waits for it: each
 was published before, with its note of what was said, in one transaction. The calls of a wake have
 one batch key, so that they share requests as replies do.
 Rejected: one call for several agents, which mixes their personas; a call as soon as a reply has

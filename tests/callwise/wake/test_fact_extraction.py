@@ -249,7 +249,7 @@ def test_no_secret_of_an_agent_is_in_a_request_for_another(variant):
     }
 
 
-def test_an_answer_is_of_its_own_agent_also_in_a_request_for_all():
+def test_an_answer_belongs_to_one_agent_also_in_a_request_for_all():
     """The simulated server's order is the agents', and each fact is where it belongs."""
     world, report = in_world(one_hour)
     for name in NAMES:
