@@ -3,9 +3,9 @@
 Problem: a message is a poor memory. What was promised or said of a person in it is found by its
 words only, among many that mean nothing later.
 Choice: once all replies of a wake have ended, one call per agent answers with a few facts of the
-chat and the agent's own message, and each becomes a note of that agent. No message waits for it: each
-was published before, with its note of what was said, in one transaction. The calls of a wake have
-one batch key, so that they share requests as replies do.
+chat and the agent's own message, and each becomes a note of that agent. No message waits for it:
+each was published before, with its note of what was said, in one transaction. The calls of a wake
+have one batch key, so that they share requests as replies do.
 Rejected: one call for several agents, which mixes their personas; a call as soon as a reply has
 come, which is a request per model and more; a repetition of extractions that a crash has cut off,
 since what was said is in the agent's notes already.
@@ -36,8 +36,8 @@ from callwise.wake.wake_report import AgentReply, one_line
 
 __all__ = ["FactAnswer", "FactExtraction", "read_facts"]
 
-FACT_TOKENS = 500
-"""Most tokens of an answer."""
+FACT_TOKENS = 300
+"""Most tokens of an answer: enough for short sentences, and a model that repeats itself ends soon."""
 
 _LIST = WithJsonSchema({"type": "array", "items": {"type": "string"}, "maxItems": MAX_FACTS})
 """Schema of the facts. It does not limit their length: a longer one is left out and not cut."""
@@ -142,7 +142,7 @@ class FactExtraction:
                 async with self._adding:
                     await asyncio.sleep(0)
                 at = await self._moment(f"facts:{reply.message_id}")
-                self._add(agent.id, embedded, at, added)
+                self._add(agent, embedded, at, added)
         except Exception as error:  # noqa: BLE001 - one agent's failure is no other's
             problem = one_line(error, f"the memory of {agent.id}")
         return replace(
@@ -163,10 +163,11 @@ class FactExtraction:
             batch_key=f"facts:{key}" if self._is_together else None,
         )
 
-    def _add(self, agent: str, facts: Sequence[Embedded], at: float, added: list[str]) -> None:
-        """Add facts to an agent's notes, but for those that these have."""
-        known = self._notes.known(agent, [each.text for each in facts])
+    def _add(self, agent: Agent, facts: Sequence[Embedded], at: float, added: list[str]) -> None:
+        """Add facts to an agent's notes, but for those that its notes or its prompt have anyway."""
+        known = self._notes.known(agent.id, [each.text for each in facts])
         for each in facts:
-            if each.text not in known:
-                self._notes.add(agent, each.text, at=at, embedding=each.embedding)
+            is_own = any(each.text in own for own in (agent.persona, *agent.memory))
+            if not is_own and each.text not in known:
+                self._notes.add(agent.id, each.text, at=at, embedding=each.embedding)
                 added.append(each.text)

@@ -29,8 +29,7 @@ class AgentReply:
         reason: why it has no message, or else why it was woken; one line. Untrusted.
         recall_problem: why words alone rank its notes, or its new note: an embedding failed. One
             line; empty where none did. Untrusted.
-        facts: facts of its message and the chat that its notes have now and had not before.
-            Untrusted.
+        facts: facts of its message and the chat that were added to its notes. Untrusted.
         memory_problem: why no facts, or not all of an answer, are among its notes; one line,
             empty where nothing failed. Untrusted.
     """

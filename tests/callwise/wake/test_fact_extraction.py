@@ -196,6 +196,17 @@ def test_facts_are_notes_of_their_agent_once():
     assert "Bob promised Mia a cake." in bobs[1]["notes"]
 
 
+def test_words_of_a_persona_are_no_new_facts():
+    """Nor is what an agent has always known: both are in each of its prompts."""
+    agent = Agent(
+        id="ann", persona="A baker. Sings at night.", model="dsv3", memory=("Has a cat.",)
+    )
+    facts = ["Sings at night.", "Has a cat.", "Mia has a dog."]
+    _, report = in_world(one_hour, lambda _: facts, agents=[agent])
+    assert remembered(report) == {"ann": ("Mia has a dog.",)}
+    assert problems(report) == {"ann": ""}
+
+
 def test_an_equal_fact_is_not_searched_by_its_likeness(store):
     """Character for character, also where it is no text for SQL, of one agent alone."""
     odd = "'); DROP TABLE agent_notes; -- \ud83d 😀"
