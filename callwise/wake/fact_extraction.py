@@ -37,7 +37,7 @@ from callwise.wake.wake_report import AgentReply, one_line
 __all__ = ["FactAnswer", "FactExtraction", "read_facts"]
 
 FACT_TOKENS = 300
-"""Most tokens of an answer: enough for short sentences, and a model that repeats itself ends soon."""
+"""Most tokens of an answer; a model that repeats itself ends soon."""
 
 _LIST = WithJsonSchema({"type": "array", "items": {"type": "string"}, "maxItems": MAX_FACTS})
 """Schema of the facts. It does not limit their length: a longer one is left out and not cut."""
