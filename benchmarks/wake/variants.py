@@ -130,9 +130,8 @@ async def _run(settings: WakeSettings, day: _Day) -> None:
     day.bodies, day.requests = client.bodies, client.requests
 
 
-def _day(variant: str) -> _Day:
+def _day(*overrides: str) -> _Day:
     path = configs_folder() / "wake" / "five_agents.yaml"
-    overrides = (f"wake.variant={variant}",)
     settings = read_wake_settings(path, overrides=overrides, environ={}, is_shipped=True)
     day = _Day()
     run_in_virtual_time(_run(settings, day))
@@ -190,6 +189,23 @@ def _figures(days: dict[str, _Day]) -> Iterator[Figure]:
     )
 
 
+def _with_facts(day: _Day) -> Figure:
+    sums = _sums(day)
+    facts = sum(len(reply.facts) for each in day.hours for reply in each.replies)
+    per_hour = sorted({(each.requests, each.calls) for each in day.hours})
+    return Figure(
+        "`server_batch` with `wake.memory=extracted`: requests of each hour, and calls in them; "
+        "calls, requests, tokens, USD, messages of the day, new facts",
+        f"{'; '.join(f'{requests}, {calls}' for requests, calls in per_hour)}; {sums.calls}, "
+        f"{sums.requests}, {sums.tokens:,}, {sums.usd:.5f}, {sums.messages}, {facts}",
+        "1 + 2 + 1, 11",
+        per_hour == [(4, 11)],
+        note="1: facts are extracted by the fast model, whose price is 0 here as that of the "
+        "specification's is",
+    )
+
+
 def measure() -> Measured:
     """Return the table of the variants, and whether batching changes anything else."""
-    return Measured("variants", [*_figures({each: _day(each) for each in VARIANTS})])
+    days = {each: _day(f"wake.variant={each}") for each in VARIANTS}
+    return Measured("variants", [*_figures(days), _with_facts(_day("wake.memory=extracted"))])

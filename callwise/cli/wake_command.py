@@ -138,9 +138,11 @@ class _Run:
 
     Args:
         shows_chat: whether messages are printed as they come.
+        extracts_facts: whether agents remember facts of their messages.
     """
 
     variant: str
+    extracts_facts: bool = False
     shows_chat: bool = False
     shows_wakes: bool = False
     reports: "list[WakeReport]" = field(default_factory=list)
@@ -263,6 +265,7 @@ def _ran(
 
     run = _Run(
         settings.wake.variant,
+        extracts_facts=settings.wake.memory == "extracted",
         shows_chat=options.chat and not options.as_json,
         shows_wakes=not is_simulated,
     )
@@ -318,7 +321,11 @@ def _replayed(settings: "WakeSettings", options: WakeOptions, cassette: Path) ->
     if options.messages is not None:
         hours = recorded.manifest.hours
         settings, _ = _with_messages(settings, options.messages, hours, hours)
-    run = _Run(settings.wake.variant, shows_chat=options.chat and not options.as_json)
+    run = _Run(
+        settings.wake.variant,
+        extracts_facts=settings.wake.memory == "extracted",
+        shows_chat=options.chat and not options.as_json,
+    )
     found = replay_wakes(settings, recorded, run, hours=options.hours, out=options.out)
     say(f"{recorded.cassette}: {found.played_count:,} calls played, 0 requests sent")
     return run, recorded.manifest.is_simulated
@@ -335,12 +342,14 @@ def _line(report: "WakeReport") -> str:
     ends = Counter(each.outcome for each in report.replies)
     failed = [each for each in report.replies if each.outcome == "failed"]
     unembedded = [each for each in report.replies if each.recall_problem]
+    forgetful = [each for each in report.replies if each.memory_problem]
     parts = [
         f"intent {report.intent}",
         ", ".join(f"{count} {outcome}" for outcome, count in ends.items()) or "none woken",
         f"{report.calls} calls in {report.requests} requests",
         *(f"{each.agent}: {each.reason}" for each in failed[:3]),
         *(f"{each.agent}: notes by words alone, {each.recall_problem}" for each in unembedded[:3]),
+        *(f"{each.agent}: facts, {each.memory_problem}" for each in forgetful[:3]),
     ]
     return f"{_clock_time(report.at)}  {'; '.join(parts)}"
 
@@ -362,6 +371,7 @@ def _hours_table(run: _Run, *, is_simulated: bool) -> "Table":
             "message" if each.is_message else each.intent,
             len(each.woken),
             sum(reply.outcome == "published" for reply in each.replies),
+            *([sum(len(reply.facts) for reply in each.replies)] if run.extracts_facts else ()),
             each.calls,
             each.requests,
             each.tokens,
@@ -369,7 +379,8 @@ def _hours_table(run: _Run, *, is_simulated: bool) -> "Table":
         )
         for each in run.reports
     ]
-    columns = ("time (UTC)", "intent", "woken", "messages", "calls", "requests", "tokens", "usd")
+    counts = ("messages", *(["facts"] if run.extracts_facts else ()), "calls", "requests")
+    columns = ("time (UTC)", "intent", "woken", *counts, "tokens", "usd")
     return Table("wakes", _label("Wakes", is_simulated=is_simulated), columns, tuple(rows))
 
 

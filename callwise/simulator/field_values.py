@@ -287,6 +287,8 @@ def string_value(scene: Scene, kind: Convention, node: FormNode, place: FieldPla
             return formatted
     if kind is Convention.EVIDENCE and node.pattern is None:
         return evidence(scene, node)
+    if kind is Convention.FACT and node.pattern is None and scene.material.sources:
+        return proved_text(scene, evidence(scene, FormNode(kind="string")), node)
     text = _plain_text(scene, kind, node, place)
     bank = bank_of(scene.language)
     text = fitted(text, node, scene.draws.pick(bank.goals) if node.min_length else "")

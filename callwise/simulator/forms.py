@@ -325,6 +325,8 @@ class Convention(StrEnum):
     RANKING = "ranking rankings order ranked"
     """One entry per candidate, best first."""
     EVIDENCE = "evidence quote quotes evidence_quote verbatim *_quote *_evidence"
+    FACT = "fact facts"
+    """A statement with a quotation."""
     GOAL = "goal goals aims intentions *_goal *_goals"
     SCORE = (
         "score overall overall_score quality plan_alignment alignment persona persona_fit "

@@ -8,7 +8,7 @@ within a limit of bytes.
 
 import sqlite3
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -131,6 +131,25 @@ class AgentNotes:
                 return
         with self._file.writing() as connection:
             settle_model(connection, embedding)
+
+    def known(self, agent: str, texts: Collection[str]) -> set[str]:
+        """Return which of some texts are notes of an agent, character for character.
+
+        Args:
+            texts: at most 1,000.
+
+        Raises:
+            ConfigError: when the agent's name is empty or too long.
+            StoreFailed: when the file cannot be read.
+        """
+        checked_name("the agent", agent)
+        with self._file.reading() as connection:
+            marks = ", ".join("?" * len(texts))
+            found = connection.execute(
+                f"SELECT DISTINCT text FROM agent_notes WHERE agent = ? AND text IN ({marks})",  # noqa: S608
+                (agent, *map(encoded_text, texts)),
+            ).fetchall()
+        return {decoded_text(text) for (text,) in found}
 
     def search(
         self, agent: str, query: str, *, limit: int, embedding: Embedding | None = None

@@ -28,6 +28,7 @@ from callwise.budget.scope import Scope, ScopeKind
 from callwise.calls.call import Call, Priority, Purpose, Role, Sampling
 from callwise.calls.errors import CallwiseError, ConfigError
 from callwise.wake.agents import Agent
+from callwise.wake.fact_extraction import FactExtraction
 from callwise.wake.intent import WakeChoice
 from callwise.wake.moments import Moment, share_of
 from callwise.wake.recall import STARTS_TOGETHER, Embedded, Recall, note_of
@@ -134,6 +135,14 @@ class AgentReplies:
     ) -> None:
         self._agents, self._on_published = agents, on_published
         self._recall = Recall(store.notes, budgeter, embeds=knobs.retrieval == "both")
+        self._facts = FactExtraction(
+            agents,
+            store.notes,
+            budgeter,
+            self._recall,
+            is_together=knobs.variant == "server_batch",
+            moment=moment,
+        )
         self._store, self._budgeter, self._knobs, self._moment = store, budgeter, knobs, moment
         self._granted: set[str] = set()
         self._held: set[str] = set()
@@ -167,7 +176,8 @@ class AgentReplies:
         The notes of all are searched before the first is asked. Then the prompts of one request
         after the other are made and its calls are asked, one after the other, so that requests
         are full; no more than `max_asked` have a prompt at a time. Others on the loop have their
-        turn in between.
+        turn in between. What agents remember of their messages comes after the last of these was
+        published.
         """
         asking = _Asking(scope, occasion, is_together)
         await self._moment(f"ask:{occasion.key}")
@@ -191,6 +201,9 @@ class AgentReplies:
             self._held.difference_update(
                 self.message_id(occasion.key, agent_id) for agent_id in choice.agents
             )
+        if self._knobs.memory == "extracted":
+            replies = [asking.ended[agent_id] for agent_id in choice.agents]
+            asking.ended |= await self._facts.remembered(scope, occasion.key, occasion.chat, replies)
         await self._moment(f"end:{occasion.key}")
         return tuple(asking.ended[agent_id] for agent_id in choice.agents)
 

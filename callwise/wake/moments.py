@@ -10,7 +10,7 @@ Rejected: waiting for each answer as long as it took. Times then differ by the w
 
 The events: `start` of a run; `wake:SLOT` and `say:ID`, when an hour or a person's message begins;
 `ask:KEY`, when its agents are known; `recall:KEY`, when their notes are read; `reply:MESSAGE`,
-when one has answered; `end:KEY`.
+when one has answered; `facts:MESSAGE`, when what its agent remembers of it is noted; `end:KEY`.
 """
 
 import hashlib

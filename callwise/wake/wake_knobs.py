@@ -66,6 +66,10 @@ class WakeKnobs(BaseModel):
     retrieval: Literal["words", "both"] = "words"
     """Ranking of an agent's notes: by words, which needs no call; or by words and vectors, with one
     embedding of its query and one of its new note (role `embed`)."""
+    memory: Literal["message", "extracted"] = "message"
+    """Notes that an agent adds after its message: that message with what a person wrote before it,
+    which needs no call; or the facts in them as well, extracted by a call per agent (role `fast`)
+    once the message is published."""
     chat_limit: Annotated[int, Field(ge=1, le=1000)] = 30
     """Most lines of the chat in a prompt, the newest."""
     common_text: Annotated[

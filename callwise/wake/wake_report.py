@@ -29,6 +29,9 @@ class AgentReply:
         reason: why it has no message, or else why it was woken; one line. Untrusted.
         recall_problem: why words alone rank its notes, or its new note: an embedding failed. One
             line; empty where none did. Untrusted.
+        facts: facts of its message and the chat that were added to its notes. Untrusted.
+        memory_problem: why no facts, or not all of an answer, are among its notes; one line,
+            empty where nothing failed. Untrusted.
     """
 
     agent: str
@@ -37,6 +40,8 @@ class AgentReply:
     message_id: str
     reason: str
     recall_problem: str = ""
+    facts: tuple[str, ...] = ()
+    memory_problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +55,7 @@ class WakeReport:
         woken: ids of the agents, in the order of the list.
         dropped: entries of the intent's list that were not taken, counted by why.
         replies: one for each of `woken`, in their order.
-        calls: calls asked, the intent call and repairs included.
+        calls: calls asked; those of intent, embeddings, facts and repairs included.
         requests: requests that were sent for them.
         tokens: known tokens of all of them.
         usd: price of all of them; None where that of one is unknown.

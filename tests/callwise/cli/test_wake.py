@@ -132,3 +132,22 @@ def test_endpoints_that_only_the_file_names_get_nothing(cli: Any, agents: Path) 
     shown = cli("wake", agents)
     assert shown.exit_code == 2, shown.output
     assert "example.com" in shown.stderr
+
+
+def test_facts_have_a_column_where_they_are_extracted(
+    cli: Any, one_object: Any, agents: Path
+) -> None:
+    """Each hour has one request more, for all agents, and the same messages."""
+    command = ("wake", agents, "--hours", 2)
+    extracted = ("--set", "wake.memory=extracted")
+    (usual,) = one_object(cli(*command, "--json"))["runs"]
+    (run,) = one_object(cli(*command, *extracted, "--json"))["runs"]
+    hours = [each for each in run["wakes"] if not each["is_message"]]
+    assert [(each["calls"], each["requests"]) for each in hours] == [(6, 3), (6, 3)]
+    assert [each["text"] for each in run["messages"][:3]] == [
+        each["text"] for each in usual["messages"][:3]
+    ]
+    assert all(reply["facts"] for each in hours[:1] for reply in each["replies"])
+    header = cli(*command, *extracted).stdout.splitlines()[1].split()
+    assert header[-6:] == ["messages", "facts", "calls", "requests", "tokens", "usd"]
+    assert "facts" not in cli(*command).stdout

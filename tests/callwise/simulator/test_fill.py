@@ -430,6 +430,23 @@ def test_evidence_is_verbatim_as_often_as_set(english, body_of):
     assert 0.12 < missed / total < 0.28
 
 
+def test_facts_are_statements_with_evidence(chinese, english):
+    """In the material's language; plain sentences where it has no text to quote."""
+
+    class Facts(BaseModel):
+        """A list of texts."""
+
+        facts: Annotated[list[str], Field(max_length=4)]
+
+    for seed in range(20):
+        facts = answer_of(Facts, english, seed=seed).facts
+        assert 1 <= len(facts) <= 4
+        assert all(fact.startswith("they said that ") for fact in facts)
+    assert any(fact.removeprefix("they said that ") in english["user_text"] for fact in facts)
+    assert not answer_of(Facts, chinese).facts[0].isascii()
+    assert all(answer_of(Facts, {"persona": "A cook."}).facts)
+
+
 def test_words_follow_the_language(chinese, english):
     """Sentences are in the material's language."""
     assert not answer_of(Memory, chinese).summary.isascii()

@@ -12,9 +12,9 @@ from callwise.wake import WakeKnobs, WakeService, WakeStore
 from tests.callwise.wake.wake_world import START, five_agents
 
 
-async def woken(server, store, variant):
+async def woken(server, store, variant, **changes):
     """Return the report of five agents who wake at a server, and the requests that it received."""
-    knobs = WakeKnobs(variant=variant, room=variant, batch_wait_seconds=0.2)
+    knobs = WakeKnobs(variant=variant, room=variant, batch_wait_seconds=0.2, **changes)
     main = {
         Role.MAIN: EndpointSettings(base_url=server.base_url, model="main", api_key_env="SIM_KEY")
     }
@@ -55,6 +55,23 @@ async def test_three_requests_arrive_at_a_server():
     assert (together.requests, apart.requests, len(others)) == (3, 6, 6)
     assert [each.text for each in together.replies] == [each.text for each in apart.replies]
     assert all(each.text for each in together.replies)
+
+
+async def test_the_extraction_of_all_facts_is_a_fourth_request():
+    """On the same route, of the fast model; the simulated server answers each conversation."""
+    settings = SimulatedSettings(boolean_true_rate=1.0)
+    async with SimServer(settings) as server:
+        with WakeStore(":memory:") as store:
+            store.rooms.say("server_batch", "Mia", "I moved to Oslo.", id="p1", at=START - 1)
+            report, requests = await woken(server, store, "server_batch", memory="extracted")
+            notes = {each.id: store.notes.search(each.id, "", limit=9) for each in five_agents()}
+    *_, last = requests
+    assert (last.path, last.model, last.items) == ("/v1/chat/completions/batch", "main", 5)
+    assert (report.calls, report.requests, len(requests)) == (11, 4, 4)
+    for reply in report.replies:
+        assert reply.facts
+        assert set(reply.facts) < set(notes[reply.agent])
+        assert reply.memory_problem == ""
 
 
 async def test_a_server_without_the_route_is_asked_one_by_one():
