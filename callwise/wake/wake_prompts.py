@@ -190,7 +190,7 @@ def fact_messages(
     fields = {
         "persona": agent.persona,
         "name": agent.name,
-        "chat": _lines(chat, agents, agent.id, MAX_LINE_CHARS),
+        "chat": _lines(chat, agents, MAX_LINE_CHARS, own=agent.id),
         "message": clipped(message, MAX_TASK_CHARS),
     }
     return Message("system", _FACTS), _material(fields)
