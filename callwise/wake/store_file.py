@@ -34,9 +34,9 @@ __all__ = [
     "encoded_text",
 ]
 
-SCHEMA_VERSION = 2
-"""The file's `user_version`. Changes when an older release cannot read the file. Version 1, of
-no release, had no terms and vectors of notes."""
+SCHEMA_VERSION = 3
+"""The file's `user_version`. Changes when an older release cannot read the file. Of no release were
+version 1, without terms and vectors of notes, and 2, without notes that wait and their keys."""
 
 _APPLICATION_ID = 0x63777761
 """Mark in the file's header, so that another program's database is not written to."""

@@ -186,8 +186,8 @@ def _later_version(path: Path) -> None:
         (_text, "expected a SQLite database of awake agents"),
         (_other_database, "this is a database of another program. Choose another file"),
         (_marked_database, "this is a database of another program. Choose another file"),
-        (_earlier_version, "expected a store of version 2, found version 1"),
-        (_later_version, "expected a store of version 2, found version 3"),
+        (_earlier_version, "expected a store of version 3, found version 2"),
+        (_later_version, "expected a store of version 3, found version 4"),
     ],
 )
 def test_another_file_is_left_alone(path: Path, made: Callable[[Path], None], problem: str) -> None:
