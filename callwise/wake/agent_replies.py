@@ -24,10 +24,11 @@ from callwise.budget.budgeter import Budgeter
 from callwise.budget.scope import Scope, ScopeKind
 from callwise.calls.call import Call, Priority, Purpose, Role, Sampling
 from callwise.calls.errors import CallwiseError, ConfigError
+from callwise.wake.agent_memory import AgentMemory
 from callwise.wake.agents import Agent
 from callwise.wake.intent import WakeChoice
 from callwise.wake.moments import Moment, share_of
-from callwise.wake.recall import STARTS_TOGETHER, Embedded, Recall, note_of
+from callwise.wake.recall import STARTS_TOGETHER, Embedded, Recall, Recalled, note_of
 from callwise.wake.rooms import OutgoingMessage
 from callwise.wake.store import WakeStore
 from callwise.wake.wake_knobs import WakeKnobs
@@ -93,6 +94,10 @@ class AgentReplies:
         agents: all of them, by id.
         moment: returns the time of a named event; see `moments`.
         on_published: called when a message was put into the outbox.
+        memory: has the agents' notes; None for those of the store.
+
+    Raises:
+        ConfigError: when the memory does not fit to the knobs.
     """
 
     def __init__(
@@ -104,9 +109,10 @@ class AgentReplies:
         *,
         moment: Moment,
         on_published: Callable[[], None] | None = None,
+        memory: AgentMemory | None = None,
     ) -> None:
         self._agents, self._on_published = agents, on_published
-        self._recall = Recall(store.notes, budgeter, embeds=knobs.retrieval == "both")
+        self._recall = Recall(store, budgeter, embeds=knobs.retrieval == "both", memory=memory)
         self._store, self._budgeter, self._knobs, self._moment = store, budgeter, knobs, moment
         self._granted: set[str] = set()
         self._held: set[str] = set()
@@ -131,6 +137,10 @@ class AgentReplies:
         if lost:
             _LOGGER.warning("released the credits of %d messages that were cut off", lost)
         return lost
+
+    async def put_waiting(self) -> None:
+        """Put notes that wait into a memory that was brought; see `Recall.put_waiting`."""
+        await self._recall.put_waiting()
 
     async def ask(
         self, scope: Scope, occasion: Occasion, choice: WakeChoice, *, is_together: bool
@@ -192,16 +202,15 @@ class AgentReplies:
         asked = [agent_id for agent_id in choice.agents if agent_id not in ended]
         queries = await self._recall.queries(scope, asked, occasion.chat, occasion.priority)
         await self._moment(f"recall:{occasion.key}")
-        for number, (agent_id, query) in enumerate(queries.items(), 1):
-            agent, why = self._agents[agent_id], choice.reasons.get(agent_id, "")
-            found = self._prepared(occasion, agent, why, query, is_together=is_together)
+        limit = self._knobs.notes_limit
+        async for recalled in self._recall.found(queries.items(), limit=limit):
+            why = choice.reasons.get(recalled.agent, "")
+            found = self._prepared(occasion, recalled, why, is_together=is_together)
             if isinstance(found, AgentReply):
-                ended[agent_id] = found
+                ended[found.agent] = found
                 self._give_back(found.message_id, held)
             else:
                 prepared.append(found)
-            if number % STARTS_TOGETHER == 0:
-                await asyncio.sleep(0)
         return sorted(prepared, key=lambda each: each.agent.model)
 
     def message_id(self, key: str, agent_id: str) -> str:
@@ -228,21 +237,22 @@ class AgentReplies:
         return None
 
     def _prepared(
-        self, occasion: Occasion, agent: Agent, why: str, query: Embedded, *, is_together: bool
+        self, occasion: Occasion, recalled: Recalled, why: str, *, is_together: bool
     ) -> "_Prepared | AgentReply":
         """Return an agent's call, or why it is not asked."""
-        knobs, message_id = self._knobs, self.message_id(occasion.key, agent.id)
+        knobs, agent = self._knobs, self._agents[recalled.agent]
+        message_id = self.message_id(occasion.key, agent.id)
+        if recalled.error is not None:
+            reason = one_line(recalled.error, agent.id)
+            return AgentReply(agent.id, "failed", "", message_id, reason, recalled.problem)
         try:
-            notes = self._store.notes.search(
-                agent.id, query.text, limit=knobs.notes_limit, embedding=query.embedding
-            )
             is_alone = occasion.cause is None and knobs.variant == "agents_alone"
             call = Call(
                 Role.MAIN,
                 Purpose.OTHER,
                 agent_messages(
                     agent,
-                    notes=notes,
+                    notes=recalled.notes,
                     chat=occasion.chat,
                     agents=self._agents,
                     task=occasion.task,
@@ -256,8 +266,8 @@ class AgentReplies:
             )
         except Exception as error:  # noqa: BLE001 - one agent's failure is no other's
             reason = one_line(error, agent.id)
-            return AgentReply(agent.id, "failed", "", message_id, reason, query.problem)
-        return _Prepared(agent, message_id, call, why, query.problem)
+            return AgentReply(agent.id, "failed", "", message_id, reason, recalled.problem)
+        return _Prepared(agent, message_id, call, why, recalled.problem)
 
     async def _reply(
         self, scope: Scope, occasion: Occasion, prepared: _Prepared, held: set[str]
@@ -284,25 +294,30 @@ class AgentReplies:
                     async with self._publishing:
                         await asyncio.sleep(0)
                 now = await self._moment(f"reply:{message_id}")
-                outcome = self._publish(occasion, prepared, text, noted, now)
+                due_at = self._due_at(occasion, message_id, now)
+                outcome = self._publish(prepared, text, noted, due_at)
                 held.discard(message_id)
+                if outcome == "published":
+                    key = message_id
+                    waits = await self._recall.put(agent.id, noted.text, key=key, at=due_at)
+                    problem = problem or waits
         except Exception as error:  # noqa: BLE001 - one agent's failure is no other's
             text, why = "", one_line(error, agent.id)
         self._give_back(message_id, held)
         return AgentReply(agent.id, outcome, text, message_id, why, problem)
 
     def _publish(
-        self, occasion: Occasion, prepared: _Prepared, text: str, noted: Embedded, now: float
+        self, prepared: _Prepared, text: str, noted: Embedded, due_at: float
     ) -> ReplyOutcome:
         """Put a message into the outbox, pay for it and note it, in one transaction."""
         agent, knobs = prepared.agent, self._knobs
-        due_at = self._due_at(occasion, prepared.message_id, now)
         message = OutgoingMessage(prepared.message_id, knobs.room, agent.id, text, due_at)
         is_new = self._store.publish(
             message,
             notes=[noted.text],
             embeddings=[noted.embedding],
             payment=(agent.id, knobs.credits_per_reply),
+            do_notes_wait=self._recall.is_brought,
         )
         if self._on_published is not None:
             self._on_published()

@@ -15,6 +15,8 @@ from callwise.budget.virtual_time import run_in_virtual_time
 from callwise.calls.client import Endpoint
 from callwise.calls.errors import CassetteMiss, ConfigError
 from callwise.recordings.cassette import Cassette, CassetteStatistics, open_cassette
+from callwise.wake.agent_memory import AgentMemory
+from callwise.wake.memory_recording import PlayedMemory
 from callwise.wake.moments import Moment, replayed_moments
 from callwise.wake.store import WakeStore
 from callwise.wake.wake_recording import (
@@ -45,6 +47,7 @@ async def run_settings(
     keeps_store: bool = True,
     notify: Callable[[str], None] | None = None,
     secrets: Collection[str] = (),
+    memory: AgentMemory | None = None,
 ) -> int:
     """Wake the agents of settings, and record the run where that is asked for; see `run_wakes`.
 
@@ -54,6 +57,7 @@ async def run_settings(
         keeps_store: whether the store may have something in it at the start.
         notify: called with what a person should know while a call waits.
         secrets: values of keys, kept out of every error.
+        memory: see `run_wakes`.
 
     Returns:
         The number of wakes.
@@ -68,9 +72,11 @@ async def run_settings(
         if out is not None:
             manifest = manifest_of(settings, endpoints, hours=count, is_first_now=is_first_now)
             kept = store if keeps_store else None
-            recording = stack.enter_context(WakeRecording(out, manifest, kept, wall=wall))
+            recording = stack.enter_context(
+                WakeRecording(out, manifest, kept, wall=wall, memory=memory)
+            )
             listener = stack.enter_context(WakeFiles(out, listener))
-            recorder, moment = recording.cassette, recording.moment
+            recorder, moment, memory = recording.cassette, recording.moment, recording.memory
         return await _run(
             settings,
             store,
@@ -84,6 +90,7 @@ async def run_settings(
             moment=moment,
             notify=notify,
             secrets=secrets,
+            memory=memory,
         )
 
 
@@ -101,6 +108,7 @@ async def _run(
     moment: Moment | None,
     notify: Callable[[str], None] | None = None,
     secrets: Collection[str] = (),
+    memory: AgentMemory | None = None,
 ) -> int:
     budgeter = Budgeter(
         endpoints,
@@ -124,6 +132,7 @@ async def _run(
             count=count,
             is_first_now=is_first_now,
             moment=moment,
+            memory=memory,
         )
         budgeter.ledger.check()
     finally:
@@ -198,6 +207,7 @@ async def _replay(
         misses.append(miss)
         running.cancel()
 
+    memory = None if recorded.recalled is None else PlayedMemory(recorded.recalled, stop)
     running = asyncio.ensure_future(
         _run(
             settings,
@@ -210,6 +220,7 @@ async def _replay(
             is_first_now=recorded.manifest.is_first_now,
             recorder=StrictRecorder(cassette, stop),
             moment=replayed_moments(recorded.times, clock=clock, on_miss=stop),
+            memory=memory,
         )
     )
     try:

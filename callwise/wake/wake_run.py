@@ -13,6 +13,7 @@ from typing import Protocol
 from callwise.budget.budgeter import Budgeter
 from callwise.budget.clock import Clock
 from callwise.calls.errors import ConfigError
+from callwise.wake.agent_memory import AgentMemory
 from callwise.wake.hours import run_hours
 from callwise.wake.moments import Moment, deliver_until
 from callwise.wake.rooms import RoomMessage
@@ -185,6 +186,7 @@ async def run_wakes(
     is_first_now: bool = False,
     on_start: Callable[[LiveChat], None] | None = None,
     moment: Moment | None = None,
+    memory: AgentMemory | None = None,
 ) -> int:
     """Wake the agents each hour, while people write and messages come at their time.
 
@@ -203,14 +205,19 @@ async def run_wakes(
         is_first_now: wake immediately for the present hour, where no process has woken it.
         on_start: called on the running loop with the chat, before the first wake.
         moment: returns the time of a named event, after `wall` by default; see `moments`.
+        memory: that of `settings.memory`, or another one; None for the notes of the store. Not
+            owned.
 
     Returns:
         The number of wakes.
 
     Raises:
+        ConfigError: when the settings name a memory and none is given, or one is given with
+            `wake.retrieval=both`.
         StoreFailed: when the store cannot be read or written.
     """
     knobs = settings.wake
+    settings.memory.check_given(memory)
     delivery = _Delivery(store, knobs.room, clock, wall, listener.on_message)
     service = WakeService(
         settings.agents,
@@ -221,6 +228,7 @@ async def run_wakes(
         limits=settings.limits,
         on_published=delivery.notice,
         moment=moment,
+        memory=memory,
     )
 
     chat = LiveChat(
