@@ -17,6 +17,7 @@ from callwise.calls.client import Endpoint
 from callwise.calls.errors import CallwiseError
 from callwise.serve.live_costs import LiveCosts
 from callwise.serve.room_feed import STALL_SECONDS, RoomFeed
+from callwise.wake.agent_memory import AgentMemory
 from callwise.wake.rooms import RoomMessage
 from callwise.wake.store import WakeStore
 from callwise.wake.wake_report import WakeReport, one_line
@@ -63,6 +64,7 @@ class RoomHost:
         is_first_now: whether the present hour is woken when it begins.
         stall_seconds: see `RoomFeed`.
         poll_seconds: time between two checks for messages of other processes.
+        memory: see `run_wakes`.
 
     Attributes:
         feed: lines and status, for clients.
@@ -84,7 +86,9 @@ class RoomHost:
         is_first_now: bool = False,
         stall_seconds: float = STALL_SECONDS,
         poll_seconds: float = POLL_SECONDS,
+        memory: AgentMemory | None = None,
     ) -> None:
+        self._memory = memory
         self.settings, self._store, self._wall = settings, store, wall
         self._is_first_now, self._poll_seconds = is_first_now, poll_seconds
         self.room = settings.wake.room
@@ -129,6 +133,7 @@ class RoomHost:
                 wall=self._wall,
                 is_first_now=self._is_first_now,
                 on_start=self._start,
+                memory=self._memory,
             )
         finally:
             self._state = "stopping"

@@ -34,6 +34,9 @@ MEMORY_URL = "CALLWISE_MEMORY_URL"
 CONNECT_SECONDS = 10
 """Longest wait for a connection."""
 
+POOL_SECONDS = 4
+"""Longest wait for a connection that was lost, shorter than that for an answer."""
+
 _MAX_CONNECTIONS = 4
 _SCHEMES = {"postgres": ("postgresql", "postgres"), "redis": ("redis", "rediss")}
 _EXTRAS = {"postgres": "postgres", "redis": "redis-memory"}
@@ -127,7 +130,11 @@ def _url(knobs: MemoryKnobs, environ: Mapping[str, str]) -> str:
         ConfigError: when there is none, or it is of another kind of server.
     """
     url, schemes = environ.get(MEMORY_URL, "").strip(), _SCHEMES[knobs.backend]
-    if url.partition("://")[0] not in schemes:
+    try:
+        is_one = bool(urlsplit(url).scheme in schemes and "://" in url)
+    except ValueError:  # half of an address
+        is_one = False
+    if not is_one:
         problem = "has no URL of such a server" if url else "is not set"
         raise ConfigError(
             f"memory.backend is {knobs.backend}, and the environment variable {MEMORY_URL} "
@@ -176,7 +183,7 @@ def _pool(url: str, check: Any) -> Any:
         "min_size": 1,
         "max_size": _MAX_CONNECTIONS,
         "open": False,
-        "timeout": CONNECT_SECONDS,
+        "timeout": POOL_SECONDS,
         "check": check,  # a server that was started again
         "kwargs": _limits(url),
     }

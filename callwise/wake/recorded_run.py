@@ -161,13 +161,18 @@ def replay_wakes(
     Raises:
         CassetteMiss: at the first call, hour or message that is not recorded.
         ConfigError: when the recording has no finished hour, or fewer than `hours`, or other
-            messages of people.
+            messages of people, or no answers of a memory that the settings name.
     """
     count = recorded.hours if hours is None else hours
     if not 1 <= count <= recorded.hours:
         raise ConfigError(
             f"{recorded.cassette.parent} has {recorded.hours} finished hours"
             + (f", not {hours}" if recorded.hours and hours else ", so there is nothing to replay")
+        )
+    if recorded.recalled is None and settings.memory.backend != "sqlite":
+        raise ConfigError(
+            f"{recorded.cassette.parent} was recorded with the notes in the store's file. Replay "
+            "it with memory.backend=sqlite"
         )
     given = settings.model_copy(update={"messages": recorded.messages(settings.messages)})
     with ExitStack() as stack:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from callwise.wake import WakeStore
+from tests.callwise.wake.postgres_server import PostgresServer, program
 
 ODD_NAMES = (
     "../../etc/passwd",
@@ -39,3 +40,15 @@ def odd_name(request: pytest.FixtureRequest) -> str:
 def bad_name(request: pytest.FixtureRequest) -> str:
     """Return a name that no store takes."""
     return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """Return a server that tests share; each uses another namespace."""
+    if program("initdb") is None:
+        pytest.skip("no Postgres is installed")
+    pytest.importorskip("psycopg", reason="the extra `postgres` is not installed")
+    server = PostgresServer()
+    yield server
+    server.stop()
+    server.remove()
