@@ -59,7 +59,7 @@ class Embedded(NamedTuple):
 
 
 class Recalled(NamedTuple):
-    """What an agent has found of its notes.
+    """Notes that an agent has found.
 
     Args:
         agent: its id.

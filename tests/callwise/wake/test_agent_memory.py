@@ -195,7 +195,7 @@ FOREIGN = [
 
 
 async def test_values_of_another_form_are_left_out_and_counted(caplog):
-    """They are no notes, whoever has written them; one warning for an agent."""
+    """They are no notes, whichever program has written them; one warning for an agent."""
     store = InMemoryStore()
     memory = LangGraphMemory(store)
     await memory.add("alice", ["mine"], key="k", at=1.0)

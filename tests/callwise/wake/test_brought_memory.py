@@ -217,7 +217,7 @@ def test_the_notes_of_the_store_itself_are_the_default():
 
 def test_embeddings_for_a_brought_memory_are_refused():
     """They would be paid for and not used."""
-    with pytest.raises(ConfigError, match="Use wake.retrieval=words"):
+    with pytest.raises(ConfigError, match=r"Use wake\.retrieval=words"):
         in_world(None, retrieval="both")
 
 
@@ -314,7 +314,7 @@ def test_a_search_that_is_not_recorded_ends_the_replay(tmp_path):
 def test_a_recording_without_answers_is_not_replayed_with_a_memory(tmp_path):
     """Its notes are in the copy of the store."""
     recorded(tmp_path / "run", Live(shuffled(3)))
-    with pytest.raises(ConfigError, match="Replay it with memory.backend=sqlite"):
+    with pytest.raises(ConfigError, match=r"Replay it with memory\.backend=sqlite"):
         replayed(tmp_path / "run", settings_of(memory={"backend": "postgres"}))
 
 
@@ -372,7 +372,7 @@ async def _opening(url, **knobs):
 
 async def test_a_wrong_password_is_refused_and_not_shown(postgres):
     """When the run begins."""
-    with pytest.raises(ConfigError, match="cannot be used: .*authentication failed") as caught:
+    with pytest.raises(ConfigError, match=r"cannot be used: .*authentication failed") as caught:
         await _opening(postgres.url_with("another-secret-word"), backend="postgres")
     assert "another-secret" not in str(caught.value)
     assert caught.value.__cause__ is None
