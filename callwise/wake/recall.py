@@ -132,19 +132,25 @@ class Recall:
     ) -> AsyncIterator[Recalled]:
         """Yield what each agent finds of its notes, in order. Others have their turn in between.
 
+        Where a brought memory fails for all that ask it together, the rest do not ask.
+
         Args:
             queries: agents, each with its query.
             limit: notes of each agent, at most.
         """
         together = SEARCHED_TOGETHER if self.is_brought else STARTS_TOGETHER
-        rest = iter(queries)
+        rest, lost = iter(queries), ""
         while some := list(itertools.islice(rest, together)):
-            if self.is_brought:
-                for found in await asyncio.gather(*(self._brought(*each, limit) for each in some)):
-                    yield found
+            if self.is_brought and not lost:
+                ends = await asyncio.gather(*(self._brought(*each, limit) for each in some))
+                lost = ends[0].problem if all(each.problem for each in ends) else ""
+                for end in ends:
+                    yield end
                 continue
             for agent, query in some:
-                yield await self._own(agent, query, limit)
+                yield (
+                    Recalled(agent, problem=lost) if lost else await self._own(agent, query, limit)
+                )
             await asyncio.sleep(0)
 
     async def _own(self, agent: str, query: Embedded, limit: int) -> Recalled:

@@ -6,7 +6,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-__all__ = ["PASSWORD", "PostgresServer", "program"]
+__all__ = ["PASSWORD", "USER", "PostgresServer", "program"]
 
 PASSWORD = "planted-p@ssword-of-postgres"
 USER = "postgres"

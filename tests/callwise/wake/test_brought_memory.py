@@ -17,11 +17,12 @@ from callwise.budget.virtual_time import run_in_virtual_time
 from callwise.calls import Role
 from callwise.calls.errors import CassetteMiss, ConfigError, FormatError
 from callwise.memory.memory_errors import StoreFailed
-from callwise.wake import WakeStore
+from callwise.wake import Agent, WakeStore
 from callwise.wake.agent_memory import StoredNotes
 from callwise.wake.langgraph_memory import LangGraphMemory
 from callwise.wake.memory_recording import RECALLED, PlayedMemory
 from callwise.wake.memory_stores import MEMORY_URL, MemoryKnobs, opened_memory
+from callwise.wake.recall import SEARCHED_TOGETHER
 from callwise.wake.waiting_notes import MAX_FAILED, PUT_TOGETHER, add_waiting, put_waiting
 from tests.callwise.wake.postgres_server import PASSWORD
 from tests.callwise.wake.test_recorded_run import (
@@ -124,6 +125,22 @@ def test_a_memory_that_is_down_costs_notes_and_no_reply():
     assert (waiting, left) == (5, 0)
     assert all("notes" not in each or not each["notes"] for each in prompts_down)
     assert {len(each["notes"]) for each in prompts_up} == {2}
+
+
+def test_a_memory_that_is_down_is_asked_by_the_first_agents_of_a_wake_alone():
+    """Each search may take as long as the memory may; the others report the same problem."""
+    agents = [Agent(id=f"a{number}", persona="A baker.", model="dsv3") for number in range(150)]
+    memory = Memory()
+    memory.is_down = True
+
+    async def main():
+        world = World(agents, answer=everyone, memory=memory)
+        return await world.wake()
+
+    report = run_in_virtual_time(main())
+    assert {each.recall_problem for each in report.replies} == {"StoreFailed: the server is down"}
+    searches = len(memory.asked) - len(agents)
+    assert searches == SEARCHED_TOGETHER
 
 
 def test_one_agent_whose_notes_are_refused_harms_no_other():
