@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from langgraph.store.base import BaseStore, SearchItem
 from langgraph.store.memory import InMemoryStore
+from pydantic import ValidationError
 
 from callwise.budget.virtual_time import run_in_virtual_time
 from callwise.calls.errors import ConfigError
@@ -140,6 +141,13 @@ def test_a_prefix_that_is_no_namespace_is_refused(prefix):
     """When the memory is made."""
     with pytest.raises(ConfigError, match="namespace of agents' notes"):
         LangGraphMemory(InMemoryStore(), prefix=prefix)
+
+
+@pytest.mark.parametrize("namespace", [[], ["a.b"], ["a-b"], ["a\n"], ["a"] * 9, "notes"])
+def test_a_namespace_of_settings_that_cannot_be_is_refused(namespace):
+    """Before a server is asked."""
+    with pytest.raises(ValidationError):
+        MemoryKnobs(namespace=namespace)
 
 
 class TextPrefixStore(InMemoryStore):
