@@ -42,7 +42,8 @@ def knobs_page() -> str:
         "Set in a preset's YAML, with `--set name=value`, or in the environment "
         "(`CALLWISE__SEARCH__ROLLOUTS=2` for `search.rollouts=2`)."
     )
-    wake = [each for each in knob_paths(WakeSettings) if each.path.startswith("wake.")]
+    own = ("wake.", "memory.")
+    wake = [each for each in knob_paths(WakeSettings) if each.path.startswith(own)]
     rows = [NOTE, "# Knobs", "", words, "", *_knob_rows(knob_paths(PipelineSettings)), ""]
     rows += ["## Agents that wake", "", "Of [`callwise wake`](wake.md); all others of its file are"]
     rows += ["those of endpoints, retries, load and limits above.", "", *_knob_rows(wake)]

@@ -146,15 +146,7 @@ async def _served(
 ) -> None:
     from callwise.serve import RoomHost, serve_room
     from callwise.serve.access import TOKEN_VARIABLE, is_loopback
-
-    host = RoomHost(
-        settings,
-        store,
-        settings.served_by(os.environ),
-        notify=say,
-        secrets=settings.secrets(os.environ),
-        is_first_now=options.now,
-    )
+    from callwise.wake.memory_stores import opened_memory
 
     def ready(url: str) -> None:
         if host.is_simulated:
@@ -167,5 +159,15 @@ async def _served(
         else:
             say(f"page: {url}/ with the token of {TOKEN_VARIABLE}")
 
-    with drain.watching(host):
-        await serve_room(host, access, port=options.port, on_ready=ready)
+    async with opened_memory(settings.memory, os.environ) as memory:
+        host = RoomHost(
+            settings,
+            store,
+            settings.served_by(os.environ),
+            notify=say,
+            secrets=settings.secrets(os.environ),
+            is_first_now=options.now,
+            memory=memory,
+        )
+        with drain.watching(host):
+            await serve_room(host, access, port=options.port, on_ready=ready)

@@ -204,6 +204,11 @@ def wake(options: WakeOptions) -> None:
                 "--demo and --compare run the same hours several times, which models that are "
                 "not simulated cannot. Run the command once with each --set wake.variant=..."
             )
+        if options.compares and settings.memory.backend != "sqlite":
+            raise ConfigError(
+                "--demo and --compare run the same hours several times, and each run would read "
+                "the notes of the one before. Use memory.backend=sqlite"
+            )
         hours = options.hours or (_DAY if is_simulated else None)
         if options.messages is not None:
             settings, hours = _with_messages(settings, options.messages, options.hours, hours)
@@ -292,24 +297,27 @@ async def _woken(
     is_simulated: bool,
 ) -> None:
     from callwise.budget.clock import LoopClock
+    from callwise.wake.memory_stores import opened_memory
     from callwise.wake.recorded_run import run_settings
 
     clock = LoopClock()
     start = _start_of(store, settings) - clock.now()
-    await run_settings(
-        settings,
-        store,
-        settings.served_by(os.environ),
-        run,
-        clock=clock,
-        wall=(lambda: start + clock.now()) if is_simulated else time.time,
-        count=hours,
-        is_first_now=options.now,
-        out=options.out,
-        keeps_store=options.store is not None or not is_simulated,
-        notify=say,
-        secrets=settings.secrets(os.environ),
-    )
+    async with opened_memory(settings.memory, os.environ, is_virtual=is_simulated) as memory:
+        await run_settings(
+            settings,
+            store,
+            settings.served_by(os.environ),
+            run,
+            clock=clock,
+            wall=(lambda: start + clock.now()) if is_simulated else time.time,
+            count=hours,
+            is_first_now=options.now,
+            out=options.out,
+            keeps_store=options.store is not None or not is_simulated,
+            notify=say,
+            secrets=settings.secrets(os.environ),
+            memory=memory,
+        )
 
 
 def _replayed(settings: "WakeSettings", options: WakeOptions, cassette: Path) -> tuple[_Run, bool]:
@@ -348,8 +356,8 @@ def _line(report: "WakeReport") -> str:
         ", ".join(f"{count} {outcome}" for outcome, count in ends.items()) or "none woken",
         f"{report.calls} calls in {report.requests} requests",
         *(f"{each.agent}: {each.reason}" for each in failed[:3]),
-        *(f"{each.agent}: notes by words alone, {each.recall_problem}" for each in unembedded[:3]),
         *(f"{each.agent}: facts, {each.memory_problem}" for each in forgetful[:3]),
+        *(f"{each.agent}: notes: {each.recall_problem}" for each in unembedded[:3]),
     ]
     return f"{_clock_time(report.at)}  {'; '.join(parts)}"
 

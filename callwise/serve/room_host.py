@@ -18,6 +18,7 @@ from callwise.calls.errors import CallwiseError
 from callwise.serve.acknowledgements import Acknowledgements
 from callwise.serve.live_costs import LiveCosts
 from callwise.serve.room_feed import STALL_SECONDS, RoomFeed
+from callwise.wake.agent_memory import AgentMemory
 from callwise.wake.rooms import MAX_KEPT_CLIENTS, RoomMessage
 from callwise.wake.store import WakeStore
 from callwise.wake.wake_report import WakeReport, one_line
@@ -65,6 +66,7 @@ class RoomHost:
         poll_seconds: time between two checks for messages of other processes, after which what
             clients have acknowledged is stored too.
         max_acknowledging: most clients whose acknowledged number is kept.
+        memory: see `run_wakes`.
 
     Attributes:
         acknowledgements: last numbers of clients.
@@ -88,7 +90,9 @@ class RoomHost:
         stall_seconds: float = STALL_SECONDS,
         poll_seconds: float = POLL_SECONDS,
         max_acknowledging: int = MAX_KEPT_CLIENTS,
+        memory: AgentMemory | None = None,
     ) -> None:
+        self._memory = memory
         self.settings, self._store, self._wall = settings, store, wall
         self._is_first_now, self._poll_seconds = is_first_now, poll_seconds
         self.room = settings.wake.room
@@ -137,6 +141,7 @@ class RoomHost:
                 wall=self._wall,
                 is_first_now=self._is_first_now,
                 on_start=self._start,
+                memory=self._memory,
             )
         finally:
             self._state = "stopping"

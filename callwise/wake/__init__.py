@@ -1,5 +1,6 @@
 """Agents that wake together: an intent call, one request per model, credits, an outbox, notes."""
 
+from callwise.wake.agent_memory import AgentMemory
 from callwise.wake.agents import Agent
 from callwise.wake.hours import run_hours
 from callwise.wake.rooms import OutgoingMessage, RoomMessage
@@ -12,6 +13,7 @@ from callwise.wake.wake_settings import WakeSettings, read_wake_settings
 
 __all__ = [
     "Agent",
+    "AgentMemory",
     "AgentReply",
     "LiveChat",
     "OutgoingMessage",

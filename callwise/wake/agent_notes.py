@@ -38,7 +38,7 @@ from callwise.wake.store_file import (
     encoded_text,
 )
 
-__all__ = ["MAX_KEPT_BYTES", "NOTE_TABLES", "AgentNotes", "add_notes"]
+__all__ = ["MAX_KEPT_BYTES", "NOTE_TABLES", "AgentNotes", "add_notes", "best_places"]
 
 MAX_KEPT_BYTES = 64 * 2**20
 """Most bytes of terms and vectors that are kept in memory, of all agents together."""
@@ -57,6 +57,12 @@ NOTE_TABLES = (
     ) STRICT, WITHOUT ROWID
     """,
     *append_only("agent_notes"),
+    """
+    CREATE TABLE noted_keys (
+        agent TEXT NOT NULL, key TEXT NOT NULL, PRIMARY KEY (agent, key)
+    ) STRICT, WITHOUT ROWID
+    """,
+    *append_only("noted_keys"),
     *VECTOR_TABLES,
 )
 """Statements that make the tables of an empty store. Places of an agent count from 0."""
@@ -115,6 +121,38 @@ class AgentNotes:
         """
         with self._file.writing() as connection:
             add_notes(connection, agent, [text], at, [embedding])
+
+    def add_once(
+        self,
+        agent: str,
+        texts: Sequence[str],
+        *,
+        key: str,
+        at: float,
+        embeddings: Sequence[Embedding | None] = (),
+    ) -> bool:
+        """Add notes to an agent's memory, once for each of its keys.
+
+        Args:
+            key: distinguishes these notes from the agent's others.
+            at: the time, in UTC epoch seconds.
+            embeddings: of the texts, in their order, or None for one without; empty for none.
+
+        Returns:
+            False where notes of this key were added before; then nothing has changed.
+
+        Raises:
+            ConfigError: when the agent's name or the key is empty or too long, the time is not
+                finite, or an embedding is no vector or not of the model of the store's others.
+            StoreFailed: when the file cannot be written. Nothing was committed.
+        """
+        names = (checked_name("the agent", agent), checked_name("the key of notes", key))
+        with self._file.writing() as connection:
+            added = connection.execute("INSERT OR IGNORE INTO noted_keys VALUES (?, ?)", names)
+            if not added.rowcount:
+                return False
+            add_notes(connection, agent, texts, at, embeddings)
+            return True
 
     def accept(self, embedding: Embedding) -> None:
         """Refuse an embedding that no note of the store may have; the first decides the model.
@@ -265,6 +303,18 @@ def _ranked(own: _Searched, query: str, limit: int, unit: NDArray[np.float32] | 
         if place not in taken:
             found.append(place)
     return found
+
+
+def best_places(packed: NDArray[np.uint32], query: str, limit: int) -> list[int]:
+    """Return places of texts, the best by words first, then the last ones.
+
+    Args:
+        packed: the texts by `pack_terms`, the oldest first.
+        query: its first 2,000 characters count.
+        limit: how many at most, at least 0.
+    """
+    texts = _Searched(packed, packed_size(packed), NoteVectors.none())
+    return _ranked(texts, query[:_MAX_QUERY_CHARS], limit, None)
 
 
 def add_notes(

@@ -19,7 +19,7 @@ import logging
 import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from pydantic import BaseModel
 
@@ -27,11 +27,12 @@ from callwise.budget.budgeter import Budgeter
 from callwise.budget.scope import Scope, ScopeKind
 from callwise.calls.call import Call, Priority, Purpose, Role, Sampling
 from callwise.calls.errors import CallwiseError, ConfigError
+from callwise.wake.agent_memory import AgentMemory
 from callwise.wake.agents import Agent
 from callwise.wake.fact_extraction import FactExtraction
 from callwise.wake.intent import WakeChoice
 from callwise.wake.moments import Moment, share_of
-from callwise.wake.recall import STARTS_TOGETHER, Embedded, Recall, note_of
+from callwise.wake.recall import STARTS_TOGETHER, Embedded, Recall, Recalled, note_of
 from callwise.wake.rooms import OutgoingMessage
 from callwise.wake.store import WakeStore
 from callwise.wake.wake_knobs import WakeKnobs
@@ -81,18 +82,17 @@ class _Chosen:
     """An agent whose credits are held, and what its prompt is made of.
 
     Args:
-        places: of its notes, as they were when those of all were searched.
+        recalled: its notes, as they were when those of all were searched.
     """
 
     agent: Agent
     message_id: str
     why: str
-    places: Sequence[int]
-    recall_problem: str
+    recalled: Recalled
 
     def failed(self, reason: str) -> AgentReply:
         """Return that it has no message."""
-        problem = self.recall_problem
+        problem = self.recalled.problem
         return AgentReply(self.agent.id, "failed", "", self.message_id, reason, problem)
 
 
@@ -121,6 +121,10 @@ class AgentReplies:
         agents: all of them, by id.
         moment: returns the time of a named event; see `moments`.
         on_published: called when a message was put into the outbox.
+        memory: has the agents' notes; None for those of the store.
+
+    Raises:
+        ConfigError: when the memory does not fit to the knobs.
     """
 
     def __init__(
@@ -132,12 +136,12 @@ class AgentReplies:
         *,
         moment: Moment,
         on_published: Callable[[], None] | None = None,
+        memory: AgentMemory | None = None,
     ) -> None:
         self._agents, self._on_published = agents, on_published
-        self._recall = Recall(store.notes, budgeter, embeds=knobs.retrieval == "both")
+        self._recall = Recall(store, budgeter, embeds=knobs.retrieval == "both", memory=memory)
         self._facts = FactExtraction(
             agents,
-            store.notes,
             budgeter,
             self._recall,
             is_together=knobs.variant == "server_batch",
@@ -167,6 +171,10 @@ class AgentReplies:
         if lost:
             _LOGGER.warning("released the credits of %d messages that were cut off", lost)
         return lost
+
+    async def put_waiting(self) -> None:
+        """Put notes that wait into a memory that was brought; see `Recall.put_waiting`."""
+        await self._recall.put_waiting()
 
     async def ask(
         self, scope: Scope, occasion: Occasion, choice: WakeChoice, *, is_together: bool
@@ -203,7 +211,8 @@ class AgentReplies:
             )
         if self._knobs.memory == "extracted":
             replies = [asking.ended[agent_id] for agent_id in choice.agents]
-            asking.ended |= await self._facts.remembered(scope, occasion.key, occasion.chat, replies)
+            remembered = await self._facts.remembered(scope, occasion.key, occasion.chat, replies)
+            asking.ended.update(remembered)
         await self._moment(f"end:{occasion.key}")
         return tuple(asking.ended[agent_id] for agent_id in choice.agents)
 
@@ -221,21 +230,15 @@ class AgentReplies:
         queries = await self._recall.queries(asking.scope, asked, occasion.chat, occasion.priority)
         await self._moment(f"recall:{occasion.key}")
         chosen: list[_Chosen] = []
-        for number, (agent_id, query) in enumerate(queries.items(), 1):
-            message_id, why = self.message_id(occasion.key, agent_id), choice.reasons.get(agent_id)
-            each = _Chosen(self._agents[agent_id], message_id, why or "", (), query.problem)
-            try:
-                places = self._store.notes.find(
-                    agent_id,
-                    query.text,
-                    limit=self._knobs.notes_limit,
-                    embedding=query.embedding,
-                )
-                chosen.append(replace(each, places=places))
-            except Exception as error:  # noqa: BLE001 - one agent's failure is no other's
-                self._end(asking, each, error)
-            if number % STARTS_TOGETHER == 0:
-                await asyncio.sleep(0)
+        limit = self._knobs.notes_limit
+        async for recalled in self._recall.found(queries.items(), limit=limit):
+            agent = self._agents[recalled.agent]
+            why = choice.reasons.get(agent.id, "")
+            each = _Chosen(agent, self.message_id(occasion.key, agent.id), why, recalled)
+            if recalled.error is None:
+                chosen.append(each)
+            else:
+                self._end(asking, each, recalled.error)
         return chosen
 
     async def _ask_lists(self, asking: _Asking, waiting: deque[_Chosen], size: int) -> None:
@@ -311,7 +314,7 @@ class AgentReplies:
             Purpose.OTHER,
             agent_messages(
                 agent,
-                notes=self._store.notes.texts(agent.id, chosen.places),
+                notes=self._recall.texts(chosen.recalled),
                 chat=occasion.chat,
                 agents=self._agents,
                 task=occasion.task,
@@ -331,7 +334,7 @@ class AgentReplies:
         scope, occasion, held = asking.scope, asking.occasion, asking.held
         agent, message_id = chosen.agent, chosen.message_id
         outcome: ReplyOutcome = "failed"
-        text, why, problem = "", chosen.why, chosen.recall_problem
+        text, why, problem = "", chosen.why, chosen.recalled.problem
         try:
             with scope.open(ScopeKind.NODE, f"agent:{agent.id}"):
                 reply = await self._budgeter.ask(call)
@@ -350,25 +353,28 @@ class AgentReplies:
                     async with self._publishing:
                         await asyncio.sleep(0)
                 now = await self._moment(f"reply:{message_id}")
-                outcome = self._publish(occasion, chosen, text, noted, now)
+                due_at = self._due_at(occasion, message_id, now)
+                outcome = self._publish(chosen, text, noted, due_at)
                 held.discard(message_id)
+                if outcome == "published":
+                    key = message_id
+                    waits = await self._recall.put(agent.id, [noted.text], key=key, at=due_at)
+                    problem = problem or waits
         except Exception as error:  # noqa: BLE001 - one agent's failure is no other's
             text, why = "", one_line(error, agent.id)
         self._give_back(message_id, held)
         return AgentReply(agent.id, outcome, text, message_id, why, problem)
 
-    def _publish(
-        self, occasion: Occasion, chosen: _Chosen, text: str, noted: Embedded, now: float
-    ) -> ReplyOutcome:
+    def _publish(self, chosen: _Chosen, text: str, noted: Embedded, due_at: float) -> ReplyOutcome:
         """Put a message into the outbox, pay for it and note it, in one transaction."""
         agent, knobs = chosen.agent, self._knobs
-        due_at = self._due_at(occasion, chosen.message_id, now)
         message = OutgoingMessage(chosen.message_id, knobs.room, agent.id, text, due_at)
         is_new = self._store.publish(
             message,
             notes=[noted.text],
             embeddings=[noted.embedding],
             payment=(agent.id, knobs.credits_per_reply),
+            do_notes_wait=self._recall.is_brought,
         )
         if self._on_published is not None:
             self._on_published()

@@ -27,10 +27,9 @@ from callwise.budget.budgeter import Budgeter
 from callwise.budget.scope import Scope, ScopeKind
 from callwise.calls.call import Call, Priority, Purpose, Role, Sampling
 from callwise.safe_text import shown
-from callwise.wake.agent_notes import AgentNotes
 from callwise.wake.agents import Agent
 from callwise.wake.moments import Moment
-from callwise.wake.recall import STARTS_TOGETHER, Embedded, Recall
+from callwise.wake.recall import STARTS_TOGETHER, Recall
 from callwise.wake.wake_prompts import MAX_FACT_CHARS, MAX_FACTS, ChatLine, fact_messages
 from callwise.wake.wake_report import AgentReply, one_line
 
@@ -76,9 +75,8 @@ class FactExtraction:
 
     Args:
         agents: all of them, by id.
-        notes: those of the store.
         budgeter: serves the role FAST. Not owned.
-        recall: makes the embeddings of facts.
+        recall: embeds facts, and adds them to the agents' notes.
         is_together: whether the calls of a wake share requests.
         moment: returns the time of a named event; see `moments`.
     """
@@ -86,14 +84,13 @@ class FactExtraction:
     def __init__(
         self,
         agents: Mapping[str, Agent],
-        notes: AgentNotes,
         budgeter: Budgeter,
         recall: Recall,
         *,
         is_together: bool,
         moment: Moment,
     ) -> None:
-        self._agents, self._notes, self._budgeter = agents, notes, budgeter
+        self._agents, self._budgeter = agents, budgeter
         self._recall, self._is_together, self._moment = recall, is_together, moment
         self._adding = asyncio.Lock()
 
@@ -142,7 +139,11 @@ class FactExtraction:
                 async with self._adding:
                     await asyncio.sleep(0)
                 at = await self._moment(f"facts:{reply.message_id}")
-                self._add(agent, embedded, at, added)
+                new = [each for each in embedded if not _is_own(agent, each.text)]
+                added, waits = await self._recall.add_facts(
+                    agent.id, new, message_id=reply.message_id, at=at
+                )
+                recall_problem = recall_problem or waits
         except Exception as error:  # noqa: BLE001 - one agent's failure is no other's
             problem = one_line(error, f"the memory of {agent.id}")
         return replace(
@@ -163,11 +164,7 @@ class FactExtraction:
             batch_key=f"facts:{key}" if self._is_together else None,
         )
 
-    def _add(self, agent: Agent, facts: Sequence[Embedded], at: float, added: list[str]) -> None:
-        """Add facts to an agent's notes, but for those that its notes or its prompt have anyway."""
-        known = self._notes.known(agent.id, [each.text for each in facts])
-        for each in facts:
-            is_own = any(each.text in own for own in (agent.persona, *agent.memory))
-            if not is_own and each.text not in known:
-                self._notes.add(agent.id, each.text, at=at, embedding=each.embedding)
-                added.append(each.text)
+
+def _is_own(agent: Agent, fact: str) -> bool:
+    """Return whether a fact is in what the agent's prompt has anyway."""
+    return any(fact in own for own in (agent.persona, *agent.memory))

@@ -15,6 +15,8 @@ from callwise.budget.virtual_time import run_in_virtual_time
 from callwise.calls.client import Endpoint
 from callwise.calls.errors import CassetteMiss, ConfigError
 from callwise.recordings.cassette import Cassette, CassetteStatistics, open_cassette
+from callwise.wake.agent_memory import AgentMemory
+from callwise.wake.memory_recording import PlayedMemory
 from callwise.wake.moments import Moment, replayed_moments
 from callwise.wake.store import WakeStore
 from callwise.wake.wake_recording import (
@@ -45,6 +47,7 @@ async def run_settings(
     keeps_store: bool = True,
     notify: Callable[[str], None] | None = None,
     secrets: Collection[str] = (),
+    memory: AgentMemory | None = None,
 ) -> int:
     """Wake the agents of settings, and record the run where that is asked for; see `run_wakes`.
 
@@ -54,6 +57,7 @@ async def run_settings(
         keeps_store: whether the store may have something in it at the start.
         notify: called with what a person should know while a call waits.
         secrets: values of keys, kept out of every error.
+        memory: see `run_wakes`.
 
     Returns:
         The number of wakes.
@@ -68,9 +72,11 @@ async def run_settings(
         if out is not None:
             manifest = manifest_of(settings, endpoints, hours=count, is_first_now=is_first_now)
             kept = store if keeps_store else None
-            recording = stack.enter_context(WakeRecording(out, manifest, kept, wall=wall))
+            recording = stack.enter_context(
+                WakeRecording(out, manifest, kept, wall=wall, memory=memory)
+            )
             listener = stack.enter_context(WakeFiles(out, listener))
-            recorder, moment = recording.cassette, recording.moment
+            recorder, moment, memory = recording.cassette, recording.moment, recording.memory
         return await _run(
             settings,
             store,
@@ -84,6 +90,7 @@ async def run_settings(
             moment=moment,
             notify=notify,
             secrets=secrets,
+            memory=memory,
         )
 
 
@@ -101,6 +108,7 @@ async def _run(
     moment: Moment | None,
     notify: Callable[[str], None] | None = None,
     secrets: Collection[str] = (),
+    memory: AgentMemory | None = None,
 ) -> int:
     budgeter = Budgeter(
         endpoints,
@@ -124,6 +132,7 @@ async def _run(
             count=count,
             is_first_now=is_first_now,
             moment=moment,
+            memory=memory,
         )
         budgeter.ledger.check()
     finally:
@@ -152,13 +161,18 @@ def replay_wakes(
     Raises:
         CassetteMiss: at the first call, hour or message that is not recorded.
         ConfigError: when the recording has no finished hour, or fewer than `hours`, or other
-            messages of people.
+            messages of people, or no answers of a memory that the settings name.
     """
     count = recorded.hours if hours is None else hours
     if not 1 <= count <= recorded.hours:
         raise ConfigError(
             f"{recorded.cassette.parent} has {recorded.hours} finished hours"
             + (f", not {hours}" if recorded.hours and hours else ", so there is nothing to replay")
+        )
+    if recorded.recalled is None and settings.memory.backend != "sqlite":
+        raise ConfigError(
+            f"{recorded.cassette.parent} was recorded with the notes in the store's file. Replay "
+            "it with memory.backend=sqlite"
         )
     given = settings.model_copy(update={"messages": recorded.messages(settings.messages)})
     with ExitStack() as stack:
@@ -198,6 +212,7 @@ async def _replay(
         misses.append(miss)
         running.cancel()
 
+    memory = None if recorded.recalled is None else PlayedMemory(recorded.recalled, stop)
     running = asyncio.ensure_future(
         _run(
             settings,
@@ -210,6 +225,7 @@ async def _replay(
             is_first_now=recorded.manifest.is_first_now,
             recorder=StrictRecorder(cassette, stop),
             moment=replayed_moments(recorded.times, clock=clock, on_miss=stop),
+            memory=memory,
         )
     )
     try:

@@ -18,6 +18,7 @@ from callwise.budget.limits import Limits
 from callwise.budget.scope import Scope, ScopeKind
 from callwise.calls.errors import ConfigError
 from callwise.safe_text import clipped
+from callwise.wake.agent_memory import AgentMemory
 from callwise.wake.agent_replies import AgentReplies, Occasion
 from callwise.wake.agents import MAX_NAME_CHARS, Agent, Mentions, check_agents
 from callwise.wake.chat_window import ChatWindow
@@ -54,9 +55,11 @@ class WakeService:
         limits: of each wake, and of each message with the agents that it addresses.
         on_published: called on the running loop when a message was put into the outbox.
         moment: returns the time of a named event, after `wall` by default; see `moments`.
+        memory: has the agents' notes; None for those of the store. Not owned.
 
     Raises:
-        ConfigError: when two agents have one id.
+        ConfigError: when two agents have one id, or a memory is given with
+            `wake.retrieval=both`.
     """
 
     def __init__(
@@ -70,6 +73,7 @@ class WakeService:
         limits: Limits | None = None,
         on_published: Callable[[], None] | None = None,
         moment: Moment | None = None,
+        memory: AgentMemory | None = None,
     ) -> None:
         self._moment = moment or self._present
         self._limits = limits
@@ -85,6 +89,7 @@ class WakeService:
             knobs,
             moment=self._moment,
             on_published=on_published,
+            memory=memory,
         )
 
     async def wake(self, at: float) -> WakeReport:
@@ -107,6 +112,7 @@ class WakeService:
             self._chat.refresh()
             await asyncio.sleep(0)
         self._replies.release_lost(slot)
+        await self._replies.put_waiting()
         self._chat.refresh()
         hour = datetime.fromtimestamp(at, UTC).isoformat(timespec="minutes")
         task = {"event": "hour", "now": hour}

@@ -15,6 +15,7 @@ from callwise.wake.claims import CLAIM_TABLES, Claims
 from callwise.wake.credits import CREDIT_TABLES, Credits, hold_credits, spend_hold
 from callwise.wake.rooms import ROOM_TABLES, OutgoingMessage, Rooms, put_in_outbox
 from callwise.wake.store_file import StoreFile
+from callwise.wake.waiting_notes import WAITING_TABLES, WaitingNotes, add_waiting
 
 __all__ = ["WakeStore"]
 
@@ -34,6 +35,7 @@ class WakeStore:
         credits: the agents' credits.
         rooms: outbox and log.
         notes: the agents' memories.
+        waiting: notes that wait to be put into a memory outside of the store.
         claims: calls of a day, and hours to wake.
 
     Raises:
@@ -52,13 +54,14 @@ class WakeStore:
     ) -> None:
         self._file = StoreFile(
             path,
-            (*CREDIT_TABLES, *ROOM_TABLES, *NOTE_TABLES, *CLAIM_TABLES),
+            (*CREDIT_TABLES, *ROOM_TABLES, *NOTE_TABLES, *WAITING_TABLES, *CLAIM_TABLES),
             busy_timeout_seconds=busy_timeout_seconds,
             durable=durable,
         )
         self.credits = Credits(self._file)
         self.rooms = Rooms(self._file)
         self.notes = AgentNotes(self._file, max_kept_bytes=max_kept_bytes)
+        self.waiting = WaitingNotes(self._file)
         self.claims = Claims(self._file)
 
     def publish(
@@ -68,6 +71,7 @@ class WakeStore:
         notes: Sequence[str] = (),
         embeddings: Sequence[Embedding | None] = (),
         payment: tuple[str, int] | None = None,
+        do_notes_wait: bool = False,
     ) -> bool:
         """Pay for an agent's message, put it into the outbox, and remember its author's notes.
 
@@ -79,6 +83,8 @@ class WakeStore:
             embeddings: of the notes, in their order, or None for one without; empty for none.
             payment: account and credits of the hold, which is made again where another process
                 has released it. None: the hold must be open.
+            do_notes_wait: whether the notes are for a memory outside of the store: they are put
+                into `waiting`, with the message's id as their key, and embeddings are left out.
 
         Returns:
             False where the message was published before; then nothing has changed.
@@ -95,7 +101,11 @@ class WakeStore:
             if payment is not None:
                 hold_credits(connection, message.id, *payment)
             spend_hold(connection, message.id)
-            add_notes(connection, message.author, notes, message.due_at, embeddings)
+            author, at = message.author, message.due_at
+            if do_notes_wait:
+                add_waiting(connection, author, notes, key=message.id, at=at)
+            else:
+                add_notes(connection, author, notes, at, embeddings)
             return True
 
     def copy_to(self, path: Path) -> None:

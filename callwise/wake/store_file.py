@@ -29,7 +29,7 @@ __all__ = [
 
 SCHEMA_VERSION = 3
 """The file's `user_version`. Changes when an older release cannot read the file. Of no release were
-version 1, without terms and vectors of notes, and 2, without leases of hours."""
+version 1, without terms and vectors of notes, 2, without leases of hours and notes that wait."""
 
 _APPLICATION_ID = 0x63777761
 """Mark in the file's header, so that another program's database is not written to."""

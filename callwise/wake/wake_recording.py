@@ -3,6 +3,7 @@
     manifest.json   hours, endpoints and a digest of people's messages
     cassette.jsonl  every call and how it ended
     times.jsonl     the times of the events that prompts depend on; see `moments`
+    recalled.jsonl  what a memory that was brought has answered; see `memory_recording`
     wakes.jsonl     one report per line, written as each wake ends
     messages.jsonl  the chat, one message per line
     store.sqlite    the store as it was at the beginning, where it had messages
@@ -36,6 +37,8 @@ from callwise.calls.provider_errors import redacted_line
 from callwise.recordings.cassette import Cassette, CassetteMode, open_cassette
 from callwise.recordings.cassette_file import RecordingStopped
 from callwise.recordings.held_files import LOCK, hold_folder, private_opener, replace_file
+from callwise.wake.agent_memory import AgentMemory
+from callwise.wake.memory_recording import RECALLED, RecordedMemory
 from callwise.wake.moments import Moment, noted_moments
 from callwise.wake.rooms import RoomMessage
 from callwise.wake.store import WakeStore
@@ -182,6 +185,7 @@ class WakeRecording(_OpenFiles):
     Args:
         folder: made where it is missing; must be empty.
         store: of the run, copied for the replay; None where it is empty.
+        memory: that was brought; None for the notes of the store.
 
     Raises:
         ConfigError: when the folder cannot be made, or has something in it.
@@ -189,6 +193,7 @@ class WakeRecording(_OpenFiles):
     Attributes:
         cassette: records the calls.
         moment: notes the times.
+        memory: writes down what the brought memory answers; None without one.
     """
 
     def __init__(
@@ -198,6 +203,7 @@ class WakeRecording(_OpenFiles):
         store: WakeStore | None,
         *,
         wall: Callable[[], float],
+        memory: AgentMemory | None = None,
     ) -> None:
         self.path = folder
         with ExitStack() as stack:
@@ -209,6 +215,10 @@ class WakeRecording(_OpenFiles):
             )
             times = stack.enter_context(LinesFile(folder / TIMES))
             self.moment: Moment = noted_moments(wall, lambda name, at: times.write([name, at]))
+            self.memory: AgentMemory | None = None
+            if memory is not None:
+                recalled = stack.enter_context(LinesFile(folder / RECALLED))
+                self.memory = RecordedMemory(memory, recalled.write)
             replace_file(folder / MANIFEST, _line(manifest.model_dump(mode="json")))
             super().__init__(stack.pop_all())
 
@@ -248,12 +258,14 @@ class RecordedWakes:
         cassette: path of the file of calls.
         times: of each event, in order.
         store: the store at the beginning; None for an empty one.
+        recalled: path of what a brought memory has answered; None without one.
     """
 
     cassette: Path
     manifest: WakeManifest
     times: Mapping[str, float]
     store: Path | None
+    recalled: Path | None
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -266,7 +278,7 @@ class RecordedWakes:
         cassette = folder / CASSETTE if path.is_dir() else path
         if not cassette.is_file():
             raise FormatError(path, None, "does not exist; make one: callwise wake ... --out DIR")
-        manifest, times = folder / MANIFEST, folder / TIMES
+        manifest, times, *others = (folder / name for name in (MANIFEST, TIMES, STORE, RECALLED))
         try:
             if manifest.stat().st_size > MAX_MANIFEST_BYTES:
                 raise FormatError(manifest, None, "is too large for the manifest of a run")
@@ -285,8 +297,8 @@ class RecordedWakes:
             ) from error
         if _FIRST_EVENT not in events:
             raise FormatError(times, None, f"has no event `{_FIRST_EVENT}`: the run did not begin")
-        store = folder / STORE
-        return cls(cassette, read, events, store if store.is_file() else None)
+        store, recalled = (each if each.is_file() else None for each in others)
+        return cls(cassette, read, events, store, recalled)
 
     @property
     def start(self) -> float:

@@ -27,8 +27,9 @@ class AgentReply:
     Args:
         text: the message; empty without one. Untrusted.
         reason: why it has no message, or else why it was woken; one line. Untrusted.
-        recall_problem: why words alone rank its notes, or its new note: an embedding failed. One
-            line; empty where none did. Untrusted.
+        recall_problem: why words alone rank its notes, or its new note: an embedding failed. Or
+            why it has no notes, or its new one waits: a memory that was brought failed. One line;
+            empty where none did. Untrusted.
         facts: facts of its message and the chat that were added to its notes. Untrusted.
         memory_problem: why no facts, or not all of an answer, are among its notes; one line,
             empty where nothing failed. Untrusted.

@@ -14,6 +14,7 @@ from typing import Protocol
 from callwise.budget.budgeter import Budgeter
 from callwise.budget.clock import Clock, Timer
 from callwise.calls.errors import CallwiseError, ConfigError
+from callwise.wake.agent_memory import AgentMemory
 from callwise.wake.hours import log_failure, run_hours, slot_of
 from callwise.wake.moments import Moment, deliver_until
 from callwise.wake.rooms import RoomMessage
@@ -307,6 +308,7 @@ async def run_wakes(
     is_first_now: bool = False,
     on_start: Callable[[LiveChat], None] | None = None,
     moment: Moment | None = None,
+    memory: AgentMemory | None = None,
 ) -> int:
     """Wake the agents each hour, while people write and messages come at their time.
 
@@ -325,14 +327,19 @@ async def run_wakes(
         is_first_now: wake immediately for the present hour, where no process has woken it.
         on_start: called on the running loop with the chat, before the first wake.
         moment: returns the time of a named event, after `wall` by default; see `moments`.
+        memory: that of `settings.memory`, or another one; None for the notes of the store. Not
+            owned.
 
     Returns:
         The number of wakes.
 
     Raises:
+        ConfigError: when the settings name a memory and none is given, or one is given with
+            `wake.retrieval=both`.
         StoreFailed: when the store cannot be read or written.
     """
     knobs = settings.wake
+    settings.memory.check_given(memory)
     delivery = _Delivery(store, knobs.room, clock, wall, listener.on_message)
     service = WakeService(
         settings.agents,
@@ -343,6 +350,7 @@ async def run_wakes(
         limits=settings.limits,
         on_published=delivery.notice,
         moment=moment,
+        memory=memory,
     )
 
     chat = LiveChat(

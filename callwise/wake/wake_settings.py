@@ -30,6 +30,7 @@ from callwise.calls.role_endpoints import (
 from callwise.calls.trust import TrustedSettings
 from callwise.knobs import Overrides, load_preset, settings_from
 from callwise.wake.agents import Agent, Mentions, check_agents
+from callwise.wake.memory_stores import MemoryKnobs
 from callwise.wake.wake_knobs import WakeKnobs
 
 __all__ = ["SaidLine", "WakeSettings", "read_wake_settings"]
@@ -70,6 +71,8 @@ class WakeSettings(TrustedSettings):
     """Limits of one wake, and of one message with the agents that it addresses."""
     wake: WakeKnobs = WakeKnobs()
     """Agents that wake: in which requests, with which delays, for which credits."""
+    memory: MemoryKnobs = MemoryKnobs()
+    """Place of the agents' notes."""
     agents: tuple[Agent, ...]
     """The agents, in the order in which the intent call lists them."""
     messages: Annotated[tuple[SaidLine, ...], Field(max_length=MAX_MESSAGES)] = ()

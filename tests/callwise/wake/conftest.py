@@ -1,11 +1,14 @@
 """A store of awake agents for each test."""
 
+import os
+import pwd
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from callwise.wake import WakeStore
+from tests.callwise.wake.postgres_server import USER, PostgresServer, program
 
 ODD_NAMES = (
     "../../etc/passwd",
@@ -39,3 +42,17 @@ def odd_name(request: pytest.FixtureRequest) -> str:
 def bad_name(request: pytest.FixtureRequest) -> str:
     """Return a name that no store takes."""
     return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """Return a server that tests share; each uses another namespace."""
+    if program("initdb") is None:
+        pytest.skip("no Postgres is installed")
+    if os.getuid() == 0 and USER not in {each.pw_name for each in pwd.getpwall()}:
+        pytest.skip("Postgres does not run as root, and there is no user postgres")
+    pytest.importorskip("psycopg", reason="the extra `postgres` is not installed")
+    server = PostgresServer()
+    yield server
+    server.stop()
+    server.remove()

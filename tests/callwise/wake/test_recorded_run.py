@@ -89,7 +89,17 @@ def endpoints_of(client):
     return {**{Role(name): each for name, each in named.items()}, **models}
 
 
-def recorded(folder, client, settings=None, *, hours=3, store=None, listener=None, ends_after=None):
+def recorded(
+    folder,
+    client,
+    settings=None,
+    *,
+    hours=3,
+    store=None,
+    listener=None,
+    ends_after=None,
+    memory=None,
+):
     """Record a run in virtual time, whose wall clock goes on between any two readings."""
 
     async def run():
@@ -110,6 +120,7 @@ def recorded(folder, client, settings=None, *, hours=3, store=None, listener=Non
             out=folder,
             keeps_store=store is not None,
             secrets=["sk-planted"],
+            memory=memory,
         )
         if ends_after is None:
             await running

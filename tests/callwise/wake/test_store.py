@@ -45,6 +45,35 @@ def test_two_stores_on_one_file_see_each_other(path: Path, store: WakeStore) -> 
         assert store.rooms.deliver_due(1.0) == []
 
 
+def test_notes_for_another_memory_wait_from_the_message_on(store: WakeStore) -> None:
+    """In its transaction, under its id, half characters kept; none where it was not published."""
+    store.credits.grant("ann", 2, transfer_id="first")
+    with pytest.raises(StoreFailed):
+        store.publish(MESSAGE, notes=["a"], do_notes_wait=True)
+    assert store.waiting.count() == 0
+    store.credits.hold("m1", "ann", 1)
+    texts = ("half \ud83d", "null \x00")
+    assert store.publish(MESSAGE, notes=texts, do_notes_wait=True)
+    assert not store.publish(MESSAGE, notes=texts, do_notes_wait=True)
+    (waiting,) = store.waiting.oldest(limit=9)
+    assert (waiting.agent, waiting.key, waiting.texts) == ("ann", "m1", texts)
+    assert store.notes.search("ann", "", limit=9) == []
+    store.waiting.remove("ann", "m1")
+    store.waiting.remove("ann", "m1")
+    assert store.waiting.count() == 0
+
+
+@pytest.mark.parametrize("texts", ["no json", "{}", "[1]"])
+def test_damaged_notes_that_wait_are_named(store: WakeStore, texts: str) -> None:
+    """As other damage of the file is."""
+    with store._file.writing() as connection:
+        connection.execute(
+            "INSERT INTO waiting_notes (agent, key, at, texts) VALUES ('a', 'k', 1.0, ?)", (texts,)
+        )
+    with pytest.raises(StoreDamaged, match="waiting notes in the store"):
+        store.waiting.oldest(limit=1)
+
+
 def test_a_store_may_be_in_memory_only() -> None:
     """Each is another one, and no file is made."""
     with WakeStore(":memory:") as store, WakeStore(":memory:") as other:

@@ -142,7 +142,15 @@ class World:
     """
 
     def __init__(
-        self, agents, *, answer=None, models=("dsv3", "qwen32b"), store=None, load=None, **knobs
+        self,
+        agents,
+        *,
+        answer=None,
+        models=("dsv3", "qwen32b"),
+        store=None,
+        load=None,
+        memory=None,
+        **knobs,
     ):
         if answer is None:
             settings = SimulatedSettings(boolean_true_rate=1.0)
@@ -158,7 +166,9 @@ class World:
         self.budgeter = Budgeter(served, clock=LoopClock(), load=self.knobs.load(load))
         loop = asyncio.get_running_loop()
         self.wall = lambda: START + loop.time()
-        self.service = WakeService(agents, self.store, self.budgeter, self.knobs, wall=self.wall)
+        self.service = WakeService(
+            agents, self.store, self.budgeter, self.knobs, wall=self.wall, memory=memory
+        )
 
     async def run(self, **options):
         """Run hours with the world's agents, and return the listener."""
