@@ -12,7 +12,7 @@ from callwise.calls.time_limit import time_limit
 
 
 class Thing:
-    """What a context has."""
+    """A value of a context."""
 
 
 OF_CONTEXT: ContextVar[Thing] = ContextVar("of_context")

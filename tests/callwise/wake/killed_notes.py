@@ -49,7 +49,7 @@ def main():
         memory = Stepping(notes, blocks_loop=True)
 
         async def wake():
-            world = World(five_agents(), answer=everyone, store=store, memory=memory)
+            world = World(five_agents(), answer=everyone, store=store, brought=memory)
             await world.service.wake(START)
 
         run_in_virtual_time(wake())

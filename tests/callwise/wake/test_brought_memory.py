@@ -68,7 +68,7 @@ def in_world(steps, memory=None, **options):
     """Return what steps of a world return, in virtual time."""
 
     async def main():
-        world = World(five_agents(), answer=everyone, memory=memory or Memory(), **options)
+        world = World(five_agents(), answer=everyone, brought=memory or Memory(), **options)
         return await steps(world)
 
     return run_in_virtual_time(main())
@@ -134,7 +134,7 @@ def test_a_memory_that_is_down_is_asked_by_the_first_agents_of_a_wake_alone():
     memory.is_down = True
 
     async def main():
-        world = World(agents, answer=everyone, memory=memory)
+        world = World(agents, answer=everyone, brought=memory)
         return await world.wake()
 
     report = run_in_virtual_time(main())
@@ -217,7 +217,7 @@ def test_the_notes_of_the_store_itself_are_the_default():
 
     async def main():
         store = WakeStore(":memory:")
-        world = World(five_agents(), answer=everyone, store=store, memory=StoredNotes(store.notes))
+        world = World(five_agents(), answer=everyone, store=store, brought=StoredNotes(store.notes))
         await world.wake()
         other = WakeStore(":memory:")
         brought = World(
@@ -269,7 +269,7 @@ def test_a_process_killed_between_publishing_and_putting_loses_no_note(tmp_path,
 
         async def again():
             with WakeStore(tmp_path / "wake.sqlite") as store:
-                world = World(five_agents(), answer=everyone, store=store, memory=memory)
+                world = World(five_agents(), answer=everyone, store=store, brought=memory)
                 report = await world.wake()
                 assert {each.recall_problem for each in report.replies} == {""}
                 assert store.waiting.count() == 0
@@ -361,7 +361,7 @@ async def test_a_postgres_that_stops_and_comes_back_has_each_note_once(postgres,
     """On the real clock, by the connections that were open before."""
     knobs = MemoryKnobs(backend="postgres", namespace=("test", "restart"))
     async with opened_memory(knobs, {MEMORY_URL: postgres.url}) as memory:
-        world = World(five_agents(), answer=everyone, memory=memory)
+        world = World(five_agents(), answer=everyone, brought=memory)
         world.client.seconds = 0.0
         reports = [await world.service.wake(START)]
         postgres.stop()

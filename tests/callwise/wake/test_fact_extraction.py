@@ -6,6 +6,7 @@ from collections import Counter
 
 import orjson
 import pytest
+from langgraph.store.memory import InMemoryStore
 
 from callwise.budget import Budgeter
 from callwise.budget.clock import LoopClock
@@ -17,6 +18,7 @@ from callwise.calls.kinds import priority_of
 from callwise.memory.memory_errors import StoreFailed
 from callwise.wake import Agent, WakeService, WakeStore
 from callwise.wake.fact_extraction import FactAnswer, read_facts
+from callwise.wake.langgraph_memory import LangGraphMemory
 from callwise.wake.wake_prompts import MAX_FACT_CHARS, MAX_FACTS, fact_messages
 from tests.callwise.wake.test_recall import EmbeddingClient, EmbeddingWorld, vector_of, vectors_of
 from tests.callwise.wake.wake_world import (
@@ -502,12 +504,10 @@ def test_what_a_stopped_process_has_not_extracted_is_not_repeated(path):
             await asyncio.wait([waking])
         with WakeStore(path) as store:
             world = World(five_agents(), answer=never, store=store, memory="extracted")
-            is_unfinished = world.service.is_unfinished(START)
             report = await world.wake()
-            return world, is_unfinished, report, notes_of(world, "bob")
+            return world, report, notes_of(world, "bob")
 
-    world, is_unfinished, report, notes = run_in_virtual_time(main())
-    assert not is_unfinished
+    world, report, notes = run_in_virtual_time(main())
     assert world.client.requests == []
     assert {each.outcome for each in report.replies} == {"published before"}
     assert notes == ["Mia wrote: Who brings a cake?\nI wrote: I am Bob."]
@@ -528,3 +528,22 @@ def test_the_simulated_model_answers_with_statements_of_the_chat():
         assert facts
         assert all(fact.startswith("they said that ") for fact in facts)
     assert any("Oslo" in fact for facts in remembered(together).values() for fact in facts)
+
+
+def test_facts_go_to_a_memory_that_was_brought():
+    """Under the message's id, next to the note of the message; none is in the store."""
+    brought = LangGraphMemory(InMemoryStore(), blocks_loop=True)
+
+    async def steps(world):
+        report = await one_hour(world)
+        return report, {name: await brought.search(name, "", limit=9) for name in NAMES}
+
+    world, (report, notes) = in_world(steps, brought=brought)
+    assert len(report.replies) == len(NAMES)
+    for each in report.replies:
+        assert each.facts
+        assert not each.recall_problem
+        assert set(each.facts) < set(notes[each.agent])
+        assert len(notes[each.agent]) == 1 + len(each.facts)
+        assert not notes_of(world, each.agent)
+    assert not world.store.waiting.count()

@@ -149,7 +149,7 @@ class World:
         models=("dsv3", "qwen32b"),
         store=None,
         load=None,
-        memory=None,
+        brought=None,
         **knobs,
     ):
         if answer is None:
@@ -167,7 +167,7 @@ class World:
         loop = asyncio.get_running_loop()
         self.wall = lambda: START + loop.time()
         self.service = WakeService(
-            agents, self.store, self.budgeter, self.knobs, wall=self.wall, memory=memory
+            agents, self.store, self.budgeter, self.knobs, wall=self.wall, memory=brought
         )
 
     async def run(self, **options):
