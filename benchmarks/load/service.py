@@ -26,7 +26,7 @@ from callwise.simulator.model import SimulatedAnswer, SimulatedModel, body_diges
 from callwise.simulator.request_log import LogEntry
 from callwise.simulator.server import SimServer
 
-__all__ = ["FullLengthModel", "Service", "running_service", "text_for"]
+__all__ = ["FullLengthModel", "Service", "running_service", "serve_commands", "text_for"]
 
 LINE_BYTES = 2**28
 """Longest log that is read."""
@@ -95,18 +95,25 @@ class Service:
 
 @asynccontextmanager
 async def running_service(
-    settings: SimulatedSettings, *, has_full_length: bool = False
+    settings: SimulatedSettings,
+    *,
+    has_full_length: bool = False,
+    program: Sequence[str] = ("benchmarks.load.service",),
 ) -> AsyncIterator[Service]:
     """Give a service with these settings; its process ends with the block.
 
     Args:
         has_full_length: answer with exactly `max_tokens` tokens; see `FullLengthModel`.
+        program: module that is run, which ends in `serve_commands`, and its arguments after the
+            settings.
     """
+    module, *arguments = program
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        "benchmarks.load.service",
+        module,
         settings.model_dump_json(exclude_defaults=True),
+        *arguments,
         *(["full"] if has_full_length else []),
         cwd=ROOT,
         stdin=asyncio.subprocess.PIPE,
@@ -124,8 +131,12 @@ async def running_service(
         await process.wait()
 
 
-async def _serve(settings: SimulatedSettings, *, has_full_length: bool) -> None:
-    model = FullLengthModel(settings=settings) if has_full_length else None
+async def serve_commands(settings: SimulatedSettings, model: SimulatedModel | None = None) -> None:
+    """Serve a model, print the base URL, and take commands until the standard input ends.
+
+    Args:
+        model: None for the simulated model of the settings.
+    """
     loop = asyncio.get_running_loop()
     commands = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
@@ -146,8 +157,6 @@ async def _serve(settings: SimulatedSettings, *, has_full_length: bool) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(
-        _serve(
-            SimulatedSettings.model_validate_json(sys.argv[1]), has_full_length="full" in sys.argv
-        )
-    )
+    GIVEN = SimulatedSettings.model_validate_json(sys.argv[1])
+    FULL = FullLengthModel(settings=GIVEN) if "full" in sys.argv else None
+    asyncio.run(serve_commands(GIVEN, FULL))

@@ -14,6 +14,7 @@ __all__ = ["PARTS", "RESULTS", "main"]
 PARTS = {
     "variants": "1 · a day of five agents on two models, each variant",
     "scale": "2 · 10,000 agents on five models",
+    "secrets": "3 · planted secrets of 10,000 agents, caches on",
     "kills": "4 · processes killed or stopped at any point",
     "mentions": "6 · a mention during the wake of 10,000 agents",
     "notes": "7 · the notes of 10,000 agents, a million of them",
