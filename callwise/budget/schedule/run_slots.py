@@ -55,9 +55,9 @@ class Slots:
 
     @property
     def used(self) -> int:
-        """Requests under way, those included that are kept free; not more than `most` for these.
+        """Requests under way and, up to `most`, slots that are kept free.
 
-        An endpoint at which so many are under way is full for the calls that most are.
+        At `most` there is none for calls of other classes, and the endpoint shows no more.
         """
         return int(max(self.taken, min(self.others + self._critical_slots, self.most)))
 

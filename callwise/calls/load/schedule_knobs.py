@@ -33,7 +33,7 @@ class ScheduleKnobs(BaseModel):
     that is set. None is 10, or the most that one endpoint may have where that is more. Of a run,
     not of an endpoint."""
     critical_slots: int = Field(default=0, ge=0, le=10_000)
-    """How many of the requests that may be under way at the endpoint, and of `max_tasks`, are for
+    """Requests, of those that may be under way at the endpoint and of `max_tasks`, that are for
     calls of class CRITICAL alone, so that these need not wait for others to end. The others have so
     many fewer, and one at least."""
     is_adaptive: bool = False

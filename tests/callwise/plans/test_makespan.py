@@ -174,3 +174,16 @@ def test_any_plan_and_its_run_keep_every_slot_busy(
         assert max(path, shared) - 1e-6 <= seconds <= shared + path * (1 - 1 / slots) + 1e-6
     assert max(found.turn_seconds) <= found.seconds + 1e-6
     assert len(found.turn_seconds) == users * turns
+
+
+def test_kept_slots_are_for_critical_calls_alone_as_in_a_run():
+    """Three slots, one kept: a plan of two seconds need not wait for calls to expand."""
+    expand = InParallel(tuple(planned(10, Purpose.EXPAND) for _ in range(4)))
+    plan = InParallel((*expand.steps, planned(10)))
+
+    def seconds(steps, kept):
+        schedule = ScheduleKnobs(max_concurrency=3, max_tasks=3, critical_slots=kept)
+        return predicted(steps, LoadKnobs(schedule=schedule)).seconds
+
+    assert [seconds(expand, kept) for kept in (0, 1, 2, 3)] == [2.0, 2.0, 4.0, 4.0]
+    assert [seconds(plan, kept) for kept in (0, 1)] == [3.0, 2.0]

@@ -132,7 +132,7 @@ def test_the_level_is_that_of_the_other_classes():
 
 
 def test_an_adaptive_limit_grows_while_slots_are_kept():
-    """They count as taken, so that the others can show that the endpoint has room."""
+    """They count as taken, so that the others can show that the endpoint takes more."""
     slots = Slots(3, 2)
     slots.take(Priority.NORMAL)
     assert (slots.taken, slots.used, slots.has_one_for(Priority.HIGH)) == (1, 3, False)
