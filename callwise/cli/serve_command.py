@@ -25,6 +25,9 @@ __all__ = ["serve"]
 
 _DEFAULT_STORE = Path("callwise-runs/wake.sqlite")
 
+_KEPT = "chat, credits and memories are kept"
+_NOT_KEPT = "the chat was in memory and is not kept; --store FILE keeps one"
+
 
 class ServeOptions(CommandOptions):
     """Options of `callwise serve`."""
@@ -81,9 +84,10 @@ def serve(options: ServeOptions) -> None:
     The token is that of CALLWISE_SERVE_TOKEN; without it one is made and printed. Models without
     an endpoint are simulated, on the real clock. SIGTERM and Ctrl-C end it within 5 seconds.
     """
-    with clear_errors("stopped; chat, credits and memories are kept"):
+    is_kept = options.store is not None or not options.demo
+    with clear_errors(f"stopped; {_KEPT if is_kept else _NOT_KEPT}"):
         _check_extra()
-        from callwise.calls.errors import ConfigError
+        from callwise.calls.errors import ConfigError, RunStopped
         from callwise.calls.trust import confirmed, endpoint_lines
         from callwise.serve.access import TOKEN_VARIABLE, Access, made_token
         from callwise.shipped import configs_folder
@@ -109,7 +113,7 @@ def serve(options: ServeOptions) -> None:
         for line in endpoint_lines(settings, os.environ):
             say(line)
         path: Path | str = ":memory:"
-        if options.store is not None or not options.demo:
+        if is_kept:
             path = options.store or _DEFAULT_STORE
             path.parent.mkdir(parents=True, exist_ok=True)
         from callwise.serve import DRAIN_SECONDS
@@ -119,6 +123,8 @@ def serve(options: ServeOptions) -> None:
             asyncio.run(
                 _served(settings, store, access, options, drain, is_token_made=given is None)
             )
+            if drain.received is not None and not is_kept:
+                raise RunStopped(f"the run has stopped; {_NOT_KEPT}")
             drain.check()
 
 
@@ -146,9 +152,15 @@ async def _served(
 ) -> None:
     from callwise.serve import RoomHost, serve_room
     from callwise.serve.access import TOKEN_VARIABLE, is_loopback
+    from callwise.serve.connections import MAX_CLIENTS, limits_of, raised_file_limit
     from callwise.wake.memory_stores import opened_memory
 
+    files = raised_file_limit()
+    limits = limits_of(files)
+
     def ready(url: str) -> None:
+        if limits.clients < MAX_CLIENTS:
+            say(f"at most {limits.clients:,} clients: {files:,} open files are allowed (ulimit -n)")
         if host.is_simulated:
             say("a simulated model answers; its texts, tokens and prices are made up")
         if not is_loopback(access.host):
@@ -170,4 +182,4 @@ async def _served(
             memory=memory,
         )
         with drain.watching(host):
-            await serve_room(host, access, port=options.port, on_ready=ready)
+            await serve_room(host, access, port=options.port, limits=limits, on_ready=ready)

@@ -3,17 +3,22 @@
 import asyncio
 import contextlib
 import socket
+from asyncio import BaseTransport, Transport
 from collections.abc import Callable, Iterator
+from typing import Any, cast
 
+import h11
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.http11 import Request
 
 from callwise.serve.access import Access
+from callwise.serve.connections import REQUEST_SECONDS, Connections, Limits, log_accepting
 from callwise.serve.room_host import RoomHost
 from callwise.serve.room_socket import ABORT_SECONDS, NO_ANSWER
-from callwise.serve.web_app import MAX_CLIENTS, RoomApp
+from callwise.serve.web_app import RoomApp
 
 __all__ = ["DRAIN_SECONDS", "serve_room"]
 
@@ -30,9 +35,62 @@ PING_SECONDS = 20.0
 SEND_BUFFER_BYTES = 128 * 1024
 """Memory that the system has for what waits for one client."""
 
+ACCEPTED_TOGETHER = 64
+"""Most connections that are accepted before the loop goes on."""
+
+WAITING_CONNECTIONS = 2_048
+"""Most connections that the system keeps until they are accepted."""
+
+
+class _Config(uvicorn.Config):
+    """A configuration that all protocols of one server are given."""
+
+    def __init__(self, app: ASGIApp, connections: Connections, **options: Any) -> None:
+        super().__init__(app, **options)
+        self.room_connections = connections
+
+
+class _RequestProtocol(H11Protocol):
+    """A connection whose requests must be whole in time."""
+
+    def __init__(self, config: uvicorn.Config, *args: Any, **options: Any) -> None:
+        super().__init__(config, *args, **options)
+        self._counted = cast(_Config, config).room_connections
+
+    def connection_made(self, transport: BaseTransport) -> None:
+        """Count it."""
+        super().connection_made(cast(Transport, transport))
+        self._counted.opened(self.transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget it."""
+        self._counted.closed(self.transport)
+        super().connection_lost(exc)
+
+    def handle_events(self) -> None:
+        """Limit the time no longer once a request's header is there."""
+        super().handle_events()
+        if not getattr(self.cycle, "response_complete", True):
+            self._counted.has_request(self.transport)
+
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        """Limit the time no longer."""
+        self._counted.has_request(self.transport)
+        super().handle_websocket_upgrade(event)
+
+    def on_response_complete(self) -> None:
+        """Limit the time until the next request."""
+        self._counted.waits(self.transport)
+        super().on_response_complete()
+
 
 class _RoomProtocol(WebSocketsSansIOProtocol):
     """A websocket that can be ended although its client takes nothing."""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        cast(_Config, self.config).room_connections.closed(self.transport)
+        super().connection_lost(exc)
 
     def handle_connect(self, event: Request) -> None:
         """Let the application end it."""
@@ -63,12 +121,18 @@ class _Server(uvicorn.Server):
     """A server whose signals the command handles, and that reports when it listens."""
 
     def __init__(
-        self, app: ASGIApp, on_listening: Callable[[], None], ping_seconds: float | None
+        self,
+        app: ASGIApp,
+        connections: Connections,
+        on_listening: Callable[[], None],
+        ping_seconds: float | None,
     ) -> None:
         super().__init__(
-            uvicorn.Config(
+            _Config(
                 app,
-                http="h11",
+                connections,
+                http=_RequestProtocol,
+                backlog=ACCEPTED_TOGETHER,
                 ws=_RoomProtocol,
                 lifespan="off",
                 log_config=None,
@@ -93,6 +157,8 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to listen."""
         await super().startup(sockets)
+        for each in sockets or ():
+            each.listen(WAITING_CONNECTIONS)
         self._on_listening()
 
 
@@ -122,7 +188,8 @@ async def serve_room(
     access: Access,
     *,
     port: int = 0,
-    max_clients: int = MAX_CLIENTS,
+    limits: Limits = Limits(),  # noqa: B008 - it does not change
+    request_seconds: float = REQUEST_SECONDS,
     abort_seconds: float = ABORT_SECONDS,
     ping_seconds: float | None = PING_SECONDS,
     on_ready: Callable[[str], None] | None = None,
@@ -133,7 +200,8 @@ async def serve_room(
         host: the room; not run yet.
         access: has the address to listen at.
         port: 0 for a free one.
-        max_clients: most websockets; further ones are refused.
+        limits: most connections; further ones are refused.
+        request_seconds: time in which the header of a request must be whole.
         abort_seconds: time that a client which takes nothing has for its closing frame.
         ping_seconds: time between two pings of a websocket, and for their answers; None for no
             pings.
@@ -146,10 +214,14 @@ async def serve_room(
     listening = _listening(access.host, port)
     name, number = listening.getsockname()[:2]
     url = f"http://{f'[{name}]' if ':' in name else name}:{number}"
-    room = RoomApp(host, access, max_clients=max_clients, abort_seconds=abort_seconds)
+    room = RoomApp(host, access, max_clients=limits.clients, abort_seconds=abort_seconds)
     server = _Server(
-        room.app, lambda: on_ready(url) if on_ready is not None else None, ping_seconds
+        room.app,
+        Connections(limits.connections, request_seconds),
+        lambda: on_ready(url) if on_ready is not None else None,
+        ping_seconds,
     )
+    stop_logging = log_accepting()
     running = asyncio.create_task(host.run())
     serving = asyncio.create_task(server.serve([listening]))
     stopping = asyncio.create_task(host.stopped.wait())
@@ -164,3 +236,4 @@ async def serve_room(
         running.cancel()
         await asyncio.gather(serving, running, stopping, return_exceptions=True)
         listening.close()
+        stop_logging()

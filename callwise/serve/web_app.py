@@ -35,6 +35,7 @@ from starlette.websockets import WebSocket
 
 from callwise.calls.errors import CallwiseError, ConfigError
 from callwise.serve.access import Access
+from callwise.serve.connections import MAX_CLIENTS
 from callwise.serve.messages import MAX_MESSAGE_BYTES, Refused, Say, problems_of, read_message
 from callwise.serve.metrics import CONTENT_TYPE, metrics_text
 from callwise.serve.room_host import Busy, NotReady, RoomHost
@@ -42,10 +43,7 @@ from callwise.serve.room_page import page_policy, room_page
 from callwise.serve.room_socket import ABORT_SECONDS, HELLO_SECONDS, RoomSocket, said
 from callwise.wake.wake_report import one_line
 
-__all__ = ["MAX_CLIENTS", "RoomApp"]
-
-MAX_CLIENTS = 2_000
-"""Most connections of clients; further ones are refused."""
+__all__ = ["RoomApp"]
 
 MOST_READ_BYTES = 4 * 1024 * 1024
 """Most bytes of a too long body that are read, so that its sender gets an answer."""

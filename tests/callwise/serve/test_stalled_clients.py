@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
+from callwise.serve.connections import Limits
 from callwise.serve.room_feed import KEPT_LINES, MAX_BEHIND
 
 from .conftest import PASSES_SECONDS, TOKEN, event_of, lines_of
@@ -165,7 +166,7 @@ async def test_a_thousand_clients_and_one_that_stalls(serve):
 
 async def test_too_many_clients_are_refused(serve):
     """With 503 and a reason, before they cost anything."""
-    room = await serve(server={"max_clients": 1})
+    room = await serve(server={"limits": Limits(clients=1)})
     async with room.connected() as socket_:
         await event_of(socket_, "hello")
         async with room.session.get(
