@@ -6,6 +6,7 @@ Times are given by the caller, in UTC epoch seconds; the store reads no clock.
 """
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Self
 
@@ -107,6 +108,22 @@ class WakeStore:
             else:
                 add_notes(connection, author, notes, at, embeddings)
             return True
+
+    def hurried(self) -> AbstractContextManager[None]:
+        """Wait little for other processes while the block runs; see `StoreFile.hurried`."""
+        return self._file.hurried()
+
+    def wait_at_most(self, seconds: float) -> None:
+        """Wait less for other processes from now on, in seconds."""
+        self._file.wait_at_most(seconds)
+
+    def is_locked(self) -> bool:
+        """Return whether another process keeps this one from writing.
+
+        Raises:
+            StoreFailed: when it cannot be written for another reason.
+        """
+        return self._file.is_locked()
 
     def copy_to(self, path: Path) -> None:
         """Write all that is committed to a new file, which only its owner may read.

@@ -7,14 +7,15 @@ errors are those of `callwise.memory.sqlite_file`.
 import math
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from callwise.calls.errors import CallwiseError, ConfigError, FormatError
-from callwise.memory.memory_errors import StoreDamaged
+from callwise.memory.memory_errors import StoreDamaged, StoreLocked
 from callwise.memory.sqlite_file import SqliteFile, make_file
 
 __all__ = [
+    "HURRIED_SECONDS",
     "MAX_NAME_CHARS",
     "RESTORE",
     "SCHEMA_VERSION",
@@ -40,6 +41,9 @@ note with a vector writes some eight."""
 
 MAX_NAME_CHARS = 1_000
 """Longest name of an agent, a client, a message and so on, in characters."""
+
+HURRIED_SECONDS = 0.25
+"""Longest wait for another process where what is done is tried again."""
 
 _MAX_WHOLE = 2**53
 _CANNOT_WRITE = frozenset({sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN})
@@ -83,6 +87,7 @@ class StoreFile(SqliteFile):
         durable: bool = False,
     ) -> None:
         self.path = path if path == _MEMORY else Path(path)
+        self._busy_seconds = busy_timeout_seconds
         super().__init__(
             self.path, noun="store", restore=RESTORE, busy_timeout_seconds=busy_timeout_seconds
         )
@@ -152,6 +157,39 @@ class StoreFile(SqliteFile):
                 yield connection
             finally:
                 connection.execute("ROLLBACK")
+
+    def wait_at_most(self, seconds: float) -> None:
+        """Wait less for other processes from now on."""
+        self._busy_seconds = min(seconds, self._busy_seconds)
+        self._set_busy(self._busy_seconds)
+
+    @contextmanager
+    def hurried(self) -> Iterator[None]:
+        """Wait `HURRIED_SECONDS` at most for other processes while the block runs.
+
+        For work that is tried again, on a loop that others need.
+        """
+        self._set_busy(min(HURRIED_SECONDS, self._busy_seconds))
+        try:
+            yield
+        finally:
+            self._set_busy(self._busy_seconds)
+
+    def is_locked(self) -> bool:
+        """Return whether another process keeps this one from writing.
+
+        Raises:
+            StoreFailed: when it cannot be written for another reason.
+        """
+        try:
+            with self.hurried(), self.writing():
+                return False
+        except StoreLocked:
+            return True
+
+    def _set_busy(self, seconds: float) -> None:
+        with self._lock, suppress(sqlite3.Error):  # what follows reports it
+            self._connection.execute(f"PRAGMA busy_timeout = {math.ceil(seconds * 1_000)}")
 
     def _explained(self, error: sqlite3.Error) -> CallwiseError:
         code = getattr(error, "sqlite_errorcode", None)

@@ -14,6 +14,7 @@ from typing import Protocol
 from callwise.budget.budgeter import Budgeter
 from callwise.budget.clock import Clock, Timer
 from callwise.calls.errors import CallwiseError, ConfigError
+from callwise.memory.memory_errors import StoreLocked
 from callwise.wake.agent_memory import AgentMemory
 from callwise.wake.hours import log_failure, run_hours, slot_of
 from callwise.wake.moments import Moment, deliver_until
@@ -33,6 +34,9 @@ LEASE_SECONDS = 60.0
 
 RENEW_SECONDS = 15.0
 """Time between two signs of life, and between two checks for them."""
+
+LOCKED_SECONDS = 1.0
+"""Time between two attempts to deliver while another process locks the store."""
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -59,7 +63,7 @@ class _Delivery:
         on_message: Callable[[RoomMessage], None],
     ) -> None:
         self._rooms, self._room, self._clock, self._wall = store.rooms, room, clock, wall
-        self._on_message = on_message
+        self._store, self._on_message, self._is_locked = store, on_message, False
         known = store.rooms.messages(room, limit=1, newest=True)
         self._sequence = known[0].sequence if known else 0
         self._may_be_due = asyncio.Event()
@@ -75,14 +79,19 @@ class _Delivery:
         await self._is_empty.wait()
 
     async def run(self) -> None:
-        """Deliver until it is cancelled."""
+        """Deliver until it is cancelled; while another process locks the store, try again."""
         while True:
             self._may_be_due.clear()
-            deliver_until(self._rooms, self._wall())
-            for message in self._rooms.messages(self._room, after=self._sequence):
-                self._sequence = message.sequence
-                self._on_message(message)
-            due_at = self._rooms.next_due()
+            due_at: float | None
+            try:
+                with self._store.hurried():
+                    due_at = self._deliver()
+            except StoreLocked as error:
+                if not self._is_locked:
+                    _LOGGER.warning("messages wait: %s Trying again", error)
+                self._is_locked, due_at = True, self._wall() + LOCKED_SECONDS
+            else:
+                self._is_locked = False
             if due_at is None:
                 self._is_empty.set()
                 await self._may_be_due.wait()
@@ -93,6 +102,14 @@ class _Delivery:
                 await self._may_be_due.wait()
             finally:
                 timer.cancel()
+
+    def _deliver(self) -> float | None:
+        """Deliver what is due, show what is new, and return when the next message is due."""
+        deliver_until(self._rooms, self._wall())
+        for message in self._rooms.messages(self._room, after=self._sequence):
+            self._sequence = message.sequence
+            self._on_message(message)
+        return self._rooms.next_due()
 
 
 class LiveChat:
@@ -189,7 +206,8 @@ class LiveChat:
         timers: list[Timer] = []
 
         def renew() -> None:
-            self._lease(slot, self._wall() + LEASE_SECONDS)
+            with self._store.hurried():
+                self._lease(slot, self._wall() + LEASE_SECONDS)
             begin()
 
         def begin() -> None:
