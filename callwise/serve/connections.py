@@ -79,8 +79,8 @@ def raised_file_limit() -> int | None:
         How many it may open; None where that is unknown.
     """
     try:
-        import resource
-    except ImportError:  # Windows
+        import resource  # noqa: PLC0415 - Windows has none
+    except ImportError:
         return None
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = MAX_CLIENTS + OTHERS + KEPT_FILES

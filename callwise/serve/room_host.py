@@ -21,6 +21,7 @@ from callwise.serve.room_feed import STALL_SECONDS, RoomFeed
 from callwise.wake.agent_memory import AgentMemory
 from callwise.wake.rooms import MAX_KEPT_CLIENTS, RoomMessage
 from callwise.wake.store import WakeStore
+from callwise.wake.store_file import HURRIED_SECONDS
 from callwise.wake.wake_report import WakeReport, one_line
 from callwise.wake.wake_run import LiveChat, run_wakes
 from callwise.wake.wake_settings import WakeSettings
@@ -121,7 +122,7 @@ class RoomHost:
         self._state: Literal["starting", "running", "stopping"] = "starting"
         self._chat: LiveChat | None = None
         self._tasks: set[asyncio.Task[WakeReport | None]] = set()
-        self._is_waking = False
+        self._is_waking = self._is_locked = False
         self._reported = (0, 0)
 
     async def run(self) -> None:
@@ -149,13 +150,14 @@ class RoomHost:
                 task.cancel()
             await asyncio.gather(polling, *self._tasks, return_exceptions=True)
             self.feed.close()
-            self.acknowledgements.store()
+            with self._store.hurried():
+                self.acknowledgements.store()
             await self.budgeter.aclose()
 
     @property
     def state(self) -> str:
-        """`starting`, `running` or `stopping`."""
-        return self._state
+        """`starting`, `running`, `locked` (another process locks the store), or `stopping`."""
+        return "locked" if self._is_locked and self._state == "running" else self._state
 
     def undelivered(self) -> int:
         """Return how many messages wait for their time.
@@ -235,6 +237,8 @@ class RoomHost:
             reason: what later calls give as their reason.
         """
         self._state = "stopping"
+        if self._is_locked:
+            self._store.wait_at_most(HURRIED_SECONDS)
         self._report()
         drained = await self.budgeter.drain(max(seconds - CLOSING_SECONDS, 0.0), reason=reason)
         if self._chat is not None:
@@ -270,15 +274,34 @@ class RoomHost:
     async def _poll(self) -> None:
         while True:
             await self._clock.sleep(self._poll_seconds)
-            self.acknowledgements.store()
+            self._check_lock()
+            with self._store.hurried():
+                self.acknowledgements.store()
             if self._chat is not None:
                 self._chat.check_log()
             if self._reported != (self.budgeter.run.counts().in_flight, len(self.feed.readers)):
                 self._report()
 
+    def _check_lock(self) -> None:
+        """Notice that another process locks the store, or that it does no longer."""
+        try:
+            is_locked = self._store.is_locked()
+        except CallwiseError:  # what needs the store reports it
+            is_locked = False
+        if is_locked != self._is_locked:
+            self._is_locked = is_locked
+            self._report()
+            _LOGGER.warning(
+                "another process locks the store: messages and hours wait"
+                if is_locked
+                else "no other process locks the store any more"
+            )
+
     def _accepting(self) -> LiveChat:
         if self._chat is None or self._state != "running":
             raise NotReady(f"the room is {self._state}. Send it again later")
+        if self._is_locked:
+            raise NotReady("another process locks the store. Send it again later")
         return self._chat
 
     def _answered(self, task: "asyncio.Task[WakeReport | None]") -> None:
@@ -295,7 +318,7 @@ class RoomHost:
         usage = counts.usage
         self._reported = counts.in_flight, len(self.feed.readers)
         return {
-            "state": self._state,
+            "state": self.state,
             "clients": len(self.feed.readers),
             "under_way": counts.in_flight,
             "totals": {

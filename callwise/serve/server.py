@@ -55,11 +55,11 @@ class _RequestProtocol(H11Protocol):
 
     def __init__(self, config: uvicorn.Config, *args: Any, **options: Any) -> None:
         super().__init__(config, *args, **options)
-        self._counted = cast(_Config, config).room_connections
+        self._counted = cast("_Config", config).room_connections
 
     def connection_made(self, transport: BaseTransport) -> None:
         """Count it."""
-        super().connection_made(cast(Transport, transport))
+        super().connection_made(cast("Transport", transport))
         self._counted.opened(self.transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -89,7 +89,7 @@ class _RoomProtocol(WebSocketsSansIOProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
-        cast(_Config, self.config).room_connections.closed(self.transport)
+        cast("_Config", self.config).room_connections.closed(self.transport)
         super().connection_lost(exc)
 
     def handle_connect(self, event: Request) -> None:
