@@ -121,8 +121,12 @@ def _checked_origin(origin: str) -> str:
     Raises:
         ConfigError: when it is none.
     """
-    parts = urlsplit(origin)
-    if parts.scheme not in {"http", "https"} or f"{parts.scheme}://{parts.netloc}" != origin:
+    try:
+        parts = urlsplit(origin)
+        is_origin = bool(parts.hostname) and f"{parts.scheme}://{parts.netloc}" == origin
+    except ValueError:  # such as half an IPv6 address
+        is_origin = False
+    if not is_origin or parts.scheme not in {"http", "https"}:
         raise ConfigError(
             f"origin {origin[:80]!r}: give a scheme and a host alone, such as https://chat.example"
         )

@@ -14,7 +14,7 @@ from callwise.budget.layers.cache import MemoryCache
 from callwise.budget.ledger_row import LedgerRow
 from callwise.budget.run_gate import Drained
 from callwise.calls.client import Endpoint
-from callwise.calls.errors import CallwiseError
+from callwise.calls.errors import CallwiseError, ConfigError
 from callwise.serve.acknowledgements import Acknowledgements
 from callwise.serve.live_costs import LiveCosts
 from callwise.serve.room_feed import STALL_SECONDS, RoomFeed
@@ -33,11 +33,8 @@ _LOGGER = logging.getLogger(__name__)
 MAX_ANSWERED = 64
 """Most messages that are being answered; further ones are refused."""
 
-CLOSING_SECONDS = 2.0
-"""Part of a drain's time that is left for the clients to be closed."""
-
 REST_SECONDS = 0.3
-"""Part of it in which ended calls become messages."""
+"""Time after a drain in which ended calls become messages."""
 
 POLL_SECONDS = 1.0
 """Time between two checks for what other processes have put into the log."""
@@ -214,14 +211,13 @@ class RoomHost:
         """Wake the present hour, or the next one that was not woken; see `LiveChat.wake_early`.
 
         Raises:
-            ConfigError: when all hours were woken that may be.
+            ConfigError: when a wake by hand is under way, or all hours were woken that may be.
             StoreFailed: when the store cannot be read or written.
             NotReady: when the room begins or ends.
-            Busy: when a wake by hand is under way.
         """
         chat = self._accepting()
         if self._is_waking:
-            raise Busy("a wake is under way. Wait for its end")
+            raise ConfigError("a wake is under way. Wait for its end")
         self._is_waking = True
         self._report()
         try:
@@ -233,14 +229,14 @@ class RoomHost:
         """Accept nothing more, let what is under way end, and set `stopped`.
 
         Args:
-            seconds: time of the whole end; calls have `CLOSING_SECONDS` less.
+            seconds: time that calls under way have to be answered; then they are cancelled.
             reason: what later calls give as their reason.
         """
         self._state = "stopping"
         if self._is_locked:
             self._store.wait_at_most(HURRIED_SECONDS)
         self._report()
-        drained = await self.budgeter.drain(max(seconds - CLOSING_SECONDS, 0.0), reason=reason)
+        drained = await self.budgeter.drain(seconds, reason=reason)
         if self._chat is not None:
             with suppress(TimeoutError):
                 async with asyncio.timeout(REST_SECONDS):

@@ -27,7 +27,7 @@ import orjson
 from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -47,6 +47,9 @@ __all__ = ["RoomApp"]
 
 MOST_READ_BYTES = 4 * 1024 * 1024
 """Most bytes of a too long body that are read, so that its sender gets an answer."""
+
+BODY_SECONDS = 30.0
+"""Time in which a message over HTTP must come."""
 
 CLOSE_SECONDS = 0.5
 """Longest time in which all connections are closed with a reason."""
@@ -70,12 +73,17 @@ def _refused(status: int, text: str) -> Response:
 
 async def _failed(_: Request, error: Exception) -> Response:
     """Return the answer to a request that cannot be served; one of the store is logged."""
-    if isinstance(error, Busy | ConfigError):
+    if isinstance(error, ConfigError):
         return _refused(409, str(error))
-    if isinstance(error, NotReady):
+    if isinstance(error, Busy | NotReady):
         return _refused(503, str(error))
     _LOGGER.error("a request was not served: %s", one_line(error, "a request"))
     return _refused(503, "the store cannot be read or written now. Send it again later")
+
+
+async def _left(_: Request, __: Exception) -> Response:
+    """Return an answer for a client that has left while it sent its message; it is not sent."""
+    return _refused(400, "the message ends before its length")
 
 
 class _KnownHosts:
@@ -110,6 +118,7 @@ class RoomApp:
         max_clients: most connections; further ones are refused.
         hello_seconds: time that a client has for its first message.
         abort_seconds: time that one has for its closing frame where it takes nothing.
+        body_seconds: time in which a message over HTTP must come.
 
     Attributes:
         app: the application.
@@ -124,9 +133,10 @@ class RoomApp:
         max_clients: int = MAX_CLIENTS,
         hello_seconds: float = HELLO_SECONDS,
         abort_seconds: float = ABORT_SECONDS,
+        body_seconds: float = BODY_SECONDS,
     ) -> None:
         self._host, self._access = host, access
-        self._max_clients = max_clients
+        self._max_clients, self._body_seconds = max_clients, body_seconds
         self._hello_seconds, self._abort_seconds = hello_seconds, abort_seconds
         self._sockets: set[RoomSocket] = set()
         self._is_open = True
@@ -143,7 +153,7 @@ class RoomApp:
             Route("/wake", self._with_token(self._wake), methods=["POST"]),
             WebSocketRoute("/socket", self._socket),
         ]
-        handlers = {CallwiseError: _failed}
+        handlers: dict[Any, Any] = {CallwiseError: _failed, ClientDisconnect: _left}
         self.app: ASGIApp = _KnownHosts(
             Starlette(routes=routes, exception_handlers=handlers), access
         )
@@ -196,7 +206,11 @@ class RoomApp:
 
     async def _say(self, request: Request) -> Response:
         try:
-            say = Say.model_validate(read_message(await _body(request)))
+            async with asyncio.timeout(self._body_seconds):
+                body = await _body(request)
+            say = Say.model_validate(read_message(body))
+        except TimeoutError:
+            return _refused(408, f"the message did not come within {self._body_seconds:g} s")
         except Refused as refused:
             self._host.counted["refused messages"] += 1
             return _refused(413 if "bytes" in str(refused) else 400, str(refused))

@@ -82,6 +82,9 @@ def test_the_demo_is_served_and_ends_in_order(started, received, code):
     assert process.returncode == code
     assert "Traceback" not in rest
     assert token not in rest
+    assert "calls under way have 3 s to end" in rest
+    assert "is not kept" in rest
+    assert "are kept" not in rest
 
 
 @pytest.mark.slow
@@ -116,6 +119,8 @@ def test_a_line_is_kept_for_the_next_process(started, tmp_path):
         (("--demo", "agents.yaml"), "give either a file of agents or --demo"),
         (("missing.yaml",), "there is no file of agents"),
         (("--demo", "--origin", "chat.example/path"), "give a scheme and a host alone"),
+        (("--demo", "--origin", "http://["), "give a scheme and a host alone"),
+        (("--demo", "--origin", "http://"), "give a scheme and a host alone"),
         (("--demo", "--set", "wake.nonsense=1"), "nonsense"),
     ],
 )

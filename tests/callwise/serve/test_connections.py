@@ -18,10 +18,15 @@ from callwise.serve.connections import (
     log_accepting,
     raised_file_limit,
 )
+from callwise.serve.web_app import RoomApp
 
-from .conftest import PASSES_SECONDS, event_of
+from .conftest import PASSES_SECONDS, TOKEN, event_of
 
 UNFINISHED = b"GET / HTTP/1.1\r\nHost: 127"
+HALF_A_MESSAGE = (
+    f"POST /messages HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {TOKEN}\r\n"
+    "Content-Length: 500\r\n\r\n{}"
+).encode()
 
 
 async def connect(room, data=UNFINISHED):
@@ -100,6 +105,31 @@ async def test_further_connections_are_refused_where_all_are_in_use(serve):
             assert (await event_of(each, "message"))["sequence"] == 1
     while (await status_of(room)) != 200:
         pass
+
+
+async def test_a_message_that_does_not_come_whole_is_no_failure(serve, caplog):
+    """Its client has left: nothing is said, and nothing is logged."""
+    room = await serve()
+    reader, writer = await connect(room, HALF_A_MESSAGE)
+    writer.write_eof()
+    assert await reader.read() == b""
+    writer.close()
+    assert (await room.get("/health", {}))[0] == 200
+    assert room.host.feed.head == 0
+    assert caplog.text == ""
+
+
+async def test_a_message_that_comes_too_slowly_is_refused(serve, monkeypatch):
+    """With 408, also where its client goes on waiting."""
+    monkeypatch.setattr(
+        RoomApp.__init__,
+        "__kwdefaults__",
+        {**RoomApp.__init__.__kwdefaults__, "body_seconds": 0.01},
+    )
+    room = await serve(server={"request_seconds": 0.01})
+    reader, writer = await connect(room, HALF_A_MESSAGE)
+    assert (await reader.read()).startswith(b"HTTP/1.1 408 ")
+    writer.close()
 
 
 async def status_of(room):

@@ -10,7 +10,7 @@ import pytest
 from callwise.calls import Endpoint
 from callwise.calls.errors import ConfigError
 from callwise.memory.memory_errors import StoreFailed
-from callwise.serve import Access
+from callwise.serve import Access, room_host
 from callwise.serve.messages import MAX_MESSAGE_BYTES
 from callwise.testing.fakes import ScriptedClient
 from callwise.wake import WakeStore
@@ -248,6 +248,33 @@ async def test_the_same_line_sent_again_is_there_once(serve):
     status, other = await room.say("another", id="mine-1")
     assert status == 409
     assert "another message" in other["error"]
+
+
+async def test_more_messages_than_may_be_answered_are_refused(serve, monkeypatch):
+    """With 503, so that they are sent again; a second wake by hand is a conflict."""
+    monkeypatch.setattr(room_host, "MAX_ANSWERED", 1)
+    asked, gate = asyncio.Event(), asyncio.Event()
+
+    async def answer(_call):
+        asked.set()
+        await gate.wait()
+        return "an answer"
+
+    client = ScriptedClient(answer)
+    served = {name: Endpoint(name, name, client) for name in ("fast", "main", "one", "two")}
+    room = await serve(endpoints=served)
+    assert (await room.say("@b are you up?"))[0] == 202
+    await asked.wait()
+    asked.clear()
+    for text in ("@b are you there?", "to no agent"):
+        status, refused = await room.say(text)
+        assert status == 503
+        assert "1 messages are being answered" in refused["error"]
+    waking = asyncio.create_task(room.post("/wake"))
+    await asked.wait()
+    assert (await room.post("/wake"))[0] == 409
+    gate.set()
+    assert (await waking)[0] == 200
 
 
 async def test_pages_of_other_origins_and_names_are_refused(serve):
