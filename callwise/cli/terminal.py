@@ -27,6 +27,8 @@ __all__ = [
     "EXIT_FAILED",
     "EXIT_STOPPED",
     "EXIT_WRONG_REQUEST",
+    "KEPT",
+    "NOT_KEPT",
     "clear_errors",
     "os_error_text",
     "print_json",
@@ -39,6 +41,12 @@ __all__ = [
 EXIT_FAILED = 1
 EXIT_WRONG_REQUEST = 2
 EXIT_STOPPED = 130
+
+KEPT = "chat, credits and memories are kept"
+"""End of a chat of awake agents whose store is a file."""
+
+NOT_KEPT = "the chat was in memory and is not kept; --store FILE keeps one"
+"""End of one whose store is in memory."""
 
 
 def print_text(text: str, end: str = "\n") -> None:

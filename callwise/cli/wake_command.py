@@ -20,7 +20,7 @@ from callwise.cli.options import (
     TrustCodeOption,
     TrustEndpointOption,
 )
-from callwise.cli.terminal import clear_errors, print_json, print_text, say
+from callwise.cli.terminal import KEPT, NOT_KEPT, clear_errors, print_json, print_text, say
 
 if TYPE_CHECKING:
     from callwise.report import Table
@@ -176,7 +176,7 @@ def wake(options: WakeOptions) -> None:
 
     Without an endpoint all models are simulated, and a day passes in seconds.
     """
-    with clear_errors("stopped; chat, credits and memories are kept"):
+    with clear_errors():
         from callwise.calls.errors import ConfigError
         from callwise.calls.trust import confirmed, endpoint_lines
         from callwise.shipped import configs_folder
@@ -213,7 +213,10 @@ def wake(options: WakeOptions) -> None:
         if options.messages is not None:
             settings, hours = _with_messages(settings, options.messages, options.hours, hours)
         variants = _variants(settings, compares=options.compares)
-        runs = [_ran(each, options, hours, is_simulated=is_simulated) for each in variants]
+        is_kept = not options.compares and not (is_simulated and options.store is None)
+        path = (options.store or _DEFAULT_STORE) if is_kept else None
+        with clear_errors(f"stopped; {KEPT if is_kept else NOT_KEPT}"):
+            runs = [_ran(each, options, hours, path, is_simulated) for each in variants]
         _show(runs, options, is_simulated=is_simulated)
 
 
@@ -262,7 +265,11 @@ def _variants(settings: "WakeSettings", *, compares: bool) -> "list[WakeSettings
 
 
 def _ran(
-    settings: "WakeSettings", options: WakeOptions, hours: int | None, *, is_simulated: bool
+    settings: "WakeSettings",
+    options: WakeOptions,
+    hours: int | None,
+    path: Path | None,
+    is_simulated: bool,
 ) -> _Run:
     """Return what came of a run, in virtual time where all models are simulated."""
     from callwise.budget.virtual_time import run_in_virtual_time
@@ -274,11 +281,9 @@ def _ran(
         shows_chat=options.chat and not options.as_json,
         shows_wakes=not is_simulated,
     )
-    path: Path | str = ":memory:"
-    if not (is_simulated and options.store is None) and not options.compares:
-        path = options.store or _DEFAULT_STORE
+    if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
-    with WakeStore(path) as store:
+    with WakeStore(path or ":memory:") as store:
         running = _woken(settings, store, run, options, hours, is_simulated=is_simulated)
         if is_simulated:
             run_in_virtual_time(running)

@@ -202,3 +202,26 @@ def test_without_its_extra_the_error_names_it(tmp_path):
     assert "starlette, uvicorn, websockets" in ended.stderr
     assert "pip install 'callwise[serve]'" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ((), "the chat was in memory and is not kept"),
+        (("--store", "kept.sqlite"), "chat, credits and memories are kept"),
+    ],
+)
+def test_a_wake_that_is_stopped_names_what_is_kept(cli, tmp_path, monkeypatch, options, said):
+    """Of simulated models nothing is, without a store."""
+    from callwise.budget import virtual_time
+
+    def stopped(running):
+        running.close()
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(virtual_time, "run_in_virtual_time", stopped)
+    (tmp_path / "agents.yaml").write_text(AGENTS, encoding="utf-8")
+    shown = cli("wake", "agents.yaml", *options)
+    assert shown.exit_code == 130
+    assert f"stopped; {said}" in shown.stderr
