@@ -45,7 +45,7 @@ EXIT_STOPPED = 130
 KEPT = "chat, credits and memories are kept"
 """End of a chat of awake agents whose store is a file."""
 
-NOT_KEPT = "the chat was in memory and is not kept; --store FILE keeps one"
+NOT_KEPT = "the chat was in memory and is not kept"
 """End of one whose store is in memory."""
 
 
