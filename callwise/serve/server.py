@@ -35,8 +35,9 @@ PING_SECONDS = 20.0
 SEND_BUFFER_BYTES = 128 * 1024
 """Memory that the system has for what waits for one client."""
 
-ACCEPTED_TOGETHER = 64
-"""Most connections that are accepted before the loop goes on."""
+ACCEPTED_TOGETHER = 16
+"""Most connections that are accepted in one pass of the loop. They are counted, and those that are
+too many closed, some three passes later, so that four times as many files are open for a moment."""
 
 WAITING_CONNECTIONS = 2_048
 """Most connections that the system keeps until they are accepted."""

@@ -139,6 +139,7 @@ class RoomApp:
         self._max_clients, self._body_seconds = max_clients, body_seconds
         self._hello_seconds, self._abort_seconds = hello_seconds, abort_seconds
         self._sockets: set[RoomSocket] = set()
+        self._bodies: set[asyncio.Timeout] = set()
         self._is_open = True
         self._is_empty = asyncio.Event()
         self._is_empty.set()
@@ -163,6 +164,9 @@ class RoomApp:
         self._is_open = False
         for each in self._sockets:
             each.end("stopping")
+        for limit in self._bodies:
+            if not limit.expired():
+                limit.reschedule(0.0)
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self._is_empty.wait()
@@ -206,10 +210,11 @@ class RoomApp:
 
     async def _say(self, request: Request) -> Response:
         try:
-            async with asyncio.timeout(self._body_seconds):
-                body = await _body(request)
+            body = await self._received(request)
             say = Say.model_validate(read_message(body))
         except TimeoutError:
+            if not self._is_open:
+                return _refused(503, "the server stops. Send it again later")
             return _refused(408, f"the message did not come within {self._body_seconds:g} s")
         except Refused as refused:
             self._host.counted["refused messages"] += 1
@@ -219,6 +224,20 @@ class RoomApp:
             return _refused(400, problems_of(error))
         event = await said(self._host, say)
         return JSONResponse(event, 202, headers=_HEADERS)
+
+    async def _received(self, request: Request) -> bytes:
+        """Return a request's body.
+
+        Raises:
+            TimeoutError: when it does not come in time, or the server stops.
+            Refused: when it is too long.
+        """
+        async with asyncio.timeout(self._body_seconds if self._is_open else 0.0) as limit:
+            self._bodies.add(limit)
+            try:
+                return await _body(request)
+            finally:
+                self._bodies.discard(limit)
 
     async def _wake(self, _: Request) -> Response:
         report = await self._host.wake_early()

@@ -140,16 +140,20 @@ async def status_of(room):
         return 0
 
 
-async def test_unfinished_requests_do_not_hold_up_the_end(serve):
-    """Their connections are closed."""
+async def test_unfinished_requests_do_not_hold_up_the_end(serve, caplog):
+    """Their connections are closed, and nothing is logged."""
     room = await serve()
     async with AsyncExitStack() as stack:
+        reader, writer = await connect(room, HALF_A_MESSAGE)
+        stack.callback(writer.close)
         for _ in range(20):
             _, writer = await connect(room)
             stack.callback(writer.close)
         await room.get("/health", {})
         await room.host.drain(0.0, reason="a test ended it")
         await asyncio.wait_for(room.task, PASSES_SECONDS)
+        assert (await rest_of(reader)).startswith(b"HTTP/1.1 503 ")
+    assert caplog.text == ""
 
 
 @pytest.mark.parametrize(
