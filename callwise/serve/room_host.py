@@ -21,7 +21,6 @@ from callwise.serve.room_feed import STALL_SECONDS, RoomFeed
 from callwise.wake.agent_memory import AgentMemory
 from callwise.wake.rooms import MAX_KEPT_CLIENTS, RoomMessage
 from callwise.wake.store import WakeStore
-from callwise.wake.store_file import HURRIED_SECONDS
 from callwise.wake.wake_report import WakeReport, one_line
 from callwise.wake.wake_run import LiveChat, run_wakes
 from callwise.wake.wake_settings import WakeSettings
@@ -35,6 +34,9 @@ MAX_ANSWERED = 64
 
 REST_SECONDS = 0.3
 """Time after a drain in which ended calls become messages."""
+
+LOCKED_SECONDS = 0.01
+"""Longest wait for the store at the end, where it was locked before: for each message's credits."""
 
 POLL_SECONDS = 1.0
 """Time between two checks for what other processes have put into the log."""
@@ -234,7 +236,7 @@ class RoomHost:
         """
         self._state = "stopping"
         if self._is_locked:
-            self._store.wait_at_most(HURRIED_SECONDS)
+            self._store.wait_at_most(LOCKED_SECONDS)
         self._report()
         drained = await self.budgeter.drain(seconds, reason=reason)
         if self._chat is not None:

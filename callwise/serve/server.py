@@ -93,6 +93,12 @@ class _RoomProtocol(WebSocketsSansIOProtocol):
         cast("_Config", self.config).room_connections.closed(self.transport)
         super().connection_lost(exc)
 
+    async def send(self, message: Any) -> None:
+        """Send something; a refusal that is sent ends the handshake, and is no error."""
+        await super().send(message)
+        if self.initial_response is not None and self.close_sent:
+            self.handshake_complete = True
+
     def handle_connect(self, event: Request) -> None:
         """Let the application end it."""
         super().handle_connect(event)

@@ -164,8 +164,8 @@ async def test_a_thousand_clients_and_one_that_stalls(serve):
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-async def test_too_many_clients_are_refused(serve):
-    """With 503 and a reason, before they cost anything."""
+async def test_too_many_clients_are_refused(serve, caplog):
+    """With 503 and a reason, before they cost anything, such as a line of the log."""
     room = await serve(server={"limits": Limits(clients=1)})
     async with room.connected() as socket_:
         await event_of(socket_, "hello")
@@ -180,3 +180,5 @@ async def test_too_many_clients_are_refused(serve):
         ) as response:
             assert response.status == 503
             assert "Connect again later" in (await response.json())["error"]
+        await room.get("/health", {})
+    assert caplog.text == ""
