@@ -86,7 +86,7 @@ class _Chosen:
     agent: Agent
     message_id: str
     why: str
-    places: Sequence[int]
+    places: tuple[int, ...]
     recall_problem: str
 
     def failed(self, reason: str) -> AgentReply:
@@ -135,6 +135,7 @@ class AgentReplies:
         self._agents, self._on_published = agents, on_published
         self._recall = Recall(store.notes, budgeter, embeds=knobs.retrieval == "both")
         self._store, self._budgeter, self._knobs, self._moment = store, budgeter, knobs, moment
+        self._sampling = Sampling(max_tokens=knobs.reply_tokens)
         self._granted: set[str] = set()
         self._held: set[str] = set()
         self._publishing = asyncio.Lock()
@@ -209,8 +210,9 @@ class AgentReplies:
         await self._moment(f"recall:{occasion.key}")
         chosen: list[_Chosen] = []
         for number, (agent_id, query) in enumerate(queries.items(), 1):
-            message_id, why = self.message_id(occasion.key, agent_id), choice.reasons.get(agent_id)
-            each = _Chosen(self._agents[agent_id], message_id, why or "", (), query.problem)
+            message_id = self.message_id(occasion.key, agent_id)
+            reason = choice.reasons.get(agent_id, "")
+            each = _Chosen(self._agents[agent_id], message_id, reason, (), query.problem)
             try:
                 places = self._store.notes.find(
                     agent_id,
@@ -218,7 +220,7 @@ class AgentReplies:
                     limit=self._knobs.notes_limit,
                     embedding=query.embedding,
                 )
-                chosen.append(replace(each, places=places))
+                chosen.append(replace(each, places=tuple(places)))
             except Exception as error:  # noqa: BLE001 - one agent's failure is no other's
                 self._end(asking, each, error)
             if number % STARTS_TOGETHER == 0:
@@ -305,7 +307,7 @@ class AgentReplies:
                 may_be_silent=is_alone,
             ),
             response_model=_ReplyOrSilence if is_alone else None,
-            sampling=Sampling(max_tokens=knobs.reply_tokens),
+            sampling=self._sampling,
             model=agent.model,
             priority=occasion.priority,
             batch_key="" if asking.is_together else None,

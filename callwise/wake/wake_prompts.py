@@ -51,6 +51,12 @@ First decide whether you have something to say now; most of the time the others 
 - speaks: whether you do.
 - reply: the message; empty where you do not."""
 
+_INSTRUCTIONS = {
+    may_be_silent: Message("system", f"{_REPLY}\n{end}")
+    for may_be_silent, end in ((False, _PLAIN), (True, _ALONE))
+}
+"""The first message of all prompts of agents, by whether they may be silent."""
+
 _INTENT = """\
 A group chat has people and agents. An hour has passed. Decide which agents have a reason to \
 write now: they were addressed, a question is open, they have not spoken for long, or the talk \
@@ -111,8 +117,7 @@ def agent_messages(
         "chat": _lines(chat, agents, agent.id, MAX_LINE_CHARS),
         "task": {name: clipped(text, MAX_TASK_CHARS) for name, text in task.items()},
     }
-    instructions = f"{_REPLY}\n{_ALONE if may_be_silent else _PLAIN}"
-    return Message("system", instructions), _material(fields)
+    return _INSTRUCTIONS[may_be_silent], _material(fields)
 
 
 def intent_messages(
