@@ -296,8 +296,9 @@ def _ranked(own: _Searched, query: str, limit: int, unit: NDArray[np.float32] | 
     depth = limit if unit is None else max(limit, FUSED_NOTES)
     found = best_positions(scores, depth)
     if unit is not None and len(own.vectors.places):
-        # Cosines are moved above 0, where the best are looked for.
-        nearest = best_positions(own.vectors.similarities(unit) + 2.0, depth)
+        # Equal cosines may differ in their last digits. They are moved above 0, where the best
+        # are looked for.
+        nearest = best_positions(np.round(own.vectors.similarities(unit), 5) + 2.0, depth)
         near = own.vectors.places[nearest].tolist()
         fused = reciprocal_rank_fusion([found, near])
         found = sorted(fused, key=lambda place: (-fused[place], -place))
