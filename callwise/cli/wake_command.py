@@ -214,9 +214,9 @@ def wake(options: WakeOptions) -> None:
             settings, hours = _with_messages(settings, options.messages, options.hours, hours)
         variants = _variants(settings, compares=options.compares)
         is_kept = not options.compares and not (is_simulated and options.store is None)
-        path = (options.store or _DEFAULT_STORE) if is_kept else None
+        kept_at = (options.store or _DEFAULT_STORE) if is_kept else None
         with clear_errors(f"stopped; {KEPT if is_kept else NOT_KEPT}"):
-            runs = [_ran(each, options, hours, path, is_simulated) for each in variants]
+            runs = [_ran(each, options, hours, kept_at, is_simulated) for each in variants]
         _show(runs, options, is_simulated=is_simulated)
 
 
