@@ -106,11 +106,16 @@ class Mentions:
             named.setdefault(agent.name.casefold(), set()).add(agent.id)
         self._ids = {name: next(iter(ids)) for name, ids in named.items() if len(ids) == 1}
         self._ids.update((agent.id.casefold(), agent.id) for agent in agents)
+        self._names = named.keys() | self._ids.keys()
         self._longest = max(map(len, self._ids), default=0)
 
     def is_name(self, text: str) -> bool:
-        """Return whether a text is the id or the name of an agent."""
-        return text.strip().casefold() in self._ids
+        """Return whether a text is the id or a name of an agent, so that no person may have it."""
+        return text.strip().casefold() in self._names
+
+    def agent_of(self, text: str) -> str | None:
+        """Return the id of the agent that a text is the id or the name of, as a whole."""
+        return self._ids.get(text.strip().casefold())
 
     def find(self, text: str) -> tuple[str, ...]:
         """Return the ids of the agents in the order of their first mention."""

@@ -79,7 +79,7 @@ def _label(author: str, mentions: Mentions) -> str:
 def _addressed(text: str, mentions: Mentions) -> str:
     """Return the agent that a line begins with; empty where it begins with none."""
     found = _ADDRESSED.match(text)
-    return found[1] if found is not None and mentions.is_name(found[1]) else ""
+    return found[1] if found is not None and mentions.agent_of(found[1]) else ""
 
 
 def _spread(times: Sequence[float | None], span: float) -> list[float]:

@@ -13,7 +13,8 @@ from typing import Protocol
 
 from callwise.budget.budgeter import Budgeter
 from callwise.budget.clock import Clock, Timer
-from callwise.calls.errors import CallwiseError, ConfigError
+from callwise.calls.errors import CallwiseError, CassetteMiss, ConfigError
+from callwise.safe_text import printable
 from callwise.wake.agent_memory import AgentMemory
 from callwise.wake.hours import log_failure, run_hours, slot_of
 from callwise.wake.moments import Moment, deliver_until
@@ -21,7 +22,7 @@ from callwise.wake.rooms import RoomMessage
 from callwise.wake.service import WakeService
 from callwise.wake.store import WakeStore
 from callwise.wake.wake_report import WakeReport
-from callwise.wake.wake_settings import SaidLine, WakeSettings
+from callwise.wake.wake_settings import SaidLine, WakeSettings, ids_of_lines, in_order
 
 __all__ = ["LiveChat", "WakeListener", "run_wakes"]
 
@@ -243,6 +244,7 @@ class LiveChat:
         *,
         id: str,  # noqa: A002
         to: str = "",
+        is_scripted: bool = False,
         on_said: Callable[[RoomMessage], None] | None = None,
     ) -> WakeReport | None:
         """Add a person's message, and return once it is answered; see `WakeService.say`."""
@@ -253,7 +255,9 @@ class LiveChat:
                 on_said(message)
 
         with self._counted():
-            report = await self._service.say(author, text, id=id, to=to, on_said=said)
+            report = await self._service.say(
+                author, text, id=id, to=to, is_scripted=is_scripted, on_said=said
+            )
             if report is not None:
                 self._listener.on_wake(report)
             return report
@@ -294,6 +298,33 @@ class _Watch:
             await self._chat.wake_again(at)
         except Exception as error:  # noqa: BLE001 - the next hour still comes
             log_failure(at, error)
+
+
+async def _people(
+    chat: LiveChat, lines: Sequence[SaidLine], start: float, clock: Clock, *, room: str
+) -> None:
+    """Say the lines of the settings, each at its time. One that fails is logged and counted."""
+    began, failed = clock.now(), 0
+
+    async def said(message_id: str, line: SaidLine) -> None:
+        nonlocal failed
+        try:
+            await chat.say(line.author, line.text, id=message_id, to=line.to, is_scripted=True)
+        except CassetteMiss:
+            raise
+        except CallwiseError as error:
+            failed += 1
+            problem = printable(f"{type(error).__name__}: {error}")[:500]
+            _LOGGER.error("line %s of the settings' messages failed: %s", message_id, problem)  # noqa: TRY400
+
+    async with asyncio.TaskGroup() as answers:
+        for message_id, line in zip(
+            ids_of_lines(lines, room=room, start=start), lines, strict=True
+        ):
+            await clock.sleep(began + line.after_seconds - clock.now())
+            answers.create_task(said(message_id, line))
+    if failed:
+        _LOGGER.error("%d of the settings' %d messages failed", failed, len(lines))
 
 
 async def run_wakes(
@@ -366,23 +397,14 @@ async def run_wakes(
     async def wake(at: float) -> None:
         await chat.wake(at)
 
-    async def people() -> None:
-        began = clock.now()
-        async with asyncio.TaskGroup() as answers:
-            for number, line in enumerate(sorted(lines, key=lambda each: each.after_seconds)):
-                await clock.sleep(began + line.after_seconds - clock.now())
-                answers.create_task(
-                    chat.say(line.author, line.text, id=f"{start:.0f}.{number}", to=line.to)
-                )
-
     start = wall() if moment is None else await moment("start")
-    lines: Sequence[SaidLine] = settings.messages
+    lines = in_order(settings.messages)
     if count is not None:
         lines = [line for line in lines if line.after_seconds < count * knobs.every_seconds]
     try:
         async with asyncio.TaskGroup() as tasks:
             delivering = tasks.create_task(delivery.run())
-            talking = tasks.create_task(people())
+            talking = tasks.create_task(_people(chat, lines, start, clock, room=knobs.room))
             if on_start is not None:
                 on_start(chat)
             watch = _Watch(chat, tasks, wall, knobs.every_seconds)

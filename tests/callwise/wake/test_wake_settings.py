@@ -82,3 +82,23 @@ def test_models_and_authors_are_checked_against_the_agents():
         WakeSettings(agents=[agent])
     with pytest.raises(ValueError, match="author 'ANN' is an agent"):
         WakeSettings(models={"m": {}}, agents=[agent], messages=[{"author": "ANN", "text": "x"}])
+
+
+@pytest.mark.parametrize("to", ["nobody-here", "Sam", "ann x"])
+def test_a_message_for_no_agent_is_refused_at_the_start(to):
+    """Also one for a name that two agents have."""
+    agents = [
+        {"id": name, "name": shown, "persona": "p", "model": "m"}
+        for name, shown in [("ann", "Ann"), ("s1", "Sam"), ("s2", "Sam")]
+    ]
+    given = {"models": {"m": {}}, "agents": agents}
+    with pytest.raises(ValueError, match=f"'{to}', which is no agent"):
+        WakeSettings(**given, messages=[{"author": "Mia", "text": "x", "to": to}])
+    assert WakeSettings(**given, messages=[{"author": "Mia", "text": "x", "to": " ANN "}])
+
+
+def test_a_name_that_agents_share_is_no_persons_name():
+    """Others could take such a person for one of them."""
+    agents = [{"id": name, "name": "Sam", "persona": "p", "model": "m"} for name in ("s1", "s2")]
+    with pytest.raises(ValueError, match="author 'sam' is an agent"):
+        WakeSettings(models={"m": {}}, agents=agents, messages=[{"author": "sam", "text": "x"}])
