@@ -17,7 +17,7 @@ from callwise.serve.room_feed import FeedReader, event_text
 from callwise.serve.room_host import Busy, NotReady, RoomHost
 from callwise.wake.wake_report import one_line
 
-__all__ = ["ABORT_SECONDS", "CloseReason", "RoomSocket", "said"]
+__all__ = ["ABORT_SECONDS", "NO_ANSWER", "CloseReason", "RoomSocket", "said"]
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -30,11 +30,22 @@ CLOSE_SECONDS = 0.3
 ABORT_SECONDS = 1.0
 """Time that a client which takes nothing has for that frame."""
 
+NO_ANSWER = 1011
+"""Code of a disconnection that the server has made, since the client answered no ping."""
+
 MAX_ERROR_CHARS = 400
 """Longest error that a client is sent, in characters."""
 
 CloseReason = Literal[
-    "left", "refused", "no hello", "no token", "ahead", "stalled", "stopping", "failed"
+    "left",
+    "no answer",
+    "refused",
+    "no hello",
+    "no token",
+    "ahead",
+    "stalled",
+    "stopping",
+    "failed",
 ]
 """The end of a connection."""
 
@@ -110,7 +121,9 @@ class RoomSocket:
         try:
             await asyncio.wait({task, self._ended}, return_when=asyncio.FIRST_COMPLETED)
             return self._ended.result() if self._ended.done() else await task
-        except (WebSocketDisconnect, RuntimeError, OSError):  # it left while it was sent something
+        except WebSocketDisconnect as left:
+            return "no answer" if left.code == NO_ANSWER else "left"
+        except (RuntimeError, OSError):  # it left while it was sent something
             return "left"
         except CallwiseError:
             _LOGGER.exception("a client could not be served")

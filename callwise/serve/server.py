@@ -12,7 +12,7 @@ from websockets.http11 import Request
 
 from callwise.serve.access import Access
 from callwise.serve.room_host import RoomHost
-from callwise.serve.room_socket import ABORT_SECONDS
+from callwise.serve.room_socket import ABORT_SECONDS, NO_ANSWER
 from callwise.serve.web_app import MAX_CLIENTS, RoomApp
 
 __all__ = ["DRAIN_SECONDS", "serve_room"]
@@ -23,6 +23,9 @@ DRAIN_SECONDS = 5.0
 MAX_FRAME_BYTES = 4 * 1024 * 1024
 """Longest message that is read; a longer one closes its connection. Of one that is shorter and
 still too long, the sender is given an answer."""
+
+PING_SECONDS = 20.0
+"""Time between two pings of a websocket, and for their answers."""
 
 SEND_BUFFER_BYTES = 128 * 1024
 """Memory that the system has for what waits for one client."""
@@ -40,6 +43,8 @@ class _RoomProtocol(WebSocketsSansIOProtocol):
 
     def keepalive_timeout(self) -> None:
         """End a connection whose client has not answered."""
+        if not self.close_sent:
+            self.queue.put_nowait({"type": "websocket.disconnect", "code": NO_ANSWER})
         super().keepalive_timeout()
         self.transport.abort()
 
@@ -57,7 +62,9 @@ class _RoomProtocol(WebSocketsSansIOProtocol):
 class _Server(uvicorn.Server):
     """A server whose signals the command handles, and that reports when it listens."""
 
-    def __init__(self, app: ASGIApp, on_listening: Callable[[], None]) -> None:
+    def __init__(
+        self, app: ASGIApp, on_listening: Callable[[], None], ping_seconds: float | None
+    ) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -71,6 +78,8 @@ class _Server(uvicorn.Server):
                 server_header=False,
                 ws_max_size=MAX_FRAME_BYTES,
                 ws_per_message_deflate=False,
+                ws_ping_interval=ping_seconds,
+                ws_ping_timeout=ping_seconds,
                 timeout_graceful_shutdown=1,
             )
         )
@@ -115,6 +124,7 @@ async def serve_room(
     port: int = 0,
     max_clients: int = MAX_CLIENTS,
     abort_seconds: float = ABORT_SECONDS,
+    ping_seconds: float | None = PING_SECONDS,
     on_ready: Callable[[str], None] | None = None,
 ) -> None:
     """Run a room and serve it until `host.drain` has ended it, or it is cancelled.
@@ -125,6 +135,8 @@ async def serve_room(
         port: 0 for a free one.
         max_clients: most websockets; further ones are refused.
         abort_seconds: time that a client which takes nothing has for its closing frame.
+        ping_seconds: time between two pings of a websocket, and for their answers; None for no
+            pings.
         on_ready: called once with the server's URL, when it listens.
 
     Raises:
@@ -135,7 +147,9 @@ async def serve_room(
     name, number = listening.getsockname()[:2]
     url = f"http://{f'[{name}]' if ':' in name else name}:{number}"
     room = RoomApp(host, access, max_clients=max_clients, abort_seconds=abort_seconds)
-    server = _Server(room.app, lambda: on_ready(url) if on_ready is not None else None)
+    server = _Server(
+        room.app, lambda: on_ready(url) if on_ready is not None else None, ping_seconds
+    )
     running = asyncio.create_task(host.run())
     serving = asyncio.create_task(server.serve([listening]))
     stopping = asyncio.create_task(host.stopped.wait())

@@ -105,6 +105,8 @@ class WakeService:
         Raises:
             StoreFailed: when the chat cannot be read.
         """
+        # Before the event, since it takes a while, and the prompts depend on the event's time.
+        await self._replies.put_waiting()
         slot = slot_of(at, self._knobs.every_seconds)
         began = await self._moment(f"wake:{slot}")
         rooms, most = self._store.rooms, DELIVERED_TOGETHER
@@ -112,7 +114,6 @@ class WakeService:
             self._chat.refresh()
             await asyncio.sleep(0)
         self._replies.release_lost(slot)
-        await self._replies.put_waiting()
         self._chat.refresh()
         hour = datetime.fromtimestamp(at, UTC).isoformat(timespec="minutes")
         task = {"event": "hour", "now": hour}

@@ -309,6 +309,7 @@ class RecordedWakes:
     def hours(self) -> int:
         """The number of hours whose wake has ended, before a message whose answer was broken off.
 
+        Those of a process that had died are not counted, as in the run.
         What came after that message has read it, and the replay ends before it.
         """
         found = 0
@@ -316,7 +317,8 @@ class RecordedWakes:
             kind, _, key = name.partition(":")
             if kind == "say" and self._is_broken(key):
                 break
-            found += kind == "wake" and f"end:{key}" in self.times
+            is_own = kind == "wake" and f"again:{key}" not in self.times
+            found += is_own and f"end:{key}" in self.times
         return found
 
     def _is_broken(self, message_id: str) -> bool:

@@ -73,7 +73,8 @@ STALLED = 'callwise_connections_ended_total{reason="stalled"}'
 
 async def test_a_client_that_stalls_is_closed_with_a_reason(serve):
     """The others have each line; before `MAX_BEHIND` lines wait, it is only slow."""
-    room = await serve(stall_seconds=0.0, server={"abort_seconds": PASSES_SECONDS})
+    patient = {"abort_seconds": PASSES_SECONDS, "ping_seconds": None}
+    room = await serve(stall_seconds=0.0, server=patient)
     async with stalled(room) as stream:
         await until(room, "callwise_clients", 1)
         room.fill(FILLS_BUFFERS, LONG_LINE)
@@ -96,7 +97,7 @@ async def test_a_client_that_stalls_is_closed_with_a_reason(serve):
 
 async def test_a_slow_client_has_every_line(serve):
     """One that takes lines again is not closed, however far it is behind."""
-    room = await serve(stall_seconds=PASSES_SECONDS)
+    room = await serve(stall_seconds=PASSES_SECONDS, server={"ping_seconds": None})
     async with stalled(room) as stream:
         await until(room, "callwise_clients", 1)
         room.fill(FILLS_BUFFERS, LONG_LINE)
@@ -107,6 +108,14 @@ async def test_a_slow_client_has_every_line(serve):
         assert -1 not in numbers
         assert numbers == sorted(numbers)
         assert [data.count(f'"id":"f{number}"'.encode()) for number in (1, 500, 1_224)] == [1] * 3
+
+
+async def test_a_client_that_answers_no_ping_is_disconnected(serve):
+    """Although no line comes; with its own reason in the metrics."""
+    room = await serve(server={"ping_seconds": 0.01})
+    async with stalled(room):
+        await until(room, 'callwise_connections_ended_total{reason="no answer"}', 1)
+        assert await metric(room, "callwise_clients") == 0
 
 
 async def test_a_burst_of_overdue_lines_closes_no_client(serve):
@@ -129,7 +138,7 @@ async def test_a_thousand_clients_and_one_that_stalls(serve):
         pytest.skip(f"at most {hard} files may be open here")
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2 * count + 200), hard))
     try:
-        room = await serve()
+        room = await serve(server={"ping_seconds": None})
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(stalled(room))
             await until(room, "callwise_clients", 1)
