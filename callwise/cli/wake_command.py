@@ -128,6 +128,11 @@ class WakeOptions(CommandOptions):
                 "--demo and --compare make several runs, and --out and --cassette are for one. "
                 "Give a file of agents, without --compare"
             )
+        if self.compares and self.store:
+            raise ConfigError(
+                "--demo and --compare make several runs, each from an empty store, and keep none. "
+                "Leave out --store, or give a file of agents without --compare"
+            )
         if self.cassette and (self.store or self.now):
             raise ConfigError("--cassette plays store and hours as recorded: no --store, no --now")
 
@@ -180,6 +185,7 @@ def wake(options: WakeOptions) -> None:
         from callwise.calls.errors import ConfigError
         from callwise.calls.trust import confirmed, endpoint_lines
         from callwise.shipped import configs_folder
+        from callwise.wake.people import late_lines, with_chat
         from callwise.wake.wake_settings import read_wake_settings
 
         options.check()
@@ -211,7 +217,14 @@ def wake(options: WakeOptions) -> None:
             )
         hours = options.hours or (_DAY if is_simulated else None)
         if options.messages is not None:
-            settings, hours = _with_messages(settings, options.messages, options.hours, hours)
+            settings, hours = with_chat(
+                settings, options.messages, given=options.hours, hours=hours, notify=say
+            )
+        if late := late_lines(settings, hours):
+            say(
+                f"{(options.messages or path).name}: {late:,} lines come after the last hour; "
+                "give more --hours for them"
+            )
         variants = _variants(settings, compares=options.compares)
         runs = [_ran(each, options, hours, is_simulated=is_simulated) for each in variants]
         _show(runs, options, is_simulated=is_simulated)
@@ -228,30 +241,6 @@ def _show(runs: "Sequence[_Run]", options: WakeOptions, *, is_simulated: bool) -
         print_json(_document(runs, is_simulated=is_simulated))
         return
     print_text(tables_text(tables), end="")
-
-
-def _with_messages(
-    settings: "WakeSettings", path: Path, given: int | None, hours: int | None
-) -> "tuple[WakeSettings, int | None]":
-    """Return settings with the messages of a recorded chat, and the hours of the run.
-
-    Args:
-        given: hours that the user has named; None takes as many as a chat with times needs.
-        hours: hours of a run without the chat; None for no end.
-    """
-    from callwise.recordings.group_chat import read_group_chat
-    from callwise.wake.people import hours_of, said_lines
-
-    chat, every = read_group_chat(path), settings.wake.every_seconds
-    if given is None and hours is not None:
-        hours = hours_of(chat, every_seconds=every) or hours
-    lines = said_lines(chat, settings.agents, hours=hours or _DAY, every_seconds=every)
-    for what, count in chat.left_out.items():
-        say(f"{path.name}: {count:,} x {what}")
-    later = sum(hours is not None and each.after_seconds >= hours * every for each in lines)
-    if later:
-        say(f"{path.name}: {later:,} lines come after the last hour; give more --hours for them")
-    return settings.model_copy(update={"messages": lines}), hours
 
 
 def _variants(settings: "WakeSettings", *, compares: bool) -> "list[WakeSettings]":
@@ -322,13 +311,14 @@ async def _woken(
 
 def _replayed(settings: "WakeSettings", options: WakeOptions, cassette: Path) -> tuple[_Run, bool]:
     """Return what came of a recorded run, and whether its models were simulated."""
+    from callwise.wake.people import with_chat
     from callwise.wake.recorded_run import replay_wakes
     from callwise.wake.wake_recording import RecordedWakes
 
     recorded = RecordedWakes.read(cassette)
     if options.messages is not None:
         hours = recorded.manifest.hours
-        settings, _ = _with_messages(settings, options.messages, hours, hours)
+        settings, _ = with_chat(settings, options.messages, given=hours, hours=hours, notify=say)
     run = _Run(
         settings.wake.variant,
         extracts_facts=settings.wake.memory == "extracted",

@@ -35,7 +35,7 @@ from callwise.wake.agents import Agent, Mentions, check_agents
 from callwise.wake.memory_stores import MemoryKnobs
 from callwise.wake.wake_knobs import WakeKnobs
 
-__all__ = ["SaidLine", "WakeSettings", "in_order", "ids_of_lines", "read_wake_settings"]
+__all__ = ["SaidLine", "WakeSettings", "ids_of_lines", "in_order", "read_wake_settings"]
 
 MAX_MESSAGES = 100_000
 """Most lines of people in a file."""
@@ -97,8 +97,8 @@ class WakeSettings(TrustedSettings):
             (one for one in self.messages if one.to and not names.agent_of(one.to)), None
         ):
             raise ValueError(
-                f"a message of {line.author!r} is for {line.to!r}, which is no agent. Use the id of "
-                "an agent, or a name that only one has"
+                f"a message of {line.author!r} is for {line.to!r}, which is no agent. Use an "
+                "agent's id, or a name that only one has"
             )
         return self
 
