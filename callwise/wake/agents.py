@@ -10,7 +10,7 @@ Invariant: an agent is found by its id alone, and no two ids differ in case only
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 
 from pydantic import (
@@ -23,13 +23,16 @@ from pydantic import (
 
 from callwise.calls.errors import ConfigError
 
-__all__ = ["MAX_NAME_CHARS", "Agent", "AgentId", "Mentions", "check_agents"]
+__all__ = ["MAX_NAME_CHARS", "Agent", "AgentId", "Mentions", "check_agents", "first_of"]
 
 MAX_SHOWN_CHARS = 80
 """Longest piece of a file that an error quotes, in characters."""
 
 MAX_NAME_CHARS = 64
 """Longest id and name, in characters."""
+
+MAX_LISTED = 20
+"""Most problems that one error lists; the others are counted."""
 
 MAX_SIGNS = 200
 """Most signs `@` of a text that are read."""
@@ -75,11 +78,18 @@ class Agent(BaseModel):
             object.__setattr__(self, "name", self.id)
 
 
+def first_of(problems: Sequence[str], separator: str) -> str:
+    """Return the first problems in one text, and how many there are more."""
+    more = len(problems) - MAX_LISTED
+    return separator.join([*problems[:MAX_LISTED], *([f"and {more:,} more"] if more > 0 else [])])
+
+
 def check_agents(agents: Iterable[Agent]) -> tuple[Agent, ...]:
     """Return the agents.
 
     Raises:
-        ConfigError: when two have ids that differ in case only, or not at all; lists each.
+        ConfigError: when two have ids that differ in case only, or not at all; lists each, of
+            many the first 20.
     """
     known = tuple(agents)
     seen: dict[str, Agent] = {}
@@ -89,7 +99,7 @@ def check_agents(agents: Iterable[Agent]) -> tuple[Agent, ...]:
         if other is not agent:
             problems.append(f"agent {agent.id!r}: another one has the id {other.id!r}. Change one")
     if problems:
-        raise ConfigError("; ".join(problems))
+        raise ConfigError(first_of(problems, "; "))
     return known
 
 
