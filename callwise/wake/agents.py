@@ -22,6 +22,7 @@ from pydantic import (
 )
 
 from callwise.calls.errors import ConfigError
+from callwise.safe_text import is_one_line, without_joiners
 
 __all__ = ["MAX_NAME_CHARS", "Agent", "AgentId", "Mentions", "check_agents", "first_of"]
 
@@ -51,7 +52,7 @@ Fact = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max
 
 
 def _without_line_breaks(name: Any) -> Any:
-    if isinstance(name, str) and not name.isprintable():
+    if isinstance(name, str) and not is_one_line(name):
         raise ValueError("a name has no line breaks and no control characters")
     return name
 
@@ -116,12 +117,15 @@ class Mentions:
             named.setdefault(agent.name.casefold(), set()).add(agent.id)
         self._ids = {name: next(iter(ids)) for name, ids in named.items() if len(ids) == 1}
         self._ids.update((agent.id.casefold(), agent.id) for agent in agents)
-        self._names = named.keys() | self._ids.keys()
+        self._names = {without_joiners(name) for name in (*named, *self._ids)}
         self._longest = max(map(len, self._ids), default=0)
 
     def is_name(self, text: str) -> bool:
-        """Return whether a text is the id or a name of an agent, so that no person may have it."""
-        return text.strip().casefold() in self._names
+        """Return whether a text is the id or a name of an agent, so that no person may have it.
+
+        Joiners make no other name: many of them cannot be seen.
+        """
+        return without_joiners(text).strip().casefold() in self._names
 
     def agent_of(self, text: str) -> str | None:
         """Return the id of the agent that a text is the id or the name of, as a whole."""

@@ -133,7 +133,9 @@ def test_a_longer_file_is_refused_with_its_size(tmp_path):
 def test_of_many_problems_the_first_are_listed():
     """And the others are counted."""
     agents = [{"id": "a", "persona": "p", "model": f"m{number}"} for number in range(4_000)]
-    with pytest.raises(ConfigError, match="another one has the id 'a'. Change one; and 3,979 more"):
+    with pytest.raises(
+        ConfigError, match=r"another one has the id 'a'\. Change one; and 3,979 more"
+    ):
         WakeSettings(agents=agents)
     agents = [{**agent, "id": f"a{number}"} for number, agent in enumerate(agents)]
     with pytest.raises(ValueError, match=r"'m19' \(of a19\), and 3,980 more; it has none"):
