@@ -20,7 +20,7 @@ from callwise.cli.options import (
     TrustCodeOption,
     TrustEndpointOption,
 )
-from callwise.cli.terminal import clear_errors, print_json, print_text, say
+from callwise.cli.terminal import EXIT_FAILED, clear_errors, print_json, print_text, say
 
 if TYPE_CHECKING:
     from callwise.report import Table
@@ -144,6 +144,7 @@ class _Run:
     Args:
         shows_chat: whether messages are printed as they come.
         extracts_facts: whether agents remember facts of their messages.
+        hours: hours that were woken, those that failed included.
     """
 
     variant: str
@@ -152,6 +153,7 @@ class _Run:
     shows_wakes: bool = False
     reports: "list[WakeReport]" = field(default_factory=list)
     messages: "list[RoomMessage]" = field(default_factory=list)
+    hours: int = 0
 
     def on_message(self, message: "RoomMessage") -> None:
         """Keep a message, and print it where that is asked for."""
@@ -186,6 +188,7 @@ def wake(options: WakeOptions) -> None:
         from callwise.calls.trust import confirmed, endpoint_lines
         from callwise.shipped import configs_folder
         from callwise.wake.people import late_lines, with_chat
+        from callwise.wake.wake_report import lost_hours_problem
         from callwise.wake.wake_settings import read_wake_settings
 
         options.check()
@@ -228,6 +231,9 @@ def wake(options: WakeOptions) -> None:
         variants = _variants(settings, compares=options.compares)
         runs = [_ran(each, options, hours, is_simulated=is_simulated) for each in variants]
         _show(runs, options, is_simulated=is_simulated)
+        if problem := lost_hours_problem(runs[0].reports, runs[0].hours):
+            say(f"callwise: {problem}")
+            raise typer.Exit(EXIT_FAILED)
 
 
 def _show(runs: "Sequence[_Run]", options: WakeOptions, *, is_simulated: bool) -> None:
@@ -292,7 +298,7 @@ async def _woken(
     clock = LoopClock()
     start = _start_of(store, settings) - clock.now()
     async with opened_memory(settings.memory, os.environ, is_virtual=is_simulated) as memory:
-        await run_settings(
+        run.hours = await run_settings(
             settings,
             store,
             settings.served_by(os.environ),

@@ -1,6 +1,8 @@
 """`callwise wake`: a simulated day, and what is wrong in a file of agents."""
 
+import sqlite3
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +143,34 @@ def test_lines_of_the_file_after_the_last_hour_are_counted(cli: Any, agents: Pat
     shown = cli("wake", agents, "--hours", 2)
     assert "agents.yaml: 2 lines come after the last hour; give more --hours" in shown.stderr
     assert "after the last hour" not in cli("wake", agents, "--hours", 3).stderr
+
+
+def root_page(path: Path, table: str) -> int:
+    """Return the number of a table's first page of 4 KB, from 1 on."""
+    with closing(sqlite3.connect(path)) as store:
+        (page,) = store.execute(
+            "SELECT rootpage FROM sqlite_master WHERE name = ?", (table,)
+        ).fetchone()
+    return int(page)
+
+
+@pytest.mark.parametrize(
+    "table", ["credit_transfers", "agent_notes", "settled_choices", "room_log"]
+)
+def test_hours_that_a_damaged_store_has_lost_are_a_failure(
+    cli: Any, agents: Path, table: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of the whole command, whether wakes fail or each of their replies."""
+    command = ("wake", agents, "--hours", 2, "--store", "kept.sqlite")
+    assert cli(*command).exit_code == 0
+    path = Path("kept.sqlite")
+    page = root_page(path, table)
+    data = bytearray(path.read_bytes())
+    data[4096 * (page - 1) : 4096 * page] = b"\xff" * 4096
+    path.write_bytes(data)
+    shown = cli(*command)
+    assert shown.exit_code == 1, shown.output
+    assert "StoreDamaged" in shown.stderr + caplog.text
 
 
 def test_endpoints_that_only_the_file_names_get_nothing(cli: Any, agents: Path) -> None:
