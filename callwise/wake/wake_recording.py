@@ -41,11 +41,12 @@ from callwise.wake.agent_memory import AgentMemory
 from callwise.wake.memory_recording import RECALLED, RecordedMemory
 from callwise.wake.moments import Moment, noted_moments
 from callwise.wake.rooms import RoomMessage
+from callwise.wake.scripted_lines import ids_of_lines, in_order
 from callwise.wake.store import WakeStore
 from callwise.wake.store_file import checked_time
 from callwise.wake.wake_report import WakeReport
 from callwise.wake.wake_run import WakeListener
-from callwise.wake.wake_settings import SaidLine, WakeSettings, ids_of_lines, in_order
+from callwise.wake.wake_settings import SaidLine, WakeSettings
 
 __all__ = [
     "LinesFile",

@@ -7,22 +7,22 @@ and gives the same bytes each time.
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
 from callwise.budget.budgeter import Budgeter
 from callwise.budget.clock import Clock, Timer
-from callwise.calls.errors import CallwiseError, CassetteMiss, ConfigError
-from callwise.safe_text import printable
+from callwise.calls.errors import CallwiseError, ConfigError
 from callwise.wake.agent_memory import AgentMemory
 from callwise.wake.hours import log_failure, run_hours, slot_of
 from callwise.wake.moments import Moment, deliver_until
 from callwise.wake.rooms import RoomMessage
+from callwise.wake.scripted_lines import in_order, say_lines
 from callwise.wake.service import WakeService
 from callwise.wake.store import WakeStore
 from callwise.wake.wake_report import WakeReport
-from callwise.wake.wake_settings import SaidLine, WakeSettings, ids_of_lines, in_order
+from callwise.wake.wake_settings import WakeSettings
 
 __all__ = ["LiveChat", "WakeListener", "run_wakes"]
 
@@ -305,33 +305,6 @@ class _Watch:
             log_failure(at, error)
 
 
-async def _people(
-    chat: LiveChat, lines: Sequence[SaidLine], start: float, clock: Clock, *, room: str
-) -> None:
-    """Say the lines of the settings, each at its time. One that fails is logged and counted."""
-    began, failed = clock.now(), 0
-
-    async def said(message_id: str, line: SaidLine) -> None:
-        nonlocal failed
-        try:
-            await chat.say(line.author, line.text, id=message_id, to=line.to, is_scripted=True)
-        except CassetteMiss:
-            raise
-        except CallwiseError as error:
-            failed += 1
-            problem = printable(f"{type(error).__name__}: {error}")[:500]
-            _LOGGER.error("line %s of the settings' messages failed: %s", message_id, problem)  # noqa: TRY400
-
-    async with asyncio.TaskGroup() as answers:
-        for message_id, line in zip(
-            ids_of_lines(lines, room=room, start=start), lines, strict=True
-        ):
-            await clock.sleep(began + line.after_seconds - clock.now())
-            answers.create_task(said(message_id, line))
-    if failed:
-        _LOGGER.error("%d of the settings' %d messages failed", failed, len(lines))
-
-
 async def run_wakes(
     settings: WakeSettings,
     store: WakeStore,
@@ -410,7 +383,7 @@ async def run_wakes(
     try:
         async with asyncio.TaskGroup() as tasks:
             delivering = tasks.create_task(delivery.run())
-            talking = tasks.create_task(_people(chat, lines, start, clock, room=knobs.room))
+            talking = tasks.create_task(say_lines(chat, lines, start, clock, room=knobs.room))
             if on_start is not None:
                 on_start(chat)
             watch = _Watch(chat, tasks, wall, knobs.every_seconds)

@@ -9,9 +9,7 @@ messages:
   - {author: Mia, text: Is anyone up?, after_seconds: 600}
 """
 
-import json
-from collections.abc import Hashable, Mapping, Sequence
-from hashlib import blake2b
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -35,7 +33,7 @@ from callwise.wake.agents import Agent, Mentions, check_agents, first_of
 from callwise.wake.memory_stores import MemoryKnobs
 from callwise.wake.wake_knobs import WakeKnobs
 
-__all__ = ["SaidLine", "WakeSettings", "ids_of_lines", "in_order", "read_wake_settings"]
+__all__ = ["SaidLine", "WakeSettings", "read_wake_settings"]
 
 MAX_MESSAGES = 100_000
 """Most lines of people in a file."""
@@ -132,30 +130,6 @@ class WakeSettings(TrustedSettings):
             clients=clients,
         )
         return {**{str(role): each for role, each in roles.items()}, **models}
-
-
-def in_order(messages: Sequence[SaidLine]) -> list[SaidLine]:
-    """Return messages in the order in which they are said."""
-    return sorted(messages, key=lambda each: each.after_seconds)
-
-
-def ids_of_lines(lines: Sequence[SaidLine], *, room: str, start: float) -> list[str]:
-    """Return the ids of lines of people in a store.
-
-    Each has the sign `~`, which no client may send and no agent's message has where people's do:
-    nothing can take an id before. Another room, file or start gives others; a file that begins
-    again at the same second adds nothing.
-
-    Args:
-        lines: in the order in which they are said.
-        start: time of the run's begin in UTC epoch seconds.
-    """
-    ids = []
-    for number, line in enumerate(lines):
-        content = json.dumps([room, number, line.author, line.text, line.to]).encode()
-        digest = blake2b(content, digest_size=8).hexdigest()
-        ids.append(f"{start:.0f}.{number}~{digest}")
-    return ids
 
 
 def read_wake_settings(

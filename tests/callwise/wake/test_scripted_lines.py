@@ -7,7 +7,8 @@ import pytest
 from callwise.budget.virtual_time import run_in_virtual_time
 from callwise.calls.errors import ConfigError
 from callwise.memory.memory_errors import StoreLocked
-from callwise.wake.wake_settings import SaidLine, ids_of_lines
+from callwise.wake.scripted_lines import ids_of_lines
+from callwise.wake.wake_settings import SaidLine
 from tests.callwise.wake.wake_world import START, World, everyone, five_agents
 
 LINES = [SaidLine(author="Mia", text="@alice one"), SaidLine(author="Jo", text="two")]
