@@ -11,11 +11,13 @@ __all__ = [
     "clipped",
     "cut_to_width",
     "escaped_json",
+    "is_one_line",
     "printable",
     "printable_lines",
     "shown",
     "shown_html",
     "text_width",
+    "without_joiners",
 ]
 
 _CONTROLS = re.compile(
@@ -48,6 +50,20 @@ def clipped(text: str, max_chars: int) -> str:
     kept = max(max_chars - len(mark), 0)
     head = int(kept * _HEAD_SHARE)
     return f"{text[:head]}{mark}{text[len(text) - (kept - head) :]}"
+
+
+def without_joiners(text: str) -> str:
+    """Return a text without the two marks that join its characters, or keep them apart."""
+    return text.replace("\u200c", "").replace("\u200d", "")
+
+
+def is_one_line(name: str) -> bool:
+    """Return whether a name has no line breaks and no control characters or invisible ones.
+
+    Joiners within it are parts of emoji and of some scripts.
+    """
+    ends = name[:1] + name[-1:]
+    return without_joiners(ends) == ends and without_joiners(name).isprintable()
 
 
 def printable(text: str) -> str:

@@ -50,6 +50,7 @@ from callwise.budget.layers.cache import MemoryCache
 from callwise.calls.errors import ConfigError
 from callwise.calls.owner_loop import OwnerLoop
 from callwise.calls.payload import well_formed
+from callwise.safe_text import is_one_line
 from callwise.shipped import configs_folder
 from callwise.wake import (
     RoomMessage,
@@ -97,7 +98,7 @@ def room_of(thread_id: str) -> str:
 
 def _one_line(name: str) -> str:
     name = name.strip()
-    if not name or not name.isprintable():
+    if not name or not is_one_line(name):
         raise ValueError("a name is one line, not empty and without control characters")
     return name
 

@@ -20,7 +20,15 @@ from callwise.cli.options import (
     TrustCodeOption,
     TrustEndpointOption,
 )
-from callwise.cli.terminal import KEPT, NOT_KEPT, clear_errors, print_json, print_text, say
+from callwise.cli.terminal import (
+    EXIT_FAILED,
+    KEPT,
+    NOT_KEPT,
+    clear_errors,
+    print_json,
+    print_text,
+    say,
+)
 
 if TYPE_CHECKING:
     from callwise.report import Table
@@ -128,6 +136,11 @@ class WakeOptions(CommandOptions):
                 "--demo and --compare make several runs, and --out and --cassette are for one. "
                 "Give a file of agents, without --compare"
             )
+        if self.compares and self.store:
+            raise ConfigError(
+                "--demo and --compare make several runs, each from an empty store, and keep none. "
+                "Leave out --store, or give a file of agents without --compare"
+            )
         if self.cassette and (self.store or self.now):
             raise ConfigError("--cassette plays store and hours as recorded: no --store, no --now")
 
@@ -139,6 +152,7 @@ class _Run:
     Args:
         shows_chat: whether messages are printed as they come.
         extracts_facts: whether agents remember facts of their messages.
+        hours: hours that were woken, those that failed included.
     """
 
     variant: str
@@ -147,6 +161,7 @@ class _Run:
     shows_wakes: bool = False
     reports: "list[WakeReport]" = field(default_factory=list)
     messages: "list[RoomMessage]" = field(default_factory=list)
+    hours: int = 0
 
     def on_message(self, message: "RoomMessage") -> None:
         """Keep a message, and print it where that is asked for."""
@@ -180,6 +195,8 @@ def wake(options: WakeOptions) -> None:
         from callwise.calls.errors import ConfigError
         from callwise.calls.trust import confirmed, endpoint_lines
         from callwise.shipped import configs_folder
+        from callwise.wake.people import late_lines, with_chat
+        from callwise.wake.wake_report import lost_hours_problem
         from callwise.wake.wake_settings import read_wake_settings
 
         options.check()
@@ -211,13 +228,23 @@ def wake(options: WakeOptions) -> None:
             )
         hours = options.hours or (_DAY if is_simulated else None)
         if options.messages is not None:
-            settings, hours = _with_messages(settings, options.messages, options.hours, hours)
+            settings, hours = with_chat(
+                settings, options.messages, given=options.hours, hours=hours, notify=say
+            )
+        if late := late_lines(settings, hours):
+            say(
+                f"{(options.messages or path).name}: {late:,} lines come after the last hour; "
+                "give more --hours for them"
+            )
         variants = _variants(settings, compares=options.compares)
         is_kept = not options.compares and not (is_simulated and options.store is None)
         kept_at = (options.store or _DEFAULT_STORE) if is_kept else None
         with clear_errors(f"stopped; {KEPT if is_kept else NOT_KEPT}"):
             runs = [_ran(each, options, hours, kept_at, is_simulated) for each in variants]
         _show(runs, options, is_simulated=is_simulated)
+        if problem := lost_hours_problem(runs[0].reports, runs[0].hours):
+            say(f"callwise: {problem}")
+            raise typer.Exit(EXIT_FAILED)
 
 
 def _show(runs: "Sequence[_Run]", options: WakeOptions, *, is_simulated: bool) -> None:
@@ -231,30 +258,6 @@ def _show(runs: "Sequence[_Run]", options: WakeOptions, *, is_simulated: bool) -
         print_json(_document(runs, is_simulated=is_simulated))
         return
     print_text(tables_text(tables), end="")
-
-
-def _with_messages(
-    settings: "WakeSettings", path: Path, given: int | None, hours: int | None
-) -> "tuple[WakeSettings, int | None]":
-    """Return settings with the messages of a recorded chat, and the hours of the run.
-
-    Args:
-        given: hours that the user has named; None takes as many as a chat with times needs.
-        hours: hours of a run without the chat; None for no end.
-    """
-    from callwise.recordings.group_chat import read_group_chat
-    from callwise.wake.people import hours_of, said_lines
-
-    chat, every = read_group_chat(path), settings.wake.every_seconds
-    if given is None and hours is not None:
-        hours = hours_of(chat, every_seconds=every) or hours
-    lines = said_lines(chat, settings.agents, hours=hours or _DAY, every_seconds=every)
-    for what, count in chat.left_out.items():
-        say(f"{path.name}: {count:,} x {what}")
-    later = sum(hours is not None and each.after_seconds >= hours * every for each in lines)
-    if later:
-        say(f"{path.name}: {later:,} lines come after the last hour; give more --hours for them")
-    return settings.model_copy(update={"messages": lines}), hours
 
 
 def _variants(settings: "WakeSettings", *, compares: bool) -> "list[WakeSettings]":
@@ -308,7 +311,7 @@ async def _woken(
     clock = LoopClock()
     start = _start_of(store, settings) - clock.now()
     async with opened_memory(settings.memory, os.environ, is_virtual=is_simulated) as memory:
-        await run_settings(
+        run.hours = await run_settings(
             settings,
             store,
             settings.served_by(os.environ),
@@ -327,13 +330,14 @@ async def _woken(
 
 def _replayed(settings: "WakeSettings", options: WakeOptions, cassette: Path) -> tuple[_Run, bool]:
     """Return what came of a recorded run, and whether its models were simulated."""
+    from callwise.wake.people import with_chat
     from callwise.wake.recorded_run import replay_wakes
     from callwise.wake.wake_recording import RecordedWakes
 
     recorded = RecordedWakes.read(cassette)
     if options.messages is not None:
         hours = recorded.manifest.hours
-        settings, _ = _with_messages(settings, options.messages, hours, hours)
+        settings, _ = with_chat(settings, options.messages, given=hours, hours=hours, notify=say)
     run = _Run(
         settings.wake.variant,
         extracts_facts=settings.wake.memory == "extracted",

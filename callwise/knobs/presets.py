@@ -25,6 +25,7 @@ from callwise.knobs.knob_paths import KnobInfo, knob_paths, nearest_names, unkno
 
 __all__ = [
     "MAX_CHARS",
+    "MAX_LARGE_CHARS",
     "Overrides",
     "apply_overrides",
     "data_problem",
@@ -87,8 +88,31 @@ MAX_VALUES = 100_000
 """Most values of a document, its aliases written out: nine lines could mean a billion."""
 
 
-def _size(value: Any, known: dict[int, int], above: set[int]) -> int:
+MAX_LARGE_CHARS = 64_000_000
+"""Longest document that may list thousands of things, such as agents."""
+
+MAX_LARGE_VALUES = 2_000_000
+"""Most values and keys of such a document, also with its aliases written out."""
+
+
+class _LargeLoader(_Loader):
+    """Ends before the values of a long document fill the memory."""
+
+    _composed = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """Return the next value, unless there were too many."""
+        self._composed += 1
+        if self._composed > MAX_LARGE_VALUES:
+            raise yaml.YAMLError(f"it has more than {MAX_LARGE_VALUES:,} values and keys")
+        return super().compose_node(parent, index)
+
+
+def _size(value: Any, known: dict[int, int], above: set[int], most: int) -> int:
     """Return how many values a value is, its aliases written out.
+
+    Args:
+        most: of more than these, it is an error.
 
     Raises:
         ValueError: when they are too many, or a value contains itself.
@@ -100,10 +124,10 @@ def _size(value: Any, known: dict[int, int], above: set[int]) -> int:
     if id(value) not in known:
         above.add(id(value))
         inner = value.values() if isinstance(value, dict) else value
-        known[id(value)] = 1 + sum(_size(each, known, above) for each in inner)
+        known[id(value)] = 1 + sum(_size(each, known, above, most) for each in inner)
         above.remove(id(value))
-    if known[id(value)] > MAX_VALUES:
-        raise ValueError(f"its aliases expand to more than {MAX_VALUES:,} values")
+    if known[id(value)] > most:
+        raise ValueError(f"its aliases expand to more than {most:,} values")
     return known[id(value)]
 
 
@@ -127,25 +151,28 @@ def data_problem(document: Any) -> str | None:
     return None
 
 
-def parse_yaml(text: str, source: object) -> Any:
+def parse_yaml(text: str, source: object, *, is_large: bool = False) -> Any:
     """Return a YAML text as plain data.
 
     Args:
         text: one YAML document. Untrusted: no tags, no objects.
+        is_large: whether it may have `MAX_LARGE_CHARS` and not just `MAX_CHARS`.
 
     Raises:
         FormatError: when it is not YAML, a key is given twice, or its aliases expand to too much;
             with the line where there is one. Also when it is too long, too deep, or has a whole
             number of more than 64 bits.
     """
-    if len(text) > MAX_CHARS:
+    most = MAX_LARGE_CHARS if is_large else MAX_CHARS
+    if len(text) > most:
         raise FormatError(
-            source, None, f"has {len(text):,} characters, and at most {MAX_CHARS:,} are read"
+            source, None, f"has {len(text):,} characters, and at most {most:,} are read"
         )
     try:
-        document = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+        loader = _LargeLoader if is_large else _Loader
+        document = yaml.load(text, Loader=loader)  # noqa: S506 - a SafeLoader
         if "*" in text:  # an alias, maybe
-            _size(document, {}, set())
+            _size(document, {}, set(), MAX_LARGE_VALUES if is_large else MAX_VALUES)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark is not None else None
@@ -168,20 +195,23 @@ def preset_names(folder: Path) -> list[str]:
     return sorted({path.stem for path in folder.glob("*") if path.suffix in _SUFFIXES})
 
 
-def load_preset(name_or_path: str | Path, folder: Path) -> dict[str, Any]:
+def load_preset(
+    name_or_path: str | Path, folder: Path, *, is_large: bool = False
+) -> dict[str, Any]:
     """Return a preset's knobs as plain data, what it extends included.
 
     Args:
         name_or_path: the name of a preset in the folder, or a path to a YAML file
             (with a `/` or ending in `.yaml` or `.yml`).
         folder: where named presets are.
+        is_large: see `parse_yaml`.
 
     Raises:
         ConfigError: when there is no such preset or file.
         FormatError: when a file is not a YAML mapping of names, a key is given twice,
             or presets extend each other in a circle.
     """
-    return _load(_located(name_or_path, folder, Path()), folder, ())
+    return _load(_located(name_or_path, folder, Path()), folder, (), is_large=is_large)
 
 
 def is_preset_file(name: str) -> bool:
@@ -210,19 +240,23 @@ def _located(name_or_path: str | Path, folder: Path, relative_to: Path) -> Path:
     raise ConfigError(f"unknown preset {name!r}{hint} (presets: {listed})")
 
 
-def _load(path: Path, folder: Path, above: tuple[Path, ...]) -> dict[str, Any]:
+def _load(path: Path, folder: Path, above: tuple[Path, ...], *, is_large: bool) -> dict[str, Any]:
     whole = path.resolve()
     if whole in above:
         circle = " -> ".join(step.name for step in (*above, whole))
         raise FormatError(path, None, f"presets extend each other in a circle: {circle}")
+    most = MAX_LARGE_CHARS if is_large else MAX_CHARS
     try:
         with path.open(encoding="utf-8") as file:
-            text = file.read(MAX_CHARS + 1)  # of which an error is made below
+            text = file.read(most + 1)
+        if len(text) > most:
+            problem = f"has {path.stat().st_size:,} bytes, and at most {most:,} characters are read"
+            raise FormatError(path, None, problem)
     except UnicodeDecodeError as error:
         raise FormatError(path, None, f"expected UTF-8 text: {error.reason}") from error
     except OSError as error:
         raise ConfigError(f"cannot read the preset {path}: {error.strerror}") from error
-    document = parse_yaml(text, path)
+    document = parse_yaml(text, path, is_large=is_large)
     if document is None:
         document = {}
     if not isinstance(document, dict):
@@ -230,7 +264,8 @@ def _load(path: Path, folder: Path, above: tuple[Path, ...]) -> dict[str, Any]:
     below = _below(path, document)
     if below is None:
         return document
-    base = _load(_located(below, folder, path.parent), folder, (*above, whole))
+    located = _located(below, folder, path.parent)
+    base = _load(located, folder, (*above, whole), is_large=is_large)
     return _merged(base, document)
 
 

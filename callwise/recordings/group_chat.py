@@ -78,8 +78,9 @@ def read_group_chat(path: str | Path, *, limits: ReadLimits | None = None) -> Gr
     Each line has the speaker of the first field of `NAME_KEYS` that names one. Lines without a
     speaker, such as notices of a server, and lines without a text are left out and counted. A
     chat that is listed with the newest first is turned round; otherwise the order of the file is
-    kept, and a time before that of an earlier line is taken to be that one's. A clock time that
-    goes back by more than half a day is one of the next day.
+    kept, and a time before that of an earlier line is taken to be that one's. A clock time is one
+    of the day of the line before it, or the next day's where it goes back by more than half a day;
+    before the first date, of the day of the line after it, or the day before.
 
     Args:
         path: JSON Lines, a JSON document or a table; maybe packed with gzip.
@@ -161,11 +162,28 @@ def _is_newest_first(times: Sequence[_Time]) -> bool:
     return is_dated and any(steps) and all(step <= 0 for step in steps)
 
 
+def _begun_with_a_date(times: Sequence[_Time | None]) -> list[_Time | None]:
+    """Return times with dates for those before the first date; all as they are where none has."""
+    dated = (place for place, each in enumerate(times) if each is not None and each.is_dated)
+    first = next(dated, 0)
+    found = [*times]
+    later = found[first]
+    for place in range(first - 1, -1, -1):
+        time = times[place]
+        if time is None or later is None:
+            continue
+        at = time.seconds + later.seconds - later.seconds % _DAY_SECONDS
+        if at > later.seconds + _DAY_SECONDS / 2:
+            at -= _DAY_SECONDS
+        later = found[place] = _Time(at, is_dated=True)
+    return found
+
+
 def _seconds(times: Sequence[_Time | None], left_out: Counter[str]) -> Iterator[float | None]:
     """Yield each time as seconds from the first one."""
     first: float | None = None
     last = 0.0
-    for time in times:
+    for time in _begun_with_a_date(times):
         if time is None:
             yield None
             continue

@@ -7,6 +7,7 @@ import orjson
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from callwise.calls.errors import CallwiseError
+from callwise.safe_text import is_one_line
 
 __all__ = [
     "MAX_MESSAGE_BYTES",
@@ -38,7 +39,7 @@ def _one_line(name: str) -> str:
         ValueError: when it is empty, or has line breaks or control characters.
     """
     name = name.strip()
-    if not name or not name.isprintable():
+    if not name or not is_one_line(name):
         raise ValueError("a name is one line, not empty and without control characters")
     return name
 

@@ -10,7 +10,7 @@ Invariant: an agent is found by its id alone, and no two ids differ in case only
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 
 from pydantic import (
@@ -22,14 +22,18 @@ from pydantic import (
 )
 
 from callwise.calls.errors import ConfigError
+from callwise.safe_text import is_one_line, without_joiners
 
-__all__ = ["MAX_NAME_CHARS", "Agent", "AgentId", "Mentions", "check_agents"]
+__all__ = ["MAX_NAME_CHARS", "Agent", "AgentId", "Mentions", "check_agents", "first_of"]
 
 MAX_SHOWN_CHARS = 80
 """Longest piece of a file that an error quotes, in characters."""
 
 MAX_NAME_CHARS = 64
 """Longest id and name, in characters."""
+
+MAX_LISTED = 20
+"""Most problems that one error lists; the others are counted."""
 
 MAX_SIGNS = 200
 """Most signs `@` of a text that are read."""
@@ -48,7 +52,7 @@ Fact = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max
 
 
 def _without_line_breaks(name: Any) -> Any:
-    if isinstance(name, str) and not name.isprintable():
+    if isinstance(name, str) and not is_one_line(name):
         raise ValueError("a name has no line breaks and no control characters")
     return name
 
@@ -75,11 +79,18 @@ class Agent(BaseModel):
             object.__setattr__(self, "name", self.id)
 
 
+def first_of(problems: Sequence[str], separator: str) -> str:
+    """Return the first problems in one text, and how many there are more."""
+    more = len(problems) - MAX_LISTED
+    return separator.join([*problems[:MAX_LISTED], *([f"and {more:,} more"] if more > 0 else [])])
+
+
 def check_agents(agents: Iterable[Agent]) -> tuple[Agent, ...]:
     """Return the agents.
 
     Raises:
-        ConfigError: when two have ids that differ in case only, or not at all; lists each.
+        ConfigError: when two have ids that differ in case only, or not at all; lists each, of
+            many the first 20.
     """
     known = tuple(agents)
     seen: dict[str, Agent] = {}
@@ -89,7 +100,7 @@ def check_agents(agents: Iterable[Agent]) -> tuple[Agent, ...]:
         if other is not agent:
             problems.append(f"agent {agent.id!r}: another one has the id {other.id!r}. Change one")
     if problems:
-        raise ConfigError("; ".join(problems))
+        raise ConfigError(first_of(problems, "; "))
     return known
 
 
@@ -106,11 +117,19 @@ class Mentions:
             named.setdefault(agent.name.casefold(), set()).add(agent.id)
         self._ids = {name: next(iter(ids)) for name, ids in named.items() if len(ids) == 1}
         self._ids.update((agent.id.casefold(), agent.id) for agent in agents)
+        self._names = {without_joiners(name) for name in (*named, *self._ids)}
         self._longest = max(map(len, self._ids), default=0)
 
     def is_name(self, text: str) -> bool:
-        """Return whether a text is the id or the name of an agent."""
-        return text.strip().casefold() in self._ids
+        """Return whether a text is the id or a name of an agent, so that no person may have it.
+
+        Joiners make no other name: many of them cannot be seen.
+        """
+        return without_joiners(text).strip().casefold() in self._names
+
+    def agent_of(self, text: str) -> str | None:
+        """Return the id of the agent that a text is the id or the name of, as a whole."""
+        return self._ids.get(text.strip().casefold())
 
     def find(self, text: str) -> tuple[str, ...]:
         """Return the ids of the agents in the order of their first mention."""

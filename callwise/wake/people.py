@@ -1,20 +1,22 @@
 """Messages of people from a recorded group chat, at their times from the start of a run."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import count
+from pathlib import Path
 
 from callwise.calls.errors import ConfigError
-from callwise.recordings.group_chat import GroupChat
+from callwise.recordings.group_chat import GroupChat, read_group_chat
 from callwise.safe_text import clipped, shown
 from callwise.wake.agents import MAX_NAME_CHARS, Agent, Mentions
-from callwise.wake.wake_settings import MAX_MESSAGES, SaidLine
+from callwise.wake.wake_settings import MAX_MESSAGES, SaidLine, WakeSettings
 
-__all__ = ["hours_of", "said_lines"]
+__all__ = ["hours_of", "late_lines", "said_lines", "with_chat"]
 
 MAX_SECONDS = 366 * 86_400.0
 
-_PERSON = " (person)"
-"""Added to the name of a speaker who has an agent's."""
+SPREAD_HOURS = 24
+"""Hours over which lines without times are spread in a run without an end."""
 
 _ADDRESSED = re.compile(r"\s*@?([^\s:,][^:,\n]{0,63}?)[ \t]*[:,]")
 """Begins a line for one member, as in `name: text` and `name, text`."""
@@ -26,6 +28,42 @@ def hours_of(chat: GroupChat, *, every_seconds: float) -> int | None:
     None where no line has a time.
     """
     return None if chat.seconds is None else int(chat.seconds // every_seconds) + 2
+
+
+def with_chat(
+    settings: WakeSettings,
+    path: Path,
+    *,
+    given: int | None,
+    hours: int | None,
+    notify: Callable[[str], None],
+) -> tuple[WakeSettings, int | None]:
+    """Return settings with the messages of a recorded chat, and the hours of the run.
+
+    Args:
+        given: hours that the user has named; None takes as many as a chat with times needs.
+        hours: hours of a run without the chat; None for no end.
+        notify: called with each kind of line that is left out or changed, and how many.
+
+    Raises:
+        ConfigError: when the chat is longer than a run can be.
+        FormatError: when the file cannot be read, or has no chat.
+    """
+    chat, every = read_group_chat(path), settings.wake.every_seconds
+    if given is None and hours is not None:
+        hours = hours_of(chat, every_seconds=every) or hours
+    lines = said_lines(chat, settings.agents, hours=hours or SPREAD_HOURS, every_seconds=every)
+    for what, number in chat.left_out.items():
+        notify(f"{path.name}: {number:,} x {what}")
+    return settings.model_copy(update={"messages": lines}), hours
+
+
+def late_lines(settings: WakeSettings, hours: int | None) -> int:
+    """Return how many lines of people come after the last of some hours, and are not said."""
+    if hours is None:
+        return 0
+    end = hours * settings.wake.every_seconds
+    return sum(each.after_seconds >= end for each in settings.messages)
 
 
 def said_lines(
@@ -71,15 +109,18 @@ def said_lines(
 def _label(author: str, mentions: Mentions) -> str:
     """Return a speaker's name in one printable line, which is no agent's."""
     name = clipped(" ".join(shown(author).split()), MAX_NAME_CHARS)
-    while mentions.is_name(name):
-        name = clipped(name, MAX_NAME_CHARS - len(_PERSON)) + _PERSON
-    return name
+    others = (" (person)" if number == 1 else f" (person {number})" for number in count(1))
+    label = name
+    while mentions.is_name(label):  # each time another one, and agents have so many names
+        other = next(others)
+        label = clipped(name, MAX_NAME_CHARS - len(other)) + other
+    return label
 
 
 def _addressed(text: str, mentions: Mentions) -> str:
     """Return the agent that a line begins with; empty where it begins with none."""
     found = _ADDRESSED.match(text)
-    return found[1] if found is not None and mentions.is_name(found[1]) else ""
+    return found[1] if found is not None and mentions.agent_of(found[1]) else ""
 
 
 def _spread(times: Sequence[float | None], span: float) -> list[float]:

@@ -174,7 +174,8 @@ def replay_wakes(
             f"{recorded.cassette.parent} was recorded with the notes in the store's file. Replay "
             "it with memory.backend=sqlite"
         )
-    given = settings.model_copy(update={"messages": recorded.messages(settings.messages)})
+    said = recorded.messages(settings.messages, room=settings.wake.room)
+    given = settings.model_copy(update={"messages": said})
     with ExitStack() as stack:
         name = stack.enter_context(tempfile.TemporaryDirectory(prefix="callwise-"))
         if out is not None:

@@ -132,6 +132,7 @@ class WakeService:
         *,
         id: str,  # noqa: A002
         to: str = "",
+        is_scripted: bool = False,
         on_said: Callable[[RoomMessage], None] | None = None,
     ) -> WakeReport | None:
         """Add a person's message to the chat; wake the agents that it addresses immediately.
@@ -142,6 +143,8 @@ class WakeService:
             id: distinguishes this message from all others; the same one again changes nothing,
                 and asks only for replies that are missing.
             to: id or name of an agent that it is for, whether its text mentions it or not.
+            is_scripted: whether it is a line of the run's own settings, whose id is one of
+                `ids_of_lines`.
             on_said: called with the message in the chat, before any agent is asked.
 
         Returns:
@@ -152,14 +155,17 @@ class WakeService:
                 letters, digits and `._+-`, or a `to` that is no agent.
             StoreFailed: when the message cannot be written. Nothing was.
         """
-        self._check_message(author, id, to)
+        self._check_message(author, None if is_scripted else id, to)
         knobs = self._knobs
         now = await self._moment(f"say:{id}")
         deliver_until(self._store.rooms, now)
         said = self._store.rooms.say(knobs.room, author, text, id=id, at=now)
         if on_said is not None:
             on_said(said)
-        found = self._mentions.find(f"@{to} {text}" if to else text)[: knobs.max_mentions]
+        addressed = self._mentions.agent_of(to)
+        named = () if addressed is None else (addressed,)
+        mentioned = dict.fromkeys((*named, *self._mentions.find(text)))
+        found = tuple(mentioned)[: knobs.max_mentions]
         if not found:
             return None
         self._chat.refresh()
@@ -185,14 +191,14 @@ class WakeService:
                 # context that it was opened in, and so the scope, for longer than the wake.
                 scope.take_rows()
 
-    def _check_message(self, author: str, message_id: str, to: str) -> None:
+    def _check_message(self, author: str, message_id: str | None, to: str) -> None:
         if self._mentions.is_name(author):
             raise ConfigError(f"author {author!r} is an agent. Use the name of a person")
-        if not _MESSAGE_ID.fullmatch(message_id):
+        if message_id is not None and not _MESSAGE_ID.fullmatch(message_id):
             raise ConfigError(
                 f"message id {message_id[:40]!r}: use 1 to 128 letters, digits and `._+-`"
             )
-        if to and not self._mentions.is_name(to):
+        if to and self._mentions.agent_of(to) is None:
             raise ConfigError(f"there is no agent {to[:64]!r} that a message could be for")
 
     # Which agents wake.

@@ -27,7 +27,7 @@ class WakeStore:
     Args:
         path: the file, made where it is missing, for its owner alone; or ":memory:". Its folder
             must exist.
-        busy_timeout_seconds: longest wait for another process, above 0.
+        busy_timeout_seconds: longest wait for another process, above 0, at most a day.
         durable: whether each commit waits for the disk. Without it a crash of the process loses
             nothing, and a power cut may lose the last commits, whole ones.
         max_kept_bytes: most bytes of the notes' terms and vectors that are kept in memory, of

@@ -45,6 +45,7 @@ MAX_NAME_CHARS = 1_000
 HURRIED_SECONDS = 0.25
 """Longest wait for another process where what is done is tried again."""
 
+_MAX_BUSY_SECONDS = 86_400.0
 _MAX_WHOLE = 2**53
 _CANNOT_WRITE = frozenset({sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN})
 
@@ -69,11 +70,11 @@ class StoreFile(SqliteFile):
         path: the file, made where it is missing, for its owner alone; or ":memory:". Its folder
             must exist.
         schema: statements that make an empty file ours, in order.
-        busy_timeout_seconds: longest wait for another process, above 0.
+        busy_timeout_seconds: longest wait for another process, above 0, at most a day.
         durable: whether each commit waits for the disk.
 
     Raises:
-        ConfigError: when the file cannot be opened, or not be written.
+        ConfigError: when the file cannot be opened, or not be written, or the wait cannot be.
         FormatError: when it is no database, one of another program, or of another version.
         StoreFailed: when another process has locked it for too long, or reading failed.
     """
@@ -86,6 +87,11 @@ class StoreFile(SqliteFile):
         busy_timeout_seconds: float = 10.0,
         durable: bool = False,
     ) -> None:
+        if not 0.0 < busy_timeout_seconds <= _MAX_BUSY_SECONDS:
+            raise ConfigError(
+                f"busy_timeout_seconds is above 0 and at most {_MAX_BUSY_SECONDS:,.0f} (a day), "
+                f"got {busy_timeout_seconds}"
+            )
         self.path = path if path == _MEMORY else Path(path)
         self._busy_seconds = busy_timeout_seconds
         super().__init__(

@@ -41,6 +41,7 @@ from callwise.wake.agent_memory import AgentMemory
 from callwise.wake.memory_recording import RECALLED, RecordedMemory
 from callwise.wake.moments import Moment, noted_moments
 from callwise.wake.rooms import RoomMessage
+from callwise.wake.scripted_lines import ids_of_lines, in_order
 from callwise.wake.store import WakeStore
 from callwise.wake.store_file import checked_time
 from callwise.wake.wake_report import WakeReport
@@ -70,7 +71,7 @@ class WakeManifest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    callwise_wake: Literal[1] = 1
+    callwise_wake: Literal[2] = 2
     """Version of the format."""
     is_simulated: bool
     """Whether all models were simulated."""
@@ -293,7 +294,7 @@ class RecordedWakes:
             ) from error
         except ValidationError as error:
             raise FormatError(
-                manifest, None, "expected the manifest of a run of wakes of format 1"
+                manifest, None, "expected the manifest of a run of wakes of format 2"
             ) from error
         if _FIRST_EVENT not in events:
             raise FormatError(times, None, f"has no event `{_FIRST_EVENT}`: the run did not begin")
@@ -338,8 +339,12 @@ class RecordedWakes:
             for key, (name, model) in self.manifest.endpoints.items()
         }
 
-    def messages(self, given: Sequence[SaidLine]) -> tuple[SaidLine, ...]:
+    def messages(self, given: Sequence[SaidLine], *, room: str) -> tuple[SaidLine, ...]:
         """Return the messages of people that were said, each to be said when its time comes.
+
+        Args:
+            given: those of the run, in any order.
+            room: that of the run.
 
         Raises:
             ConfigError: when other messages were recorded.
@@ -350,17 +355,14 @@ class RecordedWakes:
                 "file of agents, and the same --messages"
             )
         said: list[SaidLine] = []
-        for number, line in enumerate(in_order(given)):
-            message_id = f"{self.start:.0f}.{number}"
+        lines = in_order(given)
+        for message_id, line in zip(
+            ids_of_lines(lines, room=room, start=self.start), lines, strict=True
+        ):
             if self._is_broken(message_id) or f"say:{message_id}" not in self.times:
                 break
             said.append(line.model_copy(update={"after_seconds": 0.0}))
         return tuple(said)
-
-
-def in_order(messages: Sequence[SaidLine]) -> list[SaidLine]:
-    """Return messages in the order in which they are said."""
-    return sorted(messages, key=lambda each: each.after_seconds)
 
 
 def digest_of(messages: Sequence[SaidLine]) -> str:

@@ -1,21 +1,27 @@
 """Reports of wakes: which agents woke, what each did, and what it cost."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from callwise.budget.counters import CounterValues
 from callwise.calls.errors import CallwiseError
+from callwise.memory.memory_errors import StoreDamaged, StoreFailed, StoreFull, StoreLocked
 from callwise.safe_text import clipped, printable
 from callwise.wake.intent import WakeChoice
 
-__all__ = ["AgentReply", "ReplyOutcome", "WakeReport", "one_line"]
+__all__ = ["AgentReply", "ReplyOutcome", "WakeReport", "lost_hours_problem", "one_line"]
 
 _LOGGER = logging.getLogger(__name__)
 
 MAX_REASON_CHARS = 300
 """Longest reason in a report, in characters."""
+
+_STORE_ERRORS = tuple(
+    f"{each.__name__}: " for each in (StoreDamaged, StoreFailed, StoreFull, StoreLocked)
+)
+"""Beginnings of reasons that `one_line` makes of errors of the store."""
 
 ReplyOutcome = Literal["published", "published before", "silent", "no credits", "failed"]
 
@@ -97,6 +103,25 @@ class WakeReport:
             usd=None if usage.unknown_usd else usage.usd,
             is_message=is_message,
         )
+
+
+def lost_hours_problem(reports: Sequence[WakeReport], woken: int) -> str | None:
+    """Return why no hour of a run has succeeded, where none has: each failed, or the store did.
+
+    Args:
+        reports: those of the run; hours that failed have none.
+        woken: number of hours.
+    """
+    replies = [each.replies for each in reports if not each.is_message]
+    reasons = [reply.reason for each in replies for reply in each if reply.outcome == "failed"]
+    has_succeeded = any(
+        not each or not all(reply.reason.startswith(_STORE_ERRORS) for reply in each)
+        for each in replies
+    )
+    if not woken or has_succeeded:
+        return None
+    reason = reasons[0] if reasons else "the log has the reason of each"
+    return f"none of {woken} hours has succeeded: {reason}"
 
 
 def one_line(error: Exception, whose: str) -> str:

@@ -7,7 +7,7 @@ and gives the same bytes each time.
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -19,10 +19,11 @@ from callwise.wake.agent_memory import AgentMemory
 from callwise.wake.hours import log_failure, run_hours, slot_of
 from callwise.wake.moments import Moment, deliver_until
 from callwise.wake.rooms import RoomMessage
+from callwise.wake.scripted_lines import in_order, say_lines
 from callwise.wake.service import WakeService
 from callwise.wake.store import WakeStore
 from callwise.wake.wake_report import WakeReport
-from callwise.wake.wake_settings import SaidLine, WakeSettings
+from callwise.wake.wake_settings import WakeSettings
 
 __all__ = ["LiveChat", "WakeListener", "run_wakes"]
 
@@ -266,6 +267,7 @@ class LiveChat:
         *,
         id: str,  # noqa: A002
         to: str = "",
+        is_scripted: bool = False,
         on_said: Callable[[RoomMessage], None] | None = None,
     ) -> WakeReport | None:
         """Add a person's message, and return once it is answered; see `WakeService.say`."""
@@ -276,7 +278,9 @@ class LiveChat:
                 on_said(message)
 
         with self._counted():
-            report = await self._service.say(author, text, id=id, to=to, on_said=said)
+            report = await self._service.say(
+                author, text, id=id, to=to, is_scripted=is_scripted, on_said=said
+            )
             if report is not None:
                 self._listener.on_wake(report)
             return report
@@ -390,23 +394,14 @@ async def run_wakes(
     async def wake(at: float) -> None:
         await chat.wake(at)
 
-    async def people() -> None:
-        began = clock.now()
-        async with asyncio.TaskGroup() as answers:
-            for number, line in enumerate(sorted(lines, key=lambda each: each.after_seconds)):
-                await clock.sleep(began + line.after_seconds - clock.now())
-                answers.create_task(
-                    chat.say(line.author, line.text, id=f"{start:.0f}.{number}", to=line.to)
-                )
-
     start = wall() if moment is None else await moment("start")
-    lines: Sequence[SaidLine] = settings.messages
+    lines = in_order(settings.messages)
     if count is not None:
         lines = [line for line in lines if line.after_seconds < count * knobs.every_seconds]
     try:
         async with asyncio.TaskGroup() as tasks:
             delivering = tasks.create_task(delivery.run())
-            talking = tasks.create_task(people())
+            talking = tasks.create_task(say_lines(chat, lines, start, clock, room=knobs.room))
             if on_start is not None:
                 on_start(chat)
             watch = _Watch(chat, tasks, wall, knobs.every_seconds)

@@ -29,7 +29,7 @@ from callwise.calls.role_endpoints import (
 )
 from callwise.calls.trust import TrustedSettings
 from callwise.knobs import Overrides, load_preset, settings_from
-from callwise.wake.agents import Agent, Mentions, check_agents
+from callwise.wake.agents import Agent, Mentions, check_agents, first_of
 from callwise.wake.memory_stores import MemoryKnobs
 from callwise.wake.wake_knobs import WakeKnobs
 
@@ -83,14 +83,21 @@ class WakeSettings(TrustedSettings):
         check_agents(self.agents)
         unknown = {each.model: each.id for each in self.agents if each.model not in self.models}
         if unknown:
-            named = ", ".join(f"{model!r} (of {agent})" for model, agent in unknown.items())
+            named = [f"{model!r} (of {agent})" for model, agent in unknown.items()]
             raise ValueError(
-                f"agents name models that `models` does not have: {named}; it has "
-                f"{', '.join(self.models) or 'none'}"
+                f"agents name models that `models` does not have: {first_of(named, ', ')}; it has "
+                f"{first_of([*self.models], ', ') or 'none'}"
             )
         names = Mentions(self.agents)
         if agent := next((each for each in self.messages if names.is_name(each.author)), None):
             raise ValueError(f"author {agent.author!r} is an agent. Use the name of a person")
+        if line := next(
+            (one for one in self.messages if one.to and not names.agent_of(one.to)), None
+        ):
+            raise ValueError(
+                f"a message of {line.author!r} is for {line.to!r}, which is no agent. Use an "
+                "agent's id, or a name that only one has"
+            )
         return self
 
     def secrets(self, environ: Mapping[str, str]) -> list[str]:
@@ -141,7 +148,7 @@ def read_wake_settings(
     """
     if not path.is_file():
         raise ConfigError(f"there is no file of agents {path}. `callwise wake --demo` needs none")
-    data = load_preset(path, path.parent)
+    data = load_preset(path, path.parent, is_large=True)
     return settings_from(
         WakeSettings, data, overrides=overrides, environ=environ, is_file=not is_shipped
     )

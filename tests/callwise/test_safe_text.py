@@ -6,6 +6,7 @@ from callwise.safe_text import (
     clipped,
     cut_to_width,
     escaped_json,
+    is_one_line,
     printable,
     printable_lines,
     shown,
@@ -51,6 +52,25 @@ def test_width_counts_what_is_drawn(text: str, columns: int) -> None:
 def test_a_line_is_cut_to_columns(text: str, max_columns: int, cut: str) -> None:
     """The ellipsis counts; a wide character is never cut in half."""
     assert cut_to_width(text, max_columns) == cut
+
+
+@pytest.mark.parametrize(
+    ("name", "is_name"),
+    [
+        ("Mia", True),
+        ("👩\u200d👩\u200d👧", True),
+        ("علی\u200cرضا", True),
+        ("\u200dMia", False),
+        ("Mia\u200c", False),
+        ("\u200c", False),
+        ("a\nb", False),
+        ("a\u200b\u200db", False),
+        ("a\u202eb", False),
+    ],
+)
+def test_a_name_is_one_line_with_joiners_within(name: str, is_name: bool) -> None:
+    """Nothing else that cannot be seen."""
+    assert is_one_line(name) == is_name
 
 
 def test_a_pile_of_marks_is_cut() -> None:

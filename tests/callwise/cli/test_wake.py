@@ -1,6 +1,8 @@
 """`callwise wake`: a simulated day, and what is wrong in a file of agents."""
 
+import sqlite3
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +97,7 @@ def test_messages_are_printed_as_they_come(cli: Any, agents: Path) -> None:
         (("wake: {", "wake: {vairant: mixed, "), "wake.variant"),
         (("wake: {", "wake: {delay_seconds: [9, 2], "), "got 9 and 2"),
         (("author: Mia", "author: ann"), "author 'ann' is an agent"),
+        (("author: Mia", "to: dan, author: Mia"), "for 'dan', which is no agent"),
         (("after_seconds: 600", "after_seconds: -1"), "after_seconds"),
         (("models:", "modles:"), "models"),
         (("agents:", "agents: ["), "agents.yaml"),
@@ -121,6 +124,53 @@ def test_what_is_to_be_run_is_named(cli: Any, agents: Path) -> None:
     shown = cli("wake", agents, "--compare")
     assert shown.exit_code == 2
     assert "--compare" in shown.stderr
+
+
+def test_several_runs_take_no_store(cli: Any, agents: Path, tmp_path: Path) -> None:
+    """They begin with empty ones: one that is given would be left out without a word."""
+    for command in (("--demo",), (agents, "--compare")):
+        shown = cli("wake", *command, "--store", "kept.sqlite")
+        assert shown.exit_code == 2, shown.output
+        assert "--store" in shown.stderr
+        assert not shown.stdout
+    assert not list(tmp_path.rglob("kept.sqlite"))
+
+
+def test_lines_of_the_file_after_the_last_hour_are_counted(cli: Any, agents: Path) -> None:
+    """They are not said, as those of a recorded chat are not."""
+    late = "".join(f"  - {{author: Jo, text: x, after_seconds: {n}}}\n" for n in (7200, 9000, 60))
+    agents.write_text(AGENTS + late, encoding="utf-8")
+    shown = cli("wake", agents, "--hours", 2)
+    assert "agents.yaml: 2 lines come after the last hour; give more --hours" in shown.stderr
+    assert "after the last hour" not in cli("wake", agents, "--hours", 3).stderr
+
+
+def root_page(path: Path, table: str) -> int:
+    """Return the number of a table's first page of 4 KB, from 1 on."""
+    with closing(sqlite3.connect(path)) as store:
+        (page,) = store.execute(
+            "SELECT rootpage FROM sqlite_master WHERE name = ?", (table,)
+        ).fetchone()
+    return int(page)
+
+
+@pytest.mark.parametrize(
+    "table", ["credit_transfers", "agent_notes", "settled_choices", "room_log"]
+)
+def test_hours_that_a_damaged_store_has_lost_are_a_failure(
+    cli: Any, agents: Path, table: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of the whole command, whether wakes fail or each of their replies."""
+    command = ("wake", agents, "--hours", 2, "--store", "kept.sqlite")
+    assert cli(*command).exit_code == 0
+    path = Path("kept.sqlite")
+    page = root_page(path, table)
+    data = bytearray(path.read_bytes())
+    data[4096 * (page - 1) : 4096 * page] = b"\xff" * 4096
+    path.write_bytes(data)
+    shown = cli(*command)
+    assert shown.exit_code == 1, shown.output
+    assert "StoreDamaged" in shown.stderr + caplog.text
 
 
 def test_endpoints_that_only_the_file_names_get_nothing(cli: Any, agents: Path) -> None:

@@ -11,7 +11,7 @@ from callwise.calls import Endpoint
 from callwise.calls.errors import ConfigError
 from callwise.memory.memory_errors import StoreFailed
 from callwise.serve import Access, room_host
-from callwise.serve.messages import MAX_MESSAGE_BYTES
+from callwise.serve.messages import MAX_MESSAGE_BYTES, Say
 from callwise.testing.fakes import ScriptedClient
 from callwise.wake import WakeStore
 
@@ -204,7 +204,9 @@ async def test_a_message_of_a_megabyte_is_refused_and_the_client_stays(serve):
         ('{"type": "say", "author": "Mia"}', "text: "),
         ('{"type": "say", "author": "Mia", "text": " "}', "text: "),
         ('{"type": "say", "author": "a\\nb", "text": "x"}', "author: a name is one line"),
+        ('{"type": "say", "author": "a\\u200d", "text": "x"}', "author: a name is one line"),
         ('{"type": "say", "author": "A", "text": "x"}', "is an agent"),
+        ('{"type": "say", "author": "M", "text": "x", "to": " "}', "no agent ' '"),
         ('{"type": "say", "author": "M", "text": "x", "id": "main:1:a"}', "message id"),
         ('{"type": "say", "author": "M", "text": "x", "to": "zoe"}', "no agent 'zoe'"),
         ('{"type": "say", "author": "M", "text": "\\ud800"}', "no JSON object"),
@@ -424,3 +426,9 @@ async def test_a_store_that_fails_is_no_success(serve):
     room.host._chat.check_log()
     with pytest.raises(StoreFailed):
         await asyncio.wait_for(room.task, PASSES_SECONDS)
+
+
+def test_an_author_may_have_joiners():
+    """They are parts of emoji and of some scripts."""
+    for author in ("👩\u200d👩\u200d👧", "علی\u200cرضا"):
+        assert Say(author=f" {author} ", text="hello").author == author

@@ -39,6 +39,11 @@ def test_ids_that_differ_in_case_only_are_refused():
         {"memory": [""]},
         {"name": "n" * 65},
         {"name": "a\x1b[31m"},
+        {"name": "\u200da"},
+        {"name": "a\u200c"},
+        {"name": "\u200d"},
+        {"name": "a\u200bb"},
+        {"name": "a\u202eb"},
     ],
 )
 def test_values_out_of_their_range_are_refused(change):
@@ -86,6 +91,17 @@ AGENTS = [
 def test_a_text_mentions_agents_by_id_or_name(text, found):
     """In any letter case, whole, in order, each once; the longest name that fits."""
     assert list(Mentions(AGENTS).find(text)) == found
+
+
+@pytest.mark.parametrize("name", ["👩\u200d👩\u200d👧", "علی\u200cرضا", "क्\u200dष"])
+def test_names_have_the_joiners_of_emoji_and_scripts(name):
+    """They are mentioned with them, and no person is called so, with or without."""
+    mentions = Mentions([Agent(id="a", name=name, persona="p", model="m")])
+    assert mentions.find(f"hi @{name}!") == ("a",)
+    assert mentions.agent_of(name) == "a"
+    assert mentions.is_name(name.replace("\u200c", "").replace("\u200d", ""))
+    assert Mentions(AGENTS).is_name("Al\u200dice")
+    assert Mentions(AGENTS).agent_of("Al\u200dice") is None
 
 
 def test_signs_without_end_are_not_read():

@@ -59,7 +59,26 @@ def test_a_name_that_only_its_other_label_has_is_no_agents_either():
     agents = [*AGENTS, Agent(id="x", name="alice (person)", persona="Odd.", model="one")]
     chat = GroupChat((GroupLine("alice", "hello", 0.0),))
     (said,) = said_lines(chat, agents, hours=1, every_seconds=3600.0)
-    assert said.author == "alice (person) (person)"
+    assert said.author == "alice (person 2)"
+
+
+def test_a_speaker_gets_a_name_whatever_agents_are_called():
+    """Names that are cut to the longest length are different ones each time."""
+    name = "n" * 32 + " […64…] erson) (person) (person)"
+    agents = [Agent(id="a", name=name, persona="p", model="one")]
+    chat = GroupChat((GroupLine(name, "hi"),))
+    (said,) = said_lines(chat, agents, hours=1, every_seconds=3600.0)
+    assert said.author != name
+    assert said.author.endswith(" (person)") or said.author.endswith(" (person 2)")
+    assert len(said.author) <= 64
+
+
+def test_a_name_that_agents_share_is_no_speakers_name():
+    """It mentions neither of them."""
+    agents = [Agent(id=each, name="Sam", persona="p", model="one") for each in ("s1", "s2")]
+    chat = GroupChat((GroupLine("SAM", "sam: hi"),))
+    (said,) = said_lines(chat, agents, hours=1, every_seconds=3600.0)
+    assert (said.author, said.to) == ("SAM (person)", "")
 
 
 @pytest.mark.parametrize("author", ["a\nb", "\x00", "x" * 5000, "\u202eevil\x1b[2J", "值😀"])

@@ -534,6 +534,44 @@ def test_a_message_wakes_those_that_it_addresses_and_no_other():
     assert woken == [None, ("dan",), ("eve", "bob", "alice")]
 
 
+@pytest.mark.parametrize(
+    ("to", "text", "woken"),
+    [
+        ("alice", "Smith is here", ("alice",)),
+        ("ALICE SMITH", "@bob?", ("carl", "bob")),
+        (" bob ", "hello there", ("bob",)),
+        ("@bob", "hi", ("alice",)),
+        ("bob", "@bob @alice", ("bob", "alice")),
+    ],
+)
+def test_a_message_is_for_the_agent_that_it_names_and_no_other(to, text, woken):
+    """As a whole, whatever its text begins with; mentions come after it."""
+    agents = [
+        Agent(id=agent_id, name=name, persona="p", model="dsv3")
+        for agent_id, name in [("alice", "@bob"), ("bob", "alice"), ("carl", "Alice Smith")]
+    ]
+
+    async def steps(world):
+        return (await world.service.say("Zoe", text, id="1", to=to)).woken
+
+    assert in_world(agents, steps, answer=everyone) == woken
+
+
+@pytest.mark.parametrize("to", ["nobody-here", "Sam", " "])
+def test_a_message_for_no_agent_is_refused(to):
+    """Also one for a name that two agents have; nothing is said."""
+    agents = [Agent(id=each, name="Sam", persona="p", model="dsv3") for each in ("s1", "s2")]
+
+    async def steps(world):
+        with pytest.raises(ConfigError, match="there is no agent"):
+            await world.service.say("Zoe", "hi", id="1", to=to)
+        with pytest.raises(ConfigError, match="is an agent"):
+            await world.service.say("SAM", "hi", id="1")
+        return world.delivered()
+
+    assert in_world(agents, steps, answer=everyone) == []
+
+
 def test_a_message_that_comes_again_asks_for_what_is_missing():
     """A client that has lost the connection sends it once more."""
 

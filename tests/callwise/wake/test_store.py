@@ -139,6 +139,14 @@ def test_a_lock_of_another_process_is_waited_for(path: Path, store: WakeStore) -
     assert store.credits.balance("ann") == 1
 
 
+@pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan"), float("inf"), 86_401.0])
+def test_a_wait_that_cannot_be_is_refused(path: Path, seconds: float) -> None:
+    """No file is made."""
+    with pytest.raises(ConfigError, match="busy_timeout_seconds is above 0"):
+        WakeStore(path, busy_timeout_seconds=seconds)
+    assert not path.exists()
+
+
 def test_a_lock_that_stays_too_long_is_an_error(path: Path) -> None:
     """Reading goes on; writing gives up after the timeout, and succeeds when it is free."""
     with WakeStore(path, busy_timeout_seconds=0.01) as store:

@@ -170,11 +170,14 @@ class World:
             agents, self.store, self.budgeter, self.knobs, wall=self.wall, memory=brought
         )
 
-    async def run(self, **options):
+    async def run(self, *, messages=(), **options):
         """Run hours with the world's agents, and return the listener."""
         listener = Listener()
         settings = WakeSettings(
-            models={agent.model: {} for agent in self.agents}, agents=self.agents, wake=self.knobs
+            models={agent.model: {} for agent in self.agents},
+            agents=self.agents,
+            wake=self.knobs,
+            messages=messages,
         )
         await run_wakes(
             settings,
