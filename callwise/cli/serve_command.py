@@ -14,7 +14,7 @@ from callwise.cli.options import (
     TrustCodeOption,
     TrustEndpointOption,
 )
-from callwise.cli.terminal import KEPT, NOT_KEPT, clear_errors, say
+from callwise.cli.terminal import clear_errors, kept_words, say
 
 if TYPE_CHECKING:
     from callwise.serve import Access
@@ -82,7 +82,7 @@ def serve(options: ServeOptions) -> None:
     an endpoint are simulated, on the real clock. SIGTERM and Ctrl-C end it within 5 seconds.
     """
     is_kept = options.store is not None or not options.demo
-    with clear_errors(f"stopped; {KEPT if is_kept else NOT_KEPT}"):
+    with clear_errors(f"stopped; {kept_words(is_kept)}"):
         _check_extra()
         from callwise.calls.errors import ConfigError, RunStopped
         from callwise.calls.trust import confirmed, endpoint_lines
@@ -121,7 +121,7 @@ def serve(options: ServeOptions) -> None:
                 _served(settings, store, access, options, drain, is_token_made=given is None)
             )
             if drain.received is not None and not is_kept:
-                raise RunStopped(f"the run has stopped; {NOT_KEPT}")
+                raise RunStopped(f"the run has stopped; {kept_words(False)}")
             drain.check()
 
 

@@ -27,9 +27,8 @@ __all__ = [
     "EXIT_FAILED",
     "EXIT_STOPPED",
     "EXIT_WRONG_REQUEST",
-    "KEPT",
-    "NOT_KEPT",
     "clear_errors",
+    "kept_words",
     "os_error_text",
     "print_json",
     "print_text",
@@ -41,12 +40,6 @@ __all__ = [
 EXIT_FAILED = 1
 EXIT_WRONG_REQUEST = 2
 EXIT_STOPPED = 130
-
-KEPT = "chat, credits and memories are kept"
-"""End of a chat of awake agents whose store is a file."""
-
-NOT_KEPT = "the chat was in memory and is not kept"
-"""End of one whose store is in memory."""
 
 
 def print_text(text: str, end: str = "\n") -> None:
@@ -183,3 +176,10 @@ def progress_bar(
             bar.update(task, completed=done, total=of, note=note[:40])
 
         yield show
+
+
+def kept_words(is_kept: bool) -> str:
+    """Return what is kept of a chat of awake agents when it ends."""
+    if is_kept:
+        return "chat, credits and memories are kept"
+    return "the chat was in memory and is not kept"

@@ -20,15 +20,7 @@ from callwise.cli.options import (
     TrustCodeOption,
     TrustEndpointOption,
 )
-from callwise.cli.terminal import (
-    EXIT_FAILED,
-    KEPT,
-    NOT_KEPT,
-    clear_errors,
-    print_json,
-    print_text,
-    say,
-)
+from callwise.cli.terminal import EXIT_FAILED, clear_errors, kept_words, print_json, print_text, say
 
 if TYPE_CHECKING:
     from callwise.report import Table
@@ -239,7 +231,7 @@ def wake(options: WakeOptions) -> None:
         variants = _variants(settings, compares=options.compares)
         is_kept = not options.compares and not (is_simulated and options.store is None)
         kept_at = (options.store or _DEFAULT_STORE) if is_kept else None
-        with clear_errors(f"stopped; {KEPT if is_kept else NOT_KEPT}"):
+        with clear_errors(f"stopped; {kept_words(is_kept)}"):
             runs = [_ran(each, options, hours, kept_at, is_simulated) for each in variants]
         _show(runs, options, is_simulated=is_simulated)
         if problem := lost_hours_problem(runs[0].reports, runs[0].hours):
