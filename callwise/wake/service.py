@@ -106,13 +106,13 @@ class WakeService:
             StoreFailed: when the chat cannot be read.
         """
         slot = slot_of(at, self._knobs.every_seconds)
+        await self._replies.put_waiting()
         began = await self._moment(f"wake:{slot}")
         rooms, most = self._store.rooms, DELIVERED_TOGETHER
         while deliver_until(rooms, began, limit=most) == most:
             self._chat.refresh()
             await asyncio.sleep(0)
         self._replies.release_lost(slot)
-        await self._replies.put_waiting()
         self._chat.refresh()
         hour = datetime.fromtimestamp(at, UTC).isoformat(timespec="minutes")
         task = {"event": "hour", "now": hour}

@@ -19,7 +19,7 @@ key or a header of a request.
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Annotated, Any, Literal, Self
@@ -27,11 +27,8 @@ from typing import IO, Annotated, Any, Literal, Self
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from callwise.budget.recorder import CallOrigin, FoundExchange, RecordedExchange
-from callwise.calls.call import Call
 from callwise.calls.client import Endpoint, OfflineClient, Prices
-from callwise.calls.errors import CassetteMiss, ConfigError, FormatError
-from callwise.calls.key import CallKey
+from callwise.calls.errors import ConfigError, FormatError
 from callwise.calls.payload import mended
 from callwise.calls.provider_errors import redacted_line
 from callwise.recordings.cassette import Cassette, CassetteMode, open_cassette
@@ -42,7 +39,7 @@ from callwise.wake.memory_recording import RECALLED, RecordedMemory
 from callwise.wake.moments import Moment, noted_moments
 from callwise.wake.rooms import RoomMessage
 from callwise.wake.store import WakeStore
-from callwise.wake.store_file import checked_time
+from callwise.wake.strict_replay import read_times
 from callwise.wake.wake_report import WakeReport
 from callwise.wake.wake_run import WakeListener
 from callwise.wake.wake_settings import SaidLine, WakeSettings
@@ -50,7 +47,6 @@ from callwise.wake.wake_settings import SaidLine, WakeSettings
 __all__ = [
     "LinesFile",
     "RecordedWakes",
-    "StrictRecorder",
     "WakeFiles",
     "WakeManifest",
     "WakeRecording",
@@ -223,33 +219,6 @@ class WakeRecording(_OpenFiles):
             super().__init__(stack.pop_all())
 
 
-class StrictRecorder:
-    """Plays a cassette, and calls a function for each call that it does not have.
-
-    A wake goes on without an agent whose call fails; a replay whose call is missing must not.
-    """
-
-    def __init__(self, cassette: Cassette, on_miss: Callable[[CassetteMiss], object]) -> None:
-        self._cassette, self._on_miss = cassette, on_miss
-
-    def lookup(self, key: CallKey, call: Call, where: CallOrigin) -> FoundExchange:
-        """Take the next exchange of a key; see `Recorder.lookup`.
-
-        Raises:
-            CassetteMiss: when there is none.
-        """
-        try:
-            return self._cassette.lookup(key, call, where)
-        except CassetteMiss as miss:
-            self._on_miss(miss)
-            raise
-
-    def record(
-        self, key: CallKey, call: Call, where: CallOrigin, exchange: RecordedExchange
-    ) -> None:
-        """Record nothing."""
-
-
 @dataclass(frozen=True, slots=True)
 class RecordedWakes:
     """A recording that is read.
@@ -283,7 +252,7 @@ class RecordedWakes:
             if manifest.stat().st_size > MAX_MANIFEST_BYTES:
                 raise FormatError(manifest, None, "is too large for the manifest of a run")
             read = WakeManifest.model_validate_json(manifest.read_bytes())
-            events = _times(times)
+            events = read_times(times)
         except OSError as error:
             raise FormatError(
                 Path(error.filename or folder),
@@ -307,22 +276,36 @@ class RecordedWakes:
 
     @property
     def hours(self) -> int:
-        """The number of hours whose wake has ended, before a message whose answer was broken off.
+        """The number of hours whose wake has ended."""
+        return sum(f"end:{key}" in self.times for key in self._begun("wake"))
 
-        What came after that message has read it, and the replay ends before it.
-        """
-        found = 0
-        for name in self.times:
-            kind, _, key = name.partition(":")
-            if kind == "say" and self._is_broken(key):
-                break
-            found += kind == "wake" and f"end:{key}" in self.times
-        return found
+    @property
+    def begun_hours(self) -> int:
+        """The number of hours whose wake has begun."""
+        return len(self._begun("wake"))
 
-    def _is_broken(self, message_id: str) -> bool:
-        """Return whether agents were asked for answers to a message, and not all have ended."""
-        key = f"@{message_id}"
-        return f"ask:{key}" in self.times and f"end:{key}" not in self.times
+    @property
+    def unended(self) -> tuple[str, ...]:
+        """The keys of the hour and of the messages that had begun and not ended."""
+        # A message that addresses agents asks them in the step in which it is said, and another
+        # hour comes after one that has failed.
+        asked = [key for key in self._begun("ask") if key.startswith("@")]
+        last = [*self.times][-1]
+        if last.startswith("say:"):
+            asked.append(f"@{last.partition(':')[2]}")
+        keys = [*self._begun("wake")[-1:], *asked]
+        return tuple(key for key in keys if f"end:{key}" not in self.times)
+
+    def _begun(self, kind: str) -> list[str]:
+        named = (name.partition(":") for name in self.times)
+        return [key for each, _, key in named if each == kind]
+
+    def before_hour(self, hours: int) -> Self:
+        """Return the beginning of the recording, until more hours than these begin."""
+        events = [*self.times]
+        begins = [place for place, name in enumerate(events) if name.startswith("wake:")]
+        end = begins[hours] if hours < len(begins) else len(events)
+        return replace(self, times={name: self.times[name] for name in events[:end]})
 
     def endpoints(self) -> dict[str, Endpoint]:
         """Return the endpoints of the recording, by role or name; none sends anything.
@@ -350,7 +333,7 @@ class RecordedWakes:
         said: list[SaidLine] = []
         for number, line in enumerate(in_order(given)):
             message_id = f"{self.start:.0f}.{number}"
-            if self._is_broken(message_id) or f"say:{message_id}" not in self.times:
+            if f"say:{message_id}" not in self.times:
                 break
             said.append(line.model_copy(update={"after_seconds": 0.0}))
         return tuple(said)
@@ -398,19 +381,6 @@ def hold_new_folder(folder: Path) -> IO[bytes]:
             f"{folder} has something in it ({others[0]!r}); choose another folder with --out"
         )
     return hold_folder(folder)
-
-
-def _times(path: Path) -> dict[str, float]:
-    """Return the events of a file; a broken last line, as of a killed run, is left out."""
-    found: dict[str, float] = {}
-    data = path.read_bytes()
-    for number, line in enumerate(data[: data.rfind(b"\n") + 1].splitlines(), start=1):
-        try:
-            name, at = orjson.loads(line)
-            found.setdefault(str(name), checked_time(f"the time of {name!s:.80}", float(at)))
-        except (ValueError, TypeError, ConfigError) as error:
-            raise FormatError(path, number, "expected an event's name and its time") from error
-    return found
 
 
 def _line(document: Any) -> bytes:
