@@ -13,7 +13,7 @@ from callwise.budget.layers.cache import MemoryCache
 from callwise.budget.recorder import Recorder
 from callwise.budget.virtual_time import run_in_virtual_time
 from callwise.calls.client import Endpoint
-from callwise.calls.errors import CassetteMiss, ConfigError
+from callwise.calls.errors import CassetteMiss, ConfigError, FormatError
 from callwise.recordings.cassette import Cassette, CassetteStatistics, open_cassette
 from callwise.safe_text import shown
 from callwise.wake.agent_memory import AgentMemory
@@ -171,6 +171,7 @@ def replay_wakes(
 
     Raises:
         CassetteMiss: at the first call, hour or message that is not recorded.
+        FormatError: when the recorded store is none.
         ConfigError: when the recording has no finished hour, or fewer than `hours`, or other
             messages of people, or no answers of a memory that the settings name.
     """
@@ -197,7 +198,10 @@ def replay_wakes(
         if recorded.store is not None:
             path = Path(name) / "store.sqlite"
             shutil.copyfile(recorded.store, path)
-        store = stack.enter_context(WakeStore(path))
+        try:
+            store = stack.enter_context(WakeStore(path))
+        except FormatError as error:
+            raise FormatError(recorded.store, error.line, error.problem) from None
         cassette = stack.enter_context(open_cassette(recorded.cassette))
         run_in_virtual_time(_replay(given, store, listener, recorded=recorded, cassette=cassette))
         return cassette.statistics()

@@ -19,8 +19,14 @@ __all__ = ["StrictRecorder", "read_times"]
 
 _HINT = "To record what is missing, record the run again: callwise wake ... --out DIR"
 
-MAX_TIME = 253_402_300_799.0
-"""End of the year 9999 in UTC epoch seconds, as dates have it."""
+MAX_TIME = 253_370_764_800.0
+"""End of the year 9998 in UTC epoch seconds: dates end a year later."""
+
+MAX_LATER_SECONDS = 400 * 86_400.0
+"""Longest time between two events: hours are at most 366 days apart."""
+
+MAX_EARLIER_SECONDS = 86_400.0
+"""Longest time by which an event is before an earlier one: that by which a clock was set back."""
 
 
 class StrictRecorder:
@@ -81,14 +87,20 @@ def read_times(path: Path) -> dict[str, float]:
     """Return the events of a file; a broken last line, as of a killed run, is left out.
 
     Raises:
-        FormatError: naming the first line that is no event, or has a time outside of the years
-            1970 to 9999.
+        FormatError: naming the first line that is no event, or whose time cannot be: outside of
+            the years 1970 to 9998, or far from that of the event before it.
         OSError: when it cannot be read.
     """
     found: dict[str, float] = {}
+    latest: float | None = None
     data = path.read_bytes()
     for number, line in enumerate(data[: data.rfind(b"\n") + 1].splitlines(), start=1):
         name, at = _event(path, number, line)
+        latest = at if latest is None else latest
+        if not latest - MAX_EARLIER_SECONDS <= at <= latest + MAX_LATER_SECONDS:
+            problem = f"expected a time near {latest}, that of the events before it; found {at}"
+            raise FormatError(path, number, problem)
+        latest = max(latest, at)
         found.setdefault(name, at)
     return found
 
@@ -104,5 +116,5 @@ def _event(path: Path, number: int, line: bytes) -> tuple[str, float]:
     if not isinstance(name, str) or isinstance(at, bool) or not isinstance(at, int | float):
         refuse("expected an event's name and its time")
     if not (math.isfinite(at) and 0.0 <= at <= MAX_TIME):
-        refuse(f"expected a time in the years 1970 to 9999, as UTC epoch seconds; found {at!s:.40}")
+        refuse(f"expected a time in the years 1970 to 9998, as UTC epoch seconds; found {at!s:.40}")
     return name, float(at)

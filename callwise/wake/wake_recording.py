@@ -241,10 +241,14 @@ class RecordedWakes:
         """Return the recording of a folder, or of the cassette in it.
 
         Raises:
-            FormatError: when it is none, or has no event.
+            FormatError: when it is none, has no event, or one of its files is a link: a recording
+                that comes from someone else reads no other file.
         """
         folder = path if path.is_dir() else path.parent
         cassette = folder / CASSETTE if path.is_dir() else path
+        for file in (cassette, *(folder / name for name in (MANIFEST, TIMES, STORE, RECALLED))):
+            if file.is_symlink():
+                raise FormatError(file, None, "is a link to another file. Put a copy in its place")
         if not cassette.is_file():
             raise FormatError(path, None, "does not exist; make one: callwise wake ... --out DIR")
         manifest, times, *others = (folder / name for name in (MANIFEST, TIMES, STORE, RECALLED))

@@ -314,10 +314,16 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path):
         ("times.jsonl", b'["start"]\n', "an event's name and its time"),
         ("times.jsonl", b'["start",NaN]\n', "an event's name and its time"),
         ("times.jsonl", b'["start","1e999"]\n', "an event's name and its time"),
+        ("times.jsonl", b'["start",1' + b"0" * 300 + b"]\n", "times.jsonl:1: expected"),
+        ("times.jsonl", b'["start",-5e9]\n', "times.jsonl:1: expected a time in the years"),
+        ("times.jsonl", b'["start",1e17]\n', "times.jsonl:1: expected a time in the years"),
+        ("times.jsonl", b'["start",true]\n', "times.jsonl:1: expected"),
+        ("times.jsonl", b'["start",1e9]\n["wake:1",2e11]\n', "times.jsonl:2: .* near"),
+        ("times.jsonl", b'["start",1e9]\n["wake:1",9e8]\n', "times.jsonl:2: .* near"),
         ("times.jsonl", None, "cannot be read"),
         ("cassette.jsonl", None, "--out DIR"),
         ("cassette.jsonl", b"nothing\n", "cassette"),
-        ("store.sqlite", b"no database at all", "database"),
+        ("store.sqlite", b"no database at all", r"run/store\.sqlite: .*database"),
     ],
 )
 def test_a_damaged_recording_is_a_clear_error(tmp_path, name, data, said):
@@ -329,6 +335,20 @@ def test_a_damaged_recording_is_a_clear_error(tmp_path, name, data, said):
         (folder / name).write_bytes(data)
     with pytest.raises(FormatError, match=said):
         replayed(folder)
+
+
+@pytest.mark.parametrize(
+    "name", ["store.sqlite", "times.jsonl", "manifest.json", "recalled.jsonl", "cassette.jsonl"]
+)
+def test_a_link_to_a_file_elsewhere_is_refused(tmp_path, name):
+    """A recording may come from someone else."""
+    folder, other = recorded(tmp_path / "run", Live(shuffled(1))), tmp_path / "other"
+    path = folder / name
+    other.write_bytes(path.read_bytes() if path.exists() else b"")
+    path.unlink(missing_ok=True)
+    path.symlink_to(other)
+    with pytest.raises(FormatError, match=rf"{name}: is a link"):
+        RecordedWakes.read(folder)
 
 
 def test_a_broken_last_line_of_times_is_left_out(tmp_path):
