@@ -340,7 +340,9 @@ class AgentReplies:
                 reply = await self._budgeter.ask(call)
             answer = reply.parsed
             is_silent = isinstance(answer, _ReplyOrSilence) and not answer.speaks
-            given = answer.reply if isinstance(answer, _ReplyOrSilence) else reply.text
+            is_thought = bool(reply.text) and reply.text == reply.reasoning_text
+            said = "" if is_thought else reply.text
+            given = answer.reply if isinstance(answer, _ReplyOrSilence) else said
             text = message_text(given, agent)
             if is_silent or not text:
                 outcome, text, why = "silent", "", "it has nothing to say"

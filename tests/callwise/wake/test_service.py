@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from callwise.budget.virtual_time import run_in_virtual_time
-from callwise.calls import Priority, Role
+from callwise.calls import Priority, Reply, Role
 from callwise.calls.errors import ConfigError, ServerFailed
 from callwise.calls.load.load_knobs import LoadKnobs
 from callwise.calls.load.schedule_knobs import ScheduleKnobs
@@ -103,6 +103,28 @@ def test_agents_alone_are_asked_each_for_itself():
     assert outcomes(report).pop("bob") == "silent"
     assert Counter(outcomes(report).values()) == {"published": 4, "silent": 1}
     assert (world.balance("alice"), world.balance("bob")) == (999, 1000)
+
+
+def test_an_agent_whose_answer_is_thoughts_alone_is_silent():
+    """In tags or as a server sets them apart; it pays nothing. Thoughts are not published."""
+
+    def answer(call, model):
+        if call.role is Role.FAST:
+            return everyone(call, model)
+        name = material_of(call)["name"]
+        if name == "Bob":
+            return Reply("secret plan", reasoning_text="secret plan", model=model)
+        return "<think>secret plan</think>" + ("" if name == "Alice" else "hello")
+
+    async def steps(world):
+        return world, await world.wake()
+
+    world, report = in_world(five_agents(), steps, answer=answer)
+    found = outcomes(report)
+    assert [found.pop(name) for name in ("alice", "bob")] == ["silent"] * 2
+    assert set(found.values()) == {"published"}
+    assert (world.balance("alice"), world.balance("bob")) == (1000, 1000)
+    assert {each.text for each in report.replies} == {"", "hello"}
 
 
 def test_batches_are_full_where_agents_are_many():
