@@ -116,8 +116,9 @@ class LiveChat:
         clock: Clock,
         wall: Callable[[], float],
         every_seconds: float,
+        room: str,
     ) -> None:
-        self._clock = clock
+        self._clock, self._room = clock, room
         self._service, self._store, self._listener = service, store, listener
         self._notice, self._wall, self._every_seconds = notice, wall, every_seconds
         self._under_way = 0
@@ -133,7 +134,8 @@ class LiveChat:
         Raises:
             StoreFailed: when the store cannot be written.
         """
-        return self._store.claims.claim_slot(slot, until=self._wall() + LEASE_SECONDS)
+        until = self._wall() + LEASE_SECONDS
+        return self._store.claims.claim_slot(self._room, slot, until=until)
 
     def is_under_way(self, at: float) -> bool:
         """Return whether an hour was claimed, by any process, and its work has not ended.
@@ -141,7 +143,7 @@ class LiveChat:
         Raises:
             StoreFailed: when the store cannot be read.
         """
-        return self._store.claims.leased_until(math.floor(at)) is not None
+        return self._store.claims.leased_until(self._room, math.floor(at)) is not None
 
     async def wake_again(self, at: float) -> None:
         """Wake an hour that was claimed before, if its lease ends before its work.
@@ -152,11 +154,11 @@ class LiveChat:
             StoreFailed: when the store cannot be read or written.
         """
         slot, claims = math.floor(at), self._store.claims
-        while (until := claims.leased_until(slot)) is not None:
+        while (until := claims.leased_until(self._room, slot)) is not None:
             now = self._wall()
             if slot_of(now, self._every_seconds) != slot_of(at, self._every_seconds):
                 return
-            if claims.lease_slot(slot, now + LEASE_SECONDS, after=now):
+            if claims.lease_slot(self._room, slot, now + LEASE_SECONDS, after=now):
                 await self.wake(at)
                 return
             await self._clock.sleep(min(max(until - now, 1.0), RENEW_SECONDS))
@@ -205,7 +207,7 @@ class LiveChat:
 
     def _lease(self, slot: int, until: float | None) -> None:
         try:
-            self._store.claims.lease_slot(slot, until)
+            self._store.claims.lease_slot(self._room, slot, until)
         except CallwiseError:
             _LOGGER.exception("the lease of hour %d is not kept: it may be woken again", slot)
 
@@ -361,6 +363,7 @@ async def run_wakes(
         clock=clock,
         wall=wall,
         every_seconds=knobs.every_seconds,
+        room=knobs.room,
     )
 
     async def wake(at: float) -> None:
