@@ -172,6 +172,15 @@ class AgentReplies:
             _LOGGER.warning("released the credits of %d messages that were cut off", lost)
         return lost
 
+    def can_pay(self, agent: str) -> bool:
+        """Return whether an agent has the credits of a message; also where that cannot be read."""
+        try:
+            self._grant(agent)
+            return self._store.credits.balance(agent) >= self._knobs.credits_per_reply
+        except CallwiseError:
+            _LOGGER.exception("the credits of %s cannot be read before it is asked", agent)
+            return True
+
     async def put_waiting(self) -> None:
         """Put notes that wait into a memory that was brought; see `Recall.put_waiting`."""
         await self._recall.put_waiting()

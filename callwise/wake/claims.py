@@ -191,6 +191,18 @@ class Claims:
         kept = self.settled(name, slot)
         return choice if kept is None else kept
 
+    def last_settled(self, name: str) -> str | None:
+        """Return what was decided last, for whichever time; None where nothing was.
+
+        Raises:
+            StoreFailed: when the file cannot be read.
+        """
+        with self._file.reading() as connection:
+            row = connection.execute(
+                "SELECT choice FROM settled_choices WHERE name = ? ORDER BY place DESC", (name,)
+            ).fetchone()
+        return None if row is None else str(row[0])
+
     def settled(self, name: str, slot: int) -> str | None:
         """Return what was decided for a time; None where nothing was, or `MAX_CHOICES` were since.
 

@@ -260,6 +260,21 @@ def test_failed_answers_and_silent_agents_are_replayed(tmp_path):
         assert b"sk-planted" not in path.read_bytes()
 
 
+def test_hours_of_fallbacks_are_replayed(tmp_path):
+    """People write, and agents spend their credits, while the intent call that fails is asked."""
+
+    def failing(call, model):
+        is_intent = call.role is Role.FAST
+        return AuthFailed("no", status=401) if is_intent else talk(call, model)
+
+    settings, live = settings_of(wake={"start_credits": 4}), Seen()
+    recorded(tmp_path / "run", Live(shuffled(1, failing)), settings, hours=6, listener=live)
+    hours = [each for each in live.reports if not each.is_message]
+    assert {each.intent for each in hours} == {"fallback: AuthFailed: no"}
+    replayed(tmp_path / "run", settings, out=tmp_path / "again")
+    assert content(tmp_path / "run") == content(tmp_path / "again")
+
+
 @pytest.mark.parametrize(
     "changes",
     [

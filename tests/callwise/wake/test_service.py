@@ -402,6 +402,45 @@ def test_without_quota_the_agents_that_were_mentioned_wake():
     assert "fast" not in {model for _, _, model, _ in world.client.requests}
 
 
+def test_a_fallback_leaves_out_agents_that_cannot_pay():
+    """Mentioned or not, while another one can; where none can, one is chosen all the same."""
+
+    async def steps(world):
+        for number in range(2):
+            await world.service.say("Zoe", f"@alice {number}", id=f"z{number}")
+        return [await world.wake(hour) for hour in range(1, 8)]
+
+    agents = five_agents()[:2]
+    reports = in_world(
+        agents, steps, answer=everyone, intent_daily_calls=0, start_credits=4, credits_per_reply=2
+    )
+    chosen = [(each.agent, each.outcome) for report in reports for each in report.replies]
+    assert chosen[:2] == [("bob", "published")] * 2
+    assert {outcome for _, outcome in chosen[2:]} == {"no credits"}
+    assert len(chosen) == 7
+
+
+def test_a_fallback_does_not_choose_one_agent_for_ever():
+    """One whose model fails comes after the others, whoever spoke before, and after a restart."""
+    dead = {"alice", "bob", "carol", "dan"}
+
+    def answer(call, model):
+        if call.role is Role.FAST:
+            return "I would wake Alice."
+        name = material_of(call)["name"].lower()
+        return ServerFailed("no", status=500) if name in dead else "hello"
+
+    async def steps(world):
+        woken = []
+        for hour in range(10):
+            again = World(five_agents(), answer=answer, store=world.store)
+            woken.append((await again.wake(hour)).woken)
+        return [name for names in woken for name in names]
+
+    woken = in_world(five_agents(), steps, answer=answer)
+    assert woken == ["alice", "bob", "carol", "dan", "eve"] * 2
+
+
 def test_the_quota_of_a_day_is_that_of_all_services_of_a_store():
     """Three calls per day: the fourth hour falls back, whichever service wakes, until midnight."""
 
