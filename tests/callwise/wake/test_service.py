@@ -421,7 +421,7 @@ def test_a_fallback_leaves_out_agents_that_cannot_pay():
 
 
 def test_a_fallback_does_not_choose_one_agent_for_ever():
-    """One whose model fails comes after the others, whoever spoke before, and after a restart."""
+    """One whose model fails comes after the others, also after a restart."""
     dead = {"alice", "bob", "carol", "dan"}
 
     def answer(call, model):

@@ -17,7 +17,7 @@ from tests.callwise.wake.test_recorded_run import (
     shuffled,
     talk,
 )
-from tests.callwise.wake.wake_world import five_agents, material_of
+from tests.callwise.wake.wake_world import material_of
 
 
 def slow_bob(call, _model):
@@ -40,12 +40,8 @@ def timed(seconds_of):
 
 def asked_early(**changes):
     """Return settings with a message to two agents while the intent call is under way."""
-    agents = [
-        agent.model_copy(update={"name": agent.id.capitalize()}).model_dump()
-        for agent in five_agents()
-    ]
     line = {"author": "Mia", "text": "@alice @bob hi", "after_seconds": 1.0}
-    return settings_of(agents=agents, messages=[line], **changes)
+    return settings_of(messages=[line], **changes)
 
 
 @pytest.mark.parametrize("start_credits", [1000, 1])
