@@ -54,12 +54,13 @@ CLAIM = 0.6
 """The specification's 60-70 % begin there."""
 
 NOTE = (
-    "10: a llama.cpp server with SmolLM2-135M, its cache empty at first; nine agents, 26 lines of "
-    "chat and five notes each. Cached tokens are those of the ledger, as the server reports them. "
-    "*Could be* are tokens at the beginning of a prompt that an earlier prompt has, too. Four at a "
-    "time: a slot cannot use what another one is still reading, and which slot a request gets "
-    "depends on time. The cost is that of an endpoint whose cached tokens cost a tenth. The "
-    "document's figure is of the cost of inference, without a source"
+    "10: two hours of nine agents of one model, 26 lines of chat and five notes each, at a "
+    "llama.cpp server with SmolLM2-135M whose cache is empty at first. Cached tokens are those of "
+    "the ledger, as the server reports them, with one request at a time. *Could be* are tokens at "
+    "the beginning of a prompt that an earlier prompt has, too. Four at a time, a slot cannot use "
+    "what another one is still reading, and which slot a request gets depends on time. The cost is "
+    "that of prompts at an endpoint whose cached tokens cost a tenth. The document's figure is of "
+    "the cost of inference; it gives no source"
 )
 
 PLACES = "cafe, chandler, library, ferry office, boatyard, chapel, market, school, clinic, bakery"
@@ -298,8 +299,7 @@ def _figure(variant: _Variant) -> Figure:
     )
     tokens = " and ".join(f"{hour.usage.input_tokens:,}" for hour in alone)
     return Figure(
-        f"{variant.name}: prompt tokens of two hours; cached, one request at a time (could be); "
-        f"cached, {SLOTS} at a time; cost of the prompts less by",
+        f"{variant.name}: prompt tokens, cached (could be), cached {SLOTS} at a time, saved cost",
         f"{tokens}; **{_percent(hour.cached for hour in alone)}** "
         f"({_percent(hour.limit for hour in alone)}); "
         f"{_percent(hour.cached for hour in together)}; {_percent(hour.saved for hour in alone)}",
@@ -321,7 +321,7 @@ def _timed_figures() -> Iterator[Figure]:
         yield Figure(
             f"{variant.name}: seconds of {TIMED_AGENTS} answers of one token by the whole model, "
             "one request at a time, without and with its cache",
-            f"{without:.0f}, {with_cache:.0f}: {_percent([1.0 - with_cache / without])} less",
+            f"{without:.0f}, {with_cache:.0f}: {with_cache / without:.2f} times",
         )
 
 

@@ -43,6 +43,11 @@ __all__ = ["MAX_KEPT_BYTES", "NOTE_TABLES", "AgentNotes", "add_notes", "best_pla
 MAX_KEPT_BYTES = 64 * 2**20
 """Most bytes of terms and vectors that are kept in memory, of all agents together."""
 
+KEPT_AGENTS = 2**14
+"""Agents that the bytes in memory are for. One that has less than its part of them, 4 KB or some
+30 notes without vectors, is read from the file each time: of very many agents in memory, all would
+be copied at their next note, and leave holes in the heap."""
+
 FUSED_NOTES = 100
 """Notes of each ranking that are fused; as many as are asked for, where that is more."""
 
@@ -276,7 +281,7 @@ class AgentNotes:
         earlier = self._kept.pop(agent, None)
         if earlier is not None:
             self._kept_bytes -= earlier.bytes
-        if not 0 < searched.bytes <= self._max_kept_bytes:
+        if not self._max_kept_bytes // KEPT_AGENTS < searched.bytes <= self._max_kept_bytes:
             return
         self._kept[agent] = searched
         self._kept_bytes += searched.bytes
@@ -291,8 +296,9 @@ def _ranked(own: _Searched, query: str, limit: int, unit: NDArray[np.float32] | 
     depth = limit if unit is None else max(limit, FUSED_NOTES)
     found = best_positions(scores, depth)
     if unit is not None and len(own.vectors.places):
-        # Cosines are moved above 0, where the best are looked for.
-        nearest = best_positions(own.vectors.similarities(unit) + 2.0, depth)
+        # Equal cosines may differ in their last digits. They are moved above 0, where the best
+        # are looked for.
+        nearest = best_positions(np.round(own.vectors.similarities(unit), 5) + 2.0, depth)
         near = own.vectors.places[nearest].tolist()
         fused = reciprocal_rank_fusion([found, near])
         found = sorted(fused, key=lambda place: (-fused[place], -place))

@@ -148,6 +148,7 @@ class AgentReplies:
             moment=moment,
         )
         self._store, self._budgeter, self._knobs, self._moment = store, budgeter, knobs, moment
+        self._sampling = Sampling(max_tokens=knobs.reply_tokens)
         self._granted: set[str] = set()
         self._held: set[str] = set()
         self._publishing = asyncio.Lock()
@@ -332,7 +333,7 @@ class AgentReplies:
                 common_text=knobs.common_text,
             ),
             response_model=_ReplyOrSilence if is_alone else None,
-            sampling=Sampling(max_tokens=knobs.reply_tokens),
+            sampling=self._sampling,
             model=agent.model,
             priority=occasion.priority,
             batch_key="" if asking.is_together else None,

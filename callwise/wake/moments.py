@@ -9,7 +9,8 @@ the replay's own clock, events of equal times in their recorded order. What a st
 and not ended begins again, comes as far as it had come, and stays there: others have read it.
 Rejected: waiting for each answer as long as it took. Times then differ by the work in between.
 
-The events: `start` of a run; `wake:SLOT` and `say:ID`, when an hour or a person's message begins;
+The events: `start` of a run; `again:SLOT`, when an hour of a process that has died is taken over;
+`wake:SLOT` and `say:ID`, when an hour or a person's message begins;
 `ask:KEY`, when its agents are known; `recall:KEY`, when their notes are read; `reply:MESSAGE`,
 when one has answered; `facts:MESSAGE`, when what its agent remembers of it is noted; `end:KEY`.
 """

@@ -71,7 +71,7 @@ class Recalled(NamedTuple):
 
     agent: str
     notes: Sequence[str] = ()
-    places: Sequence[int] = ()
+    places: tuple[int, ...] = ()
     problem: str = ""
     error: Exception | None = None
 
@@ -161,7 +161,7 @@ class Recall:
             )
         except Exception as error:  # noqa: BLE001 - one agent's failure is no other's
             return Recalled(agent, problem=query.problem, error=error)
-        return Recalled(agent, places=places, problem=query.problem)
+        return Recalled(agent, places=tuple(places), problem=query.problem)
 
     async def _brought(self, agent: str, query: Embedded, limit: int) -> Recalled:
         try:

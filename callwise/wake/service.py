@@ -105,8 +105,9 @@ class WakeService:
         Raises:
             StoreFailed: when the chat cannot be read.
         """
-        slot = slot_of(at, self._knobs.every_seconds)
+        # Before the event, since it takes a while, and the prompts depend on the event's time.
         await self._replies.put_waiting()
+        slot = slot_of(at, self._knobs.every_seconds)
         began = await self._moment(f"wake:{slot}")
         rooms, most = self._store.rooms, DELIVERED_TOGETHER
         while deliver_until(rooms, began, limit=most) == most:

@@ -29,7 +29,8 @@ class WakeStore:
         busy_timeout_seconds: longest wait for another process, above 0.
         durable: whether each commit waits for the disk. Without it a crash of the process loses
             nothing, and a power cut may lose the last commits, whole ones.
-        max_kept_bytes: most bytes of the notes' terms and vectors that are kept in memory.
+        max_kept_bytes: most bytes of the notes' terms and vectors that are kept in memory, of
+            agents that have more than their part of them (`agent_notes.KEPT_AGENTS`).
 
     Attributes:
         credits: the agents' credits.

@@ -11,6 +11,7 @@ memory or notes of any agent.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Literal
 
 import orjson
@@ -171,11 +172,15 @@ def agent_messages(
         "task": {name: clipped(text, MAX_TASK_CHARS) for name, text in task.items()},
     }
     fields = {**happened, **who} if is_chat_first else {**who, **happened}
-    reply = _REPLY.format(own_lines=_OWN_LINES_BY_ID if is_chat_first else _OWN_LINES)
-    instructions = f"{reply}\n{_ALONE if may_be_silent else _PLAIN}"
-    if common_text:
-        instructions = f"{common_text}\n\n{instructions}"
-    return Message("system", instructions), _material(fields)
+    return _instructions(order, common_text, may_be_silent), _material(fields)
+
+
+@lru_cache(maxsize=16)
+def _instructions(order: PromptOrder, common_text: str, may_be_silent: bool) -> Message:
+    """Return the first message of agents' prompts: one, however many the agents are."""
+    reply = _REPLY.format(own_lines=_OWN_LINES_BY_ID if order == "chat_first" else _OWN_LINES)
+    text = f"{reply}\n{_ALONE if may_be_silent else _PLAIN}"
+    return Message("system", f"{common_text}\n\n{text}" if common_text else text)
 
 
 def fact_messages(

@@ -280,36 +280,41 @@ class RecordedWakes:
 
     @property
     def hours(self) -> int:
-        """The number of hours whose wake has ended."""
-        return sum(f"end:{key}" in self.times for key in self._begun("wake"))
+        """The number of hours whose wake has ended.
+
+        Those of a process that had died are not counted, as in the run.
+        """
+        return sum(f"end:{key}" in self.times for key in self._own_hours())
 
     @property
     def begun_hours(self) -> int:
-        """The number of hours whose wake has begun."""
-        return len(self._begun("wake"))
+        """The number of hours whose wake has begun, counted in the same way."""
+        return len(self._own_hours())
 
     @property
     def unended(self) -> tuple[str, ...]:
-        """The keys of the hour and of the messages that had begun and not ended."""
+        """The keys of the hours and of the messages that had begun and not ended."""
         # A message that addresses agents asks them in the step in which it is said, and another
         # hour comes after one that has failed.
         asked = [key for key in self._begun("ask") if key.startswith("@")]
         last = [*self.times][-1]
         if last.startswith("say:"):
             asked.append(f"@{last.partition(':')[2]}")
-        keys = [*self._begun("wake")[-1:], *asked]
+        keys = [*self._own_hours()[-1:], *self._begun("again"), *asked]
         return tuple(key for key in keys if f"end:{key}" not in self.times)
+
+    def before_hour(self, hours: int) -> Self:
+        """Return the beginning of the recording, until more hours than these begin."""
+        events, begun = [*self.times], self._own_hours()
+        end = events.index(f"wake:{begun[hours]}") if hours < len(begun) else len(events)
+        return replace(self, times={name: self.times[name] for name in events[:end]})
 
     def _begun(self, kind: str) -> list[str]:
         named = (name.partition(":") for name in self.times)
         return [key for each, _, key in named if each == kind]
 
-    def before_hour(self, hours: int) -> Self:
-        """Return the beginning of the recording, until more hours than these begin."""
-        events = [*self.times]
-        begins = [place for place, name in enumerate(events) if name.startswith("wake:")]
-        end = begins[hours] if hours < len(begins) else len(events)
-        return replace(self, times={name: self.times[name] for name in events[:end]})
+    def _own_hours(self) -> list[str]:
+        return [key for key in self._begun("wake") if f"again:{key}" not in self.times]
 
     def endpoints(self) -> dict[str, Endpoint]:
         """Return the endpoints of the recording, by role or name; none sends anything.

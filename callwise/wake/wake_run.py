@@ -104,6 +104,8 @@ class LiveChat:
     Args:
         notice: called when the outbox or the chat may have something new.
         clock: on which the lease is renewed.
+        room: whose hours are claimed.
+        moment: returns the time of a named event; see `moments`.
     """
 
     def __init__(
@@ -117,8 +119,9 @@ class LiveChat:
         wall: Callable[[], float],
         every_seconds: float,
         room: str,
+        moment: Moment | None = None,
     ) -> None:
-        self._clock, self._room = clock, room
+        self._clock, self._room, self._moment = clock, room, moment
         self._service, self._store, self._listener = service, store, listener
         self._notice, self._wall, self._every_seconds = notice, wall, every_seconds
         self._under_way = 0
@@ -153,12 +156,15 @@ class LiveChat:
         Raises:
             StoreFailed: when the store cannot be read or written.
         """
-        slot, claims = math.floor(at), self._store.claims
+        number, slot = slot_of(at, self._every_seconds), math.floor(at)
+        claims = self._store.claims
         while (until := claims.leased_until(self._room, slot)) is not None:
             now = self._wall()
-            if slot_of(now, self._every_seconds) != slot_of(at, self._every_seconds):
+            if slot_of(now, self._every_seconds) != number:
                 return
             if claims.lease_slot(self._room, slot, now + LEASE_SECONDS, after=now):
+                if self._moment is not None:
+                    await self._moment(f"again:{number}")
                 await self.wake(at)
                 return
             await self._clock.sleep(min(max(until - now, 1.0), RENEW_SECONDS))
@@ -364,6 +370,7 @@ async def run_wakes(
         wall=wall,
         every_seconds=knobs.every_seconds,
         room=knobs.room,
+        moment=moment,
     )
 
     async def wake(at: float) -> None:

@@ -38,7 +38,7 @@ def test_what_takes_too_long_is_cancelled_at_its_time() -> None:
 
 
 def test_a_timer_that_was_cancelled_keeps_no_context() -> None:
-    """It is in the loop's queue for minutes; what its context had is gone with its task."""
+    """It is in the queue of the loop for minutes; a value of its context is gone with its task."""
 
     async def limited(things: list[Thing]) -> None:
         OF_CONTEXT.set(things.pop())

@@ -83,6 +83,18 @@ def test_what_is_in_memory_has_what_another_process_adds(path) -> None:
         assert list(store.notes._kept) == ["eve"]
 
 
+def test_agents_with_few_notes_are_not_kept(path) -> None:
+    """However many they are; what they have is read again."""
+    with WakeStore(path) as store:
+        for number in range(50):
+            store.notes.add(f"a{number}", "tea", at=1.0)
+            assert store.notes.search(f"a{number}", "tea", limit=1) == ["tea"]
+        assert store.notes.kept_bytes == 0
+        store.notes.add("a7", "cat " * 2_000, at=1.0)
+        assert store.notes.search("a7", "tea", limit=1) == ["tea"]
+        assert store.notes.kept_bytes == 4 * (2 + 2_001)
+
+
 def test_bad_notes_are_refused(store: WakeStore, bad_name: str) -> None:
     """A bad name, a time that is not finite, a limit below 0."""
     with pytest.raises(ConfigError):

@@ -221,7 +221,7 @@ def test_the_notes_of_the_store_itself_are_the_default():
         await world.wake()
         other = WakeStore(":memory:")
         brought = World(
-            five_agents(), answer=everyone, store=store, memory=StoredNotes(other.notes)
+            five_agents(), answer=everyone, store=store, brought=StoredNotes(other.notes)
         )
         await brought.wake(1)
         own = [store.notes.search(name, "", limit=9) for name in NAMES]

@@ -384,24 +384,24 @@ def test_beyond_a_limit_of_the_wake_messages_come_and_facts_do_not():
 
 
 def test_a_store_that_fails_for_one_agent_fails_for_no_other():
-    """The facts that it has added before are reported."""
+    """All facts of a message are stored, or none."""
 
     async def steps(world):
-        add = world.store.notes.add
+        add_once = world.store.notes.add_once
 
-        def failing(agent, text, **options):
-            if agent == "bob" and "second" in text:
+        def failing(agent, texts, **options):
+            if agent == "bob":
                 raise StoreFailed("the disk is full")
-            add(agent, text, **options)
+            return add_once(agent, texts, **options)
 
-        world.store.notes.add = failing
+        world.store.notes.add_once = failing
         return await one_hour(world)
 
     _, report = in_world(steps, lambda _: ["the first", "the second"])
     assert problems(report) == {
         name: "StoreFailed: the disk is full" if name == "bob" else "" for name in NAMES
     }
-    assert remembered(report)["bob"] == ("the first",)
+    assert remembered(report)["bob"] == ()
     assert remembered(report)["eve"] == ("the first", "the second")
 
 

@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from callwise.calls.errors import ConfigError
@@ -67,6 +67,7 @@ NOTES = st.lists(
 )
 
 
+@example([("ann", "", (-1.0, 0.5, 2.0)), ("ann", "", (0.5, 2.0, -1.0))], "", 2, (0.5, 0.5, 0.5))
 @given(NOTES, st.sampled_from(["", "tea", "cat tea 猫"]), st.integers(0, 9), st.none() | VECTORS)
 def test_a_search_finds_what_plain_loops_find(
     notes: list[tuple[str, str, tuple[float, ...] | None]],

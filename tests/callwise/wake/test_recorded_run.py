@@ -17,7 +17,14 @@ from callwise.wake import WakeStore
 from callwise.wake.recorded_run import replay_wakes, run_settings
 from callwise.wake.wake_recording import LinesFile, RecordedWakes
 from callwise.wake.wake_settings import WakeSettings
-from tests.callwise.wake.wake_world import START, LoggedClient, everyone, five_agents, material_of
+from tests.callwise.wake.wake_world import (
+    HOUR,
+    START,
+    LoggedClient,
+    everyone,
+    five_agents,
+    material_of,
+)
 
 FILES = ("wakes.jsonl", "messages.jsonl")
 
@@ -238,6 +245,19 @@ def test_a_store_with_messages_is_kept_for_the_replay(tmp_path):
     assert content(tmp_path / "run") == content(tmp_path / "again")
     assert b"before it all" in (tmp_path / "run" / "cassette.jsonl").read_bytes()
     assert len(after) > 10
+
+
+@pytest.mark.parametrize("lease", [-30.0, 40.0])
+def test_an_hour_that_was_taken_over_is_replayed(tmp_path, lease):
+    """Of a process that had died before its agents were chosen; its lease may be still there."""
+    seen = Seen()
+    with WakeStore(tmp_path / "wake.sqlite") as store:
+        store.claims.claim_slot("main", int(START), until=START + lease)
+        recorded(tmp_path / "run", Live(shuffled(2)), store=store, listener=seen, hours=2)
+    hours = [each.at for each in seen.reports if not each.is_message]
+    assert hours == [START, START + HOUR, START + 2 * HOUR]
+    replayed(tmp_path / "run", out=tmp_path / "again")
+    assert content(tmp_path / "again") == content(tmp_path / "run")
 
 
 def test_failed_answers_and_silent_agents_are_replayed(tmp_path):

@@ -35,19 +35,27 @@ def _shell(commands: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 def test_the_workflow_is_well_formed() -> None:
     """YAML that GitHub reads: read-only, with steps that run or use something."""
-    workflow = parse_yaml(_blocks("yaml")[0], "docs/ci.md")
+    workflow = parse_yaml(_blocks("yaml")[1], "docs/ci.md")
     assert workflow["permissions"] == {"contents": "read"}
     assert set(workflow["on"]) == {"pull_request", "push"}
     steps = workflow["jobs"]["gate"]["steps"]
     assert all(("run" in step) != ("uses" in step) for step in steps)
-    comment = parse_yaml(_blocks("yaml")[1], "docs/ci.md")
+    comment = parse_yaml(_blocks("yaml")[2], "docs/ci.md")
     assert "github.token" in comment[0]["env"]["GH_TOKEN"]
+
+
+def test_the_short_workflow_gives_the_action_what_it_takes() -> None:
+    """The names of its inputs, and all that it needs."""
+    used = parse_yaml(_blocks("yaml")[0], "docs/ci.md")[-1]
+    inputs = parse_yaml((ROOT / "action.yml").read_text(encoding="utf-8"), "action.yml")["inputs"]
+    needed = {name for name, each in inputs.items() if each.get("required")}
+    assert needed <= set(used["with"]) <= set(inputs)
 
 
 def test_the_quarantine_on_the_page_is_one(tmp_path: Path) -> None:
     """The example is read unchanged."""
     path = tmp_path / "quarantine.yaml"
-    path.write_text(_blocks("yaml")[2], encoding="utf-8")
+    path.write_text(_blocks("yaml")[3], encoding="utf-8")
     (case,) = read_quarantine(path)
     assert (case.turn, case.owner) == (7, "sam")
 
@@ -62,7 +70,7 @@ def test_the_page_followed_from_top_to_workflow(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1].startswith("ok: ")
     (tmp_path / "run").rename(tmp_path / "before")
-    steps = parse_yaml(_blocks("yaml")[0], "docs/ci.md")["jobs"]["gate"]["steps"]
+    steps = parse_yaml(_blocks("yaml")[1], "docs/ci.md")["jobs"]["gate"]["steps"]
     commands = [step["run"] for step in steps if "run" in step and "pip" not in step["run"]]
     assert len(commands) == 3
     done = _shell("\n".join(commands), tmp_path)
