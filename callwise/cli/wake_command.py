@@ -337,6 +337,11 @@ def _replayed(settings: "WakeSettings", options: WakeOptions, cassette: Path) ->
     )
     found = replay_wakes(settings, recorded, run, hours=options.hours, out=options.out)
     say(f"{recorded.cassette}: {found.played_count:,} calls played, 0 requests sent")
+    if recorded.unended and options.hours is None:
+        say(
+            "the run was stopped: hours and messages that had begun and not ended "
+            f"({len(recorded.unended)}) are replayed as far as they had come, and have no report"
+        )
     return run, recorded.manifest.is_simulated
 
 

@@ -141,6 +141,10 @@ class Cassette:
         ]
         return tuple(notices)
 
+    def count_of(self, scope: str) -> int:
+        """Return how many exchanges a scope has recorded, those that were played included."""
+        return sum(1 for _ in self._file.index.entries_of(lane_digest(scope)))
+
     def lookup(self, key: CallKey, call: Call, where: CallOrigin) -> RecordedExchange | None:
         """Take the next exchange of a key; see `cassette_index` for which one that is.
 

@@ -42,12 +42,19 @@ from callwise.recordings.normalising import Normaliser
 from callwise.recordings.shared_lines import restore, whole_prompt
 
 __all__ = [
+    "MISS_HINT",
     "CassetteSurvey",
     "explain_miss",
     "readable_exchanges",
     "seal_cassette",
     "survey_cassette",
 ]
+
+MISS_HINT = (
+    "To ask the model for what is missing, replay with --mode new-episodes "
+    "(in pytest: --callwise-record)."
+)
+"""Last line of the text of a miss."""
 
 MAX_SHOWN = 20
 """Damaged lines that are named; the rest is counted."""
@@ -336,10 +343,7 @@ def explain_miss(
         f"turn {where.turn}, node {where.node}, role {where.role.value}, "
         f"purpose {where.purpose.value} (scope {where.scope})"
     )
-    hint = (
-        "To ask the model for what is missing, replay with --mode new-episodes "
-        "(in pytest: --callwise-record)."
-    )
+    hint = MISS_HINT
     if cassette.index.contains(bytes.fromhex(key)):
         again = "This very call is recorded, but all its recordings have been played already."
         return f"{head}\n{again}\n{hint}"

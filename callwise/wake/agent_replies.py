@@ -173,6 +173,15 @@ class AgentReplies:
             _LOGGER.warning("released the credits of %d messages that were cut off", lost)
         return lost
 
+    def can_pay(self, agent: str) -> bool:
+        """Return whether an agent has the credits of a message; also where that cannot be read."""
+        try:
+            self._grant(agent)
+            return self._store.credits.balance(agent) >= self._knobs.credits_per_reply
+        except CallwiseError:
+            _LOGGER.exception("the credits of %s cannot be read before it is asked", agent)
+            return True
+
     async def put_waiting(self) -> None:
         """Put notes that wait into a memory that was brought; see `Recall.put_waiting`."""
         await self._recall.put_waiting()
@@ -341,7 +350,9 @@ class AgentReplies:
                 reply = await self._budgeter.ask(call)
             answer = reply.parsed
             is_silent = isinstance(answer, _ReplyOrSilence) and not answer.speaks
-            given = answer.reply if isinstance(answer, _ReplyOrSilence) else reply.text
+            is_thought = bool(reply.text) and reply.text == reply.reasoning_text
+            said = "" if is_thought else reply.text
+            given = answer.reply if isinstance(answer, _ReplyOrSilence) else said
             text = message_text(given, agent)
             if is_silent or not text:
                 outcome, text, why = "silent", "", "it has nothing to say"

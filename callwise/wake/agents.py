@@ -10,6 +10,7 @@ Invariant: an agent is found by its id alone, and no two ids differ in case only
 """
 
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 
@@ -41,7 +42,18 @@ MAX_SIGNS = 200
 _SIGN = re.compile(r"(?<![A-Za-z0-9_.-])@(?=[^\s@])")
 """Begins a mention; within an address of e-mail it does not."""
 
-_WORD = re.compile(r"[A-Za-z0-9_-]")
+_NO_SPACES = (
+    "CJK",
+    "HIRAGANA",
+    "KATAKANA",
+    "HANGUL",
+    "BOPOMOFO",
+    "THAI",
+    "LAO",
+    "KHMER",
+    "MYANMAR",
+)
+"""Scripts whose words stand next to each other, or take endings, as Unicode names begin."""
 
 AgentId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 """Part of message ids and of names of scopes: no other signs."""
@@ -104,8 +116,23 @@ def check_agents(agents: Iterable[Agent]) -> tuple[Agent, ...]:
     return known
 
 
+def _goes_on(last: str, rest: str) -> bool:
+    """Return whether a word that has a last character goes on in the rest of a text."""
+    if not rest or not _is_of_word(last):
+        return False
+    return unicodedata.category(rest[0])[0] == "M" or (
+        _is_of_word(rest[0]) and not unicodedata.name(rest[0], "").startswith(_NO_SPACES)
+    )
+
+
+def _is_of_word(sign: str) -> bool:
+    return sign in "_-" or unicodedata.category(sign)[0] in "LNM"
+
+
 class Mentions:
     """Finds the agents that a text mentions, as `@` and their id or name in any letter case.
+
+    A word that goes on after a name is another word, except in scripts without spaces.
 
     A name that several agents have, or that is another one's id, mentions none of them.
     """
@@ -138,9 +165,8 @@ class Mentions:
             start = sign.end()
             piece = text[start : start + self._longest + 1].casefold()
             for length in range(min(len(piece), self._longest), 0, -1):
-                is_whole = not (_WORD.match(piece[length - 1]) and _WORD.match(piece[length:]))
-                agent = self._ids.get(piece[:length]) if is_whole else None
-                if agent is not None:
+                agent = self._ids.get(piece[:length])
+                if agent is not None and not _goes_on(piece[length - 1], piece[length:]):
                     found[agent] = None
                     break
         return tuple(found)

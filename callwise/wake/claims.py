@@ -16,7 +16,9 @@ CLAIM_TABLES = (
     ) STRICT, WITHOUT ROWID
     """,
     """
-    CREATE TABLE claimed_slots (slot INTEGER PRIMARY KEY, leased_until REAL) STRICT
+    CREATE TABLE claimed_slots (
+        room TEXT NOT NULL, slot INTEGER NOT NULL, leased_until REAL, PRIMARY KEY (room, slot)
+    ) STRICT, WITHOUT ROWID
     """,
     """
     CREATE TABLE settled_choices (
@@ -31,7 +33,7 @@ CLAIM_TABLES = (
 """Statements that make the tables of an empty store."""
 
 MAX_CLAIMED = 1_000
-"""Most claimed times that are kept, the latest; none before all of them can be claimed then."""
+"""Most claimed times of a room that are kept, the latest; none before them can be claimed then."""
 
 MAX_CHOICES = 4
 """Most choices of one name that are kept: those settled last. Each may name all agents."""
@@ -83,8 +85,8 @@ class Claims:
         used = 0 if row is None else int(row[0])
         return max(checked_whole("the limit of a day", limit) - used, 0)
 
-    def claim_slot(self, slot: int, *, until: float | None = None) -> bool:
-        """Claim a time to wake, so that one of several schedulers does.
+    def claim_slot(self, room: str, slot: int, *, until: float | None = None) -> bool:
+        """Claim a time to wake a room, so that one of several schedulers does.
 
         Args:
             slot: number of the time, at least 0; later times have higher ones. One that a wrong
@@ -96,26 +98,31 @@ class Claims:
             `MAX_CLAIMED`.
 
         Raises:
-            ConfigError: when the slot is no whole number of at least 0, or the time is not finite.
+            ConfigError: when the room's name is empty, the slot is no whole number of at least 0,
+                or the time is not finite.
             StoreFailed: when the file cannot be written. Nothing was claimed.
         """
-        checked_whole("the slot", slot)
+        key = (checked_name("the room", room), checked_whole("the slot", slot))
         if until is not None:
             checked_time("the end of the lease", until)
         with self._file.writing() as connection:
-            found = connection.execute("SELECT count(*), min(slot) FROM claimed_slots")
+            found = connection.execute(
+                "SELECT count(*), min(slot) FROM claimed_slots WHERE room = ?", (room,)
+            )
             kept, first = found.fetchone()
             if kept >= MAX_CLAIMED and slot < first:
                 return False
             claimed = connection.execute(
-                "INSERT INTO claimed_slots VALUES (?, ?) ON CONFLICT DO NOTHING", (slot, until)
+                "INSERT INTO claimed_slots VALUES (?, ?, ?) ON CONFLICT DO NOTHING", (*key, until)
             )
             if claimed.rowcount and kept >= MAX_CLAIMED:
-                connection.execute("DELETE FROM claimed_slots WHERE slot = ?", (first,))
+                connection.execute(
+                    "DELETE FROM claimed_slots WHERE room = ? AND slot = ?", (room, first)
+                )
             return claimed.rowcount == 1
 
-    def leased_until(self, slot: int) -> float | None:
-        """Return the end of the lease of a claimed time, in UTC epoch seconds.
+    def leased_until(self, room: str, slot: int) -> float | None:
+        """Return the end of the lease of a room's claimed time, in UTC epoch seconds.
 
         None where it was not claimed, or its work has ended.
 
@@ -124,12 +131,14 @@ class Claims:
         """
         with self._file.reading() as connection:
             row = connection.execute(
-                "SELECT leased_until FROM claimed_slots WHERE slot = ?", (slot,)
+                "SELECT leased_until FROM claimed_slots WHERE room = ? AND slot = ?", (room, slot)
             ).fetchone()
         return None if row is None else row[0]
 
-    def lease_slot(self, slot: int, until: float | None, *, after: float | None = None) -> bool:
-        """Move the end of the lease of a claimed time; None ends its work for ever.
+    def lease_slot(
+        self, room: str, slot: int, until: float | None, *, after: float | None = None
+    ) -> bool:
+        """Move the end of the lease of a room's claimed time; None ends its work for ever.
 
         Args:
             until: the new end, in UTC epoch seconds.
@@ -148,8 +157,8 @@ class Claims:
         with self._file.writing() as connection:
             moved = connection.execute(
                 "UPDATE claimed_slots SET leased_until = ?1 "
-                "WHERE slot = ?2 AND leased_until <= coalesce(?3, leased_until)",
-                (until, slot, after),
+                "WHERE room = ?2 AND slot = ?3 AND leased_until <= coalesce(?4, leased_until)",
+                (until, room, slot, after),
             )
             return moved.rowcount == 1
 
@@ -181,6 +190,18 @@ class Claims:
             )
         kept = self.settled(name, slot)
         return choice if kept is None else kept
+
+    def last_settled(self, name: str) -> str | None:
+        """Return what was decided last, for whichever time; None where nothing was.
+
+        Raises:
+            StoreFailed: when the file cannot be read.
+        """
+        with self._file.reading() as connection:
+            row = connection.execute(
+                "SELECT choice FROM settled_choices WHERE name = ? ORDER BY place DESC", (name,)
+            ).fetchone()
+        return None if row is None else str(row[0])
 
     def settled(self, name: str, slot: int) -> str | None:
         """Return what was decided for a time; None where nothing was, or `MAX_CHOICES` were since.

@@ -6,7 +6,7 @@ never silence.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -57,12 +57,15 @@ class WakeChoice:
         agents: their ids in the order of the list, each once.
         reasons: why, by id, where something names a reason; in one line. Untrusted.
         dropped: entries of the list that were not taken, counted by why.
+        tried: agents that fallbacks have chosen, in this hour and before, and that had no message
+            since: the number of the chat's last message then, and the hour.
     """
 
     intent: str
     agents: tuple[str, ...]
     reasons: Mapping[str, str] = field(default_factory=dict)
     dropped: Mapping[str, int] = field(default_factory=dict)
+    tried: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """Return it as JSON, for `from_json`."""
@@ -73,7 +76,8 @@ class WakeChoice:
         """Return the choice that `to_json` has written, without agents that are there no more."""
         fields = orjson.loads(text)
         ids = tuple(each for each in fields["agents"] if each in agents)
-        return cls(fields["intent"], ids, fields["reasons"], fields["dropped"])
+        tried = {name: (last, slot) for name, (last, slot) in fields.get("tried", {}).items()}
+        return cls(fields["intent"], ids, fields["reasons"], fields["dropped"], tried)
 
 
 def intent_form(ids: Sequence[str]) -> type[IntentAnswer]:
@@ -144,8 +148,12 @@ def fallback_choice(
     hour: Sequence[ChatLine],
     last_spoken: Mapping[str, int],
     max_awake: int | None,
+    tried: Mapping[str, tuple[int, int]],
+    can_pay: Callable[[str], bool],
 ) -> WakeChoice:
     """Return the agents that wake where no intent call decides.
+
+    Agents that cannot pay are left out, unless none can.
 
     Args:
         intent: why none does, as `WakeChoice.intent` has it.
@@ -153,13 +161,19 @@ def fallback_choice(
         mentions: finds agents in a text.
         hour: the chat of the last hour.
         last_spoken: number of the last message of each author, larger for later ones.
+        tried: see `WakeChoice`. One that was tried comes after one that has spoken since.
+        can_pay: returns whether an agent has the credits of a message.
     """
     if kind == "everyone":
         ids, reason = [*agents], ""
     else:
         found = {agent for _, text in hour for agent in mentions.find(text)}
-        ids, reason = [each for each in agents if each in found], "mentioned"
+        ids, reason = [each for each in agents if each in found and can_pay(each)], "mentioned"
         if not ids:
-            ids = sorted(agents, key=lambda each: last_spoken.get(each, 0))[:1]
+            order = sorted(
+                agents,
+                key=lambda each: max((last_spoken.get(each, 0), -1), tried.get(each, (0, -1))),
+            )
+            ids = [next(filter(can_pay, order), order[0])] if order else []
             reason = "has spoken least recently"
     return _limited(intent, ids, dict.fromkeys(ids, reason), Counter(), max_awake)

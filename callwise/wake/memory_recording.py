@@ -8,7 +8,7 @@ others when the run is replayed. So a replay returns what was found then and ask
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -107,13 +107,13 @@ class PlayedMemory:
 
     Args:
         path: the file, read whole; a broken last line, as of a killed run, is left out.
-        on_miss: called with the error of a search that is not recorded, before it is raised.
+        on_miss: awaited with the error of a search that is not recorded, before it is raised.
 
     Raises:
         FormatError: when a line is none of such a file.
     """
 
-    def __init__(self, path: Path, on_miss: Callable[[CassetteMiss], object]) -> None:
+    def __init__(self, path: Path, on_miss: Callable[[CassetteMiss], Awaitable[object]]) -> None:
         self._on_miss = on_miss
         self._lines: dict[tuple[str, str, str], deque[_Line]] = {}
         data = path.read_bytes()
@@ -144,7 +144,7 @@ class PlayedMemory:
                 f"the recording has no such search in the notes of {shown(agent)[:64]!r}: it was "
                 "made with other agents, messages or knobs, or ended before"
             )
-            self._on_miss(miss)
+            await self._on_miss(miss)
             raise miss
         return list(line.notes)
 

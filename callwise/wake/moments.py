@@ -5,7 +5,8 @@ they were when it was asked. On models that take their time, that depends on the
 answer, so a replay whose answers come immediately would ask other prompts.
 Choice: a run asks one function for the time of each such event, by a name. It returns the present;
 while recording, it notes that as well; in a replay it returns the noted time once that has come on
-the replay's own clock, events of equal times in their recorded order.
+the replay's own clock, events of equal times in their recorded order. What a stopped run had begun
+and not ended begins again, comes as far as it had come, and stays there: others have read it.
 Rejected: waiting for each answer as long as it took. Times then differ by the work in between.
 
 The events: `start` of a run; `again:SLOT`, when an hour of a process that has died is taken over;
@@ -14,15 +15,25 @@ The events: `start` of a run; `again:SLOT`, when an hour of a process that has d
 when one has answered; `facts:MESSAGE`, when what its agent remembers of it is noted; `end:KEY`.
 """
 
+import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from typing import NoReturn
 
 from callwise.budget.clock import Clock
 from callwise.calls.errors import CassetteMiss
 from callwise.safe_text import shown
 from callwise.wake.rooms import Rooms
 
-__all__ = ["Moment", "deliver_until", "noted_moments", "replayed_moments", "share_of"]
+__all__ = [
+    "APART_SECONDS",
+    "Moment",
+    "deliver_until",
+    "noted_moments",
+    "replayed_moments",
+    "share_of",
+    "stay_for_ever",
+]
 
 Moment = Callable[[str], Awaitable[float]]
 """Returns the time of an event in UTC epoch seconds, by the event's name."""
@@ -30,7 +41,7 @@ Moment = Callable[[str], Awaitable[float]]
 ON_TIME_SECONDS = 60.0
 """A message that is delivered within this time came when it was due; a later one, only then."""
 
-_APART_SECONDS = 1e-9
+APART_SECONDS = 1e-9
 """Time on the clock between two events of a replay that were recorded at the same time."""
 
 
@@ -66,6 +77,8 @@ def replayed_moments(
     *,
     clock: Clock,
     on_miss: Callable[[CassetteMiss], object],
+    unended: Collection[str] = (),
+    on_passed: Callable[[str], object] = str,
 ) -> Moment:
     """Return a function that returns the recorded time of an event, once it has come.
 
@@ -73,6 +86,9 @@ def replayed_moments(
         times: of all events, in their order; the first is now.
         clock: waits; best on a loop of virtual time.
         on_miss: called with the error of an event that is not among them, before it is raised.
+        unended: keys of the hours and messages that had begun and not ended when the run was
+            stopped. An event of theirs that is not among the times never comes.
+        on_passed: called with the name of each event that comes.
     """
     places = {name: place for place, name in enumerate(times)}
     began, first = clock.now(), next(iter(times.values()), 0.0)
@@ -80,18 +96,37 @@ def replayed_moments(
     async def moment(name: str) -> float:
         at = times.get(name)
         if at is None:
+            if _key_of(name) in unended:
+                await stay_for_ever()
             miss = CassetteMiss(
                 f"the recording has no event {shown(name)[:120]!r}: it was made with other agents, "
                 "messages or knobs, or ended before"
             )
             on_miss(miss)
             raise miss
-        due = began + (at - first) + places[name] * _APART_SECONDS
+        due = began + (at - first) + places[name] * APART_SECONDS
         if due > clock.now():
             await clock.sleep(due - clock.now())
+        on_passed(name)
         return at
 
     return moment
+
+
+async def stay_for_ever() -> NoReturn:
+    """Wait until it is cancelled.
+
+    Raises:
+        CancelledError: when it is.
+    """
+    while True:
+        await asyncio.get_running_loop().create_future()
+
+
+def _key_of(name: str) -> str:
+    """Return the key of the hour or message that an event is of; see the list of events above."""
+    parts = name.split(":")
+    return parts[-2] if parts[0] in ("reply", "facts") else parts[-1]
 
 
 def share_of(seed: int, name: str) -> float:

@@ -13,15 +13,16 @@ from callwise.budget.layers.cache import MemoryCache
 from callwise.budget.recorder import Recorder
 from callwise.budget.virtual_time import run_in_virtual_time
 from callwise.calls.client import Endpoint
-from callwise.calls.errors import CassetteMiss, ConfigError
+from callwise.calls.errors import CassetteMiss, ConfigError, FormatError
 from callwise.recordings.cassette import Cassette, CassetteStatistics, open_cassette
+from callwise.safe_text import shown
 from callwise.wake.agent_memory import AgentMemory
 from callwise.wake.memory_recording import PlayedMemory
-from callwise.wake.moments import Moment, replayed_moments
+from callwise.wake.moments import APART_SECONDS, Moment, replayed_moments, stay_for_ever
 from callwise.wake.store import WakeStore
+from callwise.wake.strict_replay import StrictRecorder
 from callwise.wake.wake_recording import (
     RecordedWakes,
-    StrictRecorder,
     WakeFiles,
     WakeRecording,
     hold_new_folder,
@@ -31,6 +32,14 @@ from callwise.wake.wake_run import WakeListener, run_wakes
 from callwise.wake.wake_settings import WakeSettings
 
 __all__ = ["replay_wakes", "run_settings"]
+
+_AFTER_LAST_SECONDS = 1.0
+"""Virtual time after the last event of a stopped run in which its last answers are read."""
+
+_NOT_REACHED = (
+    "the replay did not come to the recorded event {!r}: the run was made with other agents, "
+    "messages or knobs. Replay it with those, or record it again"
+)
 
 
 async def run_settings(
@@ -150,6 +159,8 @@ def replay_wakes(
 ) -> CassetteStatistics:
     """Replay a recording in virtual time: the same wakes and messages, and nothing is sent.
 
+    What a stopped run had begun and not ended is replayed as far as it had come, and has no report.
+
     Args:
         settings: those of the recording.
         hours: wakes after which it ends; None for all that had ended.
@@ -160,6 +171,7 @@ def replay_wakes(
 
     Raises:
         CassetteMiss: at the first call, hour or message that is not recorded.
+        FormatError: when the recorded store is none.
         ConfigError: when the recording has no finished hour, or fewer than `hours`, or other
             messages of people, or no answers of a memory that the settings name.
     """
@@ -174,6 +186,8 @@ def replay_wakes(
             f"{recorded.cassette.parent} was recorded with the notes in the store's file. Replay "
             "it with memory.backend=sqlite"
         )
+    if hours is not None:
+        recorded = recorded.before_hour(hours)
     said = recorded.messages(settings.messages, room=settings.wake.room)
     given = settings.model_copy(update={"messages": said})
     with ExitStack() as stack:
@@ -185,11 +199,12 @@ def replay_wakes(
         if recorded.store is not None:
             path = Path(name) / "store.sqlite"
             shutil.copyfile(recorded.store, path)
-        store = stack.enter_context(WakeStore(path))
+        try:
+            store = stack.enter_context(WakeStore(path))
+        except FormatError as error:
+            raise FormatError(recorded.store, error.line, error.problem) from None
         cassette = stack.enter_context(open_cassette(recorded.cassette))
-        run_in_virtual_time(
-            _replay(given, store, listener, recorded=recorded, cassette=cassette, count=count)
-        )
+        run_in_virtual_time(_replay(given, store, listener, recorded=recorded, cassette=cassette))
         return cassette.statistics()
 
 
@@ -200,11 +215,13 @@ async def _replay(
     *,
     recorded: RecordedWakes,
     cassette: Cassette,
-    count: int,
 ) -> None:
     clock = LoopClock()
     start = recorded.start - clock.now()
     misses: list[CassetteMiss] = []
+    passed: set[str] = set()
+    unended, room = recorded.unended, settings.wake.room
+    scopes = [f"say:{room}:{key[1:]}" if key[0] == "@" else f"wake:{room}:{key}" for key in unended]
 
     def wall() -> float:
         return start + clock.now()
@@ -213,7 +230,16 @@ async def _replay(
         misses.append(miss)
         running.cancel()
 
-    memory = None if recorded.recalled is None else PlayedMemory(recorded.recalled, stop)
+    async def end() -> None:
+        misses.extend(await _end_of_stopped(recorded, passed, store, clock, wall))
+        running.cancel()
+
+    async def miss_recall(miss: CassetteMiss) -> None:
+        if unended:
+            await stay_for_ever()
+        stop(miss)
+
+    memory = None if recorded.recalled is None else PlayedMemory(recorded.recalled, miss_recall)
     running = asyncio.ensure_future(
         _run(
             settings,
@@ -222,17 +248,43 @@ async def _replay(
             listener,
             clock=clock,
             wall=wall,
-            count=count,
+            count=recorded.begun_hours,
             is_first_now=recorded.manifest.is_first_now,
-            recorder=StrictRecorder(cassette, stop),
-            moment=replayed_moments(recorded.times, clock=clock, on_miss=stop),
+            recorder=StrictRecorder(cassette, stop, unended=scopes),
+            moment=replayed_moments(
+                recorded.times, clock=clock, on_miss=stop, unended=unended, on_passed=passed.add
+            ),
             memory=memory,
         )
     )
+    ending = asyncio.ensure_future(end() if unended else stay_for_ever())
     try:
         await running
     except asyncio.CancelledError:
-        if not misses:
+        if not misses and not ending.done():
             raise
+    finally:
+        ending.cancel()
     if misses:
         raise misses[0] from None
+
+
+async def _end_of_stopped(
+    recorded: RecordedWakes,
+    passed: Collection[str],
+    store: WakeStore,
+    clock: Clock,
+    wall: Callable[[], float],
+) -> list[CassetteMiss]:
+    """Return after the last event of a stopped run, when all that was published has come.
+
+    Returns:
+        The miss of the first event that did not come; empty where all did.
+    """
+    last = max(recorded.times.values()) - wall() + len(recorded.times) * APART_SECONDS
+    await clock.sleep(last + _AFTER_LAST_SECONDS)
+    if missing := [name for name in recorded.times if name not in passed]:
+        return [CassetteMiss(_NOT_REACHED.format(shown(missing[0])[:120]))]
+    while (due_at := store.rooms.next_due()) is not None:
+        await clock.sleep(max(due_at - wall(), 0.0) + _AFTER_LAST_SECONDS)
+    return []

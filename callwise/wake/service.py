@@ -7,7 +7,7 @@ crash asks no second intent. A message that addresses agents wakes them immediat
 
 import asyncio
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -208,37 +208,52 @@ class WakeService:
         name, claims = f"wake:{self._knobs.room}", self._store.claims
         settled = claims.settled(name, slot)
         if settled is None:
-            choice = await self._choice(scope, at, hour)
-            if choice.intent == "not asked":
-                return choice
-            settled = claims.settle(name, slot, choice.to_json())
+            if not self._agents or self._knobs.variant == "agents_alone":
+                return self._fallback("not asked", [], {}, "everyone")
+            lines = self._chat.since(at - self._knobs.every_seconds)
+            tried = self._tried(claims.last_settled(name))
+            last = max(self._chat.last_spoken.values(), default=0)
+            # Found before the call, so that it does not depend on what is said meanwhile.
+            instead = self._fallback("fallback", lines, tried)
+            choice = await self._choice(scope, lines, hour, instead)
+            if choice.intent != "answered" and self._knobs.fallback == "mentioned":
+                tried |= dict.fromkeys(choice.agents, (last, slot))
+            settled = claims.settle(name, slot, replace(choice, tried=tried).to_json())
         return WakeChoice.from_json(settled, self._agents)
 
-    async def _choice(self, scope: Scope, at: float, hour: str) -> WakeChoice:
-        """Return the agents of an hour, by the intent call or by the fallback."""
+    def _tried(self, settled: str | None) -> dict[str, tuple[int, int]]:
+        """Return the agents that fallbacks have chosen until a choice, and that had no message."""
+        if settled is None:
+            return {}
+        spoken = self._chat.last_spoken
+        tried = WakeChoice.from_json(settled, self._agents).tried
+        return {each: when for each, when in tried.items() if spoken.get(each, 0) <= when[0]}
+
+    async def _choice(
+        self, scope: Scope, lines: Sequence[ChatLine], hour: str, instead: WakeChoice
+    ) -> WakeChoice:
+        """Return the agents of an hour by the intent call, or those of the fallback instead."""
         knobs = self._knobs
-        if not self._agents or knobs.variant == "agents_alone":
-            return self._fallback("not asked", [], "everyone")
-        lines = self._chat.since(at - knobs.every_seconds)
         day = _day_of(self._wall())
         try:
             if not self._store.claims.take_quota("intent", day, knobs.intent_daily_calls):
-                return self._fallback("fallback: no quota", lines)
+                return replace(instead, intent="fallback: no quota")
             call = intent_call(intent_messages(self._agents, lines, hour), self._intent_form)
             with scope.open(ScopeKind.NODE, _INTENT_NODE):
                 reply = await self._budgeter.ask(call)
         except Exception as error:  # noqa: BLE001 - an hour without an intent is no silent one
-            return self._fallback(f"fallback: {one_line(error, 'the intent call')}", lines)
+            return replace(instead, intent=f"fallback: {one_line(error, 'the intent call')}")
         choice = read_intent(reply.parsed, self._agents, knobs.max_awake)
         if choice.agents or not choice.dropped:
             return choice
-        instead = self._fallback("fallback: the answer names no agent", lines)
-        return replace(instead, dropped={**instead.dropped, **choice.dropped})
+        why, dropped = "fallback: the answer names no agent", {**instead.dropped, **choice.dropped}
+        return replace(instead, intent=why, dropped=dropped)
 
     def _fallback(
         self,
         intent: str,
         hour: Sequence[ChatLine],
+        tried: Mapping[str, tuple[int, int]],
         kind: Literal["mentioned", "everyone"] | None = None,
     ) -> WakeChoice:
         return fallback_choice(
@@ -249,6 +264,8 @@ class WakeService:
             hour=hour,
             last_spoken=self._chat.last_spoken,
             max_awake=self._knobs.max_awake,
+            tried=tried,
+            can_pay=self._replies.can_pay,
         )
 
 

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import orjson
 
+from callwise.calls.answer_text import MAX_ANSWER_CHARS, split_thoughts
 from callwise.calls.call import Message
 from callwise.calls.payload import mended, without_template_marks
 from callwise.safe_text import clipped
@@ -223,8 +224,8 @@ def intent_messages(
 
 
 def message_text(text: str, agent: Agent) -> str:
-    """Return an answer as a message: clipped, and without the author's name before it."""
-    text = text.strip()
+    """Return an answer as a message: clipped, without thoughts and the author's name before it."""
+    text = split_thoughts(text[:MAX_ANSWER_CHARS])[0].strip()
     for name in (agent.name, agent.id):
         if text[: len(name) + 1].casefold() == f"{name.casefold()}:":
             text = text[len(name) + 1 :].strip()

@@ -19,7 +19,7 @@ key or a header of a request.
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Annotated, Any, Literal, Self
@@ -27,11 +27,8 @@ from typing import IO, Annotated, Any, Literal, Self
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from callwise.budget.recorder import CallOrigin, FoundExchange, RecordedExchange
-from callwise.calls.call import Call
 from callwise.calls.client import Endpoint, OfflineClient, Prices
-from callwise.calls.errors import CassetteMiss, ConfigError, FormatError
-from callwise.calls.key import CallKey
+from callwise.calls.errors import ConfigError, FormatError
 from callwise.calls.payload import mended
 from callwise.calls.provider_errors import redacted_line
 from callwise.recordings.cassette import Cassette, CassetteMode, open_cassette
@@ -43,7 +40,7 @@ from callwise.wake.moments import Moment, noted_moments
 from callwise.wake.rooms import RoomMessage
 from callwise.wake.scripted_lines import ids_of_lines, in_order
 from callwise.wake.store import WakeStore
-from callwise.wake.store_file import checked_time
+from callwise.wake.strict_replay import read_times
 from callwise.wake.wake_report import WakeReport
 from callwise.wake.wake_run import WakeListener
 from callwise.wake.wake_settings import SaidLine, WakeSettings
@@ -51,7 +48,6 @@ from callwise.wake.wake_settings import SaidLine, WakeSettings
 __all__ = [
     "LinesFile",
     "RecordedWakes",
-    "StrictRecorder",
     "WakeFiles",
     "WakeManifest",
     "WakeRecording",
@@ -224,33 +220,6 @@ class WakeRecording(_OpenFiles):
             super().__init__(stack.pop_all())
 
 
-class StrictRecorder:
-    """Plays a cassette, and calls a function for each call that it does not have.
-
-    A wake goes on without an agent whose call fails; a replay whose call is missing must not.
-    """
-
-    def __init__(self, cassette: Cassette, on_miss: Callable[[CassetteMiss], object]) -> None:
-        self._cassette, self._on_miss = cassette, on_miss
-
-    def lookup(self, key: CallKey, call: Call, where: CallOrigin) -> FoundExchange:
-        """Take the next exchange of a key; see `Recorder.lookup`.
-
-        Raises:
-            CassetteMiss: when there is none.
-        """
-        try:
-            return self._cassette.lookup(key, call, where)
-        except CassetteMiss as miss:
-            self._on_miss(miss)
-            raise
-
-    def record(
-        self, key: CallKey, call: Call, where: CallOrigin, exchange: RecordedExchange
-    ) -> None:
-        """Record nothing."""
-
-
 @dataclass(frozen=True, slots=True)
 class RecordedWakes:
     """A recording that is read.
@@ -273,10 +242,14 @@ class RecordedWakes:
         """Return the recording of a folder, or of the cassette in it.
 
         Raises:
-            FormatError: when it is none, or has no event.
+            FormatError: when it is none, has no event, or one of its files is a link: a recording
+                that comes from someone else reads no other file.
         """
         folder = path if path.is_dir() else path.parent
         cassette = folder / CASSETTE if path.is_dir() else path
+        for file in (cassette, *(folder / name for name in (MANIFEST, TIMES, STORE, RECALLED))):
+            if file.is_symlink():
+                raise FormatError(file, None, "is a link to another file. Put a copy in its place")
         if not cassette.is_file():
             raise FormatError(path, None, "does not exist; make one: callwise wake ... --out DIR")
         manifest, times, *others = (folder / name for name in (MANIFEST, TIMES, STORE, RECALLED))
@@ -284,7 +257,7 @@ class RecordedWakes:
             if manifest.stat().st_size > MAX_MANIFEST_BYTES:
                 raise FormatError(manifest, None, "is too large for the manifest of a run")
             read = WakeManifest.model_validate_json(manifest.read_bytes())
-            events = _times(times)
+            events = read_times(times)
         except OSError as error:
             raise FormatError(
                 Path(error.filename or folder),
@@ -308,24 +281,41 @@ class RecordedWakes:
 
     @property
     def hours(self) -> int:
-        """The number of hours whose wake has ended, before a message whose answer was broken off.
+        """The number of hours whose wake has ended.
 
         Those of a process that had died are not counted, as in the run.
-        What came after that message has read it, and the replay ends before it.
         """
-        found = 0
-        for name in self.times:
-            kind, _, key = name.partition(":")
-            if kind == "say" and self._is_broken(key):
-                break
-            is_own = kind == "wake" and f"again:{key}" not in self.times
-            found += is_own and f"end:{key}" in self.times
-        return found
+        return sum(f"end:{key}" in self.times for key in self._own_hours())
 
-    def _is_broken(self, message_id: str) -> bool:
-        """Return whether agents were asked for answers to a message, and not all have ended."""
-        key = f"@{message_id}"
-        return f"ask:{key}" in self.times and f"end:{key}" not in self.times
+    @property
+    def begun_hours(self) -> int:
+        """The number of hours whose wake has begun, counted in the same way."""
+        return len(self._own_hours())
+
+    @property
+    def unended(self) -> tuple[str, ...]:
+        """The keys of the hours and of the messages that had begun and not ended."""
+        # A message that addresses agents asks them in the step in which it is said, and another
+        # hour comes after one that has failed.
+        asked = [key for key in self._begun("ask") if key.startswith("@")]
+        last = [*self.times][-1]
+        if last.startswith("say:"):
+            asked.append(f"@{last.partition(':')[2]}")
+        keys = [*self._own_hours()[-1:], *self._begun("again"), *asked]
+        return tuple(key for key in keys if f"end:{key}" not in self.times)
+
+    def before_hour(self, hours: int) -> Self:
+        """Return the beginning of the recording, until more hours than these begin."""
+        events, begun = [*self.times], self._own_hours()
+        end = events.index(f"wake:{begun[hours]}") if hours < len(begun) else len(events)
+        return replace(self, times={name: self.times[name] for name in events[:end]})
+
+    def _begun(self, kind: str) -> list[str]:
+        named = (name.partition(":") for name in self.times)
+        return [key for each, _, key in named if each == kind]
+
+    def _own_hours(self) -> list[str]:
+        return [key for key in self._begun("wake") if f"again:{key}" not in self.times]
 
     def endpoints(self) -> dict[str, Endpoint]:
         """Return the endpoints of the recording, by role or name; none sends anything.
@@ -359,7 +349,7 @@ class RecordedWakes:
         for message_id, line in zip(
             ids_of_lines(lines, room=room, start=self.start), lines, strict=True
         ):
-            if self._is_broken(message_id) or f"say:{message_id}" not in self.times:
+            if f"say:{message_id}" not in self.times:
                 break
             said.append(line.model_copy(update={"after_seconds": 0.0}))
         return tuple(said)
@@ -402,19 +392,6 @@ def hold_new_folder(folder: Path) -> IO[bytes]:
             f"{folder} has something in it ({others[0]!r}); choose another folder with --out"
         )
     return hold_folder(folder)
-
-
-def _times(path: Path) -> dict[str, float]:
-    """Return the events of a file; a broken last line, as of a killed run, is left out."""
-    found: dict[str, float] = {}
-    data = path.read_bytes()
-    for number, line in enumerate(data[: data.rfind(b"\n") + 1].splitlines(), start=1):
-        try:
-            name, at = orjson.loads(line)
-            found.setdefault(str(name), checked_time(f"the time of {name!s:.80}", float(at)))
-        except (ValueError, TypeError, ConfigError) as error:
-            raise FormatError(path, number, "expected an event's name and its time") from error
-    return found
 
 
 def _line(document: Any) -> bytes:

@@ -122,6 +122,7 @@ class LiveChat:
     Args:
         notice: called when the outbox or the chat may have something new.
         clock: on which the lease is renewed.
+        room: whose hours are claimed.
         moment: returns the time of a named event; see `moments`.
     """
 
@@ -135,9 +136,10 @@ class LiveChat:
         clock: Clock,
         wall: Callable[[], float],
         every_seconds: float,
+        room: str,
         moment: Moment | None = None,
     ) -> None:
-        self._clock, self._moment = clock, moment
+        self._clock, self._room, self._moment = clock, room, moment
         self._service, self._store, self._listener = service, store, listener
         self._notice, self._wall, self._every_seconds = notice, wall, every_seconds
         self._under_way = 0
@@ -153,7 +155,8 @@ class LiveChat:
         Raises:
             StoreFailed: when the store cannot be written.
         """
-        return self._store.claims.claim_slot(slot, until=self._wall() + LEASE_SECONDS)
+        until = self._wall() + LEASE_SECONDS
+        return self._store.claims.claim_slot(self._room, slot, until=until)
 
     def is_under_way(self, at: float) -> bool:
         """Return whether an hour was claimed, by any process, and its work has not ended.
@@ -161,7 +164,7 @@ class LiveChat:
         Raises:
             StoreFailed: when the store cannot be read.
         """
-        return self._store.claims.leased_until(math.floor(at)) is not None
+        return self._store.claims.leased_until(self._room, math.floor(at)) is not None
 
     async def wake_again(self, at: float) -> None:
         """Wake an hour that was claimed before, if its lease ends before its work.
@@ -173,11 +176,11 @@ class LiveChat:
         """
         number, slot = slot_of(at, self._every_seconds), math.floor(at)
         claims = self._store.claims
-        while (until := claims.leased_until(slot)) is not None:
+        while (until := claims.leased_until(self._room, slot)) is not None:
             now = self._wall()
             if slot_of(now, self._every_seconds) != number:
                 return
-            if claims.lease_slot(slot, now + LEASE_SECONDS, after=now):
+            if claims.lease_slot(self._room, slot, now + LEASE_SECONDS, after=now):
                 if self._moment is not None:
                     await self._moment(f"again:{number}")
                 await self.wake(at)
@@ -229,7 +232,7 @@ class LiveChat:
 
     def _lease(self, slot: int, until: float | None) -> None:
         try:
-            self._store.claims.lease_slot(slot, until)
+            self._store.claims.lease_slot(self._room, slot, until)
         except CallwiseError:
             _LOGGER.exception("the lease of hour %d is not kept: it may be woken again", slot)
 
@@ -388,6 +391,7 @@ async def run_wakes(
         clock=clock,
         wall=wall,
         every_seconds=knobs.every_seconds,
+        room=knobs.room,
         moment=moment,
     )
 

@@ -88,6 +88,23 @@ def test_a_run_of_real_models_is_replayed_without_them(
         assert b"sk-planted" not in path.read_bytes()
 
 
+def test_a_replay_of_a_stopped_run_names_what_had_not_ended(
+    cli: Any, agents: Path, tmp_path: Path
+) -> None:
+    """The message had come, and its report had not; of a whole run nothing is said."""
+    cli("wake", agents, "--hours", 2, "--out", "run")
+    assert "was stopped" not in cli("wake", agents, "--cassette", "run").stderr
+    times = tmp_path / "run" / "times.jsonl"
+    lines = times.read_bytes().splitlines(keepends=True)
+    times.write_bytes(b"".join(line for line in lines if b'"end:@' not in line))
+    shown = cli("wake", agents, "--cassette", "run", "--out", "again")
+    assert shown.exit_code == 0, shown.output
+    assert "had begun and not ended (1) are replayed" in shown.stderr
+    reports, messages = ((tmp_path / "again" / name).read_bytes() for name in FILES)
+    assert reports.count(b"\n") == 2
+    assert messages == (tmp_path / "run" / "messages.jsonl").read_bytes()
+
+
 def test_a_miss_ends_the_replay_with_the_difference(cli: Any, agents: Path) -> None:
     """Nothing is sent, and no table is printed as if it were a result."""
     cli("wake", agents, "--hours", 2, "--out", "run")

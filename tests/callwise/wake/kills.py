@@ -107,7 +107,7 @@ def wake(path: Path) -> None:
                     assert store.credits.hold(message_id, "ann", 2)
                 message = OutgoingMessage(message_id, "main", "ann", "tea?", number + 1.5)
                 store.publish(message, notes=[f"note {number}"])
-            store.claims.claim_slot(number)
+            store.claims.claim_slot("main", number)
             store.rooms.deliver_due(float(number))
         store.rooms.deliver_due(100.0)
 

@@ -104,6 +104,41 @@ def test_names_have_the_joiners_of_emoji_and_scripts(name):
     assert Mentions(AGENTS).agent_of("Al\u200dice") is None
 
 
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("@Иван, привет", ["ivan"]),
+        ("@Ивановна, привет", []),
+        ("@José!", ["jose"]),
+        ("@Josée", []),
+        ("@Jos\u00e9\u0323", []),
+        ("@Ana\u0301", []),
+        ("@Ana²", []),
+        ("@Ana٣", []),
+        ("@Ana你好 @AnaさんさんさんX", ["ana"]),
+        ("@민수야", ["minsu"]),
+        ("@דנה", ["dana"]),
+        ("@דנהלה", []),
+        ("@สมชายครับ", ["somchai"]),
+        ("@Ana’s @Ana\u2026", ["ana"]),
+        ("@Ana_ @Ana-Maria", []),
+        ("@Ana😀", ["ana"]),
+    ],
+)
+def test_a_mention_ends_where_a_word_ends_in_any_script(text, found):
+    """Letters, digits and marks go on with it; words of scripts without spaces do not."""
+    names = {
+        "ivan": "Иван",
+        "jose": "José",
+        "ana": "Ana",
+        "minsu": "민수",
+        "dana": "דנה",
+        "somchai": "สมชาย",
+    }
+    agents = [Agent(id=key, name=name, persona="p", model="m") for key, name in names.items()]
+    assert list(Mentions(agents).find(text)) == found
+
+
 def test_signs_without_end_are_not_read():
     """A message of a megabyte of them takes no longer than one of some hundred."""
     text = "@mallory " * 200_000 + "@alice"

@@ -41,7 +41,7 @@ def test_claims_outlive_their_process(path: Path) -> None:
     for number in range(3):
         with WakeStore(path) as store:
             assert store.claims.take_quota("intent", "today", 2) is (number < 2)
-            assert store.claims.claim_slot(7) is (number == 0)
+            assert store.claims.claim_slot("main", 7) is (number == 0)
 
 
 @given(st.lists(st.integers(0, 20) | st.integers(0, 2**53), max_size=20))
@@ -49,7 +49,21 @@ def test_a_slot_is_claimed_once(slots: list[int]) -> None:
     """In any order: a clock that is set back claims none again; one far ahead ends none."""
     with WakeStore(":memory:") as store:
         for number, slot in enumerate(slots):
-            assert store.claims.claim_slot(slot) is (slot not in slots[:number])
+            assert store.claims.claim_slot("main", slot) is (slot not in slots[:number])
+
+
+def test_a_room_takes_no_slot_of_another(store: WakeStore) -> None:
+    """Neither by its claims, nor by its leases, nor where it keeps no more."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(claims, "MAX_CLAIMED", 2)
+        for slot in (7, 8, 9):
+            assert store.claims.claim_slot("a", slot, until=5.0)
+        for slot in (7, 8):
+            assert store.claims.claim_slot("b", slot, until=6.0)
+    assert [store.claims.leased_until(room, 8) for room in ("a", "b", "c")] == [5.0, 6.0, None]
+    assert store.claims.lease_slot("b", 8, None)
+    assert [store.claims.leased_until(room, 8) for room in ("a", "b")] == [5.0, None]
+    assert not store.claims.lease_slot("c", 8, 9.0)
 
 
 @settings(max_examples=30, deadline=None)
@@ -58,11 +72,13 @@ def test_a_slot_that_is_kept_no_more_is_not_claimed_again(slots: list[int]) -> N
     """The latest are kept, and none before all of them is given."""
     with WakeStore(":memory:") as store, pytest.MonkeyPatch.context() as patch:
         patch.setattr(claims, "MAX_CLAIMED", 4)
-        given_slots = [slot for slot in slots if store.claims.claim_slot(slot)]
+        given_slots = [slot for slot in slots if store.claims.claim_slot("main", slot)]
         assert len(given_slots) == len(set(given_slots))
-        assert store.claims.claim_slot(13)
+        assert store.claims.claim_slot("main", 13)
         if len(given_slots) >= 4:
-            assert not any(store.claims.claim_slot(slot) for slot in range(min(given_slots) + 1))
+            assert not any(
+                store.claims.claim_slot("main", slot) for slot in range(min(given_slots) + 1)
+            )
 
 
 LEASES = st.one_of(
@@ -82,29 +98,29 @@ def test_the_work_of_a_slot_is_taken_over_once_its_lease_has_ended(
         for what, slot, time in changes:
             lease = leases.get(slot)
             if what == "claim":
-                assert store.claims.claim_slot(slot, until=time) is (slot not in leases)
+                assert store.claims.claim_slot("main", slot, until=time) is (slot not in leases)
                 leases.setdefault(slot, time)
             elif what == "renew":
-                assert store.claims.lease_slot(slot, time) is (lease is not None)
+                assert store.claims.lease_slot("main", slot, time) is (lease is not None)
                 if lease is not None:
                     leases[slot] = time
             else:
                 assert time is not None
                 is_free = lease is not None and lease <= time
-                assert store.claims.lease_slot(slot, time + 3, after=time) is is_free
+                assert store.claims.lease_slot("main", slot, time + 3, after=time) is is_free
                 if is_free:
                     leases[slot] = time + 3
-            assert store.claims.leased_until(slot) == leases.get(slot)
+            assert store.claims.leased_until("main", slot) == leases.get(slot)
 
 
 def test_one_of_many_takes_a_lease_over(path: Path) -> None:
     """Of 16 threads over four connections."""
     with ExitStack() as stack, ThreadPoolExecutor(16) as pool:
         stores = [stack.enter_context(WakeStore(path)) for _ in range(4)]
-        assert stores[0].claims.claim_slot(9, until=100.0)
+        assert stores[0].claims.claim_slot("main", 9, until=100.0)
         taken = list(
             pool.map(
-                lambda number: stores[number % 4].claims.lease_slot(9, 160.0, after=100.0),
+                lambda number: stores[number % 4].claims.lease_slot("main", 9, 160.0, after=100.0),
                 range(64),
             )
         )
@@ -124,9 +140,9 @@ def test_a_choice_is_kept_whatever_was_settled_for_a_later_time(store: WakeStore
 def test_ends_of_leases_are_times(store: WakeStore, wrong: float) -> None:
     """The error names the value."""
     for call in (
-        lambda: store.claims.claim_slot(1, until=wrong),
-        lambda: store.claims.lease_slot(1, wrong),
-        lambda: store.claims.lease_slot(1, 5.0, after=wrong),
+        lambda: store.claims.claim_slot("main", 1, until=wrong),
+        lambda: store.claims.lease_slot("main", 1, wrong),
+        lambda: store.claims.lease_slot("main", 1, 5.0, after=wrong),
     ):
         with pytest.raises(ConfigError, match="the end of the lease is"):
             call()
@@ -142,7 +158,9 @@ def test_one_of_many_claims_wins(path: Path) -> None:
                 range(64),
             )
         )
-        claimed = list(pool.map(lambda number: stores[number % 4].claims.claim_slot(9), range(64)))
+        claimed = list(
+            pool.map(lambda number: stores[number % 4].claims.claim_slot("main", 9), range(64))
+        )
     assert (sum(taken), sum(claimed)) == (50, 1)
 
 
@@ -150,7 +168,7 @@ def test_one_of_many_claims_wins(path: Path) -> None:
 def test_limits_and_slots_are_whole_numbers_from_0(store: WakeStore, wrong) -> None:
     """The error names the value and its range."""
     for call in (
-        lambda: store.claims.claim_slot(wrong),
+        lambda: store.claims.claim_slot("main", wrong),
         lambda: store.claims.take_quota("intent", "today", wrong),
         lambda: store.claims.quota_left("intent", "today", wrong),
     ):

@@ -126,9 +126,17 @@ def test_a_choice_is_read_as_it_was_written():
         ("Alice : no", "Alice : no"),
         ("alice:", ""),
         (" \n ", ""),
+        ("<think>secret plan</think>hello", "hello"),
+        ("<think>secret plan</think>\nAlice: hello", "hello"),
+        ("secret plan</think> hello", "hello"),
+        ("[THINK]secret plan[/THINK]hello", "hello"),
+        ("<think>secret plan</think> ", ""),
+        ("<think>secret plan that was cut", ""),
+        ("I think: yes <3", "I think: yes <3"),
+        ("<think>" * 200_000, ""),
     ],
 )
-def test_an_answer_is_a_message_without_its_author(answer, message):
+def test_an_answer_is_a_message_without_its_author_and_thoughts(answer, message):
     """Models put their name before what they write; another name is part of the text."""
     assert message_text(answer, ALICE) == message
 

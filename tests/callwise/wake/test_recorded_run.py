@@ -252,7 +252,7 @@ def test_an_hour_that_was_taken_over_is_replayed(tmp_path, lease):
     """Of a process that had died before its agents were chosen; its lease may be still there."""
     seen = Seen()
     with WakeStore(tmp_path / "wake.sqlite") as store:
-        store.claims.claim_slot(int(START), until=START + lease)
+        store.claims.claim_slot("main", int(START), until=START + lease)
         recorded(tmp_path / "run", Live(shuffled(2)), store=store, listener=seen, hours=2)
     hours = [each.at for each in seen.reports if not each.is_message]
     assert hours == [START, START + HOUR, START + 2 * HOUR]
@@ -278,6 +278,21 @@ def test_failed_answers_and_silent_agents_are_replayed(tmp_path):
     assert content(tmp_path / "run") == content(tmp_path / "again")
     for path in (tmp_path / "run").iterdir():
         assert b"sk-planted" not in path.read_bytes()
+
+
+def test_hours_of_fallbacks_are_replayed(tmp_path):
+    """People write, and agents spend their credits, while the intent call that fails is asked."""
+
+    def failing(call, model):
+        is_intent = call.role is Role.FAST
+        return AuthFailed("no", status=401) if is_intent else talk(call, model)
+
+    settings, live = settings_of(wake={"start_credits": 4}), Seen()
+    recorded(tmp_path / "run", Live(shuffled(1, failing)), settings, hours=6, listener=live)
+    hours = [each for each in live.reports if not each.is_message]
+    assert {each.intent for each in hours} == {"fallback: AuthFailed: no"}
+    replayed(tmp_path / "run", settings, out=tmp_path / "again")
+    assert content(tmp_path / "run") == content(tmp_path / "again")
 
 
 @pytest.mark.parametrize(
@@ -334,10 +349,16 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path):
         ("times.jsonl", b'["start"]\n', "an event's name and its time"),
         ("times.jsonl", b'["start",NaN]\n', "an event's name and its time"),
         ("times.jsonl", b'["start","1e999"]\n', "an event's name and its time"),
+        ("times.jsonl", b'["start",1' + b"0" * 300 + b"]\n", "times.jsonl:1: expected"),
+        ("times.jsonl", b'["start",-5e9]\n', "times.jsonl:1: expected a time in the years"),
+        ("times.jsonl", b'["start",1e17]\n', "times.jsonl:1: expected a time in the years"),
+        ("times.jsonl", b'["start",true]\n', "times.jsonl:1: expected"),
+        ("times.jsonl", b'["start",1e9]\n["wake:1",2e11]\n', "times.jsonl:2: .* near"),
+        ("times.jsonl", b'["start",1e9]\n["wake:1",9e8]\n', "times.jsonl:2: .* near"),
         ("times.jsonl", None, "cannot be read"),
         ("cassette.jsonl", None, "--out DIR"),
         ("cassette.jsonl", b"nothing\n", "cassette"),
-        ("store.sqlite", b"no database at all", "database"),
+        ("store.sqlite", b"no database at all", r"run/store\.sqlite: .*database"),
     ],
 )
 def test_a_damaged_recording_is_a_clear_error(tmp_path, name, data, said):
@@ -349,6 +370,20 @@ def test_a_damaged_recording_is_a_clear_error(tmp_path, name, data, said):
         (folder / name).write_bytes(data)
     with pytest.raises(FormatError, match=said):
         replayed(folder)
+
+
+@pytest.mark.parametrize(
+    "name", ["store.sqlite", "times.jsonl", "manifest.json", "recalled.jsonl", "cassette.jsonl"]
+)
+def test_a_link_to_a_file_elsewhere_is_refused(tmp_path, name):
+    """A recording may come from someone else."""
+    folder, other = recorded(tmp_path / "run", Live(shuffled(1))), tmp_path / "other"
+    path = folder / name
+    other.write_bytes(path.read_bytes() if path.exists() else b"")
+    path.unlink(missing_ok=True)
+    path.symlink_to(other)
+    with pytest.raises(FormatError, match=rf"{name}: is a link"):
+        RecordedWakes.read(folder)
 
 
 def test_a_broken_last_line_of_times_is_left_out(tmp_path):

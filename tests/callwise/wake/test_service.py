@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from callwise.budget.virtual_time import run_in_virtual_time
-from callwise.calls import Priority, Role
+from callwise.calls import Priority, Reply, Role
 from callwise.calls.errors import ConfigError, ServerFailed
 from callwise.calls.load.load_knobs import LoadKnobs
 from callwise.calls.load.schedule_knobs import ScheduleKnobs
@@ -103,6 +103,28 @@ def test_agents_alone_are_asked_each_for_itself():
     assert outcomes(report).pop("bob") == "silent"
     assert Counter(outcomes(report).values()) == {"published": 4, "silent": 1}
     assert (world.balance("alice"), world.balance("bob")) == (999, 1000)
+
+
+def test_an_agent_whose_answer_is_thoughts_alone_is_silent():
+    """In tags or as a server sets them apart; it pays nothing. Thoughts are not published."""
+
+    def answer(call, model):
+        if call.role is Role.FAST:
+            return everyone(call, model)
+        name = material_of(call)["name"]
+        if name == "Bob":
+            return Reply("secret plan", reasoning_text="secret plan", model=model)
+        return "<think>secret plan</think>" + ("" if name == "Alice" else "hello")
+
+    async def steps(world):
+        return world, await world.wake()
+
+    world, report = in_world(five_agents(), steps, answer=answer)
+    found = outcomes(report)
+    assert [found.pop(name) for name in ("alice", "bob")] == ["silent"] * 2
+    assert set(found.values()) == {"published"}
+    assert (world.balance("alice"), world.balance("bob")) == (1000, 1000)
+    assert {each.text for each in report.replies} == {"", "hello"}
 
 
 def test_batches_are_full_where_agents_are_many():
@@ -378,6 +400,45 @@ def test_without_quota_the_agents_that_were_mentioned_wake():
     assert woken == [("alice",), ("bob",), ("carol",), ("alice", "dan")]
     assert intent == "fallback: no quota"
     assert "fast" not in {model for _, _, model, _ in world.client.requests}
+
+
+def test_a_fallback_leaves_out_agents_that_cannot_pay():
+    """Mentioned or not, while another one can; where none can, one is chosen all the same."""
+
+    async def steps(world):
+        for number in range(2):
+            await world.service.say("Zoe", f"@alice {number}", id=f"z{number}")
+        return [await world.wake(hour) for hour in range(1, 8)]
+
+    agents = five_agents()[:2]
+    reports = in_world(
+        agents, steps, answer=everyone, intent_daily_calls=0, start_credits=4, credits_per_reply=2
+    )
+    chosen = [(each.agent, each.outcome) for report in reports for each in report.replies]
+    assert chosen[:2] == [("bob", "published")] * 2
+    assert {outcome for _, outcome in chosen[2:]} == {"no credits"}
+    assert len(chosen) == 7
+
+
+def test_a_fallback_does_not_choose_one_agent_for_ever():
+    """One whose model fails comes after the others, also after a restart."""
+    dead = {"alice", "bob", "carol", "dan"}
+
+    def answer(call, model):
+        if call.role is Role.FAST:
+            return "I would wake Alice."
+        name = material_of(call)["name"].lower()
+        return ServerFailed("no", status=500) if name in dead else "hello"
+
+    async def steps(world):
+        woken = []
+        for hour in range(10):
+            again = World(five_agents(), answer=answer, store=world.store)
+            woken.append((await again.wake(hour)).woken)
+        return [name for names in woken for name in names]
+
+    woken = in_world(five_agents(), steps, answer=answer)
+    assert woken == ["alice", "bob", "carol", "dan", "eve"] * 2
 
 
 def test_the_quota_of_a_day_is_that_of_all_services_of_a_store():

@@ -302,7 +302,7 @@ def test_a_closed_store_raises_a_clear_error(path: Path) -> None:
     for call in (
         lambda: store.credits.balance("ann"),
         lambda: store.publish(MESSAGE),
-        lambda: store.claims.claim_slot(1),
+        lambda: store.claims.claim_slot("main", 1),
     ):
         with pytest.raises(StoreFailed, match="closed database") as raised:
             call()

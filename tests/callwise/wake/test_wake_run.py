@@ -8,6 +8,7 @@ import pytest
 from callwise.budget.virtual_time import run_in_virtual_time
 from callwise.calls import Role
 from callwise.calls.errors import CallError
+from callwise.wake import WakeStore
 from callwise.wake.wake_run import LEASE_SECONDS, RENEW_SECONDS
 from tests.callwise.wake.wake_world import HOUR, START, World, everyone, five_agents
 
@@ -27,7 +28,7 @@ def test_an_hour_that_was_cut_off_is_finished_by_the_next_process():
 
     async def steps():
         world = World(five_agents(), answer=two_then_none, variant="mixed")
-        assert world.store.claims.claim_slot(int(START), until=START + 60)
+        assert world.store.claims.claim_slot("main", int(START), until=START + 60)
         cut_off = asyncio.ensure_future(world.wake())
         await asyncio.sleep(60)
         assert len(answered) == 5
@@ -51,6 +52,19 @@ def test_an_hour_that_was_cut_off_is_finished_by_the_next_process():
     ids = [message.id for message in world.store.rooms.messages("main")]
     assert len(ids) == len(set(ids)) == 15
     assert world.store.credits.open_holds() == []
+
+
+def test_each_room_of_one_store_has_its_hours():
+    """An hour that one room has claimed, and is awake, is not taken from the other."""
+
+    async def steps():
+        store = WakeStore(":memory:")
+        rooms = [World(five_agents(), answer=everyone, store=store, room=name) for name in "ab"]
+        return await asyncio.gather(*(world.run(count=3, is_first_now=True) for world in rooms))
+
+    for listener in run_in_virtual_time(steps()):
+        assert [each.at for each in listener.reports] == [START + HOUR * n for n in range(3)]
+        assert {each.outcome for r in listener.reports for each in r.replies} == {"published"}
 
 
 def hanging(role, *, seconds=None):
@@ -123,7 +137,7 @@ def test_a_process_that_runs_already_takes_an_hour_over(is_first_now):
         first = World(five_agents(), answer=everyone)
         second = World(five_agents(), answer=everyone, store=first.store)
         # A process that dies leaves its claim, and renews nothing.
-        assert first.store.claims.claim_slot(int(START), until=START + LEASE_SECONDS)
+        assert first.store.claims.claim_slot("main", int(START), until=START + LEASE_SECONDS)
         return second, await second.run(is_first_now=is_first_now, count=2)
 
     second, listener = run_in_virtual_time(steps())
@@ -161,7 +175,7 @@ def test_an_hour_that_is_over_is_not_woken_again():
 
     async def steps():
         world = World(five_agents(), answer=everyone)
-        assert world.store.claims.claim_slot(int(START), until=START + HOUR + 30)
+        assert world.store.claims.claim_slot("main", int(START), until=START + HOUR + 30)
         return await world.run()
 
     listener = run_in_virtual_time(steps())
