@@ -4,7 +4,7 @@ import asyncio
 import os
 import time
 from array import array
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from math import ceil
 from pathlib import Path
@@ -72,15 +72,16 @@ class MemorySlope:
     Args:
         skipped: part of the readings at the beginning that is left out, in [0, 1): pools and
             caches fill then.
+        resident: returns the memory, in bytes.
     """
 
-    def __init__(self, skipped: float = 0.5) -> None:
-        self._skipped = skipped
+    def __init__(self, skipped: float = 0.5, resident: Callable[[], int] = rss_bytes) -> None:
+        self._skipped, self._resident = skipped, resident
         self._readings: list[tuple[int, int]] = []
 
     def read(self, calls: int) -> None:
         """Note the memory now, after so many calls."""
-        self._readings.append((calls, rss_bytes()))
+        self._readings.append((calls, self._resident()))
 
     def bytes_per_call(self) -> float:
         """Return the slope.

@@ -11,7 +11,7 @@ import pytest
 from callwise.serve import Access, RoomHost, serve_room
 from callwise.wake import Agent, WakeKnobs, WakeSettings, WakeStore
 
-from .conftest import PASSES_SECONDS, PERSONA, TOKEN
+from .conftest import PASSES_SECONDS, PERSONA, TOKEN, wall_within_an_hour
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 ARGUMENTS = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync")
@@ -61,7 +61,7 @@ def room():
     is_ready = threading.Event()
 
     async def main(store):
-        host = RoomHost(settings, store, settings.served_by({}))
+        host = RoomHost(settings, store, settings.served_by({}), wall=wall_within_an_hour())
 
         def ready(url):
             started["room"] = ServedPage(url, host, store, asyncio.get_running_loop())
