@@ -63,8 +63,8 @@ def test_a_wake_that_is_killed_and_woken_again_has_each_message_and_credit_once(
             return len(there), is_decided
 
     there, is_decided = run_in_virtual_time(again())
-    # The intent's answer, and then the choice is settled.
-    assert is_decided == (step >= 4)
+    # The credits of the fallback's agent, the intent's answer, and then the choice is settled.
+    assert is_decided == (step >= 6)
     assert there <= 5
 
 
