@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -52,7 +53,10 @@ def postgres() -> Iterator[PostgresServer]:
     if os.getuid() == 0 and USER not in {each.pw_name for each in pwd.getpwall()}:
         pytest.skip("Postgres does not run as root, and there is no user postgres")
     pytest.importorskip("psycopg", reason="the extra `postgres` is not installed")
-    server = PostgresServer()
+    try:
+        server = PostgresServer()
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"Postgres cannot be started here: {error}")
     yield server
     server.stop()
     server.remove()
