@@ -156,8 +156,8 @@ class Claims:
                 checked_time("the end of the lease", time)
         with self._file.writing() as connection:
             moved = connection.execute(
-                "UPDATE claimed_slots SET leased_until = ?1 "
-                "WHERE room = ?2 AND slot = ?3 AND leased_until <= coalesce(?4, leased_until)",
+                "UPDATE claimed_slots SET leased_until = ? "
+                "WHERE room = ? AND slot = ? AND leased_until <= coalesce(?, leased_until)",
                 (until, room, slot, after),
             )
             return moved.rowcount == 1
@@ -184,9 +184,9 @@ class Claims:
                 (*key, choice),
             )
             connection.execute(
-                "DELETE FROM settled_choices WHERE name = ?1 AND place NOT IN ("
-                "SELECT place FROM settled_choices WHERE name = ?1 ORDER BY place DESC LIMIT ?2)",
-                (name, MAX_CHOICES),
+                "DELETE FROM settled_choices WHERE name = ? AND place NOT IN ("
+                "SELECT place FROM settled_choices WHERE name = ? ORDER BY place DESC LIMIT ?)",
+                (name, name, MAX_CHOICES),
             )
         kept = self.settled(name, slot)
         return choice if kept is None else kept
