@@ -32,7 +32,7 @@ demo: $(VENV)/.runtime ## Replay a shipped conversation on the simulated model a
 	@$(BIN)/callwise demo
 
 test: $(VENV)/.dev ## Run the suite: offline, without a key, in about three minutes
-	@$(BIN)/python -m pytest -n 2 -m "not slow and not model" tests
+	@$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not model" tests
 
 test-slow: $(VENV)/.dev ## Run the tests that take longer, every property test on 200 examples, and those of benchmarks/
 	@$(BIN)/python -m pytest -n 2 -m "slow or hypothesis" --hypothesis-profile=full

@@ -19,6 +19,8 @@ from callwise.calls.errors import ConfigError
 from callwise.simulator.server import SimServer
 from callwise.tuning import notebook
 
+pytestmark = pytest.mark.slow
+
 SECRET = "aws-secret-0123456789abcdef"
 MARK = "ran.txt"
 CODE = f"open({MARK!r}, 'w').close()\nraise SystemExit(99)\n"

@@ -13,6 +13,8 @@ from callwise.wake import Agent, WakeKnobs, WakeSettings, WakeStore
 
 from .conftest import PASSES_SECONDS, PERSONA, TOKEN, wall_within_an_hour
 
+pytestmark = pytest.mark.slow
+
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 ARGUMENTS = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync")
 
