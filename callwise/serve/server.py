@@ -18,7 +18,7 @@ from callwise.serve.access import Access
 from callwise.serve.connections import REQUEST_SECONDS, Connections, Limits, log_accepting
 from callwise.serve.room_host import RoomHost
 from callwise.serve.room_socket import ABORT_SECONDS, NO_ANSWER
-from callwise.serve.web_app import RoomApp
+from callwise.serve.web_app import BODY_SECONDS, RoomApp
 
 __all__ = ["DRAIN_SECONDS", "serve_room"]
 
@@ -197,6 +197,7 @@ async def serve_room(
     port: int = 0,
     limits: Limits = Limits(),  # noqa: B008 - it does not change
     request_seconds: float = REQUEST_SECONDS,
+    body_seconds: float = BODY_SECONDS,
     abort_seconds: float = ABORT_SECONDS,
     ping_seconds: float | None = PING_SECONDS,
     on_ready: Callable[[str], None] | None = None,
@@ -209,6 +210,7 @@ async def serve_room(
         port: 0 for a free one.
         limits: most connections; further ones are refused.
         request_seconds: time in which the header of a request must be whole.
+        body_seconds: time in which a message over HTTP must come.
         abort_seconds: time that a client which takes nothing has for its closing frame.
         ping_seconds: time between two pings of a websocket, and for their answers; None for no
             pings.
@@ -221,7 +223,13 @@ async def serve_room(
     listening = _listening(access.host, port)
     name, number = listening.getsockname()[:2]
     url = f"http://{f'[{name}]' if ':' in name else name}:{number}"
-    room = RoomApp(host, access, max_clients=limits.clients, abort_seconds=abort_seconds)
+    room = RoomApp(
+        host,
+        access,
+        max_clients=limits.clients,
+        abort_seconds=abort_seconds,
+        body_seconds=body_seconds,
+    )
     server = _Server(
         room.app,
         Connections(limits.connections, request_seconds),

@@ -43,7 +43,7 @@ from callwise.serve.room_page import page_policy, room_page
 from callwise.serve.room_socket import ABORT_SECONDS, HELLO_SECONDS, RoomSocket, said
 from callwise.wake.wake_report import one_line
 
-__all__ = ["RoomApp"]
+__all__ = ["BODY_SECONDS", "RoomApp"]
 
 MOST_READ_BYTES = 4 * 1024 * 1024
 """Most bytes of a too long body that are read, so that its sender gets an answer."""

@@ -18,7 +18,6 @@ from callwise.serve.connections import (
     log_accepting,
     raised_file_limit,
 )
-from callwise.serve.web_app import RoomApp
 
 from .conftest import PASSES_SECONDS, TOKEN, event_of
 
@@ -119,14 +118,9 @@ async def test_a_message_that_does_not_come_whole_is_no_failure(serve, caplog):
     assert caplog.text == ""
 
 
-async def test_a_message_that_comes_too_slowly_is_refused(serve, monkeypatch):
+async def test_a_message_that_comes_too_slowly_is_refused(serve):
     """With 408, also where its client goes on waiting."""
-    monkeypatch.setattr(
-        RoomApp.__init__,
-        "__kwdefaults__",
-        {**RoomApp.__init__.__kwdefaults__, "body_seconds": 0.01},
-    )
-    room = await serve(server={"request_seconds": 0.01})
+    room = await serve(server={"request_seconds": 0.01, "body_seconds": 0.01})
     reader, writer = await connect(room, HALF_A_MESSAGE)
     assert (await reader.read()).startswith(b"HTTP/1.1 408 ")
     writer.close()
