@@ -10,7 +10,7 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from callwise.report.table import Cell, Table
+from callwise.report.table import Cell, Share, Table
 
 __all__ = ["judge_table"]
 
@@ -142,7 +142,7 @@ def _rows(name: str, read: list[_Judge]) -> list[tuple[Cell, ...]]:
             else part >= MIN_COUNTED and 2 * part >= whole
         )
         finding = "found" if is_found else "not found"
-        rows.append((judge, share.words, part / whole, None, None, whole, finding))
+        rows.append((judge, share.words, Share(part / whole), None, None, whole, finding))
     for field, words in _COUNTS.items():
         if found := count(field):
             rows.append((judge, words, found, None, None, None, "found"))

@@ -11,7 +11,7 @@ from itertools import chain
 from typing import Any
 
 from callwise.report.run_record import CallLine
-from callwise.report.table import Cell, Table
+from callwise.report.table import Cell, Share, Table
 from callwise.report.totals import (
     NameOf,
     Spread,
@@ -166,7 +166,7 @@ def scenario_table(plan: Mapping[str, Any], turns: Sequence[Calls]) -> Table:
     counts = Counter(_scenario_of(calls, scenarios) for calls in turns)
     planned: dict[str, int | None] = {name: _asked(found) for name, found in scenarios.items()}
     rows: list[Row] = [
-        (name, planned.get(name, ""), counts[name], counts[name] / len(turns))
+        (name, planned.get(name, ""), counts[name], Share(counts[name] / len(turns)))
         for name in [*planned, BETWEEN, ABOVE, *([CUT] if counts[CUT] else [])]
     ]
     return Table(

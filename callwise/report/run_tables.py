@@ -9,7 +9,7 @@ from callwise.calls.call import Outcome
 from callwise.report.judge_table import judge_table
 from callwise.report.plan_tables import plan_table, scenario_table
 from callwise.report.run_record import CallLine, RunFileLine, TurnLine, calls_by_turn
-from callwise.report.table import Cell, Table
+from callwise.report.table import Cell, Share, Table
 from callwise.report.totals import (
     Totals,
     UsageSums,
@@ -142,7 +142,7 @@ def _time_table(groups: Mapping[str, Sequence[CallLine]], all_sums: UsageSums) -
 
     def cells(sums: UsageSums) -> Row:
         usage = sums.usage
-        share = usage.path_seconds / everything if everything else None
+        share = Share(usage.path_seconds / everything) if everything else None
         return *(getattr(usage, name) for name in _TIME_COLUMNS), usage.path_seconds, share
 
     title = "Where the time went (seconds of all calls, as if one after another)"

@@ -17,6 +17,7 @@ from callwise.safe_text import printable, text_width
 
 __all__ = [
     "Cell",
+    "Share",
     "Table",
     "aligned",
     "cell_text",
@@ -39,6 +40,12 @@ Cell = str | int | float | None
 """A value in a table. None is not known, or does not apply; never 0."""
 
 
+class Share(float):
+    """A share from 0 to 1: per cent for people, the plain number in CSV and JSON."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Table:
     """One table.
@@ -48,12 +55,15 @@ class Table:
         title: for people.
         columns: names of the columns; units end them.
         rows: the cells, one per column. Text in them is untrusted.
+        folds: columns that text leaves out where they do not fit, the first one first; then
+            the last of the others, but never the first column. CSV, JSON and Markdown have all.
     """
 
     name: str
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
+    folds: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse rows that do not have one cell per column."""
@@ -83,16 +93,27 @@ def unguarded(cell: str) -> str:
 
 
 def cell_text(cell: Cell) -> str:
-    """Return a cell for people; None is `unknown`, a fraction has four digits."""
+    """Return a cell for people; None is `unknown`, a fraction has four digits, a share per cent."""
     if cell is None:
         return "unknown"
     if isinstance(cell, str):
         return printable(cell)
+    if isinstance(cell, Share):
+        return _percent(cell)
     if isinstance(cell, int):
         return f"{cell:,}"  # `.0f` would make a float of it, which may be too large for one
     if cell.is_integer():
         return f"{cell:,.0f}"
     return f"{cell:,.2f}" if abs(cell) >= 100 else f"{cell:.4g}"
+
+
+def _percent(share: Share) -> str:
+    """Return per cent with one digit; what is not quite none, or all, is not shown as that."""
+    if 0 < share < 0.0005:
+        return "< 0.1 %"
+    if 0.9995 <= share < 1:
+        return "> 99.9 %"
+    return f"{100 * share:.1f}".removesuffix(".0") + " %"
 
 
 _FRAME = 3

@@ -17,11 +17,13 @@ from callwise.report import load_run, summarise, to_json, to_markdown, to_text
 from callwise.report.run_forms import headline
 from callwise.report.table import (
     MAX_TURN_ROWS,
+    Share,
     Table,
     cell_text,
     guarded,
     markdown_table,
     plain_table,
+    table_json,
     tables_text,
     to_csv,
     unguarded,
@@ -323,3 +325,13 @@ def test_a_table_has_a_cell_a_column() -> None:
     """A row that is too short is a mistake of ours."""
     with pytest.raises(ValueError, match="2 columns and a row of 1"):
         _table(("a",))
+
+
+def test_a_share_is_per_cent_for_people_and_a_number_for_machines() -> None:
+    """One digit after the point; nearly none is not none, and nearly all is not all."""
+    shares = [1 / 13, 0.0, 1.0, 0.5, 0.0001, 0.99999]
+    shown = ["7.7 %", "0 %", "100 %", "50 %", "< 0.1 %", "> 99.9 %"]
+    assert [cell_text(Share(each)) for each in shares] == shown
+    found = Table("time", "Time", ("share",), ((Share(1 / 13),),))
+    assert to_csv(found) == f"share\n{1 / 13}\n"
+    assert json.dumps(table_json(found)) == f'[{{"share": {1 / 13}}}]'
