@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from callwise.calls.errors import ConfigError
+from callwise.cli.completers import complete_run
 from callwise.cli.options import CommandOptions, JsonOption
 from callwise.cli.terminal import EXIT_FAILED, clear_errors, print_json, print_text, say
 
@@ -20,7 +21,12 @@ __all__ = ["check"]
 class CheckOptions(CommandOptions):
     """Options of `callwise check`."""
 
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder (`replay --out`).")]
+    run: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN", autocompletion=complete_run, help="A run's folder (`replay --out`)."
+        ),
+    ]
     baseline: Annotated[
         Path, typer.Option("--baseline", "-b", help="The baseline, a committed JSON file.")
     ]

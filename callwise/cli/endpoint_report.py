@@ -8,7 +8,7 @@ from callwise.budget.ledger_row import LedgerRow
 from callwise.calls import CallError, Role
 from callwise.calls.capabilities import Capabilities, SchemaMode
 from callwise.cli.terminal import print_text
-from callwise.report.table import aligned
+from callwise.text_layout import aligned
 
 __all__ = ["Probed", "document_of", "show"]
 

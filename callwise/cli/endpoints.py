@@ -21,6 +21,7 @@ from callwise.calls.errors import (
     QuotaExhausted,
     UnknownModel,
 )
+from callwise.cli.help_pages import Command, CommandGroup
 from callwise.cli.info_commands import opened_app, say_endpoints
 from callwise.cli.options import AppOptions, JsonOption, command
 from callwise.cli.terminal import EXIT_FAILED, clear_errors, print_json, say
@@ -46,7 +47,10 @@ Ollama: CALLWISE_BASE_URL=http://127.0.0.1:11434/v1 CALLWISE_MODEL=llama3.2 call
 """
 
 endpoints = typer.Typer(
-    help="The endpoints that answer calls.", no_args_is_help=True, rich_markup_mode=None
+    cls=CommandGroup,
+    help="The endpoints that answer calls.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
 
 
@@ -69,7 +73,7 @@ class EndpointsCheckOptions(AppOptions):
     as_json: JsonOption = False
 
 
-@endpoints.command()
+@endpoints.command(cls=Command)
 @command
 def check(options: EndpointsCheckOptions) -> None:
     """Reach every configured endpoint, and show what it can do.

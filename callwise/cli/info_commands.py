@@ -1,6 +1,5 @@
-"""Commands that ask no model: `plan`, `knobs`, `presets`, `report`, `cassette`, `sim serve`."""
+"""Commands that ask no model: `plan`, `knobs`, `presets`, `report`, `cassette`."""
 
-import asyncio
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from callwise.calls.errors import ConfigError
+from callwise.cli.completers import complete_run
 from callwise.cli.options import (
     AppOption,
     AppOptions,
@@ -17,14 +17,16 @@ from callwise.cli.options import (
     JsonOption,
     PresetOption,
     SetOption,
-    command,
 )
 from callwise.cli.terminal import (
     EXIT_FAILED,
     clear_errors,
     print_json,
+    print_safe,
     print_text,
+    print_wrapped,
     say,
+    screen,
 )
 from callwise.safe_text import escaped_json
 
@@ -43,7 +45,6 @@ __all__ = [
     "presets",
     "report",
     "say_endpoints",
-    "sim",
 ]
 
 
@@ -161,7 +162,7 @@ def plan(options: PlanOptions) -> None:
             print_json(turn_plan.as_json(assumptions) | recorded_json(calls, assumptions))
             return
         for row in (*plan_rows(turn_plan, assumptions), *recorded_rows(calls, assumptions)):
-            print_text(row)
+            print_wrapped(row)
 
 
 def _recorded_calls(folder: Path | None) -> "Sequence[CallLine]":
@@ -238,8 +239,8 @@ def knobs(options: KnobsOptions) -> None:
                 value = getattr(value, part, None)
             is_off = value is None and knob.default_once_set is not None
             once_set = f" ({knob.default_once_set} once its group is set)" if is_off else ""
-            print_text(f"{knob.path} = {value}{once_set}")
-            print_text(f"    {knob.type}{', ' + knob.range if knob.range else ''}. {knob.doc}")
+            print_wrapped(f"{knob.path} = {value}{once_set}")
+            print_wrapped(f"    {knob.type}{', ' + knob.range if knob.range else ''}. {knob.doc}")
 
 
 class PresetsOptions(CommandOptions):
@@ -270,7 +271,10 @@ def presets(options: PresetsOptions) -> None:
 class ReportOptions(CommandOptions):
     """Options of `callwise report`."""
 
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run's folder.")]
+    folder: Annotated[
+        Path,
+        typer.Argument(metavar="DIR", autocompletion=complete_run, help="A run's folder."),
+    ]
     form: Annotated[
         Literal["text", "markdown", "csv", "json"], typer.Option("--format", "-f", help="Form.")
     ] = "text"
@@ -278,6 +282,10 @@ class ReportOptions(CommandOptions):
         Literal["all", "node", "role", "purpose", "turn", "call", "plan", "time", "judges"],
         typer.Option("--table", "-t", help="Which table. CSV has one; `all` gives by node."),
     ] = "all"
+    wide: Annotated[
+        bool,
+        typer.Option("--wide", help="Show every column, a row in one line, in any terminal."),
+    ] = False
     html: Annotated[
         Path | None,
         typer.Option(
@@ -301,12 +309,18 @@ def report(options: ReportOptions) -> None:
             _write_page(options)
             return
         from callwise.report import load_run, render
+        from callwise.text_layout import EVERYTHING
 
         run = load_run(options.folder)
         for notice in run.notices:
             say(notice)
-        rendered = render(run, form=options.form, table=options.table)
-        print_text(escaped_json(rendered) if options.form == "json" else rendered, end="")
+        shown = EVERYTHING if options.wide else screen(more="--wide, or --format csv,")
+        shown = replace(shown, is_styled=screen().is_styled)
+        rendered = render(run, form=options.form, table=options.table, screen=shown)
+        if options.form == "text":
+            print_safe(rendered)
+        else:
+            print_text(escaped_json(rendered) if options.form == "json" else rendered, end="")
 
 
 def _write_page(options: ReportOptions) -> None:
@@ -374,58 +388,3 @@ def cassette(options: CassetteOptions) -> None:
             print_text("\n".join(lines))
         if found.damaged_count:
             raise typer.Exit(EXIT_FAILED)
-
-
-sim = typer.Typer(help="The simulated model.", no_args_is_help=True, rich_markup_mode=None)
-
-
-@sim.callback()
-def _sim() -> None:
-    """Group the simulator's commands."""
-
-
-class ServeOptions(CommandOptions):
-    """Options of `callwise sim serve`."""
-
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1"
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8765
-    log: Annotated[Path | None, typer.Option(help="Write one line per request to this file.")] = (
-        None
-    )
-    overrides: Annotated[
-        list[str],
-        typer.Option(
-            "--set",
-            "-s",
-            metavar="NAME=VALUE",
-            help="Set one of the simulator's settings, e.g. error_rate_429=0.1 or seed=7.",
-        ),
-    ] = []
-
-
-@sim.command()
-@command
-def serve(options: ServeOptions) -> None:
-    """Serve the simulated model over HTTP until Ctrl-C, with a request log and faults.
-
-    callwise sim serve --port 8765 --set error_rate_500=0.05
-
-    CALLWISE_BASE_URL=http://127.0.0.1:8765/v1 CALLWISE_MODEL=simulated callwise run "hello"
-    """
-    with clear_errors("stopped"):
-        from callwise.knobs import apply_overrides, validate
-        from callwise.simulator import SimulatedSettings
-        from callwise.simulator.server import serve as serve_forever
-
-        data = apply_overrides({}, options.overrides, SimulatedSettings)
-        settings = validate(SimulatedSettings, data)
-        try:
-            asyncio.run(
-                serve_forever(
-                    options.host, options.port, settings, log_file=options.log, on_ready=say
-                )
-            )
-        except OSError as error:
-            if error.filename is None:
-                error.filename = f"{options.host}:{options.port}"
-            raise

@@ -6,11 +6,14 @@ import typer
 
 from callwise import __version__
 from callwise.cli.check_command import check
+from callwise.cli.completion import CompletingGroup, completion
 from callwise.cli.endpoints import endpoints
-from callwise.cli.info_commands import cassette, knobs, plan, presets, report, sim
+from callwise.cli.help_pages import Command
+from callwise.cli.info_commands import cassette, knobs, plan, presets, report
 from callwise.cli.options import command
 from callwise.cli.replay_command import conversations, demo, replay
 from callwise.cli.serve_command import serve
+from callwise.cli.sim_command import sim
 from callwise.cli.talk_commands import chat, run
 from callwise.cli.tune_command import tune
 from callwise.cli.wake_command import wake
@@ -19,6 +22,7 @@ __all__ = ["callwise", "main"]
 
 callwise = typer.Typer(
     name="callwise",
+    cls=CompletingGroup,
     help=(
         "Spend LLM calls wisely, turn by turn.\n\n"
         "plan what a turn will cost, before it runs; run it under a cap that is never exceeded; "
@@ -49,8 +53,9 @@ for _run in (
     knobs,
     presets,
     demo,
+    completion,
 ):
-    callwise.command()(command(_run))
+    callwise.command(cls=Command)(command(_run))
 callwise.add_typer(endpoints, name="endpoints")
 callwise.add_typer(sim, name="sim")
 
@@ -73,4 +78,4 @@ def _root(
 
 def main() -> None:
     """Run the command line."""
-    callwise()
+    callwise(prog_name="callwise")

@@ -13,6 +13,8 @@ from typing import Annotated, Any, get_type_hints
 import typer
 from pydantic import BaseModel, ConfigDict
 
+from callwise.cli.completers import complete_knob, complete_preset
+
 __all__ = [
     "AppOption",
     "AppOptions",
@@ -119,6 +121,7 @@ PresetOption = Annotated[
     typer.Option(
         "--preset",
         "-p",
+        autocompletion=complete_preset,
         help="A preset's name, or a YAML file of knobs. Default: the app's own (`classic`).",
     ),
 ]
@@ -128,6 +131,7 @@ SetOption = Annotated[
         "--set",
         "-s",
         metavar="KNOB=VALUE",
+        autocompletion=complete_knob,
         help="Set one knob, e.g. --set search.rollouts=2. Repeatable; of two values of a knob the "
         "last counts. `callwise knobs` lists them.",
     ),

@@ -28,10 +28,12 @@ from callwise.cli.options import (
 from callwise.cli.terminal import (
     clear_errors,
     print_json,
-    print_text,
+    print_safe,
+    print_wrapped,
     progress_bar,
     say,
     say_skipped,
+    screen,
 )
 
 if TYPE_CHECKING:
@@ -282,7 +284,7 @@ def replay_and_show(options: ReplayOptions, *, is_kept: bool = True) -> "Finishe
     if options.as_json:
         print_json(totals_json(tables))
         return run
-    print_text(brief_text(tables), end="")
+    print_safe(brief_text(tables, screen=screen()))
     if tables.totals.is_simulated:
         say("All answers above are simulated: they prove counting, not language.")
     if run.folder.exists() and is_kept:
@@ -317,7 +319,7 @@ def conversations(options: ConversationsOptions) -> None:
             print_json(survey_json(survey))
             return
         for line in survey_text(survey):
-            print_text(line)
+            print_wrapped(line)
         say_skipped(survey.skipped, survey.skipped_count)
 
 

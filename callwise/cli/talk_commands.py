@@ -14,7 +14,7 @@ from callwise.calls.errors import ConfigError
 from callwise.cli.draining import SignalDrain
 from callwise.cli.info_commands import opened_app, say_endpoints
 from callwise.cli.options import AppOptions, JsonOption
-from callwise.cli.terminal import clear_errors, print_json, print_text, say
+from callwise.cli.terminal import clear_errors, print_json, print_safe, print_wrapped, say, screen
 
 if TYPE_CHECKING:
     from callwise.recordings.app_protocol import Session, TurnInput, TurnResult
@@ -114,8 +114,8 @@ def run(options: RunOptions) -> None:
             print_json({"reply": record["reply"], "turn": record, **totals_json(tables)})
             return
         for bubble in record["bubbles"]:
-            print_text(bubble["text"])
-        print_text("\n" + brief_text(tables), end="")
+            print_wrapped(bubble["text"], indent="")
+        print_safe("\n" + brief_text(tables, screen=screen()))
         say(_cost_line(result))
 
 
@@ -192,7 +192,7 @@ def _listen(session: "Session") -> None:
 
 async def _show(_reply: str, bubbles: Sequence[Mapping[str, Any]]) -> None:
     for bubble in bubbles:
-        print_text(f"< {bubble['text']}")
+        print_wrapped(f"< {bubble['text']}")
     sys.stdout.flush()
 
 

@@ -14,7 +14,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import orjson
 import typer
@@ -22,6 +22,10 @@ import typer
 from callwise.calls.errors import CallError, CallwiseError, ConfigError, FormatError
 from callwise.calls.provider_errors import text_of_error
 from callwise.safe_text import escaped_json, printable_lines
+from callwise.text_layout import Screen, screen_of, wrapped_lines
+
+if TYPE_CHECKING:
+    from callwise.report.table import Table
 
 __all__ = [
     "EXIT_FAILED",
@@ -31,10 +35,14 @@ __all__ = [
     "kept_words",
     "os_error_text",
     "print_json",
+    "print_safe",
+    "print_tables",
     "print_text",
+    "print_wrapped",
     "progress_bar",
     "say",
     "say_skipped",
+    "screen",
 ]
 
 EXIT_FAILED = 1
@@ -45,6 +53,35 @@ EXIT_STOPPED = 130
 def print_text(text: str, end: str = "\n") -> None:
     """Print a result, which may contain untrusted text."""
     sys.stdout.write(printable_lines(text) + end)
+
+
+def screen(*, more: str = "") -> Screen:
+    """Return the screen behind standard output; see `screen_of`."""
+    return screen_of(sys.stdout, more=more)
+
+
+def print_safe(text: str) -> None:
+    """Print a text that was made safe before it got its colours, as `tables_text` does.
+
+    `typer.echo` translates colours for a console that does not know them.
+    """
+    typer.echo(text, nl=False, color=screen().is_styled)
+
+
+def print_tables(tables: "Sequence[Table]") -> None:
+    """Print tables as wide as the screen."""
+    from callwise.report.table import tables_text
+
+    print_safe(tables_text(tables, screen=screen()))
+
+
+def print_wrapped(text: str, *, indent: str = "  ") -> None:
+    """Print a result of long lines, which may contain untrusted text, as wide as the screen.
+
+    Args:
+        indent: of the lines that a long one goes on in.
+    """
+    print_safe(wrapped_lines(printable_lines(text), screen(), indent=indent) + "\n")
 
 
 def print_json(document: Any) -> None:

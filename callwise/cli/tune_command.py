@@ -12,6 +12,7 @@ import orjson
 import typer
 
 from callwise.calls.errors import ConfigError, RunStopped
+from callwise.cli.completers import complete_knob, complete_run
 from callwise.cli.draining import SignalDrain
 from callwise.cli.options import (
     CommandOptions,
@@ -50,7 +51,12 @@ class TuneOptions(CommandOptions):
     """Options of `callwise tune`, and values derived from them."""
 
     recording: Annotated[
-        Path, typer.Argument(metavar="RECORDING", help="A run's folder: the --out of `replay`.")
+        Path,
+        typer.Argument(
+            metavar="RECORDING",
+            autocompletion=complete_run,
+            help="A run's folder: the --out of `replay`.",
+        ),
     ]
     grid: Annotated[
         str | None,
@@ -64,6 +70,7 @@ class TuneOptions(CommandOptions):
             "--knob",
             "-k",
             metavar="KNOB=A,B,...",
+            autocompletion=complete_knob,
             help="Sweep one knob, e.g. --knob search.max_calls=3,6,11. Repeatable.",
         ),
     ] = []

@@ -20,7 +20,15 @@ from callwise.cli.options import (
     TrustCodeOption,
     TrustEndpointOption,
 )
-from callwise.cli.terminal import EXIT_FAILED, clear_errors, kept_words, print_json, print_text, say
+from callwise.cli.terminal import (
+    EXIT_FAILED,
+    clear_errors,
+    kept_words,
+    print_json,
+    print_tables,
+    print_wrapped,
+    say,
+)
 
 if TYPE_CHECKING:
     from callwise.report import Table
@@ -159,7 +167,7 @@ class _Run:
         """Keep a message, and print it where that is asked for."""
         self.messages.append(message)
         if self.shows_chat:
-            print_text(f"{_clock_time(message.at)}  {message.author}: {message.text}")
+            print_wrapped(f"{_clock_time(message.at)}  {message.author}: {message.text}")
 
     def on_wake(self, report: "WakeReport") -> None:
         """Keep a report; print it where hours pass."""
@@ -241,15 +249,13 @@ def wake(options: WakeOptions) -> None:
 
 def _show(runs: "Sequence[_Run]", options: WakeOptions, *, is_simulated: bool) -> None:
     """Print what came of runs: tables, or with `as_json` one object."""
-    from callwise.report.table import tables_text
-
     tables = [_hours_table(runs[0], is_simulated=is_simulated)]
     if options.compares:
         tables.append(_variants_table(runs))
     if options.as_json:
         print_json(_document(runs, is_simulated=is_simulated))
         return
-    print_text(tables_text(tables), end="")
+    print_tables(tables)
 
 
 def _variants(settings: "WakeSettings", *, compares: bool) -> "list[WakeSettings]":
@@ -421,16 +427,8 @@ def _variants_table(runs: Sequence[_Run]) -> "Table":
                 f"{same} of {len(common)}",
             )
         )
-    columns = (
-        "wake.variant",
-        "hours",
-        "calls",
-        "requests",
-        "tokens",
-        "usd",
-        "messages",
-        f"texts as in {runs[0].variant}",
-    )
+    counts = ("hours", "calls", "requests", "tokens", "usd", "messages")
+    columns = ("wake.variant", *counts, f"texts as in {runs[0].variant}")
     title = _label("The same hours under each variant, messages by people apart", is_simulated=True)
     return Table("variants", title, columns, tuple(rows))
 

@@ -185,4 +185,4 @@ def judge_table(searches: Iterable[Mapping[str, Any]]) -> Table | None:
     title = f"Signs of the judges' bias, of {read:,} searches"
     if unreadable:
         title += f" ({unreadable:,} records could not be read)"
-    return Table("judges", title, _COLUMNS, tuple(rows))
+    return Table("judges", title, _COLUMNS, tuple(rows), ("cases", "high", "low"))

@@ -27,6 +27,7 @@ from callwise.report.totals import (
 __all__ = ["plan_table", "scenario_table"]
 
 _COLUMNS = ("figure", "planned", "actual_mean", "difference", "planned_worst", "actual_max")
+_FOLDS = ("actual_max", "planned_worst", "difference")
 
 Row = tuple[Cell, ...]
 Calls = Sequence[CallLine]
@@ -129,7 +130,7 @@ def plan_table(plan: Mapping[str, Any], totals: Totals, turns: Sequence[Calls]) 
     rows += _count_rows("by_node", usual, worst, turns, node_name)
     rows += _count_rows("by_purpose", usual, worst, turns, purpose_name)
     rows += _token_rows(usual, turns)
-    return Table("plan", "Plan against actual, per turn", _COLUMNS, tuple(rows))
+    return Table("plan", "Plan against actual, per turn", _COLUMNS, tuple(rows), _FOLDS)
 
 
 BETWEEN, ABOVE, CUT = "another, within the worst", "above the worst", "cut by a limit"
@@ -174,4 +175,5 @@ def scenario_table(plan: Mapping[str, Any], turns: Sequence[Calls]) -> Table:
         "Turns that cost what a scenario of the plan costs (calls by role)",
         ("scenario", "planned_asked", "turns", "share"),
         tuple(rows),
+        ("planned_asked",),
     )

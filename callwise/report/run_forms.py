@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import asdict
-from typing import Any, Literal, TextIO
+from typing import Any, Literal
 
 from callwise.calls.call import Outcome
 from callwise.report.run_record import RunRecord
@@ -18,6 +18,8 @@ from callwise.report.table import (
     to_csv,
 )
 from callwise.report.totals import Spread, Totals, UsageSums
+from callwise.safe_text import printable_lines
+from callwise.text_layout import EVERYTHING, Screen, wrapped_lines
 
 __all__ = [
     "brief_text",
@@ -146,7 +148,13 @@ def _chosen(tables: ReportTables, name: TableName) -> list[Table]:
     return [by_name["node" if name == "all" else name]]
 
 
-def render(run: RunRecord, *, form: Form = "text", table: TableName = "all") -> str:
+def render(
+    run: RunRecord,
+    *,
+    form: Form = "text",
+    table: TableName = "all",
+    screen: Screen = EVERYTHING,
+) -> str:
     """Return a run as text that ends with a newline.
 
     Args:
@@ -154,10 +162,13 @@ def render(run: RunRecord, *, form: Form = "text", table: TableName = "all") -> 
         form: CSV has one table, and so has JSON unless all are asked for: of the plan's
             two the one with its figures.
         table: which table; `all` is the one by node in CSV.
+        screen: where text is shown; other forms have every column.
     """
     tables = summarise(run.rows, run.turns, plan=run.plan, is_simulated=run.is_simulated)
     if table == "all" and form != "csv":
-        return {"json": to_json, "markdown": to_markdown, "text": to_text}[form](tables)
+        if form == "text":
+            return to_text(tables, screen=screen)
+        return to_json(tables) if form == "json" else to_markdown(tables)
     chosen = _chosen(tables, table)
     match form:
         case "csv":
@@ -167,7 +178,7 @@ def render(run: RunRecord, *, form: Form = "text", table: TableName = "all") -> 
         case "markdown":
             return "\n".join(map(markdown_table, chosen))
         case "text":
-            return tables_text(chosen)
+            return tables_text(chosen, screen=screen)
 
 
 def _json(spread_: Spread | None) -> dict[str, Any] | None:
@@ -240,14 +251,16 @@ def to_markdown(tables: ReportTables) -> str:
     return "\n".join(parts)
 
 
-def brief_text(tables: ReportTables, *, stream: TextIO | None = None) -> str:
+def _headline_text(tables: ReportTables, screen: Screen) -> str:
+    return wrapped_lines(printable_lines("\n".join(headline(tables))), screen)
+
+
+def brief_text(tables: ReportTables, *, screen: Screen = EVERYTHING) -> str:
     """Return the headline, calls by node, and the plan's scenarios."""
-    top = "\n".join(headline(tables))
     shown = [table for table in (tables.by_node, tables.scenarios) if table is not None]
-    return f"{top}\n\n{tables_text(shown, stream=stream)}"
+    return f"{_headline_text(tables, screen)}\n\n{tables_text(shown, screen=screen)}"
 
 
-def to_text(tables: ReportTables, *, stream: TextIO | None = None) -> str:
-    """Return the headline and all tables for a stream; see `tables_text`."""
-    top = "\n".join(headline(tables))
-    return f"{top}\n\n{tables_text(tables.tables(), stream=stream)}"
+def to_text(tables: ReportTables, *, screen: Screen = EVERYTHING) -> str:
+    """Return the headline and all tables for a screen; see `screen_of`."""
+    return f"{_headline_text(tables, screen)}\n\n{tables_text(tables.tables(), screen=screen)}"

@@ -32,6 +32,7 @@ _USAGE_COLUMNS = tuple(
     if name not in {"sent", "usd", "unknown_usd", "charged_tokens", "charged_usd"}
     and not name.endswith("seconds")
 )
+_TOKEN_COLUMNS = ("input_tokens", "output_tokens")
 _TIME_COLUMNS = tuple(name for name in JSON_NAMES if name.endswith("seconds"))
 
 _SUM_COLUMNS = (
@@ -42,6 +43,16 @@ _SUM_COLUMNS = (
     *_USAGE_COLUMNS,
     "usd",
 )
+
+_SUM_FOLDS = (
+    *(name for name in _USAGE_COLUMNS if name.startswith("over_")),
+    "cached_tokens",
+    "attempts",
+    "requests",
+    "speculative",
+    Outcome.SERVED.value,
+)
+"""Columns of sums that follow from others, or matter for few runs."""
 
 _TURN_CELLS: Mapping[str, Callable[[TurnLine], Cell]] = {
     "rounds_reply": lambda turn: turn.spans[0],
@@ -133,7 +144,7 @@ def _group_table(
 
 
 def _sum_table(name: str, groups: Mapping[str, Sequence[CallLine]], all_sums: UsageSums) -> Table:
-    empty = Table(f"by_{name}", f"By {name}", (name, *_SUM_COLUMNS), ())
+    empty = Table(f"by_{name}", f"By {name}", (name, *_SUM_COLUMNS), (), _SUM_FOLDS)
     return _group_table(empty, groups, _sum_cells, all_sums)
 
 
@@ -147,7 +158,8 @@ def _time_table(groups: Mapping[str, Sequence[CallLine]], all_sums: UsageSums) -
 
     title = "Where the time went (seconds of all calls, as if one after another)"
     columns = ("node", *_TIME_COLUMNS, "total_seconds", "share")
-    return _group_table(Table("time", title, columns, ()), groups, cells, all_sums)
+    folds = tuple(name for name in _TIME_COLUMNS if name != "work_seconds")
+    return _group_table(Table("time", title, columns, (), folds), groups, cells, all_sums)
 
 
 def _turn_table(turns: Sequence[TurnLine], calls_of_turns: Sequence[Sequence[CallLine]]) -> Table:
@@ -161,12 +173,14 @@ def _turn_table(turns: Sequence[TurnLine], calls_of_turns: Sequence[Sequence[Cal
         for turn, calls in zip(turns, calls_of_turns, strict=True)
     ]
     columns = ("conversation", "turn", *_SUM_COLUMNS, *_TURN_CELLS)
-    return Table("by_turn", "By turn", columns, tuple(rows))
+    folds = ("path_seconds_turn", "rounds_turn", *_SUM_FOLDS, "path_seconds_reply", "search_stop")
+    return Table("by_turn", "By turn", columns, tuple(rows), folds)
 
 
 def _call_table(rows: Sequence[CallLine]) -> Table:
     cells = [tuple(cell(row) for cell in _CALL_CELLS.values()) for row in rows]
-    return Table("by_call", "By call", tuple(_CALL_CELLS), tuple(cells))
+    folds = ("over_tokens", "role", "requests", "conversation", "usd", "notes", *_TOKEN_COLUMNS)
+    return Table("by_call", "By call", tuple(_CALL_CELLS), tuple(cells), folds)
 
 
 def _read(lines: Iterable[LineT | Mapping[str, Any]], kind: type[LineT]) -> list[LineT]:

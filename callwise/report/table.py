@@ -7,19 +7,17 @@ runs it, no forge links or formats it.
 import csv
 import io
 import re
-import shutil
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TextIO
+from typing import Any
 
-from callwise.safe_text import printable, text_width
+from callwise.safe_text import printable
+from callwise.text_layout import EVERYTHING, Grid, Screen, grid_lines, styled, wrapped_lines
 
 __all__ = [
     "Cell",
     "Share",
     "Table",
-    "aligned",
     "cell_text",
     "escaped_markdown",
     "guarded",
@@ -56,7 +54,7 @@ class Table:
         columns: names of the columns; units end them.
         rows: the cells, one per column. Text in them is untrusted.
         folds: columns that text leaves out where they do not fit, the first one first; then
-            the last of the others, but never the first column. CSV, JSON and Markdown have all.
+            the last of the others, but not the first column. CSV, JSON and Markdown have all.
     """
 
     name: str
@@ -116,10 +114,6 @@ def _percent(share: Share) -> str:
     return f"{100 * share:.1f}".removesuffix(".0") + " %"
 
 
-_FRAME = 3
-"""Columns of a terminal that a drawn column takes besides its cells."""
-
-
 def shown_places(table: Table) -> list[int]:
     """Return the columns to show: the first, and those that are not all 0 or blank."""
     columns = list(zip(*table.rows, strict=True)) or [("-",) for _ in table.columns]
@@ -135,117 +129,41 @@ def is_text_column(table: Table, place: int) -> bool:
     return any(isinstance(row[place], str) and row[place] for row in table.rows)
 
 
-def aligned(rows: Sequence[Sequence[str]], *, numbers: Sequence[int] = ()) -> list[str]:
-    """Return rows of cells as lines of aligned columns.
-
-    Padding is by `text_width`; rich, which draws tables in a terminal, took 6 ms per row.
-
-    Args:
-        rows: cells of one line each, the same number in each row.
-        numbers: places of the columns that are aligned right.
-    """
-    widths = [max(map(text_width, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for row in rows:
-        cells = []
-        for place, (text, width) in enumerate(zip(row, widths, strict=True)):
-            blanks = " " * (width - text_width(text))
-            cells.append(blanks + text if place in numbers else text + blanks)
-        lines.append("  ".join(cells).rstrip())
-    return lines
-
-
-@dataclass(frozen=True, slots=True)
-class _Shown:
-    """The shown part of a table: columns and rows as text."""
-
-    title: str
-    heads: list[str]
-    rows: list[list[str]]
-    is_text: list[bool]
-    cell_widths: list[int]
-    """The widest cell of each column, its head aside."""
-    left_out: str | None
-    """The line about rows that are not shown."""
-
-
-def _shown(table: Table, max_rows: int | None) -> _Shown:
-    places = shown_places(table)
-    kept = table.rows if max_rows is None else table.rows[:max_rows]
-    rows = [[cell_text(row[place]) for place in places] for row in kept]
-    widths = [
-        max((text_width(row[column]) for row in rows), default=0) for column in range(len(places))
-    ]
-    return _Shown(
-        title=table.title,
-        heads=[table.columns[place].replace("_", " ") for place in places],
-        rows=rows,
-        is_text=[is_text_column(table, place) for place in places],
-        cell_widths=widths,
-        left_out=left_out(table, len(kept)) if len(kept) < len(table.rows) else None,
-    )
-
-
-def _plain(shown: _Shown) -> str:
-    numbers = [place for place, is_text in enumerate(shown.is_text) if not is_text]
-    lines = [shown.title, *aligned([shown.heads, *shown.rows], numbers=numbers)]
-    return "\n".join([*lines, *([shown.left_out] if shown.left_out else [])]) + "\n"
-
-
-def _drawn(shown: _Shown, width: int) -> str:
-    """Return a table with lines and colour. Text in it is text, never markup."""
-    from rich.console import Console  # noqa: PLC0415 - only where something is drawn
-    from rich.table import Table as DrawnTable  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
-
-    stream = io.StringIO()
-    console = Console(file=stream, force_terminal=True, width=width, highlight=False)
-    drawn = DrawnTable(title=Text(shown.title), title_justify="left", header_style="bold")
-    for head, is_text, cells in zip(shown.heads, shown.is_text, shown.cell_widths, strict=True):
-        # Heads may be wrapped; a number that is cut is a wrong number.
-        justify: Literal["left", "right"] = "left" if is_text else "right"
-        drawn.add_column(Text(head), justify=justify, min_width=cells)
-    for row in shown.rows:
-        style = "bold" if row[0] == "total" else None
-        drawn.add_row(*map(Text, row), style=style)
-    console.print(drawn)
-    if shown.left_out:
-        console.print(Text(shown.left_out))
-    return stream.getvalue()
-
-
-def _least_width(shown: _Shown) -> int:
-    """Return the narrowest terminal in which a drawn table shows every cell whole."""
-    heads = (max(map(text_width, head.split()), default=0) for head in shown.heads)
-    columns = zip(heads, shown.cell_widths, strict=True)
-    return 1 + sum(_FRAME + max(head, cells) for head, cells in columns)
-
-
-def plain_table(table: Table, *, max_rows: int | None = None) -> str:
+def plain_table(table: Table, *, max_rows: int | None = None, screen: Screen = EVERYTHING) -> str:
     """Return a table as aligned text. Columns of zeros only are left out.
 
     Args:
         table: the table.
         max_rows: most rows shown; a line counts the rest. None shows all.
+        screen: where it is shown; by default every column has its place.
     """
-    return _plain(_shown(table, max_rows))
+    places = shown_places(table)
+    kept = table.rows if max_rows is None else table.rows[:max_rows]
+    names = [table.columns[place] for place in places]
+    grid = Grid(
+        heads=[printable(name.replace("_", " ")) for name in names],
+        rows=[[cell_text(row[place]) for place in places] for row in kept],
+        is_text=[is_text_column(table, place) for place in places],
+        folds=[names.index(name) for name in table.folds if name in names],
+    )
+    title = wrapped_lines(printable(table.title), screen)
+    lines = [styled(line, "title", screen) for line in title.split("\n")]
+    lines += grid_lines(grid, screen)
+    if len(kept) < len(table.rows):
+        lines.append(wrapped_lines(left_out(table, len(kept)), screen))
+    return "\n".join(lines) + "\n"
 
 
-def tables_text(tables: Sequence[Table], *, stream: TextIO | None = None) -> str:
-    """Return tables for a stream: drawn in a terminal that is wide enough, else plain.
+def tables_text(tables: Sequence[Table], *, screen: Screen = EVERYTHING) -> str:
+    """Return tables as text.
 
     Args:
         tables: what to show.
-        stream: where it will go; standard output by default. Only looked at.
+        screen: where they are shown; see `screen_of`.
     """
-    is_terminal = (sys.stdout if stream is None else stream).isatty()
-    width = shutil.get_terminal_size().columns
-    parts = []
-    for table in tables:
-        shown = _shown(table, max_rows_of(table, tables))
-        is_drawn = is_terminal and _least_width(shown) <= width
-        parts.append(_drawn(shown, width) if is_drawn else _plain(shown))
-    return "\n".join(parts)
+    return "\n".join(
+        plain_table(table, max_rows=max_rows_of(table, tables), screen=screen) for table in tables
+    )
 
 
 MAX_TURN_ROWS = 20

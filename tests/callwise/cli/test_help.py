@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from callwise import __version__
 from callwise.calls.errors import CassetteMiss, ConfigError, FormatError
+from callwise.cli.main import callwise
 from callwise.cli.options import CommandOptions, command
 from callwise.cli.terminal import clear_errors
 
@@ -166,3 +167,22 @@ def test_a_field_of_an_options_model_is_an_option() -> None:
         _GreetOptions(name="Sam", max_times=3, words=["a", "b"]),
     ]
     assert runner.invoke(app, ["Sam", "--max-times", "0"]).exit_code == 2
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_help_fits_the_terminal(cli: Any, monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    """Of each command, at 80 columns and at 40; only a name that is longer may spill."""
+    monkeypatch.setenv("COLUMNS", str(width))
+    for name in ("", *COMMANDS):
+        lines = cli(*name.split(), "--help").stdout.splitlines()
+        prose = [line for line in lines if not line.lstrip().startswith(("-", "CONV"))]
+        assert max(map(len, prose)) <= width
+
+
+def test_help_has_colours_where_they_are_asked_for(cli: Any) -> None:
+    """None in a pipe; NO_COLOR is before FORCE_COLOR."""
+    runner, forced = CliRunner(), {"FORCE_COLOR": "1"}
+    assert "\x1b" not in cli("--help").stdout
+    assert "\x1b[36m" in runner.invoke(callwise, ["plan", "--help"], env=forced).stdout
+    none = {**forced, "NO_COLOR": "1"}
+    assert "\x1b" not in runner.invoke(callwise, ["plan", "--help"], env=none, color=True).stdout

@@ -5,6 +5,7 @@ import io
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +29,12 @@ from callwise.report.table import (
     to_csv,
     unguarded,
 )
+from callwise.text_layout import Screen
 
 RunWriter = Callable[..., Path]
 
 
 RowMaker = Callable[..., dict[str, Any]]
-
-
-class _Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
 
 
 TABLE = Table(
@@ -58,29 +55,41 @@ def test_plain_tables_are_aligned_and_without_empty_columns() -> None:
     ]
 
 
-def test_a_file_gets_plain_text() -> None:
-    """Without a terminal there are neither lines nor colour."""
-    assert tables_text([TABLE], stream=io.StringIO()) == plain_table(TABLE)
+def test_text_is_plain_where_nothing_is_known_of_the_screen() -> None:
+    """Neither lines nor colours, and every column."""
+    assert tables_text([TABLE]) == plain_table(TABLE)
+    assert "\x1b" not in plain_table(TABLE)
 
 
-def test_a_terminal_gets_drawn_tables(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Markup in a cell stays text, and its escapes are gone."""
-    monkeypatch.setenv("COLUMNS", "100")
-    text = tables_text([TABLE], stream=_Terminal())
-    assert "━" in text
+def test_a_colour_ends_with_its_line_and_markup_in_a_cell_stays_text() -> None:
+    """A title, heads and totals have colours; the escapes in a cell are gone."""
+    text = plain_table(TABLE, screen=Screen(width=100, is_styled=True))
+    assert re.sub(r"\x1b\[\d*m", "", text) == plain_table(TABLE)
+    assert text.startswith("\x1b[1mBy turn\x1b[0m\n")
     assert "[red]会话[/red]\ufffd[31m" in text
 
 
-def test_a_narrow_terminal_gets_plain_text(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A number is never cut to fit."""
-    monkeypatch.setenv("COLUMNS", "30")
-    assert tables_text([TABLE], stream=_Terminal()) == plain_table(TABLE)
+def test_columns_that_do_not_fit_are_named() -> None:
+    """The last ones first, or those that the table names; a number is never cut."""
+    shown = plain_table(TABLE, screen=Screen(width=30))
+    assert shown.splitlines() == [
+        "By turn",
+        "conversation          asked",
+        "[red]会话[/red]\ufffd[31m  1,234",
+        "two                       5",
+        "Not shown: usd (COLUMNS=36",
+        "  shows all)",
+    ]
+    folding = replace(TABLE, folds=("asked",))
+    assert plain_table(folding, screen=Screen(width=30)).splitlines()[3] == (
+        "two                    0.1235"
+    )
 
 
 def test_the_headline_comes_first(write_run: RunWriter) -> None:
     """Turns, calls and what they spent, with unknown costs said and not shown as 0."""
     run = load_run(write_run())
-    text = to_text(summarise(run.rows, run.turns, wall_seconds=1.0), stream=io.StringIO())
+    text = to_text(summarise(run.rows, run.turns, wall_seconds=1.0))
     spent = (
         "5 requests, 5 attempts; 300 tokens in, 30 out and unknown for 2 requests; "
         "USD unknown (1.000000 of it known)"
