@@ -7,11 +7,11 @@ wide, long texts wrap, then whole columns are left out and named.
 import os
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TextIO
 
-from callwise.safe_text import text_width
+from callwise.safe_text import shown_html, text_width
 
 __all__ = [
     "EVERYTHING",
@@ -20,6 +20,7 @@ __all__ = [
     "aligned",
     "colour_choice",
     "grid_lines",
+    "html_table",
     "screen_of",
     "styled",
     "wrapped",
@@ -293,3 +294,10 @@ def aligned(
     heads, *others = rows
     is_text = [place not in numbers for place in range(len(heads))]
     return grid_lines(Grid(heads, others, is_text), screen)
+
+
+def html_table(caption: str, rows: Iterable[Sequence[str]]) -> str:
+    """Return rows of untrusted cells as an HTML table, for a notebook."""
+    lines = ("".join(f"<td>{shown_html(cell)}</td>" for cell in row) for row in rows)
+    body = "".join(f"<tr>{line}</tr>" for line in lines)
+    return f"<table><caption>{shown_html(caption)}</caption>{body}</table>"

@@ -188,7 +188,10 @@ def build_call_path(  # noqa: C901 - one line for each layer that is optional
         path.add("reserve_fleet", ReserveFleetLayer(fleet.budget, next=path.last))
     if is_live and _is_hedging(endpoints, load_of):
         path.add("hedge", HedgeLayer(clock, estimator, load_of, breakers, next=path.last))
-    path.add("retry", RetryLayer(clock, retry, seed, breakers, router, next=path.last))
+    path.add(
+        "retry",
+        RetryLayer(clock, retry, seed, breakers, router, notify=notify, next=path.last),
+    )
     if queues is not None:
         path.add("queue", QueueLayer(load_of, queues, endpoints.values, next=path.last))
     carrying = [lower.layers[name] for name in ("batch", "batch_api") if name in lower.layers]

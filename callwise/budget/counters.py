@@ -17,6 +17,8 @@ from callwise.budget.limits import LeaseStatistics
 from callwise.budget.usage import JSON_NAMES, Usage
 from callwise.calls.call import Outcome, Purpose, Role
 from callwise.calls.errors import CallwiseError
+from callwise.safe_text import printable
+from callwise.text_layout import aligned, html_table
 
 __all__ = ["CounterValues", "Counters", "LedgerError", "ScopeStatistics"]
 
@@ -191,7 +193,16 @@ class Counters:
                 counters._sums[part] = tuple(map(add, known, added)) if known else added
 
 
-@dataclass(frozen=True, slots=True)
+def _shown(cell: str | float | None) -> str:
+    """Return a cell for people."""
+    if cell is None:
+        return "unknown"
+    if isinstance(cell, str):
+        return printable(cell)
+    return f"{cell:,}" if isinstance(cell, int) else f"{cell:.6f}"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
 class ScopeStatistics:
     """Counts, path and leases of a scope.
 
@@ -211,6 +222,54 @@ class ScopeStatistics:
     rounds: int
     path_seconds: float
     leases: tuple[LeaseStatistics, ...]
+
+    def table(self) -> tuple[tuple[str, ...], list[tuple[str | int | float | None, ...]]]:
+        """Return the names of columns, and a row for each node and one for all calls.
+
+        Outcomes that no call has are left out; tokens or USD that are not known are None.
+        """
+        groups = {name or "-": counts for name, counts in self.by_node.items()}
+        groups["all"] = self.counts
+        ended = [name for name in Outcome if any(each.outcomes[name] for each in groups.values())]
+        columns = ("node", "calls", *ended, "requests", "input_tokens", "output_tokens", "usd")
+        return columns, [
+            (
+                name,
+                sum(counts.outcomes.values()),
+                *(counts.outcomes[outcome] for outcome in ended),
+                counts.usage.requests,
+                None if counts.usage.unknown_usage else counts.usage.input_tokens,
+                None if counts.usage.unknown_usage else counts.usage.output_tokens,
+                None if counts.usage.unknown_usd else counts.usage.usd,
+            )
+            for name, counts in groups.items()
+        ]
+
+    def _cells(self) -> list[list[str]]:
+        columns, rows = self.table()
+        cells = [[_shown(cell) for cell in row] for row in rows]
+        return [[name.replace("_", " ") for name in columns], *cells]
+
+    def __str__(self) -> str:
+        """Return the calls by node as a small table."""
+        cells = self._cells()
+        lines = aligned(cells, numbers=range(1, len(cells[0])))
+        return "\n".join([self._title(), *lines])
+
+    def __repr__(self) -> str:
+        """Return the sums in one line; `print` shows a table."""
+        return f"ScopeStatistics({self._title()})"
+
+    def _repr_html_(self) -> str:
+        """Return the calls by node as a table, for a notebook."""
+        return html_table(self._title(), self._cells())
+
+    def _title(self) -> str:
+        asked, running = self.counts.asked, self.counts.in_flight
+        parts = [f"{asked:,} call{'' if asked == 1 else 's'}"]
+        parts += [f"{running:,} of them running"] if running else []
+        parts.append(f"{self.rounds:,} round{'' if self.rounds == 1 else 's'}")
+        return f"{printable(self.path)}: {', '.join(parts)}"
 
     def as_dict(self) -> dict[str, Any]:
         """Return the statistics as JSON values."""

@@ -4,7 +4,6 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
 from statistics import fmean
 from typing import Any, TypeVar
 
@@ -13,6 +12,7 @@ from callwise.calls.client import Prices
 from callwise.calls.load.rate_limits import DIMENSIONS
 from callwise.plans.bound import BoundTimes, FlatPlan, PlannedCall, Step, flatten, rounds
 from callwise.plans.makespan import Assumptions, Makespan, makespan
+from callwise.text_layout import html_table
 
 __all__ = [
     "PlannedScenario",
@@ -247,9 +247,7 @@ class TurnPlan:
             figures = (each.max_requests, counts.input_tokens, counts.output_tokens)
             shown = (f"{counts.asked:,}", *rounds_, *(f"{value:,}" for value in figures), _usd(usd))
             rows.append((each.name, *shown))
-        lines = ("".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows)
-        table = "".join(f"<tr>{line}</tr>" for line in lines)
-        return f"<table><caption>Plan of {escape(self.preset)}</caption>{table}</table>"
+        return html_table(f"Plan of {self.preset}", rows)
 
     def measured(self, assumptions: Assumptions | None = None) -> tuple[PlannedScenario, ...]:
         """Return every scenario, measured under some assumptions; None takes the plan's."""

@@ -5,20 +5,21 @@ and other viewers show the picture. Tables are Markdown in a notebook, and text 
 """
 
 import base64
-from collections.abc import Mapping
-from dataclasses import dataclass
+import sys
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Protocol, overload
 
 from callwise.budget.budgeter import Budgeter
-from callwise.budget.counters import CounterValues
+from callwise.budget.counters import ScopeStatistics
 from callwise.budget.scope import Scope
 from callwise.calls.call import Outcome
 from callwise.plans import TurnPlan, plan_rows
 from callwise.report import RunRecord, Table, load_run, summarise, to_markdown, to_text
-from callwise.report.table import Cell, markdown_table, plain_table
+from callwise.report.table import markdown_table, plain_table
 from callwise.safe_text import printable
+from callwise.text_layout import Screen, screen_of
 from callwise.tuning.figures import (
     CallsByNode,
     CallsOverTurns,
@@ -95,7 +96,7 @@ def show(found: FigureData) -> NotebookFigure: ...
 
 @overload
 def show(
-    found: RunRecord | TurnPlan | Budgeter | Scope | HasLLM | str | Path,
+    found: RunRecord | TurnPlan | Budgeter | Scope | ScopeStatistics | HasLLM | str | Path,
 ) -> NotebookText: ...
 
 
@@ -105,7 +106,7 @@ def show(found: object) -> NotebookFigure | NotebookText:
     Args:
         found: a figure's record (of `callwise.tuning.figures`, or `TuneResult.tradeoff`); a run,
             of `replay` or by the path of its folder; a plan, of `plan`; or a budgeter, one of its
-            scopes, or a chat model of `wrap`, for their calls by node.
+            scopes or its statistics, or a chat model of `wrap`, for their calls by node.
 
     Raises:
         TypeError: for anything else.
@@ -119,14 +120,16 @@ def show(found: object) -> NotebookFigure | NotebookText:
             tables = summarise(
                 found.rows, found.turns, plan=found.plan, is_simulated=found.is_simulated
             )
-            return NotebookText(to_text(tables), to_markdown(tables))
+            return NotebookText(to_text(tables, screen=_screen()), to_markdown(tables))
         case TurnPlan():
             lines = [printable(row) for row in plan_rows(found)]
             return NotebookText("\n".join(lines), "\n".join(f"    {line}" for line in lines))
         case Budgeter():
             is_simulated = any(row.is_simulated for row in found.ledger.rows)
-            return _calls_by_node(found.run, is_simulated=is_simulated)
+            return _calls_by_node(found.run.statistics(), is_simulated=is_simulated)
         case Scope():
+            return _calls_by_node(found.statistics(), is_simulated=False)
+        case ScopeStatistics():
             return _calls_by_node(found, is_simulated=False)
         case Tradeoff() | CallsByNode() | CallsOverTurns() | Waterfall() | Timeline():
             return NotebookFigure(found)
@@ -136,31 +139,14 @@ def show(found: object) -> NotebookFigure | NotebookText:
     )
 
 
-def _calls_by_node(scope: Scope, *, is_simulated: bool) -> NotebookText:
-    found = scope.statistics()
-    groups = {name or "-": counts for name, counts in found.by_node.items()}
-    table = _count_table({**groups, "all": found.counts}, is_simulated=is_simulated)
-    return NotebookText(plain_table(table), markdown_table(table))
+def _calls_by_node(found: ScopeStatistics, *, is_simulated: bool) -> NotebookText:
+    columns, rows = found.table()
+    title = "Calls by node (simulated)" if is_simulated else "Calls by node"
+    folds = (Outcome.SERVED.value, "requests")
+    table = Table("calls_by_node", title, columns, tuple(rows), folds)
+    return NotebookText(plain_table(table, screen=_screen()), markdown_table(table))
 
 
-def _count_table(groups: Mapping[str, CounterValues], *, is_simulated: bool) -> Table:
-    """Return one row per group; outcomes that no call has are left out."""
-    ended = [name for name in Outcome if any(each.outcomes[name] for each in groups.values())]
-    rows: list[tuple[Cell, ...]] = [
-        (
-            name,
-            sum(counts.outcomes.values()),
-            *(counts.outcomes[outcome] for outcome in ended),
-            counts.usage.requests,
-            None if counts.usage.unknown_usage else counts.usage.input_tokens,
-            None if counts.usage.unknown_usage else counts.usage.output_tokens,
-            None if counts.usage.unknown_usd else counts.usage.usd,
-        )
-        for name, counts in groups.items()
-    ]
-    return Table(
-        "calls_by_node",
-        "Calls by node (simulated)" if is_simulated else "Calls by node",
-        ("node", "calls", *ended, "requests", "input_tokens", "output_tokens", "usd"),
-        tuple(rows),
-    )
+def _screen() -> Screen:
+    """Return the screen of `print`: a terminal's width, or every column; never colours."""
+    return replace(screen_of(sys.stdout), is_styled=False)

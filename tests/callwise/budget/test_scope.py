@@ -194,3 +194,19 @@ def test_users_and_tenants_are_inherited(make_budgeter):
             assert (turn.user, turn.tenant) == ("ann", "acme")
         with budgeter.scope(ScopeKind.TURN, "2", user="bob") as turn:
             assert (turn.user, turn.tenant) == ("bob", "acme")
+
+
+async def test_statistics_are_printed_as_a_small_table(make_budgeter, ask_for):
+    """One row per node and one for all; the representation is one line, and HTML is escaped."""
+    budgeter = make_budgeter()
+    for name in ("answer", "<b>judge"):
+        with budgeter.scope(ScopeKind.NODE, name):
+            await budgeter.ask(ask_for(name))
+    found = budgeter.run.statistics()
+    lines = str(found).splitlines()
+    assert lines[0].startswith("run: 2 calls, 2 rounds")
+    assert lines[1].split()[:3] == ["node", "calls", "served"]
+    rows = {line.split()[0]: line.split()[1:3] for line in lines[2:]}
+    assert rows == {"answer": ["1", "1"], "<b>judge": ["1", "1"], "all": ["2", "2"]}
+    assert repr(found) == f"ScopeStatistics({lines[0]})"
+    assert "<td>&lt;b&gt;judge</td>" in found._repr_html_()

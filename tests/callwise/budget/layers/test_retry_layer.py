@@ -237,8 +237,9 @@ async def test_a_server_that_loads_its_model_is_waited_for(make_budgeter, ask_fo
     (row,) = budgeter.ledger.rows
     assert (row.attempts, row.requests, row.unknown_usage) == (7, 7, 1)
     assert row.retry_seconds == 19
-    assert len(notices) == 2
+    assert len(notices) == 3
     assert "fake" in notices[0]
+    assert notices[2].endswith("attempt 1 of 3 failed (ServerFailed); next in 0.0 s")
 
 
 async def test_a_server_that_never_loads_is_given_up(make_budgeter, ask_for):
@@ -316,3 +317,44 @@ async def test_an_endpoints_own_policy_goes_before_the_runs(ask_for):
     with pytest.raises(ServerFailed):
         await budgeter.ask(ask_for())
     assert client.sent_requests == 7
+
+
+async def test_a_person_is_shown_each_attempt_and_no_secret(make_budgeter, ask_for, until):
+    """Endpoint, number, kind of error and wait; equal lines of other calls are not repeated."""
+    clock, notices = ManualClock(), []
+    error = ServerFailed("boom: sk-secret", status=503)
+    script = [error, error, error, error, "ok", "ok"]
+    retry = RetryPolicy(preset="patient", jitter=0.0)
+    budgeter = make_budgeter(
+        ScriptedClient(script), retry=retry, clock=clock, notify=notices.append
+    )
+    tasks = [asyncio.ensure_future(budgeter.ask(ask_for(prompt))) for prompt in "ab"]
+    for _ in range(2):
+        await until(lambda: clock.sleeper_count == 2)
+        clock.advance(1.0)
+    assert {reply.text for reply in await asyncio.gather(*tasks)} == {"ok"}
+    assert [notice.partition(": ")[2] for notice in notices] == [
+        "attempt 1 of 5 failed (ServerFailed, status 503); next in 1.0 s",
+        "attempt 2 of 5 failed (ServerFailed, status 503); next in 1.0 s",
+    ]
+    assert "secret" not in "".join(notices)
+
+
+async def test_a_long_wait_is_shown_until_the_answer_comes(make_budgeter, ask_for, until):
+    """Each fifteen seconds."""
+    clock, notices = ManualClock(), []
+
+    async def answer(_):
+        await clock.sleep(40.0)
+        return "ok"
+
+    budgeter = make_budgeter(ScriptedClient(answer), clock=clock, notify=notices.append)
+    task = asyncio.ensure_future(budgeter.ask(ask_for()))
+    for seconds in (15.0, 15.0, 10.0):
+        await until(lambda: clock.sleeper_count)
+        clock.advance(seconds)
+    await task
+    assert [notice.partition(": ")[2] for notice in notices] == [
+        "no answer for 15 s, still waiting",
+        "no answer for 30 s, still waiting",
+    ]
