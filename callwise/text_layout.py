@@ -184,7 +184,7 @@ def _cell_widths(grid: Grid) -> list[int]:
 
 
 def _longest_word(head: str) -> int:
-    return max(map(text_width, head.split()), default=0)
+    return max((text_width(part.rstrip()) for part in _PARTS.findall(head)), default=0)
 
 
 def _least(grid: Grid, place: int, cells: int) -> int:

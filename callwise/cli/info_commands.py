@@ -28,7 +28,8 @@ from callwise.cli.terminal import (
     say,
     screen,
 )
-from callwise.safe_text import escaped_json
+from callwise.safe_text import escaped_json, printable
+from callwise.text_layout import EVERYTHING, aligned
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -161,7 +162,9 @@ def plan(options: PlanOptions) -> None:
         if options.as_json:
             print_json(turn_plan.as_json(assumptions) | recorded_json(calls, assumptions))
             return
-        for row in (*plan_rows(turn_plan, assumptions), *recorded_rows(calls, assumptions)):
+        lines = plan_rows(turn_plan, assumptions, screen=screen())
+        print_safe("\n".join(lines) + "\n")
+        for row in recorded_rows(calls, assumptions):
             print_wrapped(row)
 
 
@@ -255,17 +258,19 @@ def presets(options: PresetsOptions) -> None:
         from callwise.recordings.app_protocol import load_app
 
         app = load_app(options.app)
+        rows: list[tuple[str, ...]] = [
+            ("preset", "calls per turn", "rounds to the reply", "rounds in all")
+        ]
         for name in app.presets():
             plan = app.plan(app.settings(name))
             if plan is None:
-                typer.echo(f"{name:<18} calls are known once it is recorded")
+                rows.append((name, "known once it is recorded", "", ""))
                 continue
             planned = plan.as_json()["scenarios"]["default"]
             rounds = planned["rounds"]
-            print_text(
-                f"{name:<18} {planned['asked']} calls per turn, "
-                f"{rounds['reply']} rounds to the reply, {rounds['turn']} in all"
-            )
+            rows.append((name, *map(str, (planned["asked"], rounds["reply"], rounds["turn"]))))
+        cells = [tuple(map(printable, row)) for row in rows]
+        print_safe("\n".join(aligned(cells, numbers=(1, 2, 3), screen=screen())) + "\n")
 
 
 class ReportOptions(CommandOptions):
@@ -309,7 +314,6 @@ def report(options: ReportOptions) -> None:
             _write_page(options)
             return
         from callwise.report import load_run, render
-        from callwise.text_layout import EVERYTHING
 
         run = load_run(options.folder)
         for notice in run.notices:

@@ -12,7 +12,15 @@ from callwise.calls.client import Prices
 from callwise.calls.load.rate_limits import DIMENSIONS
 from callwise.plans.bound import BoundTimes, FlatPlan, PlannedCall, Step, flatten, rounds
 from callwise.plans.makespan import Assumptions, Makespan, makespan
-from callwise.text_layout import html_table
+from callwise.safe_text import printable
+from callwise.text_layout import (
+    EVERYTHING,
+    Grid,
+    Screen,
+    grid_lines,
+    html_table,
+    wrapped_lines,
+)
 
 __all__ = [
     "PlannedScenario",
@@ -293,15 +301,18 @@ class TurnPlan:
         }
 
 
-def _aligned(table: Sequence[Sequence[str]]) -> list[str]:
-    """Return rows with the first column to the left and numbers to the right."""
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    rows = []
-    for first, *rest in table:
-        cells = [first.ljust(widths[0])]
-        cells += [cell.rjust(width) for cell, width in zip(rest, widths[1:], strict=True)]
-        rows.append("  ".join(cells).rstrip())
-    return rows
+def _aligned(
+    table: Sequence[Sequence[str]],
+    screen: Screen,
+    *,
+    texts: Sequence[str] = (),
+    folds: Sequence[str] = (),
+) -> list[str]:
+    """Return rows with the first column and `texts` to the left, and numbers to the right."""
+    heads, *rows = ([printable(cell) for cell in row] for row in table)
+    is_text = [place == 0 or head in texts for place, head in enumerate(heads)]
+    places = [heads.index(head) for head in folds]
+    return grid_lines(Grid(heads, rows, is_text, places), screen)
 
 
 def _number(value: float) -> str:
@@ -312,7 +323,9 @@ def _usd(value: float | None) -> str:
     return "unknown" if value is None else f"{value:.6f}"
 
 
-def _scenario_table(scenarios: Sequence[PlannedScenario], roles: Sequence[Role]) -> list[str]:
+def _scenario_table(
+    scenarios: Sequence[PlannedScenario], roles: Sequence[Role], screen: Screen
+) -> list[str]:
     head = ["scenario", "asked", *(role.value for role in roles), "rounds", "seconds"]
     table = [[*head, "requests", "tokens in", "tokens out", "USD"]]
     for scenario in scenarios:
@@ -330,16 +343,20 @@ def _scenario_table(scenarios: Sequence[PlannedScenario], roles: Sequence[Role])
                 _usd(counts.usd),
             ]
         )
-    return _aligned(table)
+    is_priced = any(each.counts.usd is not None for each in scenarios)
+    folds = [*([] if is_priced else ["USD"]), "requests", "tokens out", "seconds", *roles]
+    return _aligned(table, screen, folds=folds)
 
 
-def _count_table(title: str, columns: Sequence[tuple[str, Mapping[str, int]]]) -> list[str]:
+def _count_table(
+    title: str, columns: Sequence[tuple[str, Mapping[str, int]]], screen: Screen
+) -> list[str]:
     # The order of names is that of the scenario with most of them.
     fullest = sorted(columns, key=lambda column: -len(column[1]))
     names = list(dict.fromkeys(name for _, counts in fullest for name in counts))
     table = [[title, *(head for head, _ in columns)]]
     table += [[name, *(str(counts.get(name, 0)) for _, counts in columns)] for name in names]
-    return _aligned(table)
+    return _aligned(table, screen)
 
 
 def _assumption_row(assumptions: Assumptions) -> str:
@@ -355,7 +372,9 @@ def _assumption_row(assumptions: Assumptions) -> str:
     return ", ".join(words)
 
 
-def _load_rows(scenarios: Sequence[PlannedScenario], assumptions: Assumptions) -> list[str]:
+def _load_rows(
+    scenarios: Sequence[PlannedScenario], assumptions: Assumptions, screen: Screen
+) -> list[str]:
     """Return how long several users and turns take; nothing for one turn."""
     turns = assumptions.users * assumptions.turns
     table = [["scenario", "requests", "seconds", "longest turn", "waited for"]]
@@ -373,35 +392,22 @@ def _load_rows(scenarios: Sequence[PlannedScenario], assumptions: Assumptions) -
     if turns == 1 and not any(each.makespan.delayed for each in scenarios):
         return []
     head = f"{assumptions.users:,} users at the same time, {assumptions.turns:,} turns each:"
-    return ["", head, *_aligned(table)]
+    return ["", head, *_aligned(table, screen, texts=["waited for"], folds=["requests"])]
 
 
-def plan_rows(plan: TurnPlan, assumptions: Assumptions | None = None) -> list[str]:
-    """Return a plan as rows of text, without colour or markup.
+def plan_rows(
+    plan: TurnPlan, assumptions: Assumptions | None = None, *, screen: Screen = EVERYTHING
+) -> list[str]:
+    """Return a plan as lines of text that are safe to print.
 
     Args:
         assumptions: those that its seconds are for; None takes the plan's.
+        screen: where they are shown; by default without colours, and every column has its place.
     """
     chosen = assumptions or plan.assumptions
     scenarios = plan.measured(chosen)
     used = {role for scenario in scenarios for role in scenario.counts.by_role}
-    rows = [
-        f"Plan of one turn, preset {plan.preset}: {_assumption_row(chosen)}.",
-        "Rounds and seconds are to the reply / to the end of the turn. Requests are without",
-        f"failures - with {plan.max_attempts} attempts for every call. Tokens are estimated.",
-        "",
-        *_scenario_table(scenarios, [role for role in Role if role in used]),
-        *_load_rows(scenarios, chosen),
-        "",
-        *_count_table("by node", [(s.name, s.counts.by_node) for s in scenarios]),
-        "",
-        *_count_table(
-            "by purpose",
-            [(s.name, {p.value: n for p, n in s.counts.by_purpose.items()}) for s in scenarios],
-        ),
-        "",
-        *(f"{scenario.name}: {scenario.meaning}" for scenario in scenarios),
-    ]
+    rows = [f"{scenario.name}: {scenario.meaning}" for scenario in scenarios]
     largest = ", ".join(scenario.name for scenario in plan.scenarios if scenario.other_ways)
     if largest:
         rows.append(
@@ -413,6 +419,24 @@ def plan_rows(plan: TurnPlan, assumptions: Assumptions | None = None) -> list[st
         rows.append(f"USD is unknown: no price list for {', '.join(unpriced)}.")
     refused = [s for s in scenarios if s.accepted < s.counts.asked]
     if refused:
-        names = ", ".join(scenario.name for scenario in refused)
-        rows.append(f"budget.turn.max_calls={plan.max_calls} accepts fewer calls in: {names}.")
-    return rows
+        fewer = ", ".join(scenario.name for scenario in refused)
+        rows.append(f"budget.turn.max_calls={plan.max_calls} accepts fewer calls in: {fewer}.")
+    first = f"Plan of one turn, preset {plan.preset}: {_assumption_row(chosen)}."
+    second = (
+        "Rounds and seconds are to the reply / to the end of the turn. Requests are without "
+        f"failures - with {plan.max_attempts} attempts for every call. Tokens are estimated."
+    )
+    by_purpose = [{p.value: n for p, n in s.counts.by_purpose.items()} for s in scenarios]
+    names = [scenario.name for scenario in scenarios]
+    return [
+        *(wrapped_lines(printable(row), screen) for row in (first, second)),
+        "",
+        *_scenario_table(scenarios, [role for role in Role if role in used], screen),
+        *_load_rows(scenarios, chosen, screen),
+        "",
+        *_count_table("by node", [(s.name, s.counts.by_node) for s in scenarios], screen),
+        "",
+        *_count_table("by purpose", list(zip(names, by_purpose, strict=True)), screen),
+        "",
+        *(wrapped_lines(printable(row), screen) for row in rows),
+    ]

@@ -18,7 +18,6 @@ from callwise.calls.call import Outcome
 from callwise.plans import TurnPlan, plan_rows
 from callwise.report import RunRecord, Table, load_run, summarise, to_markdown, to_text
 from callwise.report.table import markdown_table, plain_table
-from callwise.safe_text import printable
 from callwise.text_layout import Screen, screen_of
 from callwise.tuning.figures import (
     CallsByNode,
@@ -122,8 +121,8 @@ def show(found: object) -> NotebookFigure | NotebookText:
             )
             return NotebookText(to_text(tables, screen=_screen()), to_markdown(tables))
         case TurnPlan():
-            lines = [printable(row) for row in plan_rows(found)]
-            return NotebookText("\n".join(lines), "\n".join(f"    {line}" for line in lines))
+            markdown = "\n".join(f"    {line}" for line in plan_rows(found))
+            return NotebookText("\n".join(plan_rows(found, screen=_screen())), markdown)
         case Budgeter():
             is_simulated = any(row.is_simulated for row in found.ledger.rows)
             return _calls_by_node(found.run.statistics(), is_simulated=is_simulated)
