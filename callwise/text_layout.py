@@ -7,8 +7,9 @@ wide, long texts wrap, then whole columns are left out and named.
 import os
 import re
 import shutil
+import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TextIO
 
 from callwise.safe_text import shown_html, text_width
@@ -21,6 +22,7 @@ __all__ = [
     "colour_choice",
     "grid_lines",
     "html_table",
+    "print_screen",
     "screen_of",
     "styled",
     "wrapped",
@@ -97,6 +99,11 @@ def screen_of(
         width = max(shutil.get_terminal_size().columns, _MIN_WIDTH)
     choice = colour_choice(environ)
     return Screen(width, stream.isatty() if choice is None else choice, more)
+
+
+def print_screen() -> Screen:
+    """Return the screen behind `print`, without colours."""
+    return replace(screen_of(sys.stdout), is_styled=False)
 
 
 def styled(text: str, style: Style, screen: Screen) -> str:

@@ -7,7 +7,8 @@ from typing import Any
 from callwise.budget.ledger_row import LedgerRow
 from callwise.calls import CallError, Role
 from callwise.calls.capabilities import Capabilities, SchemaMode
-from callwise.cli.terminal import print_text
+from callwise.cli.terminal import print_safe, print_text, print_wrapped, screen
+from callwise.safe_text import printable
 from callwise.text_layout import aligned
 
 __all__ = ["Probed", "document_of", "show"]
@@ -126,14 +127,14 @@ def show(probed: Sequence[Probed]) -> None:
     if all(each.is_simulated for each in probed):
         for each in probed:
             roles = ", ".join(each.roles)
-            print_text(f"{roles}: {each.model}, simulated in this process; nothing was asked")
+            print_wrapped(f"{roles}: {each.model}, simulated in this process; nothing was asked")
         return
     columns = [["", *(name for name, _ in ROWS), "embeddings"]]
     for each in probed:
         dimension = f"{each.dimension} numbers" if each.dimension else "-"
         columns.append([", ".join(each.roles), *_cells(each), dimension])
-    for line in aligned(list(zip(*columns, strict=True))):
-        print_text(line)
+    cells = [tuple(map(printable, row)) for row in zip(*columns, strict=True)]
+    print_safe("\n".join(aligned(cells, screen=screen())) + "\n")
     spent = _spent(probed)
     print_text(
         f"\n{spent['requests']} requests, {spent['input_tokens']:,} input and "

@@ -14,7 +14,15 @@ from callwise.calls.errors import ConfigError
 from callwise.cli.draining import SignalDrain
 from callwise.cli.info_commands import opened_app, say_endpoints
 from callwise.cli.options import AppOptions, JsonOption
-from callwise.cli.terminal import clear_errors, print_json, print_safe, print_wrapped, say, screen
+from callwise.cli.terminal import (
+    clear_errors,
+    print_json,
+    print_safe,
+    print_wrapped,
+    say,
+    screen,
+    show_notices,
+)
 
 if TYPE_CHECKING:
     from callwise.recordings.app_protocol import Session, TurnInput, TurnResult
@@ -104,7 +112,7 @@ def run(options: RunOptions) -> None:
         async def answer() -> "TurnResult":
             with options.folder() as folder:
                 async with app.open(settings, folder=folder, keep_checkpoints=True) as session:
-                    _listen(session)
+                    show_notices(session)
                     drain.watch(session)
                     return await session.run_turn(turn)
 
@@ -140,7 +148,7 @@ def chat(options: ChatOptions) -> None:
             session = runner.run(
                 opened.enter_async_context(app.open(settings, folder=folder, keep_checkpoints=True))
             )
-            _listen(session)
+            show_notices(session)
             try:
                 for text in _lines():
                     turn = options.next_turn(text)
@@ -180,14 +188,6 @@ def _cost_line(result: "TurnResult") -> str:
         f"{f'; wound down to: {wound_down}' if wound_down else ''}"
         f"{f'; degraded: {degraded}' if degraded else ''}]"
     )
-
-
-def _listen(session: "Session") -> None:
-    """Print the session's notices as they come."""
-    from callwise.recordings.app_protocol import HasNotices
-
-    if isinstance(session, HasNotices):
-        session.notices.listener = say
 
 
 async def _show(_reply: str, bubbles: Sequence[Mapping[str, Any]]) -> None:

@@ -43,6 +43,7 @@ __all__ = [
     "say",
     "say_skipped",
     "screen",
+    "show_notices",
 ]
 
 EXIT_FAILED = 1
@@ -96,6 +97,14 @@ def print_json(document: Any) -> None:
 def say(text: str) -> None:
     """Print a line to standard error."""
     sys.stderr.write(printable_lines(text) + "\n")
+
+
+def show_notices(session: object) -> None:
+    """Print the notices of a session, or of anything else that has some, as they come."""
+    from callwise.recordings.app_protocol import HasNotices
+
+    if isinstance(session, HasNotices):
+        session.notices.listener = say
 
 
 @contextmanager

@@ -29,9 +29,10 @@ from callwise.cli.terminal import (
     EXIT_WRONG_REQUEST,
     clear_errors,
     print_json,
-    print_text,
+    print_wrapped,
     progress_bar,
     say,
+    show_notices,
 )
 
 if TYPE_CHECKING:
@@ -174,7 +175,12 @@ class TuneOptions(CommandOptions):
         """The cap on all paid calls together: bought ones and a referee's."""
         from callwise.recordings.counterfactual.purchase import SpendingCap
 
-        return SpendingCap(self.max_buy_calls, self.max_buy_usd, on_open=self.drain.watch)
+        return SpendingCap(self.max_buy_calls, self.max_buy_usd, on_open=self._opened)
+
+    def _opened(self, session: object) -> None:
+        """Let a signal end a session that buys, and show its notices."""
+        self.drain.watch(session)
+        show_notices(session)
 
     @property
     def trust(self) -> "Trust":
@@ -396,7 +402,7 @@ def _tune(options: TuneOptions) -> None:
     lost = "" if judged.judged is None else judged.judged.lost
     notices = (each for each in judged.notices if each != lost)
     losses = (*([lost] if lost else []), *_recorded_trouble(recording))
-    print_text(summary_text(analysis, losses=losses, notices=(*notices, *trust, price)), end="")
+    print_wrapped(summary_text(analysis, losses=losses, notices=(*notices, *trust, price))[:-1])
     if analysis.is_simulated:
         say("Simulated: this proves counting and search arithmetic, not language.")
     say(f"sweep: {finished.folder}   (rows.csv, summary.json{drawn})")

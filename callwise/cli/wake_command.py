@@ -44,6 +44,9 @@ _DEFAULT_STORE = Path("callwise-runs/wake.sqlite")
 
 _DAY = 24
 
+_FOLDS = ("requests", "woken", "tokens")
+"""Columns that a narrow terminal goes without."""
+
 VARIANTS = ("server_batch", "mixed", "agents_alone")
 """The ways of `wake.variant`, in the order in which `--compare` shows them."""
 
@@ -401,7 +404,7 @@ def _hours_table(run: _Run, *, is_simulated: bool) -> "Table":
     ]
     counts = ("messages", *(["facts"] if run.extracts_facts else ()), "calls", "requests")
     columns = ("time (UTC)", "intent", "woken", *counts, "tokens", "usd")
-    return Table("wakes", _label("Wakes", is_simulated=is_simulated), columns, tuple(rows))
+    return Table("wakes", _label("Wakes", is_simulated=is_simulated), columns, tuple(rows), _FOLDS)
 
 
 def _variants_table(runs: Sequence[_Run]) -> "Table":
@@ -430,7 +433,7 @@ def _variants_table(runs: Sequence[_Run]) -> "Table":
     counts = ("hours", "calls", "requests", "tokens", "usd", "messages")
     columns = ("wake.variant", *counts, f"texts as in {runs[0].variant}")
     title = _label("The same hours under each variant, messages by people apart", is_simulated=True)
-    return Table("variants", title, columns, tuple(rows))
+    return Table("variants", title, columns, tuple(rows), (columns[-1], *_FOLDS))
 
 
 def _document(runs: Sequence[_Run], *, is_simulated: bool) -> dict[str, Any]:

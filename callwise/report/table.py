@@ -12,7 +12,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from callwise.safe_text import printable
-from callwise.text_layout import EVERYTHING, Grid, Screen, grid_lines, styled, wrapped_lines
+from callwise.text_layout import (
+    EVERYTHING,
+    Grid,
+    Screen,
+    grid_lines,
+    print_screen,
+    styled,
+    wrapped_lines,
+)
 
 __all__ = [
     "Cell",
@@ -154,13 +162,14 @@ def plain_table(table: Table, *, max_rows: int | None = None, screen: Screen = E
     return "\n".join(lines) + "\n"
 
 
-def tables_text(tables: Sequence[Table], *, screen: Screen = EVERYTHING) -> str:
+def tables_text(tables: Sequence[Table], *, screen: Screen | None = None) -> str:
     """Return tables as text.
 
     Args:
         tables: what to show.
-        screen: where they are shown; see `screen_of`.
+        screen: where they are shown; None goes by standard output, without colours.
     """
+    screen = print_screen() if screen is None else screen
     return "\n".join(
         plain_table(table, max_rows=max_rows_of(table, tables), screen=screen) for table in tables
     )

@@ -5,8 +5,7 @@ and other viewers show the picture. Tables are Markdown in a notebook, and text 
 """
 
 import base64
-import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Protocol, overload
@@ -18,7 +17,7 @@ from callwise.calls.call import Outcome
 from callwise.plans import TurnPlan, plan_rows
 from callwise.report import RunRecord, Table, load_run, summarise, to_markdown, to_text
 from callwise.report.table import markdown_table, plain_table
-from callwise.text_layout import Screen, screen_of
+from callwise.text_layout import print_screen
 from callwise.tuning.figures import (
     CallsByNode,
     CallsOverTurns,
@@ -119,10 +118,10 @@ def show(found: object) -> NotebookFigure | NotebookText:
             tables = summarise(
                 found.rows, found.turns, plan=found.plan, is_simulated=found.is_simulated
             )
-            return NotebookText(to_text(tables, screen=_screen()), to_markdown(tables))
+            return NotebookText(to_text(tables, screen=print_screen()), to_markdown(tables))
         case TurnPlan():
             markdown = "\n".join(f"    {line}" for line in plan_rows(found))
-            return NotebookText("\n".join(plan_rows(found, screen=_screen())), markdown)
+            return NotebookText("\n".join(plan_rows(found, screen=print_screen())), markdown)
         case Budgeter():
             is_simulated = any(row.is_simulated for row in found.ledger.rows)
             return _calls_by_node(found.run.statistics(), is_simulated=is_simulated)
@@ -143,9 +142,4 @@ def _calls_by_node(found: ScopeStatistics, *, is_simulated: bool) -> NotebookTex
     title = "Calls by node (simulated)" if is_simulated else "Calls by node"
     folds = (Outcome.SERVED.value, "requests")
     table = Table("calls_by_node", title, columns, tuple(rows), folds)
-    return NotebookText(plain_table(table, screen=_screen()), markdown_table(table))
-
-
-def _screen() -> Screen:
-    """Return the screen of `print`: a terminal's width, or every column; never colours."""
-    return replace(screen_of(sys.stdout), is_styled=False)
+    return NotebookText(plain_table(table, screen=print_screen()), markdown_table(table))

@@ -126,8 +126,18 @@ def test_a_preset_of_ones_own(cli: Any, one_object: Any, tmp_path: Any) -> None:
 def test_presets_are_listed_with_their_calls(cli: Any) -> None:
     """Each shipped preset is listed with its planned calls and rounds."""
     lines = cli("presets").stdout.splitlines()
-    assert any(line.startswith("classic ") and "16 calls" in line for line in lines)
-    assert any(line.startswith("classic_parallel ") and "13 rounds" in line for line in lines)
+    assert ["classic", "16", "14", "16"] in [line.split() for line in lines]
+    assert ["classic_parallel", "16", "13", "14"] in [line.split() for line in lines]
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_a_plan_fits_the_terminal(cli: Any, monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    """Columns that do not fit are named; scenarios and their calls are always there."""
+    monkeypatch.setenv("COLUMNS", str(width))
+    lines = cli("plan", "--users", 3, "--rpm", 60).stdout.splitlines()
+    assert max(map(len, lines)) <= width
+    assert ["early_exit", "7"] in [line.split()[:2] for line in lines]
+    assert any(line.startswith("Not shown: ") for line in lines)
 
 
 def test_knobs_are_listed_with_range_and_meaning(cli: Any) -> None:

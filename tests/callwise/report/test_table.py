@@ -29,7 +29,7 @@ from callwise.report.table import (
     to_csv,
     unguarded,
 )
-from callwise.text_layout import Screen
+from callwise.text_layout import EVERYTHING, Screen
 
 RunWriter = Callable[..., Path]
 
@@ -57,7 +57,7 @@ def test_plain_tables_are_aligned_and_without_empty_columns() -> None:
 
 def test_text_is_plain_where_nothing_is_known_of_the_screen() -> None:
     """Neither lines nor colours, and every column."""
-    assert tables_text([TABLE]) == plain_table(TABLE)
+    assert tables_text([TABLE], screen=EVERYTHING) == plain_table(TABLE)
     assert "\x1b" not in plain_table(TABLE)
 
 
