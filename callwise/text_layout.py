@@ -49,7 +49,7 @@ Style = Literal["title", "head", "total", "note", "option"]
 
 @dataclass(frozen=True, slots=True)
 class Screen:
-    """Where text will be shown.
+    """A place where text will be shown.
 
     Args:
         width: columns of the terminal; None for a pipe, a file or a notebook, where each row is
@@ -124,7 +124,7 @@ def _chopped(word: str, width: int) -> list[str]:
 
 _WORDS = re.compile(r"\s+|\S+")
 _PARTS = re.compile(r"\s+|\S*?(?:[;/=_]|,(?!\d))+|\S+")
-"""What a line of a cell keeps together: it may break at blanks, and after these marks."""
+"""Parts that a line of a cell keeps together: it may break at blanks, and after these marks."""
 
 
 def wrapped(text: str, width: int, *, is_cell: bool = True) -> list[str]:

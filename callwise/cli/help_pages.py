@@ -20,7 +20,7 @@ _COLOURED = Screen(is_styled=True)
 _MOST_COLUMNS, _LEAST_COLUMNS = 80, 20
 _MARGIN = 2
 _NARROW = 60
-"""Columns below which the names of options take less, so that their help has room."""
+"""Columns below which the names of options take less, so that their help has more."""
 
 
 _Formatter: Any = typer.Context.formatter_class  # click's, or typer's copy of it
