@@ -234,9 +234,12 @@ def knobs(options: KnobsOptions) -> None:
 
         app = load_app(options.app)
         settings = app.settings(options.preset)
-        for knob in knob_paths(app.settings_model()):
-            if options.contains not in knob.path:
-                continue
+        found = [each for each in knob_paths(app.settings_model()) if options.contains in each.path]
+        if not found:
+            raise ConfigError(
+                f"no knob's name contains {options.contains!r}; `callwise knobs` lists all"
+            )
+        for knob in found:
             value: object = settings
             for part in knob.path.split("."):
                 value = getattr(value, part, None)

@@ -11,6 +11,7 @@ import orjson
 import pytest
 
 from callwise.cli.terminal import os_error_text
+from callwise.safe_text import text_width
 
 ESCAPES = (
     "\x1b[31m",  # colour
@@ -172,3 +173,53 @@ def test_every_command_names_the_path_that_it_cannot_use(cli: Any, talk: Path) -
             if re.match(r"file|folder|circle|/dev|203", str(each))
         )
         assert bad.partition("/")[0] in result.stderr, (command, result.output)
+
+
+def _widest(text: str) -> int:
+    return max(map(text_width, text.splitlines()))
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_reports_fit_the_terminal(
+    cli: Any, talk: Path, monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    """A run's tables and a sweep's; `--wide` and CSV have what is left out."""
+    monkeypatch.setenv("COLUMNS", str(width))
+    assert _widest(cli("replay", talk, "-p", "frugal", "--out", "run").stdout) <= width
+    shown = cli("report", "run").stdout
+    assert _widest(shown) <= width
+    assert "Not shown: " in shown
+    assert "(--wide, or --format csv, shows all)" in " ".join(shown.split())
+    assert _widest(cli("report", "run", "--table", "call").stdout) <= width
+    wide = cli("report", "run", "--table", "turn", "--wide").stdout
+    assert _widest(wide) > 80
+    assert "Not shown" not in wide
+    swept = cli("tune", "run", "--knob", "search.max_calls=1,3", "--jobs", 1, "--out", "s")
+    assert _widest(swept.stdout) <= width
+
+
+def test_colours_are_printed_where_they_are_forced_and_only_our_own(
+    cli: Any, hostile: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of a conversation stay text; without FORCE_COLOR a pipe has none."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert cli("replay", hostile, "-p", "instant", "--out", "run").exit_code == 0
+    shown = cli("report", "run", "--table", "turn").stdout
+    codes = re.findall(r"\x1b\[(\d+)m", shown)
+    assert set(codes) == {"0", "1", "36"}
+    assert len(codes) == shown.count("\x1b")
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b" not in cli("report", "run").stdout
+
+
+def test_a_host_that_does_not_answer_is_shown_while_it_is_asked(cli: Any, serving: Any) -> None:
+    """Each attempt that is repeated has a line on standard error, without the key."""
+    serving(error_rate_500=1.0)
+    ended = cli("run", "hi", "-p", "instant", "--set", "retry.first_wait_seconds=0.01")
+    assert ended.exit_code == 1
+    lines = [line for line in ended.stderr.splitlines() if " attempt " in line]
+    assert re.search(
+        r"^main at \S+ \(simulated\): attempt 1 of 3 failed \(ServerFailed, status 500\); next in ",
+        lines[0],
+    )
+    assert ended.stdout == ""

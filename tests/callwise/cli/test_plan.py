@@ -151,6 +151,13 @@ def test_knobs_are_listed_with_range_and_meaning(cli: Any) -> None:
         assert knob in every
 
 
+def test_a_word_of_no_knob_is_an_error(cli: Any) -> None:
+    """It is named, with the way to all."""
+    shown = cli("knobs", "rolouts")
+    assert shown.exit_code == 2
+    assert "no knob's name contains 'rolouts'; `callwise knobs` lists all" in shown.stderr
+
+
 def test_every_listed_knob_has_its_effect(cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """No knob is listed without a word about it; a pipe has its text in one line."""
     monkeypatch.delenv("COLUMNS")
