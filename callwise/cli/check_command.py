@@ -9,7 +9,7 @@ import typer
 from callwise.calls.errors import ConfigError
 from callwise.cli.completers import complete_run
 from callwise.cli.options import CommandOptions, JsonOption
-from callwise.cli.terminal import EXIT_FAILED, clear_errors, print_json, print_text, say
+from callwise.cli.terminal import EXIT_FAILED, clear_errors, print_json, print_wrapped, say
 
 if TYPE_CHECKING:
     from callwise.testing.gate import Baseline, GateComparison
@@ -151,7 +151,7 @@ def _update(options: CheckOptions, run: "RunFigures") -> None:
             }
         )
         return
-    print_text("\n  ".join((renewed.verdict, *renewed.lines)))
+    print_wrapped("\n  ".join((renewed.verdict, *renewed.lines)))
 
 
 def _write_markdown(path: Path, text: str) -> None:
@@ -187,8 +187,8 @@ def _check(options: CheckOptions) -> bool:
     if options.as_json:
         print_json(comparison_json(comparison, name))
         return not comparison.has_failed
-    print_text(verdict(comparison, name))
-    show = print_text if comparison.has_failed else say
+    print_wrapped(verdict(comparison, name))
+    show = print_wrapped if comparison.has_failed else say
     for line in finding_lines(comparison):
         show(f"  {line}")
     return not comparison.has_failed

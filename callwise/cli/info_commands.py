@@ -392,6 +392,6 @@ def cassette(options: CassetteOptions) -> None:
             lines += found.damaged
             if found.damaged_count > len(found.damaged):
                 lines.append(f"{found.damaged_count - len(found.damaged):,} more damaged lines")
-            print_text("\n".join(lines))
+            print_wrapped("\n".join(lines))
         if found.damaged_count:
             raise typer.Exit(EXIT_FAILED)
