@@ -34,6 +34,7 @@ __all__ = [
     "markdown_rows",
     "markdown_table",
     "max_rows_of",
+    "percent",
     "plain_table",
     "shown_places",
     "table_json",
@@ -105,7 +106,7 @@ def cell_text(cell: Cell) -> str:
     if isinstance(cell, str):
         return printable(cell)
     if isinstance(cell, Share):
-        return _percent(cell)
+        return percent(cell)
     if isinstance(cell, int):
         return f"{cell:,}"  # `.0f` would make a float of it, which may be too large for one
     if cell.is_integer():
@@ -113,8 +114,8 @@ def cell_text(cell: Cell) -> str:
     return f"{cell:,.2f}" if abs(cell) >= 100 else f"{cell:.4g}"
 
 
-def _percent(share: Share) -> str:
-    """Return per cent with one digit; what is not quite none, or all, is not shown as that."""
+def percent(share: float) -> str:
+    """Return a share from 0 to 1 as per cent, one digit; not quite none, or all, as a limit."""
     if 0 < share < 0.0005:
         return "< 0.1 %"
     if 0.9995 <= share < 1:

@@ -21,6 +21,7 @@ from typing import Any, Unpack
 import numpy as np
 
 from callwise.report.search_view import read_search
+from callwise.report.table import percent
 from callwise.tuning.judge.items import ReplyItem
 from callwise.tuning.judge.labels import simulated_truth
 from callwise.tuning.judge.scores import Score, mean_values
@@ -280,6 +281,14 @@ def judge_reliabilities(
     return tuple(found)
 
 
+def _figure(name: str, mean: float, low: float | None, high: float | None) -> str:
+    """Return a correlation as a number, and anything else, which is a share, as per cent."""
+    if name in {"within-prompt correlation", "of two passes"}:
+        return ranged(mean, low, high)
+    interval = "" if low is None or high is None else f" ({percent(low)} to {percent(high)})"
+    return percent(mean) + interval
+
+
 def reliability_in_words(judge: JudgeReliability) -> str:
     """Return one judge's figures as a line; those that cannot be computed are left out."""
     figures = {
@@ -291,7 +300,7 @@ def reliability_in_words(judge: JudgeReliability) -> str:
         "a random pick finds it": judge.top1_by_lot,
     }
     known = "; ".join(
-        f"{name} {ranged(each.mean, each.low, each.high)}, {each.turns} turns"
+        f"{name} {_figure(name, each.mean, each.low, each.high)}, {each.turns} turns"
         for name, each in figures.items()
         if each is not None and each.mean is not None
     )

@@ -234,7 +234,7 @@ def test_a_perfect_search_judge_compared_with_the_truth() -> None:
     assert words.startswith(
         "search judge compared with truth:simulated: within-prompt correlation 1.00"
     )
-    assert "finds the best reply 1.00" in words
+    assert "finds the best reply 100 %" in words
 
 
 def test_the_referee_is_held_against_people_first() -> None:
@@ -251,7 +251,7 @@ def test_a_judge_without_a_reference_has_its_own_figures() -> None:
     """Ties need no second opinion."""
     (judge,) = judge_reliabilities([], ITEMS, _scores("referee:m", 1.0), is_simulated=False)
     assert judge.against == ""
-    assert "ties 0.00" in reliability_in_words(judge)
+    assert "ties 0 %" in reliability_in_words(judge)
 
 
 def test_nothing_was_judged() -> None:
