@@ -23,15 +23,8 @@ from callwise.recordings.recording import open_recording
 from callwise.recordings.replay_run import RunRequest, run_replay
 from callwise.report import RunRecord, load_run
 from callwise.report.table import Cell
-from callwise.tuning.analysis import (
-    Analysis,
-    analyse,
-    buy_sentence,
-    settings_table,
-    to_buy,
-    verdict_table,
-    with_estimates,
-)
+from callwise.tuning.analysis import Analysis, analyse, to_buy, with_estimates
+from callwise.tuning.analysis_forms import buy_sentence, settings_table, verdict_table
 from callwise.tuning.buying import buy
 from callwise.tuning.figures import CostAxis, Tradeoff, tradeoff_of_front
 from callwise.tuning.judge.judge_sweep import JudgedRows, QualityRequest, judge_rows
@@ -93,6 +86,7 @@ class TuneResult:
             self.analysis.front,
             cost=next(cost for cost in CostAxis if cost.field == self.analysis.cost),
             recommendation=self.analysis.recommendation,
+            unit=self.analysis.unit,
         )
 
     @property
@@ -106,7 +100,7 @@ class TuneResult:
 
     @property
     def verdict(self) -> "pd.DataFrame":
-        """The recommendation as four rows; none where nothing is recommended."""
+        """The recommendation as one row per measure; none where the replies were not judged."""
         found = self.analysis.recommendation
         table = None if found is None else verdict_table(found)
         return _indexed(() if table is None else table.rows, ("measure", "value"))
@@ -199,9 +193,7 @@ def tune(
         finished.rows,
         replace(quality or QualityRequest(), budget=budget),
     )
-    analysis = analyse(
-        judged.rows, scale_width=judged.scale_width, margin_share=margin_share, cost=cost
-    )
+    analysis = analyse(judged.rows, unit=judged.unit, margin_share=margin_share, cost=cost)
     return TuneResult(finished, judged, analysis)
 
 
@@ -298,7 +290,9 @@ def panel_of_run(run: RunRecord, *, is_by_turn: bool = False) -> Panel:
     figures: dict[str, list[float | None]] = {
         "calls per turn": [turn.asked for turn in run.turns],
         "rounds to the reply": [turn.spans[0] for turn in run.turns],
-        "seconds to the reply": [turn.spans[2] for turn in run.turns],
+        "virtual seconds to the reply" if run.is_simulated else "seconds to the reply": [
+            turn.spans[2] for turn in run.turns
+        ],
     }
     return measured_panel(figures, units)
 

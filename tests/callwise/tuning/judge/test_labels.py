@@ -13,7 +13,6 @@ from callwise.calls import FormatError
 from callwise.simulator import SimulatedClient, SimulatedSettings, true_quality
 from callwise.tuning.judge.items import ReplyItem
 from callwise.tuning.judge.labels import (
-    TRUTH_SCALE,
     agreement_of,
     read_labels,
     simulated_truth,
