@@ -344,6 +344,7 @@ def _recorded_trouble(recording: "Recording") -> list[str]:
 
 def _tune(options: TuneOptions) -> None:
     """Sweep, buy where asked to, judge, and print the result."""
+    from callwise.cli.tune_next import next_lines
     from callwise.recordings.recording import open_recording
     from callwise.tuning.analysis import analyse, to_buy
     from callwise.tuning.analysis_forms import buy_sentence, summary_text
@@ -393,3 +394,8 @@ def _tune(options: TuneOptions) -> None:
     if analysis.is_simulated:
         say("Simulated: this proves counting and search arithmetic, not language.")
     say(f"sweep: {finished.folder}   (rows.csv, summary.json{drawn})")
+    what, *commands = next_lines(options, recording, finished, analysis) or [""]
+    if commands:
+        say(f"Next, {what}")
+    for command in commands:
+        say(f"  {command}")

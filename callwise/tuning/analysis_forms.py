@@ -114,6 +114,7 @@ def verdict_table(found: Recommendation) -> Table:
 def _verdict_rows(
     found: Recommendation, chosen: str, saving: Interval, difference: Interval
 ) -> tuple[tuple[str, str], ...]:
+    compared: tuple[tuple[str, str], ...]
     if chosen == found.best:
         compared = (("saves", "nothing: it is the best seen"), ("quality difference", "none"))
     else:

@@ -100,7 +100,9 @@ def test_a_tradeoff_has_points_intervals_front_and_marks(row) -> None:
     assert (recommended["x"], recommended["y"], recommended["stroke"]) == (4, 0.4, PICK)
     encoding = chart["hconcat"][0]["layer"][0]["encoding"]
     assert encoding["x"]["axis"]["title"] == "calls per turn"
-    assert "(truth:simulated)" in encoding["y"]["axis"]["title"]
+    assert encoding["y"]["axis"]["title"] == (
+        "quality in within-prompt SD, -2 to 2 (higher is better)"
+    )
     assert chart["title"]["text"] == "Quality against calls per turn  (simulated)"
     assert "1 turn of 1 conversation" in chart["title"]["subtitle"][0]
     assert {value["text"] for value in _values(chart, "text")} == {"a", "b"}
