@@ -8,7 +8,7 @@ from callwise.tuning.figures.calls_by_node import CallsByNode, CallsOverTurns, S
 from callwise.tuning.figures.chart import Chart, LegendEntry, plain_line
 from callwise.tuning.figures.timeline import CallBar, Timeline, TimelineLane, TimeScale
 from callwise.tuning.figures.waterfall import Waterfall, WaterfallBar
-from callwise.tuning.figures.whisker import Whisker
+from callwise.tuning.figures.whisker import CostAxis, Whisker
 
 __all__ = ["calls_by_node_chart", "calls_over_turns_chart", "timeline_chart", "waterfall_chart"]
 
@@ -17,7 +17,7 @@ MAX_HEIGHT = 6_000
 
 _HALF_BAR, _HALF_CALL = 0.29, 0.36
 _CROSS = "M-1,-1L1,1M-1,1L1,-1"
-_CHARS_PER_CHART = chart.CHART_WIDTH / 6.0
+_CHARS_PER_CHART = chart.CHART_WIDTH / 7.0
 """Letters that fit on a line of the plot."""
 
 
@@ -46,7 +46,7 @@ def calls_by_node_chart(found: CallsByNode) -> Chart:
             found.title, found.caption, "There are no rows to draw.", is_simulated=is_simulated
         )
     highest = max(bar.total.mean + bar.total.above for bar in found.bars)
-    x = chart.number_axis("x", (0, 1.08 * highest or 1), title="calls per turn")
+    x = chart.number_axis("x", (0, 1.08 * highest or 1), title=CostAxis.CALLS.axis)
     names = [plain_line(bar.setting, 32) for bar in found.bars]
     y, params = chart.row_axis("y", range(len(names)), names, len(names))
     colours = palette.node_colours(found.nodes)
@@ -106,7 +106,7 @@ def _missing(row: int, bar: SettingCalls) -> dict[str, Any]:
 def calls_over_turns_chart(found: CallsOverTurns) -> Chart:
     """Return a conversation's calls as a Vega-Lite specification, a bar for each turn."""
     highest = max((sum(of_turn) for of_turn in found.asked), default=0)
-    x = chart.number_axis("x", (-0.6, len(found.turns) - 0.4), title="turn")
+    x = chart.number_axis("x", (-0.6, len(found.turns) - 0.4), title="turn, counted from 0")
     # Of many turns every second, third, ... has its number.
     step = -(-len(found.turns) // 20)
     places = list(range(len(found.turns)))[::step]
@@ -115,7 +115,9 @@ def calls_over_turns_chart(found: CallsOverTurns) -> Chart:
         "labelExpr": "turn_names[indexof(turn_places, datum.value)]",
         "grid": False,
     }
-    y = chart.number_axis("y", (0, 1.05 * highest or 1), title="calls", are_whole=True)
+    y = chart.number_axis(
+        "y", (0, 1.05 * highest or 1), title="calls in the turn (fewer is better)", are_whole=True
+    )
     colours = palette.node_colours(found.nodes)
     return chart.chart_of(
         found.title,
@@ -159,7 +161,7 @@ def waterfall_chart(found: Waterfall) -> Chart:
     last = len(found.bars) + 1
     levels = [found.start[1], found.end[1]]
     highest = max([*levels, *(_right_end(bar) for bar in found.bars)])
-    x = chart.number_axis("x", (0, 1.1 * highest or 1), title=found.unit)
+    x = chart.number_axis("x", (0, 1.1 * highest or 1), title=f"{found.unit} (fewer is better)")
     steps = [
         [plain_line(bar.label), *([plain_line(bar.detail, 44)] if bar.detail else [])]
         for bar in found.bars
@@ -185,8 +187,20 @@ def waterfall_chart(found: Waterfall) -> Chart:
         ],
         height=min(42 * (last + 1), MAX_HEIGHT),
         is_simulated=found.basis.is_simulated,
+        legend=_waterfall_legend(found),
         params=params,
     )
+
+
+def _waterfall_legend(found: Waterfall) -> list[LegendEntry]:
+    """Return the meaning of the colours that are drawn."""
+    explained = [bar for bar in found.bars if bar.detail]
+    entries = [LegendEntry("all calls of a setting", palette.SOFT, palette.SOFT, "square")]
+    if any(bar.saved.mean > 0 for bar in explained):
+        entries.append(LegendEntry("saved", palette.FALL, palette.FALL, "square"))
+    if any(bar.saved.mean <= 0 for bar in explained):
+        entries.append(LegendEntry("added", palette.RISE, palette.RISE, "square"))
+    return entries
 
 
 def _right_end(bar: WaterfallBar) -> float:
@@ -231,9 +245,7 @@ def timeline_chart(found: Timeline) -> Chart:
             found.title, found.caption, "This turn asked nothing.", is_simulated=found.is_simulated
         )
     is_rounds = found.scale is TimeScale.ROUNDS
-    x = chart.number_axis(
-        "x", (0, 1.01 * found.end or 1), title=found.scale.label, are_whole=is_rounds
-    )
+    x = chart.number_axis("x", (0, 1.01 * found.end or 1), title=found.axis, are_whole=is_rounds)
     tops = [sum(lane.rows for lane in found.lanes[:at]) for at in range(len(found.lanes) + 1)]
     rows = tops.pop()
     middles = [top + (lane.rows - 1) / 2 for top, lane in zip(tops, found.lanes, strict=True)]

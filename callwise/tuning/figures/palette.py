@@ -11,6 +11,7 @@ __all__ = [
     "FAINT",
     "FALL",
     "GRID",
+    "GROUP_SHAPES",
     "INK",
     "KNEE",
     "NO_NODE",
@@ -20,7 +21,6 @@ __all__ = [
     "SOFT",
     "group_colours",
     "node_colours",
-    "strength_of",
     "tint",
 ]
 
@@ -43,6 +43,12 @@ _NODES = (
 _GROUPS = (
     "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", _SLATE, "#F0E442",
 )  # fmt: skip
+GROUP_SHAPES = (
+    "circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "triangle-right",
+    "triangle-left",
+)  # fmt: skip
+"""Marks of the values of a knob, besides their colours; the ninth value begins again."""
+
 _LADDER = ("#00204d", "#31446b", "#666970", "#958f78", "#cbba69", "#ffe945")
 """From dark to light with the same step for every eye; for values that have an order."""
 
@@ -90,12 +96,12 @@ def group_colours(groups: Sequence[str]) -> tuple[str, ...]:
     """
     are_numbers = len(groups) > 1 and all(map(_is_number, groups))
     if are_numbers or len(groups) > len(_GROUPS):
-        # The ladder's light end is too faint on paper.
+        # The ladder's light end is too faint on paper, also for thin intervals.
         last = max(len(groups) - 1, 1)
         steps = len(_LADDER) - 1
         found = []
         for place in range(len(groups)):
-            at = 0.85 * steps * place / last
+            at = 0.72 * steps * place / last
             low = min(int(at), steps - 1)
             found.append(_mixed(_LADDER[low], _LADDER[low + 1], at - low))
         return tuple(found)
@@ -108,15 +114,6 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def strength_of(chance: float | None) -> float:
-    """Return how strongly a point is drawn, in [0.25, 1].
-
-    Args:
-        chance: how likely it is on the front, in [0, 1]; None, when not known, is strongest.
-    """
-    return 1.0 if chance is None else 0.25 + 0.75 * chance
 
 
 def tint(colour: str, share_of_paper: float) -> str:

@@ -123,7 +123,7 @@ class Tradeoff:
         words.append(f"Quality by {', '.join(self.quality_by) or 'a judge that is not named'}.")
         words += [self.interval_words] if self.interval_words else []
         if any(point.chance_on_front is not None for point in self.points):
-            words.append("The paler, the less likely on the front.")
+            words.append("Per cent: the chance that a setting is on the front.")
         if any(not point.is_exact for point in self.points):
             words.append("Hollow: not all of its calls are recorded.")
         if self.left_out and self.points:

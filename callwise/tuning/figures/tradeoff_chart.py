@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import cycle, pairwise
 from typing import Any
 
 from callwise.tuning.figures import chart, palette
@@ -30,7 +30,7 @@ def tradeoff_chart(found: Tradeoff) -> Chart:
         )
     across = _domain([point.cost for point in found.points])
     up = _domain([point.quality for point in found.points])
-    x = chart.number_axis("x", across, title=found.cost.label)
+    x = chart.number_axis("x", across, title=found.cost.axis)
     y = chart.number_axis("y", up, title=found.quality_label)
     return chart.chart_of(
         found.title,
@@ -75,9 +75,8 @@ def _colours(found: Tradeoff) -> dict[str, str]:
     return dict(zip(found.groups, palette.group_colours(found.groups), strict=True))
 
 
-def _shade(point: TradeoffPoint, colours: dict[str, str]) -> str:
-    """Return the colour of a point: the less likely it is on the front, the paler."""
-    return palette.tint(colours[point.group], 1 - palette.strength_of(point.chance_on_front))
+def _shapes(found: Tradeoff) -> dict[str, str]:
+    return dict(zip(found.groups, cycle(palette.GROUP_SHAPES), strict=False))
 
 
 def _intervals(found: Tradeoff, x: Chart, y: Chart) -> list[Chart]:
@@ -85,7 +84,7 @@ def _intervals(found: Tradeoff, x: Chart, y: Chart) -> list[Chart]:
     layers = []
     for side, is_upright in (("cost", False), ("quality", True)):
         values = [
-            {**_place(point), **chart.ends_of(own), "color": _shade(point, colours)}
+            {**_place(point), **chart.ends_of(own), "color": colours[point.group]}
             for point in found.points
             if (own := getattr(point, side)).has_interval
         ]
@@ -95,12 +94,17 @@ def _intervals(found: Tradeoff, x: Chart, y: Chart) -> list[Chart]:
 
 
 def _points(found: Tradeoff, x: Chart, y: Chart) -> Chart:
-    colours = _colours(found)
-    values = [_point(found, each, _shade(each, colours)) for each in found.points]
+    colours, shapes = _colours(found), _shapes(found)
+    values = [
+        _point(found, each, colours[each.group]) | {"shape": shapes[each.group]}
+        for each in found.points
+    ]
     tooltip = ["setting", "cost", "quality", "knob", "turns", "judged turns", "exact turns"]
     if any(point.chance_on_front is not None for point in found.points):
         tooltip.append("chance on the front")
-    return chart.points(values, x, y, "fill", "stroke", tooltip=tooltip, size=60, strokeWidth=1.6)
+    return chart.points(
+        values, x, y, "fill", "stroke", "shape", tooltip=tooltip, size=60, strokeWidth=1.6
+    )
 
 
 def _point(found: Tradeoff, point: TradeoffPoint, colour: str) -> dict[str, Any]:
@@ -117,7 +121,7 @@ def _point(found: Tradeoff, point: TradeoffPoint, colour: str) -> dict[str, Any]
         "turns": point.turns,
         "judged turns": point.judged_turns,
         "exact turns": point.exact_turns,
-        "chance on the front": "" if chance is None else f"{chance:.2f}",
+        "chance on the front": "" if chance is None else f"{chance:.0%}",
     }
 
 
@@ -141,10 +145,12 @@ def _rings(found: Tradeoff, x: Chart, y: Chart) -> Chart:
 
 
 def _legend(found: Tradeoff) -> list[LegendEntry]:
-    colours = _colours(found) if found.knob else {}
+    colours, shapes = _colours(found) if found.knob else {}, _shapes(found)
     # Of many values of a knob, some with even steps.
     step = -(-len(colours) // MAX_LEGEND_GROUPS) or 1
-    entries = [LegendEntry(group, colour, colour) for group, colour in colours.items()][::step]
+    entries = [
+        LegendEntry(group, colour, colour, shapes[group]) for group, colour in colours.items()
+    ][::step]
     entries.append(LegendEntry("Pareto front", palette.INK, palette.INK, shape="stroke", size=260))
     if any(not point.is_exact for point in found.points):
         entries.append(LegendEntry("not all recorded", palette.PAPER, palette.SOFT))
@@ -240,7 +246,7 @@ def _labels(
     named = sorted(found.points, key=lambda point: _importance(point, found))
     if len(named) > MAX_ALL_LABELLED:
         named = [point for point in named if _importance(point, found) < 2]
-    names = [plain_line(point.setting, 28) for point in named]
+    names = [_name(point) for point in named]
     spots = [(point.cost, point.quality) for point in found.points]
     places = free_places(
         [((point.cost.mean - across[0]) * x_pixels, (point.quality.mean - up[0]) * y_pixels)
@@ -262,6 +268,12 @@ def _labels(
         for name, place in zip(names, places, strict=True)
         if place is not None
     ]
+
+
+def _name(point: TradeoffPoint) -> str:
+    """Return a point's label, with its chance on the front where it is known."""
+    name = plain_line(point.setting, 28)
+    return name if point.chance_on_front is None else f"{name}, {point.chance_on_front:.0%}"
 
 
 def _importance(point: TradeoffPoint, found: Tradeoff) -> int:

@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from callwise.tuning.figures.palette import NO_NODE, group_colours, node_colours, strength_of, tint
+from callwise.tuning.figures.palette import NO_NODE, group_colours, node_colours, tint
 
 PIPELINE = ("detection", "inner_monologue", "reasoner", "memory_retriever", "lats_search",
             "processor", "evolver", "memory_manager")  # fmt: skip
@@ -52,6 +52,5 @@ def test_numbers_climb_a_ladder_and_names_get_hues() -> None:
 
 
 def test_shades() -> None:
-    """The less likely on the front, the paler, and never gone."""
-    assert [strength_of(chance) for chance in (None, 0.0, 1.0)] == [1.0, 0.25, 1.0]
+    """From the colour itself to the ground."""
     assert (tint("#000000", 0.0), tint("#000000", 1.0)) == ("#000000", "#ffffff")
