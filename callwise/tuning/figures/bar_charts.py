@@ -17,7 +17,7 @@ MAX_HEIGHT = 6_000
 
 _HALF_BAR, _HALF_CALL = 0.29, 0.36
 _CROSS = "M-1,-1L1,1M-1,1L1,-1"
-_CHARS_PER_CHART = chart.CHART_WIDTH / 7.0
+_CHARS_PER_CHART = chart.CHART_WIDTH / 6.0
 """Letters that fit on a line of the plot."""
 
 
@@ -324,5 +324,7 @@ def _purposes(
     for _, bar, row in waited:
         columns = int(_CHARS_PER_CHART * (bar.end - bar.start) / (end or 1))
         if columns >= 3:
-            words = plain_line(bar.call.purpose.removeprefix("judge_"), columns)
+            purpose = bar.call.purpose.removeprefix("judge_")
+            # An ellipsis is wider than a letter.
+            words = plain_line(purpose, columns if len(purpose) <= columns else columns - 1)
             yield {"x": (bar.start + bar.end) / 2, "y": row, "text": words}

@@ -96,12 +96,12 @@ class Recommendation:
                 f"{text}no setting is shown to be {limit}; {self.chosen} is the cheapest not "
                 "shown to be worse."
             )
-        saved = f"{figure_text(self.saving.mean)} {self.cost_unit}"
+        saves = f"saves {figure_text(self.saving.mean)} {self.cost_unit}"
         if self.chosen == self.best:
-            saved = "nothing"
+            saves = "is also the best seen"
         return (
             f"{text}{self.chosen} is the cheapest shown to be {limit}, at {self.level:.0%} "
-            f"confidence; it saves {saved}."
+            f"confidence; it {saves}."
         )
 
     def in_unit(self, quality: float) -> str:

@@ -147,7 +147,7 @@ def test_the_best_setting_saves_nothing() -> None:
         "nothing: it is the best seen",
         "none",
     ]
-    assert found.sentence().endswith("it saves nothing.")
+    assert found.sentence().endswith("it is also the best seen.")
     few = analyse([row for row in rows if row.conversation == "c0"], scale_width=4.0)
     assert few.recommendation is not None
     assert verdict_table(few.recommendation).rows == (
