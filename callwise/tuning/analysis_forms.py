@@ -14,6 +14,7 @@ from callwise.tuning.statistics.power import (
     NeededConversations,
     counted,
     interval_text,
+    percent,
     quality_digits,
     ranged,
 )
@@ -67,14 +68,19 @@ def _row(summary: SettingSummary, *, has_usd: bool, has_estimates: bool) -> tupl
         summary.setting,
         f"{summary.asked.mean or 0.0:.2f}",
         "unknown" if quality.mean is None else ranged(quality.mean, quality.low, quality.high),
-        "" if quality.mean is None else f"{summary.front_share:.0%}",
-        f"{summary.exact_turns / summary.turns:.0%}",
+        "" if quality.mean is None else _whole(summary.front_share),
+        _whole(summary.exact_turns / summary.turns),
         summary.buy.calls,
-        f"{estimated / summary.turns:.0%}" if has_estimates else "",
+        _whole(estimated / summary.turns) if has_estimates else "",
         f"{summary.mean_rounds:.1f}",
         f"{summary.mean_tokens:,.0f}",
         usd if has_usd else "",
     )
+
+
+def _whole(share: float) -> str:
+    """Return a share as whole per cent."""
+    return f"{100 * share:.0f} %"
 
 
 def legend_lines(analysis: Analysis) -> list[str]:
@@ -84,7 +90,7 @@ def legend_lines(analysis: Analysis) -> list[str]:
     else:
         lines = [
             f"quality: {analysis.unit.words}, higher is better, by {analysis.by}",
-            "intervals: 95% over conversations",
+            "intervals: 95 %, over conversations",
             "on front: chance that no other setting is better at no more cost",
         ]
     if all(each.mean_usd is None for each in analysis.settings.values()):
@@ -126,9 +132,9 @@ def _verdict_rows(
     is_shown = "shown" if found.is_shown else "not shown"
     low = "" if found.low is None else f": at most {found.in_unit(-found.low)} below the best"
     basis = f"{counted(difference.conversations, 'conversation')}, "
-    basis += f"{counted(difference.turns, 'turn')}, at {found.level:.0%} confidence"
+    basis += f"{counted(difference.turns, 'turn')}, at {percent(found.level)} confidence"
     if found.exact_share < 1:
-        basis += f"; {1 - found.exact_share:.0%} of turns estimated"
+        basis += f"; {_whole(1 - found.exact_share)} of turns estimated"
     return (
         ("recommended", chosen),
         *compared,

@@ -121,7 +121,7 @@ def _point(found: Tradeoff, point: TradeoffPoint, colour: str) -> dict[str, Any]
         "turns": point.turns,
         "judged turns": point.judged_turns,
         "exact turns": point.exact_turns,
-        "chance on the front": "" if chance is None else f"{chance:.0%}",
+        "chance on the front": "" if chance is None else f"{100 * chance:.0f} %",
     }
 
 
@@ -273,7 +273,7 @@ def _labels(
 def _name(point: TradeoffPoint) -> str:
     """Return a point's label, with its chance on the front where it is known."""
     name = plain_line(point.setting, 28)
-    return name if point.chance_on_front is None else f"{name}, {point.chance_on_front:.0%}"
+    return name if point.chance_on_front is None else f"{name}, {100 * point.chance_on_front:.0f} %"
 
 
 def _importance(point: TradeoffPoint, found: Tradeoff) -> int:

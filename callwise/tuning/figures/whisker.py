@@ -155,7 +155,7 @@ class CostAxis(StrEnum):
 
     @property
     def label(self) -> str:
-        """What is counted, and over what."""
+        """The unit of a mean."""
         return "rounds to the reply" if self is CostAxis.ROUNDS else f"{self.noun} per turn"
 
     @property

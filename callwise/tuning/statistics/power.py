@@ -19,6 +19,7 @@ __all__ = [
     "figure_text",
     "interval_text",
     "needed_for",
+    "percent",
     "quality_digits",
     "ranged",
 ]
@@ -124,6 +125,11 @@ def interval_text(found: Interval, unit: str = "") -> str:
 def figure_text(figure: float) -> str:
     """Return a figure of three digits, or more where they are before the point: `11,713`."""
     return f"{figure:,.0f}" if abs(figure) >= 100 else f"{figure:.3g}"
+
+
+def percent(share: float) -> str:
+    """Return a share as per cent, of three digits at most: `95 %`."""
+    return f"{100 * share:.3g} %"
 
 
 def quality_digits(scale_width: float) -> int:

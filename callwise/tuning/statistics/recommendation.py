@@ -25,6 +25,7 @@ from callwise.tuning.statistics.power import (
     NeededConversations,
     counted,
     figure_text,
+    percent,
     quality_digits,
 )
 
@@ -100,7 +101,7 @@ class Recommendation:
         if self.chosen == self.best:
             saves = "is also the best seen"
         return (
-            f"{text}{self.chosen} is the cheapest shown to be {limit}, at {self.level:.0%} "
+            f"{text}{self.chosen} is the cheapest shown to be {limit}, at {percent(self.level)} "
             f"confidence; it {saves}."
         )
 
@@ -115,9 +116,7 @@ class Recommendation:
     @property
     def scale(self) -> str:
         """The margin as a share of a scale, as text: `12% of the scale -2 to 2`."""
-        share = f"{self.margin_share:.3g}"
-        if self.margin_share >= 0.0001:
-            share = f"{100 * self.margin_share:.3g}%"
+        share = percent(self.margin_share)
         if not self.is_scale_given:
             return f"{share} of the gap between this sweep's best and worst mean"
         width = f"a scale {self.scale_width:g} wide"

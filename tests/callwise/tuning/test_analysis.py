@@ -93,12 +93,12 @@ def test_a_verdict_is_a_table_and_a_sentence_of_25_words() -> None:
         ("quality difference", "-0.001 points (-0.001 to -0.001)"),
         ("compared with", "dear, the best seen"),
         ("verdict", "shown: at most 0.001 points below the best"),
-        ("margin", "0.04 points, 1% of the scale 1 to 5"),
+        ("margin", "0.04 points, 1 % of the scale 1 to 5"),
         ("to settle it", "nothing: no cheaper setting is open"),
-        ("from", "8 conversations, 24 turns, at 95% confidence"),
+        ("from", "8 conversations, 24 turns, at 95 % confidence"),
     )
     assert summary_text(found).endswith(
-        "cheap is the cheapest shown to be within 0.04 points of the best, at 95% confidence; it "
+        "cheap is the cheapest shown to be within 0.04 points of the best, at 95 % confidence; it "
         "saves 5 calls per turn.\n"
     )
     simulated = replace(found.recommendation, is_simulated=True)
@@ -130,7 +130,7 @@ def test_a_sweeps_table_fits_a_terminal_of_80_columns_but_for_its_last_columns()
     dear = _rows("search.max_calls=11", asked=11, usd=None)
     table = settings_table(analyse([*_rows("search.max_calls=3", usd=None), *dear]))
     assert table.columns[:5] == ("setting", "calls", "quality_points", "on_front", "exact")
-    assert [row[3] for row in table.rows] == ["100%", "0%"]
+    assert [row[3] for row in table.rows] == ["100 %", "0 %"]
     assert [row[-1] for row in table.rows] == ["", ""]
     drawn = plain_table(table).splitlines()
     assert max(map(len, drawn)) <= 80

@@ -93,7 +93,7 @@ def test_a_tradeoff_has_points_intervals_front_and_marks(row) -> None:
     assert first["fill"] == first["stroke"] == interval["color"]
     assert second["fill"] == PAPER != second["stroke"]
     assert (first["turns"], first["quality"], first["chance on the front"]) == (
-        1, "0.20 (0.10 to 0.40)", "100%",
+        1, "0.20 (0.10 to 0.40)", "100 %",
     )  # fmt: skip
     knee, recommended = _values(chart, "point", "name")
     assert (knee["x"], knee["y"], knee["stroke"]) == (2, 0.2, KNEE)
@@ -105,7 +105,7 @@ def test_a_tradeoff_has_points_intervals_front_and_marks(row) -> None:
     )
     assert chart["title"]["text"] == "Quality against calls per turn  (simulated)"
     assert "1 turn of 1 conversation" in chart["title"]["subtitle"][0]
-    assert {value["text"] for value in _values(chart, "text")} == {"a, 100%", "b, 20%"}
+    assert {value["text"] for value in _values(chart, "text")} == {"a, 100 %", "b, 20 %"}
     assert {"cap", "2", "4", "Pareto front", "not all recorded", "knee", "recommended"} == _legend(
         chart
     )
@@ -117,7 +117,7 @@ def test_a_setting_has_its_chance_on_the_front_in_its_label(row) -> None:
     found = tradeoff_of([row("a", asked=2), row("b", asked=4)], chance_on_front=chances)
     chart = to_vega(found)
     assert len({value["stroke"] for value in _values(chart, "point", "setting")}) == 1
-    assert {"a, 100%", "b, 20%"} <= {value["text"] for value in _values(chart, "text", "text")}
+    assert {"a, 100 %", "b, 20 %"} <= {value["text"] for value in _values(chart, "text", "text")}
     assert "Per cent: the chance that a setting is on the front." in found.caption
 
 

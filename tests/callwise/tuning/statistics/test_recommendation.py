@@ -42,9 +42,9 @@ def test_the_cheapest_within_the_margin_is_chosen_and_shown():
     assert -found.margin <= found.low < found.difference.mean < 0
     assert found.difference.low < found.difference.mean < found.difference.high
     assert (found.saving.mean, found.saving.low, found.saving.high) == (8.0, 8.0, 8.0)
-    assert found.scale == "1% of a scale 10 wide"
+    assert found.scale == "1 % of a scale 10 wide"
     assert found.sentence() == (
-        "balanced is the cheapest shown to be within 0.1 of the best, at 95% confidence; it saves "
+        "balanced is the cheapest shown to be within 0.1 of the best, at 95 % confidence; it saves "
         "8 calls per turn."
     )
 
