@@ -6,6 +6,7 @@ have an opaque light background, so they look the same on a dark page.
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 __all__ = [
     "FAINT",
@@ -19,8 +20,10 @@ __all__ = [
     "PICK",
     "RISE",
     "SOFT",
+    "NodeMark",
     "group_colours",
     "node_colours",
+    "node_marks",
     "tint",
 ]
 
@@ -61,20 +64,56 @@ def _slot(node: str) -> int:
     return int.from_bytes(hashlib.sha256(data).digest()[:4], "big") % len(_NODES)
 
 
+@dataclass(frozen=True, slots=True)
+class NodeMark:
+    """The look of a node's bars.
+
+    Args:
+        edge: colour of the outline.
+        dash: of the outline; empty for a whole line.
+    """
+
+    fill: str
+    edge: str = PAPER
+    dash: tuple[int, ...] = ()
+
+    @property
+    def is_outlined(self) -> bool:
+        """Whether its outline tells it from another node of its hue."""
+        return self.edge != PAPER
+
+
 def node_colours(nodes: Iterable[str]) -> dict[str, str]:
-    """Return a colour for each node, that of its name wherever it is free.
+    """Return a colour for each node, that of its name wherever it is free."""
+    return {node: mark.fill for node, mark in node_marks(nodes).items()}
+
+
+def node_marks(nodes: Iterable[str]) -> dict[str, NodeMark]:
+    """Return a look for each node, with the colour of its name wherever that is free.
 
     A node keeps its colour from figure to figure, whatever other nodes there are, unless two
     names hash to one colour: then the later in the alphabet takes a free one. The ninth node and
-    those after it get a lighter shade.
+    those after it are lighter and have an outline of the whole colour; from the seventeenth it is
+    dashed. From the twenty-fifth, looks begin to repeat.
     """
-    found: dict[str, str] = {NO_NODE: FAINT}
-    left, shade = sorted(set(nodes) - {NO_NODE}), 0.0
+    found = {NO_NODE: NodeMark(FAINT)}
+    left, looks = sorted(set(nodes) - {NO_NODE}), list(_LOOKS)
     while left:
+        shade, is_outlined, dash = looks.pop(0) if len(looks) > 1 else looks[0]
         slots = _settled(left)
-        found |= {name: tint(_NODES[slot], shade) for name, slot in slots.items()}
-        left, shade = [name for name in left if name not in slots], 0.55
+        for name, slot in slots.items():
+            hue = _NODES[slot]
+            found[name] = NodeMark(tint(hue, shade), hue if is_outlined else PAPER, dash)
+        left = [name for name in left if name not in slots]
     return found
+
+
+_LOOKS: tuple[tuple[float, bool, tuple[int, ...]], ...] = (
+    (0.0, False, ()),
+    (0.55, True, ()),
+    (0.85, True, (2, 1)),
+)
+"""Lightness, outline and dashes of the first eight nodes, the next eight, and the rest."""
 
 
 def _settled(names: Sequence[str]) -> dict[str, int]:

@@ -97,7 +97,7 @@ class Timeline:
         return max((bar.end for lane in self.lanes for bar in lane.bars), default=0.0)
 
     @property
-    def axis(self) -> str:
+    def axis_title(self) -> str:
         """The title of the axis; seconds of the simulated model are virtual."""
         is_virtual = self.is_simulated and self.scale is TimeScale.SECONDS
         unit = f"virtual {self.scale}" if is_virtual else self.scale.value
