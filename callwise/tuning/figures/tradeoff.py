@@ -124,6 +124,8 @@ class Tradeoff:
         words += [self.interval_words] if self.interval_words else []
         if any(point.chance_on_front is not None for point in self.points):
             words.append("Per cent: the chance that a setting is on the front.")
+        if len({point.cost.mean for point in self.points}) < len(self.points):
+            words.append("Settings of one cost are side by side.")
         if any(not point.is_exact for point in self.points):
             words.append("Hollow: not all of its calls are recorded.")
         if self.left_out and self.points:

@@ -18,6 +18,9 @@ MAX_ALL_LABELLED = 12
 MAX_LEGEND_GROUPS = 8
 _HEIGHT = 340
 _LABEL_PIXELS = 10
+_SIDE_STEP = 9
+"""Pixels between settings of one cost."""
+
 _MARKS = (("knee", "diamond", 260, palette.KNEE), ("recommended", "circle", 420, palette.PICK))
 
 
@@ -67,8 +70,23 @@ def _front(found: Tradeoff, x: Chart, y: Chart) -> Chart:
     )
 
 
-def _place(point: TradeoffPoint) -> dict[str, float]:
-    return {"x": point.cost.mean, "y": point.quality.mean}
+def _places(found: Tradeoff) -> dict[str, float]:
+    """Return the x of each setting: settings of one cost are side by side, the front's in place."""
+    across = _domain([point.cost for point in found.points])
+    step = _SIDE_STEP * (across[1] - across[0]) / chart.CHART_WIDTH
+    columns: dict[int, int] = {}
+    places = {}
+    for point in sorted(found.points, key=lambda point: not point.is_on_front):
+        column = round((point.cost.mean - across[0]) / step)
+        at = columns.get(column, 0)
+        columns[column] = at + 1
+        side = (at + 1) // 2 * (1 if at % 2 else -1)
+        places[point.setting] = point.cost.mean + side * step
+    return places
+
+
+def _place(found: Tradeoff, point: TradeoffPoint) -> dict[str, float]:
+    return {"x": _places(found)[point.setting], "y": point.quality.mean}
 
 
 def _colours(found: Tradeoff) -> dict[str, str]:
@@ -84,7 +102,7 @@ def _intervals(found: Tradeoff, x: Chart, y: Chart) -> list[Chart]:
     layers = []
     for side, is_upright in (("cost", False), ("quality", True)):
         values = [
-            {**_place(point), **chart.ends_of(own), "color": colours[point.group]}
+            {**_place(found, point), **chart.ends_of(own), "color": colours[point.group]}
             for point in found.points
             if (own := getattr(point, side)).has_interval
         ]
@@ -111,7 +129,7 @@ def _point(found: Tradeoff, point: TradeoffPoint, colour: str) -> dict[str, Any]
     chance = point.chance_on_front
     knob = f"{found.knob}: {point.group}" if found.knob else ""
     return {
-        **_place(point),
+        **_place(found, point),
         "fill": colour if point.is_exact else palette.PAPER,
         "stroke": colour,
         "setting": plain_line(point.setting),
@@ -138,7 +156,13 @@ def _marked(found: Tradeoff) -> Iterator[tuple[TradeoffPoint, str, str, float, s
 
 def _rings(found: Tradeoff, x: Chart, y: Chart) -> Chart:
     values = [
-        {**_place(point), "name": plain_line(name), "shape": shape, "size": size, "stroke": colour}
+        {
+            **_place(found, point),
+            "name": plain_line(name),
+            "shape": shape,
+            "size": size,
+            "stroke": colour,
+        }
         for point, name, shape, size, colour in _marked(found)
     ]
     return chart.points(values, x, y, "shape", "stroke", "size", strokeWidth=2, fill=None)
@@ -247,14 +271,16 @@ def _labels(
     if len(named) > MAX_ALL_LABELLED:
         named = [point for point in named if _importance(point, found) < 2]
     names = [_name(point) for point in named]
-    spots = [(point.cost, point.quality) for point in found.points]
+    at = _places(found)
+    spots = [(at[point.setting], point.cost, point.quality) for point in found.points]
     places = free_places(
-        [((point.cost.mean - across[0]) * x_pixels, (point.quality.mean - up[0]) * y_pixels)
+        [((at[point.setting] - across[0]) * x_pixels, (point.quality.mean - up[0]) * y_pixels)
          for point in named],
         [(0.64 * _LABEL_PIXELS * chart.text_columns(name), 1.25 * _LABEL_PIXELS) for name in names],
-        [box(x.mean, x.mean, y.mean, y.mean, _LABEL_PIXELS / 2) for x, y in spots],
-        [box(x.mean - x.below, x.mean + x.above, y.mean, y.mean, 1.0) for x, y in spots]
-        + [box(x.mean, x.mean, y.mean - y.below, y.mean + y.above, 1.0) for x, y in spots]
+        [box(x, x, y.mean, y.mean, _LABEL_PIXELS / 2) for x, _, y in spots],
+        [box(cost.mean - cost.below, cost.mean + cost.above, y.mean, y.mean, 1.0)
+         for _, cost, y in spots]
+        + [box(x, x, y.mean - y.below, y.mean + y.above, 1.0) for x, _, y in spots]
         + [box(x, x2, y, y2, 1.0) for (x, y), (x2, y2) in pairwise(found.steps)],
         LabelBox(0, 0, chart.CHART_WIDTH, _HEIGHT),
         gap=0.7 * _LABEL_PIXELS,
