@@ -382,6 +382,7 @@ def _tune(options: TuneOptions) -> None:
 
         figures = sweep_figures(judged.rows, unit=judged.unit, margin_share=options.margin_share)
         drawn = f", {len(write_figures(figures, finished.folder / 'figures'))} figures"
+    what, *commands = next_lines(options, recording, finished, analysis) or [""]
     if options.as_json:
         print_json({**document, "folder": str(finished.folder)})
         return
@@ -394,7 +395,6 @@ def _tune(options: TuneOptions) -> None:
     if analysis.is_simulated:
         say("Simulated: this proves counting and search arithmetic, not language.")
     say(f"sweep: {finished.folder}   (rows.csv, summary.json{drawn})")
-    what, *commands = next_lines(options, recording, finished, analysis) or [""]
     if commands:
         say(f"Next, {what}")
     for command in commands:

@@ -50,10 +50,12 @@ def _changed(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
 def next_lines(
     options: "TuneOptions", recording: Recording, finished: FinishedSweep, analysis: Analysis
 ) -> list[str]:
-    """Return what to do next, as commands; the recommended setting is written as a preset file.
+    """Return what to do next, as commands; a setting that is shown is written as a preset file.
 
     Replies that are not recorded come first, then those that are not judged, then the verdict.
     """
+    preset = finished.folder / PRESET_FILE
+    preset.unlink(missing_ok=True)
     summaries = analysis.settings.values()
     is_estimated = any(each.exact_replies < each.turns for each in summaries)
     recommended = analysis.recommendation
@@ -78,7 +80,6 @@ def next_lines(
     chosen = next(each for each in finished.settings if each.name == recommended.chosen)
     if settings_of(recording, chosen) == recording.settings(None):
         return ["keep it so:", f"callwise check {folder} --baseline calls.json --update"]
-    preset = finished.folder / PRESET_FILE
     document = yaml.safe_dump(preset_of(recording, chosen), sort_keys=False, allow_unicode=True)
     preset.write_text(document, encoding="utf-8")
     turns = shlex.quote(str(options.recording / "turns.jsonl"))

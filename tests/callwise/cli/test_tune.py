@@ -5,15 +5,20 @@ import csv
 import json
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from callwise.cli.tune_next import preset_of
 from callwise.recordings import read_conversations
 from callwise.recordings.app_protocol import load_app
 from callwise.recordings.cassette import CassetteMode, open_cassette
+from callwise.recordings.recording import open_recording
 from callwise.recordings.replay_run import RunRequest, run_replay
+from callwise.tuning.replay_evaluator import RECORDED, settings_of
+from callwise.tuning.setting import Setting
 from callwise.tuning.sweep_record import load_sweep
 
 KNOB = "search.max_calls=3,4,11"
@@ -121,6 +126,18 @@ def test_the_next_command_runs_the_recommended_setting(cli: Any, run: Path) -> N
     ]
     plan = cli("plan", "--preset", preset)
     assert "preset recommended" in plan.stdout
+
+
+def test_a_setting_of_a_preset_that_is_not_shipped_is_written_as_a_whole(run: Path) -> None:
+    """Only the name of that preset is recorded; the file gives the same knobs without it."""
+    found = open_recording(run)
+    own = replace(found, given={**found.given, "preset": "mine"})
+    setting = Setting("three", RECORDED, {"search.max_calls": 3})
+    document = preset_of(own, setting)
+    assert "extends" not in document
+    Path("three.yaml").write_text(json.dumps(document))
+    read = own.app.settings("three.yaml").model_dump(exclude={"preset"})
+    assert read == settings_of(own, setting).model_dump(exclude={"preset"})
 
 
 def test_the_next_command_buys_what_a_verdict_lacks(cli: Any, run: Path) -> None:
