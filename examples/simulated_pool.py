@@ -131,7 +131,7 @@ async def run_trials(
         trial = PromptTrial(pool, prompt, search)
         found = await drive(search, trial.answer_round)
         truth = 0.0 if found.best is None else trial.qualities[found.best.draft.payload["index"]]
-        cost, by = {"calls": found.calls, "rounds": found.rounds}, "simulated truth"
+        cost, by = {"calls": found.calls, "rounds": found.rounds}, "truth:simulated"
         rows += [row_of_trial(f"{policy} {cap}", str(prompt), **cost, quality=truth, quality_by=by)]
     return rows
 

@@ -17,6 +17,7 @@ from benchmarks.figures import provenance
 from benchmarks.search.measuring import Found, Scale, measure
 from benchmarks.search.pools import Half
 from benchmarks.search.report import (
+    draw_again,
     means_part,
     page_part,
     results_markdown,
@@ -38,8 +39,8 @@ EPILOG = f"""
 pools: {", ".join(POOLS)}
 
   python -m benchmarks.search
-      everything, on the reporting half; writes search.md, search.json and search.svg
-      to benchmarks/results/, and the generated parts of docs/measured.md and
+      everything, on the reporting half; writes search.md, search.json, search_curves.json
+      and search.svg to benchmarks/results/, and the generated parts of docs/measured.md and
       docs/simulator-and-pools.md
   python -m benchmarks.search --tuning --pools humaneval --seeds 2
       while developing: the tuning half of one pool; prints, and writes nothing
@@ -94,6 +95,9 @@ def _parser() -> argparse.ArgumentParser:
         help="processes (as many as cores); results do not depend on it",
     )
     parser.add_argument(
+        "--draw", action="store_true", help="draw the figure of stored results again, and end"
+    )
+    parser.add_argument(
         "--out", type=Path, metavar="DIR", help="where to write, instead of benchmarks/results"
     )
     return parser
@@ -121,14 +125,8 @@ def _scale(given: argparse.Namespace) -> Scale:
     )
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run, print, and write unless it was only a look.
-
-    Raises:
-        SystemExit: for arguments that make no sense.
-    """
-    parser = _parser()
-    given = parser.parse_args(arguments)
+def _checked_pools(parser: argparse.ArgumentParser, given: argparse.Namespace) -> list[str]:
+    """Return the keys of the pools to run; ends with a message where an argument makes no sense."""
     keys = list(POOLS) if given.pools is None else given.pools
     unknown = sorted(set(keys) - set(POOLS))
     if unknown:
@@ -139,6 +137,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error("--puzzles is 0, or at least 2")
     if find_spec("matplotlib") is None:
         parser.error("matplotlib is not installed; it is in the `bench` extra")
+    return keys
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run, print, and write unless it was only a look.
+
+    Raises:
+        SystemExit: for arguments that make no sense.
+    """
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    keys = _checked_pools(parser, given)
+    if given.draw:
+        print(draw_again(given.out or RESULTS))
+        return
     scale = _scale(given)
     began = time.monotonic()
 

@@ -1,7 +1,7 @@
 """The report of a run: one Markdown file, one JSON file, the figures, and a part of a page."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from benchmarks.search.claims import (
 )
 from benchmarks.search.comparing import Comparison
 from benchmarks.search.drawing import draw
-from benchmarks.search.figures import STYLES, curves
+from benchmarks.search.figures import STYLES, Panel, panels_of, panels_text, read_panels
 from benchmarks.search.measuring import STOPPING, Found
 from benchmarks.search.settings import CLAIMED_GAIN, gain_entry, preset_knobs
 
@@ -28,6 +28,7 @@ __all__ = [
     "BEGIN",
     "END",
     "claims",
+    "draw_again",
     "means_part",
     "page_part",
     "results_markdown",
@@ -39,6 +40,7 @@ BEGIN = "<!-- Written by `python -m benchmarks.search` from here on. Do not edit
 END = "<!-- Written by `python -m benchmarks.search` up to here. -->"
 
 FIGURE = "search.svg"
+CURVES = "search_curves.json"
 
 
 def claims(found: Found) -> list[Figure]:
@@ -213,6 +215,21 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} is not JSON")
 
 
+def _drawn(panels: Sequence[Panel], facts: Mapping[str, str]) -> bytes:
+    return draw(
+        panels,
+        title=f"The search on {len(panels) - 1} recorded pools",
+        caption=f"{facts['prompts']} of the prompts; bands: 95 % intervals over prompts",
+    )
+
+
+def draw_again(folder: Path) -> Path:
+    """Draw the figure of stored results again, and return its path. Nothing is measured."""
+    path = folder / FIGURE
+    path.write_bytes(_drawn(*read_panels((folder / CURVES).read_text(encoding="utf-8"))))
+    return path
+
+
 def write_results(
     found: Found, facts: Mapping[str, str], folder: Path, *, pages: Mapping[Path, str]
 ) -> list[Path]:
@@ -229,14 +246,11 @@ def write_results(
     }
     for page, part in pages.items():
         files[page] = with_part(page.read_text(encoding="utf-8"), part).encode()
-    drawn = curves(found.averages)
-    if drawn:
-        count = len(found.mean_pools)
-        files[folder / FIGURE] = draw(
-            drawn,
-            title=f"The search: mean over {count} recorded pools",
-            caption=f"{facts['prompts']}; bands: 95 % intervals over prompts; dashed: peers",
-        )
+    shown = [row for row in found.pools if row.pool in found.mean_pools]
+    panels = panels_of(found.averages, shown)
+    if panels:
+        files[folder / CURVES] = panels_text(panels, facts).encode()
+        files[folder / FIGURE] = _drawn(panels, facts)
     for path, content in files.items():
         path.write_bytes(content)
     return list(files)

@@ -63,6 +63,10 @@ def _yes(value: bool | None, yes: str = "yes", no: str = "no") -> str:
     return "unknown" if value is None else yes if value else no
 
 
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.2g} s"
+
+
 def _taken(probed: Probed, field: str, refused: str) -> str:
     known = probed.capabilities
     if probed.schema_mode is None:
@@ -77,7 +81,7 @@ ROWS: tuple[tuple[str, Callable[[Probed], str]], ...] = (
     ("answered by", lambda each: each.served_model or "unknown"),
     (
         "latency of one word",
-        lambda each: f"{each.latency_seconds:.2g} s" if each.latency_seconds else "unknown",
+        lambda each: _seconds(each.latency_seconds) if each.latency_seconds else "unknown",
     ),
     ("structured output", lambda each: each.schema_mode or "none"),
     ("temperature", lambda each: _taken(each, "temperature", "fixed, not sent")),

@@ -16,7 +16,8 @@ from callwise.plans.recorded import seconds_to_buy
 from callwise.recordings.counterfactual.purchase import SpendingCapReached
 from callwise.recordings.recording import Recording, open_recording
 from callwise.report.run_record import load_run
-from callwise.tuning.analysis import ToBuy, buy_sentence, to_buy
+from callwise.tuning.analysis import ToBuy, to_buy
+from callwise.tuning.analysis_forms import buy_sentence
 from callwise.tuning.buying import (
     BuyingEvaluator,
     FinishedPurchase,
@@ -182,7 +183,8 @@ def _say_seconds(
     load = getattr(settings_of(recording, finished.settings[0]), "load", None)
     known = Assumptions(load=load if isinstance(load, LoadKnobs) else LoadKnobs())
     assumptions = known.with_record(load_run(request.recording).rows)
-    if not assumptions.latencies:
+    # The simulated model's seconds are virtual: nothing waits for them.
+    if recording.is_simulated or not assumptions.latencies:
         return
     seconds = seconds_to_buy(
         lacking.calls, lacking.turns, lacking.tokens, options.max_concurrency, assumptions

@@ -334,7 +334,8 @@ def _judged(
 
 
 def _write(folder: Path, analysis: "Analysis", judged: "JudgedRows") -> dict[str, Any]:
-    from callwise.tuning.analysis import analysis_json, with_estimates
+    from callwise.tuning.analysis import with_estimates
+    from callwise.tuning.analysis_forms import analysis_json
     from callwise.tuning.table_files import write_csv
 
     write_csv(folder / "rows.csv", with_estimates(judged.rows, analysis.quality))
@@ -356,8 +357,10 @@ def _recorded_trouble(recording: "Recording") -> list[str]:
 
 def _tune(options: TuneOptions) -> None:
     """Sweep, buy where asked to, judge, and print the result."""
+    from callwise.cli.tune_next import next_lines
     from callwise.recordings.recording import open_recording
-    from callwise.tuning.analysis import analyse, buy_sentence, summary_text, to_buy
+    from callwise.tuning.analysis import analyse, to_buy
+    from callwise.tuning.analysis_forms import buy_sentence, summary_text
     from callwise.tuning.judge.judge_sweep import check_judging
     from callwise.tuning.judge.reliability import reliability_in_words
     from callwise.tuning.replay_evaluator import opened
@@ -381,7 +384,7 @@ def _tune(options: TuneOptions) -> None:
     judged = _judged(options, recording, finished)
     analysis = analyse(
         judged.rows,
-        scale_width=judged.scale_width,
+        unit=judged.unit,
         margin_share=options.margin_share,
         cost=options.cost,
     )
@@ -390,10 +393,9 @@ def _tune(options: TuneOptions) -> None:
     if options.figures:
         from callwise.tuning.figures.figure_files import sweep_figures, write_figures
 
-        figures = sweep_figures(
-            judged.rows, scale_width=judged.scale_width, margin_share=options.margin_share
-        )
+        figures = sweep_figures(judged.rows, unit=judged.unit, margin_share=options.margin_share)
         drawn = f", {len(write_figures(figures, finished.folder / 'figures'))} figures"
+    what, *commands = next_lines(options, recording, finished, analysis) or [""]
     if options.as_json:
         print_json({**document, "folder": str(finished.folder)})
         return
@@ -406,3 +408,7 @@ def _tune(options: TuneOptions) -> None:
     if analysis.is_simulated:
         say("Simulated: this proves counting and search arithmetic, not language.")
     say(f"sweep: {finished.folder}   (rows.csv, summary.json{drawn})")
+    if commands:
+        say(f"Next, {what}")
+    for command in commands:
+        say(f"  {command}")

@@ -1,6 +1,6 @@
 """Analysis of a sweep: each setting's figures with intervals, the front, the recommendation.
 
-It is shown as tables and sentences on a terminal, and written as JSON for scripts.
+`analysis_forms` has it as tables, as sentences and as JSON.
 
 The quality of a reply that is not recorded is an estimate (`imputation`), never that of the reply
 played in its place. Its spread goes into every interval that contains it, and each interval has
@@ -9,19 +9,18 @@ the share of such turns.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Unpack
+from dataclasses import dataclass, field, replace
+from typing import Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
-from callwise.report.table import Cell, Table, tables_text
 from callwise.tuning.panel import Panel, panel_of
+from callwise.tuning.quality_unit import QualityUnit, unit_of
 from callwise.tuning.row import Coverage, TurnRow, rows_by_setting, sum_known
 from callwise.tuning.statistics.bootstrap import BootstrapOptions, Interval, mean_intervals
 from callwise.tuning.statistics.front import Front, pareto_front
 from callwise.tuning.statistics.imputation import impute, shared_error
-from callwise.tuning.statistics.power import interval_text, ranged
 from callwise.tuning.statistics.recommendation import MARGIN_SHARE, Recommendation, recommend
 
 __all__ = [
@@ -29,13 +28,8 @@ __all__ = [
     "SettingSummary",
     "ToBuy",
     "analyse",
-    "analysis_json",
-    "buy_sentence",
     "exact_mask",
-    "settings_table",
-    "summary_text",
     "to_buy",
-    "verdict_table",
     "with_estimates",
 ]
 
@@ -114,6 +108,7 @@ class Analysis:
         recommendation: None where no quality is known.
         quality: the panel behind it all, estimates included.
         by: source of the quality; empty where none was judged.
+        unit: of the quality.
     """
 
     settings: Mapping[str, SettingSummary]
@@ -123,6 +118,7 @@ class Analysis:
     quality: Panel = field(repr=False)
     costs: Panel = field(repr=False)
     by: str = ""
+    unit: QualityUnit = field(default_factory=lambda: unit_of(""))
     turns: int = 0
     conversations: int = 0
     is_simulated: bool = False
@@ -167,6 +163,7 @@ def analyse(
     rows: Sequence[TurnRow],
     *,
     scale_width: float | None = None,
+    unit: QualityUnit | None = None,
     margin_share: float = MARGIN_SHARE,
     cost: str = "asked",
     **options: Unpack[BootstrapOptions],
@@ -174,7 +171,10 @@ def analyse(
     """Analyse the rows of a sweep.
 
     Args:
-        scale_width: of the quality scale; None takes the gap between the sweep's best and worst.
+        scale_width: of the quality scale; None takes that of the unit, and where it has none the
+            gap between the sweep's best and worst.
+        unit: of the quality; None takes what is fixed for the rows' source. People's labels have
+            a scale of their own (`JudgedRows.unit`).
         cost: a numeric field of `TurnRow` to spend less of; see `COSTS`.
 
     Raises:
@@ -188,6 +188,8 @@ def analyse(
     costs = panel_of(rows, cost)
     options.setdefault("shared", shared_error(quality))
     is_simulated = any(row.is_simulated for row in rows)
+    by = next((row.quality_by for row in rows if row.quality_by), "")
+    unit = unit_of(by) if unit is None else unit
     is_known = mask.mean(axis=1) >= MIN_EXACT_SHARE
     compared = replace(  # settings that are not known have no values
         quality,
@@ -201,7 +203,8 @@ def analyse(
             costs,
             compared,
             margin_share=margin_share,
-            scale_width=scale_width,
+            scale_width=unit.width if scale_width is None else scale_width,
+            unit=unit,
             is_simulated=is_simulated,
             cost_unit=COSTS.get(cost, cost),
             **options,
@@ -218,7 +221,8 @@ def analyse(
         cost=cost,
         quality=quality,
         costs=costs,
-        by=next((row.quality_by for row in rows if row.quality_by), ""),
+        by=by,
+        unit=unit,
         turns=quality.values.shape[1],
         conversations=len(quality.conversations),
         is_simulated=is_simulated,
@@ -271,160 +275,3 @@ def _summary(
         is_on_front=point is not None and point.is_on_front,
         front_share=point.front_share if point is not None else 0.0,
     )
-
-
-def _row(summary: SettingSummary) -> tuple[Cell, ...]:
-    estimated = summary.turns - summary.exact_replies
-    front = f"{'front ' if summary.is_on_front else ''}{summary.front_share:.0%}"
-    quality = summary.quality
-    return (
-        summary.setting,
-        f"{summary.asked.mean or 0.0:.2f}",
-        f"{summary.mean_rounds:.1f}",
-        f"{summary.mean_tokens:,.0f}",
-        "unknown" if summary.mean_usd is None else f"{summary.mean_usd:.6f}",
-        "unknown" if quality.mean is None else ranged(quality.mean, quality.low, quality.high),
-        f"{estimated / summary.turns:.0%}",
-        f"{summary.exact_turns / summary.turns:.0%}",
-        summary.buy.calls,
-        "" if quality.mean is None else front,
-    )
-
-
-def settings_table(analysis: Analysis) -> Table:
-    """Return one row per setting, cheapest first."""
-    ordered = sorted(
-        analysis.settings.values(), key=lambda each: (each.asked.mean or 0.0, each.setting)
-    )
-    label = " (simulated)" if analysis.is_simulated else ""
-    by = f", quality by {analysis.by}" if analysis.by else ", quality not judged"
-    return Table(
-        "settings",
-        f"Settings on {analysis.turns} turns of "
-        f"{analysis.conversations} conversation{'s' if analysis.conversations != 1 else ''}"
-        f"{by}{label}; 95 % intervals over conversations",
-        (
-            "setting",
-            "calls_per_turn",
-            "rounds_to_reply",
-            "tokens_per_turn",
-            "usd_per_turn",
-            "quality",
-            "estimated",
-            "exact",
-            "calls_to_buy",
-            "on_front",
-        ),
-        tuple(map(_row, ordered)),
-    )
-
-
-def verdict_table(found: Recommendation) -> Table | None:
-    """Return a recommendation as four rows; None where nothing is recommended."""
-    if found.chosen is None or found.saving is None or found.difference is None:
-        return None
-    if found.chosen == found.best:
-        saves, quality = "nothing: it is also the best seen", "none"
-    else:
-        compared = f", compared with {found.best}, the best seen"
-        saves = interval_text(found.saving, found.cost_unit) + compared
-        quality = interval_text(found.difference) + compared
-    shown = "shown" if found.is_shown else "not shown"
-    loss = "" if found.low is None else f"at most {abs(found.low):.3g} below the best, "
-    return Table(
-        "recommendation",
-        f"Recommendation{' (simulated)' if found.is_simulated else ''}",
-        ("measure", "value"),
-        (
-            ("recommended", found.chosen),
-            ("saves", saves),
-            ("quality difference", quality),
-            ("verdict", f"{shown}: {loss}margin {found.margin:.3g} ({found.scale})"),
-        ),
-    )
-
-
-def buy_sentence(lacking: ToBuy) -> str:
-    """Return the price of all calls that are not recorded, as a sentence."""
-    if not lacking.calls:
-        return "Every call of every setting is recorded: nothing has to be bought."
-    tokens = "an unknown number of" if lacking.tokens is None else f"about {lacking.tokens:,}"
-    usd = "USD unknown (no price list)" if lacking.usd is None else f"about USD {lacking.usd:.4f}"
-    return (
-        f"{lacking.calls:,} calls on {lacking.turns:,} turns are not recorded: {tokens} tokens, "
-        f"{usd}, at most: settings share calls."
-    )
-
-
-def summary_text(
-    analysis: Analysis, *, losses: Sequence[str] = (), notices: Sequence[str] = ()
-) -> str:
-    """Return a sweep's table, its front and its recommendation.
-
-    Args:
-        losses: sentences above the table: what could not be judged or read, and is in no mean.
-    """
-    lines = [*losses, *([""] if losses else []), tables_text([settings_table(analysis)])]
-    if analysis.front.front:
-        lines.append(f"Front, cheapest first: {'; '.join(analysis.front.front)}")
-        if analysis.front.knee is not None:
-            lines.append(f"Knee: {analysis.front.knee}")
-    else:
-        lines.append(f"No front: {analysis.front.why_empty}")
-    if analysis.recommendation is not None:
-        verdict = verdict_table(analysis.recommendation)
-        lines += ["", *([tables_text([verdict])] if verdict is not None else [])]
-        lines.append(analysis.recommendation.sentence())
-    lines += ["", *analysis.notices, *notices]
-    return "\n".join(lines).rstrip() + "\n"
-
-
-def analysis_json(analysis: Analysis) -> dict[str, Any]:
-    """Return an analysis as plain JSON, for scripts."""
-    front, recommendation = analysis.front, analysis.recommendation
-    return {
-        "turns": analysis.turns,
-        "conversations": analysis.conversations,
-        "simulated": analysis.is_simulated,
-        "quality_by": analysis.by,
-        "cost": analysis.cost,
-        "settings": {name: _setting_json(each) for name, each in analysis.settings.items()},
-        "front": list(front.front),
-        "knee": front.knee,
-        "why_no_front": front.why_empty,
-        "recommendation": None if recommendation is None else _recommended(recommendation),
-        "notices": list(analysis.notices),
-    }
-
-
-def _interval(interval: Interval | None) -> dict[str, Any] | None:
-    names = ("mean", "low", "high", "level", "conversations", "turns", "estimated_share")
-    return None if interval is None else {name: getattr(interval, name) for name in names}
-
-
-def _setting_json(summary: SettingSummary) -> dict[str, Any]:
-    counts = ("turns", "exact_turns", "exact_replies")
-    return {
-        **{name: getattr(summary, name) for name in counts},
-        "asked": _interval(summary.asked),
-        "quality": _interval(summary.quality),
-        "requests": summary.mean_requests,
-        "tokens": summary.mean_tokens,
-        "usd": summary.mean_usd,
-        "rounds_reply": summary.mean_rounds,
-        "asked_by_node": dict(summary.mean_by_node),
-        "missing": asdict(summary.buy),
-        "is_on_front": summary.is_on_front,
-        "front_share": summary.front_share,
-    }
-
-
-def _recommended(recommendation: Recommendation) -> dict[str, Any]:
-    names = ("chosen", "is_shown", "best", "margin", "low")
-    return {
-        **{name: getattr(recommendation, name) for name in names},
-        "saving": _interval(recommendation.saving),
-        "difference": _interval(recommendation.difference),
-        "exact_share": recommendation.exact_share,
-        "sentence": recommendation.sentence(),
-    }

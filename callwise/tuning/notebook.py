@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import JsonValue
 
+from callwise.calls.call import Outcome
 from callwise.calls.errors import ConfigError
 from callwise.calls.owner_loop import OwnerLoop
 from callwise.calls.trust import NOTHING, confirmed
@@ -22,16 +23,10 @@ from callwise.recordings.counterfactual.purchase import SpendingCap
 from callwise.recordings.recording import open_recording
 from callwise.recordings.replay_run import RunRequest, run_replay
 from callwise.report import RunRecord, load_run
+from callwise.report.run_record import calls_by_turn
 from callwise.report.table import Cell
-from callwise.tuning.analysis import (
-    Analysis,
-    analyse,
-    buy_sentence,
-    settings_table,
-    to_buy,
-    verdict_table,
-    with_estimates,
-)
+from callwise.tuning.analysis import Analysis, analyse, to_buy, with_estimates
+from callwise.tuning.analysis_forms import buy_sentence, settings_table, verdict_table
 from callwise.tuning.buying import buy
 from callwise.tuning.figures import CostAxis, Tradeoff, tradeoff_of_front
 from callwise.tuning.judge.judge_sweep import JudgedRows, QualityRequest, judge_rows
@@ -93,6 +88,7 @@ class TuneResult:
             self.analysis.front,
             cost=next(cost for cost in CostAxis if cost.field == self.analysis.cost),
             recommendation=self.analysis.recommendation,
+            unit=self.analysis.unit,
         )
 
     @property
@@ -106,7 +102,7 @@ class TuneResult:
 
     @property
     def verdict(self) -> "pd.DataFrame":
-        """The recommendation as four rows; none where nothing is recommended."""
+        """The recommendation as one row per measure; none where the replies were not judged."""
         found = self.analysis.recommendation
         table = None if found is None else verdict_table(found)
         return _indexed(() if table is None else table.rows, ("measure", "value"))
@@ -199,9 +195,7 @@ def tune(
         finished.rows,
         replace(quality or QualityRequest(), budget=budget),
     )
-    analysis = analyse(
-        judged.rows, scale_width=judged.scale_width, margin_share=margin_share, cost=cost
-    )
+    analysis = analyse(judged.rows, unit=judged.unit, margin_share=margin_share, cost=cost)
     return TuneResult(finished, judged, analysis)
 
 
@@ -286,19 +280,24 @@ def replay(
 def panel_of_run(run: RunRecord, *, is_by_turn: bool = False) -> Panel:
     """Return calls, rounds and seconds of each turn of a run, as a panel for `mean_intervals`.
 
-    Its settings are `calls per turn`, `rounds to the reply` and `seconds to the reply` (path
-    seconds); NaN where a turn has no such figure.
+    Its settings are `calls per turn` (refused ones left out), `rounds to the reply` and `seconds
+    to the reply` (path seconds, `virtual seconds` of a simulated run); NaN where a turn has no such
+    figure.
 
     Args:
         is_by_turn: whether each turn counts as one conversation. Turns of a conversation are
             alike, so such intervals are too narrow as a rule; they are for comparison.
     """
     names = [turn.conversation_id for turn in run.turns]
+    by_turn = calls_by_turn(run.turns, run.rows)
+    made = [sum(row.outcome is not Outcome.REFUSED for row in by_turn[turn.key])
+            for turn in run.turns]  # fmt: skip
+    seconds = "virtual seconds" if run.is_simulated else "seconds"
     units = [str(place) for place in range(len(names))] if is_by_turn else names
     figures: dict[str, list[float | None]] = {
-        "calls per turn": [turn.asked for turn in run.turns],
+        "calls per turn": [*made],
         "rounds to the reply": [turn.spans[0] for turn in run.turns],
-        "seconds to the reply": [turn.spans[2] for turn in run.turns],
+        f"{seconds} to the reply": [turn.spans[2] for turn in run.turns],
     }
     return measured_panel(figures, units)
 

@@ -50,7 +50,7 @@ FIGURES = "figures"
 _FIRST_FILES = (FIRST_MANIFEST, "rows.jsonl", "study.jsonl")
 REPLIES = "replies.jsonl"
 
-_EXPORTS = (REPLIES, "rows.csv", "rows.parquet", "summary.json")
+_EXPORTS = (REPLIES, "rows.csv", "rows.parquet", "summary.json", "recommended.yaml")
 _PAID_FOR = frozenset({SCORES, ".scores.csv.lock", "referee.jsonl"})
 """Files with the judgements of a referee or of people; they are kept when a sweep is deleted."""
 

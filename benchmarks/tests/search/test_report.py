@@ -25,6 +25,7 @@ from benchmarks.search.report import (
     BEGIN,
     END,
     claims,
+    draw_again,
     means_part,
     page_part,
     results_markdown,
@@ -223,7 +224,10 @@ def test_equal_findings_are_written_as_equal_bytes(tmp_path):
         written = write_results(found(), FACTS, folder, pages={page: page_part(found(), FACTS)})
         contents.append({path.name: path.read_bytes() for path in written})
     assert contents[0] == contents[1]
-    assert set(contents[0]) == {"page.md", "search.json", "search.md", "search.svg"}
+    drawn = {"search_curves.json", "search.svg"}
+    assert set(contents[0]) == {"page.md", "search.json", "search.md", *drawn}
+    path = draw_again(tmp_path / "one")
+    assert path.read_bytes() == contents[0]["search.svg"]
     document = json.loads(contents[0]["search.json"])
     assert document["pools"][0]["policy"] == "classic_uct"
     assert len(document["pools"][0]["per_prompt"]["share"]) == len(NOISE)

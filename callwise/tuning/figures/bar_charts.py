@@ -6,9 +6,10 @@ from typing import Any
 from callwise.tuning.figures import chart, palette
 from callwise.tuning.figures.calls_by_node import CallsByNode, CallsOverTurns, SettingCalls
 from callwise.tuning.figures.chart import Chart, LegendEntry, plain_line
+from callwise.tuning.figures.palette import NodeMark
 from callwise.tuning.figures.timeline import CallBar, Timeline, TimelineLane, TimeScale
 from callwise.tuning.figures.waterfall import Waterfall, WaterfallBar
-from callwise.tuning.figures.whisker import Whisker
+from callwise.tuning.figures.whisker import CostAxis, Whisker
 
 __all__ = ["calls_by_node_chart", "calls_over_turns_chart", "timeline_chart", "waterfall_chart"]
 
@@ -34,8 +35,22 @@ def _whiskers(first_row: int, whiskers: Iterable[Whisker]) -> Iterator[dict[str,
             yield {"y": row, **chart.ends_of(whisker), "color": palette.INK}
 
 
-def _node_legend(nodes: Sequence[str], colours: Mapping[str, str]) -> list[LegendEntry]:
-    return [LegendEntry(node, colours[node], colours[node], "square") for node in nodes]
+def _node_legend(nodes: Sequence[str], marks: Mapping[str, NodeMark]) -> list[LegendEntry]:
+    return [
+        LegendEntry(
+            node,
+            marks[node].fill,
+            marks[node].edge if marks[node].is_outlined else marks[node].fill,
+            "square",
+            dash=marks[node].dash,
+        )
+        for node in nodes
+    ]
+
+
+def _outline(mark: NodeMark) -> dict[str, Any]:
+    width = 1.4 if mark.is_outlined else 0.8
+    return {"stroke": mark.edge, "width": width, "dash": list(mark.dash)}
 
 
 def calls_by_node_chart(found: CallsByNode) -> Chart:
@@ -46,14 +61,14 @@ def calls_by_node_chart(found: CallsByNode) -> Chart:
             found.title, found.caption, "There are no rows to draw.", is_simulated=is_simulated
         )
     highest = max(bar.total.mean + bar.total.above for bar in found.bars)
-    x = chart.number_axis("x", (0, 1.08 * highest or 1), title="calls per turn")
+    x = chart.number_axis("x", (0, 1.08 * highest or 1), title=CostAxis.CALLS.axis)
     names = [plain_line(bar.setting, 32) for bar in found.bars]
     y, params = chart.row_axis("y", range(len(names)), names, len(names))
-    colours = palette.node_colours(found.nodes)
-    legend = _node_legend(found.nodes, colours)
+    marks = palette.node_marks(found.nodes)
+    legend = _node_legend(found.nodes, marks)
     rows = list(enumerate(found.bars))
     layers = [
-        chart.bars(_stacks(found, colours), x, y, ("setting", "node", "calls", "in all", "turns"))
+        chart.bars(_stacks(found, marks), x, y, ("setting", "node", "calls", "in all", "turns"))
     ]
     if found.has_missing:
         layers.append(
@@ -80,12 +95,13 @@ def calls_by_node_chart(found: CallsByNode) -> Chart:
     )
 
 
-def _stacks(found: CallsByNode, colours: dict[str, str]) -> Iterator[dict[str, Any]]:
+def _stacks(found: CallsByNode, marks: Mapping[str, NodeMark]) -> Iterator[dict[str, Any]]:
     """Yield a bar for each setting and node; it begins where the one before ended."""
     for row, bar in enumerate(found.bars):
         left = 0.0
         for node, mean in zip(found.nodes, bar.mean_by_node, strict=True):
-            yield _box(left, left + mean, row, _HALF_BAR, colours[node]) | {
+            style = _outline(marks[node])
+            yield _box(left, left + mean, row, _HALF_BAR, marks[node].fill, **style) | {
                 "setting": plain_line(bar.setting),
                 "node": plain_line(node),
                 "calls": f"{mean:.2f}",
@@ -106,7 +122,7 @@ def _missing(row: int, bar: SettingCalls) -> dict[str, Any]:
 def calls_over_turns_chart(found: CallsOverTurns) -> Chart:
     """Return a conversation's calls as a Vega-Lite specification, a bar for each turn."""
     highest = max((sum(of_turn) for of_turn in found.asked), default=0)
-    x = chart.number_axis("x", (-0.6, len(found.turns) - 0.4), title="turn")
+    x = chart.number_axis("x", (-0.6, len(found.turns) - 0.4), title="turn, counted from 0")
     # Of many turns every second, third, ... has its number.
     step = -(-len(found.turns) // 20)
     places = list(range(len(found.turns)))[::step]
@@ -115,15 +131,17 @@ def calls_over_turns_chart(found: CallsOverTurns) -> Chart:
         "labelExpr": "turn_names[indexof(turn_places, datum.value)]",
         "grid": False,
     }
-    y = chart.number_axis("y", (0, 1.05 * highest or 1), title="calls", are_whole=True)
-    colours = palette.node_colours(found.nodes)
+    y = chart.number_axis(
+        "y", (0, 1.05 * highest or 1), title="calls in the turn (fewer is better)", are_whole=True
+    )
+    marks = palette.node_marks(found.nodes)
     return chart.chart_of(
         found.title,
         found.caption,
-        [chart.bars(_turn_stacks(found, colours), x, y, ("turn", "node", "calls", "in all"))],
+        [chart.bars(_turn_stacks(found, marks), x, y, ("turn", "node", "calls", "in all"))],
         height=240,
         is_simulated=found.basis.is_simulated,
-        legend=_node_legend(found.nodes, colours),
+        legend=_node_legend(found.nodes, marks),
         legend_title="node",
         params=[
             {"name": "turn_places", "value": places},
@@ -132,8 +150,9 @@ def calls_over_turns_chart(found: CallsOverTurns) -> Chart:
     )
 
 
-def _turn_stacks(found: CallsOverTurns, colours: dict[str, str]) -> Iterator[dict[str, Any]]:
-    edge = palette.PAPER if len(found.turns) <= 80 else None
+def _turn_stacks(found: CallsOverTurns, marks: Mapping[str, NodeMark]) -> Iterator[dict[str, Any]]:
+    # An outline of paper would hide narrow bars.
+    has_paper = len(found.turns) <= 80
     for place, (turn, of_turn) in enumerate(zip(found.turns, found.asked, strict=True)):
         bottom = 0
         for node, calls in zip(found.nodes, of_turn, strict=True):
@@ -142,10 +161,9 @@ def _turn_stacks(found: CallsOverTurns, colours: dict[str, str]) -> Iterator[dic
                 "x2": place + 0.4,
                 "y": bottom,
                 "y2": bottom + calls,
-                "fill": colours[node],
-                "stroke": edge or colours[node],
-                "width": 0.6,
-                "dash": [],
+                "fill": marks[node].fill,
+                **_outline(marks[node]),
+                **({} if has_paper or marks[node].is_outlined else {"stroke": marks[node].fill}),
                 "turn": turn,
                 "node": plain_line(node),
                 "calls": calls,
@@ -159,7 +177,7 @@ def waterfall_chart(found: Waterfall) -> Chart:
     last = len(found.bars) + 1
     levels = [found.start[1], found.end[1]]
     highest = max([*levels, *(_right_end(bar) for bar in found.bars)])
-    x = chart.number_axis("x", (0, 1.1 * highest or 1), title=found.unit)
+    x = chart.number_axis("x", (0, 1.1 * highest or 1), title=f"{found.unit} (fewer is better)")
     steps = [
         [plain_line(bar.label), *([plain_line(bar.detail, 44)] if bar.detail else [])]
         for bar in found.bars
@@ -185,8 +203,20 @@ def waterfall_chart(found: Waterfall) -> Chart:
         ],
         height=min(42 * (last + 1), MAX_HEIGHT),
         is_simulated=found.basis.is_simulated,
+        legend=_waterfall_legend(found),
         params=params,
     )
+
+
+def _waterfall_legend(found: Waterfall) -> list[LegendEntry]:
+    """Return the meaning of the colours that are drawn."""
+    explained = [bar for bar in found.bars if bar.detail]
+    entries = [LegendEntry("all calls of a setting", palette.SOFT, palette.SOFT, "square")]
+    if any(bar.saved.mean > 0 for bar in explained):
+        entries.append(LegendEntry("saved", palette.FALL, palette.FALL, "square"))
+    if any(bar.saved.mean <= 0 for bar in explained):
+        entries.append(LegendEntry("added", palette.RISE, palette.RISE, "square"))
+    return entries
 
 
 def _right_end(bar: WaterfallBar) -> float:
@@ -232,7 +262,7 @@ def timeline_chart(found: Timeline) -> Chart:
         )
     is_rounds = found.scale is TimeScale.ROUNDS
     x = chart.number_axis(
-        "x", (0, 1.01 * found.end or 1), title=found.scale.label, are_whole=is_rounds
+        "x", (0, 1.01 * found.end or 1), title=found.axis_title, are_whole=is_rounds
     )
     tops = [sum(lane.rows for lane in found.lanes[:at]) for at in range(len(found.lanes) + 1)]
     rows = tops.pop()
@@ -312,5 +342,7 @@ def _purposes(
     for _, bar, row in waited:
         columns = int(_CHARS_PER_CHART * (bar.end - bar.start) / (end or 1))
         if columns >= 3:
-            words = plain_line(bar.call.purpose.removeprefix("judge_"), columns)
+            purpose = bar.call.purpose.removeprefix("judge_")
+            # An ellipsis is wider than a letter.
+            words = plain_line(purpose, columns if len(purpose) <= columns else columns - 1)
             yield {"x": (bar.start + bar.end) / 2, "y": row, "text": words}

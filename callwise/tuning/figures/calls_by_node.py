@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from callwise.calls.call import Outcome
 from callwise.report.run_record import CallLine, TurnLine
 from callwise.tuning.figures.palette import NO_NODE
 from callwise.tuning.figures.whisker import (
@@ -168,7 +169,7 @@ def calls_over_turns_of(
     *,
     nodes: Sequence[str] = (),
 ) -> CallsOverTurns:
-    """Return one conversation's calls, as `load_run` gives them.
+    """Return one conversation's calls, as `load_run` gives them; refused ones are left out.
 
     Args:
         turns: of the run. A turn without calls is included.
@@ -181,7 +182,8 @@ def calls_over_turns_of(
         raise ValueError(f"the run has no turn of {conversation!r}")
     counts: dict[int, dict[str, int]] = {turn: {} for turn in sorted(own)}
     for call in calls:
-        if call.conversation == conversation and call.turn in counts:
+        is_own = call.conversation == conversation and call.outcome is not Outcome.REFUSED
+        if is_own and call.turn in counts:
             name = call.node or NO_NODE
             counts[call.turn][name] = counts[call.turn].get(name, 0) + 1
     found = {node: None for of_turn in counts.values() for node in of_turn}

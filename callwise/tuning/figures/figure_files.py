@@ -26,6 +26,7 @@ from callwise.tuning.figures.tradeoff_chart import tradeoff_chart
 from callwise.tuning.figures.waterfall import Waterfall
 from callwise.tuning.figures.whisker import CostAxis
 from callwise.tuning.optional_library import loaded
+from callwise.tuning.quality_unit import QualityUnit
 from callwise.tuning.row import TurnRow
 
 __all__ = [
@@ -129,20 +130,27 @@ def _library() -> str:
 
 
 def sweep_figures(
-    rows: Sequence[TurnRow], *, scale_width: float | None, margin_share: float
+    rows: Sequence[TurnRow], *, unit: QualityUnit | None = None, margin_share: float
 ) -> dict[str, FigureData]:
     """Return a sweep's figures by file name, without suffix.
 
     Those of quality are left out without judged replies, and that of USD without known prices.
+
+    Args:
+        unit: of the quality; None takes what is fixed for the rows' source.
     """
     figures: dict[str, FigureData] = {"calls_by_node": calls_by_node_of(rows)}
     for cost in CostAxis:
         if all(cost.of(row) is None for row in rows):
             continue
-        found = analyse(rows, scale_width=scale_width, margin_share=margin_share, cost=cost.field)
+        found = analyse(rows, unit=unit, margin_share=margin_share, cost=cost.field)
         if found.front.points:
             figures[f"quality_by_{cost.value}"] = tradeoff_of_front(
-                rows, found.front, cost=cost, recommendation=found.recommendation
+                rows,
+                found.front,
+                cost=cost,
+                recommendation=found.recommendation,
+                unit=found.unit,
             )
     return figures
 

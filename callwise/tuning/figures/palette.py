@@ -6,11 +6,13 @@ have an opaque light background, so they look the same on a dark page.
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 __all__ = [
     "FAINT",
     "FALL",
     "GRID",
+    "GROUP_SHAPES",
     "INK",
     "KNEE",
     "NO_NODE",
@@ -18,9 +20,10 @@ __all__ = [
     "PICK",
     "RISE",
     "SOFT",
+    "NodeMark",
     "group_colours",
     "node_colours",
-    "strength_of",
+    "node_marks",
     "tint",
 ]
 
@@ -43,6 +46,12 @@ _NODES = (
 _GROUPS = (
     "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", _SLATE, "#F0E442",
 )  # fmt: skip
+GROUP_SHAPES = (
+    "circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "triangle-right",
+    "triangle-left",
+)  # fmt: skip
+"""Marks of the values of a knob, besides their colours; the ninth value begins again."""
+
 _LADDER = ("#00204d", "#31446b", "#666970", "#958f78", "#cbba69", "#ffe945")
 """From dark to light with the same step for every eye; for values that have an order."""
 
@@ -55,20 +64,56 @@ def _slot(node: str) -> int:
     return int.from_bytes(hashlib.sha256(data).digest()[:4], "big") % len(_NODES)
 
 
+@dataclass(frozen=True, slots=True)
+class NodeMark:
+    """The look of a node's bars.
+
+    Args:
+        edge: colour of the outline.
+        dash: of the outline; empty for a whole line.
+    """
+
+    fill: str
+    edge: str = PAPER
+    dash: tuple[int, ...] = ()
+
+    @property
+    def is_outlined(self) -> bool:
+        """Whether its outline tells it from another node of its hue."""
+        return self.edge != PAPER
+
+
 def node_colours(nodes: Iterable[str]) -> dict[str, str]:
-    """Return a colour for each node, that of its name wherever it is free.
+    """Return a colour for each node, that of its name wherever it is free."""
+    return {node: mark.fill for node, mark in node_marks(nodes).items()}
+
+
+def node_marks(nodes: Iterable[str]) -> dict[str, NodeMark]:
+    """Return a look for each node, with the colour of its name wherever that is free.
 
     A node keeps its colour from figure to figure, whatever other nodes there are, unless two
     names hash to one colour: then the later in the alphabet takes a free one. The ninth node and
-    those after it get a lighter shade.
+    those after it are lighter and have an outline of the whole colour; from the seventeenth it is
+    dashed. From the twenty-fifth, looks begin to repeat.
     """
-    found: dict[str, str] = {NO_NODE: FAINT}
-    left, shade = sorted(set(nodes) - {NO_NODE}), 0.0
+    found = {NO_NODE: NodeMark(FAINT)}
+    left, looks = sorted(set(nodes) - {NO_NODE}), list(_LOOKS)
     while left:
+        shade, is_outlined, dash = looks.pop(0) if len(looks) > 1 else looks[0]
         slots = _settled(left)
-        found |= {name: tint(_NODES[slot], shade) for name, slot in slots.items()}
-        left, shade = [name for name in left if name not in slots], 0.55
+        for name, slot in slots.items():
+            hue = _NODES[slot]
+            found[name] = NodeMark(tint(hue, shade), hue if is_outlined else PAPER, dash)
+        left = [name for name in left if name not in slots]
     return found
+
+
+_LOOKS: tuple[tuple[float, bool, tuple[int, ...]], ...] = (
+    (0.0, False, ()),
+    (0.55, True, ()),
+    (0.85, True, (2, 1)),
+)
+"""Lightness, outline and dashes of the first eight nodes, the next eight, and the rest."""
 
 
 def _settled(names: Sequence[str]) -> dict[str, int]:
@@ -90,12 +135,12 @@ def group_colours(groups: Sequence[str]) -> tuple[str, ...]:
     """
     are_numbers = len(groups) > 1 and all(map(_is_number, groups))
     if are_numbers or len(groups) > len(_GROUPS):
-        # The ladder's light end is too faint on paper.
+        # The ladder's light end is too faint on paper, also for thin intervals.
         last = max(len(groups) - 1, 1)
         steps = len(_LADDER) - 1
         found = []
         for place in range(len(groups)):
-            at = 0.85 * steps * place / last
+            at = 0.72 * steps * place / last
             low = min(int(at), steps - 1)
             found.append(_mixed(_LADDER[low], _LADDER[low + 1], at - low))
         return tuple(found)
@@ -108,15 +153,6 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def strength_of(chance: float | None) -> float:
-    """Return how strongly a point is drawn, in [0.25, 1].
-
-    Args:
-        chance: how likely it is on the front, in [0, 1]; None, when not known, is strongest.
-    """
-    return 1.0 if chance is None else 0.25 + 0.75 * chance
 
 
 def tint(colour: str, share_of_paper: float) -> str:

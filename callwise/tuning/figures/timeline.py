@@ -28,11 +28,6 @@ class TimeScale(StrEnum):
     ROUNDS = "rounds"
     SECONDS = "seconds"
 
-    @property
-    def label(self) -> str:
-        """The title of the axis."""
-        return f"{self.value} since the turn began"
-
 
 class DrawnCall(BaseModel):
     """The fields of a line of `ledger.jsonl` that are drawn."""
@@ -102,6 +97,13 @@ class Timeline:
         return max((bar.end for lane in self.lanes for bar in lane.bars), default=0.0)
 
     @property
+    def axis_title(self) -> str:
+        """The title of the axis; seconds of the simulated model are virtual."""
+        is_virtual = self.is_simulated and self.scale is TimeScale.SECONDS
+        unit = f"virtual {self.scale}" if is_virtual else self.scale.value
+        return f"{unit} since the turn began (fewer is better)"
+
+    @property
     def title(self) -> str:
         """The title of the figure."""
         return f"Calls of {self.where}" if self.where else "Calls of one turn"
@@ -110,15 +112,16 @@ class Timeline:
     def caption(self) -> str:
         """The caption of the figure."""
         bars = [bar for lane in self.lanes for bar in lane.bars]
-        words = [f"One turn, {counted(len(bars), 'call')}."]
+        refused = sum(bar.call.is_refused for bar in bars)
+        words = [f"One turn, {counted(len(bars) - refused, 'call')}."]
         if self.scale is TimeScale.SECONDS:
             words.append("A round is drawn from the end of the longest call before it.")
         if any(bar.call.is_speculative for bar in bars):
             words.append("Dashed: asked before it was known to be needed.")
         if any(bar.call.repair for bar in bars):
             words.append("Framed: asked again, the answer did not fit.")
-        if any(bar.call.is_refused for bar in bars):
-            words.append("Cross: refused by the budget.")
+        if refused:
+            words.append(f"Cross: refused by the budget, {refused}.")
         if self.is_simulated:
             words.append("Simulated: no real model answered.")
         return " ".join(words)

@@ -19,6 +19,7 @@ from callwise.tuning.figures.whisker import (
     interval_words,
     whiskers_of,
 )
+from callwise.tuning.quality_unit import QualityUnit, unit_of
 from callwise.tuning.row import Coverage, TurnRow, rows_by_setting
 from callwise.tuning.statistics.front import Front, is_on_front
 from callwise.tuning.statistics.power import counted
@@ -65,6 +66,7 @@ class Tradeoff:
     recommended: str | None
     recommended_as: str
     quality_by: tuple[str, ...]
+    unit: QualityUnit
     interval_words: str
     basis: FigureBasis
 
@@ -111,16 +113,19 @@ class Tradeoff:
 
     @property
     def quality_label(self) -> str:
-        """The title of the axis of quality, with its sources."""
-        return f"quality of the reply ({', '.join(self.quality_by) or 'judge not named'})"
+        """The title of the axis of quality, with its unit and scale."""
+        return self.unit.axis
 
     @property
     def caption(self) -> str:
         """The caption of the figure."""
         words = [f"{counted(len(self.points), 'setting')} on {self.basis.words}."]
+        words.append(f"Quality by {', '.join(self.quality_by) or 'a judge that is not named'}.")
         words += [self.interval_words] if self.interval_words else []
         if any(point.chance_on_front is not None for point in self.points):
-            words.append("The paler, the less likely on the front.")
+            words.append("Per cent: the chance that a setting is on the front.")
+        if len({point.cost.mean for point in self.points}) < len(self.points):
+            words.append("Settings of one cost are side by side.")
         if any(not point.is_exact for point in self.points):
             words.append("Hollow: not all of its calls are recorded.")
         if self.left_out and self.points:
@@ -145,6 +150,7 @@ def tradeoff_of(
     recommended_as: str = "recommended",
     knob: str = "",
     knob_values: Mapping[str, str] | None = None,
+    unit: QualityUnit | None = None,
 ) -> Tradeoff:
     """Return the rows of a sweep as a trade-off.
 
@@ -152,6 +158,7 @@ def tradeoff_of(
         quality: `(mean, low, high)` of the quality by setting, a result of statistics;
             where a setting has none, the plain mean over its rows is drawn, without bars.
         chance_on_front: by setting, in [0, 1].
+        unit: of the quality; None takes what is fixed for the rows' source.
 
     Raises:
         ValueError: when an argument names a setting without rows, or cannot be drawn.
@@ -164,6 +171,7 @@ def tradeoff_of(
         whiskers_of(quality, by_setting, what="the quality"),
     )
     groups = knob_values or {}
+    by = tuple(sorted({row.quality_by for row in rows if row.quality_by}))
     found = {
         name: _point_of(own, cost, given, groups.get(name, ""), chances.get(name))
         for name, own in by_setting.items()
@@ -185,7 +193,8 @@ def tradeoff_of(
         knee=knee,
         recommended=recommended,
         recommended_as=recommended_as,
-        quality_by=tuple(sorted({row.quality_by for row in rows if row.quality_by})),
+        quality_by=by,
+        unit=unit_of(by[0] if len(by) == 1 else "") if unit is None else unit,
         interval_words=interval_words(quality, costs),
         basis=basis_of(rows),
     )
@@ -199,6 +208,7 @@ def tradeoff_of_front(
     recommendation: Recommendation | None = None,
     knob: str = "",
     knob_values: Mapping[str, str] | None = None,
+    unit: QualityUnit | None = None,
 ) -> Tradeoff:
     """Return a front that statistics found as a trade-off, with its intervals and its knee.
 
@@ -230,6 +240,7 @@ def tradeoff_of_front(
         else "cheapest not shown worse",
         knob=knob,
         knob_values=knob_values,
+        unit=unit,
     )
     return replace(found, left_out=(*found.left_out, *unknown.items()))
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import cycle, pairwise
 from typing import Any
 
 from callwise.tuning.figures import chart, palette
@@ -18,6 +18,9 @@ MAX_ALL_LABELLED = 12
 MAX_LEGEND_GROUPS = 8
 _HEIGHT = 340
 _LABEL_PIXELS = 10
+_SIDE_STEP = 9
+"""Pixels between settings of one cost."""
+
 _MARKS = (("knee", "diamond", 260, palette.KNEE), ("recommended", "circle", 420, palette.PICK))
 
 
@@ -30,7 +33,7 @@ def tradeoff_chart(found: Tradeoff) -> Chart:
         )
     across = _domain([point.cost for point in found.points])
     up = _domain([point.quality for point in found.points])
-    x = chart.number_axis("x", across, title=found.cost.label)
+    x = chart.number_axis("x", across, title=found.cost.axis)
     y = chart.number_axis("y", up, title=found.quality_label)
     return chart.chart_of(
         found.title,
@@ -67,17 +70,31 @@ def _front(found: Tradeoff, x: Chart, y: Chart) -> Chart:
     )
 
 
-def _place(point: TradeoffPoint) -> dict[str, float]:
-    return {"x": point.cost.mean, "y": point.quality.mean}
+def _places(found: Tradeoff) -> dict[str, float]:
+    """Return the x of each setting: settings of one cost are side by side, the front's in place."""
+    across = _domain([point.cost for point in found.points])
+    step = _SIDE_STEP * (across[1] - across[0]) / chart.CHART_WIDTH
+    columns: dict[int, int] = {}
+    places = {}
+    for point in sorted(found.points, key=lambda point: not point.is_on_front):
+        column = round((point.cost.mean - across[0]) / step)
+        at = columns.get(column, 0)
+        columns[column] = at + 1
+        side = (at + 1) // 2 * (1 if at % 2 else -1)
+        places[point.setting] = point.cost.mean + side * step
+    return places
+
+
+def _place(found: Tradeoff, point: TradeoffPoint) -> dict[str, float]:
+    return {"x": _places(found)[point.setting], "y": point.quality.mean}
 
 
 def _colours(found: Tradeoff) -> dict[str, str]:
     return dict(zip(found.groups, palette.group_colours(found.groups), strict=True))
 
 
-def _shade(point: TradeoffPoint, colours: dict[str, str]) -> str:
-    """Return the colour of a point: the less likely it is on the front, the paler."""
-    return palette.tint(colours[point.group], 1 - palette.strength_of(point.chance_on_front))
+def _shapes(found: Tradeoff) -> dict[str, str]:
+    return dict(zip(found.groups, cycle(palette.GROUP_SHAPES), strict=False))
 
 
 def _intervals(found: Tradeoff, x: Chart, y: Chart) -> list[Chart]:
@@ -85,7 +102,7 @@ def _intervals(found: Tradeoff, x: Chart, y: Chart) -> list[Chart]:
     layers = []
     for side, is_upright in (("cost", False), ("quality", True)):
         values = [
-            {**_place(point), **chart.ends_of(own), "color": _shade(point, colours)}
+            {**_place(found, point), **chart.ends_of(own), "color": colours[point.group]}
             for point in found.points
             if (own := getattr(point, side)).has_interval
         ]
@@ -95,19 +112,24 @@ def _intervals(found: Tradeoff, x: Chart, y: Chart) -> list[Chart]:
 
 
 def _points(found: Tradeoff, x: Chart, y: Chart) -> Chart:
-    colours = _colours(found)
-    values = [_point(found, each, _shade(each, colours)) for each in found.points]
+    colours, shapes = _colours(found), _shapes(found)
+    values = [
+        _point(found, each, colours[each.group]) | {"shape": shapes[each.group]}
+        for each in found.points
+    ]
     tooltip = ["setting", "cost", "quality", "knob", "turns", "judged turns", "exact turns"]
     if any(point.chance_on_front is not None for point in found.points):
         tooltip.append("chance on the front")
-    return chart.points(values, x, y, "fill", "stroke", tooltip=tooltip, size=60, strokeWidth=1.6)
+    return chart.points(
+        values, x, y, "fill", "stroke", "shape", tooltip=tooltip, size=60, strokeWidth=1.6
+    )
 
 
 def _point(found: Tradeoff, point: TradeoffPoint, colour: str) -> dict[str, Any]:
     chance = point.chance_on_front
     knob = f"{found.knob}: {point.group}" if found.knob else ""
     return {
-        **_place(point),
+        **_place(found, point),
         "fill": colour if point.is_exact else palette.PAPER,
         "stroke": colour,
         "setting": plain_line(point.setting),
@@ -117,7 +139,7 @@ def _point(found: Tradeoff, point: TradeoffPoint, colour: str) -> dict[str, Any]
         "turns": point.turns,
         "judged turns": point.judged_turns,
         "exact turns": point.exact_turns,
-        "chance on the front": "" if chance is None else f"{chance:.2f}",
+        "chance on the front": "" if chance is None else f"{100 * chance:.0f} %",
     }
 
 
@@ -134,17 +156,25 @@ def _marked(found: Tradeoff) -> Iterator[tuple[TradeoffPoint, str, str, float, s
 
 def _rings(found: Tradeoff, x: Chart, y: Chart) -> Chart:
     values = [
-        {**_place(point), "name": plain_line(name), "shape": shape, "size": size, "stroke": colour}
+        {
+            **_place(found, point),
+            "name": plain_line(name),
+            "shape": shape,
+            "size": size,
+            "stroke": colour,
+        }
         for point, name, shape, size, colour in _marked(found)
     ]
     return chart.points(values, x, y, "shape", "stroke", "size", strokeWidth=2, fill=None)
 
 
 def _legend(found: Tradeoff) -> list[LegendEntry]:
-    colours = _colours(found) if found.knob else {}
+    colours, shapes = _colours(found) if found.knob else {}, _shapes(found)
     # Of many values of a knob, some with even steps.
     step = -(-len(colours) // MAX_LEGEND_GROUPS) or 1
-    entries = [LegendEntry(group, colour, colour) for group, colour in colours.items()][::step]
+    entries = [
+        LegendEntry(group, colour, colour, shapes[group]) for group, colour in colours.items()
+    ][::step]
     entries.append(LegendEntry("Pareto front", palette.INK, palette.INK, shape="stroke", size=260))
     if any(not point.is_exact for point in found.points):
         entries.append(LegendEntry("not all recorded", palette.PAPER, palette.SOFT))
@@ -240,15 +270,17 @@ def _labels(
     named = sorted(found.points, key=lambda point: _importance(point, found))
     if len(named) > MAX_ALL_LABELLED:
         named = [point for point in named if _importance(point, found) < 2]
-    names = [plain_line(point.setting, 28) for point in named]
-    spots = [(point.cost, point.quality) for point in found.points]
+    names = [_name(point) for point in named]
+    at = _places(found)
+    spots = [(at[point.setting], point.cost, point.quality) for point in found.points]
     places = free_places(
-        [((point.cost.mean - across[0]) * x_pixels, (point.quality.mean - up[0]) * y_pixels)
+        [((at[point.setting] - across[0]) * x_pixels, (point.quality.mean - up[0]) * y_pixels)
          for point in named],
         [(0.64 * _LABEL_PIXELS * chart.text_columns(name), 1.25 * _LABEL_PIXELS) for name in names],
-        [box(x.mean, x.mean, y.mean, y.mean, _LABEL_PIXELS / 2) for x, y in spots],
-        [box(x.mean - x.below, x.mean + x.above, y.mean, y.mean, 1.0) for x, y in spots]
-        + [box(x.mean, x.mean, y.mean - y.below, y.mean + y.above, 1.0) for x, y in spots]
+        [box(x, x, y.mean, y.mean, _LABEL_PIXELS / 2) for x, _, y in spots],
+        [box(cost.mean - cost.below, cost.mean + cost.above, y.mean, y.mean, 1.0)
+         for _, cost, y in spots]
+        + [box(x, x, y.mean - y.below, y.mean + y.above, 1.0) for x, _, y in spots]
         + [box(x, x2, y, y2, 1.0) for (x, y), (x2, y2) in pairwise(found.steps)],
         LabelBox(0, 0, chart.CHART_WIDTH, _HEIGHT),
         gap=0.7 * _LABEL_PIXELS,
@@ -262,6 +294,12 @@ def _labels(
         for name, place in zip(names, places, strict=True)
         if place is not None
     ]
+
+
+def _name(point: TradeoffPoint) -> str:
+    """Return a point's label, with its chance on the front where it is known."""
+    name = plain_line(point.setting, 28)
+    return name if point.chance_on_front is None else f"{name}, {100 * point.chance_on_front:.0f} %"
 
 
 def _importance(point: TradeoffPoint, found: Tradeoff) -> int:

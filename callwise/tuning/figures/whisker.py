@@ -45,8 +45,8 @@ class Whisker:
 
     @property
     def has_interval(self) -> bool:
-        """Whether there is one."""
-        return self.low is not None
+        """Whether there is one that can be seen: its ends differ."""
+        return self.low is not None and self.low != self.high
 
     def words(self, digits: int = 2) -> str:
         """Return it as text: `8.10 (7.90 to 8.30)`."""
@@ -103,7 +103,7 @@ def interval_words(*given: Mapping[str, Any] | None) -> str:
     """
     values = [value for each in given for value in (each or {}).values()]
     known = [value for value in values if getattr(value, "mean", value) is not None]
-    drawn = [value for value in known if whisker_of(value).has_interval]
+    drawn = [value for value in known if whisker_of(value).low is not None]
     if drawn:
         levels = sorted({getattr(value, "level", 0.95) for value in drawn})
         shares = " and ".join(f"{100 * level:.4g} %" for level in levels)
@@ -155,8 +155,14 @@ class CostAxis(StrEnum):
 
     @property
     def label(self) -> str:
-        """The title of its axis."""
+        """The unit of a mean."""
         return "rounds to the reply" if self is CostAxis.ROUNDS else f"{self.noun} per turn"
+
+    @property
+    def axis(self) -> str:
+        """The title of its axis, with the better direction."""
+        better = "less" if self is CostAxis.USD else "fewer"
+        return f"{self.label} ({better} is better)"
 
     @property
     def digits(self) -> int:

@@ -31,7 +31,8 @@ from callwise.tuning.judge.referee_endpoint import (
     same_model_notice,
 )
 from callwise.tuning.judge.reliability import JudgeReliability, judge_reliabilities
-from callwise.tuning.judge.scores import Score, choose_source, scale_width_of, with_quality
+from callwise.tuning.judge.scores import Score, choose_source, scale_of, with_quality
+from callwise.tuning.quality_unit import QualityUnit, unit_of
 from callwise.tuning.replay_evaluator import run_apart
 from callwise.tuning.row import TurnRow
 from callwise.tuning.sweep_record import load_sweep
@@ -105,16 +106,22 @@ class JudgedRows:
     """Rows with their quality.
 
     Args:
+        unit: of the quality; its scale is not known where nothing was judged.
         scores: of all sources, those that do not count included.
     """
 
     rows: tuple[TurnRow, ...]
     by: str
-    scale_width: float | None
+    unit: QualityUnit
     scores: tuple[Score, ...] = field(default=(), repr=False)
     judged: JudgedReplies | None = None
     reliability: tuple[JudgeReliability, ...] = ()
     notices: tuple[str, ...] = ()
+
+    @property
+    def scale_width(self) -> float | None:
+        """The width of the scale of the quality; None where it is not known."""
+        return self.unit.width
 
 
 def _lines(recording: Recording, name: str = "turns.jsonl") -> list[dict[str, Any]]:
@@ -255,7 +262,7 @@ def judge_rows(
     return JudgedRows(
         rows=tuple(with_quality(rows, own, by) if own else rows),
         by=by or "",
-        scale_width=scale_width_of(own) if own else None,
+        unit=unit_of(by or "", scale_of(own) if own else None),
         scores=tuple(scores),
         judged=judged,
         reliability=reliability,

@@ -35,9 +35,10 @@ from callwise.simulator.phrases import true_quality
 from callwise.tuning.judge.csv_table import CsvRow, number_of, read_csv
 from callwise.tuning.judge.items import ReplyItem, distinct
 from callwise.tuning.judge.scores import Score
+from callwise.tuning.quality_unit import TRUTH_SCALE
 from callwise.tuning.row import ReplyKey, TurnRow, reply_id
 
-__all__ = ["TRUTH_SCALE", "Labels", "agreement_of", "read_labels", "simulated_truth"]
+__all__ = ["Labels", "agreement_of", "read_labels", "simulated_truth"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +102,6 @@ def _squared(values: NDArray[np.float64]) -> float:
 
 
 SIMULATED_TRUTH = "truth:simulated"
-
-
-TRUTH_SCALE = (-2.0, 2.0)
-"""Two SD either way: a scale four wide. Single replies may lie outside of it."""
 
 
 @dataclass(frozen=True, slots=True)

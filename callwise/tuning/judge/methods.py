@@ -37,6 +37,7 @@ from callwise.tuning.judge.referee_rubric import (
     shipped_rubric,
 )
 from callwise.tuning.judge.scores import Order, ScoreKind
+from callwise.tuning.quality_unit import MARK_SCALE, WIN_SCALE
 from callwise.tuning.row import reply_id
 
 __all__ = [
@@ -146,7 +147,7 @@ class Pointwise:
             raise ValueError(f"the rubric {self.rubric.name!r} has no criteria to mark")
 
     kind: ClassVar[ScoreKind] = "pointwise"
-    scale: ClassVar[tuple[float, float]] = (float(MARK_LOW), float(MARK_HIGH))
+    scale: ClassVar[tuple[float, float]] = MARK_SCALE
 
     def passes(self, items: Sequence[ReplyItem]) -> list[JudgePass]:
         """Return every pass; an empty reply has the worst value without a call.
@@ -172,7 +173,8 @@ class Pointwise:
         return JudgeQuestion(_judge_call(shown, marks_model(self.rubric.criteria), repeat))
 
 
-WIN, TIE, LOSS = 1.0, 0.5, 0.0
+LOSS, WIN = WIN_SCALE
+TIE = (LOSS + WIN) / 2
 
 
 class RefereeComparison(BaseModel):
@@ -201,7 +203,7 @@ class Pairwise:
             raise ValueError(f"repeats is at least 1, got {self.repeats}")
 
     kind: ClassVar[ScoreKind] = "pairwise"
-    scale: ClassVar[tuple[float, float]] = (LOSS, WIN)
+    scale: ClassVar[tuple[float, float]] = WIN_SCALE
 
     def passes(self, items: Sequence[ReplyItem]) -> list[JudgePass]:
         """Return every pass; a reply that is empty, or equal to the reference, needs no call."""

@@ -28,6 +28,7 @@ from callwise.calls.errors import FormatError
 from callwise.calls.payload import mended, without_template_marks
 from callwise.safe_text import clipped
 from callwise.tuning.judge.items import ReplyItem
+from callwise.tuning.quality_unit import MARK_SCALE
 
 __all__ = [
     "LANGUAGES",
@@ -41,7 +42,7 @@ __all__ = [
 
 LANGUAGES = ("en", "zh")
 
-MARK_LOW, MARK_HIGH = 1, 10
+MARK_LOW, MARK_HIGH = map(int, MARK_SCALE)
 """The scale of every criterion."""
 
 MAX_CRITERIA = 12

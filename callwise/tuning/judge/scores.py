@@ -41,7 +41,7 @@ __all__ = [
     "in_order",
     "mean_values",
     "read_scores",
-    "scale_width_of",
+    "scale_of",
     "sources_of",
     "with_quality",
     "write_scores",
@@ -265,20 +265,19 @@ def mean_values(scores: Iterable[Score]) -> dict[ReplyKey, float]:
     return {key: fmean(values[key]) for key in sorted(values)}
 
 
-def scale_width_of(scores: Iterable[Score]) -> float:
-    """Return the width of the scale of one source, in its unit.
+def scale_of(scores: Iterable[Score]) -> tuple[float, float]:
+    """Return the worst and the best value of the scale of one source.
 
     Raises:
         ConfigError: when there are none, or they are on several scales; names the sources.
     """
     scores = list(scores)
-    widths = Counter((score.scale_low, score.scale_high) for score in scores)
-    if len(widths) == 1:
-        low, high = next(iter(widths))
-        return high - low
-    if not widths:
+    found = Counter((score.scale_low, score.scale_high) for score in scores)
+    if len(found) == 1:
+        return next(iter(found))
+    if not found:
         raise ConfigError("there are no scores, so there is no scale")
-    scales = ", ".join(f"{low:g} to {high:g}" for low, high in sorted(widths))
+    scales = ", ".join(f"{low:g} to {high:g}" for low, high in sorted(found))
     names = ", ".join(sources_of(scores))
     raise ConfigError(
         f"scores by {names} are on several scales ({scales}): choose one source by its name"
@@ -322,7 +321,8 @@ def with_quality(
     source = choose_source(scores, by)
     own = [score for score in scores if score.by == source]
     values = mean_values(own)
-    spread = estimate_spread_of(values, scale_width_of(own)) if own else 0.0
+    low, high = scale_of(own) if own else (0.0, 0.0)
+    spread = estimate_spread_of(values, high - low)
     joined = []
     for row in rows:
         key = row.conversation, row.turn, row.reply_id

@@ -16,9 +16,11 @@ __all__ = [
     "CHANCE",
     "NeededConversations",
     "counted",
+    "figure_text",
     "interval_text",
     "needed_for",
-    "needed_text",
+    "percent",
+    "quality_digits",
     "ranged",
 ]
 
@@ -112,22 +114,26 @@ def interval_text(found: Interval, unit: str = "") -> str:
     """Return a mean with its interval, `8 calls (7.5 to 8.5)`, or the reason why it has none."""
     if found.mean is None:
         return "not known"
-    mean = f"{found.mean:.3g} {unit}".rstrip()
+    mean = f"{figure_text(found.mean)} {unit}".rstrip()
     if found.low is None or found.high is None:
         return f"{mean} (no interval: {found.why_none})"
     if found.low == found.high:
         return f"{mean} in every conversation"
-    return f"{mean} ({found.low:.3g} to {found.high:.3g})"
+    return f"{mean} ({figure_text(found.low)} to {figure_text(found.high)})"
 
 
-def needed_text(setting: str, needed: NeededConversations) -> str:
-    """Return the conversations that a verdict on a setting takes, as a sentence."""
-    if needed.more_conversations is None or needed.more_turns is None:
-        return f"no verdict on {setting} is in sight: {needed.why_none}"
-    if needed.more_conversations == 0:
-        return f"the conversations there are should nearly do for a verdict on {setting}"
-    more = counted(needed.more_conversations, "more conversation")
-    return (
-        f"if what is seen goes on, {more} ({counted(needed.more_turns, 'turn')}) would show "
-        f"{setting} to be {needed.verdict} with a chance of {needed.chance:.0%}"
-    )
+def figure_text(figure: float) -> str:
+    """Return a figure of three digits, or more where they are before the point: `11,713`."""
+    return f"{figure:,.0f}" if abs(figure) >= 100 else f"{figure:.3g}"
+
+
+def percent(share: float) -> str:
+    """Return a share as per cent, of three digits at most: `95 %`."""
+    return f"{100 * share:.3g} %"
+
+
+def quality_digits(scale_width: float) -> int:
+    """Return the digits after the point that show a thousandth of a scale of grades."""
+    if scale_width <= 0:
+        return 3
+    return min(max(3 - math.floor(math.log10(scale_width)), 0), 6)

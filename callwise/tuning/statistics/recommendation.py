@@ -11,6 +11,7 @@ from typing import Unpack
 
 from callwise.calls.errors import ConfigError
 from callwise.tuning.panel import Panel
+from callwise.tuning.quality_unit import QualityUnit, unit_of
 from callwise.tuning.statistics.bootstrap import (
     MIN_CONVERSATIONS,
     BootstrapOptions,
@@ -20,7 +21,13 @@ from callwise.tuning.statistics.bootstrap import (
 )
 from callwise.tuning.statistics.cluster_draws import require_same_turns
 from callwise.tuning.statistics.comparison import BestComparison, compare_with_best
-from callwise.tuning.statistics.power import NeededConversations, counted, needed_text
+from callwise.tuning.statistics.power import (
+    NeededConversations,
+    counted,
+    figure_text,
+    percent,
+    quality_digits,
+)
 
 __all__ = ["MARGIN_SHARE", "Recommendation", "recommend"]
 
@@ -53,6 +60,9 @@ class Recommendation:
         needed: conversations for a verdict on the first of them; None where none is open.
         left_out: settings with fewer known conversations than an interval takes, or without a
             known cost.
+        unit: of `margin`, `difference` and `low`.
+        why_none: the reason for which none is chosen; empty where one is.
+        way_out: what would lead to a choice; empty where there is one.
     """
 
     chosen: str | None
@@ -72,37 +82,45 @@ class Recommendation:
     needed: NeededConversations | None
     left_out: tuple[str, ...]
     is_simulated: bool
+    unit: QualityUnit
     why_none: str = ""
+    way_out: str = ""
 
     def sentence(self) -> str:
-        """Return it as one sentence, which begins with `Simulated` where it is."""
+        """Return it as one sentence of at most 25 words; `Simulated` comes first where it is."""
         text = "Simulated: " if self.is_simulated else ""
-        if self.chosen is None or self.difference is None or self.saving is None:
+        if self.chosen is None or self.saving is None or self.saving.mean is None:
             return f"{text}no setting can be recommended: {self.why_none}."
-        data = (
-            f"{counted(self.difference.conversations, 'conversation')} and "
-            f"{counted(self.difference.turns, 'turn')}"
-        )
-        if self.exact_share < 1:
-            data += f", {1 - self.exact_share:.0%} of them with an estimated quality"
-        limit = f"at most {self.margin:.3g} below the best in quality"
-        if self.is_shown:
-            text += f"{self.chosen} is the cheapest setting shown to be {limit}, from {data}"
-        else:
-            text += (
-                f"{self.chosen} is the cheapest setting that may be {limit}, not shown by {data}"
+        limit = f"within {self.in_unit(self.margin)} of the best"
+        if not self.is_shown:
+            return (
+                f"{text}no setting is shown to be {limit}; {self.chosen} is the cheapest not "
+                "shown to be worse."
             )
-        text += f", at {self.level:.0%} confidence"
-        if self.needed is not None:
-            text += f"; {needed_text(self.open_settings[0], self.needed)}"
-        return f"{text}."
+        saves = f"saves {figure_text(self.saving.mean)} {self.cost_unit}"
+        if self.chosen == self.best:
+            saves = "is also the best seen"
+        return (
+            f"{text}{self.chosen} is the cheapest shown to be {limit}, at {percent(self.level)} "
+            f"confidence; it {saves}."
+        )
+
+    def in_unit(self, quality: float) -> str:
+        """Return a quality with its unit: `0.48 SD`."""
+        digits = quality_digits(self.scale_width)
+        number = f"{quality:.{digits}f}"
+        if "." in number:
+            number = number.rstrip("0").rstrip(".")
+        return f"{number} {self.unit.short}".rstrip()
 
     @property
     def scale(self) -> str:
-        """The scale that the margin is a share of, as text."""
-        gap = "the gap between this sweep's best and worst mean"
-        scale = "the stated scale" if self.is_scale_given else gap
-        return f"{self.margin_share:.3g} of {self.scale_width:.3g}, {scale}"
+        """The margin as a share of a scale, as text: `12% of the scale -2 to 2`."""
+        share = percent(self.margin_share)
+        if not self.is_scale_given:
+            return f"{share} of the gap between this sweep's best and worst mean"
+        width = f"a scale {self.scale_width:g} wide"
+        return f"{share} of {f'the scale {self.unit.scale}' if self.unit.scale else width}"
 
 
 def recommend(
@@ -114,6 +132,7 @@ def recommend(
     level: float = 0.95,
     is_simulated: bool = False,
     cost_unit: str = "calls per turn",
+    unit: QualityUnit | None = None,
     **options: Unpack[BootstrapOptions],
 ) -> Recommendation:
     """Return the cheapest setting not worse than the best by more than the margin.
@@ -122,6 +141,7 @@ def recommend(
         margin_share: loss that still counts as not worse, as a share of the scale's width.
         scale_width: width of the quality scale, such as 4 for grades from 1 to 5; None takes
             the gap between the observed best and worst mean.
+        unit: of the quality, for the words of the verdict.
 
     Raises:
         ConfigError: when no setting has a known quality, or the margin makes no sense.
@@ -147,6 +167,7 @@ def recommend(
             conversations=qualities[first].conversations,
             turns=qualities[first].turns,
         )
+    why_none, way_out = _why_none(ranked, qualities, costs) if chosen is None else ("", "")
     return Recommendation(
         chosen=chosen,
         is_shown=is_shown,
@@ -165,7 +186,9 @@ def recommend(
         needed=needed,
         left_out=tuple(name for name in quality.settings if name not in ranked),
         is_simulated=is_simulated,
-        why_none=_why_none(ranked, qualities, costs) if chosen is None else "",
+        unit=unit_of("") if unit is None else unit,
+        why_none=why_none,
+        way_out=way_out,
     )
 
 
@@ -215,15 +238,21 @@ def _width(qualities: dict[str, Interval], scale_width: float | None, margin_sha
     return max(means) - min(means) if scale_width is None else scale_width
 
 
-def _why_none(ranked: list[str], qualities: dict[str, Interval], costs: dict[str, Interval]) -> str:
+def _why_none(
+    ranked: list[str], qualities: dict[str, Interval], costs: dict[str, Interval]
+) -> tuple[str, str]:
+    """Return why no setting is chosen, and what would lead to a choice."""
     if all(each.mean is None for each in costs.values()):
-        return "no setting has a known cost: price the models, or take calls as the cost"
+        return "no setting has a known cost", "price the models, or compare calls"
     if not ranked:
         most = max(each.conversations for each in qualities.values())
+        known = counted(most, "conversation")
+        more = counted(MIN_CONVERSATIONS - most, "more conversation")
         return (
-            f"the best-known setting has {most} conversation{'s' if most != 1 else ''} with a "
-            "known quality, and a verdict "
-            f"needs {MIN_CONVERSATIONS}: record more conversations; more turns of the same "
-            "do not help"
+            f"{known} with a known quality, and a verdict needs {MIN_CONVERSATIONS}",
+            f"record {more}; more turns of the same do not help",
         )
-    return "every setting with a known cost is shown to be worse than one without: price that one"
+    return (
+        "every setting with a known cost is shown to be worse than one without",
+        "price the models of that one",
+    )

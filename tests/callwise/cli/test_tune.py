@@ -5,15 +5,20 @@ import csv
 import json
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from callwise.cli.tune_next import preset_of
 from callwise.recordings import read_conversations
 from callwise.recordings.app_protocol import load_app
 from callwise.recordings.cassette import CassetteMode, open_cassette
+from callwise.recordings.recording import open_recording
 from callwise.recordings.replay_run import RunRequest, run_replay
+from callwise.tuning.replay_evaluator import RECORDED, settings_of
+from callwise.tuning.setting import Setting
 from callwise.tuning.sweep_record import load_sweep
 
 KNOB = "search.max_calls=3,4,11"
@@ -99,11 +104,54 @@ def test_text_shows_what_is_exact_and_the_cost_of_the_rest(cli: Any, run: Path) 
     """A table, the front, the recommendation, the judge, and the price of the rest."""
     result = cli("tune", run, "--knob", KNOB, "--jobs", 1, "--out", "sweep")
     assert result.exit_code == 0, result.output
-    assert "Settings on 12 turns of 6 conversations, quality by truth:simulated" in result.stdout
+    title = "Settings on 12 turns of 6 conversations, means per turn (simulated)\n"
+    assert title in result.stdout
+    assert "quality: within-prompt SD, scale -2 to 2" in result.stdout
     assert "Front, cheapest first:" in result.stdout
     assert "Judge: search judge compared with truth:simulated: within-prompt" in result.stdout
     assert "are not recorded: about" in result.stdout
     assert "Simulated: this proves counting" in result.stderr
+
+
+def test_the_next_command_runs_the_recommended_setting(cli: Any, run: Path) -> None:
+    """It is written as a preset that differs from the recorded one in its swept knob alone."""
+    command = ("tune", run, "--knob", KNOB, "--jobs", 1, "--out", "sweep", "--margin-share", 0.9)
+    shown = cli(*command)
+    preset = Path("sweep/recommended.yaml")
+    assert preset.read_text() == "extends: balanced\nsearch:\n  max_calls: 3\n"
+    assert shown.stderr.splitlines()[-3:] == [
+        "Next, run the recommended setting, and keep its calls per turn:",
+        f"  callwise replay run/turns.jsonl --preset {preset} --out recommended",
+        "  callwise check recommended --baseline calls.json --update",
+    ]
+    plan = cli("plan", "--preset", preset)
+    assert "preset recommended" in plan.stdout
+
+
+def test_a_setting_of_a_preset_that_is_not_shipped_is_written_as_a_whole(run: Path) -> None:
+    """Only the name of that preset is recorded; the file gives the same knobs without it."""
+    found = open_recording(run)
+    own = replace(found, given={**found.given, "preset": "mine"})
+    setting = Setting("three", RECORDED, {"search.max_calls": 3})
+    document = preset_of(own, setting)
+    assert "extends" not in document
+    Path("three.yaml").write_text(json.dumps(document))
+    read = own.app.settings("three.yaml").model_dump(exclude={"preset"})
+    assert read == settings_of(own, setting).model_dump(exclude={"preset"})
+
+
+def test_the_next_command_buys_what_a_verdict_lacks(cli: Any, run: Path) -> None:
+    """The same command, quoted for a shell, with `--buy`; of a sweep without quality, a referee."""
+    command = ("tune", run, "--knob", "search.generate_k=3", "--jobs", 1, "--out", "s s")
+    assert cli(*command).stderr.splitlines()[-2:] == [
+        "Next, buy the replies that are not recorded:",
+        "  callwise tune run --knob search.generate_k=3 --out 's s' --buy",
+    ]
+    alone = cli("tune", run, "--knob", "search.max_calls=11", "--jobs", 1, "--out", "alone")
+    assert alone.stderr.splitlines()[-2:] == [
+        "Next, keep it so:",
+        "  callwise check run --baseline calls.json --update",
+    ]
 
 
 def test_the_same_command_goes_on_where_it_stopped(cli: Any, one_object: Any, run: Path) -> None:
@@ -123,7 +171,7 @@ def test_what_is_bought_is_exact_from_then_on(cli: Any, one_object: Any, run: Pa
         found = cassette.statistics().found_count
     result = cli(*command, "--buy", "--yes")
     assert "calls on 12 turns are not recorded" in result.stderr
-    assert "At the recorded latencies and the limits of `load`, that takes about" in result.stderr
+    assert "At the recorded latencies" not in result.stderr  # they are virtual
     assert "Bought" in result.stderr
     document = one_object(result)
     assert all(each["exact_turns"] == 12 for each in document["settings"].values())
@@ -300,7 +348,7 @@ def test_few_conversations_have_no_interval(cli: Any, one_object: Any, talk: Pat
     small = document["settings"]["search.max_calls=3"]["quality"]
     assert small["low"] is None
     assert document["recommendation"]["chosen"] is None
-    assert "record more conversations" in document["recommendation"]["sentence"]
+    assert document["recommendation"]["way_out"].startswith("record 4 more conversations")
 
 
 @pytest.mark.slow

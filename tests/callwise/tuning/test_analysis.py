@@ -5,15 +5,17 @@ from dataclasses import replace
 
 import pytest
 
-from callwise.tuning.analysis import (
-    analyse,
+from callwise.report.table import plain_table
+from callwise.tuning.analysis import analyse, to_buy
+from callwise.tuning.analysis_forms import (
     analysis_json,
     buy_sentence,
+    legend_lines,
     settings_table,
     summary_text,
-    to_buy,
     verdict_table,
 )
+from callwise.tuning.quality_unit import unit_of
 from callwise.tuning.row import Coverage, TurnRow
 
 CONVERSATIONS, TURNS = 8, 3
@@ -78,31 +80,60 @@ def test_the_cheapest_of_equals_is_recommended() -> None:
     assert cheap.mean_by_node == {"detection": 1.0, "lats_search": 3.0}
 
 
-def test_a_verdict_is_four_rows_and_a_sentence() -> None:
-    """What is recommended, what it saves, what it loses, and whether that is shown."""
+def test_a_verdict_is_a_table_and_a_sentence_of_25_words() -> None:
+    """The choice, its saving and loss with their units, the verdict, and what is still open."""
     rows = _better(_rows("dear", asked=9), 0.001) + _rows("cheap", asked=4)
-    found = analyse(rows, scale_width=4.0)
+    found = analyse(rows, unit=unit_of("human:labels.csv", (1.0, 5.0)))
     assert found.recommendation is not None
     table = verdict_table(found.recommendation)
-    assert table is not None
     assert table.title == "Recommendation"
-    compared = "in every conversation, compared with dear, the best seen"
     assert table.rows == (
         ("recommended", "cheap"),
-        ("saves", f"5 calls per turn {compared}"),
-        ("quality difference", f"-0.001 {compared}"),
-        (
-            "verdict",
-            "shown: at most 0.001 below the best, margin 0.04 (0.01 of 4, the stated scale)",
-        ),
+        ("saves", "5 calls per turn in every conversation"),
+        ("quality difference", "-0.001 points (-0.001 to -0.001)"),
+        ("compared with", "dear, the best seen"),
+        ("verdict", "shown: at most 0.001 points below the best"),
+        ("margin", "0.04 points, 1 % of the scale 1 to 5"),
+        ("to settle it", "nothing: no cheaper setting is open"),
+        ("from", "8 conversations, 24 turns, at 95 % confidence"),
     )
     assert summary_text(found).endswith(
-        "cheap is the cheapest setting shown to be at most 0.04 below the best in "
-        "quality, from 8 conversations and 24 turns, at 95% confidence.\n"
+        "cheap is the cheapest shown to be within 0.04 points of the best, at 95 % confidence; it "
+        "saves 5 calls per turn.\n"
     )
-    simulated = verdict_table(replace(found.recommendation, is_simulated=True))
-    assert simulated is not None
-    assert simulated.title == "Recommendation (simulated)"
+    simulated = replace(found.recommendation, is_simulated=True)
+    assert verdict_table(simulated).title == "Recommendation (simulated)"
+    assert len(simulated.sentence().split()) <= 25
+    open_one = replace(simulated, is_shown=False)
+    assert len(open_one.sentence().split()) <= 25
+
+
+@pytest.mark.parametrize(
+    ("by", "column", "words"),
+    [
+        ("truth:simulated", "quality_sd", "within-prompt SD, scale -2 to 2"),
+        ("referee:m:1b", "quality_marks", "marks, scale 1 to 10"),
+        ("referee:m:pairwise", "quality_wins", "wins, scale 0 to 1"),
+        ("human:labels.csv", "quality_points", "points"),
+    ],
+)
+def test_a_quality_has_the_unit_of_its_source(by: str, column: str, words: str) -> None:
+    """In the column's name, and with its scale below the table."""
+    found = analyse(_rows("a", quality_by=by))
+    assert settings_table(found).columns[2] == column
+    assert legend_lines(found)[0] == f"quality: {words}, higher is better, by {by}"
+    assert analysis_json(found)["quality_unit"]["short"] == found.unit.short
+
+
+def test_a_sweeps_table_fits_a_terminal_of_80_columns_but_for_its_last_columns() -> None:
+    """Setting, calls, quality, chance on the front and what is recorded come first."""
+    dear = _rows("search.max_calls=11", asked=11, usd=None)
+    table = settings_table(analyse([*_rows("search.max_calls=3", usd=None), *dear]))
+    assert table.columns[:5] == ("setting", "calls", "quality_points", "on_front", "exact")
+    assert [row[3] for row in table.rows] == ["100 %", "0 %"]
+    assert [row[-1] for row in table.rows] == ["", ""]
+    drawn = plain_table(table).splitlines()
+    assert max(map(len, drawn)) <= 80
 
 
 def test_the_best_setting_saves_nothing() -> None:
@@ -111,15 +142,21 @@ def test_the_best_setting_saves_nothing() -> None:
     found = analyse(rows, scale_width=4.0).recommendation
     assert found is not None
     table = verdict_table(found)
-    assert table is not None
     assert [value for _, value in table.rows[:3]] == [
         "dear",
-        "nothing: it is also the best seen",
+        "nothing: it is the best seen",
         "none",
     ]
+    assert found.sentence().endswith("it is also the best seen.")
     few = analyse([row for row in rows if row.conversation == "c0"], scale_width=4.0)
     assert few.recommendation is not None
-    assert verdict_table(few.recommendation) is None
+    assert verdict_table(few.recommendation).rows == (
+        ("recommended", "none"),
+        ("saves", "unknown"),
+        ("quality difference", "unknown"),
+        ("verdict", "none: 1 conversation with a known quality, and a verdict needs 5"),
+        ("to settle it", "record 4 more conversations; more turns of the same do not help"),
+    )
     assert "no setting can be recommended" in summary_text(few)
 
 
@@ -174,7 +211,7 @@ def test_without_quality_there_is_no_front_and_no_recommendation() -> None:
     assert "referee" in found.front.why_empty
     assert found.settings["only"].asked.mean == 4.0
     assert "No front:" in summary_text(found)
-    assert "quality not judged" in settings_table(found).title
+    assert "quality: not judged" in summary_text(found)
 
 
 def test_no_rows_say_nothing() -> None:
@@ -209,11 +246,7 @@ def test_the_cost_may_be_another_figure() -> None:
     assert found.recommendation is not None
     assert found.recommendation.chosen == "wide"
     table = verdict_table(found.recommendation)
-    assert table is not None
-    assert table.rows[1] == (
-        "saves",
-        "5 rounds to the reply in every conversation, compared with deep, the best seen",
-    )
+    assert table.rows[1] == ("saves", "5 rounds to the reply in every conversation")
 
 
 def test_the_document_has_plain_numbers_only() -> None:

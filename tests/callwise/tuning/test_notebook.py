@@ -132,6 +132,7 @@ async def test_a_run_as_a_panel(tmp_path: Path, talks: Path) -> None:
     assert panel.values[0].tolist() == [2.0] * 6
     assert not panel.spread.any()
     assert mean_intervals(panel)["calls per turn"].mean == 2.0
+    assert panel.settings[2] == "virtual seconds to the reply"
     by_turn = panel_of_run(run, is_by_turn=True)
     assert by_turn.conversations == ("0", "1", "2", "3", "4", "5")
     assert np.array_equal(by_turn.values, panel.values)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from callwise.calls.call import Outcome
 from callwise.report.run_record import CallLine, TurnLine
 from callwise.tuning.figures import calls_by_node_of, calls_over_turns_of
 from callwise.tuning.figures.palette import NO_NODE
@@ -60,6 +61,8 @@ def test_calls_are_counted_by_turn_and_node() -> None:
     found = calls_over_turns_of(calls, turns, "one")
     assert (found.turns, found.nodes) == ((1, 2, 3), ("x", NO_NODE))
     assert found.asked == ((2, 0), (0, 0), (0, 1))
+    refused = _call(2, "x").model_copy(update={"outcome": Outcome.REFUSED})
+    assert calls_over_turns_of([*calls, refused], turns, "one") == found
     assert found.caption.startswith("3 calls asked in 3 turns of 1 conversation. Simulated")
 
 

@@ -78,7 +78,7 @@ def test_every_chart_fits_the_schema(hostile) -> None:
 
 
 def test_a_tradeoff_has_points_intervals_front_and_marks(row) -> None:
-    """Hollow where estimated, paler where unlikely, and an interval wherever one is given."""
+    """Hollow where estimated, a mark for each value, and an interval wherever one is given."""
     rows = [row("a", asked=2, quality=0.2), row("b", asked=4, quality=0.4, is_reply_exact=False)]
     found = tradeoff_of(rows, quality={"a": (0.2, 0.1, 0.4)}, knob="cap", knee="a",
                         knob_values={"a": "2", "b": "4"}, recommended="b",
@@ -93,28 +93,32 @@ def test_a_tradeoff_has_points_intervals_front_and_marks(row) -> None:
     assert first["fill"] == first["stroke"] == interval["color"]
     assert second["fill"] == PAPER != second["stroke"]
     assert (first["turns"], first["quality"], first["chance on the front"]) == (
-        1, "0.20 (0.10 to 0.40)", "1.00",
+        1, "0.20 (0.10 to 0.40)", "100 %",
     )  # fmt: skip
     knee, recommended = _values(chart, "point", "name")
     assert (knee["x"], knee["y"], knee["stroke"]) == (2, 0.2, KNEE)
     assert (recommended["x"], recommended["y"], recommended["stroke"]) == (4, 0.4, PICK)
     encoding = chart["hconcat"][0]["layer"][0]["encoding"]
-    assert encoding["x"]["axis"]["title"] == "calls per turn"
-    assert "(truth:simulated)" in encoding["y"]["axis"]["title"]
+    assert encoding["x"]["axis"]["title"] == "calls per turn (fewer is better)"
+    assert encoding["y"]["axis"]["title"] == (
+        "quality in within-prompt SD, -2 to 2 (higher is better)"
+    )
     assert chart["title"]["text"] == "Quality against calls per turn  (simulated)"
     assert "1 turn of 1 conversation" in chart["title"]["subtitle"][0]
-    assert {value["text"] for value in _values(chart, "text")} == {"a", "b"}
+    assert {value["text"] for value in _values(chart, "text")} == {"a, 100 %", "b, 20 %"}
     assert {"cap", "2", "4", "Pareto front", "not all recorded", "knee", "recommended"} == _legend(
         chart
     )
 
 
-def test_the_less_likely_on_the_front_the_paler(row) -> None:
-    """A setting surely on the front has the full colour of its group."""
+def test_a_setting_has_its_chance_on_the_front_in_its_label(row) -> None:
+    """In per cent; colour and mark are those of the knob's value alone."""
     chances = {"a": 1.0, "b": 0.2}
     found = tradeoff_of([row("a", asked=2), row("b", asked=4)], chance_on_front=chances)
-    sure, unlikely = (value["stroke"] for value in _values(to_vega(found), "point", "setting"))
-    assert (sure, unlikely) == ("#0072b2", "#99c7e0")
+    chart = to_vega(found)
+    assert len({value["stroke"] for value in _values(chart, "point", "setting")}) == 1
+    assert {"a, 100 %", "b, 20 %"} <= {value["text"] for value in _values(chart, "text", "text")}
+    assert "Per cent: the chance that a setting is on the front." in found.caption
 
 
 def test_of_many_settings_those_that_matter_are_named(row) -> None:

@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from callwise.tuning.figures.palette import NO_NODE, group_colours, node_colours, strength_of, tint
+from callwise.tuning.figures.palette import NO_NODE, group_colours, node_colours, node_marks, tint
 
 PIPELINE = ("detection", "inner_monologue", "reasoner", "memory_retriever", "lats_search",
             "processor", "evolver", "memory_manager")  # fmt: skip
@@ -33,8 +33,9 @@ def test_up_to_eight_nodes_of_any_name_differ(nodes: list[str]) -> None:
 
 
 def test_the_order_of_nodes_does_not_matter() -> None:
-    """More than eight get a colour too, by name alone."""
-    names = [f"node {number}" for number in range(19)]
+    """More than eight get a look too, by name alone, and up to 24 differ."""
+    names = [f"node {number}" for number in range(24)]
+    assert len(set(node_marks(names).values())) == 25
     assert node_colours(names) == node_colours(names[::-1])
     assert set(names) <= set(node_colours(names))
 
@@ -52,6 +53,5 @@ def test_numbers_climb_a_ladder_and_names_get_hues() -> None:
 
 
 def test_shades() -> None:
-    """The less likely on the front, the paler, and never gone."""
-    assert [strength_of(chance) for chance in (None, 0.0, 1.0)] == [1.0, 0.25, 1.0]
+    """From the colour itself to the ground."""
     assert (tint("#000000", 0.0), tint("#000000", 1.0)) == ("#000000", "#ffffff")

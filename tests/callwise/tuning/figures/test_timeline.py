@@ -1,5 +1,7 @@
 """Timelines as data."""
 
+from dataclasses import replace
+
 import pytest
 
 from callwise.tuning.figures import TimeScale, timeline_of
@@ -32,6 +34,8 @@ def test_in_seconds_a_round_waits_for_the_longest_before_it(call) -> None:
     assert [(bar.start, bar.end) for bar in found.lanes[0].bars] == [(0, 2), (0, 5), (5, 6)]
     assert found.end == 6
     assert "longest call before it" in found.caption
+    assert found.axis_title == "seconds since the turn began (fewer is better)"
+    assert replace(found, is_simulated=True).axis_title.startswith("virtual seconds since")
 
 
 def test_a_refused_call_takes_no_time(call) -> None:

@@ -13,14 +13,14 @@ from callwise.calls import FormatError
 from callwise.simulator import SimulatedClient, SimulatedSettings, true_quality
 from callwise.tuning.judge.items import ReplyItem
 from callwise.tuning.judge.labels import (
-    TRUTH_SCALE,
     agreement_of,
     read_labels,
     simulated_truth,
 )
 from callwise.tuning.judge.methods import Pairwise, Pointwise
 from callwise.tuning.judge.reliability import reliability_of
-from callwise.tuning.judge.scores import mean_values, scale_width_of
+from callwise.tuning.judge.scores import mean_values, scale_of
+from callwise.tuning.quality_unit import TRUTH_SCALE
 from callwise.tuning.row import TurnRow, reply_id
 
 TEXT = 'Hm, "really"?\nTell me.'
@@ -243,7 +243,7 @@ def test_the_truth_of_a_simulated_reply_is_read_off_its_text() -> None:
     assert {score.value for score in scores} == {
         true_quality(text, seed=3) for text in ("I hear you.", "Hm.")
     }
-    assert scale_width_of(scores) == 4.0
+    assert scale_of(scores) == TRUTH_SCALE
     assert TRUTH_SCALE == (-2.0, 2.0)
 
 

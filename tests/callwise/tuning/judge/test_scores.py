@@ -15,7 +15,7 @@ from callwise.tuning.judge.scores import (
     estimate_spread_of,
     in_order,
     mean_values,
-    scale_width_of,
+    scale_of,
     sources_of,
     with_quality,
 )
@@ -144,11 +144,11 @@ def test_the_spread_is_that_of_two_replies_to_one_turn() -> None:
 def test_a_scale_has_one_width(score_of: Any) -> None:
     """Several scales under one name cannot be averaged."""
     scores = [score_of("referee:m", "a", 5), score_of("referee:m", "b", 5)]
-    assert scale_width_of(scores) == 9.0
+    assert scale_of(scores) == (1.0, 10.0)
     with pytest.raises(ConfigError, match="several scales"):
-        scale_width_of([*scores, score_of("truth:simulated", "a", 0, scale_low=-2.0)])
+        scale_of([*scores, score_of("truth:simulated", "a", 0, scale_low=-2.0)])
     with pytest.raises(ConfigError, match="no scores"):
-        scale_width_of([])
+        scale_of([])
 
 
 SCORES = st.lists(

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from callwise.tuning.statistics.power import needed_for
+from callwise.tuning.statistics.power import figure_text, needed_for, percent, quality_digits
 
 
 def test_the_number_by_hand():
@@ -58,3 +58,14 @@ def test_arguments_that_make_no_sense_are_named():
         needed_for(0, 1, margin=-1, critical=2, conversations=5, turns=5)
     with pytest.raises(ValueError, match="chance"):
         needed_for(0, 1, margin=1, critical=2, conversations=5, turns=5, chance=1.0)
+
+
+def test_figures_keep_the_digits_that_matter():
+    """Tokens are whole, shares are per cent, a quality shows a thousandth of its scale."""
+    assert [figure_text(each) for each in (11_713.2, 99.94, 0.00903)] == [
+        "11,713",
+        "99.9",
+        "0.00903",
+    ]
+    assert [percent(share) for share in (0.95, 0.125, 1)] == ["95 %", "12.5 %", "100 %"]
+    assert [quality_digits(width) for width in (1, 4, 9, 100, 0)] == [3, 3, 3, 1, 3]
