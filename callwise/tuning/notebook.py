@@ -14,6 +14,7 @@ from pydantic import JsonValue
 from callwise.calls.errors import ConfigError
 from callwise.calls.owner_loop import OwnerLoop
 from callwise.calls.trust import NOTHING, confirmed
+from callwise.optional_library import loaded
 from callwise.plans import TurnPlan
 from callwise.recordings.app_protocol import SHIPPED_APP, load_app
 from callwise.recordings.cassette import CassetteMode
@@ -37,7 +38,6 @@ from callwise.tuning.figures import CostAxis, Tradeoff, tradeoff_of_front
 from callwise.tuning.judge.judge_sweep import JudgedRows, QualityRequest, judge_rows
 from callwise.tuning.judge.reliability import reliability_in_words
 from callwise.tuning.notebook_output import NotebookFigure, show
-from callwise.tuning.optional_library import loaded
 from callwise.tuning.panel import Panel, measured_panel
 from callwise.tuning.row import Coverage, TurnRow
 from callwise.tuning.setting import override_of
