@@ -4,7 +4,7 @@ Each is one call for what takes several elsewhere. None is awaited: they work in
 a notebook's cell, where an event loop runs already.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -18,7 +18,7 @@ from callwise.optional_library import loaded
 from callwise.plans import TurnPlan
 from callwise.recordings.app_protocol import SHIPPED_APP, load_app
 from callwise.recordings.cassette import CassetteMode
-from callwise.recordings.conversation_files import read_conversations
+from callwise.recordings.conversation_files import read_conversations, read_rows
 from callwise.recordings.counterfactual.purchase import SpendingCap
 from callwise.recordings.recording import open_recording
 from callwise.recordings.replay_run import RunRequest, run_replay
@@ -234,7 +234,7 @@ def plan(
 
 
 def replay(
-    conversations: str | Path,
+    conversations: str | Path | Iterable[Mapping[str, object]],
     out: str | Path,
     *,
     preset: str = "balanced",
@@ -251,7 +251,8 @@ def replay(
     returns when the run has ended; in asynchronous code, await `asyncio.to_thread(replay, ...)`.
 
     Args:
-        conversations: a file or folder, in any format that `callwise replay` reads.
+        conversations: a file or folder, in any format that `callwise replay` reads; or rows in
+            memory, such as a split of a Hugging Face data set or a list of records.
         out: the run's folder; a run that was stopped there continues.
         preset: name of a preset, or path of a file of knobs.
         knobs: values by dotted knob, laid over the preset.
@@ -266,11 +267,15 @@ def replay(
     """
     loaded = load_app(app)
     overrides = [override_of(knob, value) for knob, value in (knobs or {}).items()]
+    if isinstance(conversations, str | Path):
+        read = read_conversations([conversations])
+    else:
+        read = read_rows(conversations)
     request = RunRequest(
         app=loaded,
         app_target=app,
         settings=confirmed(loaded.settings(preset, overrides), trust_endpoints, trust_code),
-        conversations=read_conversations([Path(conversations)]).conversations,
+        conversations=read.conversations,
         folder=Path(out),
         cassette=None if cassette is None else Path(cassette),
         mode=CassetteMode.NEW_EPISODES if cassette is None else CassetteMode.STRICT,
