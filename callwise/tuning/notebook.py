@@ -41,10 +41,12 @@ from callwise.tuning.notebook_output import NotebookFigure, show
 from callwise.tuning.panel import Panel, measured_panel
 from callwise.tuning.row import Coverage, TurnRow
 from callwise.tuning.setting import override_of
+from callwise.tuning.setting_figures import settings_frame
 from callwise.tuning.statistics.recommendation import MARGIN_SHARE
 from callwise.tuning.sweep import FinishedSweep, SweepRequest, sweep
 from callwise.tuning.sweep_spec import NamedSetting, SweepSpec, check_sweep
 from callwise.tuning.table_files import frame
+from callwise.tuning.tracking import SweepLogger, log_sweep
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,11 +65,16 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class TuneResult:
-    """A sweep, judged and analysed. Its data frames need pandas, of the extra `tune`."""
+    """A sweep, judged and analysed. Its data frames need pandas, of the extra `tune`.
+
+    Args:
+        log_notices: what could not be logged, and why.
+    """
 
     finished: FinishedSweep = field(repr=False)
     judged: JudgedRows = field(repr=False)
     analysis: Analysis
+    log_notices: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def rows(self) -> tuple[TurnRow, ...]:
@@ -86,6 +93,11 @@ class TuneResult:
         return _indexed(table.rows, table.columns)
 
     @property
+    def settings_frame(self) -> "pd.DataFrame":
+        """One line per setting with every figure as a number; see `SETTING_FIGURES`."""
+        return settings_frame(self.analysis)
+
+    @property
     def tradeoff(self) -> Tradeoff:
         """Quality against the cost, with the front and the recommendation, as a figure's record."""
         return tradeoff_of_front(
@@ -97,12 +109,12 @@ class TuneResult:
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """Sentences on settings left out, the judge's reliability, and calls not recorded."""
+        """Sentences on settings left out, the judge, what was not logged, and calls to buy."""
         left_out = [f"left out: {each.setting}: {each.reason}" for each in self.finished.left_out]
         trust = [f"Judge: {reliability_in_words(each)}" for each in self.judged.reliability]
         price = buy_sentence(to_buy(self.rows))
         found = (*self.analysis.notices, *self.judged.notices)
-        return (*left_out, *found, *trust, price)
+        return (*left_out, *found, *trust, *self.log_notices, price)
 
     @property
     def verdict(self) -> "pd.DataFrame":
@@ -140,6 +152,7 @@ def tune(
     app: str | None = None,
     trust_endpoints: Sequence[str] = (),
     trust_code: Sequence[str] = (),
+    loggers: Sequence[SweepLogger] = (),
 ) -> TuneResult:
     """Evaluate other settings on a recorded run, judge their replies, and analyse the rows.
 
@@ -162,6 +175,8 @@ def tune(
         trust_endpoints: endpoints that the recording may name and be sent calls, as `HOST` or
             `VARIABLE@HOST`.
         trust_code: models that it may name, as `module:name`.
+        loggers: where the sweep is logged, such as `MlflowLogger()` or `WandbLogger()`; one that
+            fails is a notice.
 
     Raises:
         ConfigError: for a sweep or a recording that cannot work.
@@ -202,7 +217,9 @@ def tune(
     analysis = analyse(
         judged.rows, scale_width=judged.scale_width, margin_share=margin_share, cost=cost
     )
-    return TuneResult(finished, judged, analysis)
+    name = finished.folder.name
+    notices = log_sweep(loggers, name, finished.settings, analysis, judged.rows)
+    return TuneResult(finished, judged, analysis, tuple(notices))
 
 
 def plan(
