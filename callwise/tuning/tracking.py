@@ -81,7 +81,7 @@ class LoggedSweep:
 
 
 class SweepLogger(Protocol):
-    """What a sweep is logged to."""
+    """A tracker, or another place, that sweeps are logged to."""
 
     def log(self, sweep: LoggedSweep) -> None:
         """Log a sweep. Any exception is a notice to the user; the sweep is not affected."""
