@@ -132,7 +132,7 @@ _Batches = Iterator[tuple[int, Any]]
 
 def _parquet_batches(reading: _Reading, pa: Any) -> _Batches:
     parquet = loaded("pyarrow.parquet", _NEED)
-    failures = (pa.ArrowException, OSError, ValueError)
+    failures = (pa.ArrowException, OSError, ValueError, MemoryError)
     try:
         file = parquet.ParquetFile(reading.raw, buffer_size=MEGABYTE, pre_buffer=False)
         columns = _text_columns(file.schema_arrow, pa)
@@ -166,11 +166,12 @@ def _arrow_batches(reading: _Reading, pa: Any) -> _Batches:
             found, schema = stream, stream.schema
         columns = _text_columns(schema, pa)
         for batch in found:
+            batch.validate(full=True)  # buffers that do not fit would be read out of bounds
             kept = _with_plain_times(batch.select(columns), pa)
             for start in range(0, kept.num_rows, _MAX_ROWS):
                 yield before + start, kept.slice(start, _MAX_ROWS)
             before += kept.num_rows
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
         what = f"cannot be read after row {before:,}" if before else "expected a whole Arrow file"
         raise reading.failure(None, error, what) from error
 

@@ -240,6 +240,23 @@ def test_a_cut_arrow_stream_is_an_error(tmp_path: Path, cut: int) -> None:
         read_conversations([path])
 
 
+@pytest.mark.parametrize("kind", ["talks.parquet", "data-00000-of-00001.arrow"])
+def test_damage_anywhere_is_at_most_an_error(tmp_path: Path, kind: str) -> None:
+    """Never a crash: sizes and positions that a file states are checked before they are used."""
+    rows = PUBLISHED["ultrachat-200k"][0] * 7
+    saved(saved_dataset(tmp_path / "disk", rows) / "talks.parquet", rows, row_group_size=3)
+    path = tmp_path / "disk" / kind
+    data = path.read_bytes()
+    errors = 0
+    for at in range(8, len(data), len(data) // 60):
+        path.write_bytes(data[:at] + b"\x7f\xff" + data[at + 2 :])
+        try:
+            read_conversations([path])
+        except FormatError as error:
+            errors += "\n" not in str(error)
+    assert errors > 10
+
+
 def test_a_row_that_cannot_be_read_is_skipped_alone(tmp_path: Path) -> None:
     """Text that is not UTF-8, and a time that no calendar has."""
     texts = pa.StringArray.from_buffers(
