@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -219,7 +220,7 @@ def _run_name(
 
     identity = f"{conversation_digest(conversations)} {settings_digest(settings)} {recording}"
     digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
-    stem = options.conversations[0].stem or "conversations"
+    stem = re.sub(r"[*?:\[\]]", "-", options.conversations[0].stem) or "conversations"
     preset = options.preset or str(getattr(settings, "preset", "default"))
     return f"{stem}-{Path(preset).stem}-{digest}"
 
