@@ -23,7 +23,7 @@ $(VENV)/.runtime: pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.runtime
-	@$(INSTALL) -e '.[dev,bench,tune,cluster,notebooks]'
+	@$(INSTALL) -e '.[dev,bench,tune,cluster,notebooks,datasets,mlflow,wandb]'
 	@touch $@
 
 setup: $(VENV)/.dev ## Set up the virtual environment with everything developers use

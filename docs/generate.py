@@ -11,7 +11,7 @@ import typer
 from typer.cli import get_docs_for_click
 
 from callwise.cli.main import callwise
-from callwise.knobs import knob_paths
+from callwise.knobs import VARIABLES, knob_paths
 from callwise.knobs.knob_paths import KnobInfo
 from callwise.recordings.formats import FORMATS
 from callwise.wake import WakeSettings
@@ -40,13 +40,20 @@ def knobs_page() -> str:
     """Return the page that lists every knob."""
     words = (
         "Set in a preset's YAML, with `--set name=value`, or in the environment "
-        "(`CALLWISE__SEARCH__ROLLOUTS=2` for `search.rollouts=2`)."
+        "(`CALLWISE__SEARCH__ROLLOUTS=2` for `search.rollouts=2`, two underscores for a dot). The "
+        "preset counts least and `--set` most. Other variables: [below](#environment-variables)."
     )
     own = ("wake.", "memory.")
     wake = [each for each in knob_paths(WakeSettings) if each.path.startswith(own)]
     rows = [NOTE, "# Knobs", "", words, "", *_knob_rows(knob_paths(PipelineSettings)), ""]
     rows += ["## Agents that wake", "", "Of [`callwise wake`](wake.md); all others of its file are"]
-    rows += ["those of endpoints, retries, load and limits above.", "", *_knob_rows(wake)]
+    rows += ["those of endpoints, retries, load and limits above.", "", *_knob_rows(wake), ""]
+    rows += ["## Environment variables", ""]
+    rows += [
+        "One that is named almost like these, or like a knob with single underscores, is reported."
+    ]
+    rows += ["", "| variable | what |", "| --- | --- |"]
+    rows += [f"| `{name}` | {what} |" for name, what in VARIABLES.items()]
     return "\n".join(rows) + "\n"
 
 

@@ -81,10 +81,13 @@ def _say_environment(app: "App", overrides: Sequence[str]) -> None:
 
 
 def _say_unused_variables(app: "App", settings: "BaseModel") -> None:
-    """Print the variables of OpenAI's own tools that a simulated model leaves unused."""
+    """Print misspelt variables, and OpenAI's own that a simulated model leaves unused."""
     from callwise.calls.endpoint_settings import OPENAI_KEY_VARIABLE
     from callwise.calls.hosts import openai_url
+    from callwise.knobs import misspelt_variables
 
+    for line in misspelt_variables(os.environ, [app.settings_model()], str(settings)):
+        say(line)
     names = [name for name in (OPENAI_KEY_VARIABLE, "OPENAI_BASE_URL") if os.environ.get(name)]
     if names and not getattr(settings, "endpoints", None) and app.is_simulated(settings):
         say(

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -63,6 +64,27 @@ class ReadingOptions(CommandOptions):
             help="Recorded conversations: files, folders or globs. The format is detected.",
         ),
     ]
+    columns: Annotated[
+        list[str],
+        typer.Option(
+            "--column",
+            metavar="NAME=COLUMN",
+            help=(
+                "Read a column of a table, or a field of a record, under its usual name, e.g. "
+                "--column messages=dialog. Repeatable."
+            ),
+        ),
+    ] = []
+    is_hub: Annotated[
+        bool,
+        typer.Option(
+            "--hub",
+            help=(
+                "Each CONVERSATION is a data set of the Hugging Face Hub, OWNER/NAME or "
+                "OWNER/NAME:PATTERN. It is downloaded; nothing of it is run."
+            ),
+        ),
+    ] = False
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Skip and count bad records instead of stopping.")
     ] = False
@@ -86,8 +108,34 @@ class ReadingOptions(CommandOptions):
 
         with progress_bar("reading", is_quiet=self.as_json, kind="bytes") as show:
             yield ReadOptions(
-                skip_bad=self.skip_bad, agent=self.agent, side=self.side, progress=show
+                skip_bad=self.skip_bad,
+                agent=self.agent,
+                side=self.side,
+                columns=self._chosen_columns(),
+                progress=show,
             )
+
+    @property
+    def paths(self) -> Sequence[str | Path]:
+        """Files and folders to read; those of a data set of the Hub are downloaded for it.
+
+        Raises:
+            ConfigError: when one cannot be downloaded.
+        """
+        if not self.is_hub:
+            return self.conversations
+        from callwise.recordings.hub_datasets import downloaded
+
+        return [downloaded(each.as_posix()) for each in self.conversations]
+
+    def _chosen_columns(self) -> dict[str, str]:
+        pairs = [text.partition("=") for text in self.columns]
+        for (name, _, column), text in zip(pairs, self.columns, strict=True):
+            if not name or not column:
+                raise ConfigError(
+                    f"expected --column NAME=COLUMN, such as messages=dialog, got {text!r}"
+                )
+        return {name: column for name, _, column in pairs}
 
 
 class ReplayOptions(ReadingOptions, AppOptions):
@@ -174,7 +222,7 @@ def _run_name(
 
     identity = f"{conversation_digest(conversations)} {settings_digest(settings)} {recording}"
     digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
-    stem = options.conversations[0].stem or "conversations"
+    stem = re.sub(r"[*?:\[\]]", "-", options.conversations[0].stem) or "conversations"
     preset = options.preset or str(getattr(settings, "preset", "default"))
     return f"{stem}-{Path(preset).stem}-{digest}"
 
@@ -214,7 +262,7 @@ def _run(
     from callwise.recordings.replay_run import RunRequest, run_replay
 
     with options.reading() as how:
-        read = read_conversations(options.conversations, options=how)
+        read = read_conversations(options.paths, options=how)
     say_skipped(read.skipped, read.skipped_count)
     conversations = list(read.conversations)
     if options.max_turns is not None:
@@ -307,14 +355,14 @@ def conversations(options: ConversationsOptions) -> None:
     callwise conversations telegram.json --agent "Support Bot"
     """
     with clear_errors():
-        from callwise.recordings.conversation_files import (
+        from callwise.recordings.conversation_survey import (
             survey_conversations,
             survey_json,
             survey_text,
         )
 
         with options.reading() as how:
-            survey = survey_conversations(options.conversations, how)
+            survey = survey_conversations(options.paths, how)
         if options.as_json:
             print_json(survey_json(survey))
             return

@@ -155,6 +155,14 @@ class TuneOptions(CommandOptions):
     figures: Annotated[
         bool, typer.Option("--figures", help="Also draw figures into the sweep's folder (SVG).")
     ] = False
+    log_to: Annotated[
+        list[str],
+        typer.Option(
+            "--log",
+            metavar="<mlflow|wandb>",
+            help="Log settings, figures and the table to MLflow or Weights & Biases. Repeatable.",
+        ),
+    ] = []
     as_json: JsonOption = False
     app: Annotated[
         str | None,
@@ -366,7 +374,9 @@ def _tune(options: TuneOptions) -> None:
     from callwise.tuning.replay_evaluator import opened
     from callwise.tuning.sweep import plan_sweep
     from callwise.tuning.sweep_store import SweepStore
+    from callwise.tuning.tracking import log_sweep, loggers_named
 
+    loggers = loggers_named(options.log_to)
     request = _request(options)
     recording = open_recording(request.recording, app=options.app, trust=options.trust)
     plan_sweep(recording, request.spec)
@@ -396,6 +406,9 @@ def _tune(options: TuneOptions) -> None:
         figures = sweep_figures(judged.rows, unit=judged.unit, margin_share=options.margin_share)
         drawn = f", {len(write_figures(figures, finished.folder / 'figures'))} figures"
     what, *commands = next_lines(options, recording, finished, analysis) or [""]
+    name = finished.folder.name
+    for notice in log_sweep(loggers, name, finished.settings, analysis, judged.rows):
+        say(notice)
     if options.as_json:
         print_json({**document, "folder": str(finished.folder)})
         return

@@ -15,8 +15,10 @@ from callwise.knobs.presets import (
     preset_names,
     settings_digest,
 )
+from callwise.knobs.variables import VARIABLES, misspelt_variables
 
 __all__ = [
+    "VARIABLES",
     "EnvironmentKnob",
     "KnobInfo",
     "Overrides",
@@ -26,6 +28,7 @@ __all__ = [
     "is_preset_file",
     "knob_paths",
     "load_preset",
+    "misspelt_variables",
     "nearest_names",
     "own_trust",
     "parse_overrides",

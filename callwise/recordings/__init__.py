@@ -2,7 +2,12 @@
 
 from callwise.recordings.cassette import Cassette, CassetteMode, open_cassette
 from callwise.recordings.conversation import Conversation, RecordedTurn, conversation_digest
-from callwise.recordings.conversation_files import ReadOptions, ReadResult, read_conversations
+from callwise.recordings.conversation_files import (
+    ReadOptions,
+    ReadResult,
+    read_conversations,
+    read_rows,
+)
 
 __all__ = [
     "Cassette",
@@ -14,4 +19,5 @@ __all__ = [
     "conversation_digest",
     "open_cassette",
     "read_conversations",
+    "read_rows",
 ]

@@ -1,14 +1,13 @@
-"""Reading conversations from files, folders and patterns, whatever their format, and their sums."""
+"""Reading conversations from files, folders and patterns, or rows in memory, in any format."""
 
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from callwise.calls.errors import ConfigError, FormatError
-from callwise.calls.payload import well_formed
 from callwise.recordings.conversation import Conversation, RecordedTurn
 from callwise.recordings.formats import (
     FORMATS,
@@ -21,7 +20,7 @@ from callwise.recordings.formats import (
     is_foreign,
     pieces_of,
 )
-from callwise.recordings.source_files import SourceFile, find_files, read_records
+from callwise.recordings.source_files import SourceFile, find_files, read_records, rows_in_memory
 from callwise.recordings.source_lines import Progress, ReadLimits
 from callwise.recordings.source_records import RecordProblems, SourceRecord, named_type
 
@@ -29,17 +28,13 @@ __all__ = [
     "ConversationReader",
     "ReadOptions",
     "ReadResult",
-    "Survey",
     "first_turns",
+    "nothing_read",
     "read_conversations",
-    "survey_conversations",
-    "survey_json",
-    "survey_text",
+    "read_rows",
 ]
 
-_SHOWN_CHARACTERS = 200
-_SHOWN_WORDS = 12
-
+_SHOWN_KEYS = 24
 _MAX_UNKNOWN = 1000
 """A file of a folder whose first so many records are in no known format is left out."""
 
@@ -52,6 +47,8 @@ class ReadOptions:
         skip_bad: set bad records aside and go on, instead of stopping at the first.
         agent: the name of the speaker who is the agent, where roles are not known.
         side: `a` or `b`: which side of a comparison is read.
+        columns: columns of tables, or fields of records, by the usual name that they are read
+            under, such as `{"messages": "dialog"}`.
         limits: how much of a file is read; None takes them from the environment.
         progress: called while a long file is read.
 
@@ -62,6 +59,7 @@ class ReadOptions:
     skip_bad: bool = False
     agent: str | None = None
     side: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
     limits: ReadLimits | None = None
     progress: Progress | None = field(default=None, compare=False)
 
@@ -132,8 +130,7 @@ class ConversationReader:
         """Yield a file's records with their formats; one that is in none is read as the last."""
         last: ConversationFormat | None = None
         unknown: list[FormatError] = []
-        options = self._options
-        for record in read_records(file, self.problems, options.limits, options.progress):
+        for record in self._renamed_fields(file):
             if last is None and is_foreign(record.document):
                 unknown.append(_recorded_calls(record))
                 break
@@ -152,6 +149,28 @@ class ConversationReader:
         if unknown and not file.was_named:
             self.ignored.append(file.path)
         self._meet(unknown if file.was_named else [])
+
+    def _renamed_fields(self, file: SourceFile) -> Iterator[SourceRecord]:
+        """Yield a file's records with the columns that a person chose under their usual names."""
+        columns, options = self._options.columns, self._options
+        unmet, seen = {*columns.values()}, dict[str, None]()
+        for record in read_records(file, self.problems, options.limits, options.progress):
+            fields = record.document
+            if not columns or not isinstance(fields, dict):
+                yield record
+                continue
+            unmet.difference_update(fields)
+            seen.update(dict.fromkeys(map(str, fields)) if unmet else {})
+            kept = {name: each for name, each in fields.items() if name not in columns.values()}
+            chosen = {name: fields[each] for name, each in columns.items() if each in fields}
+            yield replace(record, document={**kept, **chosen})
+        if unmet and seen and file.was_named:
+            raise FormatError(
+                file.path,
+                None,
+                f"expected a column or field {', '.join(map(repr, sorted(unmet)))}, as --column "
+                f"names it; there are {', '.join(seen)}",
+            )
 
     def _meet(self, errors: list[FormatError]) -> None:
         for error in errors:
@@ -211,16 +230,18 @@ def _unknown_format(record: SourceRecord) -> FormatError:
     if len(several) > 1:
         return record.problem(
             f"expected one list of messages, got several: {', '.join(several)}. Leave only the one "
-            "that is meant"
+            f"that is meant, or choose it, as `--column messages={several[0]}`"
         )
     if isinstance(document, dict):
-        seen = f"an object with keys {', '.join(map(str, list(document)[:12])) or 'none'}"
+        seen = f"an object with keys {', '.join(map(str, list(document)[:_SHOWN_KEYS])) or 'none'}"
     else:
         seen = f"no object: {str(document)[:40]!r}"
         if isinstance(document, list):
             seen = f"a list of {len(document)}, the first item {_described(document)}"
     return record.problem(
-        f"expected a known conversation format, got {seen}. Known are: {_known()}. "
+        f"expected a known conversation format, got {seen}. Where columns or keys have other names "
+        "than usual, choose them: `--column messages=KEY`, or `--column prompt=KEY --column "
+        f"response=KEY`. Known formats are: {_known()}. "
         "docs/formats.md shows an example of each, and how to convert other files"
     )
 
@@ -273,12 +294,37 @@ def read_conversations(
     if limit_turns is not None and limit_turns < 1:
         raise ConfigError(f"limit_turns is at least 1, got {limit_turns}")
     options = options or ReadOptions()
-    reader = ConversationReader(replace(options, skip_bad=skip_bad or options.skip_bad))
-    conversations = [
-        conversation for file in find_files(paths) for conversation in reader.read(file)
-    ]
+    options = replace(options, skip_bad=skip_bad or options.skip_bad)
+    return _read(find_files(paths), options, paths, limit_turns)
+
+
+def read_rows(
+    rows: Iterable[Mapping[str, Any]], *, name: str = "rows", options: ReadOptions | None = None
+) -> ReadResult:
+    """Return the conversations in rows, such as those of a Hugging Face data set or a list.
+
+    A data frame's rows are `frame.to_dict("records")`.
+
+    Args:
+        rows: read once; each is a conversation, an exchange or a message, as in a file.
+        name: names them in errors, and conversations without an id.
+
+    Raises:
+        FormatError: as `read_conversations` does; its line is the number of the row.
+    """
+    return _read([rows_in_memory(rows, name)], options or ReadOptions(), [name], None)
+
+
+def _read(
+    files: Iterable[SourceFile],
+    options: ReadOptions,
+    paths: Sequence[str | Path],
+    limit_turns: int | None,
+) -> ReadResult:
+    reader = ConversationReader(options)
+    conversations = [conversation for file in files for conversation in reader.read(file)]
     if not conversations:
-        raise _nothing_read(paths, reader)
+        raise nothing_read(paths, reader)
     if limit_turns is not None:
         conversations = list(first_turns(conversations, limit_turns))
     return ReadResult(
@@ -291,7 +337,7 @@ def read_conversations(
     )
 
 
-def _nothing_read(paths: Sequence[str | Path], reader: ConversationReader) -> FormatError:
+def nothing_read(paths: Sequence[str | Path], reader: ConversationReader) -> FormatError:
     """Return the error for files in which no conversation is left."""
     where = ", ".join(map(str, paths)) or "no path"
     problems = reader.problems
@@ -309,125 +355,3 @@ def _nothing_read(paths: Sequence[str | Path], reader: ConversationReader) -> Fo
         f"has no conversation in a known format ({_known()}); found {names}. Files that may be "
         "something else, such as chats of people by name, are read when each is given by its name",
     )
-
-
-@dataclass(slots=True)
-class Survey:
-    """Sums over the conversations of files, each of which is forgotten once it is counted.
-
-    Args:
-        replies: turns with a recorded reply.
-        times: turns with a time.
-        users: conversations that name their user.
-        personas: conversations that describe the agent.
-        openings: conversations that the agent opens.
-        roles: by role, how often each word for a speaker was read as it.
-        first: the first conversation, with its first turn only.
-        left_out: content of good records that no turn shows, and how often.
-        skipped: the first bad records.
-        ignored: files of a folder without conversations.
-    """
-
-    formats: Mapping[str, int] = field(default_factory=dict)
-    conversations: int = 0
-    turns: int = 0
-    replies: int = 0
-    times: int = 0
-    users: int = 0
-    personas: int = 0
-    openings: int = 0
-    roles: dict[str, dict[str, int]] = field(default_factory=dict)
-    first: Conversation | None = None
-    left_out: Mapping[str, int] = field(default_factory=dict)
-    skipped: Sequence[FormatError] = ()
-    skipped_count: int = 0
-    ignored: Sequence[Path] = ()
-
-    def add(self, conversation: Conversation) -> None:
-        """Count a conversation."""
-        self.first = self.first or conversation.first_turns(1)
-        self.conversations += 1
-        self.turns += len(conversation.turns)
-        self.replies += sum(turn.reply is not None for turn in conversation.turns)
-        self.times += sum(turn.time is not None for turn in conversation.turns)
-        self.users += conversation.user_id is not None
-        self.personas += conversation.persona is not None
-        self.openings += conversation.opening is not None
-
-
-def survey_conversations(paths: Sequence[str | Path], options: ReadOptions) -> Survey:
-    """Return the sums over files, folders and patterns.
-
-    Raises:
-        FormatError: as `read_conversations` does.
-    """
-    reader, survey = ConversationReader(options), Survey()
-    for file in find_files(paths):
-        for conversation in reader.read(file):
-            survey.add(conversation)
-    if survey.first is None:
-        raise _nothing_read(paths, reader)
-    problems = reader.problems
-    survey.formats = {name: count for name, count in reader.formats.items() if count}
-    for (word, role), count in problems.roles.most_common():
-        survey.roles.setdefault(role, {})[word] = count
-    survey.left_out = dict(problems.notes.most_common())
-    survey.skipped, survey.skipped_count = problems.skipped, problems.skipped_count
-    survey.ignored = reader.ignored
-    return survey
-
-
-def survey_json(survey: Survey) -> dict[str, Any]:
-    """Return a survey as one JSON object."""
-    return {
-        **{each.name: getattr(survey, each.name) for each in fields(survey)},
-        "first": survey.first and asdict(survey.first),
-        "skipped": [str(error) for error in survey.skipped],
-        "ignored": [str(path) for path in survey.ignored],
-    }
-
-
-def survey_text(survey: Survey) -> Iterator[str]:
-    """Yield a survey as lines for a terminal."""
-    yield "format         " + ", ".join(f"{name} {n}" for name, n in survey.formats.items())
-    yield f"conversations  {survey.conversations}"
-    yield (
-        f"turns          {survey.turns}, {survey.replies} with a reply, {survey.times} with a time"
-    )
-    yield (
-        f"known          user of {survey.users}, persona of {survey.personas}, opening of "
-        f"{survey.openings}"
-    )
-    for role, words in survey.roles.items():
-        yield f"{role:<14} {_listed(words)}"
-    if survey.first is not None:
-        yield from _first_text(survey.first)
-    if survey.left_out:
-        yield f"not in turns   {_listed(survey.left_out)}"
-    if survey.ignored:
-        names = ", ".join(str(path) for path in survey.ignored[:_SHOWN_WORDS])
-        yield f"other files    {len(survey.ignored)}: {names}"
-
-
-def _first_text(first: Conversation) -> Iterator[str]:
-    turn = first.turns[0]
-    yield f"first          conversation {_short(first.conversation_id)}, turn {turn.turn}"
-    if first.persona:
-        yield f"  persona      {_short('; '.join(first.persona.values()))}"
-    if turn.time:
-        yield f"  time         {turn.time}"
-    yield f"  user         {_short(turn.user_text)}"
-    yield f"  agent        {_short(turn.reply) if turn.reply is not None else '(no reply)'}"
-
-
-def _listed(counts: Mapping[str, int]) -> str:
-    shown = list(counts.items())[:_SHOWN_WORDS]
-    more = len(counts) - len(shown)
-    listed = ", ".join(f"{_short(word)} {count}" for word, count in shown)
-    return f"{listed} and {more} more" if more else listed
-
-
-def _short(text: str) -> str:
-    """Return the beginning of a text on one line."""
-    line = " ".join(well_formed(text[: _SHOWN_CHARACTERS + 1]).split())
-    return line if len(text) <= _SHOWN_CHARACTERS else line[:_SHOWN_CHARACTERS] + "…"

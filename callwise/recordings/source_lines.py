@@ -11,12 +11,23 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
 from callwise.calls.errors import ConfigError, FormatError
 
-__all__ = ["MEGABYTE", "Line", "Progress", "ReadLimits", "decode", "open_lines", "too_long"]
+__all__ = [
+    "MEGABYTE",
+    "Line",
+    "Progress",
+    "ReadLimits",
+    "check_size",
+    "decode",
+    "open_lines",
+    "open_regular",
+    "too_long",
+]
 
 MEGABYTE = 1_000_000
 
@@ -32,8 +43,8 @@ _BOMS = (
 )
 _PACKINGS = (
     (b"PK\x03\x04", "a ZIP file; unpack it and give the file in it"),
-    (b"PAR1", "Parquet; write it as JSON Lines, as docs/formats.md shows"),
-    (b"ARROW1", "Arrow; write it as JSON Lines, as docs/formats.md shows"),
+    (b"PAR1", "Parquet, packed with gzip; unpack it"),
+    (b"ARROW1", "Arrow, packed with gzip; unpack it"),
     (b"SQLite format 3", "an SQLite database; write its rows as JSON Lines"),
     (b"BZh", "packed with bzip2; unpack it, or pack it with gzip"),
     (b"\xfd7zXZ", "packed with xz; unpack it, or pack it with gzip"),
@@ -101,14 +112,11 @@ class Line:
 
 
 @contextmanager
-def open_lines(
-    path: Path, limits: ReadLimits, progress: Progress | None = None
-) -> Iterator[Iterator[Line]]:
-    """Open a regular file and give its lines, unpacked when it is gzip whatever its name.
+def open_regular(path: Path) -> Iterator[BufferedReader]:
+    """Open a regular file; what else has a path, such as a pipe, may never end.
 
     Raises:
-        FormatError: when it cannot be opened, read or unpacked, is no regular file, is
-            larger than the limit, or is in another encoding by its first bytes.
+        FormatError: when it cannot be opened, or is no regular file.
     """
     try:
         # A pipe without a writer would block, and so would many devices.
@@ -121,9 +129,24 @@ def open_lines(
         if not stat.S_ISREG(status.st_mode):
             kind = next((name for is_kind, name in _KINDS if is_kind(status.st_mode)), "no file")
             raise FormatError(path, None, f"is {kind}; copy its content to a regular file")
+        yield raw
+
+
+@contextmanager
+def open_lines(
+    path: Path, limits: ReadLimits, progress: Progress | None = None
+) -> Iterator[Iterator[Line]]:
+    """Open a regular file and give its lines, unpacked when it is gzip whatever its name.
+
+    Raises:
+        FormatError: when it cannot be opened, read or unpacked, is no regular file, is
+            larger than the limit, or is in another encoding by its first bytes.
+    """
+    with open_regular(path) as raw:
         is_packed = raw.peek(2)[:2] == b"\x1f\x8b"
         stream: BinaryIO = gzip.GzipFile(fileobj=raw) if is_packed else raw  # type: ignore[assignment]
-        yield _lines(path, stream, limits, _reporter(raw, status.st_size, progress))
+        size = os.fstat(raw.fileno()).st_size
+        yield _lines(path, stream, limits, _reporter(raw, size, progress))
 
 
 def _reporter(raw: BinaryIO, size: int, progress: Progress | None) -> Callable[[int], None]:
@@ -152,8 +175,8 @@ def _lines(
                 break
             length += len(rest)
             data = data[:MEGABYTE] + rest[-1:]
-            _check_size(path, offset + length, limits)
-        _check_size(path, offset + length, limits)
+            check_size(path, offset + length, limits)
+        check_size(path, offset + length, limits)
         if number == 1:
             data = _without_mark(path, data)
         yield Line(number, data, offset, is_cut)
@@ -161,7 +184,8 @@ def _lines(
         report(offset)
 
 
-def _check_size(path: Path, size: int, limits: ReadLimits) -> None:
+def check_size(path: Path, size: int, limits: ReadLimits) -> None:
+    """Raise a FormatError when more bytes of a file were read than the limits allow."""
     if size > limits.max_file_bytes:
         raise FormatError(
             path,

@@ -1,5 +1,6 @@
 """Reports of a run: tables, totals, and their forms. Light to import."""
 
+from callwise.report.frames import calls_frame, turns_frame
 from callwise.report.run_forms import (
     brief_text,
     render,
@@ -19,6 +20,7 @@ __all__ = [
     "Table",
     "Totals",
     "brief_text",
+    "calls_frame",
     "load_run",
     "render",
     "summarise",
@@ -27,4 +29,5 @@ __all__ = [
     "to_markdown",
     "to_text",
     "totals_json",
+    "turns_frame",
 ]

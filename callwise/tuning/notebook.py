@@ -4,7 +4,7 @@ Each is one call for what takes several elsewhere. None is awaited: they work in
 a notebook's cell, where an event loop runs already.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -15,10 +15,11 @@ from callwise.calls.call import Outcome
 from callwise.calls.errors import ConfigError
 from callwise.calls.owner_loop import OwnerLoop
 from callwise.calls.trust import NOTHING, confirmed
+from callwise.optional_library import loaded
 from callwise.plans import TurnPlan
 from callwise.recordings.app_protocol import SHIPPED_APP, load_app
 from callwise.recordings.cassette import CassetteMode
-from callwise.recordings.conversation_files import read_conversations
+from callwise.recordings.conversation_files import read_conversations, read_rows
 from callwise.recordings.counterfactual.purchase import SpendingCap
 from callwise.recordings.recording import open_recording
 from callwise.recordings.replay_run import RunRequest, run_replay
@@ -32,14 +33,15 @@ from callwise.tuning.figures import CostAxis, Tradeoff, tradeoff_of_front
 from callwise.tuning.judge.judge_sweep import JudgedRows, QualityRequest, judge_rows
 from callwise.tuning.judge.reliability import reliability_in_words
 from callwise.tuning.notebook_output import NotebookFigure, show
-from callwise.tuning.optional_library import loaded
 from callwise.tuning.panel import Panel, measured_panel
 from callwise.tuning.row import Coverage, TurnRow
 from callwise.tuning.setting import override_of
+from callwise.tuning.setting_figures import settings_frame
 from callwise.tuning.statistics.recommendation import MARGIN_SHARE
 from callwise.tuning.sweep import FinishedSweep, SweepRequest, sweep
 from callwise.tuning.sweep_spec import NamedSetting, SweepSpec, check_sweep
 from callwise.tuning.table_files import frame
+from callwise.tuning.tracking import SweepLogger, log_sweep
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,11 +60,16 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class TuneResult:
-    """A sweep, judged and analysed. Its data frames need pandas, of the extra `tune`."""
+    """A sweep, judged and analysed. Its data frames need pandas, of the extra `tune`.
+
+    Args:
+        log_notices: what could not be logged, and why.
+    """
 
     finished: FinishedSweep = field(repr=False)
     judged: JudgedRows = field(repr=False)
     analysis: Analysis
+    log_notices: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def rows(self) -> tuple[TurnRow, ...]:
@@ -81,6 +88,11 @@ class TuneResult:
         return _indexed(table.rows, table.columns)
 
     @property
+    def settings_frame(self) -> "pd.DataFrame":
+        """One line per setting with every figure as a number; see `SETTING_FIGURES`."""
+        return settings_frame(self.analysis)
+
+    @property
     def tradeoff(self) -> Tradeoff:
         """Quality against the cost, with the front and the recommendation, as a figure's record."""
         return tradeoff_of_front(
@@ -93,12 +105,12 @@ class TuneResult:
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """Sentences on settings left out, the judge's reliability, and calls not recorded."""
+        """Sentences on settings left out, the judge, what was not logged, and calls to buy."""
         left_out = [f"left out: {each.setting}: {each.reason}" for each in self.finished.left_out]
         trust = [f"Judge: {reliability_in_words(each)}" for each in self.judged.reliability]
         price = buy_sentence(to_buy(self.rows))
         found = (*self.analysis.notices, *self.judged.notices)
-        return (*left_out, *found, *trust, price)
+        return (*left_out, *found, *trust, *self.log_notices, price)
 
     @property
     def verdict(self) -> "pd.DataFrame":
@@ -136,6 +148,7 @@ def tune(
     app: str | None = None,
     trust_endpoints: Sequence[str] = (),
     trust_code: Sequence[str] = (),
+    loggers: Sequence[SweepLogger] = (),
 ) -> TuneResult:
     """Evaluate other settings on a recorded run, judge their replies, and analyse the rows.
 
@@ -158,6 +171,8 @@ def tune(
         trust_endpoints: endpoints that the recording may name and be sent calls, as `HOST` or
             `VARIABLE@HOST`.
         trust_code: models that it may name, as `module:name`.
+        loggers: where the sweep is logged, such as `MlflowLogger()` or `WandbLogger()`; one that
+            fails is a notice.
 
     Raises:
         ConfigError: for a sweep or a recording that cannot work.
@@ -196,7 +211,9 @@ def tune(
         replace(quality or QualityRequest(), budget=budget),
     )
     analysis = analyse(judged.rows, unit=judged.unit, margin_share=margin_share, cost=cost)
-    return TuneResult(finished, judged, analysis)
+    name = finished.folder.name
+    notices = log_sweep(loggers, name, finished.settings, analysis, judged.rows)
+    return TuneResult(finished, judged, analysis, tuple(notices))
 
 
 def plan(
@@ -228,7 +245,7 @@ def plan(
 
 
 def replay(
-    conversations: str | Path,
+    conversations: str | Path | Iterable[Mapping[str, object]],
     out: str | Path,
     *,
     preset: str = "balanced",
@@ -245,7 +262,8 @@ def replay(
     returns when the run has ended; in asynchronous code, await `asyncio.to_thread(replay, ...)`.
 
     Args:
-        conversations: a file or folder, in any format that `callwise replay` reads.
+        conversations: a file or folder, in any format that `callwise replay` reads; or rows in
+            memory, such as a split of a Hugging Face data set or a list of records.
         out: the run's folder; a run that was stopped there continues.
         preset: name of a preset, or path of a file of knobs.
         knobs: values by dotted knob, laid over the preset.
@@ -260,11 +278,15 @@ def replay(
     """
     loaded = load_app(app)
     overrides = [override_of(knob, value) for knob, value in (knobs or {}).items()]
+    if isinstance(conversations, str | Path):
+        read = read_conversations([conversations])
+    else:
+        read = read_rows(conversations)
     request = RunRequest(
         app=loaded,
         app_target=app,
         settings=confirmed(loaded.settings(preset, overrides), trust_endpoints, trust_code),
-        conversations=read_conversations([Path(conversations)]).conversations,
+        conversations=read.conversations,
         folder=Path(out),
         cassette=None if cassette is None else Path(cassette),
         mode=CassetteMode.NEW_EPISODES if cassette is None else CassetteMode.STRICT,

@@ -378,6 +378,8 @@ class MessageLines(Collector):
 
     def _user_id(self, first: SourceRecord, messages: list[SourceRecord]) -> str | None:
         users = {user for each in messages if (user := known_id(each.fields, ("user_id",)))}
+        if len(users) > 1 and any(parent_of(each.fields) is not None for each in messages):
+            return None  # each message of a tree has its author
         if len(users) > 1:
             shown = ", ".join(sorted(users)[:4])
             raise first.problem(f"expected one user per conversation, got `user_id` {shown}")

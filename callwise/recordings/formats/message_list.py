@@ -29,7 +29,7 @@ __all__ = [
 
 _IDENTIFIERS = keys(
     "conversation_id dialogue_id dialog_id conversationId id uuid thread_id session_id "
-    "chat_id question_id prompt_id"
+    "chat_id question_id prompt_id conversation_hash"
 )
 """Fields that may name a conversation, the most telling first."""
 

@@ -78,3 +78,36 @@ def test_replay_takes_the_same_choices(cli: Any, one_object: Any, chat: Path) ->
     assert cli("replay", chat).exit_code == 2
     document = one_object(cli("replay", chat, "--agent", "Helper", "--json"))
     assert document["turns"] == 1
+
+
+def test_columns_are_chosen(cli: Any, one_object: Any, tmp_path: Path) -> None:
+    """Of a table, or of records, where their names are not the usual ones."""
+    path = tmp_path / "talks.csv"
+    path.write_text("frage,antwort,n\nIs it far?,No.,1\n", encoding="utf-8")
+    refused = cli("conversations", path)
+    assert refused.exit_code == 2
+    assert "--column prompt=KEY" in refused.stderr
+    chosen = ("--column", "prompt=frage", "--column", "response=antwort")
+    document = one_object(cli("conversations", path, *chosen, "--json"))
+    assert document["first"]["turns"][0]["reply"] == "No."
+    wrong = cli("conversations", path, "--column", "prompt")
+    assert (wrong.exit_code, "expected --column NAME=COLUMN" in wrong.stderr) == (2, True)
+
+
+def test_a_name_of_the_hub_is_checked_first(cli: Any) -> None:
+    """Nothing is asked of a server for what is no name there."""
+    shown = cli("conversations", "talks.parquet", "--hub")
+    assert (shown.exit_code, "as OWNER/NAME" in shown.stderr) == (2, True)
+
+
+def test_parquet_is_shown_as_any_other_file(cli: Any, one_object: Any, tmp_path: Path) -> None:
+    """And replayed, with its rows as conversations."""
+    pa = pytest.importorskip("pyarrow", reason="Parquet needs pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    talk = [{"role": "user", "content": "Hi."}, {"role": "assistant", "content": "Hello."}]
+    table = pa.table({"conversation_id": ["a", "b"], "conversation": [talk, talk]})
+    parquet.write_table(table, tmp_path / "talks.parquet")
+    document = one_object(cli("conversations", tmp_path / "talks.parquet", "--json"))
+    assert (document["conversations"], document["formats"]) == (2, {"openai": 2})
+    shown = cli("replay", tmp_path / "talks.parquet", "--preset", "instant", "--json")
+    assert one_object(shown)["turns"] == 2

@@ -5,6 +5,7 @@ import csv
 import json
 import math
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,18 @@ def run(recorded: Path) -> Path:
     """Return a copy of that run, in the test's own folder."""
     shutil.copytree(recorded, "run")
     return Path("run")
+
+
+def test_a_tracker_that_is_missing_is_named_before_the_sweep(
+    cli: Any, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that nothing is bought, or waited for, in vain."""
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    shown = cli("tune", run, "--knob", KNOB, "--log", "wandb")
+    assert shown.exit_code == 2
+    assert "pip install 'callwise[wandb]'" in shown.stderr
+    other = cli("tune", run, "--knob", KNOB, "--log", "neptune")
+    assert (other.exit_code, "expected --log mlflow or wandb" in other.stderr) == (2, True)
 
 
 def test_a_plan_takes_latencies_and_tokens_from_a_run(cli: Any, one_object: Any, run: Path) -> None:

@@ -61,7 +61,9 @@ def test_other_files_of_a_folder_are_ignored_and_said(tmp_path: Path, write_line
     labels = write_lines({"question": "?"}, name="labels.jsonl")
 
     assert read_conversations([tmp_path]).ignored == (labels,)
-    with pytest.raises(FormatError, match=r"an object with keys question\. Known are: .*openai"):
+    with pytest.raises(
+        FormatError, match=r"an object with keys question\. .*Known formats are: .*openai"
+    ):
         read_conversations([labels])
 
 

@@ -46,7 +46,7 @@ def test_another_encoding_is_named(tmp_path: Path, data: bytes, words: str) -> N
     ("data", "words"),
     [
         (b"PK\x03\x04\x14\x00", "is a ZIP file; unpack it"),
-        (b"PAR1\x15\x04", "is Parquet; write it as JSON Lines"),
+        (b"PARE\x15\x04", "is encrypted Parquet; decrypt it"),
         (b"BZh91AY&SY", "is packed with bzip2; unpack it"),
         (b"\x28\xb5\x2f\xfd\x24", "is packed with zstd; unpack it"),
     ],
