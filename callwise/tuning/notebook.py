@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import JsonValue
 
 from callwise.calls.trust import NOTHING
+from callwise.optional_library import loaded
 from callwise.recordings.counterfactual.purchase import SpendingCap
 from callwise.recordings.recording import open_recording
 from callwise.report import RunRecord
@@ -38,7 +39,6 @@ from callwise.tuning.notebook_runs import (
     replay,
     short_traceback,
 )
-from callwise.tuning.optional_library import loaded
 from callwise.tuning.row import Coverage, TurnRow
 from callwise.tuning.statistics.recommendation import MARGIN_SHARE
 from callwise.tuning.sweep import FinishedSweep, SweepRequest, sweep, sweep_name

@@ -15,6 +15,7 @@ from callwise.budget.budgeter import Budgeter
 from callwise.budget.counters import CounterValues
 from callwise.budget.scope import Scope
 from callwise.calls.call import Outcome
+from callwise.optional_library import loaded
 from callwise.plans import TurnPlan, plan_rows
 from callwise.report import RunRecord, Table, load_run, summarise, to_markdown, to_text
 from callwise.report.table import Cell, markdown_table, plain_table
@@ -29,7 +30,6 @@ from callwise.tuning.figures import (
     figure_bytes,
     to_vega,
 )
-from callwise.tuning.optional_library import loaded
 
 __all__ = ["VEGA_LITE_MIME", "HasLLM", "NotebookFigure", "NotebookText", "show"]
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from callwise.optional_library import loaded
 from callwise.recordings.run_folder import read_rows
 from callwise.report import RunRecord, load_run, page
 from callwise.report.run_record import TurnLine
@@ -20,7 +21,6 @@ from callwise.tuning.figures import (
 from callwise.tuning.notebook import TuneResult
 from callwise.tuning.notebook_output import NotebookFigure
 from callwise.tuning.notebook_runs import panel_of_run
-from callwise.tuning.optional_library import loaded
 from callwise.tuning.panel import panel_of
 from callwise.tuning.row import TurnRow
 from callwise.tuning.statistics.bootstrap import mean_intervals

@@ -24,7 +24,7 @@ import orjson
 from pydantic import JsonValue
 
 from callwise.calls.errors import ConfigError
-from callwise.tuning.optional_library import loaded
+from callwise.optional_library import loaded
 from callwise.tuning.row import TurnRow
 from callwise.tuning.setting import Evaluator, Setting, make_setting
 from callwise.tuning.sweep_spec import (

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from callwise.calls.errors import CallwiseError, ConfigError
-from callwise.tuning.optional_library import loaded
+from callwise.optional_library import loaded
 from callwise.tuning.setting import Evaluator, Setting, SettingResult
 from callwise.tuning.sweep_store import SweepStore
 

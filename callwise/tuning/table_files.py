@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from callwise.calls.errors import ConfigError, FormatError
+from callwise.optional_library import loaded
 from callwise.report.table import unguarded
 from callwise.tuning.judge.csv_table import text_cell
-from callwise.tuning.optional_library import loaded
 from callwise.tuning.row import EARLIER_NAMES, FIELDS, Coverage, TurnRow, row_from_json
 
 __all__ = ["frame", "read_csv", "read_parquet", "write_csv", "write_parquet"]

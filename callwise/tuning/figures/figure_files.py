@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from callwise.calls.errors import ConfigError
+from callwise.optional_library import loaded
 from callwise.tuning.analysis import analyse
 from callwise.tuning.figures.bar_charts import (
     calls_by_node_chart,
@@ -25,7 +26,6 @@ from callwise.tuning.figures.tradeoff import Tradeoff, tradeoff_of_front
 from callwise.tuning.figures.tradeoff_chart import tradeoff_chart
 from callwise.tuning.figures.waterfall import Waterfall
 from callwise.tuning.figures.whisker import CostAxis
-from callwise.tuning.optional_library import loaded
 from callwise.tuning.row import TurnRow
 
 __all__ = [
