@@ -29,7 +29,7 @@ from callwise.tuning.analysis import (
 )
 from callwise.tuning.buying import buy
 from callwise.tuning.figures import CostAxis, Tradeoff, tradeoff_of_front
-from callwise.tuning.judge.judge_sweep import JudgedRows, QualityRequest, judge_rows
+from callwise.tuning.judge.judge_sweep import JudgedRows, QualityRequest, QualitySource, judge_rows
 from callwise.tuning.judge.reliability import reliability_in_words
 from callwise.tuning.notebook_output import NotebookFigure, show
 from callwise.tuning.notebook_runs import (
@@ -156,7 +156,7 @@ def tune(
     *,
     knobs: Mapping[str, Sequence[JsonValue]] | None = None,
     settings: Mapping[str, Mapping[str, JsonValue]] | None = None,
-    quality: QualityRequest | None = None,
+    quality: QualityRequest | QualitySource | None = None,
     cost: Literal["asked", "usd", "rounds_reply"] = "asked",
     margin_share: float = MARGIN_SHARE,
     max_turns: int | None = None,
@@ -177,8 +177,9 @@ def tune(
             of `callwise-runs/` that is the same for the same request, and for no other.
         knobs: values by dotted knob; every combination is a setting.
         settings: knobs by the name of a setting; `preset` chooses its preset. They come first.
-        quality: how replies are judged; None takes the hidden quality of simulated replies,
-            and judges no others.
+        quality: how replies are judged, as a request or the name of its source: `referee` asks
+            a model for marks. None takes the hidden quality of simulated replies, and judges no
+            others.
         cost: the cost to compare: `asked`, `usd` or `rounds_reply`.
         margin_share: loss that still counts as not worse, as a share of the scale.
         max_turns: the recording's first turns only; None is all of them.
@@ -209,6 +210,7 @@ def tune(
         for name, given in (settings or {}).items()
     ]
     swept = {knob: list(values) for knob, values in (knobs or {}).items()}
+    judging = QualityRequest(quality) if isinstance(quality, str) else quality or QualityRequest()
     spec = check_sweep(SweepSpec(knobs=swept, settings=named))
     trust = NOTHING.confirming(trust_endpoints, (*trust_code, *((app,) if app else ())))
     run = recording.folder if isinstance(recording, RunRecord) else Path(recording)
@@ -225,7 +227,7 @@ def tune(
             open_recording(request.recording, trust=trust),
             finished.folder,
             finished.rows,
-            replace(quality or QualityRequest(), budget=budget),
+            replace(judging, budget=budget),
         )
     analysis = analyse(
         judged.rows, scale_width=judged.scale_width, margin_share=margin_share, cost=cost

@@ -6,7 +6,7 @@ and other viewers show the picture. Tables are Markdown in a notebook, and text 
 
 import base64
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Protocol, overload
@@ -17,8 +17,15 @@ from callwise.budget.scope import Scope
 from callwise.calls.call import Outcome
 from callwise.optional_library import loaded
 from callwise.plans import TurnPlan, plan_rows
-from callwise.report import RunRecord, Table, load_run, summarise, to_markdown, to_text
-from callwise.report.table import Cell, markdown_table, plain_table
+from callwise.report import ReportTables, RunRecord, Table, brief_text, load_run, summarise
+from callwise.report.run_forms import headline
+from callwise.report.table import (
+    Cell,
+    escaped_markdown,
+    markdown_table,
+    plain_table,
+    shown_places,
+)
 from callwise.safe_text import printable
 from callwise.tuning.figures import (
     CallsByNode,
@@ -104,7 +111,8 @@ def show(found: object) -> NotebookFigure | NotebookText:
 
     Args:
         found: a figure's record (of `callwise.tuning.figures`, or `TuneResult.tradeoff`); a run,
-            of `replay` or by the path of its folder; a plan, of `plan`; or a budgeter, one of its
+            of `replay` or by the path of its folder, for calls by node (`callwise report` has
+            more); a plan, of `plan`; or a budgeter, one of its
             scopes, or a chat model of `wrap`, for their calls by node.
 
     Raises:
@@ -119,7 +127,7 @@ def show(found: object) -> NotebookFigure | NotebookText:
             tables = summarise(
                 found.rows, found.turns, plan=found.plan, is_simulated=found.is_simulated
             )
-            return NotebookText(to_text(tables), to_markdown(tables))
+            return NotebookText(brief_text(tables), _brief_markdown(tables))
         case TurnPlan():
             lines = [printable(row) for row in plan_rows(found)]
             return NotebookText("\n".join(lines), "\n".join(f"    {line}" for line in lines))
@@ -134,6 +142,18 @@ def show(found: object) -> NotebookFigure | NotebookText:
         f"a {type(found).__name__} cannot be shown. Give a figure, a run or the path of its "
         "folder, a plan, a budgeter or one of its scopes, or a chat model of `wrap`"
     )
+
+
+def _brief_markdown(tables: ReportTables) -> str:
+    """Return headline, calls by node and the plan's scenarios; columns of zeros are left out."""
+    parts = ["".join(f"- {escaped_markdown(line)}\n" for line in headline(tables))]
+    for table in (tables.by_node, tables.scenarios):
+        if table is not None:
+            places = shown_places(table)
+            columns = tuple(table.columns[place] for place in places)
+            rows = tuple(tuple(row[place] for place in places) for row in table.rows)
+            parts.append(markdown_table(replace(table, columns=columns, rows=rows)))
+    return "\n".join(parts)
 
 
 def _calls_by_node(scope: Scope, *, is_simulated: bool) -> NotebookText:

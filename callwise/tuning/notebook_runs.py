@@ -22,7 +22,7 @@ from callwise.plans import TurnPlan
 from callwise.recordings.app_protocol import SHIPPED_APP, PromptDigests, load_app
 from callwise.recordings.cassette import CassetteMode
 from callwise.recordings.conversation import Conversation, RecordedTurn, conversation_digest
-from callwise.recordings.conversation_files import read_conversations
+from callwise.recordings.conversation_files import first_turns, read_conversations
 from callwise.recordings.replay_run import RunRequest, run_replay
 from callwise.recordings.run_folder import read_rows
 from callwise.report import RunRecord, load_run
@@ -97,6 +97,7 @@ def replay(
     preset: str = "balanced",
     knobs: Mapping[str, JsonValue] | None = None,
     cassette: str | Path | None = None,
+    max_turns: int | None = None,
     max_concurrency: int = 1,
     app: str = SHIPPED_APP,
     trust_endpoints: Sequence[str] = (),
@@ -115,6 +116,8 @@ def replay(
             `callwise-runs/` that is the same for the same request, and for no other.
         preset: name of a preset, or path of a file of knobs.
         knobs: values by dotted knob, laid over the preset.
+        max_turns: only the first turns, over all conversations; a folder that has more keeps
+            them, and one that has fewer goes on. At least 1.
         max_concurrency: conversations that run concurrently; at least 1. The files are the
             same for every value.
         trust_endpoints: endpoints that a preset file may name and be sent calls, as `HOST` or
@@ -134,7 +137,8 @@ def replay(
         app=loaded,
         app_target=app,
         settings=confirmed(loaded.settings(preset, overrides), trust_endpoints, trust_code),
-        conversations=read,
+        conversations=read if max_turns is None else tuple(first_turns(read, max_turns)),
+        digest_of=read,
         folder=Path(out or ""),
         cassette=None if cassette is None else Path(cassette),
         mode=CassetteMode.NEW_EPISODES if cassette is None else CassetteMode.STRICT,
@@ -174,7 +178,7 @@ def _run_name(begin: str, request: RunRequest) -> str:
             str(request.mode),
             str(request.cassette and request.cassette.resolve()),
         ),
-        *(conversation_digest(request.conversations), settings_digest(request.settings)),
+        *(conversation_digest(request.digest_of or ()), settings_digest(request.settings)),
         *sorted(prompts.items()),
     )
     return f"{begin}-{hashlib.sha256(repr(identity).encode()).hexdigest()[:8]}"

@@ -52,8 +52,9 @@ class NotebookPicture:
         return self.title
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
-        """Return both forms, for Jupyter to choose from."""
-        return {"image/svg+xml": self.svg, "text/plain": self.title}
+        """Return both forms, for Jupyter to choose from; without a picture, the title."""
+        picture = {"image/svg+xml": self.svg} if self.svg else {}
+        return {**picture, "text/plain": self.title}
 
 
 def draw(
@@ -125,7 +126,7 @@ def _of_run(run: RunRecord, figure: str, turn: TurnLine) -> NotebookFigure | Not
     where = f"turn {turn.turn} of {turn.conversation_id}"
     if figure == "search":
         if not turn.search:
-            raise ValueError(f"{where} made no search. Use another turn, or `timeline`")
+            return NotebookPicture(f"{where} made no search", "")
         svg = search_svg(read_search(turn.search), title=where, is_simulated=turn.simulated)
         return NotebookPicture(f"Search of {where}.{' Simulated.' * turn.simulated}", svg)
     rows = [
