@@ -232,7 +232,7 @@ def timeline_chart(found: Timeline) -> Chart:
         )
     is_rounds = found.scale is TimeScale.ROUNDS
     x = chart.number_axis(
-        "x", (0, 1.01 * found.end or 1), title=found.scale.label, are_whole=is_rounds
+        "x", (0, 1.01 * found.end or 1), title=found.axis_title, are_whole=is_rounds
     )
     tops = [sum(lane.rows for lane in found.lanes[:at]) for at in range(len(found.lanes) + 1)]
     rows = tops.pop()

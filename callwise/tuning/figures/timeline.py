@@ -102,6 +102,12 @@ class Timeline:
         return max((bar.end for lane in self.lanes for bar in lane.bars), default=0.0)
 
     @property
+    def axis_title(self) -> str:
+        """The title of the axis; a simulated model's seconds are virtual."""
+        is_virtual = self.is_simulated and self.scale is TimeScale.SECONDS
+        return f"virtual {self.scale.label}" if is_virtual else self.scale.label
+
+    @property
     def title(self) -> str:
         """The title of the figure."""
         return f"Calls of {self.where}" if self.where else "Calls of one turn"
