@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import JsonValue
 
+from callwise.calls.errors import CallwiseError
 from callwise.calls.trust import NOTHING
 from callwise.optional_library import loaded
 from callwise.recordings.counterfactual.purchase import SpendingCap
@@ -37,7 +38,7 @@ from callwise.tuning.notebook_runs import (
     panel_of_run,
     plan,
     replay,
-    short_traceback,
+    shortened,
 )
 from callwise.tuning.row import Coverage, TurnRow
 from callwise.tuning.statistics.recommendation import MARGIN_SHARE
@@ -215,7 +216,7 @@ def tune(
     trust = NOTHING.confirming(trust_endpoints, (*trust_code, *((app,) if app else ())))
     run = recording.folder if isinstance(recording, RunRecord) else Path(recording)
     request = SweepRequest(run, spec, Path(out or ""), max_turns=max_turns, jobs=jobs, trust=trust)
-    with short_traceback():
+    try:
         if out is None:
             request = replace(request, folder=RUNS / sweep_name(request))
         finished = sweep(request)
@@ -229,6 +230,8 @@ def tune(
             finished.rows,
             replace(judging, budget=budget),
         )
+    except (CallwiseError, KeyboardInterrupt) as error:
+        raise shortened(error) from None
     analysis = analyse(
         judged.rows, scale_width=judged.scale_width, margin_share=margin_share, cost=cost
     )

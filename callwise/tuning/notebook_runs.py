@@ -7,10 +7,10 @@ edited cell makes another one. Invariant: no run is made twice, and none is over
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import JsonValue
 
@@ -19,7 +19,12 @@ from callwise.calls.owner_loop import OwnerLoop
 from callwise.calls.trust import confirmed
 from callwise.knobs import settings_digest
 from callwise.plans import TurnPlan
-from callwise.recordings.app_protocol import SHIPPED_APP, PromptDigests, load_app
+from callwise.recordings.app_protocol import (
+    SHIPPED_APP,
+    PromptDigests,
+    answering_models,
+    load_app,
+)
 from callwise.recordings.cassette import CassetteMode
 from callwise.recordings.conversation import Conversation, RecordedTurn, conversation_digest
 from callwise.recordings.conversation_files import first_turns, read_conversations
@@ -36,8 +41,10 @@ __all__ = [
     "plan",
     "presets",
     "replay",
-    "short_traceback",
+    "shortened",
 ]
+
+ErrorT = TypeVar("ErrorT", bound=BaseException)
 
 RUNS = Path("callwise-runs")
 """Folder of the runs and sweeps that are given none, below the working directory."""
@@ -83,11 +90,15 @@ def answered_by(preset: str = "balanced", *, app: str = SHIPPED_APP) -> str:
         ConfigError: for a setting that cannot work.
     """
     loaded = load_app(app)
-    if loaded.is_simulated(loaded.settings(preset)):
+    settings = loaded.settings(preset)
+    if loaded.is_simulated(settings):
         return "simulated model: nothing is sent, nothing is paid, and it proves no quality"
-    named = {"CALLWISE_MODEL": "a model", "CALLWISE_BASE_URL": "the endpoints of the preset"}
-    model, place = (os.environ.get(name) or other for name, other in named.items())
-    return f"{model} at {place}: every call is sent, and its provider may charge for it"
+    models = dict.fromkeys(model for _, _, model in answering_models(loaded, settings))
+    place = os.environ.get("CALLWISE_BASE_URL") or "the endpoints of the preset"
+    return (
+        f"{', '.join(models) or 'a model'} at {place}: every call is sent, and its provider "
+        "may charge for it"
+    )
 
 
 def replay(
@@ -149,8 +160,9 @@ def replay(
         request = replace(request, folder=RUNS / _run_name(f"{stem}-{Path(preset).stem}", request))
     owner = OwnerLoop(is_private=True)
     try:
-        with short_traceback(request):
-            owner.wait(run_replay, request)
+        owner.wait(run_replay, request)
+    except (CallwiseError, KeyboardInterrupt) as error:
+        raise shortened(error, request) from None
     finally:
         owner.close()
     return load_run(request.folder)
@@ -169,7 +181,7 @@ def _conversations(given: str | Path | Sequence[str]) -> tuple[Conversation, ...
 
 
 def _run_name(begin: str, request: RunRequest) -> str:
-    """Return a folder name that is the same for the same request and prompts, and no other."""
+    """Return a folder name: the same for the same request, models and prompts, and no other."""
     app = request.app
     prompts = dict(app.prompt_digests()) if isinstance(app, PromptDigests) else {}
     identity = (
@@ -179,25 +191,21 @@ def _run_name(begin: str, request: RunRequest) -> str:
             str(request.cassette and request.cassette.resolve()),
         ),
         *(conversation_digest(request.digest_of or ()), settings_digest(request.settings)),
-        *sorted(prompts.items()),
+        *(*answering_models(app, request.settings), *sorted(prompts.items())),
     )
     return f"{begin}-{hashlib.sha256(repr(identity).encode()).hexdigest()[:8]}"
 
 
-@contextmanager
-def short_traceback(run: RunRequest | None = None) -> Iterator[None]:
-    """Raise errors without the frames of the engine, and with what of a run is kept."""
-    try:
-        yield
-    except (CallwiseError, KeyboardInterrupt) as error:
-        if run is not None and (run.folder / "manifest.json").is_file():
-            kept = len(read_rows(run.folder / "turns.jsonl")[0])
-            turns = sum(len(conversation.turns) for conversation in run.conversations)
-            error.add_note(
-                f"{kept} of {turns} turns are finished and kept in {run.folder}. Run the same "
-                "again to go on from there: what its recording has is not paid for twice."
-            )
-        raise error.with_traceback(None) from None
+def shortened(error: ErrorT, run: RunRequest | None = None) -> ErrorT:
+    """Return an error without the engine's frames, and with a note of what is kept of a run."""
+    if run is not None and (run.folder / "manifest.json").is_file():
+        kept = len(read_rows(run.folder / "turns.jsonl")[0])
+        turns = sum(len(conversation.turns) for conversation in run.conversations)
+        error.add_note(
+            f"{kept} of {turns} turns are finished and kept in {run.folder}. Run the same "
+            "again to go on from there: what its recording has is not paid for twice."
+        )
+    return error.with_traceback(None)
 
 
 def panel_of_run(run: RunRecord, *, is_by_turn: bool = False) -> Panel:

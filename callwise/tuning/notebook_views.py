@@ -262,7 +262,10 @@ def _needed(rows: Sequence[TurnRow], name: str, reference: str, margin: float) -
     """Return the conversations that decide on one setting, compared with the reference alone."""
     two = panel_of([row for row in rows if row.setting in (name, reference)], "quality")
     conversations, turns = len(two.conversations), len(two.conversation_of)
-    needed = compare_with_best(two).needed(name, margin, conversations=conversations, turns=turns)
+    best = compare_with_best(two)
+    if name not in best.settings:
+        return "more than these, which are too few to compare"
+    needed = best.needed(name, margin, conversations=conversations, turns=turns)
     if needed.more_conversations is None:
         return "too many"
     return f"{conversations + needed.more_conversations:,} ({needed.verdict})"
