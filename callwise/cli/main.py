@@ -8,6 +8,7 @@ from callwise import __version__
 from callwise.cli.check_command import check
 from callwise.cli.endpoints import endpoints
 from callwise.cli.info_commands import cassette, knobs, plan, presets, report, sim
+from callwise.cli.notebooks_command import notebooks
 from callwise.cli.options import command
 from callwise.cli.replay_command import conversations, demo, replay
 from callwise.cli.serve_command import serve
@@ -48,6 +49,7 @@ for _run in (
     serve,
     knobs,
     presets,
+    notebooks,
     demo,
 ):
     callwise.command()(command(_run))
