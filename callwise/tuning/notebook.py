@@ -32,7 +32,7 @@ from callwise.tuning.buying import buy
 from callwise.tuning.figures import CostAxis, Tradeoff, tradeoff_of_front
 from callwise.tuning.judge.judge_sweep import JudgedRows, QualityRequest, QualitySource, judge_rows
 from callwise.tuning.judge.reliability import reliability_in_words
-from callwise.tuning.notebook_output import NotebookFigure, show
+from callwise.tuning.notebook_output import NotebookFigure, show, tables_html
 from callwise.tuning.notebook_runs import (
     RUNS,
     panel_of_run,
@@ -74,12 +74,13 @@ class TuneResult:
         return f"{plain_table(settings_table(self.analysis))}\n{self.recommendation}"
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
-        """Return both forms, for Jupyter to choose from."""
+        """Return every form, for Jupyter to choose from."""
         settings, found = settings_table(self.analysis), self.analysis.recommendation
         verdict = None if found is None else verdict_table(found)
         tables = [table for table in (settings, verdict) if table is not None]
         markdown = "\n\n".join(markdown_table(table) for table in tables)
-        return {"text/markdown": markdown, "text/plain": repr(self)}
+        html = tables_html([], tables)
+        return {"text/html": html, "text/markdown": markdown, "text/plain": repr(self)}
 
     @property
     def rows(self) -> tuple[TurnRow, ...]:

@@ -1,12 +1,14 @@
 """Notebook output: a figure, a run, a plan, or the calls of a budgeter.
 
 JupyterLab draws the Vega-Lite specification of a figure by itself. A code host's page, a printout
-and other viewers show the picture. Tables are Markdown in a notebook, and text elsewhere.
+and other viewers show the picture. Tables are HTML in a notebook, in the colours of its theme,
+Markdown where a viewer takes no HTML, and text elsewhere.
 """
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from html import escape
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Protocol, overload
@@ -17,11 +19,13 @@ from callwise.budget.scope import Scope
 from callwise.calls.call import Outcome
 from callwise.optional_library import loaded
 from callwise.plans import TurnPlan, plan_rows
-from callwise.report import ReportTables, RunRecord, Table, brief_text, load_run, summarise
+from callwise.report import RunRecord, Table, brief_text, load_run, summarise
 from callwise.report.run_forms import headline
 from callwise.report.table import (
     Cell,
+    cell_text,
     escaped_markdown,
+    is_text_column,
     markdown_table,
     plain_table,
     shown_places,
@@ -38,7 +42,7 @@ from callwise.tuning.figures import (
     to_vega,
 )
 
-__all__ = ["VEGA_LITE_MIME", "HasLLM", "NotebookFigure", "NotebookText", "show"]
+__all__ = ["VEGA_LITE_MIME", "HasLLM", "NotebookFigure", "NotebookText", "show", "tables_html"]
 
 VEGA_LITE_MIME = "application/vnd.vegalite.v5+json"
 """The type of output that JupyterLab draws as Vega-Lite."""
@@ -80,14 +84,15 @@ class NotebookText:
 
     text: str
     markdown: str
+    html: str
 
     def __repr__(self) -> str:
         """Return the tables as text."""
         return self.text
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        """Return both forms, for Jupyter to choose from."""
-        return {"text/markdown": self.markdown, "text/plain": self.text}
+        """Return every form, for Jupyter to choose from."""
+        return {"text/html": self.html, "text/markdown": self.markdown, "text/plain": self.text}
 
 
 class HasLLM(Protocol):
@@ -127,10 +132,14 @@ def show(found: object) -> NotebookFigure | NotebookText:
             tables = summarise(
                 found.rows, found.turns, plan=found.plan, is_simulated=found.is_simulated
             )
-            return NotebookText(brief_text(tables), _brief_markdown(tables))
+            brief = [_narrow(table) for table in (tables.by_node, tables.scenarios) if table]
+            text, lines = brief_text(tables), headline(tables)
+            return NotebookText(text, _markdown(lines, brief), tables_html(lines, brief))
         case TurnPlan():
             lines = [printable(row) for row in plan_rows(found)]
-            return NotebookText("\n".join(lines), "\n".join(f"    {line}" for line in lines))
+            plain = "\n".join(lines)
+            markdown = "\n".join(f"    {line}" for line in lines)
+            return NotebookText(plain, markdown, f"<pre>{escape(plain)}</pre>")
         case Budgeter():
             is_simulated = any(row.is_simulated for row in found.ledger.rows)
             return _calls_by_node(found.run, is_simulated=is_simulated)
@@ -144,23 +153,49 @@ def show(found: object) -> NotebookFigure | NotebookText:
     )
 
 
-def _brief_markdown(tables: ReportTables) -> str:
-    """Return headline, calls by node and the plan's scenarios; columns of zeros are left out."""
-    parts = ["".join(f"- {escaped_markdown(line)}\n" for line in headline(tables))]
-    for table in (tables.by_node, tables.scenarios):
-        if table is not None:
-            places = shown_places(table)
-            columns = tuple(table.columns[place] for place in places)
-            rows = tuple(tuple(row[place] for place in places) for row in table.rows)
-            parts.append(markdown_table(replace(table, columns=columns, rows=rows)))
-    return "\n".join(parts)
+def _narrow(table: Table) -> Table:
+    """Return a table without columns that are all 0 or blank."""
+    places = shown_places(table)
+    columns = tuple(table.columns[place] for place in places)
+    rows = tuple(tuple(row[place] for place in places) for row in table.rows)
+    return replace(table, columns=columns, rows=rows)
+
+
+def _markdown(lines: Sequence[str], tables: Sequence[Table]) -> str:
+    listed = "".join(f"- {escaped_markdown(line)}\n" for line in lines)
+    return "\n".join([listed, *(markdown_table(table) for table in tables)])
+
+
+def tables_html(lines: Sequence[str], tables: Sequence[Table]) -> str:
+    """Return lines as a list, and tables under their titles, as HTML. All text is escaped."""
+    listed = "".join(f"<li>{escape(line)}</li>" for line in lines)
+    parts = [f"<ul>{listed}</ul>"] if listed else []
+    for table in tables:
+        sides = [
+            "left" if place == 0 or is_text_column(table, place) else "right"
+            for place in range(len(table.columns))
+        ]
+        heads = (name.replace("_", " ") for name in table.columns)
+        rows = [_row_html("th", heads, sides)]
+        rows += [_row_html("td", map(cell_text, row), sides) for row in table.rows]
+        caption = f'<caption style="text-align:left">{escape(table.title)}</caption>'
+        parts.append(f"<table>{caption}{''.join(rows)}</table>")
+    return "".join(parts)
+
+
+def _row_html(kind: str, cells: Iterable[str], sides: Sequence[str]) -> str:
+    inner = (
+        f'<{kind} style="text-align:{side}">{escape(cell)}</{kind}>'
+        for cell, side in zip(cells, sides, strict=True)
+    )
+    return f"<tr>{''.join(inner)}</tr>"
 
 
 def _calls_by_node(scope: Scope, *, is_simulated: bool) -> NotebookText:
     found = scope.statistics()
     groups = {name or "-": counts for name, counts in found.by_node.items()}
     table = _count_table({**groups, "all": found.counts}, is_simulated=is_simulated)
-    return NotebookText(plain_table(table), markdown_table(table))
+    return NotebookText(plain_table(table), markdown_table(table), tables_html([], [table]))
 
 
 def _count_table(groups: Mapping[str, CounterValues], *, is_simulated: bool) -> Table:
