@@ -125,9 +125,10 @@ def _of_run(run: RunRecord, figure: str, turn: TurnLine) -> NotebookFigure | Not
         return NotebookFigure(calls_over_turns_of(run.rows, run.turns, turn.conversation_id))
     where = f"turn {turn.turn} of {turn.conversation_id}"
     if figure == "search":
-        if not turn.search:
+        view = read_search(turn.search) if turn.search else None
+        if view is None or not view.candidates:
             return NotebookPicture(f"{where} made no search", "")
-        svg = search_svg(read_search(turn.search), title=where, is_simulated=turn.simulated)
+        svg = search_svg(view, title=where, is_simulated=turn.simulated)
         return NotebookPicture(f"Search of {where}.{' Simulated.' * turn.simulated}", svg)
     rows = [
         row
