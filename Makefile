@@ -67,9 +67,10 @@ check: $(VENV)/.dev ## Lint, types, import layers, generated docs, and the wheel
 gate: $(VENV)/.dev ## Compare the calls per turn of every preset with the committed baselines
 	@$(BIN)/python .ci/gate.py
 
-notebooks: $(VENV)/.dev ## Open the notebooks in JupyterLab
-	@$(BIN)/jupyter trust notebooks/*.ipynb
-	@$(BIN)/jupyter lab notebooks
+notebooks: $(VENV)/.dev ## Open copies of the notebooks in JupyterLab, in callwise-runs/notebooks
+	@$(BIN)/callwise notebooks callwise-runs/notebooks
+	@$(BIN)/jupyter trust callwise-runs/notebooks/*.ipynb
+	@$(BIN)/jupyter lab callwise-runs/notebooks
 
 bench: $(VENV)/.dev ## Measure what docs/measured.md claims; results go to benchmarks/results/
 	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.run

@@ -50,6 +50,9 @@ def main() -> None:
         if asked != 16:
             sys.exit(f"the installed wheel plans {asked} calls for classic, expected 16")
         run(command, "run", "hello", "--preset", "classic", cwd=folder)
+        run(command, "notebooks", "mine", cwd=folder)
+        example = "cw.example_path(), cw.example_module('simulated_pool').run_trials"
+        run(python, "-c", f"import callwise as cw; print({example})", cwd=folder)
         print(f"{wheel.name}: installs, plans and runs in an empty environment")  # noqa: T201
 
 

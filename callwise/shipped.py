@@ -1,4 +1,4 @@
-"""Parts that are shipped with Callwise: presets, conversations, and the reply pipeline.
+"""Parts that are shipped with Callwise: presets, conversations, examples, the reply pipeline.
 
 The pipeline's packages have plain names (`graph`, `nodes`, `lats`), which a user's files may
 have too. Invariant: the shipped app runs the shipped packages, whatever is in the working
@@ -19,12 +19,18 @@ __all__ = [
     "SHIPPED_PACKAGES",
     "configs_folder",
     "conversation_path",
+    "example_module",
+    "example_notebooks",
+    "example_path",
     "load_shipped_packages",
     "prefer_folder",
 ]
 
 SHIPPED_PACKAGES = ("lats", "nodes", "graph")
 """Packages of the reply pipeline, each of which imports only those before it."""
+
+_PROGRAMS = ("game_of_24", "simulated_pool")
+"""Examples that are imported: a task of the search, and a pool of prompts without a model."""
 
 
 def load_shipped_packages() -> None:
@@ -52,15 +58,16 @@ def load_shipped_packages() -> None:
         )
     for name, folder in folders.items():
         if name not in sys.modules:
-            _load(name, folder)
+            _load(name, folder / "__init__.py", folder)
 
 
-def _load(name: str, folder: Path) -> None:
+def _load(name: str, file: Path, folder: Path | None = None) -> ModuleType:
+    """Import a file as a module, or with its folder as a package."""
     spec = importlib.util.spec_from_file_location(
-        name, folder / "__init__.py", submodule_search_locations=[str(folder)]
+        name, file, submodule_search_locations=None if folder is None else [str(folder)]
     )
     if spec is None or spec.loader is None:
-        raise ConfigError(f"cannot import {folder}. Install callwise again")
+        raise ConfigError(f"cannot import {file}. Install callwise again")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
@@ -68,6 +75,7 @@ def _load(name: str, folder: Path) -> None:
     except BaseException:
         del sys.modules[name]
         raise
+    return module
 
 
 def _origin(module: ModuleType) -> Path | None:
@@ -146,3 +154,54 @@ def conversation_path(name: str) -> Path:
         known = ", ".join(sorted(item.name for item in folder.glob("*.jsonl")))
         raise ConfigError(f"no shipped conversation is named {name!r}. Use one of {known}")
     return path
+
+
+def _example_folders() -> list[Path]:
+    package = Path(__file__).resolve().parent
+    root = package.parent
+    return [
+        package / "examples",
+        root / "examples",
+        root / "notebooks",
+        root / "notebooks" / "data",
+    ]
+
+
+def example_path(name: str = "small_talks.jsonl") -> Path:
+    """Return the path of a shipped example or conversation, such as `small_talks.jsonl`.
+
+    Raises:
+        ConfigError: when there is none of this name; lists the existing ones.
+    """
+    folders = [*_example_folders(), configs_folder() / "conversations"]
+    shipped = {
+        path.name: path
+        for folder in folders
+        for path in sorted(folder.glob("*"))
+        if path.stem in _PROGRAMS or path.suffix in {".jsonl", ".ipynb"}
+    }
+    if name not in shipped:
+        raise ConfigError(
+            f"no shipped example is named {name!r}. Use one of {', '.join(sorted(shipped))}, or "
+            "the path of your own file without `example_path`"
+        )
+    return shipped[name]
+
+
+def example_notebooks() -> list[Path]:
+    """Return the paths of the shipped notebooks, in order of their names."""
+    found = (path for folder in _example_folders() for path in folder.glob("0*.ipynb"))
+    return sorted(found, key=lambda path: path.name)
+
+
+def example_module(name: str) -> ModuleType:
+    """Import a shipped example program; the same module each time.
+
+    Raises:
+        ConfigError: when there is none of this name; lists the existing ones.
+    """
+    if name not in _PROGRAMS:
+        raise ConfigError(f"no shipped program is named {name!r}. Use {' or '.join(_PROGRAMS)}")
+    load_shipped_packages()
+    path, module_name = example_path(f"{name}.py"), f"callwise_example_{name}"
+    return sys.modules.get(module_name) or _load(module_name, path)

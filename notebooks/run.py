@@ -1,13 +1,13 @@
-"""Execute the notebooks: in place, or in a temporary folder to check what is committed.
+"""Execute the notebooks in a temporary folder, and keep their outputs or compare them.
 
     python notebooks/run.py                      execute all, and write them with their outputs
     python notebooks/run.py 03_tradeoff          one of them
     python notebooks/run.py --check              execute all afresh; fail where something differs
     python notebooks/run.py --record             make the recording that they are played from
 
-What is written holds nothing of the machine or the hour: no paths, times or random ids, so that
+What is written has nothing of the machine or the hour: no paths, times or random ids, so that
 the same code gives the same bytes. Real endpoints are left out of it: the kernels are started
-without any CALLWISE_ variable.
+without any CALLWISE_ variable. Runs of the notebooks are made in the temporary folder.
 """
 
 import argparse
@@ -201,10 +201,9 @@ def first_difference(before: str, after: str) -> str:
 
 
 def copied(folder: Path) -> Path:
-    """Return a copy of the notebooks and their data, so that a check writes nothing there."""
+    """Return a copy of the notebooks alone: all else they take from the package."""
     copy = folder / "notebooks"
-    for part in ("data", "gate"):
-        shutil.copytree(HERE / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
+    copy.mkdir()
     for path in HERE.glob("*.ipynb"):
         shutil.copy(path, copy)
     return copy
@@ -224,7 +223,7 @@ def run(names: Sequence[str], *, is_check: bool) -> list[str]:
     whole_seconds = 0.0
     with tempfile.TemporaryDirectory(prefix="callwise-notebooks-") as name:
         clean_environment(Path(name))
-        folder = copied(Path(name)) if is_check else HERE
+        folder = copied(Path(name))
         for path in paths:
             try:
                 fresh, seconds = execute(folder / path.name)

@@ -10,6 +10,7 @@ from callwise.cli.completion import CompletingGroup, completion
 from callwise.cli.endpoints import endpoints
 from callwise.cli.help_pages import Command
 from callwise.cli.info_commands import cassette, knobs, plan, presets, report
+from callwise.cli.notebooks_command import notebooks
 from callwise.cli.options import command
 from callwise.cli.replay_command import conversations, demo, replay
 from callwise.cli.serve_command import serve
@@ -52,6 +53,7 @@ for _run in (
     serve,
     knobs,
     presets,
+    notebooks,
     demo,
     completion,
 ):

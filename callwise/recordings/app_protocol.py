@@ -44,6 +44,7 @@ __all__ = [
     "SnapshotStart",
     "TurnInput",
     "TurnResult",
+    "answering_models",
     "load_app",
 ]
 
@@ -280,6 +281,17 @@ class SettingsApp(ABC, Generic[SettingsT]):
         Args:
             is_offline: never build a client that could reach the network.
         """
+
+
+def answering_models(app: App, settings: BaseModel) -> list[tuple[str, str, str]]:
+    """Return role, endpoint and model of what would answer, in order; nothing is sent.
+
+    An app that does not name its endpoints has one line, with whether it is simulated.
+    """
+    if not isinstance(app, SettingsApp):
+        return [("", "", "simulated" if app.is_simulated(settings) else "")]
+    endpoints: Mapping[Role, Endpoint] = app.endpoints(app.checked(settings), is_offline=True)
+    return sorted((role.value, *endpoint.identity) for role, endpoint in endpoints.items())
 
 
 @runtime_checkable

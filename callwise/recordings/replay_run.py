@@ -11,7 +11,9 @@ recording.
 A failure that ends a run (a wrong key, an endpoint that is down) is not recorded immediately: it
 would be played when the run goes on, which would then break off at the same call for ever. It
 is kept back until its turn goes on after it or ends, which makes it part of what happened.
-The order within a turn stays.
+The order within a turn stays. After a failure that is wrong for every call (`is_fatal`) only the
+end of its turn shows that it went on: answers of calls that were sent together with it may come
+after it, and are recorded immediately, since they are paid for.
 """
 
 import asyncio
@@ -25,8 +27,9 @@ from typing import Any
 from pydantic import BaseModel
 
 from callwise.budget.recorder import CallOrigin, FoundExchange, RecordedExchange, Recorder
+from callwise.calls import errors
 from callwise.calls.call import Call, Outcome, Role
-from callwise.calls.errors import ConfigError, RunStopped
+from callwise.calls.errors import CallError, ConfigError, RunStopped
 from callwise.calls.key import CallKey
 from callwise.calls.payload import well_formed_id
 from callwise.calls.provider_errors import redacted_line
@@ -80,11 +83,12 @@ class RunRecorder:
         self, key: CallKey, call: Call, where: CallOrigin, exchange: RecordedExchange
     ) -> None:
         """Remember how a call ended, as soon as its turn goes on."""
+        turn = (where.conversation, where.turn)
         if exchange.outcome in _BROKEN_OFF:
-            turn = (where.conversation, where.turn)
             self._held.setdefault(turn, []).append((key, call, where, exchange))
             return
-        self.keep(where.conversation, where.turn)
+        if not any(_is_fatal(held) for *_, held in self._held.get(turn, ())):
+            self.keep(*turn)
         self._recorder.record(key, call, where, exchange)
 
     def keep(self, conversation: str | None, turn: str | None) -> None:
@@ -100,6 +104,12 @@ class RunRecorder:
         """Write what is held back of every turn."""
         for conversation, turn in list(self._held):
             self.keep(conversation, turn)
+
+
+def _is_fatal(exchange: RecordedExchange) -> bool:
+    """Return whether a failure is wrong for every call, so that its run breaks off."""
+    kind = getattr(errors, exchange.error.type_name, None) if exchange.error else None
+    return isinstance(kind, type) and issubclass(kind, CallError) and kind.is_fatal
 
 
 TurnListener = Callable[[TurnResult], None]

@@ -221,6 +221,11 @@ class RunRecord:
     raw_rows: tuple[RawLine, ...] = ()
     torn_files: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        """Return one line: folder, turns and calls, and whether they are simulated."""
+        counts = f"{len(self.turns):,} turns, {len(self.rows):,} calls"
+        return f"<Run {self.folder}: {counts}{', simulated' * self.is_simulated}>"
+
     @property
     def plan(self) -> Mapping[str, Any] | None:
         """The plan that the run started with, as JSON; None when it has none."""

@@ -1,44 +1,42 @@
 """The functions for notebooks and scripts: `plan`, `replay`, `tune`, `show`.
 
 Each is one call for what takes several elsewhere. None is awaited: they work in a script, and in
-a notebook's cell, where an event loop runs already.
+a notebook's cell, where an event loop runs already. A cell that is run again reads what it made
+before, or goes on where it stopped.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import JsonValue
 
-from callwise.calls.call import Outcome
-from callwise.calls.errors import ConfigError
-from callwise.calls.owner_loop import OwnerLoop
-from callwise.calls.trust import NOTHING, confirmed
+from callwise.calls.errors import CallwiseError
+from callwise.calls.trust import NOTHING
 from callwise.optional_library import loaded
-from callwise.plans import TurnPlan
-from callwise.recordings.app_protocol import SHIPPED_APP, load_app
-from callwise.recordings.cassette import CassetteMode
-from callwise.recordings.conversation_files import read_conversations, read_rows
 from callwise.recordings.counterfactual.purchase import SpendingCap
 from callwise.recordings.recording import open_recording
-from callwise.recordings.replay_run import RunRequest, run_replay
-from callwise.report import RunRecord, load_run
-from callwise.report.run_record import calls_by_turn
-from callwise.report.table import Cell
+from callwise.report import RunRecord
+from callwise.report.table import Cell, markdown_table, plain_table
 from callwise.tuning.analysis import Analysis, analyse, to_buy, with_estimates
 from callwise.tuning.analysis_forms import buy_sentence, settings_table, verdict_table
 from callwise.tuning.buying import buy
 from callwise.tuning.figures import CostAxis, Tradeoff, tradeoff_of_front
-from callwise.tuning.judge.judge_sweep import JudgedRows, QualityRequest, judge_rows
+from callwise.tuning.judge.judge_sweep import JudgedRows, QualityRequest, QualitySource, judge_rows
 from callwise.tuning.judge.reliability import reliability_in_words
-from callwise.tuning.notebook_output import NotebookFigure, show
-from callwise.tuning.panel import Panel, measured_panel
+from callwise.tuning.notebook_output import NotebookFigure, show, tables_html
+from callwise.tuning.notebook_runs import (
+    RUNS,
+    panel_of_run,
+    plan,
+    replay,
+    shortened,
+)
 from callwise.tuning.row import Coverage, TurnRow
-from callwise.tuning.setting import override_of
 from callwise.tuning.setting_figures import settings_frame
 from callwise.tuning.statistics.recommendation import MARGIN_SHARE
-from callwise.tuning.sweep import FinishedSweep, SweepRequest, sweep
+from callwise.tuning.sweep import FinishedSweep, SweepRequest, sweep, sweep_name
 from callwise.tuning.sweep_spec import NamedSetting, SweepSpec, check_sweep
 from callwise.tuning.table_files import frame
 from callwise.tuning.tracking import SweepLogger, log_sweep
@@ -70,6 +68,19 @@ class TuneResult:
     judged: JudgedRows = field(repr=False)
     analysis: Analysis
     log_notices: tuple[str, ...] = field(default=(), repr=False)
+
+    def __repr__(self) -> str:
+        """Return settings and recommendation as text."""
+        return f"{plain_table(settings_table(self.analysis))}\n{self.recommendation}"
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        """Return every form, for Jupyter to choose from."""
+        settings, found = settings_table(self.analysis), self.analysis.recommendation
+        verdict = None if found is None else verdict_table(found)
+        tables = [table for table in (settings, verdict) if table is not None]
+        markdown = "\n\n".join(markdown_table(table) for table in tables)
+        html = tables_html([], tables)
+        return {"text/html": html, "text/markdown": markdown, "text/plain": repr(self)}
 
     @property
     def rows(self) -> tuple[TurnRow, ...]:
@@ -119,6 +130,20 @@ class TuneResult:
         table = None if found is None else verdict_table(found)
         return _indexed(() if table is None else table.rows, ("measure", "value"))
 
+    def with_margin(self, margin_share: float) -> "TuneResult":
+        """Return the same rows, analysed with another loss that still counts as not worse.
+
+        Args:
+            margin_share: a share of the scale, above 0.
+        """
+        found = analyse(
+            self.judged.rows,
+            scale_width=self.judged.scale_width,
+            margin_share=margin_share,
+            cost=self.analysis.cost,
+        )
+        return replace(self, analysis=found)
+
     @property
     def recommendation(self) -> str:
         """The recommendation as one sentence."""
@@ -134,12 +159,12 @@ def _indexed(rows: Sequence[Sequence[Cell]], columns: Sequence[str]) -> "pd.Data
 
 
 def tune(
-    recording: str | Path,
-    out: str | Path,
+    recording: str | Path | RunRecord,
+    out: str | Path | None = None,
     *,
     knobs: Mapping[str, Sequence[JsonValue]] | None = None,
     settings: Mapping[str, Mapping[str, JsonValue]] | None = None,
-    quality: QualityRequest | None = None,
+    quality: QualityRequest | QualitySource | None = None,
     cost: Literal["asked", "usd", "rounds_reply"] = "asked",
     margin_share: float = MARGIN_SHARE,
     max_turns: int | None = None,
@@ -156,12 +181,14 @@ def tune(
     the endpoints, paid for, and added to the recording.
 
     Args:
-        recording: the run's folder.
-        out: the sweep's folder; a sweep that was stopped there continues.
+        recording: the run, or its folder.
+        out: the sweep's folder; a sweep that was stopped there continues. None is a folder
+            of `callwise-runs/` that is the same for the same request, and for no other.
         knobs: values by dotted knob; every combination is a setting.
         settings: knobs by the name of a setting; `preset` chooses its preset. They come first.
-        quality: how replies are judged; None takes the hidden quality of simulated replies,
-            and judges no others.
+        quality: how replies are judged, as a request or the name of its source: `referee` asks
+            a model for marks. None takes the hidden quality of simulated replies, and judges no
+            others.
         cost: the cost to compare: `asked`, `usd` or `rounds_reply`.
         margin_share: loss that still counts as not worse, as a share of the scale.
         max_turns: the recording's first turns only; None is all of them.
@@ -180,7 +207,7 @@ def tune(
         TypeError: when `out` is not a path.
         ValueError: when no setting could run.
     """
-    if not isinstance(out, str | Path):
+    if not isinstance(out, str | Path | None):
         raise TypeError(
             f"`out` is the folder of the sweep, got a {type(out).__name__}. Name the knobs: "
             'tune("RUN", "SWEEP", knobs={"search.max_calls": [3, 6]})'
@@ -194,134 +221,31 @@ def tune(
         for name, given in (settings or {}).items()
     ]
     swept = {knob: list(values) for knob, values in (knobs or {}).items()}
+    judging = QualityRequest(quality) if isinstance(quality, str) else quality or QualityRequest()
     spec = check_sweep(SweepSpec(knobs=swept, settings=named))
     trust = NOTHING.confirming(trust_endpoints, (*trust_code, *((app,) if app else ())))
-    request = SweepRequest(
-        Path(recording), spec, Path(out), max_turns=max_turns, jobs=jobs, trust=trust
-    )
-    finished = sweep(request)
-    budget = SpendingCap(max_calls=max_buy_calls)
-    if max_buy_calls and to_buy(finished.rows).calls:
-        buy(request.evaluator, finished.settings, budget)
+    run = recording.folder if isinstance(recording, RunRecord) else Path(recording)
+    request = SweepRequest(run, spec, Path(out or ""), max_turns=max_turns, jobs=jobs, trust=trust)
+    try:
+        if out is None:
+            request = replace(request, folder=RUNS / sweep_name(request))
         finished = sweep(request)
-    judged = judge_rows(
-        open_recording(request.recording, trust=trust),
-        finished.folder,
-        finished.rows,
-        replace(quality or QualityRequest(), budget=budget),
-    )
+        budget = SpendingCap(max_calls=max_buy_calls)
+        if max_buy_calls and to_buy(finished.rows).calls:
+            buy(request.evaluator, finished.settings, budget)
+            finished = sweep(request)
+        judged = judge_rows(
+            open_recording(request.recording, trust=trust),
+            finished.folder,
+            finished.rows,
+            replace(judging, budget=budget),
+        )
+    except (CallwiseError, KeyboardInterrupt) as error:
+        raise shortened(error) from None
     analysis = analyse(judged.rows, unit=judged.unit, margin_share=margin_share, cost=cost)
     name = finished.folder.name
     notices = log_sweep(loggers, name, finished.settings, analysis, judged.rows)
     return TuneResult(finished, judged, analysis, tuple(notices))
-
-
-def plan(
-    preset: str = "classic",
-    knobs: Mapping[str, JsonValue] | None = None,
-    *,
-    app: str = SHIPPED_APP,
-) -> TurnPlan:
-    """Return what one turn will ask under these knobs. No model is asked.
-
-    Args:
-        preset: name of a preset, or path of a file of knobs.
-        knobs: values by dotted knob, laid over the preset.
-
-    Raises:
-        ConfigError: for a setting that cannot work, or an app whose calls are not known before
-            it runs.
-        FormatError: when a preset file cannot be read.
-    """
-    loaded = load_app(app)
-    overrides = [override_of(knob, value) for knob, value in (knobs or {}).items()]
-    found: TurnPlan | None = loaded.plan(loaded.settings(preset, overrides))
-    if found is None:
-        raise ConfigError(
-            f"the calls of {app} are not known before it runs. Run it with `replay(..., app="
-            f"{app!r})` and show that run"
-        )
-    return found
-
-
-def replay(
-    conversations: str | Path | Iterable[Mapping[str, object]],
-    out: str | Path,
-    *,
-    preset: str = "balanced",
-    knobs: Mapping[str, JsonValue] | None = None,
-    cassette: str | Path | None = None,
-    app: str = SHIPPED_APP,
-    trust_endpoints: Sequence[str] = (),
-    trust_code: Sequence[str] = (),
-) -> RunRecord:
-    """Replay conversations and return the run, read back from its folder.
-
-    With a cassette every call is played from it, nothing is sent, and a call that it lacks
-    is an error. Without one the app's endpoints answer, and the folder keeps a recording. It
-    returns when the run has ended; in asynchronous code, await `asyncio.to_thread(replay, ...)`.
-
-    Args:
-        conversations: a file or folder, in any format that `callwise replay` reads; or rows in
-            memory, such as a split of a Hugging Face data set or a list of records.
-        out: the run's folder; a run that was stopped there continues.
-        preset: name of a preset, or path of a file of knobs.
-        knobs: values by dotted knob, laid over the preset.
-        trust_endpoints: endpoints that a preset file may name and be sent calls, as `HOST` or
-            `VARIABLE@HOST`.
-        trust_code: models that it may name, as `module:name`.
-
-    Raises:
-        ConfigError: when a setting cannot work, or the folder has something else in it.
-        FormatError: when a file cannot be read.
-        CallError: what stopped the run, such as a call that the cassette lacks.
-    """
-    loaded = load_app(app)
-    overrides = [override_of(knob, value) for knob, value in (knobs or {}).items()]
-    if isinstance(conversations, str | Path):
-        read = read_conversations([conversations])
-    else:
-        read = read_rows(conversations)
-    request = RunRequest(
-        app=loaded,
-        app_target=app,
-        settings=confirmed(loaded.settings(preset, overrides), trust_endpoints, trust_code),
-        conversations=read.conversations,
-        folder=Path(out),
-        cassette=None if cassette is None else Path(cassette),
-        mode=CassetteMode.NEW_EPISODES if cassette is None else CassetteMode.STRICT,
-    )
-    owner = OwnerLoop(is_private=True)
-    try:
-        owner.wait(run_replay, request)
-    finally:
-        owner.close()
-    return load_run(request.folder)
-
-
-def panel_of_run(run: RunRecord, *, is_by_turn: bool = False) -> Panel:
-    """Return calls, rounds and seconds of each turn of a run, as a panel for `mean_intervals`.
-
-    Its settings are `calls per turn` (refused ones left out), `rounds to the reply` and `seconds
-    to the reply` (path seconds, `virtual seconds` of a simulated run); NaN where a turn has no such
-    figure.
-
-    Args:
-        is_by_turn: whether each turn counts as one conversation. Turns of a conversation are
-            alike, so such intervals are too narrow as a rule; they are for comparison.
-    """
-    names = [turn.conversation_id for turn in run.turns]
-    by_turn = calls_by_turn(run.turns, run.rows)
-    made = [sum(row.outcome is not Outcome.REFUSED for row in by_turn[turn.key])
-            for turn in run.turns]  # fmt: skip
-    seconds = "virtual seconds" if run.is_simulated else "seconds"
-    units = [str(place) for place in range(len(names))] if is_by_turn else names
-    figures: dict[str, list[float | None]] = {
-        "calls per turn": [*made],
-        "rounds to the reply": [turn.spans[0] for turn in run.turns],
-        f"{seconds} to the reply": [turn.spans[2] for turn in run.turns],
-    }
-    return measured_panel(figures, units)
 
 
 def row_of_trial(

@@ -1,11 +1,14 @@
 """Notebook output: a figure, a run, a plan, or the calls of a budgeter.
 
 JupyterLab draws the Vega-Lite specification of a figure by itself. A code host's page, a printout
-and other viewers show the picture. Tables are Markdown in a notebook, and text elsewhere.
+and other viewers show the picture. Tables are HTML in a notebook, in the colours of its theme,
+Markdown where a viewer takes no HTML, and text elsewhere.
 """
 
 import base64
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from html import escape
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Protocol, overload
@@ -16,8 +19,17 @@ from callwise.budget.scope import Scope
 from callwise.calls.call import Outcome
 from callwise.optional_library import loaded
 from callwise.plans import TurnPlan, plan_rows
-from callwise.report import RunRecord, Table, load_run, summarise, to_markdown, to_text
-from callwise.report.table import markdown_table, plain_table
+from callwise.report import RunRecord, Table, brief_text, load_run, summarise
+from callwise.report.run_forms import headline
+from callwise.report.table import (
+    cell_text,
+    escaped_markdown,
+    is_text_column,
+    markdown_table,
+    plain_table,
+    shown_places,
+)
+from callwise.safe_text import printable
 from callwise.text_layout import print_screen
 from callwise.tuning.figures import (
     CallsByNode,
@@ -30,7 +42,7 @@ from callwise.tuning.figures import (
     to_vega,
 )
 
-__all__ = ["VEGA_LITE_MIME", "HasLLM", "NotebookFigure", "NotebookText", "show"]
+__all__ = ["VEGA_LITE_MIME", "HasLLM", "NotebookFigure", "NotebookText", "show", "tables_html"]
 
 VEGA_LITE_MIME = "application/vnd.vegalite.v5+json"
 """The type of output that JupyterLab draws as Vega-Lite."""
@@ -72,14 +84,15 @@ class NotebookText:
 
     text: str
     markdown: str
+    html: str
 
     def __repr__(self) -> str:
         """Return the tables as text."""
         return self.text
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        """Return both forms, for Jupyter to choose from."""
-        return {"text/markdown": self.markdown, "text/plain": self.text}
+        """Return every form, for Jupyter to choose from."""
+        return {"text/html": self.html, "text/markdown": self.markdown, "text/plain": self.text}
 
 
 class HasLLM(Protocol):
@@ -103,8 +116,9 @@ def show(found: object) -> NotebookFigure | NotebookText:
 
     Args:
         found: a figure's record (of `callwise.tuning.figures`, or `TuneResult.tradeoff`); a run,
-            of `replay` or by the path of its folder; a plan, of `plan`; or a budgeter, one of its
-            scopes or its statistics, or a chat model of `wrap`, for their calls by node.
+            of `replay` or by the path of its folder, for calls by node (`callwise report` has
+            more); a plan, of `plan`; or a budgeter, one of its scopes or its statistics, or a
+            chat model of `wrap`, for their calls by node.
 
     Raises:
         TypeError: for anything else.
@@ -118,10 +132,14 @@ def show(found: object) -> NotebookFigure | NotebookText:
             tables = summarise(
                 found.rows, found.turns, plan=found.plan, is_simulated=found.is_simulated
             )
-            return NotebookText(to_text(tables, screen=print_screen()), to_markdown(tables))
+            brief = [_narrow(table) for table in (tables.by_node, tables.scenarios) if table]
+            text, lines = brief_text(tables), headline(tables)
+            return NotebookText(text, _markdown(lines, brief), tables_html(lines, brief))
         case TurnPlan():
-            markdown = "\n".join(f"    {line}" for line in plan_rows(found))
-            return NotebookText("\n".join(plan_rows(found, screen=print_screen())), markdown)
+            lines = [printable(row) for row in plan_rows(found, screen=print_screen())]
+            plain = "\n".join(lines)
+            markdown = "\n".join(f"    {line}" for line in lines)
+            return NotebookText(plain, markdown, f"<pre>{escape(plain)}</pre>")
         case Budgeter():
             is_simulated = any(row.is_simulated for row in found.ledger.rows)
             return _calls_by_node(found.run.statistics(), is_simulated=is_simulated)
@@ -137,9 +155,48 @@ def show(found: object) -> NotebookFigure | NotebookText:
     )
 
 
+def _narrow(table: Table) -> Table:
+    """Return a table without columns that are all 0 or blank."""
+    places = shown_places(table)
+    columns = tuple(table.columns[place] for place in places)
+    rows = tuple(tuple(row[place] for place in places) for row in table.rows)
+    return replace(table, columns=columns, rows=rows)
+
+
+def _markdown(lines: Sequence[str], tables: Sequence[Table]) -> str:
+    listed = "".join(f"- {escaped_markdown(line)}\n" for line in lines)
+    return "\n".join([listed, *(markdown_table(table) for table in tables)])
+
+
+def tables_html(lines: Sequence[str], tables: Sequence[Table]) -> str:
+    """Return lines as a list, and tables under their titles, as HTML. All text is escaped."""
+    listed = "".join(f"<li>{escape(line)}</li>" for line in lines)
+    parts = [f"<ul>{listed}</ul>"] if listed else []
+    for table in tables:
+        sides = [
+            "left" if place == 0 or is_text_column(table, place) else "right"
+            for place in range(len(table.columns))
+        ]
+        heads = (name.replace("_", " ") for name in table.columns)
+        rows = [_row_html("th", heads, sides)]
+        rows += [_row_html("td", map(cell_text, row), sides) for row in table.rows]
+        caption = f'<caption style="text-align:left">{escape(table.title)}</caption>'
+        parts.append(f"<table>{caption}{''.join(rows)}</table>")
+    return "".join(parts)
+
+
+def _row_html(kind: str, cells: Iterable[str], sides: Sequence[str]) -> str:
+    inner = (
+        f'<{kind} style="text-align:{side}">{escape(cell)}</{kind}>'
+        for cell, side in zip(cells, sides, strict=True)
+    )
+    return f"<tr>{''.join(inner)}</tr>"
+
+
 def _calls_by_node(found: ScopeStatistics, *, is_simulated: bool) -> NotebookText:
     columns, rows = found.table()
     title = "Calls by node (simulated)" if is_simulated else "Calls by node"
     folds = (Outcome.SERVED.value, "requests")
     table = Table("calls_by_node", title, columns, tuple(rows), folds)
-    return NotebookText(plain_table(table, screen=print_screen()), markdown_table(table))
+    plain = plain_table(table, screen=print_screen())
+    return NotebookText(plain, markdown_table(table), tables_html([], [table]))

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from callwise.budget.recorder import RecordedExchange
+from callwise.budget.recorder import RecordedError, RecordedExchange
 from callwise.calls import Outcome
 from callwise.recordings import Conversation, RecordedTurn
 from callwise.recordings.app_protocol import ReplyListener, TurnInput, TurnResult
@@ -42,9 +42,10 @@ def tell(kept: Kept, ask: Ask, answer: Any) -> tuple[RunRecorder, Callable[..., 
     """Return a run's recorder, and a function that reports to it a call in a turn."""
     recorder = RunRecorder(kept)
 
-    def record(text: str, outcome: Outcome, *, turn: int = 0) -> None:
+    def record(text: str, outcome: Outcome, *, turn: int = 0, error: str = "") -> None:
         key, call, where = ask(text, scope=f"run/conv:a/turn:{turn}/node:detection")
-        recorder.record(key, call, where, replace(answer(), outcome=outcome))
+        failure = RecordedError(error, "no") if error else None
+        recorder.record(key, call, where, replace(answer(), outcome=outcome, error=failure))
 
     return recorder, record
 
@@ -61,6 +62,18 @@ def test_a_failure_is_kept_once_its_turn_goes_on(
     assert kept.texts == ["one"]
     record("four", Outcome.SERVED)
     assert kept.texts == ["one", "two", "three", "four"]
+
+
+def test_a_fatal_failure_is_kept_at_the_end_of_its_turn(
+    kept: Kept, tell: tuple[RunRecorder, Callable[..., None]]
+) -> None:
+    """Answers of calls that were sent with it are kept, and do not show that the turn went on."""
+    recorder, record = tell
+    record("one", Outcome.FAILED, error="AuthFailed")
+    record("two", Outcome.SERVED)
+    assert kept.texts == ["two"]
+    recorder.keep("a", "0")
+    assert kept.texts == ["two", "one"]
 
 
 def test_other_turns_do_not_show_that_one_goes_on(
