@@ -117,12 +117,13 @@ def test_most_phrases_do_not_sound_like_an_assistant():
 
 
 def test_banks_are_large_enough_and_have_no_phrase_twice():
-    """At least 12 phrases a list, no phrase in two places, and none is missing."""
+    """At least 12 phrases a list, each one sentence in one place, and none is missing."""
     for language in LANGUAGES:
         bank, lists = bank_of(language), slots_of(language)
         assert all(len(slot) >= 12 for slot in lists)
         texts = [phrase.text for slot in lists for phrase in slot]
         assert len(texts) == len(set(texts))
+        assert all(len(sentences_of(text)) == 1 for text in texts)
         assert set(bank.assistant) <= set(texts)
         by_name = (bank.openings, bank.cores, bank.warmths, bank.closes)
         assert len(texts) == sum(len(each) for names in by_name for each in names.values())
