@@ -6,10 +6,11 @@ import typer
 
 from callwise import __version__
 from callwise.cli.check_command import check
+from callwise.cli.demo_command import demo
 from callwise.cli.endpoints import endpoints
 from callwise.cli.info_commands import cassette, knobs, plan, presets, report, sim
 from callwise.cli.options import command
-from callwise.cli.replay_command import conversations, demo, replay
+from callwise.cli.replay_command import conversations, replay
 from callwise.cli.serve_command import serve
 from callwise.cli.talk_commands import chat, run
 from callwise.cli.tune_command import tune
