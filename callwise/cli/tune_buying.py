@@ -9,6 +9,7 @@ import typer
 
 from callwise.calls.errors import ConfigError
 from callwise.calls.load.load_knobs import LoadKnobs
+from callwise.calls.reply import seconds_name
 from callwise.calls.trust import endpoint_lines
 from callwise.cli.terminal import progress_bar, say
 from callwise.plans.makespan import Assumptions
@@ -181,14 +182,16 @@ def _say_seconds(
     recording = open_recording(request.recording, trust=options.trust)
     load = getattr(settings_of(recording, finished.settings[0]), "load", None)
     known = Assumptions(load=load if isinstance(load, LoadKnobs) else LoadKnobs())
-    assumptions = known.with_record(load_run(request.recording).rows)
+    run = load_run(request.recording)
+    assumptions = known.with_record(run.rows)
     if not assumptions.latencies:
         return
     seconds = seconds_to_buy(
         lacking.calls, lacking.turns, lacking.tokens, options.max_concurrency, assumptions
     )
     say(
-        f"At the recorded latencies and the limits of `load`, that takes about {seconds:,.0f} s, "
+        f"At the recorded latencies and the limits of `load`, that takes about {seconds:,.0f} "
+        f"{seconds_name(is_simulated=run.is_simulated)}, "
         f"{options.max_concurrency} conversations at a time."
     )
 

@@ -137,7 +137,8 @@ def _sum_table(name: str, groups: Mapping[str, Sequence[CallLine]], all_sums: Us
     return _group_table(empty, groups, _sum_cells, all_sums)
 
 
-def _time_table(groups: Mapping[str, Sequence[CallLine]], all_sums: UsageSums) -> Table:
+def _time_table(groups: Mapping[str, Sequence[CallLine]], totals: Totals) -> Table:
+    all_sums = totals.sums
     everything = all_sums.usage.path_seconds
 
     def cells(sums: UsageSums) -> Row:
@@ -145,12 +146,16 @@ def _time_table(groups: Mapping[str, Sequence[CallLine]], all_sums: UsageSums) -
         share = usage.path_seconds / everything if everything else None
         return *(getattr(usage, name) for name in _TIME_COLUMNS), usage.path_seconds, share
 
-    title = "Where the time went (seconds of all calls, as if one after another)"
+    title = f"Where the time went ({totals.seconds_name} of all calls, as if one after another)"
     columns = ("node", *_TIME_COLUMNS, "total_seconds", "share")
     return _group_table(Table("time", title, columns, ()), groups, cells, all_sums)
 
 
-def _turn_table(turns: Sequence[TurnLine], calls_of_turns: Sequence[Sequence[CallLine]]) -> Table:
+def _turn_table(
+    turns: Sequence[TurnLine],
+    calls_of_turns: Sequence[Sequence[CallLine]],
+    totals: Totals,
+) -> Table:
     rows = [
         (
             turn.conversation_id,
@@ -161,7 +166,8 @@ def _turn_table(turns: Sequence[TurnLine], calls_of_turns: Sequence[Sequence[Cal
         for turn, calls in zip(turns, calls_of_turns, strict=True)
     ]
     columns = ("conversation", "turn", *_SUM_COLUMNS, *_TURN_CELLS)
-    return Table("by_turn", "By turn", columns, tuple(rows))
+    title = f"By turn (time in {totals.seconds_name})" if totals.is_simulated else "By turn"
+    return Table("by_turn", title, columns, tuple(rows))
 
 
 def _call_table(rows: Sequence[CallLine]) -> Table:
@@ -210,10 +216,10 @@ def summarise(
         by_node=_sum_table("node", by_node, totals.sums),
         by_role=_sum_table("role", ordered_roles, totals.sums),
         by_purpose=_sum_table("purpose", grouped(calls, purpose_name), totals.sums),
-        by_turn=_turn_table(ended, calls_of_turns),
+        by_turn=_turn_table(ended, calls_of_turns, totals),
         by_call=_call_table(calls),
         against_plan=against_plan,
         scenarios=scenarios,
-        time=_time_table(by_node, totals.sums),
+        time=_time_table(by_node, totals),
         judges=judge_table(turn.search for turn in ended),
     )

@@ -14,7 +14,7 @@ def call(node, end_round, seconds, outcome="served"):
             "purpose": "plan",
             "outcome": outcome,
             "end_round": end_round,
-            "path_seconds": seconds,
+            "work_seconds": seconds,
         }
     )
 
