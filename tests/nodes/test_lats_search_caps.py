@@ -187,7 +187,7 @@ async def test_a_turn_without_anything_left_is_refused_once():
 
 
 async def test_logprobs_make_finer_scores():
-    """The simulated judge writes hundredths; the means over what it nearly wrote have more digits."""
+    """The simulated judge writes hundredths; the means over what it nearly wrote are finer."""
     knobs = {"policy": "listwise", "max_calls": 3}
     coarse, _ = await _search(_simulated(), **knobs)
     fine, _ = await _search(_simulated(), **knobs, judge_logprobs=10)
