@@ -9,7 +9,6 @@ import typer
 
 from callwise.calls.errors import ConfigError
 from callwise.calls.load.load_knobs import LoadKnobs
-from callwise.calls.reply import seconds_name
 from callwise.calls.trust import endpoint_lines
 from callwise.cli.terminal import progress_bar, say
 from callwise.plans.makespan import Assumptions
@@ -182,16 +181,14 @@ def _say_seconds(
     recording = open_recording(request.recording, trust=options.trust)
     load = getattr(settings_of(recording, finished.settings[0]), "load", None)
     known = Assumptions(load=load if isinstance(load, LoadKnobs) else LoadKnobs())
-    run = load_run(request.recording)
-    assumptions = known.with_record(run.rows)
+    assumptions = known.with_record(load_run(request.recording).rows)
     if not assumptions.latencies:
         return
     seconds = seconds_to_buy(
         lacking.calls, lacking.turns, lacking.tokens, options.max_concurrency, assumptions
     )
     say(
-        f"At the recorded latencies and the limits of `load`, that takes about {seconds:,.0f} "
-        f"{seconds_name(is_simulated=run.is_simulated)}, "
+        f"At the recorded latencies and the limits of `load`, that takes about {seconds:,.0f} s, "
         f"{options.max_concurrency} conversations at a time."
     )
 

@@ -137,8 +137,7 @@ def _sum_table(name: str, groups: Mapping[str, Sequence[CallLine]], all_sums: Us
     return _group_table(empty, groups, _sum_cells, all_sums)
 
 
-def _time_table(groups: Mapping[str, Sequence[CallLine]], totals: Totals) -> Table:
-    all_sums = totals.sums
+def _time_table(groups: Mapping[str, Sequence[CallLine]], all_sums: UsageSums) -> Table:
     everything = all_sums.usage.path_seconds
 
     def cells(sums: UsageSums) -> Row:
@@ -146,16 +145,12 @@ def _time_table(groups: Mapping[str, Sequence[CallLine]], totals: Totals) -> Tab
         share = usage.path_seconds / everything if everything else None
         return *(getattr(usage, name) for name in _TIME_COLUMNS), usage.path_seconds, share
 
-    title = f"Where the time went ({totals.seconds_name} of all calls, as if one after another)"
+    title = "Where the time went (seconds of all calls, as if one after another)"
     columns = ("node", *_TIME_COLUMNS, "total_seconds", "share")
     return _group_table(Table("time", title, columns, ()), groups, cells, all_sums)
 
 
-def _turn_table(
-    turns: Sequence[TurnLine],
-    calls_of_turns: Sequence[Sequence[CallLine]],
-    totals: Totals,
-) -> Table:
+def _turn_table(turns: Sequence[TurnLine], calls_of_turns: Sequence[Sequence[CallLine]]) -> Table:
     rows = [
         (
             turn.conversation_id,
@@ -166,13 +161,22 @@ def _turn_table(
         for turn, calls in zip(turns, calls_of_turns, strict=True)
     ]
     columns = ("conversation", "turn", *_SUM_COLUMNS, *_TURN_CELLS)
-    title = f"By turn (time in {totals.seconds_name})" if totals.is_simulated else "By turn"
-    return Table("by_turn", title, columns, tuple(rows))
+    return Table("by_turn", "By turn", columns, tuple(rows))
 
 
 def _call_table(rows: Sequence[CallLine]) -> Table:
     cells = [tuple(cell(row) for cell in _CALL_CELLS.values()) for row in rows]
     return Table("by_call", "By call", tuple(_CALL_CELLS), tuple(cells))
+
+
+def _time_named(table: Table, totals: Totals) -> Table:
+    """Return a table with the virtual seconds of a simulated run named in its title."""
+    if not totals.is_simulated:
+        return table
+    name = totals.seconds_name
+    if "(seconds" in table.title:
+        return replace(table, title=table.title.replace("(seconds", f"({name}"))
+    return replace(table, title=f"{table.title} (time in {name})")
 
 
 def _read(lines: Iterable[LineT | Mapping[str, Any]], kind: type[LineT]) -> list[LineT]:
@@ -216,10 +220,10 @@ def summarise(
         by_node=_sum_table("node", by_node, totals.sums),
         by_role=_sum_table("role", ordered_roles, totals.sums),
         by_purpose=_sum_table("purpose", grouped(calls, purpose_name), totals.sums),
-        by_turn=_turn_table(ended, calls_of_turns, totals),
+        by_turn=_time_named(_turn_table(ended, calls_of_turns), totals),
         by_call=_call_table(calls),
         against_plan=against_plan,
         scenarios=scenarios,
-        time=_time_table(by_node, totals),
+        time=_time_named(_time_table(by_node, totals.sums), totals),
         judges=judge_table(turn.search for turn in ended),
     )

@@ -13,7 +13,6 @@ from pydantic import JsonValue
 
 from callwise.calls.errors import ConfigError
 from callwise.calls.owner_loop import OwnerLoop
-from callwise.calls.reply import seconds_name
 from callwise.calls.trust import NOTHING, confirmed
 from callwise.plans import TurnPlan
 from callwise.recordings.app_protocol import SHIPPED_APP, load_app
@@ -288,8 +287,7 @@ def panel_of_run(run: RunRecord, *, is_by_turn: bool = False) -> Panel:
     """Return calls, rounds and seconds of each turn of a run, as a panel for `mean_intervals`.
 
     Its settings are `calls per turn`, `rounds to the reply` and `seconds to the reply` (path
-    seconds; `virtual seconds to the reply` of a simulated run); NaN where a turn has no such
-    figure.
+    seconds); NaN where a turn has no such figure.
 
     Args:
         is_by_turn: whether each turn counts as one conversation. Turns of a conversation are
@@ -297,11 +295,10 @@ def panel_of_run(run: RunRecord, *, is_by_turn: bool = False) -> Panel:
     """
     names = [turn.conversation_id for turn in run.turns]
     units = [str(place) for place in range(len(names))] if is_by_turn else names
-    name = seconds_name(is_simulated=run.is_simulated)
     figures: dict[str, list[float | None]] = {
         "calls per turn": [turn.asked for turn in run.turns],
         "rounds to the reply": [turn.spans[0] for turn in run.turns],
-        f"{name} to the reply": [turn.spans[2] for turn in run.turns],
+        "seconds to the reply": [turn.spans[2] for turn in run.turns],
     }
     return measured_panel(figures, units)
 

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from callwise.calls.reply import seconds_name
 from callwise.tuning.figures import chart, palette
 from callwise.tuning.figures.calls_by_node import CallsByNode, CallsOverTurns, SettingCalls
 from callwise.tuning.figures.chart import Chart, LegendEntry, plain_line
@@ -232,8 +231,9 @@ def timeline_chart(found: Timeline) -> Chart:
             found.title, found.caption, "This turn asked nothing.", is_simulated=found.is_simulated
         )
     is_rounds = found.scale is TimeScale.ROUNDS
-    seconds = seconds_name(is_simulated=found.is_simulated)
-    x = chart.number_axis("x", (0, 1.01 * found.end or 1), title=found.axis, are_whole=is_rounds)
+    x = chart.number_axis(
+        "x", (0, 1.01 * found.end or 1), title=found.scale.label, are_whole=is_rounds
+    )
     tops = [sum(lane.rows for lane in found.lanes[:at]) for at in range(len(found.lanes) + 1)]
     rows = tops.pop()
     middles = [top + (lane.rows - 1) / 2 for top, lane in zip(tops, found.lanes, strict=True)]
@@ -247,21 +247,20 @@ def timeline_chart(found: Timeline) -> Chart:
     ]
     waited = [each for each in placed if not each[1].call.is_refused]
     refused = [
-        {"x": bar.start, "y": row, **_tooltip(bar, lane, seconds)}
+        {"x": bar.start, "y": row, **_tooltip(bar, lane)}
         for lane, bar, row in placed
         if bar.call.is_refused
     ]
     borders = [{"x": 0, "x2": x["scale"]["domain"][1], "y": top - 0.5, "y2": top - 0.5}
                for top in tops[1:]]  # fmt: skip
-    shown = tuple(_tooltip(placed[0][1], placed[0][0], seconds))
+    shown = tuple(_tooltip(placed[0][1], placed[0][0]))
     reply = [] if found.reply_at is None else [found.reply_at]
     return chart.chart_of(
         found.title,
         found.caption,
         [
             chart.lines(borders, x, y, stroke=palette.GRID),
-            chart.bars([_call(bar, lane, row, colours, seconds) for lane, bar, row in waited],
-                 x, y, shown),
+            chart.bars([_call(bar, lane, row, colours) for lane, bar, row in waited], x, y, shown),
             chart.texts(_purposes(waited, found.end), x, y, fontSize=9),
             chart.points(refused, x, y, tooltip=shown, shape=_CROSS, size=60, strokeWidth=2.2,
                    stroke=palette.PICK),
@@ -276,9 +275,7 @@ def timeline_chart(found: Timeline) -> Chart:
     )  # fmt: skip
 
 
-def _call(
-    bar: CallBar, lane: TimelineLane, row: int, colours: dict[str, str], seconds: str
-) -> dict[str, Any]:
+def _call(bar: CallBar, lane: TimelineLane, row: int, colours: dict[str, str]) -> dict[str, Any]:
     """Return a call's bar: dashed where speculative, framed where it is a repair."""
     colour = colours[lane.node]
     # A call that failed gave no answer: its bar is nearly empty.
@@ -291,11 +288,10 @@ def _call(
     if bar.start == bar.end:
         style = {"stroke": colour, "width": 2}
     fill = palette.tint(colour, 0.8 if is_lost or bar.call.is_speculative else 0.45)
-    return _box(bar.start, bar.end, row, _HALF_CALL, fill, **style) | _tooltip(bar, lane, seconds)
+    return _box(bar.start, bar.end, row, _HALF_CALL, fill, **style) | _tooltip(bar, lane)
 
 
-def _tooltip(bar: CallBar, lane: TimelineLane, seconds: str) -> dict[str, Any]:
-    """Return what is shown of a call; `seconds` is the name of its time."""
+def _tooltip(bar: CallBar, lane: TimelineLane) -> dict[str, Any]:
     call = bar.call
     return {
         "node": plain_line(lane.node),
@@ -303,7 +299,7 @@ def _tooltip(bar: CallBar, lane: TimelineLane, seconds: str) -> dict[str, Any]:
         "call": call.sequence,
         "role": plain_line(call.role),
         "outcome": plain_line(call.outcome),
-        seconds: f"{call.path_seconds:.2f}",
+        "seconds": f"{call.path_seconds:.2f}",
         "speculative": "yes" if call.is_speculative else "no",
         "repair": call.repair,
     }

@@ -12,7 +12,6 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from callwise.calls.reply import seconds_name
 from callwise.report.turn_text import round_starts
 from callwise.tuning.figures.palette import NO_NODE
 from callwise.tuning.statistics.power import counted
@@ -28,6 +27,11 @@ class TimeScale(StrEnum):
 
     ROUNDS = "rounds"
     SECONDS = "seconds"
+
+    @property
+    def label(self) -> str:
+        """The title of the axis."""
+        return f"{self.value} since the turn began"
 
 
 class DrawnCall(BaseModel):
@@ -96,13 +100,6 @@ class Timeline:
     def end(self) -> float:
         """The end of the last call."""
         return max((bar.end for lane in self.lanes for bar in lane.bars), default=0.0)
-
-    @property
-    def axis(self) -> str:
-        """The title of the axis."""
-        is_seconds = self.scale is TimeScale.SECONDS
-        name = seconds_name(is_simulated=self.is_simulated) if is_seconds else self.scale.value
-        return f"{name} since the turn began"
 
     @property
     def title(self) -> str:
