@@ -204,5 +204,5 @@ def _replay(whole: "FinishedRun", again: "FinishedRun") -> Part:
 def _answered(turns: Sequence[Mapping[str, Any]]) -> bytes:
     """Return turns as bytes, without the fields that count where answers came from."""
     return orjson.dumps(
-        [{name: turn[name] for name in turn if name not in _ACCOUNTING} for turn in turns]
+        [{name: value for name, value in turn.items() if name not in _ACCOUNTING} for turn in turns]
     )
