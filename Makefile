@@ -28,7 +28,7 @@ $(VENV)/.dev: $(VENV)/.runtime
 
 setup: $(VENV)/.dev ## Set up the virtual environment with everything developers use
 
-demo: $(VENV)/.runtime ## Replay a shipped conversation on the simulated model and print the ledger
+demo: $(VENV)/.runtime ## Show a turn, its calls, its search, a cap and a free replay, on the simulated model
 	@$(BIN)/callwise demo
 
 test: $(VENV)/.dev ## Run the suite: offline, without a key, in about three minutes

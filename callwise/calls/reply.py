@@ -19,6 +19,7 @@ __all__ = [
     "is_simulated_model",
     "logprobs_of_document",
     "read_token_logprobs",
+    "seconds_name",
     "wire_logprobs",
 ]
 
@@ -30,6 +31,11 @@ def is_simulated_model(model: str) -> bool:
     answers are labelled like those of the model in process.
     """
     return model.startswith("simulated-")
+
+
+def seconds_name(*, is_simulated: bool) -> str:
+    """Return the name of answers' seconds for people: those of a simulated model are virtual."""
+    return "virtual seconds" if is_simulated else "seconds"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""`callwise replay`, `conversations` and `demo`: recorded conversations read and answered."""
+"""`callwise replay` and `conversations`: recorded conversations read and answered."""
 
 import asyncio
 import hashlib
@@ -12,12 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from callwise.calls.call import Role
 from callwise.calls.errors import ConfigError
 from callwise.cli.draining import SignalDrain
 from callwise.cli.info_commands import opened_app, say_endpoints
 from callwise.cli.options import (
-    AppOption,
     AppOptions,
     CommandOptions,
     FreshOption,
@@ -46,12 +44,10 @@ if TYPE_CHECKING:
     from callwise.recordings.conversation_files import ReadOptions
     from callwise.recordings.replay_run import FinishedRun
 
-__all__ = ["RUNS", "conversations", "demo", "replay"]
+__all__ = ["RUNS", "conversations", "replay"]
 
 RUNS = Path("callwise-runs")
 """Default folder of runs and sweeps, below the working directory."""
-
-DEMO_CONVERSATION = "en_moving_city.jsonl"
 
 
 class ReadingOptions(CommandOptions):
@@ -300,12 +296,8 @@ def _run(
             )
 
 
-def replay_and_show(options: ReplayOptions, *, is_kept: bool = True) -> "FinishedRun":
-    """Replay, and print the ledger: a table, or with `as_json` one object.
-
-    Args:
-        is_kept: whether the run's folder outlives the command, so that it is worth naming.
-    """
+def replay_and_show(options: ReplayOptions) -> None:
+    """Replay, and print the ledger: a table, or with `as_json` one object."""
     from callwise.recordings.cassette import CassetteMode
     from callwise.report import brief_text, summarise, totals_json
 
@@ -331,13 +323,12 @@ def replay_and_show(options: ReplayOptions, *, is_kept: bool = True) -> "Finishe
     )
     if options.as_json:
         print_json(totals_json(tables))
-        return run
+        return
     print_safe(brief_text(tables, screen=screen()))
     if tables.totals.is_simulated:
         say("All answers above are simulated: they prove counting, not language.")
-    if run.folder.exists() and is_kept:
+    if run.folder.exists():
         say(f"run: {run.folder}   (callwise report {run.folder})")
-    return run
 
 
 class ConversationsOptions(ReadingOptions):
@@ -369,37 +360,3 @@ def conversations(options: ConversationsOptions) -> None:
         for line in survey_text(survey):
             print_wrapped(line)
         say_skipped(survey.skipped, survey.skipped_count)
-
-
-class DemoOptions(CommandOptions):
-    """Options of `callwise demo`."""
-
-    app: AppOption = "graph.app:app"
-
-
-def demo(options: DemoOptions) -> None:
-    """Plan, run and replay a shipped conversation on the simulated model, in seconds."""
-    # Every role by name: an endpoint in the environment serves roles that are left open.
-    simulated = [f"endpoints.{role}.kind=simulated" for role in Role]
-    with clear_errors(), tempfile.TemporaryDirectory(prefix="callwise-demo-") as name:
-        from callwise.shipped import conversation_path
-
-        path = conversation_path(DEMO_CONVERSATION)
-        cassette = Path(name) / "demo.cassette.jsonl"
-        say(f"1. Replaying {path.name} with preset classic, recording every call.\n")
-        request = ReplayOptions(conversations=[path], overrides=simulated, app=options.app)
-        first = replay_and_show(
-            request.model_copy(update={"record": cassette, "out": Path(name) / "run"}),
-            is_kept=False,
-        )
-        for turn in first.turns[:3]:
-            say(f"\n  user   {turn['user_text']}\n  reply  {turn['reply']}")
-        say("\n2. The same from the recording: no call is sent, every byte is equal.\n")
-        again = replay_and_show(request.model_copy(update={"cassette": cassette}))
-        replies = [turn["reply"] for turn in first.turns]
-        is_equal = replies == [turn["reply"] for turn in again.turns]
-        say(f"replies equal: {'yes' if is_equal else 'NO'}")
-        say(
-            "\nTo use a real endpoint: CALLWISE_BASE_URL=https://api.deepseek.com/v1 "
-            "CALLWISE_MODEL=deepseek-chat CALLWISE_API_KEY=... callwise run 'hello'"
-        )

@@ -164,14 +164,16 @@ async def _answered(session: "Session", turn: "TurnInput", drain: SignalDrain) -
 
 
 def _cost_line(result: "TurnResult") -> str:
+    from callwise.calls.reply import seconds_name
     from callwise.report.run_record import TurnLine
 
     record = result.record
     rounds, seconds = record.get("rounds"), record.get("path_seconds")
     spans = ""  # unknown for a program that schedules its nodes itself
     if rounds and seconds:
+        name = seconds_name(is_simulated=bool(record["simulated"]))
         spans = (
-            f", {rounds['reply']} rounds and {seconds['reply']:.1f} s to the reply, "
+            f", {rounds['reply']} rounds and {seconds['reply']:.1f} {name} to the reply, "
             f"{rounds['turn']} rounds in all"
         )
     degraded = ", ".join(TurnLine.model_validate(record).degraded_causes)

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from callwise.budget.usage import Usage
 from callwise.calls.call import Purpose, Role
+from callwise.calls.reply import seconds_name
 from callwise.plans.bound import FlatPlan, InParallel, InSequence, PlannedCall, flatten
 from callwise.plans.makespan import Assumptions, Makespan, makespan_of
 
@@ -40,6 +41,10 @@ class RecordedRow(Protocol):
     @property
     def usage(self) -> Usage:
         """The usage of the call."""
+
+    @property
+    def is_simulated(self) -> bool:
+        """Whether a simulated model answered it."""
 
     @property
     def end_round(self) -> int | None:
@@ -91,10 +96,11 @@ def recorded_rows(rows: Sequence[RecordedRow], assumptions: Assumptions) -> list
         return []
     found = recorded_makespan(rows, assumptions)
     requests = sum(row.usage.requests for row in rows)
+    unit = seconds_name(is_simulated=any(row.is_simulated for row in rows))
     waits = ", ".join(f"{limit} {count:,}" for limit, count in found.delayed.items())
     sentence = (
         f"The recorded run once more, its conversations at the same time: {requests:,} requests "
-        f"in {len(found.turn_seconds):,} turns take {found.seconds:,.1f} s"
+        f"in {len(found.turn_seconds):,} turns take {found.seconds:,.1f} {unit}"
     )
     return [f"{sentence} (waited for: {waits})." if waits else f"{sentence}."]
 

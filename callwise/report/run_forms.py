@@ -122,8 +122,8 @@ def headline(tables: ReportTables) -> list[str]:
         lines += _spread("also refused, per turn", totals.refused_per_turn)
     lines += _spread("rounds to the reply", totals.rounds_to_reply)
     lines += _spread("rounds to the end of the turn", totals.rounds_per_turn)
-    lines += _spread("seconds to the reply", totals.reply_seconds)
-    lines += _spread("seconds to the end of the turn", totals.turn_seconds)
+    lines += _spread(f"{totals.seconds_name} to the reply", totals.reply_seconds)
+    lines += _spread(f"{totals.seconds_name} to the end of the turn", totals.turn_seconds)
     if totals.wall_seconds is not None:
         lines.append(f"wall clock: {totals.wall_seconds:.2f} s")
     return lines

@@ -183,6 +183,16 @@ def _call_table(rows: Sequence[CallLine]) -> Table:
     return Table("by_call", "By call", tuple(_CALL_CELLS), tuple(cells), folds)
 
 
+def _time_named(table: Table, totals: Totals) -> Table:
+    """Return a table with the virtual seconds of a simulated run named in its title."""
+    if not totals.is_simulated:
+        return table
+    name = totals.seconds_name
+    if "(seconds" in table.title:
+        return replace(table, title=table.title.replace("(seconds", f"({name}"))
+    return replace(table, title=f"{table.title} (time in {name})")
+
+
 def _read(lines: Iterable[LineT | Mapping[str, Any]], kind: type[LineT]) -> list[LineT]:
     return [line if isinstance(line, kind) else kind.model_validate(line) for line in lines]
 
@@ -224,10 +234,10 @@ def summarise(
         by_node=_sum_table("node", by_node, totals.sums),
         by_role=_sum_table("role", ordered_roles, totals.sums),
         by_purpose=_sum_table("purpose", grouped(calls, purpose_name), totals.sums),
-        by_turn=_turn_table(ended, calls_of_turns),
+        by_turn=_time_named(_turn_table(ended, calls_of_turns), totals),
         by_call=_call_table(calls),
         against_plan=against_plan,
         scenarios=scenarios,
-        time=_time_table(by_node, totals.sums),
+        time=_time_named(_time_table(by_node, totals.sums), totals),
         judges=judge_table(turn.search for turn in ended),
     )

@@ -11,6 +11,7 @@ from typing import Any
 
 from callwise.budget.usage import NO_USAGE, Usage
 from callwise.calls.call import Outcome, Role
+from callwise.calls.reply import seconds_name
 from callwise.report.run_record import CallLine, TurnKey, TurnLine
 
 __all__ = [
@@ -178,6 +179,11 @@ class Totals:
     turn_seconds: Spread | None
     wall_seconds: float | None
     is_simulated: bool
+
+    @property
+    def seconds_name(self) -> str:
+        """The name of the calls' seconds for people."""
+        return seconds_name(is_simulated=self.is_simulated)
 
 
 def _known_spread(values: Iterable[float | None]) -> Spread | None:

@@ -249,10 +249,32 @@ def proved_text(scene: Scene, quote: str, node: FormNode) -> str:
     return fitted(quote if quote.startswith(lead_in) else lead_in + quote, node, "…")
 
 
-def _sentence(scene: Scene) -> str:
-    thought = scene.draws.pick(bank_of(scene.language).thoughts)
-    words = scene.fragment() or scene.draws.pick(bank_of(scene.language).words)
-    return thought.replace("{x}", words)
+_LINES = frozenset(
+    {
+        Convention.THOUGHT,
+        Convention.FEELING,
+        Convention.IMPULSE,
+        Convention.MENTION,
+        Convention.AVOID,
+        Convention.SUMMARY,
+        Convention.TONE,
+    }
+)
+"""Meanings with sentences of their own name in the banks."""
+
+_GOOD_SHARE, _WEAK_SHARE = 0.74, 0.56
+"""Shares of a score's range: at the first a judge praises, below the second it blames."""
+
+
+def _sentence(scene: Scene, kind: Convention, place: FieldPlace) -> str:
+    """Return a sentence for a field of a meaning."""
+    if kind is Convention.CONTEXT:
+        return scene.line(f"context_{scene.message.kind}")
+    if kind is Convention.REASON and (item := scene.judged_item(place)) is not None:
+        share = item.share("score")
+        level = "good" if share >= _GOOD_SHARE else "weak" if share < _WEAK_SHARE else "fair"
+        return scene.line(f"reason_{level}")
+    return scene.line(kind.name.lower() if kind in _LINES else "other")
 
 
 def _plain_text(scene: Scene, kind: Convention, node: FormNode, place: FieldPlace) -> str:
@@ -273,9 +295,9 @@ def _plain_text(scene: Scene, kind: Convention, node: FormNode, place: FieldPlac
     if kind is Convention.LANGUAGE:
         return scene.language
     is_short = node.max_length is not None and node.max_length < _SHORT_CHARS
-    if kind is Convention.WORD or is_short:
+    if kind in {Convention.WORD, Convention.SIGNALS} or (is_short and kind not in _LINES):
         return draws.pick(bank.words)
-    return _sentence(scene)
+    return _sentence(scene, kind, place)
 
 
 def string_value(scene: Scene, kind: Convention, node: FormNode, place: FieldPlace) -> str:

@@ -105,6 +105,9 @@ def _enum(scene: Scene, node: FormNode, kind: Convention, name: str) -> Any:
         ids = [scene.material.candidates[index].id for index in scene.ranked()]
         if (best := next((each for each in ids if each in values), None)) is not None:
             return best
+    if kind is Convention.SIGNALS:
+        signals = bank_of("en").signals[scene.message.kind]
+        values = [value for value in values if value in signals] or values
     current = scene.current(name)
     if isinstance(current, str | int) and current in values:
         place = values.index(current)
@@ -293,7 +296,7 @@ def _bubbles(scene: Scene, node: FormNode, items: FormNode, place: FieldPlace) -
     text = scene.reply_at(place)
     cut = sentences_of(text, max_count=node.max_items)
     while len(cut) < node.min_items:
-        cut.append(scene.draws.pick(bank_of(scene.language).warmths))
+        cut.append(scene.draws.pick(bank_of(scene.language).warmths["light"]))
     written = []
     for number, bubble in enumerate(cut):
         inside = replace(place.inside(), item=None, bubble=bubble, number=number)

@@ -342,6 +342,20 @@ class Convention(StrEnum):
     """A judge's reading of how much a reply sounds like an assistant; lower is better."""
     RISK = "risk safety_risk toxicity harm penalty leak_risk ooc_risk *_risk"
     """A judge's reading; lower is better."""
+    THOUGHT = "thought thoughts monologue *_thought"
+    """A sentence in the first person."""
+    FEELING = "feeling feelings *_feeling"
+    IMPULSE = "impulse impulses urge"
+    CONTEXT = "context situation"
+    """A sentence on the user's message."""
+    MENTION = "must_mention mention *_mention"
+    AVOID = "avoid avoided *_avoid"
+    SUMMARY = "summary new_summary *_summary"
+    REASON = "reason reasons rationale explanation *_reason"
+    """A judge's reason, which fits its score; without a judged reply any sentence."""
+    SIGNALS = "signal signals"
+    """Values of a closed set that fit the kind of the user's message, where there are some."""
+    TONE = "tone *_tone"
     LOW = (
         "hostility aggression vagueness ambiguity anger distress tension urgency irritation "
         "conflict sarcasm"
@@ -353,7 +367,7 @@ class Convention(StrEnum):
     LANGUAGE = "language lang"
     WORD = (
         "word topic topics title name label keyword keywords key theme emotion mood category "
-        "kind type tone tags subject entity place_name signal signals"
+        "kind type tags subject entity place_name"
     )
     OTHER = ""
 

@@ -2,12 +2,16 @@
 
 A latent reading, in within-prompt SD, is `truth_weight * q + bias_weight * b + noise_weight * e`,
 all three standard normal: the hidden quality, a bias that the same rubric repeats for the same
-reply, and noise that is new in each judge call. A score is the reading rounded to coarse steps,
-so scores tie. Drift, which all items of a call share, cancels when they are compared with each
-other; position favours the first items.
+reply, and noise that is new in each judge call. Drift, which all items of a call share, cancels
+when they are compared with each other; position favours the first items.
 
-At a score's token the model is in doubt between the steps around the reading, so that the
-mean over them carries more than the rounded score; every other token is certain. A score
+A score is a draw around the reading, in hundredths of its range. The recorded judges round to
+coarse steps instead, so that half of their scores tie; the draw's spread is the error that their
+rounding makes (`rounding_attenuation`), so that scores correlate with the truth and with their
+repeats as recorded, and candidates of a call have scores that differ.
+
+At a score's token the model is in doubt between the scores around the reading, so that the
+mean over them carries more than the one that was drawn; every other token is certain. A score
 passes through the filling of a schema as a number that carries its levels, so that it is
 found again in the text, whatever the schema is.
 """
@@ -56,10 +60,11 @@ class JudgeCalibration:
     """Within-prompt correlation of two samples. Measured: the pool."""
 
     tie_rate: float = 0.501
-    """Share of pairs of a prompt with equal scores. Measured: the pool."""
+    """Share of pairs of a prompt with equal scores. Measured: the pool. The simulated model's
+    scores hardly tie."""
 
     repeat_equal: float = 0.688
-    """Share of repeats with an equal score. Measured: the pool."""
+    """Share of repeats with an equal score. Measured: the pool. Not shown either."""
 
     truth_weight: float = 0.299
     """Weight of the truth in the latent reading. Solved from truth_r, repeat_r and tie_rate."""
@@ -71,10 +76,11 @@ class JudgeCalibration:
     """Weight of the noise in the latent reading. Solved likewise."""
 
     step_sd: float = 1.946
-    """Rounding step, in within-prompt SD. Solved likewise."""
+    """Rounding step of the pool's judges, in within-prompt SD. Solved likewise. The simulated
+    model does not round so."""
 
     rounding_attenuation: float = 0.870
-    """Correlation of a latent reading and the rounded one. Solved likewise."""
+    """Correlation of a latent reading and the score. Solved likewise."""
 
     bias_r_same_field: float = 0.697
     """Correlation of the biases of two rubrics that score one attribute. Measured: the pool."""
@@ -100,19 +106,18 @@ class JudgeCalibration:
     score_sd: float = 0.16
     """Score change for one latent SD, as a share of the range. Assumed."""
 
-    token_spread_steps: float = 0.50
-    """SD of a score token's distribution around the latent reading, in rounding steps. Assumed:
-    the pool has samples of scores, and no log-probabilities."""
-
-    token_noise_steps: float = 0.15
-    """SD by which that distribution's centre misses the latent reading, in rounding steps.
-    Assumed likewise."""
+    token_noise_sd: float = 0.29
+    """SD by which the centre of a score token's distribution misses the latent reading, in latent
+    SD. Assumed: the pool has samples of scores, and no log-probabilities."""
 
 
 JUDGE_CALIBRATION = JudgeCalibration()
 
 _NEAR_LEVELS = 3
-"""Number of scores above and below the written one that are likely enough to be listed."""
+"""Number of scores above and below the written one that are listed."""
+
+_LEVEL_SD = 0.625
+"""Distance of two listed scores, in latent SD: a tenth of the range."""
 
 
 class JudgeWeights(NamedTuple):
@@ -123,15 +128,20 @@ class JudgeWeights(NamedTuple):
     noise: float
 
 
+def _scatter_sd(kept: float) -> float:
+    """Return the SD of a score around its reading, of which it keeps this correlation."""
+    return math.sqrt(1.0 - kept * kept)
+
+
 def judge_weights(accuracy: float | None, figures: JudgeCalibration) -> JudgeWeights:
     """Return the weights, calibrated, or such that one score correlates by `accuracy`.
 
     Bias and noise keep their proportion when accuracy is overridden.
 
     Args:
-        accuracy: within-prompt correlation of one rounded score with the truth, in
+        accuracy: within-prompt correlation of one score with the truth, in
             [0, 1]; None is the calibrated judge. Above `rounding_attenuation` it is
-            capped there: then only rounding errs.
+            capped there: then only the draw errs.
         figures: the calibration.
     """
     bias, noise = figures.bias_weight, figures.noise_weight
@@ -198,7 +208,7 @@ class JudgePassNoise:
 class ItemNoise:
     """One item as one judge call reads it; the same field asked twice reads the same."""
 
-    __slots__ = ("_judge_pass", "_latent", "_place", "_shared", "reading")
+    __slots__ = ("_judge_pass", "_place", "_readings", "_shared", "reading")
 
     def __init__(self, judge_pass: JudgePassNoise, reading: TextReading, place: float) -> None:
         self._judge_pass = judge_pass
@@ -206,44 +216,50 @@ class ItemNoise:
         self._place = place
         drift, halo, _ = judge_pass.judge.noise_shares
         self._shared = drift * judge_pass.drift + halo * judge_pass.draws.normal()
-        self._latent: dict[str, float] = {}
+        self._readings: dict[str, tuple[float, float]] = {}
 
     def latent(self, field: str) -> float:
-        """Return the unrounded reading of a field, in within-prompt SD."""
-        if field not in self._latent:
+        """Return the reading of a field, in within-prompt SD."""
+        return self._reading(field)[0]
+
+    def drawn(self, field: str) -> float:
+        """Return the score of a field before it is rounded and cut to its range, in latent SD."""
+        return self._reading(field)[1]
+
+    def share(self, field: str) -> float:
+        """Return the score of a field as a share of its range, in [0, 1]."""
+        return self._share_at(self.drawn(field))
+
+    def levels(self, field: str) -> list[tuple[float, float]]:
+        """Return scores that the judge might have written, lowest first.
+
+        Returns:
+            Each score as `share` gives it, and its distance above the latent reading, in latent
+            SD. The written one is in the middle.
+        """
+        latent, drawn = self._reading(field)
+        near = range(-_NEAR_LEVELS, _NEAR_LEVELS + 1)
+        levels = [drawn + level * _LEVEL_SD for level in near]
+        return [(self._share_at(level), level - latent) for level in levels]
+
+    def _reading(self, field: str) -> tuple[float, float]:
+        if field not in self._readings:
             judge, draws = self._judge_pass.judge, self._judge_pass.draws
             noise = self._shared + judge.noise_shares[2] * draws.normal()
-            self._latent[field] = (
+            latent = (
                 judge.weights.truth * self.reading.quality
                 + judge.weights.bias
                 * judge.bias(self.reading.letters, self._judge_pass.rubric, field)
                 + judge.weights.noise * noise
                 + self._place
             )
-        return self._latent[field]
+            kept = judge.figures.rounding_attenuation
+            self._readings[field] = latent, kept * latent + _scatter_sd(kept) * draws.normal()
+        return self._readings[field]
 
-    def share(self, field: str) -> float:
-        """Return the score of a field as a share of its range, in [0, 1]. Rounded: it ties."""
-        return self._share_at(round(self._steps(field)))
-
-    def levels(self, field: str) -> list[tuple[float, float]]:
-        """Return the scores that the judge might have written, lowest first.
-
-        Returns:
-            Each score as `share` gives it, and its distance above the latent reading, in
-            rounding steps. The written one is in the middle.
-        """
-        steps = self._steps(field)
-        middle = round(steps)
-        near = range(middle - _NEAR_LEVELS, middle + _NEAR_LEVELS + 1)
-        return [(self._share_at(level), level - steps) for level in near]
-
-    def _steps(self, field: str) -> float:
-        return self.latent(field) / self._judge_pass.judge.figures.step_sd
-
-    def _share_at(self, level: int) -> float:
+    def _share_at(self, drawn: float) -> float:
         figures = self._judge_pass.judge.figures
-        share = figures.score_centre + figures.score_sd * (level * figures.step_sd)
+        share = figures.score_centre + figures.score_sd * drawn
         return min(max(round(share, 3), 0.0), 1.0)
 
     def assistantness(self) -> float:
@@ -266,7 +282,7 @@ _TOKENS = re.compile(
 )
 
 Levels = Sequence[tuple[float | int, float]]
-"""Numbers that might have been written, each with its distance above the reading, in steps."""
+"""Numbers that might have been written, each with its distance above the reading, in latent SD."""
 
 
 class _ScoredFloat(float):
@@ -345,8 +361,8 @@ class AnswerOdds:
 
     def _logprobs(self, levels: Levels, index: int) -> dict[str, float]:
         """Return the log-probability of each text that might be written."""
-        spread = JUDGE_CALIBRATION.token_spread_steps
-        miss = JUDGE_CALIBRATION.token_noise_steps * hashed_normal("odds", *self.seed, index)
+        spread = _scatter_sd(JUDGE_CALIBRATION.rounding_attenuation)
+        miss = JUDGE_CALIBRATION.token_noise_sd * hashed_normal("odds", *self.seed, index)
         weights: dict[str, float] = {}
         for number, distance in levels:
             text = _written(number)

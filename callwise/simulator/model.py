@@ -24,9 +24,10 @@ from callwise.simulator.faults import SeededStream, hashed_int, hashed_normal
 from callwise.simulator.fill import fill
 from callwise.simulator.forms import MAX_VALUES, Allowance, FormNode, SchemaRefused, compile_schema
 from callwise.simulator.judge import AnswerOdds, SimulatedJudge, numbers_of
+from callwise.simulator.message import read_message
 from callwise.simulator.phrases import weighted_phrases
 from callwise.simulator.request import SimulatedRequest, asked_schema, read_material
-from callwise.simulator.scene import Scene, compose, fragment_of, render
+from callwise.simulator.scene import Scene, compose, render
 from callwise.simulator.simulator_settings import SimulatedSettings
 
 __all__ = [
@@ -251,9 +252,10 @@ class SimulatedModel:
         draws = SeededStream(hashed_int("answer", self.settings.seed, *answer))
         seed = (self.settings.seed, *answer)
         if node is None:
-            slots = self._phrases.slots[material.language]
+            message = read_message(material.user_text, material.language)
+            slots = self._phrases.slots[material.language][message.kind]
             draft = compose(slots, draws)
-            text = render(slots, draft, fragment_of(material.user_text, material.language, draws))
+            text = render(slots, draft, draws.pick(message.topics) if message.topics else None)
             return text, None if top is None else AnswerOdds(top, seed)
         scene = Scene(
             settings=self.settings,

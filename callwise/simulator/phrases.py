@@ -1,21 +1,25 @@
 """Phrase banks, and the hidden true quality of a reply as a pure function of its text.
 
 The server keeps no state, so the quality is in the text itself. Replies of the simulated
-model are made of phrases (`banks/en.yaml`, `banks/zh.yaml`); each phrase has a weight that
-is drawn from the seed, and a reply's quality is the sum of its phrases' weights. Phrases
-are found anywhere in a text, whatever the spaces, marks and letter case, so that a reply
-keeps its quality when it is cut into bubbles and joined again. A text without a known
-phrase, for example a human's, has a quality drawn from its letters.
+model are made of phrases (`banks/en.yaml`, `banks/zh.yaml`) that fit the kind of the message,
+such as a question; each phrase has a weight that is drawn from the seed, and a reply's quality
+is the sum of its phrases' weights. Phrases are found anywhere in a text, whatever the spaces,
+marks and letter case, so that a reply keeps its quality when it is cut into bubbles and joined
+again. A text without a known phrase, for example a human's, has a quality drawn from its letters.
 
-Invariant: over replies as `scene.compose` draws them, the quality of one language has mean
-0 and SD 1 (the unit "within-prompt SD"), for every seed.
+Invariant: over replies to one kind of message as `scene.compose` draws them, the quality has
+mean 0 and SD 1 (the unit "within-prompt SD"), for every language and seed. So the weights of
+each list of phrases have mean 0 and the same SD.
 """
 
 import math
 import re
-from dataclasses import dataclass
+from collections import ChainMap
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from importlib.resources import files
+from itertools import chain
 from statistics import NormalDist, fmean, pstdev
 
 import yaml
@@ -37,25 +41,29 @@ __all__ = [
 
 LANGUAGES = ("en", "zh")
 
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""The loader of libyaml, several times as fast, where PyYAML was built with it."""
+
 
 @dataclass(frozen=True, slots=True)
 class PhraseBank:
-    """Phrases of one language, by their place in a reply; the bank's file describes the fields."""
+    """Phrases of one language, by their place in a reply; the bank's files describe the fields."""
 
-    openings: tuple[str, ...]
-    cores: tuple[str, ...]
-    plain_cores: tuple[str, ...]
-    warmths: tuple[str, ...]
-    closes: tuple[str, ...]
-    assistant_openings: tuple[str, ...]
-    assistant_warmths: tuple[str, ...]
-    assistant_closes: tuple[str, ...]
+    kinds: Mapping[str, tuple[str, str, str, str]]
+    openings: Mapping[str, tuple[str, ...]]
+    cores: Mapping[str, tuple[str, ...]]
+    warmths: Mapping[str, tuple[str, ...]]
+    closes: Mapping[str, tuple[str, ...]]
+    assistant: tuple[str, ...]
     assistant_markers: tuple[str, ...]
-    thoughts: tuple[str, ...]
+    message_words: Mapping[str, tuple[str, ...]]
+    topics: Mapping[str, str]
+    lines: Mapping[str, tuple[str, ...]]
     goals: tuple[str, ...]
     words: tuple[str, ...]
     joint: str
     lead_in: str
+    signals: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     strategies: tuple[str, ...] = ()
     pattern_texts: tuple[str, ...] = ()
 
@@ -63,15 +71,19 @@ class PhraseBank:
 @cache
 def bank_of(language: str) -> PhraseBank:
     """Return the shipped phrase bank of one of `LANGUAGES`."""
-    text = files("callwise.simulator").joinpath("banks", f"{language}.yaml").read_text("utf-8")
-    return TypeAdapter(PhraseBank).validate_python(yaml.safe_load(text))
+    folder = files("callwise.simulator").joinpath("banks")
+    parts = (
+        yaml.load(folder.joinpath(f"{name}.yaml").read_text("utf-8"), _LOADER)  # noqa: S506 - safe
+        for name in (language, f"{language}_fields")
+    )
+    return TypeAdapter(PhraseBank).validate_python(dict(ChainMap(*parts)))
 
 
 SLOTS = (("opening", 0.75, 0.2), ("core", 1.0, 0.4), ("warmth", 0.7, 0.2), ("close", 0.65, 0.2))
 """Places of a reply: name, share of replies that fill it, share of the quality's variance."""
 
-MAX_FRAGMENT_CHARS = 60
-"""Longest quotation of the user in a core phrase, in letters."""
+MAX_TOPIC_CHARS = 60
+"""Longest topic in a core phrase, in letters."""
 
 MAX_READ_CHARS = 4000
 """Length of the beginning of a text in which phrases are searched."""
@@ -88,7 +100,7 @@ class Phrase:
     Args:
         language: `en` or `zh`.
         slot: index in `SLOTS`.
-        text: the sentence; `{x}` is replaced by the user's words.
+        text: the sentence; `{x}` is replaced by the message's topic.
         head: its letters before `{x}`, or all of them.
         tail: its letters after `{x}`; empty without `{x}`.
         is_assistant: whether it sounds like an assistant.
@@ -139,36 +151,31 @@ def _normal_scores(keys: list[float]) -> list[float]:
     return [(value - mean) / spread for value in raw]
 
 
-def _slot_texts(bank: PhraseBank, slot: int) -> list[tuple[str, bool]]:
-    """Return the texts of a slot, each with whether it sounds like an assistant."""
-    plain, assistant = (
-        (bank.openings, bank.assistant_openings),
-        ((*bank.cores, *bank.plain_cores), ()),
-        (bank.warmths, bank.assistant_warmths),
-        (bank.closes, bank.assistant_closes),
-    )[slot]
-    return [(text, False) for text in plain] + [(text, True) for text in assistant]
-
-
 class WeightedPhrases:
     """All phrases with the weights of one seed.
 
     Attributes:
-        slots: phrases by language and slot.
+        slots: phrases by language, kind of message and slot.
         read: of a text: its `TextReading`. The latest 512 are kept.
     """
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
-        self.slots: dict[str, tuple[tuple[Phrase, ...], ...]] = {
-            language: tuple(
-                self._weigh(language, bank_of(language), slot) for slot in range(len(SLOTS))
-            )
-            for language in LANGUAGES
-        }
+        self.slots: dict[str, dict[str, tuple[tuple[Phrase, ...], ...]]] = {}
         self._by_start: dict[str, list[Phrase]] = {}
-        for phrases in (slot for slots in self.slots.values() for slot in slots):
-            for phrase in phrases:
+        for language in LANGUAGES:
+            bank = bank_of(language)
+            lists = [
+                {name: self._weigh(language, slot, texts) for name, texts in by_name.items()}
+                for slot, by_name in enumerate(
+                    (bank.openings, bank.cores, bank.warmths, bank.closes)
+                )
+            ]
+            self.slots[language] = {
+                kind: tuple(lists[slot][name] for slot, name in enumerate(names))
+                for kind, names in bank.kinds.items()
+            }
+            for phrase in chain.from_iterable(chain(*(each.values() for each in lists))):
                 self._by_start.setdefault(phrase.head[:_INDEX_CHARS], []).append(phrase)
         for same_start in self._by_start.values():
             same_start.sort(key=lambda phrase: -len(phrase.head))
@@ -179,16 +186,17 @@ class WeightedPhrases:
         )
         self.read = lru_cache(maxsize=512)(self._read)
 
-    def _weigh(self, language: str, bank: PhraseBank, slot: int) -> tuple[Phrase, ...]:
+    def _weigh(self, language: str, slot: int, texts: tuple[str, ...]) -> tuple[Phrase, ...]:
         name, share_filled, share_variance = SLOTS[slot]
-        texts = _slot_texts(bank, slot)
+        assistant = bank_of(language).assistant
         keys = [
-            hashed_normal("phrase", self.seed, name, text) - _ASSISTANT_PENALTY * is_assistant
-            for text, is_assistant in texts
+            hashed_normal("phrase", self.seed, name, text)
+            - (_ASSISTANT_PENALTY if text in assistant else 0.0)
+            for text in texts
         ]
         spread = (share_variance / share_filled) ** 0.5
         phrases = []
-        for (text, is_assistant), score in zip(texts, _normal_scores(keys), strict=True):
+        for text, score in zip(texts, _normal_scores(keys), strict=True):
             head, _, tail = text.partition("{x}")
             phrases.append(
                 Phrase(
@@ -197,7 +205,7 @@ class WeightedPhrases:
                     text,
                     head=_letters(head),
                     tail=_letters(tail),
-                    is_assistant=is_assistant,
+                    is_assistant=text in assistant,
                     weight=spread * score,
                 )
             )
@@ -234,7 +242,7 @@ class WeightedPhrases:
             end = place + len(phrase.head)
             if not phrase.tail:
                 return phrase, end  # the longest head comes first
-            tail = letters.find(phrase.tail, end, end + MAX_FRAGMENT_CHARS + len(phrase.tail))
+            tail = letters.find(phrase.tail, end, end + MAX_TOPIC_CHARS + len(phrase.tail))
             if tail >= 0 and (best[0] is None or tail + len(phrase.tail) < best[1]):
                 best = (phrase, tail + len(phrase.tail))
         return best

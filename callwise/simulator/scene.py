@@ -15,6 +15,7 @@ from typing import Any
 from callwise.simulator.faults import SeededStream
 from callwise.simulator.forms import Allowance
 from callwise.simulator.judge import ItemNoise, JudgePassNoise, SimulatedJudge
+from callwise.simulator.message import read_message
 from callwise.simulator.phrases import SLOTS, Phrase, WeightedPhrases, bank_of
 from callwise.simulator.request import SimulatedRequest
 from callwise.simulator.simulator_settings import SimulatedSettings
@@ -25,7 +26,6 @@ __all__ = [
     "ReplyHolder",
     "Scene",
     "compose",
-    "fragment_of",
     "refine",
     "render",
     "sentences_of",
@@ -93,8 +93,9 @@ class Scene:
     def __post_init__(self) -> None:
         """Begin without replies and readings."""
         self.language = self.material.language
+        self.message = read_message(self.material.user_text, self.language)
         self.strategies = list(self.material.strategies_used)
-        self._slots = self.phrases.slots[self.language]
+        self._slots = self.phrases.slots[self.language][self.message.kind]
         self._judge_pass: JudgePassNoise | None = None
         self._items: dict[str, ItemNoise] = {}
         self._base: Draft | None = None
@@ -132,9 +133,7 @@ class Scene:
         """Return the candidates' indices, best first as this call reads them; no ties."""
         if self._ranked is None:
             indices = range(len(self.material.candidates))
-            self._ranked = sorted(
-                indices, key=lambda index: -self._candidate(index).latent("score")
-            )
+            self._ranked = sorted(indices, key=lambda index: -self._candidate(index).drawn("score"))
         return self._ranked
 
     def current(self, name: str) -> Any:
@@ -151,9 +150,16 @@ class Scene:
         inner = (value for value in fields.values() if isinstance(value, Mapping))
         return next((value[plain] for value in inner if plain in value), None)
 
-    def fragment(self) -> str | None:
-        """Return a few of the user's words."""
-        return fragment_of(self.material.user_text, self.language, self.draws)
+    def topic(self) -> str | None:
+        """Return a topic of the user's message, drawn from those that it has, or None."""
+        topics = self.message.topics
+        return self.draws.pick(topics) if topics else None
+
+    def line(self, meaning: str) -> str:
+        """Return a sentence of the bank's `lines` of a meaning, about the message's topic."""
+        lines, topic = bank_of(self.language).lines[meaning], self.topic()
+        fitting = [line for line in lines if topic is not None or "{x}" not in line]
+        return self.draws.pick(fitting).replace("{x}", topic or "")
 
     def reply_at(self, place: FieldPlace) -> str:
         """Return the reply that belongs to a place; the same one each time."""
@@ -180,7 +186,7 @@ class Scene:
             self._base = compose(self._slots, self.draws)
         similarity = self.settings.candidate_similarity if holder.is_candidate else 1.0
         draft = vary(self._slots, self._base, similarity=similarity, draws=self.draws)
-        return render(self._slots, draft, self.fragment())
+        return render(self._slots, draft, self.topic())
 
     def _child(self, parent: str) -> str:
         reading = self.phrases.read(parent)
@@ -191,40 +197,18 @@ class Scene:
             target=reading.quality + gain,
             draws=self.draws,
         )
-        return render(self._slots, draft, self.fragment())
+        return render(self._slots, draft, self.topic())
 
 
 Draft = tuple[Phrase | None, ...]
 """A reply before it is written: a phrase, or None, for each slot."""
 
 Slots = tuple[tuple[Phrase, ...], ...]
-"""The phrases of one language by slot, as `WeightedPhrases.slots` has them."""
+"""The phrases for one kind of message by slot, as `WeightedPhrases.slots` has them."""
 
 _CORE = 1
 _PROPOSALS = 10
-_MAX_SOURCE_CHARS = 2000
-_FRAGMENT_WORDS = 5
-_FRAGMENT_CHARS = 40
-_FRAGMENT_WIDE_CHARS = 12
-_CLAUSE_ENDS = re.compile(r"[，。！？、；：…,.!?;:\n\r\t“”\"「」『』~～()（）\[\]{}<>|*#`]+")
 _SENTENCE = re.compile(r"[^.!?。！？\n]+[.!?。！？…]*[”」\"]?")
-
-
-def fragment_of(user_text: str, language: str, draws: SeededStream) -> str | None:
-    """Return a few words of the user's text, verbatim, or None without words."""
-    clauses = [
-        clause
-        for part in _CLAUSE_ENDS.split(user_text[:_MAX_SOURCE_CHARS])
-        if len(clause := part.strip()) > 1
-    ]
-    if not clauses:
-        return None
-    clause = draws.pick(clauses)
-    if language == "zh":
-        return clause[:_FRAGMENT_WIDE_CHARS].strip()
-    words = clause.split(" ")
-    start = draws.index(max(len(words) - _FRAGMENT_WORDS, 0) + 1)
-    return " ".join(words[start : start + _FRAGMENT_WORDS])[:_FRAGMENT_CHARS].strip() or None
 
 
 def _draw_slot(slots: Slots, slot: int, draws: SeededStream) -> Phrase | None:
@@ -269,18 +253,18 @@ def refine(slots: Slots, parent: Draft | None, *, target: float, draws: SeededSt
     return best if best is not None else compose(slots, draws)
 
 
-def render(slots: Slots, draft: Draft, fragment: str | None) -> str:
-    """Return a draft as text. A core that quotes the user becomes a plain one without a fragment.
+def render(slots: Slots, draft: Draft, topic: str | None) -> str:
+    """Return a draft as text. A core that names the topic becomes a plain one where there is none.
 
     The plain core is the one nearest in weight, so that the quality hardly changes.
     """
     sentences = []
     for phrase in filter(None, draft):
         written = phrase
-        if phrase.tail and fragment is None:
+        if phrase.tail and topic is None:
             plain = [core for core in slots[_CORE] if not core.tail]
             written = min(plain, key=lambda core: abs(core.weight - phrase.weight))
-        sentences.append(written.text.replace("{x}", fragment or ""))
+        sentences.append(written.text.replace("{x}", topic or ""))
     return bank_of(slots[_CORE][0].language).joint.join(sentences)
 
 

@@ -72,7 +72,7 @@ class SimulatedSettings(BaseModel):
 
     judge_accuracy: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
     """Within-prompt correlation of one score with the truth; None is the calibrated one.
-    Rounding limits it to `rounding_attenuation` (0.87)."""
+    The draw of a score limits it to `rounding_attenuation` (0.87)."""
 
     refinement_gain: Annotated[float, Field(ge=-2.0, le=2.0)] = 0.5
     """Mean gain of a child on its parent, in within-prompt SD. A reply near the best that the

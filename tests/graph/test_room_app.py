@@ -5,6 +5,7 @@ import importlib
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import aclosing
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -161,12 +162,12 @@ async def test_a_run_that_is_resumed_repeats_no_message_and_no_payment(
     tmp_path: Path, what: dict[str, Any]
 ) -> None:
     """A message without an id has one from the checkpoint, an hour its time."""
-    times = iter([START + HOUR - 1, *[START + HOUR + 1] * 9])
+    times = chain([START + HOUR - 1], repeat(START + HOUR + 1))
     async with aclosing(DiesOnce(None, tmp_path, environ={}, wall=lambda: next(times))) as threads:
         graph = room_graph(threads, checkpointer=InMemorySaver())
         with pytest.raises(RuntimeError, match="has ended"):
             await graph.ainvoke(what, _thread("t"))
-        times = iter([START + HOUR + 1] * 9)
+        times = repeat(START + HOUR + 1)
         state = await graph.ainvoke(None, _thread("t"))
     with WakeStore(tmp_path / "rooms" / "t.sqlite") as store:
         assert [each.id for each in store.rooms.messages("t")] == [

@@ -187,7 +187,7 @@ async def test_a_turn_without_anything_left_is_refused_once():
 
 
 async def test_logprobs_make_finer_scores():
-    """The simulated judge rounds to few scores, which tie; their means do not."""
+    """The simulated judge writes hundredths; the means over what it nearly wrote are finer."""
     knobs = {"policy": "listwise", "max_calls": 3}
     coarse, _ = await _search(_simulated(), **knobs)
     fine, _ = await _search(_simulated(), **knobs, judge_logprobs=10)
@@ -196,7 +196,9 @@ async def test_logprobs_make_finer_scores():
         judged = (record["judged"] for record in outcome.summary()["candidates"])
         return [each["score"] for each in judged if each and "score" in each]
 
-    assert len(set(scores(coarse))) < len(set(scores(fine))) == len(scores(fine))
+    assert all(score == round(score, 2) for score in scores(coarse))
+    assert not any(score == round(score, 2) for score in scores(fine))
+    assert len(scores(fine)) == len(scores(coarse)) > 2
 
 
 async def test_the_classic_search_is_bound_by_its_limits_as_they_are():

@@ -8,11 +8,11 @@ overlap that is the longest time that the turn may take, not its duration.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import accumulate
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from callwise.report.turn_text import round_starts
 from callwise.tuning.figures.palette import NO_NODE
 from callwise.tuning.statistics.power import counted
 
@@ -147,7 +147,9 @@ def timeline_of(
     )
     if len({row.sequence for row in read}) < len(read):
         raise ValueError("not the ledger of one turn: two rows have the same `sequence`")
-    starts = _round_starts(read)
+    starts = round_starts(
+        (row.end_round, 0.0 if row.is_refused else row.path_seconds) for row in read
+    )
     by_node: dict[str, list[DrawnCall]] = {}
     for row in read:
         by_node.setdefault(row.node or NO_NODE, []).append(row)
@@ -169,15 +171,6 @@ def _read(row: Mapping[str, Any], place: int) -> DrawnCall:
         raise ValueError(
             f"not the ledger of one turn: row {place}: {where}: {first['msg']}"
         ) from error
-
-
-def _round_starts(rows: Sequence[DrawnCall]) -> tuple[float, ...]:
-    """Return the second in which each round begins, from round 0, and in which the last ends."""
-    longest = [0.0] * (1 + max((row.end_round for row in rows), default=0))
-    for row in rows:
-        if not row.is_refused:
-            longest[row.end_round] = max(longest[row.end_round], row.path_seconds)
-    return tuple(accumulate(longest, initial=0.0))
 
 
 def _lane(

@@ -168,22 +168,3 @@ def test_shipped_conversations_replay(cli: Any, one_object: Any) -> None:
         cli("replay", folder, "--max-turns", 16, "--max-concurrency", 4, "--json")
     )
     assert (document["turns"], document["replies"]) == (16, 16)
-
-
-def test_the_demo_plans_records_and_replays(cli: Any) -> None:
-    """The demo ends with equal replies, and with how to use a real endpoint."""
-    shown = cli("demo")
-    assert shown.exit_code == 0, shown.output
-    assert "replies equal: yes" in shown.output
-    assert "CALLWISE_BASE_URL" in shown.output
-
-
-@pytest.mark.slow
-def test_the_demo_sends_nothing(cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An endpoint in the environment is not asked: a demo costs nothing."""
-    monkeypatch.setenv("CALLWISE_BASE_URL", "http://127.0.0.1:9/v1")
-    monkeypatch.setenv("CALLWISE_MODEL", "m")
-    shown = cli("demo")
-    assert shown.exit_code == 0, shown.stderr
-    assert "replies equal: yes" in shown.stderr
-    assert "failed" not in shown.stdout

@@ -248,3 +248,18 @@ def test_what_was_billed_beyond_the_reservation_is_said(capped: ReportTables) ->
     assert line in headline(capped)
     assert totals_json(capped)["over_reservation"] == {"calls": 1, "tokens": 40, "usd": 0.25}
     assert _rows(capped.by_node)["lats_search"]["over_tokens"] == 40
+
+
+@pytest.mark.parametrize(("is_simulated", "name"), [(True, "virtual seconds"), (False, "seconds")])
+def test_seconds_of_a_simulated_run_are_named_virtual(
+    write_run: RunWriter, is_simulated: bool, name: str
+) -> None:
+    """In the headline and in titles; the columns keep their names."""
+    run = load_run(write_run())
+    tables = summarise(run.rows, run.turns, is_simulated=is_simulated)
+    spans = [line for line in headline(tables) if "seconds" in line]
+    assert spans
+    assert all(line.startswith(f"{name} to the ") for line in spans)
+    assert f"({name} of all calls" in tables.time.title
+    assert ("virtual" in tables.by_turn.title) == is_simulated
+    assert "path_seconds_reply" in tables.by_turn.columns

@@ -48,7 +48,7 @@ class Listwise(BaseModel):
 def random_replies(count):
     """Return replies of random quality."""
     draws = SeededStream(17)
-    slots = weighted_phrases(0).slots["en"]
+    slots = weighted_phrases(0).slots["en"]["telling"]
     return [render(slots, compose(slots, draws), "this and that") for _ in range(count)]
 
 
@@ -86,14 +86,16 @@ def measured(body_of, settings):
 
 
 def test_simulated_judge_shows_the_calibrated_figures(body_of):
-    """Measured on its own answers: correlation, ties and repeats as calibrated."""
+    """Measured on its own answers: correlations as calibrated. Scores hardly tie."""
     figures = measured(body_of, SimulatedSettings(missing_score_rate=0))
-    for name, value in figures.items():
-        assert abs(value - getattr(JUDGE_CALIBRATION, name)) < 0.07, (name, value)
+    for name in ("truth_r", "repeat_r"):
+        assert abs(figures[name] - getattr(JUDGE_CALIBRATION, name)) < 0.07, (name, figures)
+    assert figures["tie_rate"] < 0.05
+    assert figures["repeat_equal"] < 0.08
 
 
 def test_accuracy_can_be_set(body_of):
-    """`judge_accuracy` is what one score correlates by, up to what rounding allows."""
+    """`judge_accuracy` is what one score correlates by, up to what the draw of a score allows."""
     for accuracy in (0.0, 0.6):
         figures = measured(body_of, SimulatedSettings(judge_accuracy=accuracy))
         assert abs(figures["truth_r"] - accuracy) < 0.07

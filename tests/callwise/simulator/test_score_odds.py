@@ -123,7 +123,7 @@ def test_tokens_join_to_any_text(text, way, top):
 def test_the_mean_is_nearer_to_the_reading_than_the_score():
     """The figures of docs/simulated-model.md, on 3,000 readings of a score in [0, 1]."""
     judge, phrases, draws = SimulatedJudge(3), weighted_phrases(3), SeededStream(5)
-    slots = phrases.slots["en"]
+    slots = phrases.slots["en"]["telling"]
     centre, scale = JUDGE_CALIBRATION.score_centre, JUDGE_CALIBRATION.score_sd
     misses: dict[str, list[float]] = {"score": [], "mean": []}
     for number in range(3000):
@@ -137,7 +137,7 @@ def test_the_mean_is_nearer_to_the_reading_than_the_score():
         mean = expected_scores(text, tokens, low=0.0, high=1.0)[(0,)]
         misses["score"].append(abs(score - reading))
         misses["mean"].append(abs(mean - reading))
-    assert statistics.fmean(misses["score"]) == pytest.approx(0.076, abs=0.004)
+    assert statistics.fmean(misses["score"]) == pytest.approx(0.063, abs=0.004)
     assert statistics.fmean(misses["mean"]) == pytest.approx(0.036, abs=0.004)
 
 
