@@ -9,6 +9,7 @@ from callwise.report.page.page_ranking import (
     Cost,
     Measure,
     TurnCost,
+    cost_of,
     difference_words,
     ranked_nodes,
     ranked_turns,
@@ -154,11 +155,11 @@ class _Overview:
 
     def _against_answer(self, pairing: TurnPairing) -> tuple[str, str, str]:
         name = shown_html(other_name(pairing))
-        mine, others = (_paired_cost(pairing, side) for side in (0, 1))
+        mine, others = (cost_of(_paired_calls(pairing, side)) for side in (0, 1))
         calls = MEASURES[0]
         words = difference_words(mine.calls, others.calls, calls)
         dearer = self._side_word(mine.calls, others.calls, name)
-        answer = f"{words.replace('equal', 'as many')} calls {_link_word(words)} {name}"
+        answer = f"{words} calls than {name}" if words != "equal" else f"as many calls as {name}"
         rest = [
             f"{difference_words(measure.of(mine), measure.of(others), measure)} "
             f"{self._units[measure.name]}"
@@ -253,8 +254,9 @@ class _Overview:
         """Return both amounts as bars, one above the other."""
         sides = [(mine, "mine"), (others, "others")]
         return "".join(
-            f"{bar_html(None if amount is None or not most else amount / most, kind)}"
-            f'<span class="amount">{cell_text(amount)}</span>'
+            '<span class="pair">'
+            f"{bar_html(amount / most if amount is not None and most else 0.0, kind)}"
+            f'<span class="amount">{cell_text(amount)}</span></span>'
             for amount, kind in sides
         )
 
@@ -265,23 +267,18 @@ class _Overview:
         other = shown_html(other_name(self._pairing)) if self._pairing is not None else ""
         every = [cost for _, *costs in rows for cost in costs]
         measures = [each for each in MEASURES if self._is_shown(each, every)]
-        if name == "compared-turns":
-            measures = [each for each in measures if each.name != "seconds"]
         most = _greatest(every)
-        heads = [first]
-        for measure in measures:
-            heads += [self._units[measure.name], f"{self._units[measure.name]}: this run has"]
+        heads = [first, *(self._units[each.name] for each in measures)]
         cells_of = []
         for row_name, mine, others in rows:
             cells: list[tuple[Cell, str]] = []
             for measure in measures:
                 one, two = measure.of(mine), measure.of(others)
-                words = difference_words(one, two, measure)
                 difference = None if one is None or two is None else one - two
                 kind = "same" if not difference else "dearer" if difference > 0 else "cheaper"
-                cells.append((one, self._pair_cell(one, two, measure.of(most) or 0)))
-                said = f'<span class="{kind}">{words} {_link_word(words)} {other}</span>'
-                cells.append((difference, said))
+                words = f"{_against(one, two, measure)} {other}"
+                bars = self._pair_cell(one, two, measure.of(most) or 0)
+                cells.append((difference, f'{bars}<span class="{kind}">{words}</span>'))
             cells_of.append((row_name, cells))
         return ranking_html(name, title, heads, cells_of)
 
@@ -297,14 +294,14 @@ class _Overview:
             reverse=True,
         )
         rows = [(shown_html(name), mine, others) for name, mine, others in pairs]
-        return self._compared("compared-nodes", "Both runs, by node", "node", rows) + legend
+        return self._compared("compared-nodes", "This run and the other, by node", "node", rows) + legend
 
     def _compared_turns(self, pairing: TurnPairing) -> str:
         differing = turn_differences(pairing)
         listed = differing[:MAX_LISTED_TURNS]
         rows = [(_turn_link(each.key), each.mine, each.others) for each in listed]
         more = f" ({len(rows)} of {len(differing):,})" if len(rows) < len(differing) else ""
-        title = f"Both runs, by turn, the greatest difference first{more}"
+        title = f"This run and the other, by turn, the greatest difference first{more}"
         return self._compared("compared-turns", title, "turn", rows)
 
     def _tiles(self) -> str:
@@ -351,9 +348,12 @@ class _Overview:
         )
 
 
-def _link_word(words: str) -> str:
-    """Return the word between a difference and the other run's name."""
-    return "as" if words == "equal" else "than"
+def _against(mine: Cell, others: Cell, measure: Measure) -> str:
+    """Return a difference as the words before the other run's name."""
+    words = difference_words(mine, others, measure)
+    if words == "equal":
+        return "as many as" if measure.less == "fewer" else "as much as"
+    return f"{words} than"
 
 
 def _mean(spread: Spread | None) -> str:
@@ -383,20 +383,6 @@ def _greatest(costs: Sequence[Cost]) -> Cost:
 def _paired_calls(pairing: TurnPairing, side: int) -> list[CallLine]:
     run = (pairing.run, pairing.other)[side]
     return [row for key in pairing.keys for row in run.calls[key]]
-
-
-def _paired_cost(pairing: TurnPairing, side: int) -> Cost:
-    return _total(list(ranked_nodes(_paired_calls(pairing, side)).values()))
-
-
-def _total(costs: Sequence[Cost]) -> Cost:
-    usd = [cost.usd for cost in costs if cost.usd is not None]
-    return Cost(
-        sum(cost.calls for cost in costs),
-        sum(cost.tokens for cost in costs),
-        sum(cost.seconds for cost in costs),
-        sum(usd) if len(usd) == len(costs) else None,
-    )
 
 
 _NOTHING = Cost(0, 0, 0.0, 0.0)

@@ -1,5 +1,6 @@
 """Nodes and turns in the order of what they cost, and by how much two runs differ."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -85,7 +86,7 @@ def shares(costs: Mapping[str, Cost], measure: Measure) -> dict[str, float | Non
     """Return each one's share of all of them, from 0 to 1; None where an amount is not known."""
     amounts = {name: measure.of(cost) for name, cost in costs.items()}
     known = [amount for amount in amounts.values() if amount is not None]
-    total = sum(known) if len(known) == len(amounts) else 0
+    total = math.fsum(known) if len(known) == len(amounts) else 0.0
     return {
         name: amount / total if amount is not None and total else None
         for name, amount in amounts.items()

@@ -12,7 +12,7 @@ def percent(share: float | None) -> str:
     """Return a share for people, in per cent."""
     if share is None:
         return ""
-    return f"{100 * share:.0f} %" if share >= 0.0995 else f"{100 * share:.1f} %"
+    return f"{100 * share:.0f}%" if share >= 0.0995 else f"{100 * share:.1f}%"
 
 
 def bar_html(share: float | None, kind: str) -> str:
