@@ -204,9 +204,7 @@ def _judges_words(
     return words
 
 
-def _view(
-    run: PageRun, turn: TurnLine, raw: Mapping[str, Any], store: TextStore
-) -> dict[str, Any]:
+def _view(run: PageRun, turn: TurnLine, raw: Mapping[str, Any], store: TextStore) -> dict[str, Any]:
     calls, raw_calls = run.calls[turn.key], run.raw_calls[turn.key]
     recorded = [run.recorded.of(each) or NOTHING_RECORDED for each in raw_calls]
     search = search_of(turn.search)
@@ -277,7 +275,7 @@ CALL_COLUMNS = (
     "delivery",
     "is_virtual",
 )
-"""Columns of a call's row, in this order. `parsed` is null where the answer is a document itself."""
+"""Columns of a call's row, in this order. `parsed` is null where the answer is JSON itself."""
 
 _RAW_FIGURES = ("path_seconds", "end_round")
 

@@ -115,10 +115,12 @@ class _Overview:
     # The answers to the questions that a reader comes with.
 
     def _answers(self) -> str:
-        found = []
-        if self._pairing is not None:
-            found.append(self._against_answer(self._pairing))
-        found += [self._node_answer(), self._turn_answer()]
+        pairing = self._pairing
+        found = [
+            None if pairing is None else self._against_answer(pairing),
+            self._node_answer(),
+            self._turn_answer(),
+        ]
         cards = [
             f"<div><dt>{question}</dt><dd>{answer}<small>{under}</small></dd></div>"
             for question, answer, under in filter(None, found)
@@ -144,9 +146,7 @@ class _Overview:
         mean = self._run.tables.totals.sums.asked / len(self._turns)
         under = f"{self._words_of(worst.cost)}; the mean turn has {cell_text(mean)} calls"
         if troubled is not None:
-            under += (
-                f"<br>most trouble: {_turn_link(troubled.turn.key)} ({troubled.trouble_words})"
-            )
+            under += f"<br>most trouble: {_turn_link(troubled.turn.key)} ({troubled.trouble_words})"
         return "Turn with most calls", _turn_link(worst.turn.key), under
 
     def _words_of(self, cost: Cost) -> str:
@@ -217,7 +217,10 @@ class _Overview:
             amount, limit = measure.of(cost), measure.of(most)
             share = amount / limit if amount is not None and limit else None
             cells.append(
-                (amount, f'{bar_html(share, "turn")}<span class="amount">{cell_text(amount)}</span>')
+                (
+                    amount,
+                    f'{bar_html(share, "turn")}<span class="amount">{cell_text(amount)}</span>',
+                )
             )
         return cells
 
@@ -294,7 +297,10 @@ class _Overview:
             reverse=True,
         )
         rows = [(shown_html(name), mine, others) for name, mine, others in pairs]
-        return self._compared("compared-nodes", "This run and the other, by node", "node", rows) + legend
+        return (
+            self._compared("compared-nodes", "This run and the other, by node", "node", rows)
+            + legend
+        )
 
     def _compared_turns(self, pairing: TurnPairing) -> str:
         differing = turn_differences(pairing)

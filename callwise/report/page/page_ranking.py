@@ -29,7 +29,10 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What some calls cost, by the four measures of the page. None is not known, and never 0."""
+    """What some calls cost, by the four measures of the page. None is not known, and never 0.
+
+    Calls that a limit refused are none of `calls`: nothing was sent.
+    """
 
     calls: int
     tokens: int
@@ -71,9 +74,10 @@ MEASURES = (
 
 
 def cost_of(calls: Sequence[CallLine]) -> Cost:
-    """Return the cost of some calls, refused ones included."""
+    """Return the cost of some calls."""
     sums = sum_calls(calls)
-    return Cost(sums.asked, sums.usage.tokens, sums.usage.path_seconds, sums.usd)
+    made = sums.asked - sums.outcomes[Outcome.REFUSED]
+    return Cost(made, sums.usage.tokens, sums.usage.path_seconds, sums.usd)
 
 
 def ranked_nodes(calls: Sequence[CallLine]) -> dict[str, Cost]:

@@ -135,7 +135,7 @@ class RecordedCalls:
             self.notice = (
                 f"Prompts and answers of this run are not shown: {problem}. A run records into "
                 "its folder (cassette.jsonl), or where --record names: run `callwise replay "
-                "CONVERSATIONS --record calls.jsonl --out DIR`, keep both, and make the page of DIR."
+                "CONVERSATIONS --record calls.jsonl --out DIR`, and keep both files."
             )
 
     def _read(self, rows: tuple[RawLine, ...], path: Path) -> str:

@@ -20,8 +20,8 @@ MIN_STORED_CHARS = 40
 """Shortest text that is stored; a shorter one takes no more than its number and pieces."""
 
 BLOCK_CHARS = 64
-"""Shortest repetition that is stored as a reference. With 24 a page of 600 turns was a fifth larger:
-short repetitions are for gzip, which finds them within 32 KB."""
+"""Shortest repetition that is stored as a reference. With 24 a page of 600 turns was a fifth
+larger: short repetitions are for gzip, which finds them within 32 KB."""
 
 BLOCK_STEP = 8
 """Characters from one remembered block to the next: half as much finds more and takes twice the

@@ -9,7 +9,10 @@ function nodeClass(name) {
 function askedByColour(view) {
   const node = page.columns.indexOf("node");
   const counts = Array(page.colours).fill(0);
-  if (view) for (const row of view.calls) counts[Number(nodeClass(row[node]).slice(5))] += 1;
+  const outcome = page.columns.indexOf("outcome");
+  for (const row of view ? view.calls : []) {
+    if (row[outcome] !== "refused") counts[Number(nodeClass(row[node]).slice(5))] += 1;
+  }
   return counts;
 }
 

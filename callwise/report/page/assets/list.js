@@ -11,7 +11,7 @@ const FILTERS = [
 ];
 
 const MEASURES = [
-  ["calls", () => 1],
+  ["calls", (call) => Number(call.outcome !== "refused")],
   ["tokens", (call) => call.input_tokens + call.output_tokens],
   ["seconds", (call) => call.path_seconds || 0],
   ["USD", (call) => call.usd || 0],
@@ -23,13 +23,19 @@ function troublesOf(view) {
     + view.sums.outcomes.filter(([name]) => UNSERVED.includes(name)).reduce((sum, [, count]) => sum + count, 0);
 }
 
+// Calls of a turn that no limit refused.
+function madeOf(view) {
+  const refused = view.sums.outcomes.find(([name]) => name === "refused");
+  return view.sums.asked - (refused ? refused[1] : 0);
+}
+
 function callDifference(view) {
-  return view.differences ? view.differences.figures[0][3] : 0;
+  return view.differences ? madeOf(view) - madeOf(page.others[view.other]) : 0;
 }
 
 function moreThanOther(difference, one) {
-  if (!difference) return `as many ${one}s as ${plain(page.others.name, 40)}`;
-  return `${counted(Math.abs(difference), one)} ${difference > 0 ? "more" : "fewer"} than ${plain(page.others.name, 40)}`;
+  if (!difference) return `as many ${one}s as ${plain(page.others.name)}`;
+  return `${counted(Math.abs(difference), one)} ${difference > 0 ? "more" : "fewer"} than ${plain(page.others.name)}`;
 }
 
 function marksOf(view) {
@@ -51,7 +57,7 @@ function rowOf(view) {
   return el("a", { class: "row", href: `#${view.anchor}`, tabindex: "-1" },
     el("span", { class: "turn-number" }, el("span", { class: "unseen" }, "Turn "), String(view.turn)),
     el("span", { class: "snippet", dir: "auto" }, plain(textOf(view.user_text).trim() || "(nothing)", 90)),
-    el("span", { class: "asked" }, String(view.sums.asked), el("span", { class: "unseen" }, " calls")),
+    el("span", { class: "asked" }, String(madeOf(view)), el("span", { class: "unseen" }, " calls")),
     el("span", { class: "marks" }, marks.map((mark) => el("span", {}, mark))));
 }
 

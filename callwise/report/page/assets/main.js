@@ -33,7 +33,7 @@ function show(place, focus) {
   if (isTurn && isAnother) {
     const view = page.views[place];
     byId("said").textContent =
-      `Turn ${view.turn} of ${plain(view.conversation, 60)}, ${counted(view.sums.asked, "call")}`;
+      `Turn ${view.turn} of ${plain(view.conversation, 60)}, ${counted(madeOf(view), "call")}`;
   }
   page.list.mark(place);
   if (isAnother) scrollTo(0, 0);

@@ -155,7 +155,7 @@ function comparedPart(view) {
   const isPriced = nodes.some((row) => row[7] || row[8]);
   const trios = ["calls", "tokens", ...(isPriced ? ["usd"] : [])];
   const groups = [["node", ""], ...trios.flatMap((what) => [[what, "number"], ["other", "number"], ["±", "difference"]])];
-  const calls = moreThanOther(figures[0][3], "call");
+  const calls = moreThanOther(callDifference(view), "call");
   return section("Next to the other run",
     el("p", {}, el("b", {}, `This turn: ${calls}`), nodes.filter((row) => row[3]).map((row) =>
       [", ", shown(row[0]), ` ${figure(Math.abs(row[3]))} ${row[3] > 0 ? "more" : "fewer"}`]).flat(), "."),
