@@ -5,14 +5,17 @@ const COLUMNS = [
   ["requests", "number"], ["input_tokens", "number"], ["output_tokens", "number"],
   ["cached_tokens", "number"], ["usd", "number"], ["path_seconds", "number"],
   ["end_round", "number"],
-  ["retry_seconds", "number"], ["is_unreadable", "number"], ["repair", "number"],
-  ["unknown_usage", "number"],
 ];
 const ALWAYS = new Set(["node", "role", "purpose", "outcome", "input_tokens", "output_tokens"]);
 // Columns that are left out where every call has the usual value.
 const USUAL = new Map([["attempts", 1], ["requests", 1]]);
 const SHORT = new Map([["input_tokens", "in"], ["output_tokens", "out"], ["cached_tokens", "cached"],
-  ["end_round", "round"], ["is_unreadable", "unreadable"]]);
+  ["end_round", "round"]]);
+
+function outcomeOf(call) {
+  return [call.outcome, call.is_unreadable ? "unreadable" : "", call.repair ? `repair ${call.repair}` : ""]
+    .filter(Boolean).join(", ");
+}
 
 function callsTable(views, view, calls) {
   const used = COLUMNS.filter(([name]) => ALWAYS.has(name) || calls.some((call) =>
@@ -24,7 +27,7 @@ function callsTable(views, view, calls) {
     place + 1,
     ...used.map(([name]) => {
       if (name === "purpose" && call.is_speculative) return `${call.purpose} (speculative)`;
-      if (name === "is_unreadable") return Number(Boolean(call.is_unreadable));
+      if (name === "outcome") return outcomeOf(call);
       return (name === "input_tokens" || name === "output_tokens") && call.unknown_usage ? null : call[name];
     }),
   ]));
@@ -53,7 +56,9 @@ function opener(row, width, detail) {
   const toggle = (isOpen = !under || under.hidden) => {
     if (!under && isOpen) {
       under = el("tr", { class: "detail" }, el("td", { colspan: width }, detail()));
-      row.after(under);
+      let last = row;
+      while (last.nextElementSibling && last.nextElementSibling.classList.contains("problem")) last = last.nextElementSibling;
+      last.after(under);
     }
     if (under) under.hidden = !isOpen;
     button.setAttribute("aria-expanded", String(isOpen));
