@@ -159,7 +159,8 @@ class _Overview:
         calls = MEASURES[0]
         words = difference_words(mine.calls, others.calls, calls)
         dearer = self._side_word(mine.calls, others.calls, name)
-        answer = f"{words} calls than {name}" if words != "equal" else f"as many calls as {name}"
+        unit = "call" if words.partition(" ")[0] == "1" else "calls"
+        answer = f"as many calls as {name}" if words == "equal" else f"{words} {unit} than {name}"
         rest = [
             f"{difference_words(measure.of(mine), measure.of(others), measure)} "
             f"{self._units[measure.name]}"
