@@ -29,7 +29,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What some calls cost, by the four measures of the page. None is not known, and never 0.
+    """Cost of some calls, by the four measures of the page. None is not known, and never 0.
 
     Calls that a limit refused are none of `calls`: nothing was sent.
     """
@@ -41,7 +41,7 @@ class Cost:
 
     @property
     def order(self) -> tuple[float, float, float]:
-        """What ranks it: calls, then tokens, then seconds."""
+        """Its rank: calls, then tokens, then seconds."""
         return self.calls, self.tokens, self.seconds
 
 
@@ -111,7 +111,7 @@ class TurnCost:
 
     @property
     def trouble_count(self) -> int:
-        """How often something went wrong."""
+        """Number of things that went wrong."""
         return sum(count for count, _ in self.troubles)
 
     @property
@@ -170,7 +170,7 @@ class TurnDifference:
 
     @property
     def size(self) -> tuple[float, float]:
-        """What ranks it: by how many calls the runs differ, then by how many tokens."""
+        """Its rank: by how many calls the runs differ, then by how many tokens."""
         mine, others = self.mine, self.others
         return abs(mine.calls - others.calls), abs(mine.tokens - others.tokens)
 

@@ -123,7 +123,7 @@ class RecordedCalls:
 
     def __init__(self, rows: tuple[RawLine, ...], path: Path | None) -> None:
         self.notice = ""
-        """Why prompts are missing, and how to have them; empty where they are there."""
+        """Reason why prompts are missing, and how to have them; empty where they are there."""
         self._by_scope: dict[tuple[str, str], deque[RecordedCall]] = defaultdict(deque)
         self._by_key: dict[str, RecordedCall] = {}
         self._by_place: dict[tuple[str, str], deque[RecordedCall]] = defaultdict(deque)
