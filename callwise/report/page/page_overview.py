@@ -1,6 +1,7 @@
 """The first view of the page as HTML: which node and turn cost most, and how two runs differ."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from callwise.report.page.page_comparison import TurnPairing, compared_tables
 from callwise.report.page.page_data import PageRun, anchor_of
@@ -26,7 +27,7 @@ from callwise.report.page.page_tables import (
 )
 from callwise.report.run_forms import degraded_line
 from callwise.report.run_record import CallLine, TurnKey
-from callwise.report.table import Cell, cell_text
+from callwise.report.table import Cell, Table, cell_text
 from callwise.report.totals import Spread
 from callwise.safe_text import shown_html
 
@@ -81,11 +82,21 @@ class _Overview:
         parts += [self._ranked_turns(), '<h2 class="apart">The run in figures</h2>', self._tiles()]
         if pairing is not None:
             parts.append('<h2 class="apart">Compared with the other run</h2>')
-            parts += map(table_html, compared_tables(pairing))
+            parts += map(self._table, compared_tables(pairing))
             parts.append('<h2 class="apart">This run</h2>')
         tables = self._run.tables
-        parts += [table_html(table) for table in tables.tables() if table is not tables.by_turn]
+        parts += [self._table(table) for table in tables.tables() if table is not tables.by_turn]
         return "\n".join(part for part in parts if part)
+
+    def _table(self, table: Table) -> str:
+        """Return a table whose seconds have their unit; names of nodes are left as they are."""
+        unit = self._run.seconds
+        columns = tuple(name.replace("seconds", unit) for name in table.columns)
+        rows = table.rows
+        if table.name == "compared":
+            rows = tuple((str(name).replace("seconds", unit), *cells) for name, *cells in rows)
+        title = table.title.replace("seconds", unit)
+        return table_html(replace(table, title=title, columns=columns, rows=rows))
 
     def _notices(self) -> list[str]:
         run, pairing = self._run, self._pairing

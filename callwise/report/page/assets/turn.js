@@ -156,7 +156,7 @@ function comparedPart(view) {
   if (!view.differences) return null;
   const sides = [["this run", "number"], ["other run", "number"], ["difference", "difference"]];
   const { kinds, figures, nodes } = view.differences;
-  const named = figures.map(([name, ...rest]) => [words(name), ...rest]);
+  const named = figures.map(([name, ...rest]) => [words(name).replace("seconds", page.views.seconds), ...rest]);
   const isPriced = nodes.some((row) => row[7] || row[8]);
   const trios = ["calls", "tokens", ...(isPriced ? ["usd"] : [])];
   const groups = [["node", ""], ...trios.flatMap((what) => [[what, "number"], ["other", "number"], ["±", "difference"]])];

@@ -137,4 +137,8 @@ def test_virtual_seconds_are_named_so(make_run: RunMaker) -> None:
         for name, calls in (("a", (virtual,)), ("b", ({},)), ("c", (virtual, {})), ("d", ()))
     ]
     assert units == ["virtual seconds", "seconds", "seconds (in part virtual)", "seconds"]
+    html, _ = page_of(make_run("e", turns=[{"calls": (virtual,)}]), make_run("f", turns=[{}]))
+    for said in ("virtual seconds to the reply", "path virtual seconds reply, mean per turn",
+                 "Where the time went (virtual seconds of all calls"):  # fmt: skip
+        assert said in html, said
     assert NOTHING_RECORDED.parsed is None
