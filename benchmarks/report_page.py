@@ -1,8 +1,9 @@
 """Size of a run's page, and the time to write and to open it.
 
-Recorded user turns are replayed on the simulated model and written as a page. Simulated
-texts repeat themselves and pack well, so the largest run is measured once more with every
-candidate and every judge's word replaced by as long a slice of what people wrote.
+Recorded user turns are replayed on the simulated model and written as a page, with the prompts
+and answers of all calls. Simulated texts repeat themselves and pack well, so each run is measured
+once more with every candidate and every judge's reason replaced by as long a slice of what people
+wrote, in the turns and in all prompts and answers that quote them.
 """
 
 import json
@@ -14,10 +15,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 from benchmarks.figures import Figure, Measured
+from callwise.recordings.cassette_inspection import readable_exchanges
 from callwise.report.page import WrittenPage, write_page
 
 __all__ = ["measure"]
@@ -54,30 +57,49 @@ def _with_real_words(run: Path, source: Path, out: Path) -> Path:
         shutil.copy(run / name, out / name)
     recorded = [json.loads(line) for line in source.read_text(encoding="utf-8").splitlines()]
     words = "".join(f"{line['user_text']}{line.get('bot_text', '')}" for line in recorded)
+    words = words.translate({ord(mark): " " for mark in '"\\\n\r\t'})
     rng = random.Random(0)
+    slices: dict[str, dict[str, str]] = defaultdict(dict)
+    """Text of each simulated one, by conversation."""
+
+    def replaced(conversation: str, text: str) -> str:
+        return slices[conversation].setdefault(text, _slice(words, len(text), rng))
+
     with (out / "turns.jsonl").open("w", encoding="utf-8") as stream:
         for line in (run / "turns.jsonl").read_text(encoding="utf-8").splitlines():
             turn: dict[str, Any] = json.loads(line)
             for candidate in turn["search"]["candidates"]:
-                candidate["reply"] = _slice(words, len(candidate["reply"]), rng)
+                candidate["reply"] = replaced(turn["conversation_id"], candidate["reply"])
                 judged = candidate.get("judged") or {}
                 if judged.get("reason"):
-                    judged["reason"] = _slice(words, len(judged["reason"]), rng)
+                    judged["reason"] = replaced(turn["conversation_id"], judged["reason"])
             stream.write(json.dumps(turn, ensure_ascii=False) + "\n")
+    with (out / "cassette.jsonl").open("w", encoding="utf-8") as stream:
+        for exchange in readable_exchanges(run / "cassette.jsonl", with_prompts=True):
+            line = json.dumps(exchange, ensure_ascii=False)
+            for simulated, text in slices[str(exchange.get("conversation"))].items():
+                line = line.replace(simulated, text)
+            stream.write(line + "\n")
     return out
 
 
-def _figure(what: str, run: Path, file: Path, against: Path | None = None) -> Figure:
+def _figure(
+    what: str,
+    run: Path,
+    file: Path,
+    against: Path | None = None,
+    *,
+    limit: float | None = MAX_MEGABYTES,
+) -> Figure:
     started = time.perf_counter()
     written: WrittenPage = write_page(run, file, against=against)
     seconds = time.perf_counter() - started
     megabytes = written.size_bytes / 1e6 * TURNS / written.turns
-    return Figure(
-        f"report page, {what}: MB for {TURNS} turns; seconds to write {written.turns}",
-        f"{megabytes:.2f}; {seconds:.1f}",
-        f"<= {MAX_MEGABYTES:g} MB",
-        megabytes <= MAX_MEGABYTES,
-    )
+    name = f"report page, {what}: MB for {TURNS} turns; seconds to write {written.turns}"
+    value = f"{megabytes:.2f}; {seconds:.1f}"
+    if limit is None:
+        return Figure(name, value)
+    return Figure(name, value, f"<= {limit:g} MB", megabytes <= limit)
 
 
 def _opening(file: Path) -> list[Figure]:
@@ -116,11 +138,15 @@ def measure() -> Measured:
         folder = Path(name)
         classic, thorough = (_replayed(preset, source, folder) for preset in PRESETS)
         file = folder / "page.html"
-        real = _with_real_words(thorough, source, folder / "real")
+        reals = [
+            _with_real_words(run, source, folder / f"real-{run.name}")
+            for run in (classic, thorough)
+        ]
         figures = [
             _figure("`classic`", classic, file),
-            _figure("`classic` next to `thorough`", classic, file, thorough),
-            _figure("`thorough` in people's words", real, file),
+            _figure("`classic` in people's words", reals[0], file),
+            _figure("`thorough` in people's words", reals[1], file),
+            _figure("`classic` next to `thorough`", classic, file, thorough, limit=None),
             _figure("`thorough`", thorough, file),
             *_opening(file),
         ]

@@ -37,7 +37,7 @@ from callwise.recordings.cassette_header import (
     seal_line,
 )
 from callwise.recordings.cassette_sharing import Sharing, common_chars, shared_name
-from callwise.recordings.held_files import lock_file, open_file, open_fresh
+from callwise.recordings.held_files import lock_file, open_file, open_fresh, unpacked
 from callwise.recordings.normalising import Normaliser
 from callwise.recordings.shared_lines import restore, whole_prompt
 
@@ -105,16 +105,22 @@ def survey_cassette(path: Path) -> CassetteSurvey:
         file.close()
 
 
-def readable_exchanges(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the exchanges of a cassette without their prompts, in the file's order.
+def readable_exchanges(path: Path, *, with_prompts: bool = False) -> Iterator[dict[str, Any]]:
+    """Yield the exchanges of a cassette in the file's order, packed with gzip or not.
 
     Damaged lines are passed over, the broken last line of a recording that was killed too.
 
+    Args:
+        with_prompts: put the messages of each prompt together; all shared lines are then kept in
+            memory.
+
     Raises:
         OSError: when the file cannot be read.
+        FormatError: when it is no plain file, or a broken gzip file.
     """
-    common: dict[str, dict[str, Any]] = {}
-    with path.open("rb") as lines:
+    shared: dict[str, dict[str, Any]] = {}
+    with os.fdopen(unpacked(open_file(path, os.O_RDONLY), path), "rb") as lines:
+        lines.seek(0)
         for line in lines:
             try:
                 name = shared_name(line)
@@ -122,9 +128,10 @@ def readable_exchanges(path: Path) -> Iterator[dict[str, Any]]:
                     require_whole(line)
                 fields = parse_line(line)
                 if name is None:
-                    yield restore(fields, common.__getitem__)
-                elif "common" in fields:
-                    common[name.decode()] = fields
+                    exchange = restore(fields, shared.__getitem__)
+                    yield whole_prompt(exchange, shared.__getitem__) if with_prompts else exchange
+                elif with_prompts or "common" in fields:
+                    shared[name.decode()] = fields
             except (LookupError, ValueError):
                 continue
 

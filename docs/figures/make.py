@@ -2,7 +2,8 @@
 
 `python docs/figures/make.py` records made-up conversations, evaluates other settings from
 a recording, and writes the pictures into this folder; `--check` fails when one is out of
-date. Everything shown is simulated.
+date; `--page` draws the report page instead, where there is a browser. Everything shown is
+simulated.
 """
 
 import json
@@ -164,6 +165,11 @@ def figures(folder: Path) -> dict[str, FigureData | str]:
 
 def main() -> None:
     """Write the pictures, or hold them against what would be written."""
+    if "--page" in sys.argv[1:]:
+        from page_picture import draw_page  # noqa: PLC0415 - needs a browser, which few have
+
+        draw_page(HERE / "report_page.png")
+        return
     with tempfile.TemporaryDirectory() as folder:
         drawn = {
             f"{name}.svg": found.encode() if isinstance(found, str) else figure_bytes(found, "svg")

@@ -1,4 +1,4 @@
-"""A run as the data of its page: turns, calls, the judge's reasons; all of it unchecked text."""
+"""A run as the data of its page: turns, calls, prompts and answers; all of it unchecked text."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,14 @@ from urllib.parse import quote
 
 from callwise.calls.call import Outcome, Role
 from callwise.report.page.plain import Fact, facts_of, figure, items, mapping, text
-from callwise.report.page.turn_search import recorded_words, search_of
+from callwise.report.page.recorded_calls import (
+    NOTHING_RECORDED,
+    RecordedCall,
+    RecordedCalls,
+    recorded_calls,
+)
+from callwise.report.page.text_store import TextStore
+from callwise.report.page.turn_search import search_of, spoken
 from callwise.report.run_record import (
     CallLine,
     RawLine,
@@ -44,12 +51,14 @@ class PageRun:
         tables: from `summarise`; every total that the page shows is from here.
         calls: each finished turn's calls, in the ledger's order.
         raw_calls: the same lines of the ledger as plain JSON.
+        recorded: prompts and answers of the calls.
     """
 
     record: RunRecord
     tables: ReportTables
     calls: Mapping[TurnKey, Sequence[CallLine]]
     raw_calls: Mapping[TurnKey, Sequence[RawLine]]
+    recorded: RecordedCalls
 
     @property
     def name(self) -> str:
@@ -67,6 +76,12 @@ class PageRun:
         """Keys of its turns, in their order."""
         return tuple(turn.key for turn in self.record.turns)
 
+    @property
+    def seconds(self) -> str:
+        """The unit of its seconds: `virtual seconds` where a simulated model gave their number."""
+        virtual = {is_virtual(raw) for raw in self.record.raw_rows if _has_seconds(raw)}
+        return _UNITS[frozenset(virtual)]
+
 
 def gather(folder: Path) -> PageRun:
     """Return a run, read from its folder.
@@ -82,7 +97,25 @@ def gather(folder: Path) -> PageRun:
     for row, raw in zip(record.rows, record.raw_rows, strict=True):
         if row.turn_key is not None:
             raw_calls[row.turn_key].append(raw)
-    return PageRun(record, tables, calls_by_turn(record.turns, record.rows), raw_calls)
+    calls = calls_by_turn(record.turns, record.rows)
+    return PageRun(record, tables, calls, raw_calls, recorded_calls(record))
+
+
+_UNITS: Mapping[frozenset[bool], str] = {
+    frozenset(): "seconds",
+    frozenset({False}): "seconds",
+    frozenset({True}): "virtual seconds",
+    frozenset({True, False}): "seconds (in part virtual)",
+}
+
+
+def is_virtual(raw: RawLine) -> bool:
+    """Return whether no time passed in a call: a simulated model in process answered it."""
+    return raw.get("is_simulated") is True and raw.get("endpoint") == "simulated"
+
+
+def _has_seconds(raw: RawLine) -> bool:
+    return bool(figure(raw.get("path_seconds")))
 
 
 MAX_ANCHOR_CHARS = 120
@@ -158,43 +191,35 @@ def _facts(raw: Mapping[str, Any]) -> list[Fact]:
     return facts
 
 
-def _words_of_turns(
-    run: PageRun, searches: Mapping[TurnKey, dict[str, Any] | None]
-) -> dict[TurnKey, list[str]]:
-    """Return the judge's reasons of each call, for turns whose search has none in its record."""
-    wanted = []
-    for key, search in searches.items():
-        if search and (search["final_words"] or any("words" in each for each in search["nodes"])):
-            continue
-        wanted += [
-            (key, place)
-            for place, call in enumerate(run.calls[key])
-            if call.role is Role.JUDGE and call.outcome in _ANSWERED
-        ]
-    reasons = recorded_words(run.record, [run.raw_calls[key][place] for key, place in wanted])
-    found = {key: [""] * len(rows) for key, rows in run.calls.items()}
-    for (key, place), words in zip(wanted, reasons, strict=True):
-        found[key][place] = words
-    return found
+def _judges_words(
+    search: dict[str, Any] | None, calls: Sequence[CallLine], recorded: Sequence[RecordedCall]
+) -> list[str]:
+    """Return the judge's reasons in each call, where the turn's search has none in its record."""
+    words = [""] * len(calls)
+    if search and (search["final_words"] or any("words" in each for each in search["nodes"])):
+        return words
+    for place, (call, known) in enumerate(zip(calls, recorded, strict=True)):
+        if call.role is Role.JUDGE and call.outcome in _ANSWERED and known.answer:
+            words[place] = spoken(known.answer)
+    return words
 
 
-def _view(
-    run: PageRun,
-    turn: TurnLine,
-    raw: Mapping[str, Any],
-    *,
-    search: dict[str, Any] | None,
-    words: Sequence[str],
-) -> dict[str, Any]:
-    calls = run.calls[turn.key]
+def _view(run: PageRun, turn: TurnLine, raw: Mapping[str, Any], store: TextStore) -> dict[str, Any]:
+    calls, raw_calls = run.calls[turn.key], run.raw_calls[turn.key]
+    recorded = [run.recorded.of(each) or NOTHING_RECORDED for each in raw_calls]
+    search = search_of(turn.search)
+    words = _judges_words(search, calls, recorded)
     sums = sum_calls(calls)
+    rows = call_rows(calls, raw_calls, recorded, words, store)
+    for node in () if search is None else search["nodes"]:
+        node.update({name: store.add(node[name]) for name in ("reply", "words") if name in node})
     return {
         "conversation": turn.conversation_id,
         "turn": turn.turn,
         "anchor": anchor_of(turn.key),
         "time": text(raw.get("time")),
-        "user_text": text(raw.get("user_text")),
-        "reply": turn.reply,
+        "user_text": store.add(text(raw.get("user_text"))),
+        "reply": store.add(turn.reply),
         "degraded": _notes(turn.degraded),
         "wound_down": _notes(turn.wound_down),
         "sums": _sums_json(sums),
@@ -202,18 +227,16 @@ def _view(
         "seconds": turn.spans[2:],
         "above_plan": above_plan(run, sums.asked - sums.outcomes[Outcome.REFUSED]),
         "plan": plan_rows(run, turn, calls),
-        "calls": call_rows(calls, run.raw_calls[turn.key], words),
+        "calls": rows,
         "search": search,
         "facts": _facts(raw),
     }
 
 
-def turn_views(run: PageRun) -> list[dict[str, Any]]:
-    """Return each finished turn as plain JSON, in the run's order."""
-    searches = {turn.key: search_of(turn.search) for turn in run.record.turns}
-    words = _words_of_turns(run, searches)
+def turn_views(run: PageRun, store: TextStore) -> list[dict[str, Any]]:
+    """Return each finished turn as plain JSON, in the run's order; long texts go to the store."""
     return [
-        _view(run, turn, raw, search=searches[turn.key], words=words[turn.key])
+        _view(run, turn, raw, store)
         for turn, raw in zip(run.record.turns, run.record.raw_turns, strict=True)
     ]
 
@@ -243,8 +266,16 @@ CALL_COLUMNS = (
     "error",
     "notes",
     "words",
+    "prompt",
+    "settings",
+    "answer",
+    "tool_calls",
+    "parsed",
+    "finish_reason",
+    "delivery",
+    "is_virtual",
 )
-"""Columns of a call's row, in this order."""
+"""Columns of a call's row, in this order. `parsed` is null where the answer is JSON itself."""
 
 _RAW_FIGURES = ("path_seconds", "end_round")
 
@@ -252,25 +283,41 @@ _RAW_TEXTS = ("model", "endpoint")
 
 
 def call_rows(
-    calls: Sequence[CallLine], raw_calls: Sequence[Mapping[str, Any]], words: Sequence[str]
+    calls: Sequence[CallLine],
+    raw_calls: Sequence[Mapping[str, Any]],
+    recorded: Sequence[RecordedCall],
+    words: Sequence[str],
+    store: TextStore,
 ) -> list[list[Any]]:
     """Return one row per call, with `CALL_COLUMNS`.
 
-    `raw_calls` are the same lines unchecked, for columns that a report does not add up; `words`
-    are the judge's reasons in each, empty where not known.
+    Args:
+        raw_calls: the same lines unchecked, for columns that a report does not add up.
+        recorded: the prompt and answer of each; `NOTHING_RECORDED` where not known.
+        words: the judge's reasons in each, empty where not known.
+        store: where long texts go.
     """
     rows = []
-    for call, raw, reasons in zip(calls, raw_calls, words, strict=True):
-        known: dict[str, Any] = {
+    for call, raw, known, reasons in zip(calls, raw_calls, recorded, words, strict=True):
+        parsed = known.parsed
+        values: dict[str, Any] = {
             **call.usage.to_json(),
             **dict(call),
             **{name: figure(raw.get(name)) for name in _RAW_FIGURES},
             **{name: text(raw.get(name)) for name in _RAW_TEXTS},
             "node": call.node or "-",
             "sample": figure(raw.get("sample")) or 0,
-            "words": reasons,
+            "words": reasons and store.add(reasons),
+            "prompt": [[role, store.add(words)] for role, words in known.messages],
+            "settings": list(known.settings.items()),
+            "answer": store.add(known.answer),
+            "tool_calls": store.add(known.tool_calls),
+            "parsed": None if parsed is None else store.add(parsed),
+            "finish_reason": known.finish_reason,
+            "delivery": facts_of(mapping(raw.get("delivery"))),
+            "is_virtual": int(is_virtual(raw)),
         }
-        rows.append([known[name] for name in CALL_COLUMNS])
+        rows.append([values[name] for name in CALL_COLUMNS])
     return rows
 
 

@@ -27,12 +27,16 @@ from pathlib import Path
 from typing import Any
 
 from callwise.calls.errors import ConfigError
-from callwise.report.page.page_comparison import TurnPairing, compared_tables, differences, pair
+from callwise.report.page.page_comparison import TurnPairing, differences, pair
 from callwise.report.page.page_data import CALL_COLUMNS, PageRun, gather, turn_views
+from callwise.report.page.page_overview import (
+    NODE_COLOURS,
+    node_order,
+    other_name,
+    overview_html,
+)
 from callwise.report.page.plain import mapping, text
-from callwise.report.run_forms import degraded_line
-from callwise.report.table import Cell, Table, cell_text, is_text_column, shown_places
-from callwise.report.totals import Spread
+from callwise.report.page.text_store import TextStore
 from callwise.safe_text import shown_html
 
 __all__ = [
@@ -72,108 +76,40 @@ def _about(run: PageRun, pairing: TurnPairing | None) -> str:
     return " · ".join(shown_html(part) for part in parts if part)
 
 
-def _spread(name: str, spread: Spread | None) -> list[tuple[str, str, str]]:
-    if spread is None:
-        return []
-    under = f"p95 {cell_text(spread.p95)}, most {cell_text(spread.max)}"
-    return [(name, cell_text(spread.mean), under)]
+VERSION = 2
 
 
-def _tile(name: str, figure: str, under: str) -> str:
-    kind = ' class="unknown"' if figure == "unknown" else ""
-    small = f"<small>{under}</small>" if under else ""
-    return f"<div><dt>{name}</dt><dd{kind}>{figure}{small}</dd></div>"
-
-
-def _tiles(run: PageRun) -> str:
-    totals = run.tables.totals
-    sums = totals.sums
-    ended = ", ".join(f"{count:,} {kind.value}" for kind, count in sums.outcomes.items() if count)
-    unknown = (
-        f"unknown for {sums.usage.unknown_usage:,} requests" if sums.usage.unknown_usage else ""
-    )
-    known = (
-        f"{cell_text(sums.usd_known)} of it known" if sums.usd is None and sums.usd_known else ""
-    )
-    degraded = f"{totals.degraded_turns:,} degraded, {totals.wound_down_turns:,} wound down"
-    unreadable = f"{sums.unreadable:,} unreadable, {sums.repairs:,} repairs"
-    tiles = [
-        ("turns", f"{totals.turns:,}", degraded),
-        ("calls", f"{sums.asked:,}", f"{ended}; {unreadable}" if ended else unreadable),
-        *_spread("calls per turn", totals.calls_per_turn),
-        *(_spread("refused per turn", totals.refused_per_turn) if totals.cut_turns else []),
-        ("requests", f"{sums.usage.requests:,}", f"{sums.usage.attempts:,} attempts"),
-        ("tokens in", f"{sums.usage.input_tokens:,}", unknown),
-        ("tokens out", f"{sums.usage.output_tokens:,}", ""),
-        ("USD", cell_text(sums.usd), known),
-        *_spread("rounds to the reply", totals.rounds_to_reply),
-        *_spread("seconds to the reply", totals.reply_seconds),
-    ]
-    return '<dl class="tiles">{}</dl>'.format(
-        "".join(_tile(name, figure, under) for name, figure, under in tiles)
-    )
-
-
-def _notices(run: PageRun, pairing: TurnPairing | None) -> list[str]:
-    degraded = degraded_line(run.tables.totals)
-    notices = [*([degraded] if degraded else []), *run.record.notices]
-    outside = sum(row.turn_key is None for row in run.record.rows)
-    if outside:
-        notices.append(
-            f"{outside:,} calls were asked outside of any turn; the totals include them."
-        )
-    if pairing is not None:
-        notices += [f"The other run: {notice}" for notice in pairing.other.record.notices]
-        paired, mine, others = len(pairing.keys), len(run.keys), len(pairing.other.keys)
-        if paired < max(mine, others):
-            notices.append(
-                f"{paired:,} turns pair, of {mine:,} here and {others:,} in the other run; "
-                "comparisons are over those."
-            )
-        if pairing.reworded:
-            notices.append(
-                f"In {len(pairing.reworded):,} paired turns the user wrote something else: "
-                "the runs may be of different conversations."
-            )
-    return [f'<p class="notice">{shown_html(notice)}</p>' for notice in notices]
-
-
-def _overview(run: PageRun, pairing: TurnPairing | None) -> str:
-    """Return the first view."""
-    tables = run.tables
-    parts = [*_notices(run, pairing), _tiles(run), '<div id="chart"></div>']
-    if pairing is not None:
-        parts.append('<h2 class="apart">Compared with the other run</h2>')
-        parts += map(_table_html, compared_tables(pairing))
-        parts.append('<h2 class="apart">This run</h2>')
-    parts += [_table_html(table) for table in tables.tables() if table is not tables.by_turn]
-    return "\n".join(parts)
-
-
-VERSION = 1
-
-
-def _run_json(run: PageRun) -> dict[str, Any]:
+def _run_json(run: PageRun, name: str, store: TextStore) -> dict[str, Any]:
     return {
-        "name": run.name,
+        "name": name,
         "preset": run.preset,
         "simulated": run.record.is_simulated,
-        "turns": turn_views(run),
+        "seconds": run.seconds,
+        "missing": run.recorded.notice,
+        "turns": turn_views(run, store),
     }
 
 
 def document_of(run: PageRun, pairing: TurnPairing | None = None) -> dict[str, Any]:
     """Return the page's data; `pairing` is given where there is another run."""
+    store = TextStore()
     document: dict[str, Any] = {
         "version": VERSION,
         "call_columns": CALL_COLUMNS,
-        "runs": [_run_json(run)],
+        "nodes": node_order(run, pairing),
+        "node_colours": NODE_COLOURS,
+        "runs": [_run_json(run, run.name, store)],
         "is_compared": pairing is not None,
     }
-    if pairing is None:
-        return document
+    if pairing is not None:
+        document["runs"].append(_run_json(pairing.other, other_name(pairing), store))
+        _add_differences(document, run, pairing)
+    document["texts"] = store.to_json()
+    return document
+
+
+def _add_differences(document: dict[str, Any], run: PageRun, pairing: TurnPairing) -> None:
     other = pairing.other
-    document["runs"].append(_run_json(other))
     for turn, view in zip(run.record.turns, document["runs"][0]["turns"], strict=True):
         place = pairing.other_place.get(turn.key)
         view["other"] = place
@@ -185,58 +121,15 @@ def document_of(run: PageRun, pairing: TurnPairing | None = None) -> dict[str, A
                 other.calls[turn.key],
                 is_reworded=turn.key in pairing.reworded,
             )
-    return document
-
-
-def _cell(cell: Cell, *, is_head: bool, is_difference: bool, is_text: bool) -> str:
-    if isinstance(cell, str):
-        inner = shown_html(cell)
-    else:
-        inner = shown_html(cell_text(cell))
-        if is_difference and cell:
-            inner = f"+{inner}" if cell > 0 else inner.replace("-", "\N{MINUS SIGN}", 1)
-    if is_head:
-        return f'<th scope="row">{inner}</th>'
-    kind = "unknown" if cell is None else "" if is_text else "number"
-    return f'<td class="{kind}">{inner}</td>' if kind else f"<td>{inner}</td>"
-
-
-def _table_html(table: Table) -> str:
-    """Return one table under its title, in its own frame that scrolls where it must."""
-    places = shown_places(table)
-    texts = [is_text_column(table, place) for place in range(len(table.columns))]
-    title = shown_html(table.title)
-    heads = "".join(
-        f'<th scope="col"{"" if texts[place] else " class=number"}>'
-        f"{shown_html(table.columns[place].replace('_', ' '))}</th>"
-        for place in places
-    )
-    lines = [
-        f'<section class="table" id="table-{table.name.replace("_", "-")}">',
-        f"<h3>{title}</h3>",
-        f'<div class="scroll" role="region" tabindex="0" aria-label="{title}"><table>',
-        f"<thead><tr>{heads}</tr></thead><tbody>",
-    ]
-    for row in table.rows:
-        cells = "".join(
-            _cell(
-                row[place],
-                is_head=place == 0,
-                is_difference=table.columns[place].endswith("difference"),
-                is_text=texts[place],
-            )
-            for place in places
-        )
-        total = ' class="total"' if row[0] == "total" else ""
-        lines.append(f"<tr{total}>{cells}</tr>")
-    lines.append("</tbody></table></div></section>")
-    return "\n".join(lines)
 
 
 SCRIPTS = (
     "dom.js",
+    "texts.js",
+    "diff.js",
     "timeline.js",
     "tree.js",
+    "call.js",
     "turn.js",
     "list.js",
     "chart.js",
@@ -345,7 +238,7 @@ def page_of(folder: Path, against: Path | None = None) -> tuple[str, WrittenPage
             "simulated": _simulated(run, pairing),
             "name": shown_html(run.name),
             "about": _about(run, pairing),
-            "overview": _overview(run, pairing),
+            "overview": overview_html(run, pairing),
             "data": packed(document_of(run, pairing)),
         }
     )

@@ -1,21 +1,13 @@
-"""The search of a turn as the page shows it: its tree as an outline, and the judge's reasons.
-
-Where a turn's own record has no reasons, they come from the run's recording. That is optional: a
-recording that is missing, or cannot be read, leaves the reasons out.
-"""
+"""The search of a turn as the page shows it: its tree as an outline, and the judge's reasons."""
 
 import json
-from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
-from callwise.recordings.cassette_inspection import readable_exchanges
 from callwise.report.page.plain import facts_of, mapping, text
-from callwise.report.run_record import RunRecord
 from callwise.report.search_view import SearchViewNode, read_search
 
-__all__ = ["MAX_RAW_CHARS", "MAX_WORDS_CHARS", "recorded_words", "search_of", "spoken"]
+__all__ = ["MAX_RAW_CHARS", "MAX_WORDS_CHARS", "search_of", "spoken"]
 
 MAX_WORDS_CHARS = 4_000
 """Most characters that are kept of one answer."""
@@ -111,22 +103,6 @@ def _as_written(tree: Any) -> str:
     return whole if len(whole) <= MAX_RAW_CHARS else whole[:MAX_RAW_CHARS] + cut
 
 
-def cassette_of(record: RunRecord) -> Path | None:
-    """Return the recording that a run played or made; None when it is not found."""
-    folder = record.folder
-    named = text(mapping(record.manifest.get("identity")).get("cassette"))
-    places = [folder / "cassette.jsonl"]
-    if named and "\0" not in named:
-        places = [Path(named), folder / Path(named).name, *places]
-    for place in places:
-        try:
-            if place.is_file():
-                return place
-        except OSError:
-            continue
-    return None
-
-
 def _said(value: Any) -> Iterator[str]:
     """Yield the texts under a name for reasons, in reading order."""
     waiting = [value]
@@ -149,39 +125,3 @@ def spoken(answer: str) -> str:
         words = ""
     words = words or answer
     return words if len(words) <= MAX_WORDS_CHARS else words[: MAX_WORDS_CHARS - 1] + "…"
-
-
-def _answers(path: Path) -> Iterator[tuple[str, str, str]]:
-    """Yield key, scope and answer of each judge's exchange."""
-    for exchange in readable_exchanges(path):
-        answer = text(mapping(exchange.get("reply")).get("text"))
-        if answer and exchange.get("role") == "judge":
-            yield text(exchange.get("key")), text(exchange.get("scope")), answer
-
-
-def recorded_words(record: RunRecord, calls: list[Mapping[str, Any]]) -> list[str]:
-    """Return the reasons in each call, from the recording; empty where it has none.
-
-    `calls` are ledger lines as plain JSON. Of equal calls the one of the same scope answers,
-    then the oldest.
-    """
-    path = cassette_of(record) if calls else None
-    if path is None:
-        return [""] * len(calls)
-    wanted = {text(call.get("key")) for call in calls}
-    by_scope: dict[tuple[str, str], deque[str]] = defaultdict(deque)
-    by_key: dict[str, str] = {}
-    try:
-        for key, scope, answer in _answers(path):
-            if key in wanted:
-                by_scope[key, scope].append(answer)
-                by_key.setdefault(key, answer)
-    except OSError:
-        return [""] * len(calls)
-    found = []
-    for call in calls:
-        key = text(call.get("key"))
-        mine = by_scope[key, text(call.get("scope"))]
-        answer = mine.popleft() if mine else by_key.get(key, "")
-        found.append(spoken(answer) if answer else "")
-    return found

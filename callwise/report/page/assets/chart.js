@@ -1,10 +1,19 @@
-// Calls of every turn in a row, by role: where a run was expensive.
+// Calls of every turn in a row, by node, of one run or of both on one scale; and sorted tables.
 
-const ROLES = ["main", "judge", "fast", "embed"];
+// The colour of a node: the dearest have one each, the others share the last.
+function nodeClass(name) {
+  const place = page.nodes.indexOf(name);
+  return `node-${place < 0 ? page.colours - 1 : Math.min(place, page.colours - 1)}`;
+}
 
-function askedByRole(view) {
-  const role = page.columns.indexOf("role");
-  return ROLES.map((name) => view.calls.filter((row) => row[role] === name).length);
+function askedByColour(view) {
+  const node = page.columns.indexOf("node");
+  const counts = Array(page.colours).fill(0);
+  const outcome = page.columns.indexOf("outcome");
+  for (const row of view ? view.calls : []) {
+    if (row[outcome] !== "refused") counts[Number(nodeClass(row[node]).slice(5))] += 1;
+  }
+  return counts;
 }
 
 function plannedOf(views) {
@@ -12,40 +21,91 @@ function plannedOf(views) {
   return row && typeof row[1] === "number" ? row[1] : null;
 }
 
-function callsChart(views, onChoose) {
-  if (views.length < 2) return null;
-  const counts = views.map(askedByRole);
-  const planned = plannedOf(views);
-  const most = Math.max(1, planned || 0, ...counts.map((each) => each.reduce((sum, one) => sum + one, 0)));
-  const paths = ROLES.map(() => "");
-  const gap = views.length > 120 ? 0 : 0.08;
+function columnsOf(counts, most) {
+  const paths = Array(page.colours).fill("");
+  const gap = counts.length > 120 ? 0 : 0.08;
   counts.forEach((each, place) => {
     let top = most;
-    each.forEach((count, role) => {
+    each.forEach((count, colour) => {
       if (!count) return;
-      paths[role] += `M${place + gap} ${top}v${-count}h${1 - 2 * gap}v${count}z`;
+      paths[colour] += `M${place + gap} ${top}v${-count}h${1 - 2 * gap}v${count}z`;
       top -= count;
     });
   });
-  const picture = drawn("svg", { viewBox: `0 0 ${views.length} ${most}`, preserveAspectRatio: "none", class: "chart",
-    role: "img", "aria-label": `Calls of each of ${views.length} turns, at most ${most}` });
-  ROLES.forEach((role, place) => {
-    if (paths[place]) picture.append(drawn("path", { d: paths[place], class: `role-${role}` }));
+  return paths;
+}
+
+function chartOf(title, counts, most, planned, onChoose) {
+  const size = counts.length;
+  const picture = drawn("svg", { viewBox: `0 0 ${size} ${most}`, preserveAspectRatio: "none", class: "chart",
+    role: "img", "aria-label": `${title}: calls of each of ${size} turns, at most ${most}` });
+  columnsOf(counts, most).forEach((path, colour) => {
+    if (path) picture.append(drawn("path", { d: path, class: `node-${colour}` }));
   });
   if (planned !== null) {
-    picture.append(drawn("line", { class: "planned", x1: "0", x2: String(views.length), y1: String(most - planned),
+    picture.append(drawn("line", { class: "planned", x1: "0", x2: String(size), y1: String(most - planned),
       y2: String(most - planned), "vector-effect": "non-scaling-stroke" }));
   }
   picture.addEventListener("click", (event) => {
     const box = picture.getBoundingClientRect();
-    const place = Math.floor(((event.clientX - box.left) / box.width) * views.length);
-    onChoose(Math.min(views.length - 1, Math.max(0, place)));
+    const place = Math.floor(((event.clientX - box.left) / box.width) * size);
+    onChoose(Math.min(size - 1, Math.max(0, place)));
   });
-  const used = ROLES.filter((_, place) => paths[place]);
-  return el("section", { class: "part" }, el("h3", {}, "Calls of each turn"),
-    el("div", { class: "chart-frame" }, el("span", { class: "chart-most", "aria-hidden": "true" }, figure(most)), picture),
-    el("p", { class: "legend" },
-      used.map((role) => el("span", {}, el("i", { class: `swatch role-${role}` }), role)),
-      planned === null ? null : el("span", {}, el("i", { class: "swatch planned" }), `planned ${figure(planned)}`),
-      el("span", { class: "quiet" }, "choose a column to read its turn")));
+  return el("div", { class: "chart-frame" },
+    el("span", { class: "chart-most", "aria-hidden": "true" }, figure(most)), picture);
+}
+
+function chartLegend(counts, planned) {
+  const isUsed = (colour) => counts.some((each) => each[colour]);
+  const last = page.colours - 1;
+  const rest = page.nodes.length - last;
+  const nameOf = (colour) => colour === last && rest > 1 ? `${rest} other nodes` : shown(page.nodes[colour] || "-");
+  return el("p", { class: "legend" },
+    [...Array(page.colours).keys()].filter(isUsed).map((colour) =>
+      el("span", {}, el("i", { class: `swatch node-${colour}` }), nameOf(colour))),
+    planned === null ? null : el("span", {}, el("i", { class: "swatch planned" }), `planned ${figure(planned)}`),
+    el("span", { class: "quiet" }, "choose a column to read its turn"));
+}
+
+function callsChart(views, others, onChoose) {
+  if (views.length < 2) return null;
+  const sides = [[`This run, ${plain(views.name)}`, views.map(askedByColour)]];
+  if (page.isCompared) {
+    sides.push([plain(others.name), views.map((view) => askedByColour(view.other === null ? null : others[view.other]))]);
+  }
+  const counts = sides.flatMap(([, each]) => each);
+  const planned = page.isCompared ? null : plannedOf(views);
+  const most = Math.max(1, planned || 0, ...counts.map((each) => each.reduce((sum, one) => sum + one, 0)));
+  return el("section", { class: "part" }, el("h3", {}, page.isCompared ? "Calls of each turn, both runs on one scale" : "Calls of each turn"),
+    sides.map(([title, each]) => [
+      page.isCompared ? el("p", { class: "chart-name" }, title) : null,
+      chartOf(title, each, most, planned, onChoose),
+    ]).flat(),
+    chartLegend(counts, planned));
+}
+
+// Sorts the rows of a ranked table by a column, the greatest amount first.
+function sortBy(body, column, isLeastFirst) {
+  const valueOf = (row) => {
+    const value = row.children[column].dataset.value;
+    return value === undefined ? (isLeastFirst ? Infinity : -Infinity) : Number(value);
+  };
+  const rows = [...body.rows].sort((one, other) => isLeastFirst ? valueOf(one) - valueOf(other) : valueOf(other) - valueOf(one));
+  body.append(...rows);
+}
+
+function makeSortable(frame) {
+  const heads = [...frame.querySelectorAll("thead th")];
+  const body = frame.querySelector("tbody");
+  heads.forEach((head, column) => {
+    if (!body.querySelector(`td:nth-child(${column + 1})[data-value]`)) return;
+    const button = el("button", { type: "button", class: "sorter" }, head.textContent);
+    head.replaceChildren(button);
+    button.addEventListener("click", () => {
+      const isLeastFirst = head.getAttribute("aria-sort") === "descending";
+      heads.forEach((each) => each.removeAttribute("aria-sort"));
+      head.setAttribute("aria-sort", isLeastFirst ? "ascending" : "descending");
+      sortBy(body, column, isLeastFirst);
+    });
+  });
 }

@@ -5,7 +5,7 @@ const ODD =
 const MAX_ODD_MARKS = 2000;
 const ATTRIBUTES = new Set([
   "class", "id", "href", "title", "type", "role", "tabindex", "scope", "dir", "colspan",
-  "aria-label", "aria-pressed", "aria-current", "aria-level", "aria-hidden", "aria-expanded",
+  "aria-label", "aria-pressed", "aria-current", "aria-level", "aria-hidden", "aria-expanded", "aria-controls",
   "viewBox", "preserveAspectRatio", "d", "x1", "x2", "y1", "y2", "vector-effect",
 ]);
 
@@ -23,7 +23,7 @@ function withAttributes(node, attributes) {
 
 function el(tag, attributes = {}, ...children) {
   const node = withAttributes(document.createElement(tag), attributes);
-  node.append(...children.flat().filter((child) => child !== null && child !== ""));
+  node.append(...children.flat(2).filter((child) => child !== null && child !== ""));
   return node;
 }
 

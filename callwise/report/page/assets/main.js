@@ -1,8 +1,8 @@
 // Unpacks the data, decides what is shown, and goes from turn to turn.
 
 const page = {
-  columns: [], isCompared: false, views: [], others: [], list: null, anchors: new Map(),
-  current: null, side: 0, unit: "rounds",
+  columns: [], nodes: [], colours: 1, isCompared: false, views: [], others: [], list: null,
+  anchors: new Map(), current: null, side: 0, unit: "rounds",
 };
 
 async function unpacked() {
@@ -33,7 +33,7 @@ function show(place, focus) {
   if (isTurn && isAnother) {
     const view = page.views[place];
     byId("said").textContent =
-      `Turn ${view.turn} of ${plain(view.conversation, 60)}, ${counted(view.sums.asked, "call")}`;
+      `Turn ${view.turn} of ${plain(view.conversation, 60)}, ${counted(madeOf(view), "call")}`;
   }
   page.list.mark(place);
   if (isAnother) scrollTo(0, 0);
@@ -82,14 +82,27 @@ function chosenRow(event) {
   show(place, true);
 }
 
+// The turns of a run, with what all of them have in common.
+function viewsOf(run) {
+  return Object.assign(run.turns, { name: run.name, seconds: run.seconds, missing: run.missing });
+}
+
 function start(data) {
   page.columns = data.call_columns;
+  page.nodes = data.nodes;
+  page.colours = data.node_colours;
   page.isCompared = data.is_compared;
-  page.views = data.runs[0].turns;
-  page.others = data.is_compared ? data.runs[1].turns : [];
+  texts.heap = data.texts.heap;
+  texts.pieces = data.texts.texts;
+  page.views = viewsOf(data.runs[0]);
+  page.others = data.is_compared ? viewsOf(data.runs[1]) : [];
   page.views.forEach((view, place) => page.anchors.set(hashOf(place), place));
-  page.list = turnList(page.views, () => page.list.mark(page.current));
-  const chart = callsChart(page.views, (place) => open(place, true));
+  page.list = turnList(page.views, () => {
+    page.list.mark(page.current);
+    redraw();
+  });
+  document.querySelectorAll(".ranking").forEach(makeSortable);
+  const chart = callsChart(page.views, page.others, (place) => open(place, true));
   if (chart) byId("chart").append(chart);
   byId("rows").addEventListener("click", chosenRow);
   byId("to-list").addEventListener("click", toList);

@@ -41,8 +41,8 @@ function barOf(span, ends, most, onChoose) {
   const { call, place } = span;
   const [from, to] = ends(span);
   const label = `call ${place + 1}: ${plain(call.node)}, ${call.role}, ${call.purpose}, ` +
-    `${call.outcome}, ${figure(call.path_seconds)} s`;
-  const bar = el("span", { class: `bar role-${call.role} end-${call.outcome}`, title: label },
+    `${call.outcome}, ${figure(call.path_seconds)} ${call.is_virtual ? "virtual s" : "s"}`;
+  const bar = el("span", { class: `bar ${nodeClass(call.node)} end-${call.outcome}`, title: label },
     el("span", {}, call.purpose));
   bar.style.left = `${(100 * from) / most}%`;
   bar.style.width = `${(100 * (to - from)) / most}%`;
@@ -74,14 +74,12 @@ function lanesOf(spans, ends, most, onChoose) {
 }
 
 function legendOf(calls) {
-  const roles = [...new Set(calls.map((call) => call.role))];
   const ends = [...new Set(calls.map((call) => call.outcome))].filter((each) => each !== "served");
   return el("p", { class: "legend" },
-    roles.map((role) => el("span", {}, el("i", { class: `swatch role-${role}` }), role)),
     ends.map((end) => el("span", {}, el("i", { class: `swatch end-${end}` }), end)));
 }
 
-function timeline(view, calls, unit, onChoose) {
+function timeline(view, calls, unit, seconds, onChoose) {
   if (!calls.length) return el("p", { class: "quiet" }, "This turn asked no call.");
   const spans = placed(calls);
   const isRounds = unit === "rounds";
@@ -96,7 +94,7 @@ function timeline(view, calls, unit, onChoose) {
     over.append(line);
   }
   const label = `${counted(calls.length, "call")} in ${figure(view.rounds[1])} rounds and ` +
-    `${figure(view.seconds[1])} seconds; the table below lists them`;
+    `${figure(view.seconds[1])} ${seconds}; the table below lists them`;
   return el("div", { class: "timeline" },
     el("div", { class: "plot", role: "img", "aria-label": label }, plot, over, axisOf(most, unit)),
     legendOf(calls));

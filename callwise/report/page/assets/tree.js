@@ -43,8 +43,8 @@ function nodeOf(node, range) {
       node.tag ? el("span", { class: "tag", dir: "auto" }, shown(node.tag)) : null,
       node.best ? el("span", { class: "mark" }, "★ the answer") : null,
       node.dropped ? el("span", { class: "tag" }, "given up") : null),
-    node.reply ? el("p", { class: "spoken", dir: "auto" }, shown(node.reply)) : null,
-    node.words ? said(node.words, "judge") : null,
+    node.reply ? el("p", { class: "spoken", dir: "auto" }, shown(textOf(node.reply))) : null,
+    node.words ? said(textOf(node.words), "judge") : null,
     known.length ? facts(known) : null);
   item.style.setProperty("--depth", String(Math.min(node.depth, 12)));
   return item;
@@ -68,7 +68,7 @@ function recordedWords(calls) {
   const spoken = calls.map((call, place) => ({ call, place })).filter(({ call }) => call.words);
   if (!spoken.length) return null;
   return el("div", {}, el("h4", {}, "The judge's words, as recorded"),
-    spoken.map(({ call, place }) => said(call.words, `call ${place + 1}`)));
+    spoken.map(({ call, place }) => said(textOf(call.words), `call ${place + 1}`)));
 }
 
 function searchPart(view, calls) {
