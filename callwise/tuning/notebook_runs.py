@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from pydantic import JsonValue
 
@@ -47,6 +47,7 @@ __all__ = [
     "shortened",
 ]
 
+Rows = Iterable[Mapping[str, object]]
 ErrorT = TypeVar("ErrorT", bound=BaseException)
 
 RUNS = Path("callwise-runs")
@@ -105,7 +106,7 @@ def answered_by(preset: str = "balanced", *, app: str = SHIPPED_APP) -> str:
 
 
 def replay(
-    conversations: str | Path | Sequence[str] | Iterable[Mapping[str, object]],
+    conversations: str | Path | Sequence[str] | Rows,
     out: str | Path | None = None,
     *,
     preset: str = "balanced",
@@ -173,18 +174,19 @@ def replay(
 
 
 def _conversations(
-    given: str | Path | Sequence[str] | Iterable[Mapping[str, object]],
+    given: str | Path | Sequence[str] | Rows,
 ) -> tuple[Conversation, ...]:
     if isinstance(given, str | Path):
         return tuple(read_conversations([Path(given)]).conversations)
-    if not isinstance(given, Sequence) or any(not isinstance(each, str) for each in given):
-        return tuple(conversations_of_rows(given).conversations)
-    if not given or not all(text.strip() for text in given):
+    if not isinstance(given, Sequence) or any(isinstance(each, Mapping) for each in given):
+        return tuple(conversations_of_rows(cast("Rows", given)).conversations)
+    texts = cast("Sequence[str]", given)
+    if not texts or not all(text.strip() for text in texts):
         raise ConfigError(
             f"a conversation is a list of messages, none blank, got {given!r:.80}. Give such a "
-            "list, or the path of a file"
+            "list, rows of a data set, or the path of a file"
         )
-    turns = (RecordedTurn("messages", at, text, user_id="user") for at, text in enumerate(given))
+    turns = (RecordedTurn("messages", at, text, user_id="user") for at, text in enumerate(texts))
     return (Conversation("messages", "user", None, tuple(turns)),)
 
 

@@ -22,7 +22,8 @@ from callwise.calls.errors import ConfigError
 from callwise.calls.redaction import redact
 from callwise.optional_library import loaded
 from callwise.report.table import Table, to_csv
-from callwise.tuning.analysis import Analysis, analysis_json, with_estimates
+from callwise.tuning.analysis import Analysis, with_estimates
+from callwise.tuning.analysis_forms import analysis_json
 from callwise.tuning.figures import CostAxis, tradeoff_of_front
 from callwise.tuning.figures.figure_files import figure_bytes
 from callwise.tuning.row import TurnRow
