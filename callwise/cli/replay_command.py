@@ -71,6 +71,10 @@ class ReadingOptions(CommandOptions):
             ),
         ),
     ] = []
+    max_conversations: Annotated[
+        int | None,
+        typer.Option(min=1, help="Read only the first N conversations, of a large data set."),
+    ] = None
     is_hub: Annotated[
         bool,
         typer.Option(
@@ -108,6 +112,7 @@ class ReadingOptions(CommandOptions):
                 agent=self.agent,
                 side=self.side,
                 columns=self._chosen_columns(),
+                max_conversations=self.max_conversations,
                 progress=show,
             )
 

@@ -166,7 +166,7 @@ def _arrow_batches(reading: _Reading, pa: Any) -> _Batches:
             found, schema = stream, stream.schema
         columns = _text_columns(schema, pa)
         for batch in found:
-            batch.validate(full=True)  # buffers that do not fit would be read out of bounds
+            batch.validate(full=True)  # what does not fit would end the process
             kept = _with_plain_times(batch.select(columns), pa)
             for start in range(0, kept.num_rows, _MAX_ROWS):
                 yield before + start, kept.slice(start, _MAX_ROWS)

@@ -4,6 +4,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -49,23 +50,27 @@ class ReadOptions:
         side: `a` or `b`: which side of a comparison is read.
         columns: columns of tables, or fields of records, by the usual name that they are read
             under, such as `{"messages": "dialog"}`.
+        max_conversations: reading ends after so many, at least 1; None reads all.
         limits: how much of a file is read; None takes them from the environment.
         progress: called while a long file is read.
 
     Raises:
-        ConfigError: when `side` is neither, or a limit of the environment is no number.
+        ConfigError: when `side` is neither, or a limit is no number that it can be.
     """
 
     skip_bad: bool = False
     agent: str | None = None
     side: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
+    max_conversations: int | None = None
     limits: ReadLimits | None = None
     progress: Progress | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if self.side not in {None, "a", "b"}:
             raise ConfigError(f"side is {self.side!r}; give `a` or `b`")
+        if self.max_conversations is not None and self.max_conversations < 1:
+            raise ConfigError(f"max_conversations is at least 1, got {self.max_conversations}")
         if self.limits is None:
             object.__setattr__(self, "limits", ReadLimits.from_environment(os.environ))
 
@@ -104,6 +109,15 @@ class ConversationReader:
         self.formats: Counter[str] = Counter()
         self.ignored: list[Path] = []
         self._places: dict[str, str] = {}
+
+    def read_all(self, files: Iterable[SourceFile]) -> Iterator[Conversation]:
+        """Yield the conversations of files, as many as the options allow.
+
+        Raises:
+            FormatError: for the first bad record, unless they are skipped.
+        """
+        found = (conversation for file in files for conversation in self.read(file))
+        return islice(found, self._options.max_conversations)
 
     def read(self, file: SourceFile) -> Iterator[Conversation]:
         """Yield the conversations of a file; those of whole records as they are met.
@@ -322,7 +336,7 @@ def _read(
     limit_turns: int | None,
 ) -> ReadResult:
     reader = ConversationReader(options)
-    conversations = [conversation for file in files for conversation in reader.read(file)]
+    conversations = list(reader.read_all(files))
     if not conversations:
         raise nothing_read(paths, reader)
     if limit_turns is not None:

@@ -68,9 +68,8 @@ def survey_conversations(paths: Sequence[str | Path], options: ReadOptions) -> S
         FormatError: as `read_conversations` does.
     """
     reader, survey = ConversationReader(options), Survey()
-    for file in find_files(paths):
-        for conversation in reader.read(file):
-            survey.add(conversation)
+    for conversation in reader.read_all(find_files(paths)):
+        survey.add(conversation)
     if survey.first is None:
         raise nothing_read(paths, reader)
     problems = reader.problems

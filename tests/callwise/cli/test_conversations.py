@@ -109,5 +109,7 @@ def test_parquet_is_shown_as_any_other_file(cli: Any, one_object: Any, tmp_path:
     parquet.write_table(table, tmp_path / "talks.parquet")
     document = one_object(cli("conversations", tmp_path / "talks.parquet", "--json"))
     assert (document["conversations"], document["formats"]) == (2, {"openai": 2})
+    first = ("--max-conversations", 1, "--json")
+    assert one_object(cli("conversations", "talks.parquet", *first))["conversations"] == 1
     shown = cli("replay", tmp_path / "talks.parquet", "--preset", "instant", "--json")
     assert one_object(shown)["turns"] == 2

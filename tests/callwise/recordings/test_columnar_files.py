@@ -316,6 +316,20 @@ def test_without_pyarrow_the_error_names_the_extra(
         read_conversations([path], skip_bad=True)
 
 
+def test_reading_ends_after_the_first_conversations(tmp_path: Path) -> None:
+    """So that damage behind them is not met."""
+    path = saved(tmp_path / "talks.parquet", PUBLISHED["dolly"][0] * 200, row_group_size=100)
+    data = path.read_bytes()
+    group = parquet.ParquetFile(path).metadata.row_group(1)
+    path.write_bytes(damaged(data, group.column(0).data_page_offset))
+    first = ReadOptions(max_conversations=90)
+    assert len(read_conversations([path], options=first).conversations) == 90
+    with pytest.raises(FormatError, match="rows 101 to 200"):
+        read_conversations([path])
+    with pytest.raises(ConfigError, match="at least 1, got 0"):
+        ReadOptions(max_conversations=0)
+
+
 @pytest.mark.parametrize("rows", [["prompt", "response"], [["q", "r"]]])
 def test_rows_in_memory_are_mappings(rows: Any) -> None:
     """A data frame gives its columns, and a data set with splits their names: neither is a row."""
