@@ -21,6 +21,7 @@ from typing import Any
 
 from benchmarks.figures import Figure, Measured
 from callwise.recordings.cassette_inspection import readable_exchanges
+from callwise.recordings.shared_lines import whole_prompt
 from callwise.report.page import WrittenPage, write_page
 
 __all__ = ["measure"]
@@ -74,9 +75,10 @@ def _with_real_words(run: Path, source: Path, out: Path) -> Path:
                 if judged.get("reason"):
                     judged["reason"] = replaced(turn["conversation_id"], judged["reason"])
             stream.write(json.dumps(turn, ensure_ascii=False) + "\n")
+    shared: dict[str, dict[str, Any]] = {}
     with (out / "cassette.jsonl").open("w", encoding="utf-8") as stream:
-        for exchange in readable_exchanges(run / "cassette.jsonl", with_prompts=True):
-            line = json.dumps(exchange, ensure_ascii=False)
+        for exchange in readable_exchanges(run / "cassette.jsonl", shared=shared):
+            line = json.dumps(whole_prompt(exchange, shared.__getitem__), ensure_ascii=False)
             for simulated, text in slices[str(exchange.get("conversation"))].items():
                 line = line.replace(simulated, text)
             stream.write(line + "\n")

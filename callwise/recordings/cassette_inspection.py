@@ -105,20 +105,24 @@ def survey_cassette(path: Path) -> CassetteSurvey:
         file.close()
 
 
-def readable_exchanges(path: Path, *, with_prompts: bool = False) -> Iterator[dict[str, Any]]:
-    """Yield the exchanges of a cassette in the file's order, packed with gzip or not.
+def readable_exchanges(
+    path: Path, *, shared: dict[str, dict[str, Any]] | None = None
+) -> Iterator[dict[str, Any]]:
+    """Yield the exchanges of a cassette in the file's order, their prompts not put together.
+
+    The file may be packed with gzip.
 
     Damaged lines are passed over, the broken last line of a recording that was killed too.
 
     Args:
-        with_prompts: put the messages of each prompt together; all shared lines are then kept in
-            memory.
+        shared: where the shared lines are put by their names, with which
+            `shared_lines.whole_prompt` puts a prompt together; None where no prompt is needed.
 
     Raises:
         OSError: when the file cannot be read.
         FormatError: when it is no plain file, or a broken gzip file.
     """
-    shared: dict[str, dict[str, Any]] = {}
+    known = {} if shared is None else shared
     with os.fdopen(unpacked(open_file(path, os.O_RDONLY), path), "rb") as lines:
         lines.seek(0)
         for line in lines:
@@ -128,10 +132,9 @@ def readable_exchanges(path: Path, *, with_prompts: bool = False) -> Iterator[di
                     require_whole(line)
                 fields = parse_line(line)
                 if name is None:
-                    exchange = restore(fields, shared.__getitem__)
-                    yield whole_prompt(exchange, shared.__getitem__) if with_prompts else exchange
-                elif with_prompts or "common" in fields:
-                    shared[name.decode()] = fields
+                    yield restore(fields, known.__getitem__)
+                elif shared is not None or "common" in fields:
+                    known[name.decode()] = fields
             except (LookupError, ValueError):
                 continue
 

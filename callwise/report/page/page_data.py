@@ -253,7 +253,6 @@ CALL_COLUMNS = (
     "cached_tokens",
     "unknown_usage",
     "usd",
-    "work_seconds",
     "retry_seconds",
     "path_seconds",
     "end_round",

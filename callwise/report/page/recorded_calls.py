@@ -15,6 +15,7 @@ from callwise.calls.answer_text import find_documents, was_cut
 from callwise.calls.call import Outcome
 from callwise.calls.errors import CallwiseError
 from callwise.recordings.cassette_inspection import readable_exchanges
+from callwise.recordings.shared_lines import whole_prompt
 from callwise.report.page.plain import facts_of, items, mapping, text
 from callwise.report.run_record import RawLine, RunRecord
 
@@ -60,6 +61,9 @@ class RecordedCall:
             return "" if "response_model" in self.settings else None
         return _as_json(found.documents[-1].value)
 
+
+_Exchange = Mapping[str, Any]
+"""An exchange whose prompt is not put together: prompts of a long run are many times its file."""
 
 NOTHING_RECORDED = RecordedCall((), {}, "", "", "")
 
@@ -124,9 +128,10 @@ class RecordedCalls:
     def __init__(self, rows: tuple[RawLine, ...], path: Path | None) -> None:
         self.notice = ""
         """Reason why prompts are missing, and how to have them; empty where they are there."""
-        self._by_scope: dict[tuple[str, str], deque[RecordedCall]] = defaultdict(deque)
-        self._by_key: dict[str, RecordedCall] = {}
-        self._by_place: dict[tuple[str, str], deque[RecordedCall]] = defaultdict(deque)
+        self._shared: dict[str, dict[str, Any]] = {}
+        self._by_scope: dict[tuple[str, str], deque[_Exchange]] = defaultdict(deque)
+        self._by_key: dict[str, _Exchange] = {}
+        self._by_place: dict[tuple[str, str], deque[_Exchange]] = defaultdict(deque)
         problem = "there is no recording of it" if path is None else self._read(rows, path)
         wanted = any(text(row.get("outcome")) not in _NOT_SENT for row in rows)
         if not problem and wanted and not self._by_key and not self._by_place:
@@ -143,18 +148,17 @@ class RecordedCalls:
         wanted = {text(row.get("key")) for row in rows} - {""}
         has_other_keys = False
         try:
-            for exchange in readable_exchanges(path, with_prompts=True):
+            for exchange in readable_exchanges(path, shared=self._shared):
                 if "callwise_cassette" in exchange:
                     has_other_keys = bool(exchange.get("normalise"))
                     continue
                 key, scope = text(exchange.get("key")), text(exchange.get("scope"))
                 if key in wanted:
-                    call = _call_of(exchange)
-                    self._by_scope[key, scope].append(call)
-                    self._by_key.setdefault(key, call)
+                    self._by_scope[key, scope].append(exchange)
+                    self._by_key.setdefault(key, exchange)
                 elif has_other_keys:
                     place = scope, text(exchange.get("purpose"))
-                    self._by_place[place].append(_call_of(exchange))
+                    self._by_place[place].append(exchange)
         except (OSError, CallwiseError):
             return f"its recording {path.name!r} cannot be read"
         return ""
@@ -165,6 +169,15 @@ class RecordedCalls:
         Of equal calls the one of the same scope answers, then the oldest. A recording with
         normalisers has other keys: there the next call of the scope with the same purpose does.
         """
+        exchange = self._exchange_of(row)
+        if exchange is None:
+            return None
+        try:
+            return _call_of(whole_prompt(dict(exchange), self._shared.__getitem__))
+        except (LookupError, ValueError):  # a damaged line that several prompts share
+            return _call_of({**exchange, "messages": []})
+
+    def _exchange_of(self, row: RawLine) -> _Exchange | None:
         key, scope = text(row.get("key")), text(row.get("scope"))
         if key and (mine := self._by_scope.get((key, scope))):
             return mine.popleft()

@@ -6,6 +6,7 @@ persona, history and candidates that many prompts quote are stored once. The pag
 text together when it is shown.
 """
 
+from hashlib import blake2b
 from typing import Any
 
 from callwise.calls.redaction import redact
@@ -46,7 +47,8 @@ class TextStore:
     """
 
     def __init__(self) -> None:
-        self._numbers: dict[str, StoredText] = {}
+        self._numbers: dict[bytes, StoredText] = {}
+        """By digest: the texts of a long run are many times its heap."""
         self._pieces: list[list[int]] = []
         self._parts: list[str] = []
         """New parts of the heap, in order."""
@@ -57,7 +59,8 @@ class TextStore:
 
     def add(self, text: str) -> StoredText:
         """Return a short text itself, or the number under which a long one is stored."""
-        known = self._numbers.get(text)
+        name = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        known = self._numbers.get(name)
         if known is not None:
             return known
         clean = redact(text)
@@ -65,7 +68,7 @@ class TextStore:
         if len(clean) >= MIN_STORED_CHARS:
             stored = len(self._pieces)
             self._pieces.append(self._divided(_in_units(clean)))
-        self._numbers[text] = stored
+        self._numbers[name] = stored
         return stored
 
     def to_json(self) -> dict[str, Any]:

@@ -57,6 +57,7 @@ function listen(toggle) {
     if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || help.open) return;
     const { target, key } = event;
     if (target === byId("find")) return keyInSearch(event);
+    if (target.closest && target.closest("select, input") && key !== "Escape") return;
     const steps = byId("rows").contains(target) ? { ArrowDown: 1, ArrowUp: -1 }[key] : undefined;
     const isControl = target.closest && target.closest("a, button, input, summary");
     if (!steps && (!keys.has(key) || (key === "Enter" && isControl))) return;

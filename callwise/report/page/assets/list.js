@@ -106,7 +106,8 @@ function callFilter(views, onChange) {
   return { fits, isFiltered };
 }
 
-function turnList(views, onFound) {
+// `onFilter` is called when other calls fit, after the list is drawn.
+function turnList(views, onFound, onFilter) {
   const rows = views.map(rowOf);
   const conversations = new Map();
   views.forEach((view, place) => {
@@ -119,7 +120,7 @@ function turnList(views, onFound) {
   const pressed = new Set();
   let inOrder = views.map((_, place) => place);
   let visible = inOrder;
-  const filter = callFilter(views, refresh);
+  const filter = callFilter(views, () => { refresh(); onFilter(); });
 
   fill(byId("order"), [["", "as they ran"], ...orders.map(([name], place) => [String(place), `most ${plain(name)} first`])]);
 

@@ -97,10 +97,7 @@ function start(data) {
   page.views = viewsOf(data.runs[0]);
   page.others = data.is_compared ? viewsOf(data.runs[1]) : [];
   page.views.forEach((view, place) => page.anchors.set(hashOf(place), place));
-  page.list = turnList(page.views, () => {
-    page.list.mark(page.current);
-    redraw();
-  });
+  page.list = turnList(page.views, () => page.list.mark(page.current), redraw);
   document.querySelectorAll(".ranking").forEach(makeSortable);
   const chart = callsChart(page.views, page.others, (place) => open(place, true));
   if (chart) byId("chart").append(chart);

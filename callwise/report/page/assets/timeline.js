@@ -61,6 +61,11 @@ function axisOf(most, unit) {
   return axis;
 }
 
+// Whether the name of a row's only call has room after its bar.
+function isFree(row, ends, most) {
+  return row.length === 1 && ends(row[0])[1] < 0.85 * most;
+}
+
 function lanesOf(spans, ends, most, onChoose) {
   const lanes = new Map();
   for (const span of spans) {
@@ -70,7 +75,7 @@ function lanesOf(spans, ends, most, onChoose) {
   return [...lanes].map(([node, mine]) => el("div", { class: "lane" },
     el("div", { class: "lane-name", title: plain(node) }, shown(node)),
     el("div", { class: "tracks" }, stacked(mine, ends).map((row) =>
-      el("div", { class: "track" }, row.map((span) => barOf(span, ends, most, onChoose)))))));
+      el("div", { class: isFree(row, ends, most) ? "track is-free" : "track" }, row.map((span) => barOf(span, ends, most, onChoose)))))));
 }
 
 function legendOf(calls) {

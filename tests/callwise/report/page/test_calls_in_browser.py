@@ -83,6 +83,15 @@ def test_a_call_opens_by_keyboard(recorded: Path, opened: Any) -> None:
     assert (page.problems, page.requests) == ([], [])
 
 
+def test_a_search_leaves_opened_calls_open(recorded: Path, opened: Any) -> None:
+    """Typing into the search redraws the list and not the turn."""
+    page = opened(recorded, anchor="#turn/one/1")
+    detail = _open_call(page, 0)
+    page.tab.keyboard.press("/")
+    page.tab.keyboard.type("what")
+    assert detail.is_visible()
+
+
 def test_the_prompt_shows_what_differs(recorded: Path, opened: Any) -> None:
     """Against the node's call before, what was added is marked and what is equal folded."""
     page = opened(recorded, anchor="#turn/one/1")
@@ -148,6 +157,10 @@ def test_calls_are_filtered_and_turns_put_in_order(
     tab.locator("#of-outcome").select_option(label="any outcome")
     tab.locator("#of-node").select_option(label="any node")
     tab.locator("#order").select_option(label="most calls first")
+    before = tab.evaluate("() => location.hash")
+    tab.locator("#order").focus()
+    tab.keyboard.press("j")
+    assert tab.evaluate("() => location.hash") == before
     rows = tab.locator("a.row .turn-number").all_inner_texts()
     assert [row.split()[-1] for row in rows] == ["1", "2", "0"]
     assert page.problems == []

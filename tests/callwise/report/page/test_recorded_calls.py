@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from callwise.recordings.cassette_sharing import Sharing
 from callwise.report.page.page_data import gather
 from callwise.report.page.page_html import document_of, page_of
 from callwise.report.page.recorded_calls import NOTHING_RECORDED, RecordedCall, cassette_of
@@ -142,3 +143,30 @@ def test_virtual_seconds_are_named_so(make_run: RunMaker) -> None:
                  "Where the time went (virtual seconds of all calls"):  # fmt: skip
         assert said in html, said
     assert NOTHING_RECORDED.parsed is None
+
+
+def test_prompts_of_a_shared_recording_are_put_together(make_run: RunMaker) -> None:
+    """What a recording has once for many prompts is in each of them; a damaged part is left out."""
+    folder = make_run(turns=[{}, {}])
+    shared: set[bytes] = set()
+    sharing, lines = Sharing(shared.__contains__), []
+    long = "You are Nora. " * 50
+    for turn in (0, 1):
+        document = json.loads(exchange(turn, 0, messages=[
+            {"role": "system", "content": long}, {"role": "user", "content": f"{long}{turn}"}
+        ]))  # fmt: skip
+        new, line = sharing.pack(document)
+        shared.update(new)
+        lines += [*new.values(), line]
+    recording = folder / "cassette.jsonl"
+    recording.write_bytes(b"".join(lines))
+    recorded = gather(folder).recorded
+    rows = gather(folder).record.raw_rows
+    found = [recorded.of(row) for row in (rows[0], rows[3])]
+    assert [call and [text for _, text in call.messages] for call in found] == [
+        [long, f"{long}{turn}"] for turn in (0, 1)
+    ]
+    recording.write_bytes(b"".join(line for line in lines if not line.startswith(b'{"shared"')))
+    damaged = gather(folder).recorded.of(rows[3])
+    assert damaged is not None
+    assert (damaged.messages, damaged.answer) == ((), '{"answer": 1}')
