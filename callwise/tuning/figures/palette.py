@@ -66,7 +66,7 @@ def _slot(node: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class NodeMark:
-    """The look of a node's bars.
+    """The colours of a node's bars.
 
     Args:
         edge: colour of the outline.
@@ -79,7 +79,7 @@ class NodeMark:
 
     @property
     def is_outlined(self) -> bool:
-        """Whether its outline tells it from another node of its hue."""
+        """Whether it has an outline, apart from another node of its hue."""
         return self.edge != PAPER
 
 
@@ -89,17 +89,17 @@ def node_colours(nodes: Iterable[str]) -> dict[str, str]:
 
 
 def node_marks(nodes: Iterable[str]) -> dict[str, NodeMark]:
-    """Return a look for each node, with the colour of its name wherever that is free.
+    """Return a mark for each node, with the colour of its name wherever that is free.
 
     A node keeps its colour from figure to figure, whatever other nodes there are, unless two
     names hash to one colour: then the later in the alphabet takes a free one. The ninth node and
     those after it are lighter and have an outline of the whole colour; from the seventeenth it is
-    dashed. From the twenty-fifth, looks begin to repeat.
+    dashed. From the twenty-fifth, marks begin to repeat.
     """
     found = {NO_NODE: NodeMark(FAINT)}
-    left, looks = sorted(set(nodes) - {NO_NODE}), list(_LOOKS)
+    left, variants = sorted(set(nodes) - {NO_NODE}), list(_VARIANTS)
     while left:
-        shade, is_outlined, dash = looks.pop(0) if len(looks) > 1 else looks[0]
+        shade, is_outlined, dash = variants.pop(0) if len(variants) > 1 else variants[0]
         slots = _settled(left)
         for name, slot in slots.items():
             hue = _NODES[slot]
@@ -108,7 +108,7 @@ def node_marks(nodes: Iterable[str]) -> dict[str, NodeMark]:
     return found
 
 
-_LOOKS: tuple[tuple[float, bool, tuple[int, ...]], ...] = (
+_VARIANTS: tuple[tuple[float, bool, tuple[int, ...]], ...] = (
     (0.0, False, ()),
     (0.55, True, ()),
     (0.85, True, (2, 1)),

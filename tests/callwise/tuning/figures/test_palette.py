@@ -33,7 +33,7 @@ def test_up_to_eight_nodes_of_any_name_differ(nodes: list[str]) -> None:
 
 
 def test_the_order_of_nodes_does_not_matter() -> None:
-    """More than eight get a look too, by name alone, and up to 24 differ."""
+    """More than eight get a mark too, by name alone, and up to 24 differ."""
     names = [f"node {number}" for number in range(24)]
     assert len(set(node_marks(names).values())) == 25
     assert node_colours(names) == node_colours(names[::-1])
