@@ -122,9 +122,9 @@ def _chopped(word: str, width: int) -> list[str]:
     return [*pieces, piece]
 
 
-_WORDS = re.compile(r"\s+|\S+")
-_PARTS = re.compile(r"\s+|\S*?(?:[;/=_]|,(?!\d))+|\S+")
-"""Parts that a line of a cell keeps together: it may break at blanks, and after these marks."""
+_WORDS = re.compile(r"\s+|\S+(?: %)?")
+_PARTS = re.compile(r"\s+|\S*?(?:[;/=_]|,(?!\d))+|\S+(?: %)?")
+"""Parts that a line of a text, and of a cell, keeps together; `7 %` is one."""
 
 
 def wrapped(text: str, width: int, *, is_cell: bool = True) -> list[str]:

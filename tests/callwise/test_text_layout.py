@@ -58,6 +58,12 @@ def test_a_word_that_may_be_copied_is_left_whole() -> None:
     assert wrapped_lines("会话" * 10, Screen()) == "会话" * 10
 
 
+def test_a_number_and_its_per_cent_stay_together() -> None:
+    """In a sentence and in a cell."""
+    assert wrapped("ties in 20.8 % of", 13) == ["ties in", "20.8 % of"]
+    assert wrapped_lines("ties in 20.8 % of", Screen(13)) == "ties in\n  20.8 % of"
+
+
 def test_a_screen_has_a_width_where_it_is_a_terminal_or_columns_is_set() -> None:
     """A pipe gets every column."""
     assert screen_of(io.StringIO(), {}).width is None

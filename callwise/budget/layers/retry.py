@@ -42,7 +42,7 @@ MAX_GROWTH = 4
 """Most that `max_tokens` is multiplied by for an answer that was cut before it began."""
 
 
-RETRY_NOTICE_SECONDS = 1.0
+RETRY_NOTICE_SECONDS = 10.0
 """Time for which a failed attempt at an endpoint is shown for all of the same number."""
 
 SLOW_SECONDS = 15.0
