@@ -29,7 +29,7 @@ MAX_CELLS = 14
 MAX_BYTES = 1_000_000
 MAX_SECONDS = 120.0
 """For all notebooks together."""
-CELL_SECONDS = 90
+CELL_SECONDS = 240
 VEGA_LITE = "application/vnd.vegalite.v5+json"
 DIGITS = 9
 """Of the numbers in a figure: machines add up in other orders, and differ in the last ones."""

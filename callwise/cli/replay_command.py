@@ -235,8 +235,11 @@ def _folder(
     conversations: "Sequence[Conversation]",
     cassette: Path | None,
     mode: "CassetteMode",
+    *,
+    app: "App",
 ) -> Iterator[Path]:
     """Yield the run's folder: the one named, a default one, or for a strict replay a temporary."""
+    from callwise.recordings.app_protocol import answering_models
     from callwise.recordings.cassette import CassetteMode
     from callwise.recordings.run_folder import RunFolder
 
@@ -247,7 +250,9 @@ def _folder(
     if options.out is not None:
         path = options.out
     else:
-        path = RUNS / _run_name(options, settings, conversations, f"{cassette} {mode}")
+        # Simulated answers are not those of an endpoint that is named later.
+        recording = f"{cassette} {mode} {answering_models(app, settings)}"
+        path = RUNS / _run_name(options, settings, conversations, recording)
     # A run whose cassette was deleted cannot be continued.
     is_orphan = options.out is None and cassette is not None and not cassette.exists()
     if options.fresh or is_orphan or mode is CassetteMode.REWRITE:
@@ -272,7 +277,7 @@ def _run(
     total = sum(len(conversation.turns) for conversation in conversations)
     turns = asked = 0
     with (
-        _folder(options, settings, read.conversations, cassette, mode) as path,
+        _folder(options, settings, read.conversations, cassette, mode, app=app) as path,
         progress_bar("turns", is_quiet=options.as_json, total=total) as show,
     ):
 

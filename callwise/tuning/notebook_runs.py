@@ -215,6 +215,8 @@ def shortened(error: ErrorT, run: RunRequest | None = None) -> ErrorT:
             f"{kept} of {turns} turns are finished and kept in {run.folder}. Run the same "
             "again to go on from there: what its recording has is not paid for twice."
         )
+    # IPython prints an error with a group in its context plainly, and not as a cell's error.
+    error.__context__ = None
     return error.with_traceback(None)
 
 

@@ -177,7 +177,7 @@ def intervals(run: RunRecord | str | Path) -> "pd.DataFrame":
         "turns": mean_intervals(panel_of_run(found, is_by_turn=True)),
     }
     rows = {
-        (f"virtual {name}" if found.is_simulated and "seconds" in name else name, unit): {
+        (f"virtual {name}" if found.is_simulated and name.startswith("seconds") else name, unit): {
             "mean": of_unit[name].mean,
             "low": of_unit[name].low,
             "high": of_unit[name].high,

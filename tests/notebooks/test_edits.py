@@ -131,7 +131,7 @@ async def test_later_cells_after_an_edit_of_the_first() -> None:
     await session.run(_short("03"))
     edited = _short("03", {"caps = (3, 4, 6, 8)": "caps = (2, 5, 7)"})
     await session.run([edited[0], edited[1], edited[-1]])
-    assert "search 7" in session.shown[-1].index.get_level_values(1)
+    assert "search 7" in session.shown[-1].columns.get_level_values(1)
 
 
 async def test_a_cap_counts_what_was_sent(capsys: pytest.CaptureFixture[str]) -> None:

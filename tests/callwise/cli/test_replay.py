@@ -168,3 +168,16 @@ def test_shipped_conversations_replay(cli: Any, one_object: Any) -> None:
         cli("replay", folder, "--max-turns", 16, "--max-concurrency", 4, "--json")
     )
     assert (document["turns"], document["replies"]) == (16, 16)
+
+
+def test_an_endpoint_named_later_gets_another_default_folder(
+    cli: Any, one_object: Any, talk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A simulated run is neither read nor continued for it."""
+    one_object(cli("replay", talk, "--preset", "instant", "--max-turns", 1, "--json"))
+    monkeypatch.setenv("CALLWISE_BASE_URL", "http://127.0.0.1:9/v1")
+    monkeypatch.setenv("CALLWISE_MODEL", "small")
+    monkeypatch.setenv("CALLWISE_API_KEY", "none")
+    done = cli("replay", talk, "--preset", "instant", "--max-turns", 1, "--json")
+    assert done.exit_code == 1
+    assert len(list((tmp_path / "callwise-runs").iterdir())) == 2
