@@ -1,4 +1,4 @@
-"""The page on tasks of one's own: its first program asks a model; `test_snippets` runs the others."""
+"""The page on tasks of one's own: the first program, which asks a model."""
 
 import json
 import os

@@ -1,6 +1,6 @@
 """Every command, program and preset of the README and of docs/: each page runs, in its order.
 
-A page runs in an empty folder with two conversations and the shipped notebooks' data. A server on this
+A page runs in an empty folder with two conversations and the notebooks' data. A server on this
 machine stands in for the endpoint that a page sets. Commands run in this process; `pytest` and
 `python` in one of their own. Of `make` and `pip install` only the names are looked up.
 """
@@ -124,7 +124,12 @@ class _Reader:
             case "mkdir":
                 (self.folder / words[-1]).mkdir(parents=True, exist_ok=True)
             case "pytest" | "python":
-                start = [sys.executable, "-X", "utf8", *(["-m", "pytest"] if tool == "pytest" else [])]
+                start = [
+                    sys.executable,
+                    "-X",
+                    "utf8",
+                    *(["-m", "pytest"] if tool == "pytest" else []),
+                ]
                 done = subprocess.run(  # noqa: S603 - our own page
                     [*start, *words],
                     cwd=self.folder,

@@ -21,6 +21,7 @@ from callwise.calls.errors import ConfigError
 from callwise.recordings.counterfactual.purchase import SpendingCap
 from callwise.recordings.recording import Recording
 from callwise.tuning.judge.items import ReplyItem, items_of, references_of
+from callwise.tuning.judge.referee_rubric import load_rubric
 from callwise.tuning.judge.labels import read_labels, simulated_truth
 from callwise.tuning.judge.methods import JudgeMethod, Pairwise, Pointwise, PricePreview
 from callwise.tuning.judge.referee import JudgedReplies, Referee, open_referee
@@ -67,6 +68,7 @@ class QualityRequest:
         max_calls: most calls that a referee buys; None for all.
         budget: the spending cap of all purchases of the sweep, which the referee's calls count
             against. None sets no further limit.
+        rubric: a file in place of the referee's shipped marks; see `load_rubric`.
     """
 
     source: QualitySource = "auto"
@@ -74,6 +76,15 @@ class QualityRequest:
     repeats: int = 1
     max_calls: int | None = None
     budget: SpendingCap | None = field(default=None, compare=False)
+    rubric: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Raise `ConfigError` for a rubric that no referee would read."""
+        if self.rubric is not None and self.source != "referee":
+            raise ConfigError(
+                f"the rubric {self.rubric} is a referee's, and quality is {self.source!r}: add "
+                "--quality referee, or leave out --rubric"
+            )
 
     @property
     def calls_left(self) -> int | None:
@@ -139,6 +150,8 @@ def _items(
 def _method(recording: Recording, request: QualityRequest) -> JudgeMethod:
     if request.source == "pairwise":
         return Pairwise(references_of(_lines(recording)), repeats=request.repeats)
+    if request.rubric is not None:
+        return Pointwise(repeats=request.repeats, rubric=load_rubric(request.rubric))
     return Pointwise(repeats=request.repeats)
 
 
