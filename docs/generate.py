@@ -116,22 +116,18 @@ def _served_rows() -> list[str]:
 
 def metrics_page() -> str:
     """Return the page of all figures: of a call, of a row of a sweep, and of a service."""
-    parts = [
-        NOTE,
-        "# Metrics",
-        "",
-        "Each figure, by where it is found. Tokens and USD that are not known are never counted as 0: "
-        "they have a count of their own. [What is counted](counting.md) has the rules.",
-    ]
+    known = (
+        "Each figure, by where it is found. Tokens and USD that are not known are never counted as "
+        "0: they have a count for themselves. [What is counted](counting.md) has the rules."
+    )
+    usage = (
+        "Of a call, and summed for a scope (`budgeter.run.statistics()`). In a line of the ledger "
+        "these are flat, times in seconds and money in USD; what was charged is only in recordings."
+    )
+    parts = [NOTE, "# Metrics", "", known]
     for title, about, rows in (
         ("A call", "A line of a run's `ledger.jsonl`, and `budgeter.ledger.rows`.", LedgerRow),
-        (
-            "Its usage",
-            "Of a call, and summed for a scope (`budgeter.run.statistics()`). In a line of the "
-            "ledger these are flat, times in seconds and money in USD; what was charged is only "
-            "in recordings.",
-            Usage,
-        ),
+        ("Its usage", usage, Usage),
         ("Its delivery", "Only what is not as usual, under `delivery`.", Delivery),
         ("A row of a sweep", "`rows.csv`, `rows.parquet` and data frames.", TurnRow),
     ):

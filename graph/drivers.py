@@ -20,8 +20,8 @@ from pydantic_core import to_jsonable_python
 
 from callwise.budget.scope import ScopeKind
 from graph.engine import TurnContext
-from graph.pipeline_llm import clips_noted
 from graph.own_nodes import OwnNode, placed, steps_of
+from graph.pipeline_llm import clips_noted
 from graph.settings import FuseKnobs
 from graph.state import TurnState, collect_degraded
 from graph.steps import STEPS, Step

@@ -1,6 +1,7 @@
 """Every knob of the reply pipeline, in one model. A preset is a YAML file of these."""
 
 from collections.abc import Mapping
+from itertools import product
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
@@ -27,7 +28,7 @@ from callwise.calls.trust import TrustedSettings
 from callwise.knobs.knob_paths import nearest_names
 from lats.search_knobs import SearchKnobs
 from nodes.prompt import OwnTexts, own_texts, prompt, prompt_names
-from nodes.records import Persona
+from nodes.records import Language, Persona
 
 __all__ = [
     "BudgetKnobs",
@@ -351,11 +352,11 @@ class PipelineSettings(KnobGroup, TrustedSettings):
     @field_validator("prompts")
     @classmethod
     def _has_whole_prompts(cls, prompts: dict[str, OwnTextKnobs]) -> dict[str, OwnTextKnobs]:
-        texts = _texts("", prompts)
-        with own_texts(texts):
-            for name, _ in texts:
+        languages: tuple[Language, ...] = ("en", "zh")
+        with own_texts(_texts("", prompts)):
+            for name, language in product(prompts, languages):
                 try:
-                    prompt(*name.split("."))
+                    prompt(name, language)
                 except ConfigError as error:
                     raise ValueError(str(error)) from error
         return prompts

@@ -7,8 +7,8 @@ A block that cannot run here has its reason in a comment before it:
 What a page's reader has already, such as the rows of a sweep, is made by a program in a comment
 that begins with `<!-- run before:`; it is not shown. Such a program has `root`, the project's
 folder, and `use_endpoint()`, which sets a simulated server as the endpoint. A comment
-`<!-- needs: langchain -->` leaves the next block out where that package is missing. A program or a file of settings whose
-first line is a comment with the name of a file is written to that file.
+`<!-- needs: langchain -->` leaves the next block out where that package is missing. A program or a
+file of settings whose first line is a comment with the name of a file is written to that file.
 """
 
 import importlib.util

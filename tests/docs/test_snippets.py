@@ -1,7 +1,7 @@
 """Every command, program and preset of the README and of docs/: each page runs, in its order.
 
 A page runs in an empty folder with two conversations and the notebooks' data. A server on this
-machine stands in for the endpoint that a page sets. Commands run in this process; `pytest` and
+machine takes the place of the endpoint that a page sets. Commands run in this process; `pytest` and
 `python` in one of their own. Of `make` and `pip install` only the names are looked up.
 """
 
@@ -33,8 +33,24 @@ from graph.settings import PipelineSettings
 from tests.docs.pages import PAGES, ROOT, Block, Command, blocks_of, commands_of, plain_blocks_of
 from tests.simulated_server import serving
 
-FAST: frozenset[str] = frozenset()
-"""Pages that take less than some three seconds."""
+FAST = frozenset(
+    f"docs/{name}.md"
+    for name in (
+        "cache",
+        "langchain",
+        "limits",
+        "load",
+        "memory",
+        "own-app",
+        "own-conversations",
+        "own-task",
+        "presets",
+        "processes",
+        "quality",
+        "search",
+    )
+)
+"""Pages that take less than a second."""
 
 TOOLS = frozenset({".", "callwise", "export", "make", "mkdir", "pip", "pytest", "python"})
 """Commands that can run here; a block with another one has its reason in a comment."""

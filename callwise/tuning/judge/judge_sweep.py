@@ -21,7 +21,6 @@ from callwise.calls.errors import ConfigError
 from callwise.recordings.counterfactual.purchase import SpendingCap
 from callwise.recordings.recording import Recording
 from callwise.tuning.judge.items import ReplyItem, items_of, references_of
-from callwise.tuning.judge.referee_rubric import load_rubric
 from callwise.tuning.judge.labels import read_labels, simulated_truth
 from callwise.tuning.judge.methods import JudgeMethod, Pairwise, Pointwise, PricePreview
 from callwise.tuning.judge.referee import JudgedReplies, Referee, open_referee
@@ -31,6 +30,7 @@ from callwise.tuning.judge.referee_endpoint import (
     referee_secrets,
     same_model_notice,
 )
+from callwise.tuning.judge.referee_rubric import load_rubric
 from callwise.tuning.judge.reliability import JudgeReliability, judge_reliabilities
 from callwise.tuning.judge.scores import Score, choose_source, scale_width_of, with_quality
 from callwise.tuning.replay_evaluator import run_apart
