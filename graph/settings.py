@@ -277,6 +277,10 @@ class OwnTextKnobs(KnobGroup):
     zh: str | None = Field(default=None, min_length=1, max_length=20_000)
     """The Chinese text."""
 
+    @model_serializer
+    def _write_what_is_set(self) -> dict[str, str]:
+        return {name: text for name, text in self if text is not None}
+
 
 def _texts(kind: str, texts: Mapping[str, OwnTextKnobs]) -> OwnTexts:
     """Return texts as `nodes.prompt.own_texts` takes them, in order of their names."""
