@@ -1,8 +1,11 @@
-"""Write what follows from the code in docs/: graph, knobs, commands, and the formats' table.
+"""Write what follows from the code in docs/: graph, knobs, commands, metrics, the formats' table.
 
 `python docs/generate.py` writes them; `--check` fails when one is out of date.
 """
 
+import ast
+import inspect
+import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,10 +13,14 @@ from pathlib import Path
 import typer
 from typer.cli import get_docs_for_click
 
+from callwise.budget.ledger_row import LedgerRow
+from callwise.budget.usage import Usage
+from callwise.calls.delivery import Delivery
 from callwise.cli.main import callwise
 from callwise.knobs import VARIABLES, knob_paths
 from callwise.knobs.knob_paths import KnobInfo
 from callwise.recordings.formats import FORMATS
+from callwise.tuning.row import TurnRow
 from callwise.wake import WakeSettings
 from graph.drivers import build_graph
 from graph.settings import PipelineSettings
@@ -89,12 +96,61 @@ def formats_page() -> str:
     return before + TABLE + "\n".join([*rows, ""]) + TABLE_END + after
 
 
+_ARGUMENT = re.compile(r"^    (\w+): (.*(?:\n      .*)*)", re.MULTILINE)
+"""One entry of a docstring's `Args`."""
+
+
+def _field_rows(documented: type) -> list[str]:
+    """Return a table of the fields of a class, from the `Args` of its docstring."""
+    _, _, arguments = (inspect.getdoc(documented) or "").partition("Args:\n")
+    rows = ["| field | meaning |", "| --- | --- |"]
+    for name, text in _ARGUMENT.findall(arguments):
+        meaning = " ".join(text.split()).replace("|", "\\|")
+        rows.append(f"| `{name}` | {meaning} |")
+    return rows
+
+
+def _served_rows() -> list[str]:
+    """Return a table of the metrics that `callwise serve` has, from the calls that write them."""
+    source = HERE.parent / "callwise" / "serve" / "metrics.py"
+    rows = ["| metric | kind | meaning |", "| --- | --- | --- |"]
+    for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "_family":
+            name, kind, about = (ast.literal_eval(each) for each in node.args[:3])
+            rows.append(f"| `callwise_{name}` | {kind} | {about} |")
+    return rows
+
+
+def metrics_page() -> str:
+    """Return the page of all figures: of a call, of a row of a sweep, and of a service."""
+    known = (
+        "Each figure, by where it is found. Tokens and USD that are not known are never counted as "
+        "0: they have a count for themselves. [What is counted](counting.md) has the rules."
+    )
+    usage = (
+        "Of a call, and summed for a scope (`budgeter.run.statistics()`). In a line of the ledger "
+        "these are flat, times in seconds and money in USD; what was charged is only in recordings."
+    )
+    parts = [NOTE, "# Metrics", "", known]
+    for title, about, rows in (
+        ("A call", "A line of a run's `ledger.jsonl`, and `budgeter.ledger.rows`.", LedgerRow),
+        ("Its usage", usage, Usage),
+        ("Its delivery", "Only what is not as usual, under `delivery`.", Delivery),
+        ("A row of a sweep", "`rows.csv`, `rows.parquet` and data frames.", TurnRow),
+    ):
+        parts += ["", f"## {title}", "", about, "", *_field_rows(rows)]
+    about = "`GET /metrics` of [`callwise serve`](serve.md), in Prometheus' text format."
+    parts += ["", "## A service", "", about, "", *_served_rows(), ""]
+    return "\n".join(parts)
+
+
 def main() -> None:
     """Write the pages, or hold them against what would be written."""
     pages = {
         "graph.md": graph_page(),
         "knobs.md": knobs_page(),
         "cli.md": commands_page(),
+        "metrics.md": metrics_page(),
         "formats.md": formats_page(),
     }
     stale = [

@@ -29,6 +29,7 @@ from graph.settings import PipelineSettings
 if TYPE_CHECKING:
     from callwise.budget.shared_requests import SharedRequests
     from callwise.memory.conversation_memory import ConversationMemory
+    from graph.own_nodes import OwnNode
     from graph.session import ReplySession
 
 __all__ = ["ReplyPipeline", "app"]
@@ -39,6 +40,18 @@ class ReplyPipeline(SettingsApp[PipelineSettings]):
 
     name = "reply"
     model = PipelineSettings
+
+    def __init__(self, nodes: "Sequence[OwnNode]" = ()) -> None:
+        """Return the pipeline, with nodes of a program's own; see `graph.own_nodes`.
+
+        Raises:
+            ConfigError: when one has no place.
+        """
+        self._nodes: tuple[OwnNode, ...] = ()
+        if nodes:
+            from graph.own_nodes import checked_nodes  # noqa: PLC0415 - loads the nodes
+
+            self._nodes = checked_nodes(nodes)
 
     def presets(self) -> Sequence[str]:
         """Return the names of the shipped presets."""
@@ -70,13 +83,14 @@ class ReplyPipeline(SettingsApp[PipelineSettings]):
         """Return the plan of one turn under these knobs; see `graph.turn_scenarios`."""
         from graph.turn_scenarios import plan_turn  # noqa: PLC0415 - loads the nodes
 
-        return plan_turn(self.checked(settings))
+        return plan_turn(self.checked(settings), self._nodes)
 
     def prompt_digests(self) -> Mapping[str, str]:
         """Return the digest of each prompt, as 16 hexadecimal digits by name and language."""
-        from nodes.prompt import prompt_digests  # noqa: PLC0415 - reads files
+        from nodes.prompt import prompt_digests, text_digest  # noqa: PLC0415 - reads files
 
-        return prompt_digests()
+        own = {name: text_digest(text) for node in self._nodes for name, text in node.texts}
+        return {**prompt_digests(), **own}
 
     def endpoints(self, settings: PipelineSettings, *, is_offline: bool) -> Mapping[Role, Endpoint]:
         """Return the endpoint of each role; see `SettingsApp.endpoints`."""
@@ -109,6 +123,7 @@ class ReplyPipeline(SettingsApp[PipelineSettings]):
                 keep_checkpoints=keep_checkpoints,
                 memory=memory,
                 shared=shared,
+                nodes=self._nodes,
             )
 
     def sending_of(self, settings: BaseModel) -> str | None:

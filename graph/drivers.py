@@ -11,7 +11,7 @@ memory manager waits for the evolver where they would else run side by side. Whe
 wound down to such calls, both are so in every turn: the graph is compiled once.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -20,10 +20,12 @@ from pydantic_core import to_jsonable_python
 
 from callwise.budget.scope import ScopeKind
 from graph.engine import TurnContext
+from graph.own_nodes import OwnNode, placed, steps_of
 from graph.pipeline_llm import clips_noted
 from graph.settings import FuseKnobs
 from graph.state import TurnState, collect_degraded
 from graph.steps import STEPS, Step
+from nodes.prompt import own_texts
 
 if TYPE_CHECKING:
     from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -61,7 +63,9 @@ _OVERLAPPED: Mapping[str, tuple[str, ...]] = MappingProxyType(
 )
 
 
-def predecessors(*, overlap: bool, fuse: FuseKnobs | None = None) -> dict[str, tuple[str, ...]]:
+def predecessors(
+    *, overlap: bool, fuse: FuseKnobs | None = None, nodes: Sequence[OwnNode] = ()
+) -> dict[str, tuple[str, ...]]:
     """Return for each node the nodes that it waits for, in an order to run them one by one.
 
     The graph's edges, the budgeter's rounds and the docs' picture are made from it.
@@ -69,14 +73,15 @@ def predecessors(*, overlap: bool, fuse: FuseKnobs | None = None) -> dict[str, t
     Args:
         overlap: whether nodes run side by side where the data allow.
         fuse: which nodes ask together, or may have to; None for none.
+        nodes: those that a program has added.
     """
     fuse = fuse or FuseKnobs()
-    nodes, retrieves_first = list(NODES), fuse.reply or fuse.wind_down
+    names, retrieves_first = list(NODES), fuse.reply or fuse.wind_down
     if retrieves_first:
-        nodes.remove("memory_retriever")
-        nodes.insert(nodes.index("detection"), "memory_retriever")
-    waits: dict[str, tuple[str, ...]] = {nodes[0]: ()}
-    for before, node in pairwise(nodes):
+        names.remove("memory_retriever")
+        names.insert(names.index("detection"), "memory_retriever")
+    waits: dict[str, tuple[str, ...]] = {names[0]: ()}
+    for before, node in pairwise(names):
         waits[node] = (before,)
     if overlap:
         waits |= _OVERLAPPED
@@ -84,7 +89,7 @@ def predecessors(*, overlap: bool, fuse: FuseKnobs | None = None) -> dict[str, t
             waits["lats_search"] = ("style",)
         if fuse.bookkeeping or fuse.wind_down:
             waits["memory_manager"] = ("evolver",)
-    return waits
+    return placed(waits, nodes)
 
 
 async def run_step(
@@ -96,7 +101,8 @@ async def run_step(
         KeyError: when the step returns a field that the state lacks.
     """
     turn = await context.engine.turn_scope(state, name)
-    with turn.open(ScopeKind.NODE, name, after=waits_for), clips_noted(name) as clips:
+    scope = turn.open(ScopeKind.NODE, name, after=waits_for)
+    with scope, own_texts(context.engine.texts), clips_noted(name) as clips:
         update = dict(await step(state, context))
     if clips:  # parts that its prompts had to leave out
         update["degraded"] = [*(update.get("degraded") or ()), *clips]
@@ -115,9 +121,11 @@ async def run_directly(given: Mapping[str, Any], context: TurnContext) -> TurnSt
     state = TurnState.model_validate(dict(given))
     if context.engine.turn(state.identity) is None:
         raise LookupError(f"no turn of {state.conversation_id!r} is open")
-    settings = context.engine.settings
-    for name, waits_for in predecessors(overlap=settings.overlap, fuse=settings.fuse).items():
-        update = await run_step(name, STEPS[name], waits_for, state, context)
+    settings, nodes = context.engine.settings, context.engine.nodes
+    steps = steps_of(nodes)
+    waits = predecessors(overlap=settings.overlap, fuse=settings.fuse, nodes=nodes)
+    for name, waits_for in waits.items():
+        update = await run_step(name, steps[name], waits_for, state, context)
         if "degraded" in update:
             update["degraded"] = collect_degraded(state.degraded, update["degraded"])
         state = state.model_copy(update=update)
@@ -148,6 +156,7 @@ def compiled(
     overlap: bool,
     fuse: FuseKnobs | None = None,
     checkpointer: "BaseCheckpointSaver[str] | None" = None,
+    nodes: Sequence[OwnNode] = (),
 ) -> "CompiledStateGraph[Any, Any, Any, Any]":
     """Return a graph with all nodes, each waiting for those before it; see `predecessors`.
 
@@ -155,10 +164,11 @@ def compiled(
         graph: has the schema of the state, and nothing else yet.
         node: returns a node of LangGraph by its name and the nodes that it waits for.
         checkpointer: keeps the state of a conversation between processes, if wanted.
+        nodes: those that a program has added.
     """
     from langgraph.graph import END, START  # noqa: PLC0415 - heavy
 
-    for name, waits_for in predecessors(overlap=overlap, fuse=fuse).items():
+    for name, waits_for in predecessors(overlap=overlap, fuse=fuse, nodes=nodes).items():
         run = node(name, waits_for)
         run.__name__ = name
         graph.add_node(name, run)
@@ -173,13 +183,15 @@ def build_graph(
     overlap: bool,
     fuse: FuseKnobs | None = None,
     checkpointer: "BaseCheckpointSaver[str] | None" = None,
+    nodes: Sequence[OwnNode] = (),
 ) -> ReplyGraph:
     """Return the reply graph, which takes each turn's context from its run; see `compiled`."""
     from langgraph.graph import StateGraph  # noqa: PLC0415 - heavy
 
     def node(name: str, waits_for: tuple[str, ...]) -> Any:
         # Values that no checkpointer will ever write may remain records.
-        return _node(name, STEPS[name], waits_for, is_kept=checkpointer is not None)
+        return _node(name, steps[name], waits_for, is_kept=checkpointer is not None)
 
+    steps = steps_of(nodes)
     graph = StateGraph(TurnState, context_schema=TurnContext)
-    return compiled(graph, node, overlap=overlap, fuse=fuse, checkpointer=checkpointer)
+    return compiled(graph, node, overlap=overlap, fuse=fuse, checkpointer=checkpointer, nodes=nodes)

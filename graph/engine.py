@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from callwise.budget.budgeter import Budgeter
 from callwise.budget.cache_tiers import TieredCache
@@ -28,6 +29,10 @@ from graph.pipeline_llm import PipelineLLM
 from graph.settings import PipelineSettings
 from graph.state import TurnState
 from nodes.loader import ALL_TURNS, load_turn
+from nodes.prompt import OwnTexts
+
+if TYPE_CHECKING:
+    from graph.own_nodes import OwnNode
 
 __all__ = [
     "Engine",
@@ -68,6 +73,8 @@ class Engine:
     Args:
         llm: answers the nodes' calls, by way of the budgeter.
         search_llm: likewise, those of the search, whose calls may allow fewer repairs.
+        nodes: those that a program has added.
+        texts: prompts and rubrics in place of the shipped ones.
         patience_seconds: how long a graph server's turn waits for another one of the same
             memory, which may have been interrupted for good: a server does not report that.
     """
@@ -78,6 +85,8 @@ class Engine:
     memory: ConversationMemory
     llm: LLM
     search_llm: LLM
+    nodes: "tuple[OwnNode, ...]" = ()
+    texts: OwnTexts = ()
     patience_seconds: float = 300.0
     _conversations: dict[Identity, Scope] = field(default_factory=dict)
     _names: set[str] = field(default_factory=set)
@@ -376,12 +385,14 @@ def make_engine(
     is_offline: bool = False,
     clock: Clock | None = None,
     shared: SharedRequests | None = None,
+    nodes: "tuple[OwnNode, ...]" = (),
 ) -> Engine:
     """Return an engine over endpoints and a memory; its ledger rows go to `sinks`.
 
     Args:
         clock: None takes the system's, and a virtual one where every client is simulated.
         shared: requests in common with other engines; None for none.
+        nodes: those that a program has added.
 
     Raises:
         ConfigError: when only a file names the file of a queue, which is not below the working
@@ -415,6 +426,8 @@ def make_engine(
         memory,
         llm=PipelineLLM(budgeter, max_repairs, sampling),
         search_llm=PipelineLLM(budgeter, max_repairs, sampling, keeps_repairs=True),
+        nodes=nodes,
+        texts=(*(text for node in nodes for text in node.texts), *settings.own_texts),
     )
 
 

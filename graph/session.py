@@ -31,6 +31,7 @@ from graph.engine import (
     warm,
 )
 from graph.fusing import steps_down
+from graph.own_nodes import OwnNode
 from graph.settings import PipelineSettings
 from graph.state import TurnState, collect_degraded
 from nodes.prompt import clip, load_prompts
@@ -175,8 +176,8 @@ class ReplySession:
         ledger of a turn should not.
         """
         rows = turn.take_rows()
-        settings = self.engine.settings
-        order = predecessors(overlap=settings.overlap, fuse=settings.fuse)
+        settings, nodes = self.engine.settings, self.engine.nodes
+        order = predecessors(overlap=settings.overlap, fuse=settings.fuse, nodes=nodes)
         places = {name: place for place, name in enumerate(order)}
         sequences = sorted(row.sequence for row in rows)
         rows.sort(key=lambda row: (places.get(row.node or "", 0), row.sequence))
@@ -262,11 +263,13 @@ async def open_session(
     keep_checkpoints: bool,
     memory: ConversationMemory | None = None,
     shared: SharedRequests | None = None,
+    nodes: tuple[OwnNode, ...] = (),
 ) -> ReplySession:
     """Return an open session on `memory`, or on a memory in `folder`; `stack` closes it.
 
     Args:
         shared: requests in common with other sessions; None for none.
+        nodes: those that a program has added.
 
     Raises:
         ConfigError: when a setting cannot work; nothing was sent.
@@ -293,6 +296,7 @@ async def open_session(
         notify=notices.tell,
         is_offline=is_offline,
         shared=shared,
+        nodes=nodes,
     )
     stack.push_async_callback(engine.budgeter.aclose)
     stack.callback(engine.close)
@@ -306,7 +310,9 @@ async def open_session(
     # A strict replay without checkpoints has no use for LangGraph.
     graph = None
     if not is_offline or checkpointer is not None:
-        graph = build_graph(overlap=settings.overlap, fuse=settings.fuse, checkpointer=checkpointer)
+        graph = build_graph(
+            overlap=settings.overlap, fuse=settings.fuse, checkpointer=checkpointer, nodes=nodes
+        )
     return ReplySession(
         engine=engine,
         graph=graph,

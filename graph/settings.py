@@ -1,6 +1,7 @@
 """Every knob of the reply pipeline, in one model. A preset is a YAML file of these."""
 
 from collections.abc import Mapping
+from itertools import product
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
@@ -18,6 +19,7 @@ from pydantic import (
 from callwise.budget.limits import Limits
 from callwise.calls.call import Purpose, Role
 from callwise.calls.endpoint_settings import checked_extra_body
+from callwise.calls.errors import ConfigError
 from callwise.calls.kinds import KINDS, WorkKind
 from callwise.calls.load.load_knobs import LoadKnobs
 from callwise.calls.retry import RetryPolicy
@@ -25,7 +27,8 @@ from callwise.calls.role_endpoints import EndpointSettings
 from callwise.calls.trust import TrustedSettings
 from callwise.knobs.knob_paths import nearest_names
 from lats.search_knobs import SearchKnobs
-from nodes.records import Persona
+from nodes.prompt import OwnTexts, own_texts, prompt, prompt_names
+from nodes.records import Language, Persona
 
 __all__ = [
     "BudgetKnobs",
@@ -33,6 +36,7 @@ __all__ = [
     "CacheTimes",
     "FuseKnobs",
     "MemoryKnobs",
+    "OwnTextKnobs",
     "PipelineSettings",
     "ProcessorKnobs",
     "RepairKnobs",
@@ -253,6 +257,41 @@ class ReplyKnobs(KnobGroup):
     of a usual speed; with less time the search writes fewer candidates per call."""
 
 
+def _prompt_name(name: str) -> str:
+    if name not in prompt_names():
+        nearest = " or ".join(nearest_names(name, prompt_names()))
+        hint = f"did you mean {nearest}?" if nearest else f"known: {', '.join(prompt_names())}"
+        raise ValueError(f"no such prompt; {hint}")
+    return name
+
+
+PromptName = Annotated[str, AfterValidator(_prompt_name), Field(title="prompt")]
+RubricName = Annotated[str, Field(title="rubric", pattern=r"^[a-z][a-z0-9_]{0,39}$")]
+
+
+class OwnTextKnobs(KnobGroup):
+    """A text of one's own, by language. A language that is left out has the shipped text."""
+
+    en: str | None = Field(default=None, min_length=1, max_length=20_000)
+    """The English text."""
+    zh: str | None = Field(default=None, min_length=1, max_length=20_000)
+    """The Chinese text."""
+
+    @model_serializer
+    def _write_what_is_set(self) -> dict[str, str]:
+        return {name: text for name, text in self if text is not None}
+
+
+def _texts(kind: str, texts: Mapping[str, OwnTextKnobs]) -> OwnTexts:
+    """Return texts as `nodes.prompt.own_texts` takes them, in order of their names."""
+    return tuple(
+        (f"{kind}{name}.{language}", text)
+        for name, each in sorted(texts.items())
+        for language, text in each
+        if text is not None
+    )
+
+
 class PipelineSettings(KnobGroup, TrustedSettings):
     """Every knob of the reply pipeline."""
 
@@ -282,6 +321,12 @@ class PipelineSettings(KnobGroup, TrustedSettings):
     memory: MemoryKnobs = MemoryKnobs()
     sampling: dict[SamplingPurpose, SamplingKnobs] = {}
     """Sampling of answers, by the purpose of the call; `default` is for all purposes."""
+    prompts: dict[PromptName, OwnTextKnobs] = {}
+    """Texts in place of the shipped prompts, by name and language (`en`, `zh`). Names are those of
+    the files in `nodes/prompts`, and `{{_name}}` in a text is the part of that name."""
+    rubrics: dict[RubricName, OwnTextKnobs] = {}
+    """Rubrics of the search's judge, by name and language, for `search.rubrics`. One that has a new
+    name asks for a score alone; `overall`, `character` and `fit` keep their sub-scores."""
     repair: RepairKnobs = RepairKnobs()
     reply: ReplyKnobs = ReplyKnobs()
     budget: BudgetKnobs = BudgetKnobs()
@@ -302,6 +347,23 @@ class PipelineSettings(KnobGroup, TrustedSettings):
     """The endpoint of each role. A role without one has that of `main`; settings that `main`
     leaves out come from CALLWISE_BASE_URL, CALLWISE_MODEL and CALLWISE_API_KEY; where nothing
     is set, the embedded simulated model answers."""
+
+    @property
+    def own_texts(self) -> OwnTexts:
+        """Prompts and rubrics in place of the shipped ones, in order of their names."""
+        return (*_texts("", self.prompts), *_texts("rubric ", self.rubrics))
+
+    @field_validator("prompts")
+    @classmethod
+    def _has_whole_prompts(cls, prompts: dict[str, OwnTextKnobs]) -> dict[str, OwnTextKnobs]:
+        languages: tuple[Language, ...] = ("en", "zh")
+        with own_texts(_texts("", prompts)):
+            for name, language in product(prompts, languages):
+                try:
+                    prompt(name, language)
+                except ConfigError as error:
+                    raise ValueError(str(error)) from error
+        return prompts
 
     @field_validator("sampling")
     @classmethod

@@ -18,9 +18,12 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from types import MappingProxyType
 from typing import Any
+
+from pydantic import BaseModel
 
 from callwise.budget.ledger_row import LedgerRow
 from callwise.calls import Call, Endpoint
@@ -43,9 +46,10 @@ from callwise.plans.turn_plan import ScenarioPlan, TurnPlan
 from graph.drivers import predecessors, run_step
 from graph.engine import TurnContext, make_engine
 from graph.fusing import Fusion, calls_at_start, fusing_for, is_limited
+from graph.own_nodes import OwnNode, steps_of
 from graph.settings import BudgetKnobs, FuseKnobs, PipelineSettings, SamplingKnobs, sampling_of
 from graph.state import TurnState
-from graph.steps import QUESTIONS, STEPS
+from graph.steps import QUESTIONS
 from lats.actions import ActionKind, Side, side_of
 from lats.search_knobs import SearchKnobs, with_stage
 from lats.search_plan import PlannedCalls, Scenario, SearchPlan, plan_search
@@ -98,11 +102,15 @@ _MEANINGS: Mapping[Scenario, str] = MappingProxyType(
 )
 
 
-def _tokens_of(call: Call) -> tuple[int, int]:
-    """Return a call's expected tokens; its answer is no longer than its `max_tokens`."""
+def _tokens_of(own: Mapping[type[BaseModel], Tokens], call: Call) -> tuple[int, int]:
+    """Return a call's expected tokens; its answer is no longer than its `max_tokens`.
+
+    Args:
+        own: the tokens of own nodes' questions, by their answers.
+    """
     if call.response_model is None:
         return _EMBEDDING_TOKENS
-    tokens = _TOKENS[call.response_model]
+    tokens = own.get(call.response_model) or _TOKENS[call.response_model]
     return tokens.input, min(tokens.output, call.sampling.max_tokens or tokens.output)
 
 
@@ -114,7 +122,9 @@ class _DryRun:
     searched: bool
 
 
-async def _dry_run(settings: PipelineSettings, *, is_readable: bool) -> _DryRun:
+async def _dry_run(
+    settings: PipelineSettings, nodes: tuple[OwnNode, ...], *, is_readable: bool
+) -> _DryRun:
     """Return the calls of a turn without limits, run by a plain loop.
 
     Args:
@@ -128,17 +138,22 @@ async def _dry_run(settings: PipelineSettings, *, is_readable: bool) -> _DryRun:
         """Return a search's result; its calls are planned apart."""
         return {"draft": "text", "planned_bubbles": planned}
 
-    client = FormClient(_tokens_of, is_readable=is_readable)
+    own = {each.question.answer: each.question.tokens for each in nodes if each.question}
+    client = FormClient(partial(_tokens_of, own), is_readable=is_readable)
     endpoints = {role: Endpoint(name="plan", model="plan", client=client) for role in Role}
     rows: list[LedgerRow] = []
     memory = ConversationMemory(SnapshotBackend())
-    engine = make_engine(settings, endpoints, memory, sinks=(rows.append,), is_offline=True)
+    engine = make_engine(
+        settings, endpoints, memory, sinks=(rows.append,), is_offline=True, nodes=nodes
+    )
     context = TurnContext(engine)
     state = TurnState(requested_turn=0, user_text="text")
     engine.open_turn(state.identity, 0)
     searched = False
-    for name, waits_for in predecessors(overlap=settings.overlap, fuse=settings.fuse).items():
-        step, seen = STEPS[name], state
+    steps = steps_of(nodes)
+    waits = predecessors(overlap=settings.overlap, fuse=settings.fuse, nodes=nodes)
+    for name, waits_for in waits.items():
+        step, seen = steps[name], state
         if name == _NODE and _NODE not in state.answered:
             searched, step = True, found
         if name == "memory_retriever":  # a memory that reaches further back than what is shown
@@ -149,12 +164,18 @@ async def _dry_run(settings: PipelineSettings, *, is_readable: bool) -> _DryRun:
     return _DryRun(steps_by_node(rows), searched)
 
 
-def _run(settings: PipelineSettings, fusing: Fusion, *, is_readable: bool) -> _DryRun:
+def _run(
+    settings: PipelineSettings,
+    fusing: Fusion,
+    nodes: tuple[OwnNode, ...],
+    *,
+    is_readable: bool,
+) -> _DryRun:
     """Return a turn's calls under some fusing; also where a loop is running already."""
     fuse = settings.fuse.model_dump() | fusing.model_dump(exclude={"wound_down"})
     free = settings.model_copy(update={"budget": BudgetKnobs(), "fuse": FuseKnobs(**fuse)})
     with ThreadPoolExecutor(1) as pool:
-        return pool.submit(asyncio.run, _dry_run(free, is_readable=is_readable)).result()
+        return pool.submit(asyncio.run, _dry_run(free, nodes, is_readable=is_readable)).result()
 
 
 def _limited(call: PlannedCall, sampling: Mapping[str, SamplingKnobs]) -> PlannedCall:
@@ -166,10 +187,15 @@ def _limited(call: PlannedCall, sampling: Mapping[str, SamplingKnobs]) -> Planne
 
 
 def _turn_steps(
-    settings: PipelineSettings, dry_run: _DryRun, search: Step, *, max_repairs: int = 0
+    settings: PipelineSettings,
+    dry_run: _DryRun,
+    search: Step,
+    *,
+    max_repairs: int = 0,
+    nodes: tuple[OwnNode, ...] = (),
 ) -> Step:
     """Return a turn's steps: those that were run, and a search in its place."""
-    waits = predecessors(overlap=settings.overlap, fuse=settings.fuse)
+    waits = predecessors(overlap=settings.overlap, fuse=settings.fuse, nodes=nodes)
     parts = {name: dry_run.steps.get(name, InSequence()) for name in waits}
     if dry_run.searched:
         limited = with_calls(search, lambda call: _limited(call, settings.sampling))
@@ -177,29 +203,34 @@ def _turn_steps(
     return Network(parts, waits)
 
 
-def plan_turn(settings: PipelineSettings) -> TurnPlan:
+def plan_turn(settings: PipelineSettings, nodes: tuple[OwnNode, ...] = ()) -> TurnPlan:
     """Return the calls of one turn, by scenario.
 
     Scenarios: the four of the search, and the default's differences where the stage of
     the relationship sets the search's knobs. `worst` is a bound on them all.
+
+    Args:
+        nodes: those that a program has added.
     """
     knobs = settings.search
     staged = staged_knobs(knobs)
     fusing = fusing_for(settings, calls_at_start(settings))
-    answered = _run(settings, fusing, is_readable=True)
+    answered = _run(settings, fusing, nodes, is_readable=True)
     scenarios = []
     for scenario in Scenario:
         steps: Sequence[Step]
         if scenario is Scenario.WORST:
             if is_limited(settings):
                 fusing = Fusion(thinking=True, bookkeeping=True, reply=True)
-            unread = _run(settings, fusing, is_readable=False)
+            unread = _run(settings, fusing, nodes, is_readable=False)
             repairs = settings.repair.max_repairs
             ways = worst_ways(knobs, staged, max_repairs=repairs)
-            steps = [_turn_steps(settings, unread, way, max_repairs=repairs) for way in ways]
+            steps = [
+                _turn_steps(settings, unread, way, max_repairs=repairs, nodes=nodes) for way in ways
+            ]
         else:
             search = search_steps(plan_search(knobs, scenario), knobs)
-            steps = [_turn_steps(settings, answered, search)]
+            steps = [_turn_steps(settings, answered, search, nodes=nodes)]
         meaning = _MEANINGS[scenario]
         scenarios.append(
             ScenarioPlan(scenario.value, meaning, steps[0], other_ways=tuple(steps[1:]))
@@ -216,7 +247,7 @@ def plan_turn(settings: PipelineSettings) -> TurnPlan:
         if answered.searched and plan_search(chosen) != default:
             search = search_steps(plan_search(chosen), chosen)
             meaning = f"no early exit, no failure, and the relationship is {stage}"
-            own = _turn_steps(settings, answered, search)
+            own = _turn_steps(settings, answered, search, nodes=nodes)
             scenarios.append(ScenarioPlan(f"default_{stage}", meaning, own))
     return TurnPlan(
         preset=settings.preset,

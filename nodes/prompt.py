@@ -1,6 +1,7 @@
 """Prompts: static instructions, then one JSON object of material; and the nodes' word lists.
 
-The system message is a file, `prompts/<name>.<language>.md`. It never changes within a
+The system message is a file, `prompts/<name>.<language>.md`, or a text of the settings in its
+place. It never changes within a
 language, and every one begins with the same part. The user message is one JSON object
 whose fields are in the fixed order of `nodes.turn.PROMPT_FIELDS`: what never changes in a
 conversation, then the chat, which only grows, then what changes each turn, then what changes
@@ -20,11 +21,13 @@ a whole does not fit a model's context, `shortening` leaves out the oldest first
 import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from enum import Enum
 from functools import lru_cache
 from importlib.resources import files
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeAlias
 
 import orjson
 import yaml
@@ -37,13 +40,18 @@ from nodes.records import Language
 __all__ = [
     "DEFAULT_MAX_CHARS",
     "MAX_CHARS",
+    "OwnTexts",
     "clip",
     "dumped",
     "load_prompts",
     "material_json",
+    "own_text",
+    "own_texts",
     "prepared",
     "prompt",
     "prompt_digests",
+    "prompt_names",
+    "text_digest",
     "words",
 ]
 
@@ -70,6 +78,15 @@ _HEAD_SHARE = 0.7
 _FLOAT_DIGITS = 2
 """Digits after the point: a model reads no more, and rounding noise stays out of keys."""
 
+OwnTexts: TypeAlias = tuple[tuple[str, str], ...]
+"""Texts in place of files, each as (`name.language`, text)."""
+
+_OWN: ContextVar[OwnTexts] = ContextVar("own_texts", default=())
+"""The texts that the running node's settings have in place of files."""
+
+MAX_DEPTH = 5
+"""Most parts in each other; more is a part that contains itself."""
+
 _PART = re.compile(r"\{\{(\w+)\}\}")
 """A part that several prompts share, by the name of its file."""
 
@@ -86,23 +103,56 @@ def _prompts() -> Iterator[tuple[str, Language]]:
             yield name, "zh"
 
 
-@lru_cache(maxsize=256)
+def prompt_names() -> tuple[str, ...]:
+    """Return the names of all prompts and of the parts that they share."""
+    names = (entry.name for entry in (files("nodes") / "prompts").iterdir())
+    return tuple(sorted({name.partition(".")[0] for name in names if name.endswith(".md")}))
+
+
+@contextmanager
+def own_texts(texts: OwnTexts) -> Iterator[None]:
+    """Let prompts have these texts in place of their files, in this task and those it starts."""
+    token = _OWN.set(texts)
+    try:
+        yield
+    finally:
+        _OWN.reset(token)
+
+
+def own_text(name: str, language: Language) -> str | None:
+    """Return the text that the settings have in place of a file, or None."""
+    return dict(_OWN.get()).get(f"{name}.{language}")
+
+
 def prompt(name: str, language: Language) -> str:
     """Return the static instructions of a prompt, its parts put in. Each file is read once.
 
-    `{{name}}` in a prompt is replaced by the file of that name; names of parts begin with `_`.
+    `{{name}}` in a prompt is replaced by the part of that name; names of parts begin with `_`.
+    A text of the settings (`own_texts`) takes the place of the file of its name.
 
     Raises:
-        ConfigError: when there is no such prompt in that language.
+        ConfigError: when there is no such prompt in that language, or a part contains itself.
     """
+    return _composed(name, language, _OWN.get(), 0)
+
+
+@lru_cache(maxsize=1024)
+def _composed(name: str, language: Language, own: OwnTexts, depth: int) -> str:
+    if depth > MAX_DEPTH:
+        raise ConfigError(f"the prompt {name}.{language} contains itself: take its part out of it")
+    text = dict(own).get(f"{name}.{language}") or _shipped(name, language)
+    return _PART.sub(lambda part: _composed(part[1], language, own, depth + 1), text.strip())
+
+
+@lru_cache(maxsize=256)
+def _shipped(name: str, language: Language) -> str:
     file = files("nodes") / "prompts" / f"{name}.{language}.md"
     if not file.is_file():
         known = ", ".join(f"{each}.{tongue}.md" for each, tongue in _prompts())
         raise ConfigError(
             f"there is no prompt nodes/prompts/{name}.{language}.md; there are: {known}"
         )
-    text = file.read_text(encoding="utf-8").strip()
-    return _PART.sub(lambda part: prompt(part[1], language), text)
+    return file.read_text(encoding="utf-8")
 
 
 @lru_cache(maxsize=8)
@@ -121,11 +171,15 @@ def load_prompts() -> None:
 
 
 def prompt_digests() -> dict[str, str]:
-    """Return 16 hexadecimal digits of each prompt, by `name.language`, in order of names."""
+    """Return the digest of each shipped prompt, by `name.language`, in order of names."""
     return {
-        f"{name}.{language}": hashlib.sha256(prompt(name, language).encode()).hexdigest()[:16]
-        for name, language in _prompts()
+        f"{name}.{language}": text_digest(prompt(name, language)) for name, language in _prompts()
     }
+
+
+def text_digest(text: str) -> str:
+    """Return 16 hexadecimal digits of a prompt's text."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def clip(text: str, max_chars: int) -> str:

@@ -18,9 +18,15 @@ class LedgerRow(NamedTuple):
 
     Args:
         sequence: in which order the calls were asked. Starts at 1.
+        scope: path of its innermost scope, such as `run/conv:a/turn:3/node:detection`.
         conversation: name of its conversation scope, or None.
         turn: name of its turn scope, or None.
         node: name of its innermost node scope, or None.
+        role: the role that was asked, which decides the endpoint.
+        purpose: the purpose of the question, such as `judge`.
+        endpoint: name of the endpoint that was asked.
+        model: name of its model.
+        outcome: how it ended, one of seven words; see `docs/counting.md`.
         sample: which resample it was. Starts at 0.
         repair: how many times the question had been asked before. Starts at 0.
         is_speculative: asked before it was known to be needed.

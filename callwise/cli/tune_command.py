@@ -113,6 +113,10 @@ class TuneOptions(CommandOptions):
         Path | None,
         typer.Option(help="People's labels: CSV of conversation, turn, reply, value."),
     ] = None
+    rubric: Annotated[
+        Path | None,
+        typer.Option(help="A file with the referee's marks, in place of the shipped ones."),
+    ] = None
     repeats: Annotated[int, typer.Option(min=1, help="Judge passes of a referee per reply.")] = 1
     margin_share: Annotated[
         float,
@@ -203,7 +207,9 @@ class TuneOptions(CommandOptions):
         """The source of the quality of replies."""
         from callwise.tuning.judge.judge_sweep import QualityRequest
 
-        return QualityRequest(self.quality, self.labels, self.repeats, budget=self.budget)
+        return QualityRequest(
+            self.quality, self.labels, self.repeats, budget=self.budget, rubric=self.rubric
+        )
 
 
 def tune(options: TuneOptions) -> None:

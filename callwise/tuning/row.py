@@ -63,21 +63,36 @@ class TurnRow:
     """One setting on one turn.
 
     Args:
+        setting: name of the setting.
+        conversation: id of the conversation.
         turn: its number there. Starts at 0.
+        seed: the knob `seed` of the setting.
+        coverage: how much of it is recorded: `exact`, `bounded` or `missing`.
         diverged_at: the first call that is not recorded, counted from 1 in the order asked;
             None where all are.
         missing_calls: calls that a real run would have to buy: those not recorded, and
             for `missing` those that the plan still expects; 0 where all are recorded.
+        missing_tokens: their tokens, estimated; None when not known.
         missing_usd: their price, estimated; None when not known, which is not 0.
         asked: calls, those that a limit refused left out; an estimate past `diverged_at`.
         requests: HTTP requests that the recording paid, and one for each missing call.
         input_tokens: known prompt tokens; estimated for missing calls.
+        output_tokens: known answer tokens; likewise.
         usd: cost, the estimated one of missing calls included; None when not known.
+        rounds_reply: rounds of calls until the reply: calls that wait for no other count once.
+        rounds_turn: the same until the end of the turn.
         seconds_reply: path seconds until the reply, as recorded, never a replay's own clock;
             None for `missing`.
+        seconds_turn: the same until the end of the turn.
         is_reply_exact: whether the reply is what a real run gives: every call before it
             is recorded, whatever becomes of those after it.
         reply_id: digest of the reply's text, 16 hexadecimal digits; empty without a reply.
+        is_simulated: whether simulated models answered.
+        asked_by_role: `asked` by role.
+        asked_by_purpose: `asked` by purpose.
+        asked_by_node: `asked` by node.
+        requests_by_role: `requests` by role.
+        requests_by_purpose: `requests` by purpose.
         quality: quality of the reply; None when not known. An estimate where
             `is_reply_exact` is false: means over rows need `quality_spread` as well.
         quality_spread: standard deviation of that estimate; 0 where it was measured.

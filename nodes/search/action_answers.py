@@ -39,7 +39,7 @@ from lats.answers import (
 )
 from lats.logprob_scores import JsonPath, expected_scores, numbers_at
 from lats.search_tree import SearchTree
-from nodes.prompt import words
+from nodes.prompt import own_text, words
 from nodes.question import AnswerForm, FilledText
 from nodes.records import Language
 
@@ -249,7 +249,10 @@ class JudgeRubric:
     def text(self, language: Language) -> str:
         """Return the instructions of this rubric."""
         space, stop = ("", "。") if language == "zh" else (" ", ".")
-        emphasis = words("rubrics")["emphasis"][language][self.name]
+        emphasis = _own_rubric(self.name, language)
+        if emphasis is not None and not self.attributes:
+            return emphasis
+        emphasis = emphasis or words("rubrics")["emphasis"][language][self.name]
         return f"{emphasis}{space}{self.sub_scores(language)}{stop}"
 
     def sub_scores(self, language: Language) -> str:
@@ -270,15 +273,24 @@ RUBRICS: Mapping[str, JudgeRubric] = MappingProxyType(
 same one again; so each rubric has its own instructions. `overall` asks for every attribute."""
 
 
+def _own_rubric(name: str, language: Language) -> str | None:
+    """Return the settings' text of a rubric, in the other language where it has only that."""
+    other: Language = "en" if language == "zh" else "zh"
+    return own_text(f"rubric {name}", language) or own_text(f"rubric {name}", other)
+
+
 def rubric_called(name: str) -> JudgeRubric:
-    """Return a rubric.
+    """Return a rubric; one that only the settings have asks for a score alone.
 
     Raises:
         ConfigError: when there is none of this name.
     """
+    if name not in RUBRICS and _own_rubric(name, "en") is not None:
+        return JudgeRubric(name, ListVerdicts)
     if name not in RUBRICS:
         raise ConfigError(
-            f"search.rubrics: there is no rubric {name!r}; there are {', '.join(sorted(RUBRICS))}"
+            f"search.rubrics: there is no rubric {name!r}; there are {', '.join(sorted(RUBRICS))}, "
+            "and those of the knob `rubrics`"
         )
     return RUBRICS[name]
 

@@ -30,6 +30,7 @@ from callwise.tuning.judge.referee_endpoint import (
     referee_secrets,
     same_model_notice,
 )
+from callwise.tuning.judge.referee_rubric import load_rubric
 from callwise.tuning.judge.reliability import JudgeReliability, judge_reliabilities
 from callwise.tuning.judge.scores import Score, choose_source, scale_of, with_quality
 from callwise.tuning.quality_unit import QualityUnit, unit_of
@@ -68,6 +69,7 @@ class QualityRequest:
         max_calls: most calls that a referee buys; None for all.
         budget: the spending cap of all purchases of the sweep, which the referee's calls count
             against. None sets no further limit.
+        rubric: a file in place of the referee's shipped marks; see `load_rubric`.
     """
 
     source: QualitySource = "auto"
@@ -75,6 +77,15 @@ class QualityRequest:
     repeats: int = 1
     max_calls: int | None = None
     budget: SpendingCap | None = field(default=None, compare=False)
+    rubric: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Raise `ConfigError` for a rubric that no referee would read."""
+        if self.rubric is not None and self.source != "referee":
+            raise ConfigError(
+                f"the rubric {self.rubric} is a referee's, and quality is {self.source!r}: add "
+                "--quality referee, or leave out --rubric"
+            )
 
     @property
     def calls_left(self) -> int | None:
@@ -146,6 +157,8 @@ def _items(
 def _method(recording: Recording, request: QualityRequest) -> JudgeMethod:
     if request.source == "pairwise":
         return Pairwise(references_of(_lines(recording)), repeats=request.repeats)
+    if request.rubric is not None:
+        return Pointwise(repeats=request.repeats, rubric=load_rubric(request.rubric))
     return Pointwise(repeats=request.repeats)
 
 

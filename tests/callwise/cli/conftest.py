@@ -1,10 +1,8 @@
 """The command line in this process, and a simulated server next to it."""
 
-import asyncio
 import json
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +11,8 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from callwise.cli.main import callwise
-from callwise.simulator import SimulatedSettings
 from callwise.simulator.server import SimServer
+from tests.simulated_server import serving as running_server
 
 Cli = Callable[..., Result]
 Serving = Callable[..., Any]
@@ -67,32 +65,13 @@ def talk(tmp_path: Path) -> Path:
     return path
 
 
-@contextmanager
-def _serving(faults: list[str], **fields: Any) -> Iterator[SimServer]:
-    """Run a simulated server in a thread, since commands bring a loop of their own."""
-    loop = asyncio.new_event_loop()
-    server = SimServer(SimulatedSettings(**fields), faults=faults)
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    try:
-        asyncio.run_coroutine_threadsafe(server.__aenter__(), loop).result(timeout=120)
-        yield server
-        asyncio.run_coroutine_threadsafe(server.__aexit__(None, None, None), loop).result(20)
-    finally:
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(timeout=120)
-        loop.close()
-
-
 @pytest.fixture
 def serving(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serving]:
     """Return a function that starts a simulated server and sets it as the endpoint."""
-    from contextlib import ExitStack
-
     with ExitStack() as stack:
 
         def start(*faults: str, **fields: Any) -> SimServer:
-            server = stack.enter_context(_serving(list(faults), **fields))
+            server = stack.enter_context(running_server(list(faults), **fields))
             monkeypatch.setenv("CALLWISE_BASE_URL", server.base_url)
             monkeypatch.setenv("CALLWISE_MODEL", "simulated")
             return server

@@ -1,5 +1,7 @@
 """The part of a sweep's budget that a referee may spend."""
 
+from pathlib import Path
+
 import pytest
 
 from callwise.budget import Limits
@@ -65,3 +67,10 @@ def test_what_judging_cost_is_taken_off():
     budget.spend(3, 0.2, 1)
     assert (budget.calls, budget.usd, budget.unknown_usd) == (4, pytest.approx(0.3), 1)
     assert (budget.calls_left, budget.usd_left) == (6, pytest.approx(0.7))
+
+
+def test_a_rubric_needs_a_referee(tmp_path: Path) -> None:
+    """A file of marks that no judge would read is refused before anything is evaluated."""
+    with pytest.raises(ConfigError, match="add --quality referee"):
+        QualityRequest("truth", rubric=tmp_path / "rubric.md")
+    assert QualityRequest("referee", rubric=tmp_path / "rubric.md").rubric is not None
