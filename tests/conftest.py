@@ -22,7 +22,7 @@ FOREIGN_PREFIXES = ("CALLWISE_", "LANGSMITH_", "LANGCHAIN_", "LANGGRAPH_", "OPEN
 PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 
 
-_EXAMPLES = {"quick": 30, "full": 200}
+_EXAMPLES = {"quick": 20, "full": 200}
 """Examples of each property test by profile: `make test` runs quick, `make test-slow` full."""
 
 for _name, _count in _EXAMPLES.items():
