@@ -12,6 +12,7 @@ wound down to such calls, both are so in every turn: the graph is compiled once.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from itertools import pairwise
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -185,7 +186,26 @@ def build_graph(
     checkpointer: "BaseCheckpointSaver[str] | None" = None,
     nodes: Sequence[OwnNode] = (),
 ) -> ReplyGraph:
-    """Return the reply graph, which takes each turn's context from its run; see `compiled`."""
+    """Return the reply graph, which takes each turn's context from its run; see `compiled`.
+
+    One that keeps nothing has no state, so all sessions share it, but for nodes of a program.
+    """
+    if checkpointer is None and not nodes:
+        return _shared_graph(overlap, fuse)
+    return _built_graph(overlap, fuse, checkpointer, nodes)
+
+
+@lru_cache(maxsize=8)
+def _shared_graph(overlap: bool, fuse: FuseKnobs | None) -> ReplyGraph:
+    return _built_graph(overlap, fuse, None, ())
+
+
+def _built_graph(
+    overlap: bool,
+    fuse: FuseKnobs | None,
+    checkpointer: "BaseCheckpointSaver[str] | None",
+    nodes: Sequence[OwnNode],
+) -> ReplyGraph:
     from langgraph.graph import StateGraph  # noqa: PLC0415 - heavy
 
     def node(name: str, waits_for: tuple[str, ...]) -> Any:

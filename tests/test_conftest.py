@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.conftest import SHARED_MEMORY, _can_keep_files
+
 
 def test_another_machine_is_out_of_reach() -> None:
     """A connection to an address that is not loopback is refused before it is tried."""
@@ -48,6 +50,15 @@ def test_no_property_test_has_a_deadline() -> None:
         if "hypothesis" in (text := path.read_text(encoding="utf-8")) and own.search(text)
     ]
     assert found == ["test_conftest.py"]
+
+
+@pytest.mark.skipif(
+    not _can_keep_files(SHARED_MEMORY), reason="no gigabyte of this machine's memory for files"
+)
+def test_files_of_tests_are_in_memory(tmp_path: Path) -> None:
+    """A commit to a test's database waits for no disk, wherever the machine allows that."""
+    root = Path(os.environ["PYTEST_DEBUG_TEMPROOT"])
+    assert tmp_path.is_relative_to(root)
 
 
 async def test_time_passes_when_a_test_says_so(pass_time) -> None:

@@ -13,6 +13,7 @@ import copy
 import hashlib
 import re
 from collections.abc import Hashable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -151,6 +152,12 @@ def data_problem(document: Any) -> str | None:
     return None
 
 
+@lru_cache(maxsize=64)
+def _document(text: str) -> Any:
+    """Return a YAML text as data that no caller may change; a sweep reads one preset often."""
+    return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+
+
 def parse_yaml(text: str, source: object, *, is_large: bool = False) -> Any:
     """Return a YAML text as plain data.
 
@@ -169,8 +176,11 @@ def parse_yaml(text: str, source: object, *, is_large: bool = False) -> Any:
             source, None, f"has {len(text):,} characters, and at most {most:,} are read"
         )
     try:
-        loader = _LargeLoader if is_large else _Loader
-        document = yaml.load(text, Loader=loader)  # noqa: S506 - a SafeLoader
+        document = (
+            yaml.load(text, Loader=_LargeLoader)  # noqa: S506 - a SafeLoader
+            if is_large
+            else copy.deepcopy(_document(text))
+        )
         if "*" in text:  # an alias, maybe
             _size(document, {}, set(), MAX_LARGE_VALUES if is_large else MAX_VALUES)
     except yaml.MarkedYAMLError as error:

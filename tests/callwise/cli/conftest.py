@@ -2,12 +2,15 @@
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer.testing
 from click.testing import Result
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from callwise.cli.main import callwise
@@ -16,6 +19,14 @@ from tests.simulated_server import serving as running_server
 
 Cli = Callable[..., Result]
 Serving = Callable[..., Any]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _command_is_built_once() -> Iterator[None]:
+    """Build the command line from its options once, as a process does, and not for each run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(typer.testing, "_get_command", lru_cache(get_command))
+        yield
 
 
 @pytest.fixture(autouse=True)
