@@ -43,19 +43,6 @@ def test_json_is_one_object_with_the_promised_keys(cli: Any, one_object: Any, ta
     assert document["simulated"] is True
 
 
-def test_an_endpoint_named_later_gets_another_default_folder(
-    cli: Any, one_object: Any, talk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A simulated run is neither read nor continued for it."""
-    one_object(cli("replay", talk, "--preset", "instant", "--max-turns", 1, "--json"))
-    monkeypatch.setenv("CALLWISE_BASE_URL", "http://127.0.0.1:9/v1")
-    monkeypatch.setenv("CALLWISE_MODEL", "small")
-    monkeypatch.setenv("CALLWISE_API_KEY", "none")
-    done = cli("replay", talk, "--preset", "instant", "--max-turns", 1, "--json")
-    assert done.exit_code == 1
-    assert len(list((tmp_path / "callwise-runs").iterdir())) == 2
-
-
 def test_record_and_play(cli: Any, one_object: Any, talk: Path, tmp_path: Path) -> None:
     """What was recorded is played strictly: equal counts, all replayed, no folder left."""
     cassette = tmp_path / "talk.cassette.jsonl"
@@ -200,3 +187,16 @@ def test_the_demo_sends_nothing(cli: Any, monkeypatch: pytest.MonkeyPatch) -> No
     assert shown.exit_code == 0, shown.stderr
     assert "replies equal: yes" in shown.stderr
     assert "failed" not in shown.stdout
+
+
+def test_an_endpoint_named_later_gets_another_default_folder(
+    cli: Any, one_object: Any, talk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A simulated run is neither read nor continued for it."""
+    one_object(cli("replay", talk, "--preset", "instant", "--max-turns", 1, "--json"))
+    monkeypatch.setenv("CALLWISE_BASE_URL", "http://127.0.0.1:9/v1")
+    monkeypatch.setenv("CALLWISE_MODEL", "small")
+    monkeypatch.setenv("CALLWISE_API_KEY", "none")
+    done = cli("replay", talk, "--preset", "instant", "--max-turns", 1, "--json")
+    assert done.exit_code == 1
+    assert len(list((tmp_path / "callwise-runs").iterdir())) == 2
