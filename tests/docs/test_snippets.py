@@ -135,7 +135,9 @@ class _Reader:
         output, exit_code = "", 0
         match tool:
             case "callwise":
-                result = CliRunner().invoke(callwise, words, input="y\n")
+                # A purchase is confirmed on a terminal, which there is not here.
+                is_asked = "--buy" in words and "--yes" not in words
+                result = CliRunner().invoke(callwise, [*words, *["--yes"] * is_asked])
                 output, exit_code = result.output, result.exit_code
             case "mkdir":
                 (self.folder / words[-1]).mkdir(parents=True, exist_ok=True)
