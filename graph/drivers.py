@@ -177,7 +177,7 @@ def build_graph(
 ) -> ReplyGraph:
     """Return the reply graph, which takes each turn's context from its run; see `compiled`.
 
-    One that keeps nothing has no state of its own, so all sessions share it.
+    One that keeps no checkpoints has no state, so all sessions share it.
     """
     if checkpointer is None:
         return _shared_graph(overlap, fuse)
