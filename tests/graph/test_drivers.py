@@ -132,3 +132,19 @@ async def test_a_cancelled_turn_settles_and_can_be_run_again(tmp_path: Path) -> 
 def test_building_needs_no_engine() -> None:
     """The graph compiles, and draws itself, without a model, a file or a key."""
     assert "lats_search" in build_graph(overlap=True).get_graph().draw_mermaid()
+
+
+def test_sessions_share_a_graph_that_keeps_nothing() -> None:
+    """Equal knobs give one graph, other knobs another."""
+    assert build_graph(overlap=True) is build_graph(overlap=True)
+    assert build_graph(overlap=True) is not build_graph(overlap=False)
+
+
+def test_equal_settings_are_planned_once() -> None:
+    """Settings made twice have one plan; a knob changed in one of them gives another."""
+    first, again, other = (
+        app.plan(app.settings("balanced", overrides))
+        for overrides in ((), (), ("search.max_calls=3",))
+    )
+    assert first is again
+    assert other.measured()[0].counts.asked < first.measured()[0].counts.asked

@@ -5,6 +5,7 @@ import gzip
 import json
 import tracemalloc
 import zlib
+from functools import lru_cache
 
 import pytest
 from aiohttp import web
@@ -71,13 +72,17 @@ async def test_an_answer_within_the_limit_is_read_whole(  # noqa: PLR0917 - fixt
     assert (await answer(client, ask(stream=stream))).text == text
 
 
+@lru_cache
+def bomb() -> bytes:
+    """Return spaces, 256 MB of them, packed."""
+    packing = zlib.compressobj(9, zlib.DEFLATED, zlib.MAX_WBITS | 16)
+    megabyte = b" " * 2**20
+    return b"".join(packing.compress(megabyte) for _ in range(256)) + packing.flush()
+
+
 async def test_what_unpacks_to_gigabytes_is_never_held(client, server, ask):
     """A bomb of a gigabyte in a megabyte costs about the limit in memory."""
-    bomb = zlib.compressobj(9, zlib.DEFLATED, zlib.MAX_WBITS | 16)
-    megabyte = b" " * 2**20
-    pieces = [bomb.compress(megabyte) for _ in range(256)]
-    body = b"".join(pieces) + bomb.flush()
-    server.then(text=body, content_type="application/json", headers={"Content-Encoding": "gzip"})
+    server.then(text=bomb(), content_type="application/json", headers={"Content-Encoding": "gzip"})
     tracemalloc.start()
     try:
         failed = await answer(client, ask())

@@ -30,7 +30,8 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("replay", talk, *PRESET, "--record", folder / "c.jsonl", "--out", run),
         ("check", run, "-b", folder / "b.json", "--update"),
     ):
-        result = CliRunner().invoke(callwise, [str(each) for each in command])
+        arguments = [str(each) for each in command]
+        result = CliRunner(env={"COLUMNS": "400"}).invoke(callwise, arguments)
         assert result.exit_code == 0, result.output
     assert result.stdout.startswith("made: ")
     assert result.stdout.endswith("b.json, 5.0 calls per turn over 3 turns (simulated)\n")

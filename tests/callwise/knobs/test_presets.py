@@ -190,3 +190,14 @@ def test_a_folder_of_no_user_is_a_clear_error(folder: Path) -> None:
     """`~name` is looked up, and may not be found."""
     with pytest.raises(ConfigError, match="there is no preset file ~no-such-user"):
         load_preset(write(folder, "odd", "extends: ~no-such-user/a.yaml"), folder)
+
+
+def test_what_a_caller_changes_is_not_read_by_the_next(tmp_path: Path) -> None:
+    """A text that was read before gives the same data again, and a changed file gives its own."""
+    path = tmp_path / "mine.yaml"
+    path.write_text("search: {stages: [1, 2]}\n", encoding="utf-8")
+    first = load_preset(path, tmp_path)
+    first["search"]["stages"].append(3)
+    assert load_preset(path, tmp_path)["search"]["stages"] == [1, 2]
+    path.write_text("search: {stages: [4]}\n", encoding="utf-8")
+    assert load_preset(path, tmp_path)["search"]["stages"] == [4]
