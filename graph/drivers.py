@@ -188,7 +188,7 @@ def build_graph(
 ) -> ReplyGraph:
     """Return the reply graph, which takes each turn's context from its run; see `compiled`.
 
-    One that keeps no checkpoints has no state, so all sessions share it, but for one with own nodes.
+    One that keeps no checkpoints has no state, so sessions share it, but for one with own nodes.
     """
     if checkpointer is None and not nodes:
         return _shared_graph(overlap, fuse)
