@@ -27,7 +27,8 @@ __all__ = [
 CHANCE = 0.8
 """Chance that the verdict is reached with as many conversations as are named."""
 
-_MAX_CONVERSATIONS = 1_000_000
+_MAX_CONVERSATIONS = 100_000
+"""More than these is no advice that anyone could follow."""
 
 
 @dataclass(frozen=True, slots=True)
