@@ -28,7 +28,7 @@ CHANCE = 0.8
 """Chance that the verdict is reached with as many conversations as are named."""
 
 _MAX_CONVERSATIONS = 100_000
-"""More than these is no advice that anyone could follow."""
+"""Of a verdict that takes more than these, no number is named: no user could collect so many."""
 
 
 @dataclass(frozen=True, slots=True)
