@@ -152,7 +152,7 @@ def _difference(found: Recommendation, difference: Interval) -> str:
     if difference.low is None or difference.high is None:
         return f"{mean} (no interval: {difference.why_none})"
     digits = quality_digits(found.scale_width)
-    return f"{mean} ({difference.low:.{digits}f} to {difference.high:.{digits}f})"
+    return f"{mean} ({difference.low:z.{digits}f} to {difference.high:z.{digits}f})"
 
 
 def _to_settle(found: Recommendation) -> str:

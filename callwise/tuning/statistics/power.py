@@ -27,7 +27,8 @@ __all__ = [
 CHANCE = 0.8
 """Chance that the verdict is reached with as many conversations as are named."""
 
-_MAX_CONVERSATIONS = 1_000_000
+_MAX_CONVERSATIONS = 100_000
+"""Of a verdict that takes more than these, no number is named: no user could collect so many."""
 
 
 @dataclass(frozen=True, slots=True)

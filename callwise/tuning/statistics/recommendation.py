@@ -106,9 +106,9 @@ class Recommendation:
         )
 
     def in_unit(self, quality: float) -> str:
-        """Return a quality with its unit: `0.48 SD`."""
+        """Return a quality with its unit: `0.48 SD`; what rounds to zero has no sign."""
         digits = quality_digits(self.scale_width)
-        number = f"{quality:.{digits}f}"
+        number = f"{quality:z.{digits}f}"
         if "." in number:
             number = number.rstrip("0").rstrip(".")
         return f"{number} {self.unit.short}".rstrip()

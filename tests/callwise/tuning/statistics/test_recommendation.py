@@ -49,6 +49,12 @@ def test_the_cheapest_within_the_margin_is_chosen_and_shown():
     )
 
 
+def test_a_loss_that_rounds_to_zero_has_no_sign():
+    """`-0 SD` would look like a loss."""
+    found = recommend(*sweep([0.0, 1.0, 2.0, 2.02]), scale_width=4.0)
+    assert [found.in_unit(each) for each in (-0.0003, -0.0007)] == ["0", "-0.001"]
+
+
 def test_without_a_scale_the_margin_is_of_the_sweeps_own_gap_and_this_is_named():
     """The gap between the best and the worst mean."""
     cost, quality = sweep([0.0, 2.0])
