@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from callwise.report.page.page_comparison import TurnPairing, compared_tables
+from callwise.report.page.page_comparison import TurnPairing, compared_tables, setting_words
 from callwise.report.page.page_data import PageRun, anchor_of
 from callwise.report.page.page_ranking import (
     MEASURES,
@@ -155,7 +155,11 @@ class _Overview:
             return None
         worst, troubled = self._turns[0], worst_troubled(self._turns)
         mean = self._run.tables.totals.sums.asked / len(self._turns)
-        under = f"{self._words_of(worst.cost)}; the mean turn has {cell_text(mean)} calls"
+        under = self._words_of(worst.cost)
+        if len(self._turns) > 1 and worst.cost.calls == self._turns[-1].cost.calls:
+            under = f"all turns have as many calls; this one comes first by tokens: {under}"
+        else:
+            under += f"; the mean turn has {cell_text(mean)} calls"
         if troubled is not None:
             under += f"<br>most trouble: {_turn_link(troubled.turn.key)} ({troubled.trouble_words})"
         return "Turn with most calls", _turn_link(worst.turn.key), under
@@ -181,6 +185,8 @@ class _Overview:
         nodes = _node_pairs(pairing)
         most = max(nodes, key=lambda each: abs(each[1].calls - each[2].calls), default=None)
         parts = [dearer, f"{mine.calls:,} against {others.calls:,}", *rest]
+        if settings := setting_words(pairing):
+            parts.insert(0, f"set differently: {shown_html(settings)}")
         if most is not None and most[1].calls != most[2].calls:
             amount = difference_words(most[1].calls, most[2].calls, calls)
             parts.append(f"most of all in {shown_html(most[0])}: {amount}")

@@ -57,6 +57,15 @@ def test_the_worst_turn_is_named_and_linked(make_run: RunMaker) -> None:
     assert 'href="#turn/one/1"' in html
 
 
+def test_turns_of_as_many_calls_are_ranked_by_tokens(make_run: RunMaker) -> None:
+    """Where every turn has as many calls, the card says so and not that one has most."""
+    html, _ = page_of(make_run(turns=[{}, {"calls": ({}, {}, {"output_tokens": 900})}]))
+    answers = _answers(html)
+    assert "all turns have as many calls; this one comes first by tokens: 3 calls" in answers
+    assert 'href="#turn/one/1"' in html
+    assert "the mean turn" not in answers
+
+
 def test_refused_calls_are_none_of_the_calls(make_run: RunMaker) -> None:
     """Under a cap the page counts what was asked and sent; what was refused is a trouble."""
     run = make_run(turns=[{"calls": ({}, {}, REFUSED)}])
@@ -88,6 +97,23 @@ def test_the_direction_of_a_difference_is_in_its_words(make_run: RunMaker) -> No
     assert turns.index("one, turn 1 5 2 3 more than base") < turns.index("one, turn 0 3 3 as many")
     back = _answers(page_of(other, mine)[0])
     assert "3 fewer calls than mine dearer in calls: mine" in back
+
+
+def test_what_two_runs_set_differently_is_on_top(make_run: RunMaker) -> None:
+    """The first card names three knobs with both values, and how many more differ."""
+    knobs = {"a": 1, "b": "<b>", "search": {"max_calls": 11, "policy": "listwise"}, "z": True}
+    mine = make_run("mine", manifest={"knobs": {"preset": "balanced", **knobs}})
+    six = {"preset": "balanced", **knobs, "search": {"max_calls": 6, "policy": "listwise"}}
+    html, _ = page_of(mine, make_run("six", manifest={"knobs": six}))
+    assert "set differently: search.max_calls 11 against 6;" in _answers(html)
+    many = make_run("many", manifest={"knobs": {"preset": "frugal", "b": "<i>", "z": False}})
+    html, _ = page_of(mine, many)
+    assert (
+        "preset balanced against frugal, a 1 against -, b &lt;b&gt; against &lt;i&gt;, "
+        "and 3 more;"
+    ) in _answers(html)
+    assert "set differently" not in _answers(page_of(mine, make_run("as", manifest={"knobs": {
+        "preset": "balanced", **knobs}}))[0])  # fmt: skip
 
 
 def test_one_call_more_is_one_call(make_run: RunMaker) -> None:
