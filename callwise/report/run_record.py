@@ -27,6 +27,7 @@ from pydantic import (
 from callwise.budget.usage import JSON_NAMES, NO_USAGE, Usage
 from callwise.calls.call import Outcome, Purpose, Role
 from callwise.calls.errors import FormatError
+from callwise.calls.reply import is_virtual_time
 from callwise.recordings.run_folder import RUN_VERSION
 from callwise.recordings.typed_json import under_this_name
 
@@ -74,6 +75,8 @@ class CallLine(RunFileLine):
     is_speculative: bool = False
     end_round: Count | None = None
     """Round of its turn that it ended in; None where that is not known."""
+    endpoint: str = ""
+    """Name of the endpoint that was asked; empty in runs that did not write it."""
     is_simulated: bool = False
     """Whether a simulated model answered it; True in no other form than `true`."""
     usage: InstanceOf[Usage] = NO_USAGE
@@ -96,7 +99,7 @@ class CallLine(RunFileLine):
             usage = usage._replace(sent=0 if is_replayed else usage.requests)
         return {**line, "usage": usage}
 
-    @field_validator("error", "notes", mode="before")
+    @field_validator("endpoint", "error", "notes", mode="before")
     @classmethod
     def _is_text(cls, value: Any) -> str:
         return value if isinstance(value, str) else ""
@@ -105,6 +108,11 @@ class CallLine(RunFileLine):
     @classmethod
     def _is_true(cls, value: Any) -> bool:
         return value is True
+
+    @property
+    def is_virtual(self) -> bool:
+        """Whether its seconds are virtual, see `is_virtual_time`."""
+        return is_virtual_time(is_simulated=self.is_simulated, endpoint=self.endpoint)
 
     @property
     def is_refused(self) -> bool:

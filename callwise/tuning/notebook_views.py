@@ -165,7 +165,7 @@ def intervals(run: RunRecord | str | Path) -> "pd.DataFrame":
     """Return mean calls, rounds and seconds per turn of a run, each with two 95 % intervals.
 
     The intervals are over conversations, and over turns as if these were independent, which
-    makes them too narrow as a rule. Seconds of a simulated model are virtual.
+    makes them too narrow as a rule. Seconds are named as in a report.
 
     Raises:
         FormatError: for a path that is not that of a run's folder.
@@ -177,7 +177,7 @@ def intervals(run: RunRecord | str | Path) -> "pd.DataFrame":
         "turns": mean_intervals(panel_of_run(found, is_by_turn=True)),
     }
     rows = {
-        (f"virtual {name}" if found.is_simulated and name.startswith("seconds") else name, unit): {
+        (name, unit): {
             "mean": of_unit[name].mean,
             "low": of_unit[name].low,
             "high": of_unit[name].high,

@@ -95,8 +95,7 @@ class _Overview:
         rows = table.rows
         if table.name == "compared":
             rows = tuple((str(name).replace("seconds", unit), *cells) for name, *cells in rows)
-        title = table.title.replace("virtual seconds", "seconds").replace("seconds", unit)
-        return table_html(replace(table, title=title, columns=columns, rows=rows))
+        return table_html(replace(table, columns=columns, rows=rows))
 
     def _notices(self) -> list[str]:
         run, pairing = self._run, self._pairing

@@ -109,8 +109,7 @@ def test_what_two_runs_set_differently_is_on_top(make_run: RunMaker) -> None:
     many = make_run("many", manifest={"knobs": {"preset": "frugal", "b": "<i>", "z": False}})
     html, _ = page_of(mine, many)
     assert (
-        "preset balanced against frugal, a 1 against -, b &lt;b&gt; against &lt;i&gt;, "
-        "and 3 more;"
+        "preset balanced against frugal, a 1 against -, b &lt;b&gt; against &lt;i&gt;, and 3 more;"
     ) in _answers(html)
     assert "set differently" not in _answers(page_of(mine, make_run("as", manifest={"knobs": {
         "preset": "balanced", **knobs}}))[0])  # fmt: skip
