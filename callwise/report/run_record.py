@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -30,6 +30,9 @@ from callwise.calls.errors import FormatError
 from callwise.calls.reply import is_virtual_time
 from callwise.recordings.run_folder import RUN_VERSION
 from callwise.recordings.typed_json import under_this_name
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["CallLine", "RunRecord", "Spans", "TurnKey", "TurnLine", "calls_by_turn", "load_run"]
 
@@ -233,6 +236,28 @@ class RunRecord:
         """Return one line: folder, turns and calls, and whether they are simulated."""
         counts = f"{len(self.turns):,} turns, {len(self.rows):,} calls"
         return f"<Run {self.folder}: {counts}{', simulated' * self.is_simulated}>"
+
+    @property
+    def frame(self) -> "pd.DataFrame":
+        """Its calls as a data frame: `callwise.report.calls_frame` of it.
+
+        Raises:
+            ConfigError: when pandas is not installed.
+        """
+        from callwise.report.frames import calls_frame  # noqa: PLC0415 - it reads this module
+
+        return calls_frame(self)
+
+    @property
+    def turns_frame(self) -> "pd.DataFrame":
+        """Its turns as a data frame: `callwise.report.turns_frame` of it.
+
+        Raises:
+            ConfigError: when pandas is not installed.
+        """
+        from callwise.report.frames import turns_frame  # noqa: PLC0415 - it reads this module
+
+        return turns_frame(self)
 
     @property
     def plan(self) -> Mapping[str, Any] | None:
