@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from callwise.report.node_hues import NODE_HUES, hue_places
 from callwise.report.page.page_comparison import TurnPairing, compared_tables, setting_words
 from callwise.report.page.page_data import PageRun, anchor_of
 from callwise.report.page.page_ranking import (
@@ -28,23 +29,31 @@ from callwise.report.page.page_tables import (
 from callwise.report.run_forms import degraded_line
 from callwise.report.run_record import CallLine, TurnKey
 from callwise.report.table import Cell, Table, cell_text
-from callwise.report.totals import Spread
+from callwise.report.totals import Spread, node_name
 from callwise.safe_text import shown_html
 
-__all__ = ["NODE_COLOURS", "node_order", "other_name", "overview_html"]
+__all__ = ["NODE_COLOURS", "node_hues", "other_name", "overview_html"]
 
-NODE_COLOURS = 6
+NODE_COLOURS = len(NODE_HUES) + 1
 """Colours of nodes: the dearest have one each, all others share the last one."""
 
 MAX_LISTED_TURNS = 10
 """Turns in a ranking of the overview; the list of turns has all of them."""
 
 
-def node_order(run: PageRun, pairing: TurnPairing | None) -> list[str]:
-    """Return the nodes in the order of their colours: of this run, then those of the other."""
+def node_hues(run: PageRun, pairing: TurnPairing | None) -> dict[str, int]:
+    """Return each node of both runs with its colour, in the order of first asking.
+
+    The dearest have the places of their hues, as in figures. The others come last.
+    """
     rows = list(run.record.rows)
-    others = [] if pairing is None else list(ranked_nodes(pairing.other.record.rows))
-    return list(dict.fromkeys([*ranked_nodes(rows), *others]))
+    others = [] if pairing is None else list(pairing.other.record.rows)
+    ranked = list(dict.fromkeys([*ranked_nodes(rows), *ranked_nodes(others)]))
+    dearest = [name for name in ranked if name != "-"][: len(NODE_HUES)]
+    hues = hue_places(sorted(dearest))
+    asked = dict.fromkeys(node_name(row) for row in [*rows, *others])
+    ordered = sorted(asked, key=lambda name: name not in hues)
+    return {name: hues.get(name, len(NODE_HUES)) for name in ordered}
 
 
 def other_name(pairing: TurnPairing) -> str:
@@ -59,10 +68,7 @@ class _Overview:
     def __init__(self, run: PageRun, pairing: TurnPairing | None) -> None:
         self._run = run
         self._pairing = pairing
-        order = node_order(run, pairing)
-        self._colour = {
-            name: f"node-{min(place, NODE_COLOURS - 1)}" for place, name in enumerate(order)
-        }
+        self._colour = {name: f"node-{place}" for name, place in node_hues(run, pairing).items()}
         self._turns = ranked_turns(run)
         self._units = {
             "calls": "calls",

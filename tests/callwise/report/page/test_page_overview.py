@@ -2,11 +2,15 @@
 
 import re
 from collections.abc import Callable
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from callwise.report import page
+from callwise.report.node_hues import NODE_HUES
 from callwise.report.page.page_data import gather
 from callwise.report.page.page_html import page_of
+from callwise.report.page.page_overview import node_hues
 from callwise.report.page.page_ranking import (
     MEASURES,
     cost_of,
@@ -15,6 +19,7 @@ from callwise.report.page.page_ranking import (
     shares,
 )
 from callwise.report.page.page_tables import percent
+from callwise.tuning.figures.palette import node_colours
 
 RunMaker = Callable[..., Path]
 
@@ -113,6 +118,32 @@ def test_what_two_runs_set_differently_is_on_top(make_run: RunMaker) -> None:
     ) in _answers(html)
     assert "set differently" not in _answers(page_of(mine, make_run("as", manifest={"knobs": {
         "preset": "balanced", **knobs}}))[0])  # fmt: skip
+
+
+def test_a_node_has_the_colour_of_every_figure(make_run: RunMaker) -> None:
+    """Its hue on the page is that of the figures; nodes are in the order of first asking."""
+    names = ["evolver", "detection", "lats_search", "evolver", "lats_search"]
+    run = make_run(turns=[{"calls": [{"node": name} for name in names]}])
+    hues = node_hues(gather(run), None)
+    assert list(hues) == ["evolver", "detection", "lats_search"]
+    figures = node_colours(names)
+    assert {name: NODE_HUES[place].lower() for name, place in hues.items()} == {
+        name: figures[name].lower() for name in hues
+    }
+    style = (files(page) / "assets" / "page.css").read_text(encoding="utf-8")
+    for place, hue in enumerate(NODE_HUES):
+        assert f".node-{place} {{ --role: {hue.lower()};" in style
+    own = re.findall(r"--(?:mine|others): (#\w+)", style)
+    assert len(own) == 6
+    assert not {*own} & {hue.lower() for hue in NODE_HUES}
+
+
+def test_the_nodes_of_fewest_calls_share_a_colour(make_run: RunMaker) -> None:
+    """Eight have one each, and the others follow them in every list."""
+    calls = [{"node": f"n{n}"} for n in range(10) for _ in range(1 if n < 2 else 2)]
+    hues = node_hues(gather(make_run(turns=[{"calls": calls}])), None)
+    assert list(hues) == [f"n{n}" for n in (*range(2, 10), 0, 1)]
+    assert sorted(hues.values()) == [*range(8), 8, 8]
 
 
 def test_one_call_more_is_one_call(make_run: RunMaker) -> None:
