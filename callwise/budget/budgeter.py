@@ -38,7 +38,7 @@ from callwise.calls.client import Endpoint, EndpointsByName, Remaining
 from callwise.calls.errors import CallError, ConfigError
 from callwise.calls.load.load_knobs import LoadKnobs
 from callwise.calls.owner_loop import OwnerLoop
-from callwise.calls.reply import Reply
+from callwise.calls.reply import SIMULATED_ENDPOINT, Reply
 from callwise.calls.retry import RetryPolicy
 
 __all__ = ["Budgeter"]
@@ -173,7 +173,7 @@ class Budgeter:
         from callwise.simulator import SimulatedClient, SimulatedSettings  # noqa: PLC0415 - heavy
 
         client = SimulatedClient(SimulatedSettings(seed=seed))
-        endpoint = Endpoint("simulated", "simulated", client)
+        endpoint = Endpoint(SIMULATED_ENDPOINT, "simulated", client)
         limits = Limits(max_calls=max_calls) if limits is None else limits
         return cls(dict.fromkeys(Role, endpoint), limits=limits, seed=seed, **options)
 

@@ -21,6 +21,7 @@ from callwise.calls.endpoint_settings import (
 )
 from callwise.calls.errors import ConfigError, MissingKey
 from callwise.calls.hosts import endpoint_name, is_this_machine, known_capabilities, openai_url
+from callwise.calls.reply import SIMULATED_ENDPOINT
 from callwise.calls.trust import import_folder
 
 if TYPE_CHECKING:
@@ -296,7 +297,7 @@ class SimulatedKind(EndpointKind):
         if changed:
             digest = hashlib.sha256(orjson.dumps(changed, option=orjson.OPT_SORT_KEYS))
             model = f"{model}-{digest.hexdigest()[:8]}"
-        return self._endpoint("simulated", model, client)
+        return self._endpoint(SIMULATED_ENDPOINT, model, client)
 
     def client(self, clients: Clients) -> Client:
         """Return the client; equal settings share one model."""

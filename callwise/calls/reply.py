@@ -12,11 +12,13 @@ from callwise.calls.delivery import DIRECT, Delivery
 from callwise.calls.payload import well_formed
 
 __all__ = [
+    "SIMULATED_ENDPOINT",
     "Reply",
     "ReportedUsage",
     "TokenLogprobs",
     "document_of_logprobs",
     "is_simulated_model",
+    "is_virtual_time",
     "logprobs_of_document",
     "read_token_logprobs",
     "seconds_name",
@@ -33,9 +35,28 @@ def is_simulated_model(model: str) -> bool:
     return model.startswith("simulated-")
 
 
-def seconds_name(*, is_simulated: bool) -> str:
-    """Return the name of answers' seconds for people: those of a simulated model are virtual."""
-    return "virtual seconds" if is_simulated else "seconds"
+SIMULATED_ENDPOINT = "simulated"
+"""Name of the endpoint of the simulated model in process."""
+
+
+def is_virtual_time(*, is_simulated: bool, endpoint: str) -> bool:
+    """Return whether no time passed in a call: a simulated model in process answered it.
+
+    Over HTTP a simulated model takes real time, and its endpoint has another name.
+    """
+    return is_simulated and endpoint == SIMULATED_ENDPOINT
+
+
+def seconds_name(are_virtual: Iterable[bool]) -> str:
+    """Return the name of calls' seconds for people.
+
+    Args:
+        are_virtual: of each call that took any, `is_virtual_time` of it.
+    """
+    kinds = set(are_virtual)
+    if len(kinds) > 1:
+        return "seconds (in part virtual)"
+    return "virtual seconds" if True in kinds else "seconds"
 
 
 @dataclass(frozen=True, slots=True)

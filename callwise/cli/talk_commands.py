@@ -164,14 +164,14 @@ async def _answered(session: "Session", turn: "TurnInput", drain: SignalDrain) -
 
 
 def _cost_line(result: "TurnResult") -> str:
-    from callwise.calls.reply import seconds_name
-    from callwise.report.run_record import TurnLine
+    from callwise.report.run_record import CallLine, TurnLine
+    from callwise.report.totals import seconds_name_of
 
     record = result.record
     rounds, seconds = record.get("rounds"), record.get("path_seconds")
     spans = ""  # unknown for a program that schedules its nodes itself
     if rounds and seconds:
-        name = seconds_name(is_simulated=bool(record["simulated"]))
+        name = seconds_name_of(map(CallLine.model_validate, result.rows))
         spans = (
             f", {rounds['reply']} rounds and {seconds['reply']:.1f} {name} to the reply, "
             f"{rounds['turn']} rounds in all"

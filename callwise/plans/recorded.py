@@ -43,8 +43,8 @@ class RecordedRow(Protocol):
         """The usage of the call."""
 
     @property
-    def is_simulated(self) -> bool:
-        """Whether a simulated model answered it."""
+    def is_virtual(self) -> bool:
+        """Whether its seconds are virtual: a simulated model in process answered it."""
 
     @property
     def end_round(self) -> int | None:
@@ -96,7 +96,7 @@ def recorded_rows(rows: Sequence[RecordedRow], assumptions: Assumptions) -> list
         return []
     found = recorded_makespan(rows, assumptions)
     requests = sum(row.usage.requests for row in rows)
-    unit = seconds_name(is_simulated=any(row.is_simulated for row in rows))
+    unit = seconds_name(row.is_virtual for row in rows if row.usage.requests)
     waits = ", ".join(f"{limit} {count:,}" for limit, count in found.delayed.items())
     sentence = (
         f"The recorded run once more, its conversations at the same time: {requests:,} requests "

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -27,8 +27,12 @@ from pydantic import (
 from callwise.budget.usage import JSON_NAMES, NO_USAGE, Usage
 from callwise.calls.call import Outcome, Purpose, Role
 from callwise.calls.errors import FormatError
+from callwise.calls.reply import is_virtual_time
 from callwise.recordings.run_folder import RUN_VERSION
 from callwise.recordings.typed_json import under_this_name
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["CallLine", "RunRecord", "Spans", "TurnKey", "TurnLine", "calls_by_turn", "load_run"]
 
@@ -74,6 +78,8 @@ class CallLine(RunFileLine):
     is_speculative: bool = False
     end_round: Count | None = None
     """Round of its turn that it ended in; None where that is not known."""
+    endpoint: str = ""
+    """Name of the endpoint that was asked; empty in runs that did not write it."""
     is_simulated: bool = False
     """Whether a simulated model answered it; True in no other form than `true`."""
     usage: InstanceOf[Usage] = NO_USAGE
@@ -96,7 +102,7 @@ class CallLine(RunFileLine):
             usage = usage._replace(sent=0 if is_replayed else usage.requests)
         return {**line, "usage": usage}
 
-    @field_validator("error", "notes", mode="before")
+    @field_validator("endpoint", "error", "notes", mode="before")
     @classmethod
     def _is_text(cls, value: Any) -> str:
         return value if isinstance(value, str) else ""
@@ -105,6 +111,11 @@ class CallLine(RunFileLine):
     @classmethod
     def _is_true(cls, value: Any) -> bool:
         return value is True
+
+    @property
+    def is_virtual(self) -> bool:
+        """Whether its seconds are virtual, see `is_virtual_time`."""
+        return is_virtual_time(is_simulated=self.is_simulated, endpoint=self.endpoint)
 
     @property
     def is_refused(self) -> bool:
@@ -225,6 +236,28 @@ class RunRecord:
         """Return one line: folder, turns and calls, and whether they are simulated."""
         counts = f"{len(self.turns):,} turns, {len(self.rows):,} calls"
         return f"<Run {self.folder}: {counts}{', simulated' * self.is_simulated}>"
+
+    @property
+    def frame(self) -> "pd.DataFrame":
+        """Its calls as a data frame: `callwise.report.calls_frame` of it.
+
+        Raises:
+            ConfigError: when pandas is not installed.
+        """
+        from callwise.report.frames import calls_frame  # noqa: PLC0415 - it reads this module
+
+        return calls_frame(self)
+
+    @property
+    def turns_frame(self) -> "pd.DataFrame":
+        """Its turns as a data frame: `callwise.report.turns_frame` of it.
+
+        Raises:
+            ConfigError: when pandas is not installed.
+        """
+        from callwise.report.frames import turns_frame  # noqa: PLC0415 - it reads this module
+
+        return turns_frame(self)
 
     @property
     def plan(self) -> Mapping[str, Any] | None:

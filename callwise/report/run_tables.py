@@ -184,10 +184,10 @@ def _call_table(rows: Sequence[CallLine]) -> Table:
 
 
 def _time_named(table: Table, totals: Totals) -> Table:
-    """Return a table with the virtual seconds of a simulated run named in its title."""
-    if not totals.is_simulated:
-        return table
+    """Return a table with virtual seconds named in its title."""
     name = totals.seconds_name
+    if name == "seconds":
+        return table
     if "(seconds" in table.title:
         return replace(table, title=table.title.replace("(seconds", f"({name}"))
     return replace(table, title=f"{table.title} (time in {name})")

@@ -20,7 +20,9 @@ from callwise.safe_text import cut_to_width, text_width
 __all__ = ["TreeBox", "boxes_of", "plain_line", "search_svg"]
 
 BOX_WIDTH, BOX_HEIGHT = 268, 98
-"""Size of a box, in pixels."""
+"""Size of a box, in pixels; it is higher by a line where replies have checks or two scores."""
+
+_LINE = 15
 
 _GAP_ALONG, _GAP_ACROSS = 46, 16
 _MARGIN, _HEAD_HEIGHT = 16, 30
@@ -202,13 +204,17 @@ def _draw_value(parent: ET.Element, node: SearchViewNode) -> None:
     _text(parent, _PAD + _BAR_WIDTH + 10, y + 9, words)
 
 
-def _counts(node: SearchViewNode, policy: str) -> str:
-    counts = f"judged {node.judge_passes}  visits {node.visits}  cost {_figure(node.calls)}"
-    if node.checks:
-        counts += f"  {sum(node.checks.values())}/{len(node.checks)} ok"
-    if policy == "classic_uct":
-        counts += f"  judge {_figure(node.mean_score)}"
-    return counts
+def _counts(node: SearchViewNode) -> str:
+    return f"judged {node.judge_passes}  visits {node.visits}  cost {_figure(node.calls)}"
+
+
+def _scores(node: SearchViewNode, policy: str) -> str:
+    """Return the checks that a reply passed and the judge's mean score, where they say more."""
+    if node.is_start:
+        return ""
+    passed = f"{sum(node.checks.values())}/{len(node.checks)} ok" if node.checks else ""
+    judged = f"judge {_figure(node.mean_score)}" if policy == "classic_uct" else ""
+    return "  ".join(filter(None, [passed, judged]))
 
 
 def _tooltip(node: SearchViewNode) -> str:
@@ -239,9 +245,12 @@ def _draw_node(parent: ET.Element, node: SearchViewNode, box: TreeBox, policy: s
     tag = cut_to_width(plain_line(node.strategy_tag), _COLUMNS - 3)
     _text(group, _PAD, 20, f"{mark}{tag}", "tw-tag")
     _draw_value(group, node)
-    _text(group, _PAD, 58, _counts(node, policy), "tw-soft")
-    _text(group, _PAD, 74, reply)
-    _text(group, _PAD, 89, cut_to_width(plain_line(node.reason), _COLUMNS), "tw-said")
+    _text(group, _PAD, 58, _counts(node), "tw-soft")
+    if scores := _scores(node, policy):
+        _text(group, _PAD, 73, scores, "tw-soft")
+    shift = box.height - BOX_HEIGHT
+    _text(group, _PAD, 74 + shift, reply)
+    _text(group, _PAD, 89 + shift, cut_to_width(plain_line(node.reason), _COLUMNS), "tw-said")
 
 
 def _draw_edge(parent: ET.Element, above: TreeBox, below: TreeBox, *, is_top_down: bool) -> None:
@@ -286,9 +295,10 @@ def search_svg(
     parent, or below it with `is_top_down`.
     """
     shown = view.nodes if view.candidates else ()
+    has_scores = any(_scores(node, view.policy) for node in shown)
     boxes = boxes_of(
         [(node.id, node.parent_id) for node in shown],
-        size=(BOX_WIDTH, BOX_HEIGHT),
+        size=(BOX_WIDTH, BOX_HEIGHT + _LINE * has_scores),
         gaps=(_GAP_ALONG, _GAP_ACROSS),
         origin=(_MARGIN, _MARGIN + _HEAD_HEIGHT),
         is_top_down=is_top_down,

@@ -23,6 +23,7 @@ __all__ = [
     "node_name",
     "purpose_name",
     "role_name",
+    "seconds_name_of",
     "spread",
     "sum_calls",
     "total",
@@ -158,6 +159,7 @@ class Totals:
         turn_seconds: of the longest chain of calls until the end of the turn.
         wall_seconds: time that the process took; None when not known.
         is_simulated: whether a simulated model answered any of it.
+        seconds_name: the name of its calls' seconds for people.
     """
 
     turns: int
@@ -179,11 +181,12 @@ class Totals:
     turn_seconds: Spread | None
     wall_seconds: float | None
     is_simulated: bool
+    seconds_name: str = "seconds"
 
-    @property
-    def seconds_name(self) -> str:
-        """The name of the calls' seconds for people."""
-        return seconds_name(is_simulated=self.is_simulated)
+
+def seconds_name_of(rows: Iterable[CallLine]) -> str:
+    """Return the name of these calls' seconds for people."""
+    return seconds_name(row.is_virtual for row in rows if row.usage.path_seconds)
 
 
 def _known_spread(values: Iterable[float | None]) -> Spread | None:
@@ -221,4 +224,5 @@ def total(
         turn_seconds=_known_spread(turn.spans[3] for turn in turns),
         wall_seconds=wall_seconds,
         is_simulated=any(turn.simulated for turn in turns),
+        seconds_name=seconds_name_of(rows),
     )

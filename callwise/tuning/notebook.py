@@ -17,7 +17,7 @@ from callwise.calls.trust import NOTHING
 from callwise.optional_library import loaded
 from callwise.recordings.counterfactual.purchase import SpendingCap
 from callwise.recordings.recording import open_recording
-from callwise.report import RunRecord
+from callwise.report import RunRecord, load_run
 from callwise.report.table import Cell, markdown_table, plain_table
 from callwise.tuning.analysis import Analysis, analyse, to_buy, with_estimates
 from callwise.tuning.analysis_forms import buy_sentence, settings_table, verdict_table
@@ -62,12 +62,14 @@ class TuneResult:
 
     Args:
         log_notices: what could not be logged, and why.
+        nodes: those of the recorded run, in the order in which they first asked.
     """
 
     finished: FinishedSweep = field(repr=False)
     judged: JudgedRows = field(repr=False)
     analysis: Analysis
     log_notices: tuple[str, ...] = field(default=(), repr=False)
+    nodes: tuple[str, ...] = field(default=(), repr=False)
 
     def __repr__(self) -> str:
         """Return settings and recommendation as text."""
@@ -245,7 +247,9 @@ def tune(
     analysis = analyse(judged.rows, unit=judged.unit, margin_share=margin_share, cost=cost)
     name = finished.folder.name
     notices = log_sweep(loggers, name, finished.settings, analysis, judged.rows)
-    return TuneResult(finished, judged, analysis, tuple(notices))
+    recorded = recording if isinstance(recording, RunRecord) else load_run(run)
+    nodes = tuple(dict.fromkeys(row.node for row in recorded.rows if row.node))
+    return TuneResult(finished, judged, analysis, tuple(notices), nodes)
 
 
 def row_of_trial(

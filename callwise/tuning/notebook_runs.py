@@ -34,6 +34,7 @@ from callwise.recordings.replay_run import RunRequest, run_replay
 from callwise.recordings.run_folder import read_rows
 from callwise.report import RunRecord, load_run
 from callwise.report.run_record import calls_by_turn
+from callwise.report.totals import seconds_name_of
 from callwise.tuning.panel import Panel, measured_panel
 from callwise.tuning.setting import override_of
 
@@ -224,7 +225,7 @@ def panel_of_run(run: RunRecord, *, is_by_turn: bool = False) -> Panel:
     """Return calls, rounds and seconds of each turn of a run, as a panel for `mean_intervals`.
 
     Its settings are `calls per turn` (refused ones left out), `rounds to the reply` and `seconds
-    to the reply` (path seconds, `virtual seconds` of a simulated run); NaN where a turn has no such
+    to the reply` (path seconds, named as in a report); NaN where a turn has no such
     figure.
 
     Args:
@@ -235,7 +236,7 @@ def panel_of_run(run: RunRecord, *, is_by_turn: bool = False) -> Panel:
     by_turn = calls_by_turn(run.turns, run.rows)
     made = [sum(row.outcome is not Outcome.REFUSED for row in by_turn[turn.key])
             for turn in run.turns]  # fmt: skip
-    seconds = "virtual seconds" if run.is_simulated else "seconds"
+    seconds = seconds_name_of(run.rows)
     units = [str(place) for place in range(len(names))] if is_by_turn else names
     figures: dict[str, list[float | None]] = {
         "calls per turn": [*made],

@@ -22,7 +22,7 @@ from callwise.tuning.notebook import TuneResult
 from callwise.tuning.notebook_output import NotebookFigure
 from callwise.tuning.notebook_runs import panel_of_run
 from callwise.tuning.panel import panel_of
-from callwise.tuning.row import TurnRow
+from callwise.tuning.row import TurnRow, rows_by_setting
 from callwise.tuning.statistics.bootstrap import mean_intervals
 from callwise.tuning.statistics.comparison import (
     PairedDifference,
@@ -72,7 +72,8 @@ def draw(
         figure: of a run `timeline` (a turn's calls by round, the default), `seconds` (the same
             by time; virtual where a simulated model answered), `turns` (calls of each turn of
             a conversation), `search` (a turn's search tree); of a sweep or rows `tradeoff`
-            (quality against calls, the default), `nodes` (calls by node).
+            (quality against calls, the default), `nodes` (calls by node,
+            the setting of fewest calls first).
         conversation: of a run; None is its first.
         turn: of the conversation; None is its first.
         groups: of rows, the colour group of each setting.
@@ -94,9 +95,9 @@ def draw(
     if isinstance(found, TuneResult):
         if figure == "tradeoff":
             return NotebookFigure(found.tradeoff)
-        return NotebookFigure(calls_by_node_of(found.rows))
+        return NotebookFigure(calls_by_node_of(_cheapest_first(found.rows), nodes=found.nodes))
     if figure == "nodes":
-        return NotebookFigure(calls_by_node_of(found))
+        return NotebookFigure(calls_by_node_of(_cheapest_first(found)))
     trade = tradeoff_of(
         found,
         quality=mean_intervals(panel_of(found, "quality")),
@@ -105,6 +106,13 @@ def draw(
         knob_values=groups,
     )
     return NotebookFigure(trade)
+
+
+def _cheapest_first(rows: Sequence[TurnRow]) -> list[TurnRow]:
+    """Return rows with the setting of fewest calls per turn first."""
+    of_settings = rows_by_setting(rows).values()
+    ordered = sorted(of_settings, key=lambda own: sum(row.asked for row in own) / len(own))
+    return [row for own in ordered for row in own]
 
 
 def _turn_of(run: RunRecord, conversation: str | None, turn: int | None) -> TurnLine:
@@ -165,7 +173,7 @@ def intervals(run: RunRecord | str | Path) -> "pd.DataFrame":
     """Return mean calls, rounds and seconds per turn of a run, each with two 95 % intervals.
 
     The intervals are over conversations, and over turns as if these were independent, which
-    makes them too narrow as a rule. Seconds of a simulated model are virtual.
+    makes them too narrow as a rule. Seconds are named as in a report.
 
     Raises:
         FormatError: for a path that is not that of a run's folder.
@@ -177,7 +185,7 @@ def intervals(run: RunRecord | str | Path) -> "pd.DataFrame":
         "turns": mean_intervals(panel_of_run(found, is_by_turn=True)),
     }
     rows = {
-        (f"virtual {name}" if found.is_simulated and name.startswith("seconds") else name, unit): {
+        (name, unit): {
             "mean": of_unit[name].mean,
             "low": of_unit[name].low,
             "high": of_unit[name].high,

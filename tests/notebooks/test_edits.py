@@ -136,8 +136,14 @@ async def test_later_cells_after_an_edit_of_the_first() -> None:
 
 async def test_a_cap_counts_what_was_sent(capsys: pytest.CaptureFixture[str]) -> None:
     """A cap of 1 shows one call, not those that it refused."""
-    await Session().run(_short("01", {"cap = 4": "cap = 1"}))
-    assert "\n1 calls under a cap of 1, 8 without\n" in capsys.readouterr().out
+    session = Session()
+    await session.run(_short("01", {"cap = 4": "cap = 1"}))
+    sent = session.shown[-1]
+    assert list(sent.loc["all"]) == [8, 1]
+    assert list(sent.loc["lats_search"]) == [6, 0]
+    said = capsys.readouterr().out
+    assert said.count("given up: evolver: refused\n") == 1
+    assert "given up: fused_reply: 1 of the 6 calls" in said
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)

@@ -20,7 +20,7 @@ from callwise.report.totals import (
     sum_calls,
 )
 
-__all__ = ["TurnPairing", "compared_tables", "differences", "pair"]
+__all__ = ["TurnPairing", "compared_tables", "differences", "pair", "setting_words"]
 
 FIGURES = (
     "asked",
@@ -177,6 +177,22 @@ def _manifest_table(run: PageRun, other: PageRun, part: str, title: str) -> Tabl
     return Table(f"{part}_differ", title, (part.removesuffix("s"), *_SIDES[:2]), tuple(rows))
 
 
+MAX_NAMED_KNOBS = 3
+"""Differing knobs that the first view names; the table has all."""
+
+
+def _knob_table(pairing: TurnPairing) -> Table:
+    return _manifest_table(pairing.run, pairing.other, "knobs", "Knobs that differ")
+
+
+def setting_words(pairing: TurnPairing) -> str:
+    """Return which knobs differ, the first with both values; empty for none. Untrusted."""
+    rows = [[str(cell)[:60] for cell in row] for row in _knob_table(pairing).rows]
+    words = [f"{name} {mine} against {others}" for name, mine, others in rows[:MAX_NAMED_KNOBS]]
+    more = len(rows) - len(words)
+    return ", ".join(words) + (f", and {more} more" if more else "")
+
+
 def _mean(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return math.fsum(known) / len(known) if known and len(known) == len(values) else None
@@ -229,7 +245,7 @@ def compared_tables(pairing: TurnPairing) -> list[Table]:
         for name, name_of in names.items()
     ]
     settings = [
-        _manifest_table(run, other, "knobs", "Knobs that differ"),
+        _knob_table(pairing),
         _manifest_table(run, other, "prompts", "Prompts that differ (digests)"),
     ]
     return [figures, *by_name, *(table for table in settings if table.rows)]

@@ -78,9 +78,8 @@ class PageRun:
 
     @property
     def seconds(self) -> str:
-        """The unit of its seconds: `virtual seconds` where a simulated model gave their number."""
-        virtual = {is_virtual(raw) for raw in self.record.raw_rows if _has_seconds(raw)}
-        return _UNITS[frozenset(virtual)]
+        """The unit of its seconds, as in every report."""
+        return self.tables.totals.seconds_name
 
 
 def gather(folder: Path) -> PageRun:
@@ -99,23 +98,6 @@ def gather(folder: Path) -> PageRun:
             raw_calls[row.turn_key].append(raw)
     calls = calls_by_turn(record.turns, record.rows)
     return PageRun(record, tables, calls, raw_calls, recorded_calls(record))
-
-
-_UNITS: Mapping[frozenset[bool], str] = {
-    frozenset(): "seconds",
-    frozenset({False}): "seconds",
-    frozenset({True}): "virtual seconds",
-    frozenset({True, False}): "seconds (in part virtual)",
-}
-
-
-def is_virtual(raw: RawLine) -> bool:
-    """Return whether no time passed in a call: a simulated model in process answered it."""
-    return raw.get("is_simulated") is True and raw.get("endpoint") == "simulated"
-
-
-def _has_seconds(raw: RawLine) -> bool:
-    return bool(figure(raw.get("path_seconds")))
 
 
 MAX_ANCHOR_CHARS = 120
@@ -314,7 +296,7 @@ def call_rows(
             "parsed": None if parsed is None else store.add(parsed),
             "finish_reason": known.finish_reason,
             "delivery": facts_of(mapping(raw.get("delivery"))),
-            "is_virtual": int(is_virtual(raw)),
+            "is_virtual": int(call.is_virtual),
         }
         rows.append([values[name] for name in CALL_COLUMNS])
     return rows

@@ -31,7 +31,7 @@ from callwise.report.page.page_comparison import TurnPairing, differences, pair
 from callwise.report.page.page_data import CALL_COLUMNS, PageRun, gather, turn_views
 from callwise.report.page.page_overview import (
     NODE_COLOURS,
-    node_order,
+    node_hues,
     other_name,
     overview_html,
 )
@@ -92,11 +92,12 @@ def _run_json(run: PageRun, name: str, store: TextStore) -> dict[str, Any]:
 
 def document_of(run: PageRun, pairing: TurnPairing | None = None) -> dict[str, Any]:
     """Return the page's data; `pairing` is given where there is another run."""
-    store = TextStore()
+    store, hues = TextStore(), node_hues(run, pairing)
     document: dict[str, Any] = {
         "version": VERSION,
         "call_columns": CALL_COLUMNS,
-        "nodes": node_order(run, pairing),
+        "nodes": list(hues),
+        "node_hues": list(hues.values()),
         "node_colours": NODE_COLOURS,
         "runs": [_run_json(run, run.name, store)],
         "is_compared": pairing is not None,

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from callwise.report.page.page_comparison import TurnPairing, compared_tables
+from callwise.report.node_hues import NODE_HUES, hue_places
+from callwise.report.page.page_comparison import TurnPairing, compared_tables, setting_words
 from callwise.report.page.page_data import PageRun, anchor_of
 from callwise.report.page.page_ranking import (
     MEASURES,
@@ -28,23 +29,31 @@ from callwise.report.page.page_tables import (
 from callwise.report.run_forms import degraded_line
 from callwise.report.run_record import CallLine, TurnKey
 from callwise.report.table import Cell, Table, cell_text
-from callwise.report.totals import Spread
+from callwise.report.totals import Spread, node_name
 from callwise.safe_text import shown_html
 
-__all__ = ["NODE_COLOURS", "node_order", "other_name", "overview_html"]
+__all__ = ["NODE_COLOURS", "node_hues", "other_name", "overview_html"]
 
-NODE_COLOURS = 6
+NODE_COLOURS = len(NODE_HUES) + 1
 """Colours of nodes: the dearest have one each, all others share the last one."""
 
 MAX_LISTED_TURNS = 10
 """Turns in a ranking of the overview; the list of turns has all of them."""
 
 
-def node_order(run: PageRun, pairing: TurnPairing | None) -> list[str]:
-    """Return the nodes in the order of their colours: of this run, then those of the other."""
+def node_hues(run: PageRun, pairing: TurnPairing | None) -> dict[str, int]:
+    """Return each node of both runs with its colour, in the order of first asking.
+
+    The dearest have the places of their hues, as in figures. The others come last.
+    """
     rows = list(run.record.rows)
-    others = [] if pairing is None else list(ranked_nodes(pairing.other.record.rows))
-    return list(dict.fromkeys([*ranked_nodes(rows), *others]))
+    others = [] if pairing is None else list(pairing.other.record.rows)
+    ranked = list(dict.fromkeys([*ranked_nodes(rows), *ranked_nodes(others)]))
+    dearest = [name for name in ranked if name != "-"][: len(NODE_HUES)]
+    hues = hue_places(sorted(dearest))
+    asked = dict.fromkeys(node_name(row) for row in [*rows, *others])
+    ordered = sorted(asked, key=lambda name: name not in hues)
+    return {name: hues.get(name, len(NODE_HUES)) for name in ordered}
 
 
 def other_name(pairing: TurnPairing) -> str:
@@ -59,10 +68,7 @@ class _Overview:
     def __init__(self, run: PageRun, pairing: TurnPairing | None) -> None:
         self._run = run
         self._pairing = pairing
-        order = node_order(run, pairing)
-        self._colour = {
-            name: f"node-{min(place, NODE_COLOURS - 1)}" for place, name in enumerate(order)
-        }
+        self._colour = {name: f"node-{place}" for name, place in node_hues(run, pairing).items()}
         self._turns = ranked_turns(run)
         self._units = {
             "calls": "calls",
@@ -95,8 +101,7 @@ class _Overview:
         rows = table.rows
         if table.name == "compared":
             rows = tuple((str(name).replace("seconds", unit), *cells) for name, *cells in rows)
-        title = table.title.replace("virtual seconds", "seconds").replace("seconds", unit)
-        return table_html(replace(table, title=title, columns=columns, rows=rows))
+        return table_html(replace(table, columns=columns, rows=rows))
 
     def _notices(self) -> list[str]:
         run, pairing = self._run, self._pairing
@@ -155,7 +160,11 @@ class _Overview:
             return None
         worst, troubled = self._turns[0], worst_troubled(self._turns)
         mean = self._run.tables.totals.sums.asked / len(self._turns)
-        under = f"{self._words_of(worst.cost)}; the mean turn has {cell_text(mean)} calls"
+        under = self._words_of(worst.cost)
+        if len(self._turns) > 1 and worst.cost.calls == self._turns[-1].cost.calls:
+            under = f"all turns have as many calls; this one comes first by tokens: {under}"
+        else:
+            under += f"; the mean turn has {cell_text(mean)} calls"
         if troubled is not None:
             under += f"<br>most trouble: {_turn_link(troubled.turn.key)} ({troubled.trouble_words})"
         return "Turn with most calls", _turn_link(worst.turn.key), under
@@ -181,6 +190,8 @@ class _Overview:
         nodes = _node_pairs(pairing)
         most = max(nodes, key=lambda each: abs(each[1].calls - each[2].calls), default=None)
         parts = [dearer, f"{mine.calls:,} against {others.calls:,}", *rest]
+        if settings := setting_words(pairing):
+            parts.insert(0, f"set differently: {shown_html(settings)}")
         if most is not None and most[1].calls != most[2].calls:
             amount = difference_words(most[1].calls, most[2].calls, calls)
             parts.append(f"most of all in {shown_html(most[0])}: {amount}")

@@ -71,9 +71,8 @@ def calls_by_node_chart(found: CallsByNode) -> Chart:
         chart.bars(_stacks(found, marks), x, y, ("setting", "node", "calls", "in all", "turns"))
     ]
     if found.has_missing:
-        layers.append(
-            chart.bars(map(_missing, *zip(*rows, strict=True)), x, y, ("setting", "missing"))
-        )
+        lacking = (_missing(row, bar) for row, bar in rows if bar.missing > 0)
+        layers.append(chart.bars(lacking, x, y, ("setting", "missing")))
         legend.append(
             LegendEntry("not recorded", palette.PAPER, palette.SOFT, "square", dash=(2, 1))
         )

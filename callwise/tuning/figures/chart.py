@@ -91,6 +91,9 @@ class LegendEntry:
     dash: tuple[int, ...] = ()
 
 
+_NO_BREAK = "\N{NO-BREAK SPACE}"
+
+
 def chart_of(
     title: str,
     caption: str,
@@ -108,6 +111,7 @@ def chart_of(
     views = [plot, _legend(legend, legend_title)] if legend else [plot]
     # The caption is about as wide as the plot with its axis.
     columns = int((max(width, CHART_WIDTH) + 90) / 5.6)
+    caption = caption[:_MAX_CAPTION_CHARS].replace(" %", f"{_NO_BREAK}%")
     return {
         # JupyterLab 4 draws version 5 without an extension.
         "$schema": "https://vega.github.io/schema/vega-lite/v5.json",
@@ -115,10 +119,7 @@ def chart_of(
         "padding": 10,
         "title": {
             "text": plain_line(title, _MAX_TITLE_CHARS) + ("  (simulated)" if is_simulated else ""),
-            "subtitle": [
-                plain_line(line, 2 * columns)
-                for line in textwrap.wrap(caption[:_MAX_CAPTION_CHARS], columns)
-            ],
+            "subtitle": [plain_line(line, 2 * columns) for line in textwrap.wrap(caption, columns)],
         },
         "params": list(params),
         "hconcat": views,

@@ -1,12 +1,13 @@
 """Colours of all figures: distinct for the colour-blind, and the same for a node everywhere.
 
-The eight hues are those of Okabe and Ito, with slate instead of black, which is for text. Figures
+The hues of nodes are in `callwise.report.node_hues`. Figures
 have an opaque light background, so they look the same on a dark page.
 """
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+
+from callwise.report.node_hues import NODE_HUES, SLATE, hue_places
 
 __all__ = [
     "FAINT",
@@ -39,12 +40,8 @@ PICK, KNEE = "#D55E00", "#CC79A7"
 NO_NODE = "(no node)"
 """The name of calls without a node."""
 
-_SLATE = "#5b6570"
-_NODES = (
-    "#009E73", "#56B4E9", "#CC79A7", "#D55E00", _SLATE, "#E69F00", "#F0E442", "#0072B2",
-)  # fmt: skip
 _GROUPS = (
-    "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", _SLATE, "#F0E442",
+    "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", SLATE, "#F0E442",
 )  # fmt: skip
 GROUP_SHAPES = (
     "circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "triangle-right",
@@ -54,14 +51,6 @@ GROUP_SHAPES = (
 
 _LADDER = ("#00204d", "#31446b", "#666970", "#958f78", "#cbba69", "#ffe945")
 """From dark to light with the same step for every eye; for values that have an order."""
-
-_SALT = 303
-"""Chosen so that the nodes of the shipped pipeline fall on eight different colours."""
-
-
-def _slot(node: str) -> int:
-    data = f"{_SALT}/{node}".encode("utf-8", "surrogatepass")
-    return int.from_bytes(hashlib.sha256(data).digest()[:4], "big") % len(_NODES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +89,11 @@ def node_marks(nodes: Iterable[str]) -> dict[str, NodeMark]:
     left, variants = sorted(set(nodes) - {NO_NODE}), list(_VARIANTS)
     while left:
         shade, is_outlined, dash = variants.pop(0) if len(variants) > 1 else variants[0]
-        slots = _settled(left)
-        for name, slot in slots.items():
-            hue = _NODES[slot]
+        places = hue_places(left)
+        for name, place in places.items():
+            hue = NODE_HUES[place]
             found[name] = NodeMark(tint(hue, shade), hue if is_outlined else PAPER, dash)
-        left = [name for name in left if name not in slots]
+        left = [name for name in left if name not in places]
     return found
 
 
@@ -114,17 +103,6 @@ _VARIANTS: tuple[tuple[float, bool, tuple[int, ...]], ...] = (
     (0.85, True, (2, 1)),
 )
 """Lightness, outline and dashes of the first eight nodes, the next eight, and the rest."""
-
-
-def _settled(names: Sequence[str]) -> dict[str, int]:
-    """Return a place each for as many names as there are colours, their own where it is free."""
-    slots: dict[str, int] = {}
-    for name in names:
-        if _slot(name) not in slots.values():
-            slots[name] = _slot(name)
-    free = [slot for slot in range(len(_NODES)) if slot not in slots.values()]
-    displaced = (name for name in names if name not in slots)
-    return slots | dict(zip(displaced, free, strict=False))
 
 
 def group_colours(groups: Sequence[str]) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from callwise.calls.reply import is_virtual_time, seconds_name
 from callwise.report.turn_text import round_starts
 from callwise.tuning.figures.palette import NO_NODE
 from callwise.tuning.statistics.power import counted
@@ -45,8 +46,14 @@ class DrawnCall(BaseModel):
     """Duration on the critical path."""
     is_speculative: bool = False
     is_simulated: bool = False
+    endpoint: str = ""
     repair: Annotated[int, Field(ge=0)] = 0
     """Number of the repair; 0 for the first call."""
+
+    @property
+    def is_virtual(self) -> bool:
+        """Whether its seconds are virtual, see `is_virtual_time`."""
+        return is_virtual_time(is_simulated=self.is_simulated, endpoint=self.endpoint)
 
     @property
     def is_refused(self) -> bool:
@@ -98,9 +105,11 @@ class Timeline:
 
     @property
     def axis_title(self) -> str:
-        """The title of the axis; seconds of the simulated model are virtual."""
-        is_virtual = self.is_simulated and self.scale is TimeScale.SECONDS
-        unit = f"virtual {self.scale}" if is_virtual else self.scale.value
+        """The title of the axis; seconds are named as in a report."""
+        unit = self.scale.value
+        if self.scale is TimeScale.SECONDS:
+            calls = (bar.call for lane in self.lanes for bar in lane.bars)
+            unit = seconds_name(call.is_virtual for call in calls if call.path_seconds)
         return f"{unit} since the turn began (fewer is better)"
 
     @property

@@ -23,7 +23,7 @@ class Row(NamedTuple):
     purpose: Purpose = Purpose.PLAN
     node: str | None = "node"
     role: Role = Role.MAIN
-    is_simulated: bool = False
+    is_virtual: bool = False
 
 
 SENT = Assumptions().with_record([Row(1)])
@@ -73,7 +73,7 @@ def test_limits_bind_recorded_calls() -> None:
     assert recorded_json([Row(1)] * 10, limited) == {
         "recorded": {"seconds": 11.0, "delayed": {"requests_per_minute": 9}}
     }
-    (virtual,) = recorded_rows([Row(1, is_simulated=True)], limited)
+    (virtual,) = recorded_rows([Row(1, is_virtual=True)], limited)
     assert "1 turns take 2.0 virtual seconds" in virtual
     assert recorded_rows([], limited) == []
     assert recorded_json([], limited) == {}

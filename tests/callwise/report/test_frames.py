@@ -32,6 +32,13 @@ def test_a_turn_is_a_line(write_run: Run) -> None:
     assert list(turns["reply"]) == ["hello", ""]
 
 
+def test_a_run_has_its_frames(write_run: Run) -> None:
+    """As properties: what a notebook tries first."""
+    run = load_run(write_run())
+    assert run.frame.equals(calls_frame(run))
+    assert run.turns_frame.equals(turns_frame(run))
+
+
 @pytest.mark.parametrize("frame", [calls_frame, turns_frame])
 def test_types_are_those_of_an_empty_run(write_run: Run, frame: Callable[..., object]) -> None:
     """So that frames of several runs can be laid together."""

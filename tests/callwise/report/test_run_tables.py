@@ -250,16 +250,24 @@ def test_what_was_billed_beyond_the_reservation_is_said(capped: ReportTables) ->
     assert _rows(capped.by_node)["lats_search"]["over_tokens"] == 40
 
 
-@pytest.mark.parametrize(("is_simulated", "name"), [(True, "virtual seconds"), (False, "seconds")])
-def test_seconds_of_a_simulated_run_are_named_virtual(
-    write_run: RunWriter, is_simulated: bool, name: str
+@pytest.mark.parametrize(
+    ("virtual", "name"),
+    [(4, "virtual seconds"), (2, "seconds (in part virtual)"), (0, "seconds")],
+)
+def test_seconds_are_named_virtual_where_no_time_passed(
+    write_run: RunWriter, call_row: RowMaker, virtual: int, name: str
 ) -> None:
-    """In the headline and in titles; the columns keep their names."""
-    run = load_run(write_run())
-    tables = summarise(run.rows, run.turns, is_simulated=is_simulated)
+    """In the headline and in titles, call by call; the columns keep their names.
+
+    A simulated model over HTTP takes real time: its seconds are seconds.
+    """
+    endpoints = ["simulated"] * virtual + ["main"] * (4 - virtual)
+    rows = [call_row(is_simulated=True, endpoint=endpoint) for endpoint in endpoints]
+    run = load_run(write_run(rows=rows))
+    tables = summarise(run.rows, run.turns, is_simulated=True)
     spans = [line for line in headline(tables) if "seconds" in line]
     assert spans
     assert all(line.startswith(f"{name} to the ") for line in spans)
     assert f"({name} of all calls" in tables.time.title
-    assert ("virtual" in tables.by_turn.title) == is_simulated
+    assert ("virtual" in tables.by_turn.title) == bool(virtual)
     assert "path_seconds_reply" in tables.by_turn.columns

@@ -90,6 +90,21 @@ def test_a_small_tree_is_drawn_as_kept():
     assert search_svg(_small()) == (DRAWN / "small.svg").read_text(encoding="utf-8")
 
 
+def test_every_line_ends_within_its_box():
+    """Also with checks and the judge's mean score next to the mean value: these have a line."""
+    marked = {"judge_passes": 12, "visits": 12, "calls": 12.0, "checks": {"a": True, "b": False}}
+    nodes = tuple(
+        node.model_copy(update={} if node.is_start else marked) for node in _small().nodes
+    )
+    svg = ET.fromstring(search_svg(replace(_small(), nodes=nodes, policy="classic_uct")))  # noqa: S314
+    texts = [text for group in svg.iter(f"{SVG}g") for text in group.findall(f"{SVG}text")]
+    for text in texts:
+        assert float(text.get("x")) + len(text.text or "") * 6.65 <= BOX_WIDTH, text.text
+    assert any((text.text or "").startswith("1/2 ok  judge 0.") for text in texts)
+    (height,) = {rect.get("height") for rect in svg.iter(f"{SVG}rect") if rect.get("rx") == "6"}
+    assert float(height) == BOX_HEIGHT + 15
+
+
 def test_it_is_read_in_light_and_in_dark():
     """By the reader's own setting, with every colour set in both."""
     style = ET.fromstring(search_svg(_small())).find(f"{SVG}style").text  # noqa: S314

@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 
 from callwise.calls.errors import CassetteMiss, ConfigError
+from callwise.report import load_run
+from callwise.tuning.figures import CallsByNode
 from callwise.tuning.judge.judge_sweep import QualityRequest
 from callwise.tuning.notebook import TuneResult, panel_of_run, replay, tune
+from callwise.tuning.notebook_views import NotebookFigure, draw
 from callwise.tuning.statistics.bootstrap import mean_intervals
 
 SETTINGS = {
@@ -58,6 +61,21 @@ async def test_other_settings_from_one_recording(tmp_path: Path, recording: Path
     assert tuned.recommendation.startswith("Simulated: ")
     assert any("not recorded" in notice for notice in tuned.notices)
     assert (recording / "cassette.jsonl").read_bytes() == before
+
+
+async def test_bars_are_in_the_order_of_cost(tmp_path: Path, recording: Path) -> None:
+    """The setting of fewest calls on top, whatever the order of asking; nodes as they asked."""
+    costly_first = dict(sorted(SETTINGS.items(), reverse=True))
+    tuned = tune(recording, tmp_path / "sweep", settings=costly_first)
+    figure = draw(tuned, "nodes")
+    assert isinstance(figure, NotebookFigure)
+    found = figure.record
+    assert isinstance(found, CallsByNode)
+    means = [bar.total.mean for bar in found.bars]
+    assert means == sorted(means)
+    asked = [row.node for row in load_run(recording).rows if row.node]
+    assert tuned.nodes == tuple(dict.fromkeys(asked))
+    assert found.nodes[: len(tuned.nodes)] == tuned.nodes
 
 
 async def test_what_is_not_known_is_no_point(tmp_path: Path, recording: Path) -> None:

@@ -1,9 +1,18 @@
 // Calls of every turn in a row, by node, of one run or of both on one scale; and sorted tables.
 
-// The colour of a node: the dearest have one each, the others share the last.
-function nodeClass(name) {
+// The place of a node's colour: the dearest have one each, in the order of asking, and their own
+// hue, as in figures; the others share the last.
+function colourOf(name) {
   const place = page.nodes.indexOf(name);
-  return `node-${place < 0 ? page.colours - 1 : Math.min(place, page.colours - 1)}`;
+  return place < 0 || page.hues[place] === page.colours - 1 ? page.colours - 1 : place;
+}
+
+function hueClass(colour) {
+  return `node-${page.hues[colour] ?? page.colours - 1}`;
+}
+
+function nodeClass(name) {
+  return hueClass(colourOf(name));
 }
 
 function askedByColour(view) {
@@ -11,7 +20,7 @@ function askedByColour(view) {
   const counts = Array(page.colours).fill(0);
   const outcome = page.columns.indexOf("outcome");
   for (const row of view ? view.calls : []) {
-    if (row[outcome] !== "refused") counts[Number(nodeClass(row[node]).slice(5))] += 1;
+    if (row[outcome] !== "refused") counts[colourOf(row[node])] += 1;
   }
   return counts;
 }
@@ -40,7 +49,7 @@ function chartOf(title, counts, most, planned, onChoose) {
   const picture = drawn("svg", { viewBox: `0 0 ${size} ${most}`, preserveAspectRatio: "none", class: "chart",
     role: "img", "aria-label": `${title}: calls of each of ${size} turns, at most ${most}` });
   columnsOf(counts, most).forEach((path, colour) => {
-    if (path) picture.append(drawn("path", { d: path, class: `node-${colour}` }));
+    if (path) picture.append(drawn("path", { d: path, class: hueClass(colour) }));
   });
   if (planned !== null) {
     picture.append(drawn("line", { class: "planned", x1: "0", x2: String(size), y1: String(most - planned),
@@ -62,7 +71,7 @@ function chartLegend(counts, planned) {
   const nameOf = (colour) => colour === last && rest > 1 ? `${rest} other nodes` : shown(page.nodes[colour] || "-");
   return el("p", { class: "legend" },
     [...Array(page.colours).keys()].filter(isUsed).map((colour) =>
-      el("span", {}, el("i", { class: `swatch node-${colour}` }), nameOf(colour))),
+      el("span", {}, el("i", { class: `swatch ${hueClass(colour)}` }), nameOf(colour))),
     planned === null ? null : el("span", {}, el("i", { class: "swatch planned" }), `planned ${figure(planned)}`),
     el("span", { class: "quiet" }, "choose a column to read its turn"));
 }

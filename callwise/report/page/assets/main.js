@@ -1,7 +1,7 @@
 // Unpacks the data, decides what is shown, and goes from turn to turn.
 
 const page = {
-  columns: [], nodes: [], colours: 1, isCompared: false, views: [], others: [], list: null,
+  columns: [], nodes: [], hues: [], colours: 1, isCompared: false, views: [], others: [], list: null,
   anchors: new Map(), current: null, side: 0, unit: "rounds",
 };
 
@@ -90,6 +90,7 @@ function viewsOf(run) {
 function start(data) {
   page.columns = data.call_columns;
   page.nodes = data.nodes;
+  page.hues = data.node_hues;
   page.colours = data.node_colours;
   page.isCompared = data.is_compared;
   texts.heap = data.texts.heap;

@@ -2,11 +2,15 @@
 
 import re
 from collections.abc import Callable
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from callwise.report import page
+from callwise.report.node_hues import NODE_HUES
 from callwise.report.page.page_data import gather
 from callwise.report.page.page_html import page_of
+from callwise.report.page.page_overview import node_hues
 from callwise.report.page.page_ranking import (
     MEASURES,
     cost_of,
@@ -15,6 +19,7 @@ from callwise.report.page.page_ranking import (
     shares,
 )
 from callwise.report.page.page_tables import percent
+from callwise.tuning.figures.palette import node_colours
 
 RunMaker = Callable[..., Path]
 
@@ -57,6 +62,15 @@ def test_the_worst_turn_is_named_and_linked(make_run: RunMaker) -> None:
     assert 'href="#turn/one/1"' in html
 
 
+def test_turns_of_as_many_calls_are_ranked_by_tokens(make_run: RunMaker) -> None:
+    """Where every turn has as many calls, the card says so and not that one has most."""
+    html, _ = page_of(make_run(turns=[{}, {"calls": ({}, {}, {"output_tokens": 900})}]))
+    answers = _answers(html)
+    assert "all turns have as many calls; this one comes first by tokens: 3 calls" in answers
+    assert 'href="#turn/one/1"' in html
+    assert "the mean turn" not in answers
+
+
 def test_refused_calls_are_none_of_the_calls(make_run: RunMaker) -> None:
     """Under a cap the page counts what was asked and sent; what was refused is a trouble."""
     run = make_run(turns=[{"calls": ({}, {}, REFUSED)}])
@@ -88,6 +102,48 @@ def test_the_direction_of_a_difference_is_in_its_words(make_run: RunMaker) -> No
     assert turns.index("one, turn 1 5 2 3 more than base") < turns.index("one, turn 0 3 3 as many")
     back = _answers(page_of(other, mine)[0])
     assert "3 fewer calls than mine dearer in calls: mine" in back
+
+
+def test_what_two_runs_set_differently_is_on_top(make_run: RunMaker) -> None:
+    """The first card names three knobs with both values, and how many more differ."""
+    knobs = {"a": 1, "b": "<b>", "search": {"max_calls": 11, "policy": "listwise"}, "z": True}
+    mine = make_run("mine", manifest={"knobs": {"preset": "balanced", **knobs}})
+    six = {"preset": "balanced", **knobs, "search": {"max_calls": 6, "policy": "listwise"}}
+    html, _ = page_of(mine, make_run("six", manifest={"knobs": six}))
+    assert "set differently: search.max_calls 11 against 6;" in _answers(html)
+    many = make_run("many", manifest={"knobs": {"preset": "frugal", "b": "<i>", "z": False}})
+    html, _ = page_of(mine, many)
+    assert (
+        "preset balanced against frugal, a 1 against -, b &lt;b&gt; against &lt;i&gt;, and 3 more;"
+    ) in _answers(html)
+    assert "set differently" not in _answers(page_of(mine, make_run("as", manifest={"knobs": {
+        "preset": "balanced", **knobs}}))[0])  # fmt: skip
+
+
+def test_a_node_has_the_colour_of_every_figure(make_run: RunMaker) -> None:
+    """Its hue on the page is that of the figures; nodes are in the order of first asking."""
+    names = ["evolver", "detection", "lats_search", "evolver", "lats_search"]
+    run = make_run(turns=[{"calls": [{"node": name} for name in names]}])
+    hues = node_hues(gather(run), None)
+    assert list(hues) == ["evolver", "detection", "lats_search"]
+    figures = node_colours(names)
+    assert {name: NODE_HUES[place].lower() for name, place in hues.items()} == {
+        name: figures[name].lower() for name in hues
+    }
+    style = (files(page) / "assets" / "page.css").read_text(encoding="utf-8")
+    for place, hue in enumerate(NODE_HUES):
+        assert f".node-{place} {{ --role: {hue.lower()};" in style
+    own = re.findall(r"--(?:mine|others): (#\w+)", style)
+    assert len(own) == 6
+    assert not {*own} & {hue.lower() for hue in NODE_HUES}
+
+
+def test_the_nodes_of_fewest_calls_share_a_colour(make_run: RunMaker) -> None:
+    """Eight have one each, and the others follow them in every list."""
+    calls = [{"node": f"n{n}"} for n in range(10) for _ in range(1 if n < 2 else 2)]
+    hues = node_hues(gather(make_run(turns=[{"calls": calls}])), None)
+    assert list(hues) == [f"n{n}" for n in (*range(2, 10), 0, 1)]
+    assert sorted(hues.values()) == [*range(8), 8, 8]
 
 
 def test_one_call_more_is_one_call(make_run: RunMaker) -> None:

@@ -21,7 +21,7 @@ from callwise.tuning.figures import (
     tradeoff_of,
     waterfall_of,
 )
-from callwise.tuning.figures.chart import plain_line
+from callwise.tuning.figures.chart import chart_of, plain_line
 from callwise.tuning.figures.palette import KNEE, PAPER, PICK, node_colours
 
 
@@ -130,6 +130,15 @@ def test_of_many_settings_those_that_matter_are_named(row) -> None:
     assert len(drawn) < 15
 
 
+def test_a_number_and_its_per_cent_are_on_one_line() -> None:
+    """A caption is broken between words, not in front of a per cent sign."""
+    caption = "The bars are intervals of 95 % over conversations. " * 20
+    lines = chart_of("t", caption, [], height=1, is_simulated=False)["title"]["subtitle"]
+    assert len(lines) > 3
+    assert not any(line.startswith("%") for line in lines)
+    assert "95 %" in lines[0]
+
+
 def test_unknown_usd_is_words_without_a_point(row) -> None:
     """Nothing is drawn at 0."""
     (layer,) = to_vega(tradeoff_of([row("a")], cost=CostAxis.USD))["hconcat"][0]["layer"]
@@ -146,8 +155,8 @@ def test_stacks_begin_where_the_one_before_ended(row) -> None:
     assert (spans["x"], spans["y"]) == ((0, 3), (3, 5))
     assert first[0]["fill"] == node_colours(["x", "y"])["x"]
     assert (first[0]["turns"], first[0]["in all"]) == (1, "5.00 (4.00 to 6.00)")
-    missing, none = _values(chart, "bar", "missing")
-    assert (missing["x"], missing["x2"], none["x"]) == (4, 5, none["x2"])
+    (missing,) = _values(chart, "bar", "missing")
+    assert (missing["setting"], missing["x"], missing["x2"]) == ("a", 4, 5)
     assert missing["dash"]
     (interval,) = _values(chart, "errorbar")
     assert (interval["low"], interval["high"], interval["y"]) == (4, 6, 0)

@@ -1,7 +1,5 @@
 """Timelines as data."""
 
-from dataclasses import replace
-
 import pytest
 
 from callwise.tuning.figures import TimeScale, timeline_of
@@ -35,7 +33,10 @@ def test_in_seconds_a_round_waits_for_the_longest_before_it(call) -> None:
     assert found.end == 6
     assert "longest call before it" in found.caption
     assert found.axis_title == "seconds since the turn began (fewer is better)"
-    assert replace(found, is_simulated=True).axis_title.startswith("virtual seconds since")
+    rows = [{**row, "is_simulated": True} for row in rows]
+    assert timeline_of(rows, scale=TimeScale.SECONDS).axis_title.startswith("seconds since")
+    rows = [{**row, "endpoint": "simulated"} for row in rows]
+    assert timeline_of(rows, scale=TimeScale.SECONDS).axis_title.startswith("virtual seconds")
 
 
 def test_a_refused_call_takes_no_time(call) -> None:
