@@ -208,7 +208,7 @@ def test_a_cap_on_purchases_binds(cli: Any, run: Path) -> None:
     command = ("tune", run, "--knob", "search.generate_k=2,3", "--jobs", 1, "--buy", "--yes")
     result = cli(*command, "--max-buy-calls", 4)
     assert result.exit_code == 0, result.output
-    assert "Bought 4 calls" in result.stderr
+    assert "Bought 4 calls: USD unknown (no price list).\n" in result.stderr
     assert "Run the same command to go on" in result.stderr
 
 

@@ -229,7 +229,11 @@ def test_unknown_prices_stay_unknown() -> None:
     assert found.settings["a"].mean_usd is None
     lacking = to_buy(rows)
     assert (lacking.calls, lacking.turns, lacking.tokens, lacking.usd) == (3, 2, 75, None)
+    assert buy_sentence(lacking).startswith("3 calls on 2 turns are not recorded: about 75 tokens")
     assert "USD unknown" in buy_sentence(lacking)
+    assert "An estimate: " in buy_sentence(
+        lacking
+    )  # no limit: what is bought changes what is asked
     rows[2] = replace(rows[2], missing_calls=1, missing_tokens=None, missing_usd=0.1)
     assert to_buy(rows).tokens is None
     assert "an unknown number of tokens" in buy_sentence(to_buy(rows))
