@@ -168,8 +168,8 @@ def _bought(
     )
     for each in raced.dropped:
         say(
-            f"dropped after {counted(each.conversations, 'conversation')}: {each.setting}, beaten by "
-            f"{each.beaten_by}"
+            f"dropped after {counted(each.conversations, 'conversation')}: {each.setting}, "
+            f"beaten by {each.beaten_by}"
         )
     return raced.bought
 
