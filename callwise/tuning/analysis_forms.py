@@ -166,6 +166,10 @@ def _to_settle(found: Recommendation) -> str:
     if needed.more_conversations == 0:
         return f"{setting}: nearly settled by these conversations"
     more = counted(needed.more_conversations, "more conversation")
+    share = found.deciding_share
+    if share is not None and not found.is_within_reach:
+        margin = found.in_unit(share * found.scale_width)
+        return f"{setting}: a margin of {margin} (--margin-share {share:g}), or {more}"
     return f"{setting}: {more} ({counted(needed.more_turns, 'turn')})"
 
 
