@@ -32,7 +32,7 @@ from callwise.recordings.app_protocol import (
 )
 from callwise.recordings.held_files import replace_file
 from callwise.recordings.learned_endpoints import ENDPOINTS_FILE
-from callwise.recordings.run_folder import read_manifest, read_rows
+from callwise.recordings.run_folder import no_folder, read_manifest, read_rows
 
 if TYPE_CHECKING:
     from callwise.budget.shared_requests import SharedRequests
@@ -129,7 +129,7 @@ class Recording:
 def _manifest(folder: Path) -> dict[str, Any]:
     path = folder / "manifest.json"
     if not folder.is_dir():
-        raise FormatError(folder, None, "there is no such folder; expected the folder of a run")
+        raise no_folder(folder)
     if not path.is_file():
         raise FormatError(
             folder,

@@ -56,6 +56,7 @@ def settings_table(analysis: Analysis) -> Table:
             "usd",
         ),
         tuple(_row(each, has_usd=has_usd, has_estimates=has_estimates) for each in ordered),
+        keeps=("calls", analysis.unit.column),
     )
 
 

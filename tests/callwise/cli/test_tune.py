@@ -374,7 +374,6 @@ def test_figures_are_drawn_and_cleared(cli: Any, run: Path) -> None:
     assert set(drawn) == {
         "calls_by_node.svg",
         "quality_by_calls.svg",
-        "quality_by_rounds.svg",
         "quality_by_tokens.svg",
     }
     assert b"simulated" in drawn["quality_by_calls.svg"]

@@ -152,3 +152,18 @@ def test_within_reach_are_more_conversations(small: Recording) -> None:
     )
     assert what.endswith("more conversations to your file, and tune on the longer run:")
     assert shlex.split(command)[2] == "my talks.jsonl"
+
+
+def test_what_was_meant_is_named(cli: Any, small: Recording) -> None:
+    """A file in place of a run, a run's name mistyped, a knob in two words, the end of one."""
+    assert small.folder == Path("run")
+    file = cli("tune", "my talks.jsonl", "--knob", "search.max_calls=3")
+    assert "record it first: callwise replay 'my talks.jsonl' --out run" in file.stderr
+    assert "no such folder" not in file.stderr
+    assert "did you mean run?" in cli("tune", "runs", "--knob", "search.max_calls=3").stderr
+    assert "did you mean" not in cli("tune", "zzz/runs", "--knob", "search.max_calls=3").stderr
+    words = cli("tune", "run", "--knob", "search.max_calls", "3,6")
+    assert words.exit_code == 2
+    assert "--knob search.max_calls=3,6" in words.stderr
+    several = cli("tune", "run", "--knob", "max_calls=3").stderr
+    assert "could mean several knobs: search.max_calls, budget." in several

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from callwise.report.table import plain_table
+from callwise.text_layout import Screen
 from callwise.tuning.analysis import analyse, to_buy
 from callwise.tuning.analysis_forms import (
     analysis_json,
@@ -218,6 +219,17 @@ def test_no_rows_say_nothing() -> None:
     """That is an error, not an empty table."""
     with pytest.raises(ValueError, match="no setting could run"):
         analyse([])
+
+
+def test_a_narrow_terminal_keeps_calls_and_quality() -> None:
+    """In 40 columns both wrap, and no line is wider."""
+    rows = [replace(row, setting="search.max_calls=3") for row in _rows("a")]
+    text = plain_table(settings_table(analyse(rows)), screen=Screen(40))
+    lines = text.splitlines()
+    head = next(line for line in lines if line.startswith("setting"))
+    assert head.split()[1] == "calls"
+    assert "quality" in text.partition("Not shown")[0]
+    assert max(map(len, lines)) <= 40
 
 
 def test_unknown_prices_stay_unknown() -> None:
