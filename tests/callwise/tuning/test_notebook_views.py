@@ -1,5 +1,6 @@
 """Figures, intervals and comparisons for notebooks, and the folders of runs that are given none."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 import callwise as cw
 from callwise.calls.errors import ConfigError
 from callwise.recordings.app_protocol import answering_models, load_app
+from callwise.recordings.recording import open_recording
 from callwise.report import Table
 from callwise.tuning.analysis import analyse
 from callwise.tuning.notebook import row_of_trial
@@ -148,3 +150,15 @@ def test_an_unknown_example_is_an_error() -> None:
     with pytest.raises(ConfigError, match="Use game_of_24 or simulated_pool"):
         cw.example_module("os")
     assert cw.example_module("simulated_pool") is cw.example_module("simulated_pool")
+
+
+def test_the_first_conversations_alone(tmp_path: Path) -> None:
+    """Of a file: none is cut short, and the run names the file that it is of."""
+    lines = ({"conversation_id": f"c{n}", "turn": 0, "user_text": f"Hi {n}"} for n in range(3))
+    talks = tmp_path / "talks.jsonl"
+    talks.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    run = cw.replay(talks, preset="instant", max_conversations=2)
+    assert [turn.conversation_id for turn in run.turns] == ["c0", "c1"]
+    assert open_recording(run.folder).files == (str(talks),)
+    with pytest.raises(ConfigError, match="max_conversations is at least 1, got 0"):
+        cw.replay(talks, max_conversations=0)
