@@ -175,12 +175,14 @@ class Grid:
         rows: cells of one line each, one per head.
         is_text: by column, whether it is aligned left and may wrap.
         folds: places of the columns to leave out first, the first one first.
+        keeps: places of columns that are never left out; their texts wrap instead.
     """
 
     heads: Sequence[str]
     rows: Sequence[Sequence[str]]
     is_text: Sequence[bool]
     folds: Sequence[int] = ()
+    keeps: Sequence[int] = ()
 
 
 def _cell_widths(grid: Grid) -> list[int]:
@@ -202,10 +204,13 @@ def _least(grid: Grid, place: int, cells: int) -> int:
 
 
 def _fitting(grid: Grid, cells: Sequence[int], width: int) -> list[int]:
-    """Return the places of the columns that fit; two always do, the first unless it folds."""
+    """Return the places of the columns that fit; two always do, the first unless it folds.
+
+    Those to keep are among them, whether they fit or not.
+    """
     least = [_least(grid, place, each) for place, each in enumerate(cells)]
     kept = list(range(len(cells)))
-    others = [place for place in reversed(kept[1:]) if place not in grid.folds]
+    others = [place for place in reversed(kept[1:]) if place not in (*grid.folds, *grid.keeps)]
     for place in [*grid.folds, *others]:
         if len(kept) <= 2 or sum(least[each] + _GAP for each in kept) - _GAP <= width:
             break

@@ -5,6 +5,7 @@ output is no terminal, and translates them for an old console of Windows.
 """
 
 import os
+import re
 import shutil
 from collections.abc import Sequence
 from typing import Any
@@ -64,6 +65,10 @@ class _Context(typer.Context):
             self.color = colour_choice(os.environ)
 
 
+_KNOB = re.compile(r"[A-Za-z_][\w.-]*")
+_VALUE = re.compile(r"(?:\d|true|false|null)[\w.,+-]*")
+"""A knob without its value, and a value of one: a number, or several words of YAML."""
+
 _MAX_SUMMARY = 200
 """Most characters of a command's summary in the list of commands; it wraps."""
 
@@ -72,6 +77,18 @@ class Command(TyperCommand):
     """A command with such help pages."""
 
     context_class = _Context
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse a command line; a knob and its value in two words are refused as what they are.
+
+        Raises:
+            typer.BadParameter: for such a knob; names the word that is meant.
+        """
+        own = {name for each in self.params for name in each.opts} & {"--knob", "--set", "-k", "-s"}
+        for option, knob, value in zip(args, args[1:], args[2:], strict=False):
+            if option in own and _KNOB.fullmatch(knob) and _VALUE.fullmatch(value):
+                raise typer.BadParameter(f"{option} takes one word: {option} {knob}={value}")
+        return super().parse_args(ctx, args)
 
     def get_short_help_str(self, limit: int = _MAX_SUMMARY) -> str:
         """Return the whole first sentence of the help, whatever fits in one line."""

@@ -49,6 +49,9 @@ __all__ = ["RUNS", "conversations", "replay"]
 RUNS = Path("callwise-runs")
 """Default folder of runs and sweeps, below the working directory."""
 
+LEAST_FOR_VERDICT = 5
+"""Least conversations of a verdict: `bootstrap.MIN_CONVERSATIONS`, without numpy's import."""
+
 
 class ReadingOptions(CommandOptions):
     """Options of the commands that read conversations."""
@@ -128,6 +131,12 @@ class ReadingOptions(CommandOptions):
         from callwise.recordings.hub_datasets import downloaded
 
         return [downloaded(each.as_posix()) for each in self.conversations]
+
+    @property
+    def named_files(self) -> list[str]:
+        """The files and folders, where their names alone say what is read."""
+        is_plain = not (self.is_hub or self.skip_bad or self.columns or self.agent or self.side)
+        return [str(each) for each in self.conversations] if is_plain else []
 
     def _chosen_columns(self) -> dict[str, str]:
         pairs = [text.partition("=") for text in self.columns]
@@ -297,6 +306,7 @@ def _run(
             mode=mode,
             max_concurrency=options.max_concurrency,
             normalise=options.normalise,
+            files=options.named_files,
             started=datetime.now(UTC).isoformat(timespec="seconds"),
         )
         drain = SignalDrain()
@@ -339,6 +349,10 @@ def replay_and_show(options: ReplayOptions) -> None:
         say("All answers above are simulated: they prove counting, not language.")
     if run.folder.exists():
         say(f"run: {run.folder}   (callwise report {run.folder})")
+        count = len({turn["conversation_id"] for turn in run.turns})
+        if count < LEAST_FOR_VERDICT:
+            few = f"{count} conversation{'' if count == 1 else 's'}"
+            say(f"{few}: a verdict of `callwise tune` needs {LEAST_FOR_VERDICT}")
 
 
 class ConversationsOptions(ReadingOptions):

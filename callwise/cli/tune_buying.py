@@ -28,6 +28,7 @@ from callwise.tuning.buying import (
 from callwise.tuning.judge.judge_sweep import judge_rows
 from callwise.tuning.replay_evaluator import settings_of
 from callwise.tuning.row import TurnRow
+from callwise.tuning.statistics.power import counted
 from callwise.tuning.sweep import FinishedSweep, SweepRequest
 
 if TYPE_CHECKING:
@@ -81,12 +82,18 @@ def buyer_as_it_goes(
 def spent(options: "TuneOptions") -> str:
     """Return the calls bought and their cost; a cost that is not known is not 0."""
     budget = options.budget
-    if budget.unknown_usd:
+    if budget.unknown_usd >= budget.calls > 0:
+        usd = "USD unknown (no price list)"
+    elif budget.unknown_usd:
         usd = f"USD unknown for {budget.unknown_usd} of them, {budget.usd:.6f} for the others"
     else:
         usd = f"USD {budget.usd:.6f}"
-    by = f" in {budget.requests} requests, {budget.tokens:,} tokens" if options.batch else ""
-    return f"Bought {budget.calls} calls{by}: {usd}."
+    by = (
+        f" in {counted(budget.requests, 'request')}, {budget.tokens:,} tokens"
+        if options.batch
+        else ""
+    )
+    return f"Bought {counted(budget.calls, 'call')}{by}: {usd}."
 
 
 def buy_missing(options: "TuneOptions", request: SweepRequest, finished: FinishedSweep) -> bool:
@@ -101,7 +108,9 @@ def buy_missing(options: "TuneOptions", request: SweepRequest, finished: Finishe
         _say_seconds(options, request, finished, lacking)
     _check_budget(options, lacking)
     _say_endpoints(options, request, finished)
-    if not agreed(options, f"Buy up to {lacking.calls} calls?"):
+    cap = options.budget.calls_left
+    limit = "" if cap is None else f", and no more than {cap:,}"
+    if not agreed(options, f"Buy about {counted(lacking.calls, 'call')}{limit}?"):
         say("Nothing was bought.")
         return False
     with progress_bar("turns", is_quiet=options.as_json) as show:
@@ -159,8 +168,8 @@ def _bought(
     )
     for each in raced.dropped:
         say(
-            f"dropped after {each.conversations} conversations: {each.setting}, beaten by "
-            f"{each.beaten_by}"
+            f"dropped after {counted(each.conversations, 'conversation')}: {each.setting}, "
+            f"beaten by {each.beaten_by}"
         )
     return raced.bought
 
@@ -191,7 +200,7 @@ def _say_seconds(
     )
     say(
         f"At the recorded latencies and the limits of `load`, that takes about {seconds:,.0f} s, "
-        f"{options.max_concurrency} conversations at a time."
+        f"{counted(options.max_concurrency, 'conversation')} at a time."
     )
 
 

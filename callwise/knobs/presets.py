@@ -392,7 +392,8 @@ def whole_path(name: str, model_cls: type[BaseModel]) -> str:
     paths = [knob.path for knob in knobs]
     if any(_fits(knob, name) for knob in knobs):
         return name
-    candidates = sorted({path for path in paths if f".{path}".endswith(f".{name}")})
+    ends = {path for path in paths if f".{path}".endswith(f".{name}")}
+    candidates = sorted(ends, key=lambda path: (path.count("."), path))
     if len(candidates) == 1 and "<" not in candidates[0]:
         return candidates[0]
     if candidates:

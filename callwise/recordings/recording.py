@@ -32,7 +32,7 @@ from callwise.recordings.app_protocol import (
 )
 from callwise.recordings.held_files import replace_file
 from callwise.recordings.learned_endpoints import ENDPOINTS_FILE
-from callwise.recordings.run_folder import read_manifest, read_rows
+from callwise.recordings.run_folder import no_folder, read_manifest, read_rows
 
 if TYPE_CHECKING:
     from callwise.budget.shared_requests import SharedRequests
@@ -51,6 +51,8 @@ class Recording:
         inputs: what each turn was asked, in the order of the run's file.
         replies: the recorded reply of each turn, by conversation and turn.
         digest: identifies the run and its turns, in sweeps' manifests.
+        files: what its conversations were read from, as it was given; empty where that is not
+            known. Untrusted.
     """
 
     folder: Path
@@ -63,6 +65,7 @@ class Recording:
     cassette: Path
     is_simulated: bool
     digest: str
+    files: tuple[str, ...] = ()
 
     def settings(self, preset: str | None, overrides: Overrides = ()) -> BaseModel:
         """Return the knobs of a setting.
@@ -126,7 +129,7 @@ class Recording:
 def _manifest(folder: Path) -> dict[str, Any]:
     path = folder / "manifest.json"
     if not folder.is_dir():
-        raise FormatError(folder, None, "there is no such folder; expected the folder of a run")
+        raise no_folder(folder)
     if not path.is_file():
         raise FormatError(
             folder,
@@ -242,7 +245,12 @@ def open_recording(folder: Path, *, app: str | None = None, trust: Trust = NOTHI
         cassette=cassette,
         is_simulated=manifest.get("simulated") is True,
         digest=_digest(manifest["identity"], folder / "turns.jsonl"),
+        files=_files(manifest.get("files")),
     )
+
+
+def _files(named: Any) -> tuple[str, ...]:
+    return tuple(map(str, named)) if isinstance(named, list) else ()
 
 
 def _trust_of(app: App, trust: Trust) -> Trust:

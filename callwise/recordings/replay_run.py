@@ -247,6 +247,7 @@ class RunRequest:
         cassette: the recording; None is the folder's own.
         max_concurrency: users side by side; at least 1.
         started: wall time for the manifest, ISO 8601; None leaves it out.
+        files: what the conversations were read from, for the manifest.
     """
 
     app: App
@@ -260,6 +261,7 @@ class RunRequest:
     max_concurrency: int = 1
     started: str | None = None
     normalise: Sequence[Rule] = ()
+    files: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,6 +304,7 @@ def _details(request: RunRequest) -> dict[str, Any]:
         "given": request.settings.model_dump(mode="json", exclude_unset=True),
         "prompts": dict(app.prompt_digests()) if isinstance(app, PromptDigests) else {},
         "plan": None if plan is None else plan.as_json(),
+        **({"files": list(request.files)} if request.files else {}),
     }
 
 

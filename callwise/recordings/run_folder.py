@@ -16,9 +16,12 @@ same bytes, at any concurrency.
 
 import errno
 import os
+import shlex
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from io import FileIO
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +43,7 @@ __all__ = [
     "RunFolder",
     "RunFolderGone",
     "TurnKey",
+    "no_folder",
     "read_manifest",
     "read_rows",
 ]
@@ -54,6 +58,10 @@ BATCHES_FILE = "batches.sqlite"
 for, so it is kept where a run is made again."""
 
 _FILES = ("turns.jsonl", "ledger.jsonl", "cassette.jsonl", "memory.sqlite", "endpoints.json")
+
+
+_MAX_RUNS = 1000
+"""Runs next to a folder that is not there, among which the nearest name is sought."""
 
 
 class DiskFull(CallwiseError):
@@ -103,6 +111,22 @@ def read_rows(path: Path) -> tuple[list[dict[str, Any]], int]:
             ) from None
         rows.append(row)
     return rows, whole
+
+
+def no_folder(folder: Path) -> FormatError:
+    """Return the error of a run's folder that is not there, or is a file, with the way out."""
+    if folder.exists():
+        file = shlex.quote(str(folder))
+        return FormatError(
+            folder, None, f"is a file, not a run; record it first: callwise replay {file} --out run"
+        )
+    try:
+        found = list(islice(folder.parent.glob("*/manifest.json"), _MAX_RUNS))
+    except OSError:
+        found = []
+    nearest = get_close_matches(folder.name, sorted(path.parent.name for path in found), n=1)
+    hint = f"; did you mean {folder.with_name(nearest[0])}?" if nearest else ""
+    return FormatError(folder, None, f"there is no such folder; expected the folder of a run{hint}")
 
 
 def read_manifest(path: Path) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from callwise.budget.usage import JSON_NAMES, NO_USAGE, Usage
 from callwise.calls.call import Outcome, Purpose, Role
 from callwise.calls.errors import FormatError
 from callwise.calls.reply import is_virtual_time
-from callwise.recordings.run_folder import RUN_VERSION
+from callwise.recordings.run_folder import RUN_VERSION, no_folder
 from callwise.recordings.typed_json import under_this_name
 
 if TYPE_CHECKING:
@@ -355,7 +355,7 @@ def load_run(folder: Path, *, keep_raw: bool = False) -> RunRecord:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise FormatError(folder, None, "there is no such folder; expected the folder of a run")
+        raise no_folder(folder)
     manifest = _manifest(folder / "manifest.json")
     torn: list[str] = []
     turns = _lines(folder / "turns.jsonl", TurnLine, torn)

@@ -64,6 +64,7 @@ class Table:
         rows: the cells, one per column. Text in them is untrusted.
         folds: columns that text leaves out where they do not fit, the first one first; then
             the last of the others, but not the first column. CSV, JSON and Markdown have all.
+        keeps: columns that text never leaves out; their cells wrap instead.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Table:
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     folds: tuple[str, ...] = ()
+    keeps: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse rows that do not have one cell per column."""
@@ -154,6 +156,7 @@ def plain_table(table: Table, *, max_rows: int | None = None, screen: Screen = E
         rows=[[cell_text(row[place]) for place in places] for row in kept],
         is_text=[is_text_column(table, place) for place in places],
         folds=[names.index(name) for name in table.folds if name in names],
+        keeps=[names.index(name) for name in table.keeps if name in names],
     )
     title = wrapped_lines(printable(table.title), screen)
     lines = [styled(line, "title", screen) for line in title.split("\n")]

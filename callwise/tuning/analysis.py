@@ -50,7 +50,9 @@ be shown of one that is mostly estimated, and the least known must not win."""
 
 @dataclass(frozen=True, slots=True)
 class ToBuy:
-    """Calls that a real run of some rows would have to buy.
+    """Calls that a real run of some rows would have to buy, about.
+
+    Fewer, where settings share calls; more, where a bought reply changes the calls after it.
 
     Args:
         usd: their price, estimated; None when not known, which is not 0.

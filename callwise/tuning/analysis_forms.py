@@ -56,6 +56,7 @@ def settings_table(analysis: Analysis) -> Table:
             "usd",
         ),
         tuple(_row(each, has_usd=has_usd, has_estimates=has_estimates) for each in ordered),
+        keeps=("calls", analysis.unit.column),
     )
 
 
@@ -166,18 +167,26 @@ def _to_settle(found: Recommendation) -> str:
     if needed.more_conversations == 0:
         return f"{setting}: nearly settled by these conversations"
     more = counted(needed.more_conversations, "more conversation")
+    share = found.deciding_share
+    if share is not None and not found.is_within_reach:
+        margin = found.in_unit(share * found.scale_width)
+        return f"{setting}: a margin of {margin} (--margin-share {share:g}), or {more}"
     return f"{setting}: {more} ({counted(needed.more_turns, 'turn')})"
 
 
 def buy_sentence(lacking: ToBuy) -> str:
-    """Return the price of all calls that are not recorded, as a sentence."""
+    """Return the price of all calls that are not recorded, as sentences.
+
+    It is an estimate, not a limit: only a cap limits what is bought.
+    """
     if not lacking.calls:
         return "Every call of every setting is recorded: nothing has to be bought."
     tokens = "an unknown number of" if lacking.tokens is None else f"about {lacking.tokens:,}"
     usd = "USD unknown (no price list)" if lacking.usd is None else f"about USD {lacking.usd:.4f}"
     return (
-        f"{lacking.calls:,} calls on {lacking.turns:,} turns are not recorded: {tokens} tokens, "
-        f"{usd}, at most: settings share calls."
+        f"{counted(lacking.calls, 'call')} on {counted(lacking.turns, 'turn')} "
+        f"{'is' if lacking.calls == 1 else 'are'} not recorded: {tokens} tokens, {usd}. "
+        "An estimate: settings share calls, and a new reply changes the calls after it."
     )
 
 

@@ -113,6 +113,7 @@ def replay(
     preset: str = "balanced",
     knobs: Mapping[str, JsonValue] | None = None,
     cassette: str | Path | None = None,
+    max_conversations: int | None = None,
     max_turns: int | None = None,
     max_concurrency: int = 1,
     app: str = SHIPPED_APP,
@@ -133,6 +134,7 @@ def replay(
             `callwise-runs/` that is the same for the same request, and for no other.
         preset: name of a preset, or path of a file of knobs.
         knobs: values by dotted knob, laid over the preset.
+        max_conversations: only the first ones; at least 1. A verdict of `tune` takes 5.
         max_turns: only the first turns, over all conversations; a folder that has more keeps
             them, and one that has fewer goes on. At least 1.
         max_concurrency: conversations that run concurrently; at least 1. The files are the
@@ -149,7 +151,9 @@ def replay(
     """
     loaded = load_app(app)
     overrides = [override_of(knob, value) for knob, value in (knobs or {}).items()]
-    read = _conversations(conversations)
+    if max_conversations is not None and max_conversations < 1:
+        raise ConfigError(f"max_conversations is at least 1, got {max_conversations}")
+    read = _conversations(conversations)[:max_conversations]
     request = RunRequest(
         app=loaded,
         app_target=app,
@@ -160,6 +164,7 @@ def replay(
         cassette=None if cassette is None else Path(cassette),
         mode=CassetteMode.NEW_EPISODES if cassette is None else CassetteMode.STRICT,
         max_concurrency=max_concurrency,
+        files=[str(conversations)] if isinstance(conversations, str | Path) else [],
     )
     if out is None:
         stem = Path(conversations).stem if isinstance(conversations, str | Path) else "messages"

@@ -22,6 +22,7 @@ from callwise.tuning.notebook import TuneResult
 from callwise.tuning.notebook_output import NotebookFigure
 from callwise.tuning.notebook_runs import panel_of_run
 from callwise.tuning.panel import panel_of
+from callwise.tuning.quality_unit import unit_of
 from callwise.tuning.row import TurnRow, rows_by_setting
 from callwise.tuning.statistics.bootstrap import mean_intervals
 from callwise.tuning.statistics.comparison import (
@@ -29,7 +30,8 @@ from callwise.tuning.statistics.comparison import (
     compare_with,
     compare_with_best,
 )
-from callwise.tuning.statistics.power import interval_text
+from callwise.tuning.statistics.power import figure_text, interval_text
+from callwise.tuning.statistics.recommendation import MARGIN_SHARE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -198,18 +200,22 @@ def intervals(run: RunRecord | str | Path) -> "pd.DataFrame":
 
 
 def compare(
-    rows: Sequence[TurnRow], reference: str, *, margin: float = 0.1, unit: str = "SD"
+    rows: Sequence[TurnRow], reference: str, *, margin: float | None = None, unit: str = ""
 ) -> "pd.DataFrame":
     """Return each setting's calls, rounds and quality, and its difference from a reference.
 
     The intervals of differences are valid for all comparisons together. The verdict is `better`
     or `worse` where 0 is outside of the interval, `not worse` where it is above the margin, else
-    `open`; the last column has the further prompts or conversations that would decide.
+    `open`; the last column has the prompts or conversations that would decide. The head names
+    the margin.
 
     Args:
         rows: of two settings or more, all of the same turns.
         reference: the setting to compare with, chosen before the data were seen.
-        margin: loss that still counts as not worse, in the unit of quality; above 0.
+        margin: loss that still counts as not worse, in the unit of quality; above 0. None is
+            that of `tune`: 1 % of the scale, or of the gap between the best and the worst mean
+            where the scale is not known.
+        unit: of quality, for the heads; empty takes that of the rows' source.
 
     Raises:
         ValueError: when there is no such setting, or the margin is not above 0.
@@ -218,9 +224,11 @@ def compare(
     names = list(dict.fromkeys(row.setting for row in rows))
     if reference not in names:
         raise ValueError(f"no rows of {reference!r}. Use one of {', '.join(map(repr, names))}")
-    if not margin > 0:
+    if margin is not None and not margin > 0:
         raise ValueError(f"the margin is above 0, got {margin}")
     quality = panel_of(rows, "quality")
+    known = unit_of(next((row.quality_by for row in rows if row.quality_by), ""))
+    unit = unit or known.short
     found = {
         name: mean_intervals(panel_of(rows, field))
         for name, field in {
@@ -229,12 +237,17 @@ def compare(
             "rounds": "rounds_reply",
         }.items()
     }
+    if margin is None:
+        means = [each.mean for each in found["quality"].values() if each.mean is not None]
+        gap = max(means, default=0.0) - min(means, default=0.0)
+        margin = MARGIN_SHARE * (known.width or gap)
     apart = compare_with(quality, reference) if len(names) > 1 else {}
+    heading = f"quality ({unit})" if unit else "quality"
     lines = {
         name: {
             "calls": _mean(found["calls"][name].mean),
             "rounds": _mean(found["rounds"][name].mean),
-            f"quality ({unit})": interval_text(found["quality"][name]),
+            heading: interval_text(found["quality"][name]),
             f"less {reference}": _difference(apart.get(name)),
             "verdict": _verdict(apart.get(name), margin),
             "decided by": _needed(rows, name, reference, margin) if name in apart else "",
@@ -242,7 +255,7 @@ def compare(
         for name in names
     }
     table: pd.DataFrame = loaded("pandas").DataFrame(lines).T
-    return table
+    return table.rename_axis(columns=f"margin {figure_text(margin)} {unit}".rstrip())
 
 
 def _mean(value: float | None) -> str:

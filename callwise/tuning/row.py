@@ -70,8 +70,9 @@ class TurnRow:
         coverage: how much of it is recorded: `exact`, `bounded` or `missing`.
         diverged_at: the first call that is not recorded, counted from 1 in the order asked;
             None where all are.
-        missing_calls: calls that a real run would have to buy: those not recorded, and
-            for `missing` those that the plan still expects; 0 where all are recorded.
+        missing_calls: calls that a real run would have to buy, estimated: those not recorded,
+            and for `missing` those that the plan still expects; 0 where all are recorded. More
+            are bought where a new reply changes calls that count as recorded.
         missing_tokens: their tokens, estimated; None when not known.
         missing_usd: their price, estimated; None when not known, which is not 0.
         asked: calls, those that a limit refused left out; an estimate past `diverged_at`.

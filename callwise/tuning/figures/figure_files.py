@@ -4,6 +4,7 @@ Equal records give equal bytes.
 """
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from html import escape
@@ -27,7 +28,7 @@ from callwise.tuning.figures.tradeoff_chart import tradeoff_chart
 from callwise.tuning.figures.waterfall import Waterfall
 from callwise.tuning.figures.whisker import CostAxis
 from callwise.tuning.quality_unit import QualityUnit
-from callwise.tuning.row import TurnRow
+from callwise.tuning.row import TurnRow, rows_by_setting
 
 __all__ = [
     "FigureData",
@@ -134,14 +135,15 @@ def sweep_figures(
 ) -> dict[str, FigureData]:
     """Return a sweep's figures by file name, without suffix.
 
-    Those of quality are left out without judged replies, and that of USD without known prices.
+    Those of quality are left out without judged replies, that of USD without known prices, and
+    that of any cost whose mean is the same for every setting: it orders none.
 
     Args:
         unit: of the quality; None takes what is fixed for the rows' source.
     """
     figures: dict[str, FigureData] = {"calls_by_node": calls_by_node_of(rows)}
     for cost in CostAxis:
-        if all(cost.of(row) is None for row in rows):
+        if all(cost.of(row) is None for row in rows) or _is_equal(rows, cost):
             continue
         found = analyse(rows, unit=unit, margin_share=margin_share, cost=cost.field)
         if found.front.points:
@@ -153,6 +155,14 @@ def sweep_figures(
                 unit=found.unit,
             )
     return figures
+
+
+def _is_equal(rows: Sequence[TurnRow], cost: CostAxis) -> bool:
+    """Return whether settings, at least two, all have the same mean of a cost."""
+    known = ([cost.of(row) for row in own] for own in rows_by_setting(rows).values())
+    values = [[each for each in own if each is not None] for own in known]
+    means = [math.fsum(own) / len(own) for own in values if own]
+    return len(means) > 1 and math.isclose(min(means), max(means), rel_tol=1e-9)
 
 
 def write_figures(figures: Mapping[str, FigureData], folder: Path) -> list[Path]:

@@ -29,7 +29,7 @@ from callwise.calls.endpoint_settings import (
 from callwise.calls.errors import ConfigError
 from callwise.calls.hosts import openai_url
 
-__all__ = ["PRICES", "referee_endpoint", "referee_secrets", "same_model_notice"]
+__all__ = ["API_KEY", "MODEL", "PRICES", "referee_endpoint", "referee_secrets", "same_model_notice"]
 
 MODEL, BASE_URL, API_KEY = (
     "CALLWISE_REFEREE_MODEL",

@@ -4,8 +4,8 @@ Everything is measured within a prompt, which is one turn of one conversation, s
 different turns never compete. A judge that separates hard turns from easy ones only has a high
 correlation over all replies, and none within prompts.
 
-Each figure is a mean over prompts with its interval over conversations (`bootstrap.py`); the
-`turns` of an interval are the prompts that it is a mean over.
+Each figure is a mean over prompts with its interval over conversations (`bootstrap.py`, of shares
+`shares.py`); the `turns` of an interval are the prompts that it is a mean over.
 
 The search's own judge is measured too. Its scores never count as quality, because it chose the
 replies and so its scores of them are too high.
@@ -14,6 +14,7 @@ replies and so its scores of them are too high.
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 from statistics import fmean
 from typing import Any, Unpack
@@ -29,6 +30,7 @@ from callwise.tuning.panel import measured_panel
 from callwise.tuning.row import ReplyKey
 from callwise.tuning.statistics.bootstrap import BootstrapOptions, Interval, mean_intervals
 from callwise.tuning.statistics.power import ranged
+from callwise.tuning.statistics.shares import share_interval
 
 __all__ = [
     "JudgeReliability",
@@ -101,25 +103,26 @@ def reliability_of(
     for (conversation, turn, reply), value in mean_values(truth).items():
         known[conversation, turn][reply] = value
 
-    def over(figure: Callable[[Prompt], float | None]) -> Interval | None:
+    def over(figure: Callable[[Prompt], float | None], *, is_share: bool) -> Interval | None:
         values = {prompt: figure(prompt) for prompt in passes}
-        return _over_prompts(values, level, **options)
+        return _over_prompts(values, level, is_share=is_share, **options)
 
+    number, share = partial(over, is_share=False), partial(over, is_share=True)
     verdicts = _verdicts(scores)
     return JudgeReliability(
         by=judges[0],
         against=", ".join(sorted({score.by for score in truth})),
         prompts=len(passes),
-        within_prompt_correlation=over(
+        within_prompt_correlation=number(
             lambda at: _mean(_correlation(one, known[at]) for one in passes[at])
         ),
-        repeat_correlation=over(
+        repeat_correlation=number(
             lambda at: _mean(_correlation(*pair) for pair in combinations(passes[at], 2))
         ),
-        tie_rate=over(lambda at: _tie_rate(passes[at], verdicts.get(at, {}))),
-        order_consistency=over(lambda at: _order_consistency(verdicts.get(at, {}))),
-        top1_recovery=over(lambda at: _mean(_top1(one, known[at]) for one in passes[at])),
-        top1_by_lot=over(
+        tie_rate=share(lambda at: _tie_rate(passes[at], verdicts.get(at, {}))),
+        order_consistency=share(lambda at: _order_consistency(verdicts.get(at, {}))),
+        top1_recovery=share(lambda at: _mean(_top1(one, known[at]) for one in passes[at])),
+        top1_by_lot=share(
             lambda at: _mean(_top1(dict.fromkeys(one, 0.0), known[at]) for one in passes[at])
         ),
     )
@@ -203,14 +206,19 @@ def _mean(values: Iterable[float | None]) -> float | None:
 
 
 def _over_prompts(
-    values: Mapping[Prompt, float | None], level: float, **options: Unpack[BootstrapOptions]
+    values: Mapping[Prompt, float | None],
+    level: float,
+    *,
+    is_share: bool,
+    **options: Unpack[BootstrapOptions],
 ) -> Interval | None:
     """Return the mean over prompts with its interval; None where no prompt has a figure."""
     known = {prompt: value for prompt, value in values.items() if value is not None}
     if not known:
         return None
     panel = measured_panel({"judge": list(known.values())}, [name for name, _ in known])
-    return mean_intervals(panel, level=level, **options)["judge"]
+    found = mean_intervals(panel, level=level, **options)["judge"]
+    return share_interval(found, known) if is_share else found
 
 
 SEARCH_JUDGE = "search judge"

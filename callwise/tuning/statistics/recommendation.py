@@ -34,6 +34,9 @@ __all__ = ["MARGIN_SHARE", "Recommendation", "recommend"]
 MARGIN_SHARE = 0.01
 """Loss that still counts as not worse, as a share of the scale's width."""
 
+MOST_TIMES = 10
+"""Most conversations, as a multiple of those at hand, that are worth naming as the way out."""
+
 SLACK = 1e-11
 """Share of the scale by which a bound may miss the margin: the order of a sum, no loss."""
 
@@ -104,6 +107,28 @@ class Recommendation:
             f"{text}{self.chosen} is the cheapest shown to be {limit}, at {percent(self.level)} "
             f"confidence; it {saves}."
         )
+
+    @property
+    def deciding_share(self) -> float | None:
+        """Least margin that shows the chosen to be not worse, as a share, rounded up.
+
+        Two digits; None where it is shown already, or no margin below the scale shows it.
+        """
+        if self.is_shown or self.low is None or not self.scale_width:
+            return None
+        share = max(-self.low, 0.0) / self.scale_width
+        if not 0 < share < 1:
+            return None
+        digits = 1 - math.floor(math.log10(share))
+        rounded = round(math.ceil(share * 10**digits) / 10**digits, digits)
+        return rounded if rounded < 1 else None
+
+    @property
+    def is_within_reach(self) -> bool:
+        """Whether the missing conversations are few enough to be collected."""
+        if self.needed is None or self.difference is None:
+            return False
+        return self.needed.count <= MOST_TIMES * self.difference.conversations
 
     def in_unit(self, quality: float) -> str:
         """Return a quality with its unit: `0.48 SD`; what rounds to zero has no sign."""

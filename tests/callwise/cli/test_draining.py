@@ -322,7 +322,7 @@ async def test_a_purchase_that_was_ended_goes_on_without_buying_its_answers_agai
         returned, text = await ended(process, service, received)
         assert returned == code, text
         assert reason in text
-        assert "Bought 1 calls: USD" in text
+        assert "Bought 1 call: USD" in text
         assert "run the same command to go on" in text
         assert len(service.requests) == 1
         process = await service.started(tmp_path, *command)

@@ -208,7 +208,7 @@ def test_a_cap_on_purchases_binds(cli: Any, run: Path) -> None:
     command = ("tune", run, "--knob", "search.generate_k=2,3", "--jobs", 1, "--buy", "--yes")
     result = cli(*command, "--max-buy-calls", 4)
     assert result.exit_code == 0, result.output
-    assert "Bought 4 calls" in result.stderr
+    assert "Bought 4 calls: USD unknown (no price list).\n" in result.stderr
     assert "Run the same command to go on" in result.stderr
 
 
@@ -374,7 +374,6 @@ def test_figures_are_drawn_and_cleared(cli: Any, run: Path) -> None:
     assert set(drawn) == {
         "calls_by_node.svg",
         "quality_by_calls.svg",
-        "quality_by_rounds.svg",
         "quality_by_tokens.svg",
     }
     assert b"simulated" in drawn["quality_by_calls.svg"]

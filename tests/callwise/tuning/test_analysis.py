@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from callwise.report.table import plain_table
+from callwise.text_layout import Screen
 from callwise.tuning.analysis import analyse, to_buy
 from callwise.tuning.analysis_forms import (
     analysis_json,
@@ -220,6 +221,17 @@ def test_no_rows_say_nothing() -> None:
         analyse([])
 
 
+def test_a_narrow_terminal_keeps_calls_and_quality() -> None:
+    """In 40 columns both wrap, and no line is wider."""
+    rows = [replace(row, setting="search.max_calls=3") for row in _rows("a")]
+    text = plain_table(settings_table(analyse(rows)), screen=Screen(40))
+    lines = text.splitlines()
+    head = next(line for line in lines if line.startswith("setting"))
+    assert head.split()[1] == "calls"
+    assert "quality" in text.partition("Not shown")[0]
+    assert max(map(len, lines)) <= 40
+
+
 def test_unknown_prices_stay_unknown() -> None:
     """One turn without a price makes the mean unknown, and so does one missing call."""
     rows = _rows("a")
@@ -229,7 +241,11 @@ def test_unknown_prices_stay_unknown() -> None:
     assert found.settings["a"].mean_usd is None
     lacking = to_buy(rows)
     assert (lacking.calls, lacking.turns, lacking.tokens, lacking.usd) == (3, 2, 75, None)
+    assert buy_sentence(lacking).startswith("3 calls on 2 turns are not recorded: about 75 tokens")
     assert "USD unknown" in buy_sentence(lacking)
+    assert "An estimate: " in buy_sentence(
+        lacking
+    )  # no limit: what is bought changes what is asked
     rows[2] = replace(rows[2], missing_calls=1, missing_tokens=None, missing_usd=0.1)
     assert to_buy(rows).tokens is None
     assert "an unknown number of tokens" in buy_sentence(to_buy(rows))

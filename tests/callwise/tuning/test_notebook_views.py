@@ -1,5 +1,7 @@
 """Figures, intervals and comparisons for notebooks, and the folders of runs that are given none."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,9 @@ import pytest
 import callwise as cw
 from callwise.calls.errors import ConfigError
 from callwise.recordings.app_protocol import answering_models, load_app
+from callwise.recordings.recording import open_recording
 from callwise.report import Table
+from callwise.tuning.analysis import analyse
 from callwise.tuning.notebook import row_of_trial
 from callwise.tuning.notebook_output import tables_html
 
@@ -89,7 +93,7 @@ def test_intervals_label_virtual_seconds(run: Any) -> None:
 
 
 def _trials(prompts: int) -> list[Any]:
-    by = {"calls": 3, "rounds": 2, "quality_by": "truth"}
+    by = {"calls": 3, "rounds": 2, "quality_by": "truth:simulated"}
     return [
         row_of_trial(name, str(prompt), quality=quality + prompt % 3, **by)
         for name, quality in {"small": 0.0, "large": 1.0, "same": 0.0}.items()
@@ -106,6 +110,19 @@ def test_a_comparison_has_verdicts() -> None:
         ValueError, match=r"no rows of 'tiny'\. Use one of 'small', 'large', 'same'"
     ):
         cw.compare(_trials(30), "tiny")
+
+
+def test_the_margin_is_that_of_a_sweep() -> None:
+    """One sweep has one verdict; the head names the margin, which a caller may state."""
+    pytest.importorskip("pandas")
+    table = cw.compare(_trials(30), "small")
+    assert (table.columns.name, table.columns[2]) == ("margin 0.04 SD", "quality (SD)")
+    found = analyse(_trials(30)).recommendation
+    assert found is not None
+    assert found.in_unit(found.margin) == "0.04 SD"
+    assert cw.compare(_trials(30), "small", margin=0.1).columns.name == "margin 0.1 SD"
+    points = [replace(row, quality_by="human:mine.csv") for row in _trials(30)]
+    assert cw.compare(points, "small").columns.name == "margin 0.01 points"
 
 
 def test_too_few_prompts_leave_a_comparison_open() -> None:
@@ -133,3 +150,15 @@ def test_an_unknown_example_is_an_error() -> None:
     with pytest.raises(ConfigError, match="Use game_of_24 or simulated_pool"):
         cw.example_module("os")
     assert cw.example_module("simulated_pool") is cw.example_module("simulated_pool")
+
+
+def test_the_first_conversations_alone(tmp_path: Path) -> None:
+    """Of a file: none is cut short, and the run names the file that it is of."""
+    lines = ({"conversation_id": f"c{n}", "turn": 0, "user_text": f"Hi {n}"} for n in range(3))
+    talks = tmp_path / "talks.jsonl"
+    talks.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    run = cw.replay(talks, preset="instant", max_conversations=2)
+    assert [turn.conversation_id for turn in run.turns] == ["c0", "c1"]
+    assert open_recording(run.folder).files == (str(talks),)
+    with pytest.raises(ConfigError, match="max_conversations is at least 1, got 0"):
+        cw.replay(talks, max_conversations=0)

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -16,6 +17,7 @@ from callwise.tuning.figures import (
     tradeoff_of,
     write_figure,
 )
+from callwise.tuning.figures.figure_files import sweep_figures
 
 
 @pytest.mark.parametrize(
@@ -135,3 +137,17 @@ def test_the_package_loads_no_heavy_library() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert ran.stdout.strip() == "[]"
+
+
+def test_a_cost_that_orders_no_setting_is_not_drawn(row) -> None:
+    """Every setting waits for as many rounds; calls differ."""
+    rows = [
+        row(name, asked=asked, rounds_reply=3, conversation=f"c{at}", quality=0.5)
+        for name, asked in (("a", 4), ("b", 8))
+        for at in range(6)
+    ]
+    drawn = set(sweep_figures(rows, margin_share=0.01))
+    assert "quality_by_calls" in drawn
+    assert "quality_by_rounds" not in drawn
+    longer = [replace(each, rounds_reply=4) if each.setting == "b" else each for each in rows]
+    assert "quality_by_rounds" in sweep_figures(longer, margin_share=0.01)
