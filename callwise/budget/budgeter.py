@@ -9,7 +9,7 @@ atomic without a lock.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Self
 
@@ -59,7 +59,7 @@ class Budgeter:
             `callwise.budget.token_estimate`, loaded at the first call that needs it.
         cache: keeps answers for equal calls; None keeps none. Owned.
         recorder: a recording to read, write, or both. Not owned.
-        limits: of the whole run.
+        limits: of the whole run; also as a mapping, `{"max_calls": 5}`.
         retry: when to try again, at endpoints without a policy.
         load: when and with what calls are sent; an endpoint's own knobs go before these.
         seed: of the retries' jitter.
@@ -94,7 +94,7 @@ class Budgeter:
         estimator: TokenCounter | None = None,
         cache: ReplyCache | None = None,
         recorder: Recorder | None = None,
-        limits: Limits | None = None,
+        limits: Limits | Mapping[str, Any] | None = None,
         retry: RetryPolicy | None = None,
         load: LoadKnobs | None = None,
         seed: int = 0,
@@ -267,15 +267,19 @@ class Budgeter:
 
     def scope(
         self,
-        kind: ScopeKind,
+        kind: ScopeKind | str,
         name: str = "",
         *,
-        limits: Limits | None = None,
+        limits: Limits | Mapping[str, Any] | None = None,
         after: Sequence[str] | None = None,
         user: str | None = None,
         tenant: str | None = None,
     ) -> Scope:
-        """Return a new scope inside the current one; see `Scope.open`."""
+        """Return a new scope inside the current one; see `Scope.open`.
+
+        It limits and counts what is asked while it is entered: `with` enters and closes it,
+        `with scope.entered():` may be repeated.
+        """
         return self.current.open(kind, name, limits=limits, after=after, user=user, tenant=tenant)
 
     def advisory(self) -> Remaining:

@@ -126,6 +126,11 @@ class Counters:
         self._sums: dict[Part, Sequence[int]] = {}
         self._is_by_part = is_by_part
 
+    @property
+    def asked(self) -> int:
+        """Calls that were asked until now."""
+        return self._asked
+
     def begin(self) -> None:
         """Count one call that was asked."""
         for counters in self._chain:
@@ -208,7 +213,8 @@ class ScopeStatistics:
 
     Args:
         counts: its calls, those of the scopes below it included.
-        by_node: the ended ones by node; empty below a turn. By role and purpose likewise.
+        by_node: the ended ones by node, in a turn or a scope above it; empty below. By role and
+            purpose likewise.
         rounds: the longest chain of calls that had to wait for each other.
         path_seconds: the time that chain took, or would have taken.
     """

@@ -53,6 +53,12 @@ class ScopeLimits:
         self._leases: dict[str, Lease] = {}
         self._held_seconds: dict[str, float] = {}
 
+    def used(self) -> list[str]:
+        """Return its own limits with what is used or held back of each: `2 of max_calls=5`."""
+        quotas = ([self._quota] if self._quota else []) + [*self._role_quotas.values()]
+        used = [text for quota in quotas for text in quota.used_of_limits()]
+        return used + ([] if self._max_seconds is None else [f"max_seconds={self._max_seconds:g}"])
+
     @property
     def is_timed(self) -> bool:
         """Whether a deadline binds here."""

@@ -6,7 +6,7 @@ import contextvars
 import pytest
 
 from callwise.budget import LedgerError, Limits, ScopeKind, current_scope
-from callwise.calls import Outcome, Purpose, Role
+from callwise.calls import CallRefused, ConfigError, Outcome, Purpose, Role
 
 
 async def test_the_path_names_every_level(make_budgeter, ask_for):
@@ -210,3 +210,43 @@ async def test_statistics_are_printed_as_a_small_table(make_budgeter, ask_for):
     assert rows == {"answer": ["1", "1"], "<b>judge": ["1", "1"], "all": ["2", "2"]}
     assert repr(found) == f"ScopeStatistics({lines[0]})"
     assert "<td>&lt;b&gt;judge</td>" in found._repr_html_()
+
+
+async def test_a_scope_that_is_kept_caps_a_user_over_many_requests(make_budgeter, ask_for):
+    """`entered` may be repeated; the error of a closed scope names it, and so does the console."""
+    budgeter = make_budgeter()
+    kept = budgeter.scope("conversation", "sam", limits={"max_calls": 2})
+    assert repr(kept) == "<Scope run/conv:sam: 0 calls asked; 0 of max_calls=2>"
+    for request in "ab":
+        with kept.entered(), budgeter.scope("node", f"<{request}>"):
+            await budgeter.ask(ask_for(request))
+    with kept.entered(), pytest.raises(CallRefused, match="max_calls=2, 2 used"):
+        await budgeter.ask(ask_for("c"))
+    assert repr(kept) == "<Scope run/conv:sam: 3 calls asked; 2 of max_calls=2>"
+    assert [line.split()[0] for line in str(kept.statistics()).splitlines()[2:]] == [
+        "-",
+        "<a>",
+        "<b>",
+        "all",
+    ]
+    kept.close()
+    with kept, pytest.raises(LedgerError, match=r"is closed.*with scope\.entered\(\):"):
+        await budgeter.ask(ask_for("d"))
+    assert repr(kept).startswith("<Scope run/conv:sam: closed, ")
+
+
+@pytest.mark.parametrize(
+    ("limits", "problem"),
+    [
+        (5, r"limits are `Limits\(max_calls=\.\.\.\)`, got 5"),
+        ({"max_cals": 5}, "limits: max_cals: Extra inputs are not permitted; they have max_calls"),
+        ({"max_calls": -1}, "limits: max_calls: Input should be greater"),
+    ],
+)
+def test_limits_that_are_none(make_budgeter, limits, problem):
+    """An error names the value and what limits there are; so does one for a kind."""
+    budgeter = make_budgeter()
+    with pytest.raises(ConfigError, match=problem):
+        budgeter.scope(ScopeKind.TURN, "1", limits=limits)
+    with pytest.raises(ConfigError, match=r"'user' is no kind of scope\. Use one of: ScopeKind"):
+        budgeter.scope("user", "0")
