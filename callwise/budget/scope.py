@@ -425,4 +425,5 @@ class Scope:
             rounds=self.rounds,
             path_seconds=self.path_seconds,
             leases=self.scope_limits.leases(),
+            charged=self.scope_limits.charged(),
         )

@@ -80,6 +80,15 @@ class ScopeLimits:
         """Return the quotas that bind one role only, innermost first."""
         return [quota for each in self._chain for quota in each._role_quotas.values()]
 
+    def charged(self) -> tuple[str, ...]:
+        """Return the fields of the usage that limits in tokens or USD read here."""
+        quotas = (*self.common_quotas(), *self.role_quotas())
+        return tuple(
+            name
+            for index, name in ((2, "charged_tokens"), (3, "charged_usd"))
+            if any(quota.limit_value(quota.limit_name(index)) is not None for quota in quotas)
+        )
+
     def require_prices(self, role: Role, endpoint: Endpoint) -> None:
         """Do nothing when each limit in USD on a role's calls can bind at an endpoint.
 

@@ -5,8 +5,20 @@ import contextvars
 
 import pytest
 
-from callwise.budget import LedgerError, Limits, ScopeKind, current_scope
-from callwise.calls import CallRefused, ConfigError, Outcome, Purpose, Role
+from callwise.budget import Budgeter, LedgerError, Limits, ScopeKind, current_scope
+from callwise.calls import (
+    Call,
+    CallRefused,
+    ConfigError,
+    Message,
+    Outcome,
+    Purpose,
+    Role,
+    errors,
+)
+from callwise.calls.retry import RetryPolicy
+from callwise.testing.fakes import ScriptedClient
+from callwise.tuning.notebook_output import show
 
 
 async def test_the_path_names_every_level(make_budgeter, ask_for):
@@ -250,3 +262,36 @@ def test_limits_that_are_none(make_budgeter, limits, problem):
         budgeter.scope(ScopeKind.TURN, "1", limits=limits)
     with pytest.raises(ConfigError, match=r"'user' is no kind of scope\. Use one of: ScopeKind"):
         budgeter.scope("user", "0")
+
+
+async def test_the_known_part_of_tokens_is_shown_next_to_what_is_unknown(make_budgeter, ask_for):
+    """One failed request does not hide the tokens of the others; what was charged is shown too."""
+    answers = ["yes", errors.ServerFailed("down", status=500)]
+    budgeter = make_budgeter(
+        ScriptedClient(answers),
+        retry=RetryPolicy(server_failed_attempts=1),
+        limits=Limits(max_tokens=5000, max_usd=1),
+    )
+    await budgeter.ask_all([ask_for("a"), ask_for("b")], max_concurrency=1)
+    columns, rows = budgeter.run.statistics().table()
+    found = dict(zip(columns, rows[-1], strict=True))
+    usage = budgeter.ledger.rows[0].usage
+    assert found["unknown_usage"] == 1
+    assert (found["input_tokens"], found["usd"]) == (usage.input_tokens, usage.usd)
+    assert found["charged_tokens"] > usage.tokens + 1024
+    assert found["charged_usd"] > found["usd"] > 0
+    assert "unknown usage" in str(budgeter.run.statistics())
+
+
+async def test_every_table_of_a_simulated_scope_has_the_label():
+    """Of the run, a conversation, and a scope without calls, which has none."""
+    budgeter = Budgeter.simulated()
+    call = Call(Role.MAIN, Purpose.OTHER, (Message("user", "Hello."),))
+    with budgeter.scope(ScopeKind.CONVERSATION, "a") as asked:
+        await budgeter.ask(call)
+    for scope in (budgeter.run, asked):
+        assert "1 round (simulated)" in str(scope.statistics())
+        assert scope.statistics().as_dict()["is_simulated"]
+        assert "(simulated)" in repr(show(scope))
+    assert not budgeter.scope(ScopeKind.TURN, "1").statistics().is_simulated
+    await budgeter.aclose()
