@@ -297,5 +297,6 @@ def _require_each_priced(endpoints: Iterable[Endpoint], scope: str, limit: str) 
     if unpriced:
         raise ConfigError(
             f"{scope}: {limit} cannot bind, because endpoint {', '.join(unpriced)} has no "
-            "prices; give it a price list (0 where it is free) or limit max_tokens instead"
+            "prices; give it a price list (`prices=Prices(1, 2)`: USD per million input and output "
+            "tokens; 0 where it is free) or limit max_tokens instead"
         )
