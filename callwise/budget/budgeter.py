@@ -9,7 +9,7 @@ atomic without a lock.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Self
 
@@ -19,7 +19,7 @@ from callwise.budget.clock import Clock, SystemClock
 from callwise.budget.critical_path import CriticalPathTrack
 from callwise.budget.fan_out import fan_out
 from callwise.budget.fleet.fleet import Fleet
-from callwise.budget.in_flight import InFlightCall, step_mark
+from callwise.budget.in_flight import InFlightCall, require_calls, step_mark
 from callwise.budget.layers.cache import ReplyCache
 from callwise.budget.layers.ledger import MAX_KEPT_ROWS, Ledger, RowSink, endpoint_of
 from callwise.budget.layers.queue import QueueLayer
@@ -52,14 +52,14 @@ class Budgeter:
     in a thread, and may be used from any loop and thread; its scopes, ledger and sinks too.
 
     Args:
-        endpoints: by role, or by another name: that of `Call.model`. `add_endpoint` adds to
-            them. Owned: `aclose` closes their clients.
+        endpoints: by role, or by another name: that of `Call.model`; also a LangChain chat model.
+            `add_endpoint` adds to them. Owned: `aclose` closes their clients.
         clock: None takes the system's.
         estimator: counts input tokens before a call is sent; None takes
             `callwise.budget.token_estimate`, loaded at the first call that needs it.
         cache: keeps answers for equal calls; None keeps none. Owned.
         recorder: a recording to read, write, or both. Not owned.
-        limits: of the whole run.
+        limits: of the whole run; also as a mapping, `{"max_calls": 5}`.
         retry: when to try again, at endpoints without a policy.
         load: when and with what calls are sent; an endpoint's own knobs go before these.
         seed: of the retries' jitter.
@@ -76,9 +76,11 @@ class Budgeter:
         shared: requests, queues and clients in common with other budgeters on the same loop; its
             caller closes it after them. Without effect where time is virtual.
 
+    As a context manager, `with` or `async with`, it is closed at the end.
+
     Raises:
-        ConfigError: when `limits` has a `max_usd` and an endpoint has no prices; for `shared`
-            with a private loop or `load.fleet`.
+        ConfigError: when `limits` has a `max_usd` and an endpoint has no prices; for an endpoint
+            that is none; for `shared` with a private loop or `load.fleet`.
 
     Attributes:
         run: the root scope. It stays open.
@@ -88,13 +90,13 @@ class Budgeter:
 
     def __init__(
         self,
-        endpoints: EndpointsByName | None = None,
+        endpoints: EndpointsByName | Mapping[str, Any] | None = None,
         *,
         clock: Clock | None = None,
         estimator: TokenCounter | None = None,
         cache: ReplyCache | None = None,
         recorder: Recorder | None = None,
-        limits: Limits | None = None,
+        limits: Limits | Mapping[str, Any] | None = None,
         retry: RetryPolicy | None = None,
         load: LoadKnobs | None = None,
         seed: int = 0,
@@ -111,7 +113,7 @@ class Budgeter:
         self._advises_by_path = advises_by_path
         self._clock = clock or SystemClock()
         self._shared = None if self._clock.is_virtual else shared
-        given: dict[str, Endpoint] = dict((endpoints or {}).items())
+        given = {name: _as_endpoint(each, name) for name, each in (endpoints or {}).items()}
         self._given_endpoints = given
         self._endpoints = given if self._shared is None else self._shared.endpoints_for(given)
         self._cache = cache
@@ -199,6 +201,11 @@ class Budgeter:
         """Return the endpoint that serves a role, or has another name; None where there is none."""
         return self._endpoints.get(name)
 
+    @property
+    def endpoint_names(self) -> tuple[str, ...]:
+        """Roles and other names that have an endpoint."""
+        return tuple(self._endpoints)
+
     def add_endpoint(self, name: str, endpoint: Endpoint) -> None:
         """Serve a role that no endpoint serves yet, or calls with another name as their `model`.
 
@@ -267,15 +274,19 @@ class Budgeter:
 
     def scope(
         self,
-        kind: ScopeKind,
+        kind: ScopeKind | str,
         name: str = "",
         *,
-        limits: Limits | None = None,
+        limits: Limits | Mapping[str, Any] | None = None,
         after: Sequence[str] | None = None,
         user: str | None = None,
         tenant: str | None = None,
     ) -> Scope:
-        """Return a new scope inside the current one; see `Scope.open`."""
+        """Return a new scope inside the current one; see `Scope.open`.
+
+        It limits and counts what is asked while it is entered: `with` enters and closes it,
+        `with scope.entered():` may be repeated.
+        """
         return self.current.open(kind, name, limits=limits, after=after, user=user, tenant=tenant)
 
     def advisory(self) -> Remaining:
@@ -301,6 +312,7 @@ class Budgeter:
             UnknownRole: when no endpoint serves its role, or has its `model`. Not counted.
             ConfigError: when calls are under way on another loop; see `own_loop`.
         """
+        require_calls(call)
         with self._asked_in(call) as scope:
             # The scope's path advances in the caller's loop: in the order of the caller's steps.
             track = CriticalPathTrack(scope.position)
@@ -324,6 +336,7 @@ class Budgeter:
             CallError: a fatal one, once all have ended.
             Exception: a bug in a client, once all have ended.
         """
+        require_calls(*calls)
         with self._asked_in(*calls[:1]) as scope:
             return await self.owner.run(
                 fan_out,
@@ -364,6 +377,18 @@ class Budgeter:
             ConfigError: when `seconds` is negative or no number.
         """
         return await self.owner.run(self._gate.drain, seconds, reason)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
 
     async def aclose(self) -> None:
         """Close the clients, the cache and the private loop. Safe to call twice.
@@ -406,3 +431,11 @@ class Budgeter:
 
     async def _ask(self, call: Call, scope: Scope, track: CriticalPathTrack) -> Reply:
         return (await self._first_layer(InFlightCall(call, scope, track))).reply
+
+
+def _as_endpoint(given: object, name: str) -> Endpoint:
+    if isinstance(given, Endpoint):
+        return given
+    from callwise.budget.wrapping import endpoint_around  # noqa: PLC0415 - needs LangChain
+
+    return endpoint_around(given, name)

@@ -37,6 +37,7 @@ class CounterValues:
         over_calls: calls that were charged beyond what was reserved for them.
         repairs: asked calls that were repairs of an answer that did not fit.
         unreadable: answered calls whose answer is not in the form that was asked for.
+        simulated: ended calls to an endpoint at which a simulated model answers.
     """
 
     asked: int
@@ -47,6 +48,7 @@ class CounterValues:
     speculative: int
     repairs: int
     unreadable: int
+    simulated: int
 
     def as_dict(self) -> dict[str, Any]:
         """Return the counts as JSON values, the usage by flat names."""
@@ -79,21 +81,21 @@ Part = tuple[str | None, Role, Purpose]
 MAX_PENDING = 256
 """Rows of a tree of scopes that are summed up together."""
 
-_OWN_SUMS = 5
+_OWN_SUMS = 6
 _NO_SUMS = (0,) * (_OWN_SUMS + len(Outcome) + len(Usage._fields))
 _ONE_OUTCOME = {outcome: tuple(int(each is outcome) for each in Outcome) for outcome in Outcome}
 
 
 def _numbers(row: LedgerRow) -> tuple[int, ...]:
-    """Return what a row adds to the sums: itself, four flags, its outcome, its usage."""
+    """Return what a row adds to the sums: itself, five flags, its outcome, its usage."""
     usage = row.usage
     is_over = bool(usage.over_tokens or usage.over_picodollars)
-    flags = (row.is_speculative, row.repair > 0, row.is_unreadable)
+    flags = (row.is_speculative, row.repair > 0, row.is_unreadable, row.is_simulated)
     return (1, is_over, *flags, *_ONE_OUTCOME[row.outcome], *usage)
 
 
 def _values(sums: Sequence[int], asked: int, in_flight: int) -> CounterValues:
-    _, over_calls, speculative, repairs, unreadable, *others = sums
+    _, over_calls, speculative, repairs, unreadable, simulated, *others = sums
     return CounterValues(
         asked=asked,
         in_flight=in_flight,
@@ -103,6 +105,7 @@ def _values(sums: Sequence[int], asked: int, in_flight: int) -> CounterValues:
         speculative=speculative,
         repairs=repairs,
         unreadable=unreadable,
+        simulated=simulated,
     )
 
 
@@ -125,6 +128,11 @@ class Counters:
         self._pending: list[tuple[Counters, LedgerRow]] = around._pending if around else []
         self._sums: dict[Part, Sequence[int]] = {}
         self._is_by_part = is_by_part
+
+    @property
+    def asked(self) -> int:
+        """Calls that were asked until now."""
+        return self._asked
 
     def begin(self) -> None:
         """Count one call that was asked."""
@@ -193,6 +201,17 @@ class Counters:
                 counters._sums[part] = tuple(map(add, known, added)) if known else added
 
 
+def _known_tokens(usage: Usage) -> tuple[int | None, int | None]:
+    is_none_known = usage.unknown_usage > 0 and not usage.tokens
+    return (None, None) if is_none_known else (usage.input_tokens, usage.output_tokens)
+
+
+def _known_usd(usage: Usage) -> float | None:
+    """Return the known cost; None where requests of known tokens have none, or no cost is known."""
+    is_counted = usage.unknown_usd <= usage.unknown_usage < max(usage.requests, 1)
+    return usage.usd if is_counted or not usage.unknown_usd else None
+
+
 def _shown(cell: str | float | None) -> str:
     """Return a cell for people."""
     if cell is None:
@@ -208,9 +227,11 @@ class ScopeStatistics:
 
     Args:
         counts: its calls, those of the scopes below it included.
-        by_node: the ended ones by node; empty below a turn. By role and purpose likewise.
+        by_node: the ended ones by node, in a turn or a scope above it; empty below. By role and
+            purpose likewise.
         rounds: the longest chain of calls that had to wait for each other.
         path_seconds: the time that chain took, or would have taken.
+        charged: the columns of `table` with what limits in tokens or USD were charged.
     """
 
     path: str
@@ -222,25 +243,34 @@ class ScopeStatistics:
     rounds: int
     path_seconds: float
     leases: tuple[LeaseStatistics, ...]
+    charged: tuple[str, ...] = ()
+
+    @property
+    def is_simulated(self) -> bool:
+        """Whether a simulated model answers any of its calls."""
+        return self.counts.simulated > 0
 
     def table(self) -> tuple[tuple[str, ...], list[tuple[str | int | float | None, ...]]]:
         """Return the names of columns, and a row for each node and one for all calls.
 
-        Outcomes that no call has are left out; tokens or USD that are not known are None.
+        Outcomes that no call has are left out. Tokens and USD are those that are known, or None
+        where none are; where the usage of requests is not known, a column counts them.
         """
         groups = {name or "-": counts for name, counts in self.by_node.items()}
         groups["all"] = self.counts
         ended = [name for name in Outcome if any(each.outcomes[name] for each in groups.values())]
-        columns = ("node", "calls", *ended, "requests", "input_tokens", "output_tokens", "usd")
-        return columns, [
+        unknown = ("unknown_usage",) if self.counts.usage.unknown_usage else ()
+        columns = ("node", "calls", *ended, "requests", "input_tokens", "output_tokens", *unknown)
+        return (*columns, "usd", *self.charged), [
             (
                 name,
                 sum(counts.outcomes.values()),
                 *(counts.outcomes[outcome] for outcome in ended),
                 counts.usage.requests,
-                None if counts.usage.unknown_usage else counts.usage.input_tokens,
-                None if counts.usage.unknown_usage else counts.usage.output_tokens,
-                None if counts.usage.unknown_usd else counts.usage.usd,
+                *_known_tokens(counts.usage),
+                *(getattr(counts.usage, name) for name in unknown),
+                _known_usd(counts.usage),
+                *(getattr(counts.usage, name) for name in self.charged),
             )
             for name, counts in groups.items()
         ]
@@ -269,7 +299,8 @@ class ScopeStatistics:
         parts = [f"{asked:,} call{'' if asked == 1 else 's'}"]
         parts += [f"{running:,} of them running"] if running else []
         parts.append(f"{self.rounds:,} round{'' if self.rounds == 1 else 's'}")
-        return f"{printable(self.path)}: {', '.join(parts)}"
+        label = " (simulated)" if self.is_simulated else ""
+        return f"{printable(self.path)}: {', '.join(parts)}{label}"
 
     def as_dict(self) -> dict[str, Any]:
         """Return the statistics as JSON values."""
@@ -280,6 +311,7 @@ class ScopeStatistics:
         return {
             "path": self.path,
             "is_closed": self.is_closed,
+            "is_simulated": self.is_simulated,
             **self.counts.as_dict(),
             **parts,
             "rounds": self.rounds,

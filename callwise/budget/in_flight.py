@@ -21,7 +21,7 @@ from callwise.budget.scope import Scope
 from callwise.budget.usage import NO_USAGE
 from callwise.budget.work import Work
 from callwise.calls.answer_text import was_cut
-from callwise.calls.call import Call, Origin, Outcome
+from callwise.calls.call import Call, Message, Origin, Outcome
 from callwise.calls.client import Endpoint
 from callwise.calls.delivery import DIRECT
 from callwise.calls.errors import BudgetStoreLost, CallRefused, InvalidAnswer
@@ -29,7 +29,7 @@ from callwise.calls.key import CallKey
 from callwise.calls.reply import Reply
 from callwise.calls.structured import read_answer
 
-__all__ = ["InFlightCall", "ReadReply", "read_reply", "step_mark"]
+__all__ = ["InFlightCall", "ReadReply", "read_reply", "require_calls", "step_mark"]
 
 _ONE_CALL = Amounts(calls=1)
 
@@ -91,6 +91,26 @@ def _texts(reply: Reply) -> Iterator[tuple[str, str]]:
 def step_mark(origin: Origin) -> str:
     """Return the end of the path of a node's scope: its step, as `#3.1-2`."""
     return f"#{origin.step}" if origin.step else ""
+
+
+def require_calls(*given: object) -> None:
+    """Do nothing for calls whose messages are messages.
+
+    Raises:
+        TypeError: names what was given, and the way to write it.
+    """
+    for call in given:
+        if not isinstance(call, Call):
+            raise TypeError(
+                f"a budgeter is asked a Call, got {call!r:.60}. Write Call(Role.MAIN, "
+                'Purpose.OTHER, (Message("user", "..."),)), or ask a chat model: '
+                "cw.wrap(model, budgeter).invoke(...)"
+            )
+        if call.messages and not isinstance(call.messages[0], Message):
+            raise TypeError(
+                f"the messages of a Call are Message(role, content), got {call.messages[0]!r:.60}. "
+                'Write (Message("user", "..."),)'
+            )
 
 
 class InFlightCall:

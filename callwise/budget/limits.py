@@ -22,11 +22,11 @@ from operator import add, attrgetter, sub
 from types import MappingProxyType
 from typing import NamedTuple
 
-from pydantic import Field, NonNegativeFloat
+from pydantic import Field, NonNegativeFloat, ValidationError
 
 from callwise.budget.usage import PICODOLLARS, to_picodollars
 from callwise.calls.call import Role
-from callwise.calls.errors import CallRefused
+from callwise.calls.errors import CallRefused, ConfigError
 from callwise.calls.load.role_limits import RoleLimits
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "Limits",
     "Quota",
     "Reservation",
+    "as_limits",
 ]
 
 
@@ -47,6 +48,27 @@ class Limits(RoleLimits):
     """Time since the scope was opened; later calls are refused, running ones cut."""
     roles: dict[Role, RoleLimits] = Field(default_factory=dict)
     """Further limits by role, on top of those above."""
+
+
+def as_limits(given: object) -> Limits:
+    """Return limits that are given as such, as a mapping, or as None for none.
+
+    Raises:
+        ConfigError: for anything else, and for a mapping with other names or values.
+    """
+    if isinstance(given, Limits):
+        return given
+    if given is None:
+        return Limits()
+    names = ", ".join(Limits.model_fields)
+    if not isinstance(given, Mapping):
+        raise ConfigError(f"limits are `Limits(max_calls=...)`, got {given!r:.40}; it has {names}")
+    try:
+        return Limits.model_validate(given)
+    except ValidationError as invalid:
+        first = invalid.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise ConfigError(f"limits: {place}: {first['msg']}; they have {names}") from invalid
 
 
 class Amounts(NamedTuple):
@@ -122,6 +144,16 @@ class Quota:
         return tuple(
             max(most - used, 0) for most, used in zip(self._unheld, self._used, strict=True)
         )
+
+    def used_of_limits(self) -> list[str]:
+        """Return what is used or held back of each limit, as `2 of max_calls=5`."""
+        amounts = zip(self._used, self._held, self._max, strict=True)
+        return [
+            f"{_in_unit(index, used + held):,.12g} of {self.limit_name(index)}="
+            f"{_in_unit(index, most):,.12g}"
+            for index, (used, held, most) in enumerate(amounts)
+            if most != math.inf
+        ]
 
     def limit_name(self, index: int) -> str:
         """Return the name of a limit, e.g. `max_calls` or `max_calls[judge]`."""

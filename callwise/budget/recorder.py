@@ -193,7 +193,9 @@ def error_of_record(record: RecordedError) -> CallError:
         return CallError(f"{record.type_name}: {record.message}")
     detail = record.detail
     if issubclass(kind, CallRefused):
-        return kind(**detail)
+        refused = kind(**detail)
+        refused.args = (record.message or str(refused),)  # it may explain an estimate
+        return refused
     given = {
         "status": record.status,
         "retry_after_seconds": record.retry_after_seconds,

@@ -8,21 +8,23 @@ server runs nodes in) and closed by hand.
 """
 # ruff: noqa: SLF001 - an object reads private parts of others of its class
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import Context, ContextVar, copy_context
 from enum import StrEnum
 from functools import wraps
-from typing import Concatenate, ParamSpec, Protocol, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar
 
 from callwise.budget.clock import Clock
 from callwise.budget.counters import Counters, CounterValues, LedgerError, ScopeStatistics
 from callwise.budget.critical_path import ORIGIN, CriticalPath, CriticalPathPoint
 from callwise.budget.ledger_row import LedgerRow
-from callwise.budget.limits import Amounts, Limits
+from callwise.budget.limits import Amounts, Limits, as_limits
 from callwise.budget.scope_limits import ScopeLimits
 from callwise.budget.usage import to_picodollars
 from callwise.calls.call import Role
+from callwise.calls.errors import ConfigError
+from callwise.safe_text import printable
 
 __all__ = [
     "AtOwner",
@@ -76,6 +78,22 @@ class ScopeKind(StrEnum):
     SEARCH = "search"
 
 
+def _as_kind(given: object) -> ScopeKind:
+    """Return the level of a name, such as `turn`, `conv` or `CONVERSATION`.
+
+    Raises:
+        ConfigError: when there is no such level; names those there are.
+    """
+    for kind in ScopeKind:
+        if isinstance(given, str) and given.lower() in {kind.value, kind.name.lower()}:
+            return kind
+    known = ", ".join(f"ScopeKind.{kind.name}" for kind in ScopeKind)
+    raise ConfigError(
+        f"{given!r:.40} is no kind of scope. Use one of: {known}. A scope for a user is "
+        'a ScopeKind.CONVERSATION with `user="..."`'
+    )
+
+
 _LEVELS = {kind: level for level, kind in enumerate(ScopeKind)}
 _CURRENT: ContextVar["Scope | None"] = ContextVar("callwise_scope", default=None)
 
@@ -121,7 +139,7 @@ class Scope:
         name: str = "",
         *,
         parent: "Scope | None" = None,
-        limits: Limits | None = None,
+        limits: Limits | Mapping[str, Any] | None = None,
         clock: Clock,
         accept_limits: Callable[[Limits, str], None],
         after: Sequence[str] | None = None,
@@ -133,7 +151,7 @@ class Scope:
         label = (f"{kind}:{name}" if name else str(kind)) + mark
         self.kind, self.name, self.parent = kind, name, parent
         self.path: str = f"{parent.path}/{label}" if parent else label
-        self.limits = limits or Limits()
+        self.limits = as_limits(limits)
         accept_limits(self.limits, self.path)
         self._clock, self._accept_limits = clock, accept_limits
         self.at_owner: AtOwner = at_owner or (parent.at_owner if parent else _run_here)
@@ -162,7 +180,8 @@ class Scope:
             parent.first_round if parent and not is_turn else self.critical_path.start.round
         )
         self.counters: Counters = Counters(
-            parent.counters if parent else None, is_by_part=is_turn or not parent
+            parent.counters if parent else None,
+            is_by_part=not parent or _LEVELS[kind] <= _LEVELS[ScopeKind.TURN],
         )
         self._is_closed = False
         self._entered_from: list[Scope | None] = []
@@ -175,10 +194,10 @@ class Scope:
 
     def open(
         self,
-        kind: ScopeKind,
+        kind: ScopeKind | str,
         name: str = "",
         *,
-        limits: Limits | None = None,
+        limits: Limits | Mapping[str, Any] | None = None,
         after: Sequence[str] | None = None,
         mark: str = "",
         user: str | None = None,
@@ -187,9 +206,9 @@ class Scope:
         """Return a new scope inside this one. It is not entered yet.
 
         Args:
-            kind: its level; not above this scope's.
+            kind: its level, also by its name; not above this scope's.
             name: its name among its siblings; may be empty.
-            limits: its hard limits, on top of those around it.
+            limits: its hard limits, on top of those around it; also as a mapping.
             after: names of the sibling nodes that it has to wait for; empty for none
                 of them, None for all that has ended in this scope so far.
             mark: ends its path, where siblings of one name are different tasks.
@@ -197,10 +216,11 @@ class Scope:
             tenant: tenant that it is for; None for that of this scope.
 
         Raises:
-            ConfigError: for limits that could not bind.
+            ConfigError: for limits that could not bind, or are none; for a kind that is none.
             LedgerError: when this scope is closed, or `kind` is above it.
             LookupError: when a node named in `after` has not ended.
         """
+        kind = kind if type(kind) is ScopeKind else _as_kind(kind)
         self._require_open(f"no {kind} can be opened in it")
         if kind is ScopeKind.RUN or _LEVELS[kind] < _LEVELS[self.kind]:
             raise LedgerError(f"a {kind} scope cannot be inside {self.path}")
@@ -217,6 +237,16 @@ class Scope:
                 user=user,
                 tenant=tenant,
             )
+        )
+
+    def __repr__(self) -> str:
+        """Return path, state, calls and use of its limits, for a console."""
+        used = ", ".join(self.scope_limits.used()) or "no limits"
+        state = "closed, " if self._is_closed else ""
+        calls = self.counters.asked
+        return (
+            f"<Scope {printable(self.path)}: {state}{calls:,} call{'' if calls == 1 else 's'} "
+            f"asked; {used}>"
         )
 
     def __enter__(self) -> Self:
@@ -263,7 +293,10 @@ class Scope:
 
     def _require_open(self, consequence: str) -> None:
         if self._is_closed:
-            raise LedgerError(f"{self.path} is closed: {consequence}")
+            raise LedgerError(
+                f"{self.path} is closed: {consequence}. The end of `with scope:` closes it; to "
+                "enter it several times use `with scope.entered():`, and `scope.close()` at the end"
+            )
 
     # Its path.
 
@@ -392,4 +425,5 @@ class Scope:
             rounds=self.rounds,
             path_seconds=self.path_seconds,
             leases=self.scope_limits.leases(),
+            charged=self.scope_limits.charged(),
         )

@@ -53,6 +53,12 @@ class ScopeLimits:
         self._leases: dict[str, Lease] = {}
         self._held_seconds: dict[str, float] = {}
 
+    def used(self) -> list[str]:
+        """Return its own limits with what is used or held back of each: `2 of max_calls=5`."""
+        quotas = ([self._quota] if self._quota else []) + [*self._role_quotas.values()]
+        used = [text for quota in quotas for text in quota.used_of_limits()]
+        return used + ([] if self._max_seconds is None else [f"max_seconds={self._max_seconds:g}"])
+
     @property
     def is_timed(self) -> bool:
         """Whether a deadline binds here."""
@@ -73,6 +79,15 @@ class ScopeLimits:
     def role_quotas(self) -> list[Quota]:
         """Return the quotas that bind one role only, innermost first."""
         return [quota for each in self._chain for quota in each._role_quotas.values()]
+
+    def charged(self) -> tuple[str, ...]:
+        """Return the fields of the usage that limits in tokens or USD read here."""
+        quotas = (*self.common_quotas(), *self.role_quotas())
+        return tuple(
+            name
+            for index, name in ((2, "charged_tokens"), (3, "charged_usd"))
+            if any(quota.limit_value(quota.limit_name(index)) is not None for quota in quotas)
+        )
 
     def require_prices(self, role: Role, endpoint: Endpoint) -> None:
         """Do nothing when each limit in USD on a role's calls can bind at an endpoint.
@@ -282,5 +297,6 @@ def _require_each_priced(endpoints: Iterable[Endpoint], scope: str, limit: str) 
     if unpriced:
         raise ConfigError(
             f"{scope}: {limit} cannot bind, because endpoint {', '.join(unpriced)} has no "
-            "prices; give it a price list (0 where it is free) or limit max_tokens instead"
+            "prices; give it a price list (`prices=Prices(1, 2)`: USD per million input and output "
+            "tokens; 0 where it is free) or limit max_tokens instead"
         )

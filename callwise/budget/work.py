@@ -147,7 +147,17 @@ class Work:
         refusal = reservation.take(amounts)
         if refusal is None:
             self._reserved = amounts
+        elif refusal.limit.startswith(("max_tokens", "max_usd")):
+            self._explain(refusal)
         return refusal
+
+    def _explain(self, refusal: CallRefused) -> None:
+        """Add to a refusal by an estimate which answer the attempt would reserve for."""
+        if longest := self.estimate().output_tokens:
+            reason = (
+                f"it reserves for an answer of up to {longest:,} tokens; set a lower `max_tokens`"
+            )
+            refusal.args = (f"{refusal}: {reason} of the call to reserve less",)
 
     def reserve_requests(self, count: int) -> CallRefused | None:
         """Reserve further requests for the attempt under way, or return why there is no quota."""

@@ -7,7 +7,7 @@ under a budget, and is in the ledger, by having its model swapped for this one.
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing, suppress
 from contextvars import ContextVar
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Self, cast
 
 from langchain_core.callbacks import (
     AsyncCallbackManagerForLLMRun,
@@ -161,9 +161,22 @@ class BudgetedChatModel(BaseChatModel):
     def close(self) -> None:
         """Close the own loop of its LLM, and what a budgeter keeps open. Safe to call twice.
 
-        All models of one LLM share that loop; their calls in flight are cancelled.
+        All models of one LLM share that loop; their calls in flight are cancelled. `with` and
+        `async with` close it at their end.
         """
         self._owner.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._owner.aclose()
 
     async def agenerate(self, *args: Any, **kwargs: Any) -> LLMResult:
         """Generate as any chat model does, in an asyncio loop; see `BaseChatModel`.

@@ -87,6 +87,7 @@ _IGNORED = frozenset({"stream", "stream_options", "stream_usage", FORM_ARGUMENT}
 """Arguments that LangChain adds for its own streaming, and that the budgeter decides: a
 stream is always asked for its usage, since it is settled by that."""
 
+_LIMIT = "it is a limit: give `limits=Limits({}=...)` to `wrap` or to the Budgeter"
 _OF_THE_ENDPOINT = "the endpoint that serves the model's role has its own: set it there"
 REFUSED_ARGUMENTS: Mapping[str, str] = {
     "model": f"{_OF_THE_ENDPOINT}, or ask another role",
@@ -99,6 +100,10 @@ REFUSED_ARGUMENTS: Mapping[str, str] = {
     "audio": "an answer in sound cannot be counted, recorded or replayed: ask for text",
     "web_search_options": "the fee for a search is in no usage, so it cannot be counted: "
     "bind a search tool",
+    **{
+        name: _LIMIT.format(name)
+        for name in ("max_calls", "max_requests", "max_seconds", "max_usd")
+    },
     "messages": "it belongs to each call: pass it as the input",
     "input": "it belongs to each call: pass it as the input",
 }

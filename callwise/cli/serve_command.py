@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -121,6 +122,8 @@ def serve(options: ServeOptions) -> None:
                 _served(settings, store, access, options, drain, is_token_made=given is None)
             )
             if drain.received is not None and not is_kept:
+                if drain.received is signal.SIGINT:
+                    raise KeyboardInterrupt
                 raise RunStopped(f"the run has stopped; {kept_words(False)}")
             drain.check()
 

@@ -141,12 +141,11 @@ def show(found: object) -> NotebookFigure | NotebookText:
             markdown = "\n".join(f"    {line}" for line in lines)
             return NotebookText(plain, markdown, f"<pre>{escape(plain)}</pre>")
         case Budgeter():
-            is_simulated = any(row.is_simulated for row in found.ledger.rows)
-            return _calls_by_node(found.run.statistics(), is_simulated=is_simulated)
+            return _calls_by_node(found.run.statistics())
         case Scope():
-            return _calls_by_node(found.statistics(), is_simulated=False)
+            return _calls_by_node(found.statistics())
         case ScopeStatistics():
-            return _calls_by_node(found, is_simulated=False)
+            return _calls_by_node(found)
         case Tradeoff() | CallsByNode() | CallsOverTurns() | Waterfall() | Timeline():
             return NotebookFigure(found)
     raise TypeError(
@@ -193,9 +192,9 @@ def _row_html(kind: str, cells: Iterable[str], sides: Sequence[str]) -> str:
     return f"<tr>{''.join(inner)}</tr>"
 
 
-def _calls_by_node(found: ScopeStatistics, *, is_simulated: bool) -> NotebookText:
+def _calls_by_node(found: ScopeStatistics) -> NotebookText:
     columns, rows = found.table()
-    title = "Calls by node (simulated)" if is_simulated else "Calls by node"
+    title = "Calls by node (simulated)" if found.is_simulated else "Calls by node"
     folds = (Outcome.SERVED.value, "requests")
     table = Table("calls_by_node", title, columns, tuple(rows), folds)
     plain = plain_table(table, screen=print_screen())

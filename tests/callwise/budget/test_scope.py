@@ -5,8 +5,20 @@ import contextvars
 
 import pytest
 
-from callwise.budget import LedgerError, Limits, ScopeKind, current_scope
-from callwise.calls import Outcome, Purpose, Role
+from callwise.budget import Budgeter, LedgerError, Limits, ScopeKind, current_scope
+from callwise.calls import (
+    Call,
+    CallRefused,
+    ConfigError,
+    Message,
+    Outcome,
+    Purpose,
+    Role,
+    errors,
+)
+from callwise.calls.retry import RetryPolicy
+from callwise.testing.fakes import ScriptedClient
+from callwise.tuning.notebook_output import show
 
 
 async def test_the_path_names_every_level(make_budgeter, ask_for):
@@ -210,3 +222,76 @@ async def test_statistics_are_printed_as_a_small_table(make_budgeter, ask_for):
     assert rows == {"answer": ["1", "1"], "<b>judge": ["1", "1"], "all": ["2", "2"]}
     assert repr(found) == f"ScopeStatistics({lines[0]})"
     assert "<td>&lt;b&gt;judge</td>" in found._repr_html_()
+
+
+async def test_a_scope_that_is_kept_caps_a_user_over_many_requests(make_budgeter, ask_for):
+    """`entered` may be repeated; the error of a closed scope names it, and so does the console."""
+    budgeter = make_budgeter()
+    kept = budgeter.scope("conversation", "sam", limits={"max_calls": 2})
+    assert repr(kept) == "<Scope run/conv:sam: 0 calls asked; 0 of max_calls=2>"
+    for request in "ab":
+        with kept.entered(), budgeter.scope("node", f"<{request}>"):
+            await budgeter.ask(ask_for(request))
+    with kept.entered(), pytest.raises(CallRefused, match="max_calls=2, 2 used"):
+        await budgeter.ask(ask_for("c"))
+    assert repr(kept) == "<Scope run/conv:sam: 3 calls asked; 2 of max_calls=2>"
+    assert [line.split()[0] for line in str(kept.statistics()).splitlines()[2:]] == [
+        "-",
+        "<a>",
+        "<b>",
+        "all",
+    ]
+    kept.close()
+    with kept, pytest.raises(LedgerError, match=r"is closed.*with scope\.entered\(\):"):
+        await budgeter.ask(ask_for("d"))
+    assert repr(kept).startswith("<Scope run/conv:sam: closed, ")
+
+
+@pytest.mark.parametrize(
+    ("limits", "problem"),
+    [
+        (5, r"limits are `Limits\(max_calls=\.\.\.\)`, got 5"),
+        ({"max_cals": 5}, "limits: max_cals: Extra inputs are not permitted; they have max_calls"),
+        ({"max_calls": -1}, "limits: max_calls: Input should be greater"),
+    ],
+)
+def test_limits_that_are_none(make_budgeter, limits, problem):
+    """An error names the value and what limits there are; so does one for a kind."""
+    budgeter = make_budgeter()
+    with pytest.raises(ConfigError, match=problem):
+        budgeter.scope(ScopeKind.TURN, "1", limits=limits)
+    with pytest.raises(ConfigError, match=r"'user' is no kind of scope\. Use one of: ScopeKind"):
+        budgeter.scope("user", "0")
+
+
+async def test_the_known_part_of_tokens_is_shown_next_to_what_is_unknown(make_budgeter, ask_for):
+    """One failed request does not hide the tokens of the others; what was charged is shown too."""
+    answers = ["yes", errors.ServerFailed("down", status=500)]
+    budgeter = make_budgeter(
+        ScriptedClient(answers),
+        retry=RetryPolicy(server_failed_attempts=1),
+        limits=Limits(max_tokens=5000, max_usd=1),
+    )
+    await budgeter.ask_all([ask_for("a"), ask_for("b")], max_concurrency=1)
+    columns, rows = budgeter.run.statistics().table()
+    found = dict(zip(columns, rows[-1], strict=True))
+    usage = budgeter.ledger.rows[0].usage
+    assert found["unknown_usage"] == 1
+    assert (found["input_tokens"], found["usd"]) == (usage.input_tokens, usage.usd)
+    assert found["charged_tokens"] > usage.tokens + 1024
+    assert found["charged_usd"] > found["usd"] > 0
+    assert "unknown usage" in str(budgeter.run.statistics())
+
+
+async def test_every_table_of_a_simulated_scope_has_the_label():
+    """Of the run, a conversation, and a scope without calls, which has none."""
+    budgeter = Budgeter.simulated()
+    call = Call(Role.MAIN, Purpose.OTHER, (Message("user", "Hello."),))
+    with budgeter.scope(ScopeKind.CONVERSATION, "a") as asked:
+        await budgeter.ask(call)
+    for scope in (budgeter.run, asked):
+        assert "1 round (simulated)" in str(scope.statistics())
+        assert scope.statistics().as_dict()["is_simulated"]
+        assert "(simulated)" in repr(show(scope))
+    assert not budgeter.scope(ScopeKind.TURN, "1").statistics().is_simulated
+    await budgeter.aclose()

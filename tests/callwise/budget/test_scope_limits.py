@@ -3,7 +3,7 @@
 import pytest
 
 from callwise.budget import Limits, RoleLimits, ScopeKind
-from callwise.calls import Remaining, Role
+from callwise.calls import CallRefused, Remaining, Role, Sampling
 
 
 def test_nothing_limits_nothing(make_budgeter):
@@ -26,3 +26,13 @@ async def test_the_tightest_limit_on_the_way_up_is_returned(make_budgeter, ask_f
     assert remaining.tokens_left == 5000 - 15
     assert remaining.usd_left == pytest.approx(1 - 20e-6)
     assert remaining.calls_left_by_role == ((Role.JUDGE, 1),)
+
+
+async def test_a_refusal_by_an_estimate_explains_it(make_budgeter, ask_for):
+    """A first call may be too long for its limit before anything is used: a shorter one is not."""
+    budgeter = make_budgeter(limits=Limits(max_usd=0.0015))
+    with pytest.raises(
+        CallRefused, match=r"0 used .* up to 1,024 tokens; set a lower `max_tokens`"
+    ):
+        await budgeter.ask(ask_for())
+    assert (await budgeter.ask(ask_for(sampling=Sampling(max_tokens=50)))).text

@@ -6,7 +6,7 @@ import pytest
 from langchain_core.language_models import FakeListChatModel
 
 import callwise as cw
-from callwise.calls.errors import CallRefused, ConfigError
+from callwise.calls import Call, CallRefused, ConfigError, Prices, Purpose, Role
 
 
 @pytest.fixture
@@ -90,3 +90,58 @@ def test_options_are_those_of_the_chat_model(model: Any) -> None:
     wrapped = cw.wrap(model, max_calls=0, final_answer="No calls left.")
     assert wrapped.invoke("Hello.").text == "No calls left."
     wrapped.close()
+
+
+def test_a_limit_in_usd_needs_prices(model: Any) -> None:
+    """They are those of the user's model; `with` closes it."""
+    prices = Prices(1, 2)
+    with cw.wrap(model, limits={"max_usd": 0.01}, prices=prices, max_tokens=20) as wrapped:
+        assert wrapped.invoke("Hello.").text == "from the user's model"
+        assert wrapped.llm.endpoint("main").prices == prices  # type: ignore[attr-defined]
+    with pytest.raises(ConfigError, match=r"simulated \(simulated\) answers for the role main"):
+        cw.wrap(model, cw.Budgeter.simulated(), prices=prices)
+
+
+def test_endpoints_that_no_role_has_are_not_passed_over(model: Any) -> None:
+    """A role that is misspelt would leave the user's model to answer."""
+    endpoint = cw.Budgeter.simulated().endpoint("main")
+    assert endpoint is not None
+    with pytest.raises(ConfigError, match=r"named mian, .*would be asked\. Did you mean 'main'\?"):
+        cw.wrap(model, cw.Budgeter({"mian": endpoint}))
+    with pytest.raises(ConfigError, match="Name one of them 'main'"):
+        cw.wrap(model, cw.Budgeter({"qwen32b": endpoint}))
+
+
+def test_a_chat_model_may_be_an_endpoint(model: Any) -> None:
+    """Its calls are the budgeter's; what is neither is named."""
+    other = FakeListChatModel(responses=["not asked"])
+    with cw.Budgeter({"main": model}) as budgeter:
+        assert cw.wrap(other, budgeter).invoke("Hello.").text == "from the user's model"
+    with pytest.raises(ConfigError, match=r"the endpoint main is a str\. Give an `Endpoint\("):
+        cw.Budgeter({"main": "http://127.0.0.1"})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "problem"),
+    [
+        ((20,), {}, r"is a Budgeter, got 20\. For a limit write `wrap\(model, max_calls=20\)`"),
+        ((), {"max_usd": 5}, r"`max_usd`: it is a limit: give `limits=Limits\(max_usd=\.\.\.\)`"),
+        ((), {"limits": 5}, r"limits are `Limits\(max_calls=\.\.\.\)`, got 5"),
+    ],
+)
+def test_a_limit_in_another_place(model: Any, arguments: Any, options: Any, problem: str) -> None:
+    """The error has the way to give it."""
+    with pytest.raises(ConfigError, match=problem):
+        cw.wrap(model, *arguments, **options)
+
+
+async def test_what_is_no_call(model: Any) -> None:
+    """Text, and messages as a provider's API has them."""
+    async with cw.Budgeter.simulated() as budgeter:
+        with pytest.raises(TypeError, match=r"is asked a Call, got 'hi'\. Write Call\("):
+            await budgeter.ask("hi")  # type: ignore[arg-type]
+        call = Call(Role.MAIN, Purpose.OTHER, ({"role": "user", "content": "hi"},))  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match=r"are Message\(role, content\), got .'role'"):
+            await budgeter.ask_all([call])
+    async with cw.wrap(model) as wrapped:
+        assert (await wrapped.ainvoke("Hello.")).text == "from the user's model"
