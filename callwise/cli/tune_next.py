@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from callwise.recordings.recording import Recording
+from callwise.text_layout import counted
 from callwise.tuning.analysis import Analysis
 from callwise.tuning.replay_evaluator import settings_of
 from callwise.tuning.setting import Setting
-from callwise.tuning.statistics.power import counted
 from callwise.tuning.sweep import FinishedSweep
 
 if TYPE_CHECKING:

@@ -29,6 +29,7 @@ from callwise.calls.call import Outcome, Purpose, Role
 from callwise.calls.errors import FormatError
 from callwise.recordings.run_folder import RUN_VERSION
 from callwise.recordings.typed_json import under_this_name
+from callwise.text_layout import counted
 
 __all__ = ["CallLine", "RunRecord", "Spans", "TurnKey", "TurnLine", "calls_by_turn", "load_run"]
 
@@ -223,7 +224,7 @@ class RunRecord:
 
     def __repr__(self) -> str:
         """Return one line: folder, turns and calls, and whether they are simulated."""
-        counts = f"{len(self.turns):,} turns, {len(self.rows):,} calls"
+        counts = f"{counted(len(self.turns), 'turn')}, {counted(len(self.rows), 'call')}"
         return f"<Run {self.folder}: {counts}{', simulated' * self.is_simulated}>"
 
     @property
