@@ -249,5 +249,5 @@ def _calls_by_node(found: ScopeStatistics, *, is_simulated: bool) -> NotebookTex
     title = "Calls by node (simulated)" if is_simulated else "Calls by node"
     folds = (Outcome.SERVED.value, "requests")
     table = Table("calls_by_node", title, columns, tuple(rows), folds)
-    plain = plain_table(table, screen=print_screen())
+    plain = plain_table(table, screen=print_screen()).rstrip("\n")
     return NotebookText(plain, markdown_table(table), tables_html([], [table]))
