@@ -5,7 +5,15 @@ from typing import Any
 
 from callwise.calls.errors import ConfigError
 
-__all__ = ["loaded"]
+__all__ = ["install_hint", "loaded"]
+
+
+def install_hint(extra: str) -> str:
+    """Return the command that installs an extra.
+
+    It names a checkout and no name of a package index, where another project may have it.
+    """
+    return f"pip install '.[{extra}]' in a checkout of Callwise"
 
 
 def loaded(module: str, need: str = "") -> Any:
@@ -24,4 +32,4 @@ def loaded(module: str, need: str = "") -> Any:
         if (error.name or "").partition(".")[0] != library:
             raise
         figures = f"figures need {library}, which is not installed. Install it with: "
-        raise ConfigError(need or f"{figures}pip install 'callwise[tune]'") from error
+        raise ConfigError(need or figures + install_hint("tune")) from error

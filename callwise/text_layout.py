@@ -20,6 +20,7 @@ __all__ = [
     "Screen",
     "aligned",
     "colour_choice",
+    "counted",
     "grid_lines",
     "html_table",
     "print_screen",
@@ -104,6 +105,11 @@ def screen_of(
 def print_screen() -> Screen:
     """Return the screen behind `print`, without colours."""
     return replace(screen_of(sys.stdout), is_styled=False)
+
+
+def counted(count: int, one: str, many: str | None = None) -> str:
+    """Return a count with its noun: `1 turn`, `12 turns`."""
+    return f"{count:,} {one if count == 1 else many or f'{one}s'}"
 
 
 def styled(text: str, style: Style, screen: Screen) -> str:

@@ -40,6 +40,7 @@ from callwise.calls.load.load_knobs import LoadKnobs
 from callwise.calls.owner_loop import OwnerLoop
 from callwise.calls.reply import SIMULATED_ENDPOINT, Reply
 from callwise.calls.retry import RetryPolicy
+from callwise.text_layout import counted
 
 __all__ = ["Budgeter"]
 
@@ -193,7 +194,7 @@ class Budgeter:
         }
         limited = [f"{each:,.12g} {name}" for name, each in amounts.items() if each is not None]
         return (
-            f"<Budgeter: {counts.asked:,} calls asked, {counts.in_flight:,} in flight; "
+            f"<Budgeter: {counted(counts.asked, 'call')} asked, {counts.in_flight:,} in flight; "
             f"{'left: ' + ', '.join(limited) if limited else 'no limits'}>"
         )
 

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 __all__ = ["demo"]
 
 DEMO_CONVERSATION = "en_moving_city.jsonl"
+SEED = 101
+"""Of the shipped pipeline: with it, the reply that wins the search takes up the message."""
+
 WIDTH = 80
 INDENT = "   "
 CAP = 5
@@ -108,14 +111,15 @@ def _run(app: "App", folder: Path, *overrides: str, **request: Any) -> "Finished
     from callwise.shipped import conversation_path
 
     # Every role by name: an endpoint in the environment serves roles that are left open.
-    simulated = [f"endpoints.{role}.kind=simulated" for role in Role]
+    fixed = [f"endpoints.{role}.kind=simulated" for role in Role]
+    fixed += [f"seed={SEED}"] if "seed" in app.settings_model().model_fields else []
     read = read_conversations([conversation_path(DEMO_CONVERSATION)])
     return asyncio.run(
         run_replay(
             RunRequest(
                 app=app,
                 app_target="",
-                settings=app.settings(None, (*simulated, *overrides)),
+                settings=app.settings(None, (*fixed, *overrides)),
                 conversations=list(first_turns(read.conversations, 1)),
                 folder=folder,
                 **request,
@@ -162,10 +166,10 @@ def _calls(run: "FinishedRun") -> Part:
     turn, rows = run.turns[0], _rows(run)
     tokens = turn["input_tokens"] + turn["output_tokens"]
     title = f"ITS CALLS, {len(rows)} WITH {tokens:,} TOKENS"
-    drawn = timeline_lines(rows, width=WIDTH - len(INDENT))
+    drawn = timeline_lines(rows, width=WIDTH - len(INDENT), unit="virtual seconds")
     if not drawn:  # a program that schedules its calls itself
         return title, [INDENT + _named(_by_node(run))]
-    return f"{title} (a block per call, in virtual seconds)", [INDENT + line for line in drawn]
+    return f"{title} (a block per call, shades alternate)", [INDENT + line for line in drawn]
 
 
 def _search(record: Mapping[str, Any] | None) -> Iterator[Part]:

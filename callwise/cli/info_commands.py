@@ -57,13 +57,15 @@ def opened_app(options: AppOptions) -> "tuple[App, BaseModel]":
     """
     from callwise.calls.trust import confirmed
     from callwise.recordings.app_protocol import load_app
+    from callwise.recordings.unused_variables import unused_variables
 
     app = load_app(options.app)
     settings = confirmed(
         app.settings(options.preset, options.overrides), options.trust_endpoints, options.trust_code
     )
     _say_environment(app, options.overrides)
-    _say_unused_variables(app, settings)
+    for line in unused_variables(app, settings, os.environ):
+        say(line)
     return app, settings
 
 
@@ -78,22 +80,6 @@ def _say_environment(app: "App", overrides: Sequence[str]) -> None:
         overridden = {whole_path(each.partition("=")[0].strip(), model) for each in overrides}
         shown = [each.override for each in taken if each.path not in overridden]
         say(f"knobs from the environment: {', '.join(shown) or 'all of them overridden'}")
-
-
-def _say_unused_variables(app: "App", settings: "BaseModel") -> None:
-    """Print misspelt variables, and OpenAI's own that a simulated model leaves unused."""
-    from callwise.calls.endpoint_settings import OPENAI_KEY_VARIABLE
-    from callwise.calls.hosts import openai_url
-    from callwise.knobs import misspelt_variables
-
-    for line in misspelt_variables(os.environ, [app.settings_model()], str(settings)):
-        say(line)
-    names = [name for name in (OPENAI_KEY_VARIABLE, "OPENAI_BASE_URL") if os.environ.get(name)]
-    if names and not getattr(settings, "endpoints", None) and app.is_simulated(settings):
-        say(
-            f"{' and '.join(names)} not used, because no model is named: the simulated model "
-            f"answers. Set CALLWISE_MODEL to ask {openai_url(os.environ)}."
-        )
 
 
 def say_endpoints(settings: object) -> None:
@@ -147,12 +133,15 @@ def plan(options: PlanOptions) -> None:
     callwise plan --users 8 --turns 10 --rpm 60 --tpm 90000 --concurrency 5
     """
     with clear_errors():
+        from callwise.knobs import misspelt_variables
         from callwise.plans import plan_rows, recorded_json, recorded_rows
         from callwise.recordings.app_protocol import load_app
 
         app = load_app(options.app)
         settings = app.settings(options.preset, options.overrides)
         _say_environment(app, options.overrides)
+        for line in misspelt_variables(os.environ, [app.settings_model()], str(settings)):
+            say(line)
         calls = _recorded_calls(options.record)
         turn_plan = app.plan(settings)
         if turn_plan is None:

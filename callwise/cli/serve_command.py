@@ -133,12 +133,11 @@ def _check_extra() -> None:
     from importlib.util import find_spec
 
     from callwise.calls.errors import ConfigError
+    from callwise.optional_library import install_hint
 
     missing = [name for name in ("starlette", "uvicorn", "websockets") if find_spec(name) is None]
     if missing:
-        raise ConfigError(
-            f"`callwise serve` needs {', '.join(missing)}: pip install 'callwise[serve]'"
-        )
+        raise ConfigError(f"`callwise serve` needs {', '.join(missing)}: {install_hint('serve')}")
 
 
 async def _served(

@@ -12,13 +12,13 @@ import yaml
 from callwise.calls.errors import ConfigError, MissingKey
 from callwise.recordings.app_protocol import SHIPPED_APP
 from callwise.recordings.recording import Recording
+from callwise.text_layout import counted
 from callwise.tuning.analysis import Analysis
 from callwise.tuning.judge.judge_sweep import QualityRequest, check_judging
 from callwise.tuning.judge.referee_endpoint import API_KEY, MODEL
 from callwise.tuning.replay_evaluator import RECORDED, settings_of
 from callwise.tuning.setting import Setting
 from callwise.tuning.statistics.bootstrap import MIN_CONVERSATIONS
-from callwise.tuning.statistics.power import counted
 from callwise.tuning.statistics.recommendation import Recommendation
 from callwise.tuning.sweep import FinishedSweep
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from callwise.calls.errors import FormatError
-from callwise.optional_library import loaded
+from callwise.optional_library import install_hint, loaded
 from callwise.recordings.source_lines import (
     MEGABYTE,
     Progress,
@@ -48,8 +48,8 @@ _KINDS = {
     b"\xff\xff\xff\xff": "Arrow stream",
 }
 _NEED = (
-    "Parquet and Arrow files need an extra: pip install 'callwise[parquet]'. Or write them as JSON "
-    "Lines, as docs/formats.md shows"
+    f"Parquet and Arrow files need an extra: {install_hint('parquet')}. "
+    "Or write them as JSON Lines, as docs/formats.md shows"
 )
 _MAX_ROWS = 64
 """Most rows of a batch."""

@@ -182,8 +182,8 @@ class ConversationReader:
             raise FormatError(
                 file.path,
                 None,
-                f"expected a column or field {', '.join(map(repr, sorted(unmet)))}, as --column "
-                f"names it; there are {', '.join(seen)}",
+                f"expected a column or field {', '.join(map(repr, sorted(unmet)))}, as --column or "
+                f"columns= names it; there are {', '.join(seen)}",
             )
 
     def _meet(self, errors: list[FormatError]) -> None:
@@ -244,7 +244,8 @@ def _unknown_format(record: SourceRecord) -> FormatError:
     if len(several) > 1:
         return record.problem(
             f"expected one list of messages, got several: {', '.join(several)}. Leave only the one "
-            f"that is meant, or choose it, as `--column messages={several[0]}`"
+            f"that is meant, or choose it, as `--column messages={several[0]}`; in Python, "
+            f"`columns={{'messages': {several[0]!r}}}`"
         )
     if isinstance(document, dict):
         seen = f"an object with keys {', '.join(map(str, list(document)[:_SHOWN_KEYS])) or 'none'}"
@@ -255,7 +256,7 @@ def _unknown_format(record: SourceRecord) -> FormatError:
     return record.problem(
         f"expected a known conversation format, got {seen}. Where columns or keys have other names "
         "than usual, choose them: `--column messages=KEY`, or `--column prompt=KEY --column "
-        f"response=KEY`. Known formats are: {_known()}. "
+        f"response=KEY`; in Python, `columns={{'messages': KEY}}`. Known formats are: {_known()}. "
         "docs/formats.md shows an example of each, and how to convert other files"
     )
 

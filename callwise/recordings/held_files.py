@@ -140,7 +140,8 @@ def hold_folder(path: Path) -> BinaryIO:
         path.mkdir(mode=FOLDER_MODE, exist_ok=True)
     except OSError as error:
         raise ConfigError(
-            f"cannot make the folder {path}: {error.strerror}; choose another with --out"
+            f"cannot make the folder {path}: {error.strerror}; "
+            "choose another (--out; in Python out=)"
         ) from error
     lock: BinaryIO | None = None
     try:
@@ -151,13 +152,14 @@ def hold_folder(path: Path) -> BinaryIO:
         if lock is not None:
             lock.close()
         raise ConfigError(
-            f"cannot lock the folder {path}: {error.strerror}; choose another with --out"
+            f"cannot lock the folder {path}: {error.strerror}; "
+            "choose another (--out; in Python out=)"
         ) from error
     if not is_held:
         lock.close()
         raise ConfigError(
             f"{path} is being written by another process; "
-            "wait for it, or choose another folder with --out"
+            "wait for it, or choose another folder (--out; in Python out=)"
         )
     return lock
 

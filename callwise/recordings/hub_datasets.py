@@ -10,12 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from callwise.calls.errors import ConfigError
-from callwise.optional_library import loaded
+from callwise.optional_library import install_hint, loaded
 from callwise.recordings.source_files import SUFFIXES
 
 __all__ = ["downloaded"]
 
-_NEED = "Data sets of the Hugging Face Hub need an extra: pip install 'callwise[datasets]'"
+_NEED = f"Data sets of the Hugging Face Hub need an extra: {install_hint('datasets')}"
 _NAME = re.compile(r"(?P<name>[\w-][\w.-]*/[\w-][\w.-]*)(?::(?P<pattern>[^:]+))?")
 
 

@@ -153,7 +153,8 @@ def _check_users(turns: Sequence[TurnInput], folder: RunFolder) -> None:
             raise ConfigError(
                 f"{folder.path} was begun by an older version, which kept the memory of "
                 f"conversation {turn.conversation_id!r} for a user of that name. Choose another "
-                f"folder with --out and give its recording with --cassette; no call is paid twice"
+                "folder (--out; in Python out=) and give its recording (--cassette, cassette=); "
+                "no call is paid twice"
             )
 
 

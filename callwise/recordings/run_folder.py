@@ -161,8 +161,15 @@ def _flat(value: Any, name: str = "") -> dict[str, Any]:
     return flat
 
 
+_MAX_KNOBS = 5
+"""Most changed knobs that an error names after the preset."""
+
+
 def _knob_changes(before: Any, now: Any) -> list[str]:
-    """Return which knobs differ between two runs, as sentences; empty when none is known to."""
+    """Return which knobs differ between two runs, as phrases, the preset first.
+
+    Of many, some and how many more there are. Empty when none is known to differ.
+    """
     if not isinstance(before, Mapping) or not isinstance(now, Mapping):
         return []  # an older Callwise did not write them
 
@@ -170,11 +177,19 @@ def _knob_changes(before: Any, now: Any) -> list[str]:
         return f"{knobs[name]!r:.80}" if name in knobs else "not set"
 
     old, new = _flat(before), _flat(now)
-    return [
-        f"the knob {name} was {shown(old, name)} and is now {shown(new, name)}"
+    names = [
+        name
         for name in dict.fromkeys((*old, *new))
         if (name in old, old.get(name)) != (name in new, new.get(name))
     ]
+    names.sort(key=lambda name: name != "preset")
+    most = _MAX_KNOBS + ("preset" in names)
+    changes = [
+        f"the {'preset' if name == 'preset' else f'knob {name}'} was {shown(old, name)} and is now "
+        f"{shown(new, name)}"
+        for name in names[:most]
+    ]
+    return [*changes, *([f"and {len(names) - most:,} more knobs"] if len(names) > most else [])]
 
 
 def _write_all(file: FileIO, data: bytes) -> None:
@@ -248,7 +263,7 @@ class RunFolder:
             if others:
                 raise ConfigError(
                     f"{self.path} exists and is not a run (it contains {others[0]!r} and no "
-                    "manifest.json); choose another folder with --out"
+                    "manifest.json); choose another folder (--out; in Python out=)"
                 )
             self._write_manifest()
             return False
@@ -258,7 +273,7 @@ class RunFolder:
         if differing:
             raise ConfigError(
                 f"{self.path} is another run: {'; '.join(differing)}. "
-                "Choose another folder with --out, or start over with --fresh"
+                "Choose another folder (--out; in Python out=), or start over with --fresh"
             )
         return True
 

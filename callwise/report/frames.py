@@ -4,13 +4,14 @@ Counts are `Int64`, amounts `float64`, yes-or-no `bool`, the rest text. What is 
 and never 0. Text is untrusted and stays as it is.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
 
+from callwise.budget.ledger_row import LedgerRow
 from callwise.budget.usage import JSON_NAMES
-from callwise.optional_library import loaded
+from callwise.optional_library import install_hint, loaded
 from callwise.report.run_record import CallLine, RunRecord
 from callwise.report.run_tables import summarise
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FRAME_NEED", "calls_frame", "frame_of_columns", "turns_frame"]
 
-FRAME_NEED = "Data frames need an extra: pip install 'callwise[tune]'"
+FRAME_NEED = f"Data frames need an extra: {install_hint('tune')}"
 
 _TEXT_OF_TURNS = {"conversation", "search_stop", "reply"}
 _OF_REPORTED_USAGE = {"input_tokens", "output_tokens", "cached_tokens"}
@@ -68,15 +69,31 @@ def _cell(call: CallLine, name: str) -> Any:
     return getattr(call.usage, name)
 
 
-def calls_frame(run: RunRecord) -> "pd.DataFrame":
-    """Return one line per call of a run, in the ledger's order: who asked, how it ended, its usage.
+def _line(row: object) -> CallLine:
+    if isinstance(row, LedgerRow):
+        return CallLine.model_validate(row.as_dict())
+    if isinstance(row, CallLine):
+        return row
+    raise TypeError(
+        f"expected rows of calls, got {row!r:.80}. Give a run of `replay`, or the rows of a "
+        "budgeter's ledger: `budgeter.ledger.rows`"
+    )
+
+
+def calls_frame(run: RunRecord | Iterable[CallLine | LedgerRow]) -> "pd.DataFrame":
+    """Return one line per call, in the ledger's order: who asked, how it ended, its usage.
 
     Columns are the fields of `CallLine` and of `Usage`, which documents them. Tokens are missing
     where they were not reported.
 
+    Args:
+        run: a run, or rows of one or of a budgeter's ledger (`budgeter.ledger.rows`).
+
     Raises:
         ConfigError: when pandas is not installed.
+        TypeError: for anything else.
     """
+    rows = [_line(row) for row in (run.rows if isinstance(run, RunRecord) else run)]
     fields = {
         name: _type_of(field.annotation)
         for name, field in CallLine.model_fields.items()
@@ -84,7 +101,7 @@ def calls_frame(run: RunRecord) -> "pd.DataFrame":
     }
     usage = {name: _type_of_name(name) for name in JSON_NAMES if name not in fields}
     types = {**fields, **usage}
-    columns = {name: [_cell(call, name) for call in run.rows] for name in types}
+    columns = {name: [_cell(call, name) for call in rows] for name in types}
     return frame_of_columns(columns, types)
 
 

@@ -30,6 +30,7 @@ from callwise.calls.errors import FormatError
 from callwise.calls.reply import is_virtual_time
 from callwise.recordings.run_folder import RUN_VERSION, no_folder
 from callwise.recordings.typed_json import under_this_name
+from callwise.text_layout import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -234,7 +235,7 @@ class RunRecord:
 
     def __repr__(self) -> str:
         """Return one line: folder, turns and calls, and whether they are simulated."""
-        counts = f"{len(self.turns):,} turns, {len(self.rows):,} calls"
+        counts = f"{counted(len(self.turns), 'turn')}, {counted(len(self.rows), 'call')}"
         return f"<Run {self.folder}: {counts}{', simulated' * self.is_simulated}>"
 
     @property

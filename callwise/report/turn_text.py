@@ -32,7 +32,7 @@ def round_starts(calls: Iterable[tuple[int, float]]) -> tuple[float, ...]:
     return tuple(accumulate(every, initial=0.0))
 
 
-def timeline_lines(rows: Sequence[CallLine], *, width: int) -> list[str]:
+def timeline_lines(rows: Sequence[CallLine], *, width: int, unit: str = "") -> list[str]:
     """Return the calls of one turn as a lane for each node: name, number of calls, blocks.
 
     Lanes are in the order in which nodes first asked; a refused call has no block. The last line
@@ -41,6 +41,7 @@ def timeline_lines(rows: Sequence[CallLine], *, width: int) -> list[str]:
     Args:
         rows: the ledger's rows of the turn.
         width: columns of a line, at least 40.
+        unit: names the axis, such as `virtual seconds`; at most 20 characters.
     """
     drawn = [row for row in rows if row.end_round is not None and not row.is_refused]
     if not drawn:
@@ -48,7 +49,7 @@ def timeline_lines(rows: Sequence[CallLine], *, width: int) -> list[str]:
     starts = round_starts((row.end_round or 0, row.usage.path_seconds) for row in drawn)
     lanes = grouped(drawn, node_name)
     names = {name: cut_to_width(printable(name), 20) for name in lanes}
-    head = max(map(len, names.values()))
+    head = max(map(len, (unit, *names.values())))
     columns = width - head - _CALLS_WIDTH - 2
     scale = columns / (starts[-1] or 1.0)
     lines = []
@@ -63,7 +64,7 @@ def timeline_lines(rows: Sequence[CallLine], *, width: int) -> list[str]:
         lines.append(f"{names[name]:{head}} {len(calls):{_CALLS_WIDTH}} {''.join(lane)}".rstrip())
     end = f"{starts[-1]:.1f}"
     axis = "0" + end.rjust(columns - 1)
-    return [*lines, f"{'':{head}} {'':{_CALLS_WIDTH}} {axis}"]
+    return [*lines, f"{unit:{head}} {'':{_CALLS_WIDTH}} {axis}"]
 
 
 def _score(node: SearchViewNode) -> str:

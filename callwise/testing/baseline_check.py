@@ -22,8 +22,9 @@ from callwise.testing.gate import (
     verdict,
 )
 from callwise.testing.gate.live_gate import DEFAULT_ALPHA
-from callwise.testing.gate.presenter import Renewal, counted, excepted_lines, renewal
+from callwise.testing.gate.presenter import Renewal, excepted_lines, renewal
 from callwise.testing.plugin_options import FixtureSetup
+from callwise.text_layout import counted
 
 __all__ = ["Checks"]
 

@@ -15,7 +15,7 @@ from callwise.calls.errors import ConfigError
 from callwise.knobs.knob_paths import nearest_names
 from callwise.report.run_record import CallLine, TurnLine
 from callwise.safe_text import printable
-from callwise.testing.gate.presenter import counted
+from callwise.text_layout import counted
 
 __all__ = [
     "CallCounts",

@@ -8,11 +8,11 @@ from dataclasses import asdict
 from typing import Any
 
 from callwise.report.table import Cell, Table, tables_text
+from callwise.text_layout import counted
 from callwise.tuning.analysis import Analysis, SettingSummary, ToBuy
 from callwise.tuning.statistics.bootstrap import Interval
 from callwise.tuning.statistics.power import (
     NeededConversations,
-    counted,
     interval_text,
     percent,
     quality_digits,

@@ -5,20 +5,22 @@ a notebook's cell, where an event loop runs already. A cell that is run again re
 before, or goes on where it stopped.
 """
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import JsonValue
 
-from callwise.calls.errors import CallwiseError
+from callwise.calls.errors import CallwiseError, ConfigError
 from callwise.calls.trust import NOTHING
+from callwise.knobs import misspelt_variables
 from callwise.optional_library import loaded
 from callwise.recordings.counterfactual.purchase import SpendingCap
 from callwise.recordings.recording import open_recording
 from callwise.report import RunRecord, load_run
-from callwise.report.table import Cell, markdown_table, plain_table
+from callwise.report.table import Cell, escaped_markdown, markdown_table, plain_table
 from callwise.tuning.analysis import Analysis, analyse, to_buy, with_estimates
 from callwise.tuning.analysis_forms import buy_sentence, settings_table, verdict_table
 from callwise.tuning.buying import buy
@@ -32,6 +34,7 @@ from callwise.tuning.notebook_runs import (
     plan,
     replay,
     shortened,
+    warn_of,
 )
 from callwise.tuning.row import Coverage, TurnRow
 from callwise.tuning.setting_figures import settings_frame
@@ -73,15 +76,17 @@ class TuneResult:
 
     def __repr__(self) -> str:
         """Return settings and recommendation as text."""
-        return f"{plain_table(settings_table(self.analysis))}\n{self.recommendation}"
+        lines = (self.recommendation, *self.log_notices)
+        return plain_table(settings_table(self.analysis)) + "\n" + "\n".join(lines)
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         """Return every form, for Jupyter to choose from."""
         settings, found = settings_table(self.analysis), self.analysis.recommendation
         verdict = None if found is None else verdict_table(found)
         tables = [table for table in (settings, verdict) if table is not None]
-        markdown = "\n\n".join(markdown_table(table) for table in tables)
-        html = tables_html([], tables)
+        lines = [f"- {escaped_markdown(line)}" for line in self.log_notices]
+        markdown = "\n\n".join([*lines, *(markdown_table(table) for table in tables)])
+        html = tables_html(self.log_notices, tables)
         return {"text/html": html, "text/markdown": markdown, "text/plain": repr(self)}
 
     @property
@@ -164,7 +169,7 @@ def tune(
     recording: str | Path | RunRecord,
     out: str | Path | None = None,
     *,
-    knobs: Mapping[str, Sequence[JsonValue]] | None = None,
+    knobs: Mapping[str, Sequence[JsonValue] | JsonValue] | None = None,
     settings: Mapping[str, Mapping[str, JsonValue]] | None = None,
     quality: QualityRequest | QualitySource | None = None,
     cost: Literal["asked", "usd", "rounds_reply"] = "asked",
@@ -186,14 +191,14 @@ def tune(
         recording: the run, or its folder.
         out: the sweep's folder; a sweep that was stopped there continues. None is a folder
             of `callwise-runs/` that is the same for the same request, and for no other.
-        knobs: values by dotted knob; every combination is a setting.
+        knobs: values, or the only one, by dotted knob; every combination is a setting.
         settings: knobs by the name of a setting; `preset` chooses its preset. They come first.
         quality: how replies are judged, as a request or the name of its source: `referee` asks
             a model for marks. None takes the hidden quality of simulated replies, and judges no
             others.
         cost: the cost to compare: `asked`, `usd` or `rounds_reply`.
         margin_share: loss that still counts as not worse, as a share of the scale.
-        max_turns: the recording's first turns only; None is all of them.
+        max_turns: the recording's first turns only, at least 1; None is all of them.
         max_buy_calls: most calls to buy, a referee's among them; 0 buys nothing.
         jobs: worker processes; -1 is one per core, 1 stays in this process.
         app: the run's app by its import string, where it is not the shipped one.
@@ -214,6 +219,8 @@ def tune(
             f"`out` is the folder of the sweep, got a {type(out).__name__}. Name the knobs: "
             'tune("RUN", "SWEEP", knobs={"search.max_calls": [3, 6]})'
         )
+    if max_turns is not None and max_turns < 1:
+        raise ConfigError(f"max_turns is at least 1, got {max_turns}")
     named = [
         NamedSetting(
             name=name,
@@ -222,13 +229,22 @@ def tune(
         )
         for name, given in (settings or {}).items()
     ]
-    swept = {knob: list(values) for knob, values in (knobs or {}).items()}
+    swept = {
+        knob: list(values)
+        if isinstance(values, Iterable) and not isinstance(values, str | Mapping)
+        else [values]
+        for knob, values in (knobs or {}).items()
+    }
     judging = QualityRequest(quality) if isinstance(quality, str) else quality or QualityRequest()
     spec = check_sweep(SweepSpec(knobs=swept, settings=named))
     trust = NOTHING.confirming(trust_endpoints, (*trust_code, *((app,) if app else ())))
     run = recording.folder if isinstance(recording, RunRecord) else Path(recording)
     request = SweepRequest(run, spec, Path(out or ""), max_turns=max_turns, jobs=jobs, trust=trust)
     try:
+        recorded = open_recording(request.recording, trust=trust)
+        warn_of(
+            misspelt_variables(os.environ, [recorded.app.settings_model()], str(recorded.given))
+        )
         if out is None:
             request = replace(request, folder=RUNS / sweep_name(request))
         finished = sweep(request)
@@ -249,6 +265,7 @@ def tune(
     notices = log_sweep(loggers, name, finished.settings, analysis, judged.rows)
     recorded = recording if isinstance(recording, RunRecord) else load_run(run)
     nodes = tuple(dict.fromkeys(row.node for row in recorded.rows if row.node))
+    warn_of(notices)
     return TuneResult(finished, judged, analysis, tuple(notices), nodes)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from html import escape
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Protocol, overload
+from typing import Any, Protocol, overload, runtime_checkable
 
 from callwise.budget.budgeter import Budgeter
 from callwise.budget.counters import ScopeStatistics
@@ -42,7 +42,15 @@ from callwise.tuning.figures import (
     to_vega,
 )
 
-__all__ = ["VEGA_LITE_MIME", "HasLLM", "NotebookFigure", "NotebookText", "show", "tables_html"]
+__all__ = [
+    "VEGA_LITE_MIME",
+    "HasForms",
+    "HasLLM",
+    "NotebookFigure",
+    "NotebookText",
+    "show",
+    "tables_html",
+]
 
 VEGA_LITE_MIME = "application/vnd.vegalite.v5+json"
 """The type of output that JupyterLab draws as Vega-Lite."""
@@ -101,13 +109,31 @@ class HasLLM(Protocol):
     llm: Any
 
 
+@runtime_checkable
+class HasForms(Protocol):
+    """What a notebook shows by itself as text, such as `TuneResult`."""
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        """Return every form, for Jupyter to choose from."""
+        ...
+
+
 @overload
 def show(found: FigureData) -> NotebookFigure: ...
 
 
 @overload
 def show(
-    found: RunRecord | TurnPlan | Budgeter | Scope | ScopeStatistics | HasLLM | str | Path,
+    found: RunRecord
+    | TurnPlan
+    | Budgeter
+    | Scope
+    | ScopeStatistics
+    | HasLLM
+    | HasForms
+    | tuple[str, ...]
+    | str
+    | Path,
 ) -> NotebookText: ...
 
 
@@ -118,7 +144,8 @@ def show(found: object) -> NotebookFigure | NotebookText:
         found: a figure's record (of `callwise.tuning.figures`, or `TuneResult.tradeoff`); a run,
             of `replay` or by the path of its folder, for calls by node (`callwise report` has
             more); a plan, of `plan`; or a budgeter, one of its scopes or its statistics, or a
-            chat model of `wrap`, for their calls by node.
+            chat model of `wrap`, for their calls by node; a result of `tune` or `check`; or
+            names, such as those of `presets`.
 
     Raises:
         TypeError: for anything else.
@@ -136,21 +163,43 @@ def show(found: object) -> NotebookFigure | NotebookText:
             text, lines = brief_text(tables), headline(tables)
             return NotebookText(text, _markdown(lines, brief), tables_html(lines, brief))
         case TurnPlan():
-            lines = [printable(row) for row in plan_rows(found, screen=print_screen())]
-            plain = "\n".join(lines)
-            markdown = "\n".join(f"    {line}" for line in lines)
-            return NotebookText(plain, markdown, f"<pre>{escape(plain)}</pre>")
+            return _plan_text(found)
         case Budgeter():
             return _calls_by_node(found.run.statistics())
         case Scope():
             return _calls_by_node(found.statistics())
         case ScopeStatistics():
             return _calls_by_node(found)
+        case NotebookFigure():
+            return found
         case Tradeoff() | CallsByNode() | CallsOverTurns() | Waterfall() | Timeline():
             return NotebookFigure(found)
+    return _text_of(found)
+
+
+def _plan_text(found: TurnPlan) -> NotebookText:
+    rows = plan_rows(found, screen=print_screen())  # a row that wraps has several lines
+    lines = [printable(line) for row in rows for line in row.split("\n")]
+    plain = "\n".join(lines)
+    markdown = "\n".join(f"    {line}" for line in lines)
+    return NotebookText(plain, markdown, f"<pre>{escape(plain)}</pre>")
+
+
+def _text_of(found: object) -> NotebookText:
+    """Return what has forms of its own, or names, as text."""
+    if isinstance(found, HasForms):
+        forms = found._repr_mimebundle_()
+        text = forms["text/plain"]
+        html = forms.get("text/html") or f"<pre>{escape(text)}</pre>"
+        return NotebookText(text, forms.get("text/markdown", text), html)
+    if isinstance(found, tuple) and found and all(isinstance(name, str) for name in found):
+        names = Table("names", "Names", ("name",), tuple((name,) for name in found))
+        plain = "\n".join(map(printable, found))
+        return NotebookText(plain, markdown_table(names), tables_html([], [names]))
     raise TypeError(
         f"a {type(found).__name__} cannot be shown. Give a figure, a run or the path of its "
-        "folder, a plan, a budgeter or one of its scopes, or a chat model of `wrap`"
+        "folder, a plan, a budgeter or one of its scopes, a chat model of `wrap`, a result of "
+        "`tune`, or names"
     )
 
 
@@ -193,9 +242,11 @@ def _row_html(kind: str, cells: Iterable[str], sides: Sequence[str]) -> str:
 
 
 def _calls_by_node(found: ScopeStatistics) -> NotebookText:
+    if not found.counts.asked:
+        return NotebookText("No calls yet.", "No calls yet.\n", "<p>No calls yet.</p>")
     columns, rows = found.table()
     title = "Calls by node (simulated)" if found.is_simulated else "Calls by node"
     folds = (Outcome.SERVED.value, "requests")
     table = Table("calls_by_node", title, columns, tuple(rows), folds)
-    plain = plain_table(table, screen=print_screen())
+    plain = plain_table(table, screen=print_screen()).rstrip("\n")
     return NotebookText(plain, markdown_table(table), tables_html([], [table]))

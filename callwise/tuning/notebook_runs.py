@@ -7,6 +7,7 @@ edited cell makes another one. Invariant: no run is made twice, and none is over
 
 import hashlib
 import os
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from callwise.calls.call import Outcome
 from callwise.calls.errors import CallwiseError, ConfigError
 from callwise.calls.owner_loop import OwnerLoop
 from callwise.calls.trust import confirmed
-from callwise.knobs import settings_digest
+from callwise.knobs import misspelt_variables, settings_digest
 from callwise.plans import TurnPlan
 from callwise.recordings.app_protocol import (
     SHIPPED_APP,
@@ -28,10 +29,11 @@ from callwise.recordings.app_protocol import (
 )
 from callwise.recordings.cassette import CassetteMode
 from callwise.recordings.conversation import Conversation, RecordedTurn, conversation_digest
-from callwise.recordings.conversation_files import first_turns, read_conversations
+from callwise.recordings.conversation_files import ReadOptions, first_turns, read_conversations
 from callwise.recordings.conversation_files import read_rows as conversations_of_rows
 from callwise.recordings.replay_run import RunRequest, run_replay
 from callwise.recordings.run_folder import read_rows
+from callwise.recordings.unused_variables import unused_variables
 from callwise.report import RunRecord, load_run
 from callwise.report.run_record import calls_by_turn
 from callwise.report.totals import seconds_name_of
@@ -46,6 +48,7 @@ __all__ = [
     "presets",
     "replay",
     "shortened",
+    "warn_of",
 ]
 
 Rows = Iterable[Mapping[str, object]]
@@ -74,13 +77,21 @@ def plan(
     """
     loaded = load_app(app)
     overrides = [override_of(knob, value) for knob, value in (knobs or {}).items()]
-    found: TurnPlan | None = loaded.plan(loaded.settings(preset, overrides))
+    settings = loaded.settings(preset, overrides)
+    warn_of(misspelt_variables(os.environ, [loaded.settings_model()], str(settings)))
+    found: TurnPlan | None = loaded.plan(settings)
     if found is None:
         raise ConfigError(
             f"the calls of {app} are not known before it runs. Run it with `replay(..., app="
             f"{app!r})` and show that run"
         )
     return found
+
+
+def warn_of(lines: Iterable[str]) -> None:
+    """Warn once for each line, at the place where the user called a notebook's function."""
+    for line in lines:
+        warnings.warn(line, stacklevel=3)
 
 
 def presets(app: str = SHIPPED_APP) -> tuple[str, ...]:
@@ -112,6 +123,7 @@ def replay(
     *,
     preset: str = "balanced",
     knobs: Mapping[str, JsonValue] | None = None,
+    columns: Mapping[str, str] | None = None,
     cassette: str | Path | None = None,
     max_conversations: int | None = None,
     max_turns: int | None = None,
@@ -135,6 +147,8 @@ def replay(
         preset: name of a preset, or path of a file of knobs.
         knobs: values by dotted knob, laid over the preset.
         max_conversations: only the first ones; at least 1. A verdict of `tune` takes 5.
+        columns: of a file or of rows, keys or columns by the usual name that they are read
+            under, such as `{"prompt": "question", "response": "answer"}`.
         max_turns: only the first turns, over all conversations; a folder that has more keeps
             them, and one that has fewer goes on. At least 1.
         max_concurrency: conversations that run concurrently; at least 1. The files are the
@@ -149,15 +163,20 @@ def replay(
         CallError: what stopped the run, such as a call that the cassette lacks. Its note has
             how many turns are kept.
     """
+    if max_turns is not None and max_turns < 1:
+        raise ConfigError(f"max_turns is at least 1, got {max_turns}")
     loaded = load_app(app)
     overrides = [override_of(knob, value) for knob, value in (knobs or {}).items()]
     if max_conversations is not None and max_conversations < 1:
         raise ConfigError(f"max_conversations is at least 1, got {max_conversations}")
-    read = _conversations(conversations)[:max_conversations]
+    settings = confirmed(loaded.settings(preset, overrides), trust_endpoints, trust_code)
+    options = ReadOptions(columns=dict(columns or {}))
+    read = _conversations(conversations, options)[:max_conversations]
+    warn_of(unused_variables(loaded, settings, os.environ))
     request = RunRequest(
         app=loaded,
         app_target=app,
-        settings=confirmed(loaded.settings(preset, overrides), trust_endpoints, trust_code),
+        settings=settings,
         conversations=read if max_turns is None else tuple(first_turns(read, max_turns)),
         digest_of=read,
         folder=Path(out or ""),
@@ -180,12 +199,12 @@ def replay(
 
 
 def _conversations(
-    given: str | Path | Sequence[str] | Rows,
+    given: str | Path | Sequence[str] | Rows, options: ReadOptions
 ) -> tuple[Conversation, ...]:
     if isinstance(given, str | Path):
-        return tuple(read_conversations([Path(given)]).conversations)
+        return tuple(read_conversations([Path(given)], options=options).conversations)
     if not isinstance(given, Sequence) or any(isinstance(each, Mapping) for each in given):
-        return tuple(conversations_of_rows(cast("Rows", given)).conversations)
+        return tuple(conversations_of_rows(cast("Rows", given), options=options).conversations)
     texts = cast("Sequence[str]", given)
     if not texts or not all(text.strip() for text in texts):
         raise ConfigError(

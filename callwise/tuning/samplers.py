@@ -24,7 +24,7 @@ import orjson
 from pydantic import JsonValue
 
 from callwise.calls.errors import ConfigError
-from callwise.optional_library import loaded
+from callwise.optional_library import install_hint, loaded
 from callwise.tuning.row import TurnRow
 from callwise.tuning.setting import Evaluator, Setting, make_setting
 from callwise.tuning.sweep_spec import (
@@ -300,9 +300,7 @@ def run_study(
 
 
 def _optuna() -> Any:
-    return loaded(
-        "optuna", "the samplers nsga2 and tpe need an extra: pip install 'callwise[tune]'"
-    )
+    return loaded("optuna", f"the samplers nsga2 and tpe need an extra: {install_hint('tune')}")
 
 
 @contextmanager

@@ -121,7 +121,7 @@ class SweepStore:
             if others:
                 raise ConfigError(
                     f"{self.path} exists and is not a sweep (it has {others[0]!r} and no "
-                    f"{STORE}); choose another folder with --out"
+                    f"{STORE}); choose another folder (--out; in Python out=)"
                 )
             os.close(open_private(self._file, os.O_RDWR | os.O_CREAT | os.O_EXCL))
         return connected(self._file)
@@ -147,7 +147,7 @@ class SweepStore:
         if differing:
             raise ConfigError(
                 f"{self.path} has another sweep in it: {'; '.join(differing)}. "
-                "Choose another folder with --out, or start over with --fresh"
+                "Choose another folder (--out; in Python out=), or start over with --fresh"
             )
 
     def _write_manifest(self, facts: Mapping[str, Any]) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from callwise.calls.errors import CallwiseError, ConfigError
-from callwise.optional_library import loaded
+from callwise.optional_library import install_hint, loaded
 from callwise.tuning.setting import Evaluator, Setting, SettingResult
 from callwise.tuning.sweep_store import SweepStore
 
@@ -154,7 +154,7 @@ def connect(address: str, *, timeout_seconds: float = 30.0) -> Any:
     Raises:
         ConfigError: when the extra is not installed, or no scheduler answers there.
     """
-    need = "many machines need an extra: pip install 'callwise[cluster]'"
+    need = f"many machines need an extra: {install_hint('cluster')}"
     distributed = loaded("distributed", need)
     try:
         return distributed.Client(address, timeout=timeout_seconds, set_as_default=False)

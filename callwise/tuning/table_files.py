@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from callwise.calls.errors import ConfigError, FormatError
-from callwise.optional_library import loaded
+from callwise.optional_library import install_hint, loaded
 from callwise.report.table import unguarded
 from callwise.tuning.judge.csv_table import text_cell
 from callwise.tuning.row import EARLIER_NAMES, FIELDS, Coverage, TurnRow, row_from_json
@@ -156,7 +156,7 @@ def _row_of(flat: Mapping[str, Any]) -> TurnRow:
     return row_from_json(plain)
 
 
-_NEED = "Parquet and data frames need an extra: pip install 'callwise[tune]'"
+_NEED = f"Parquet and data frames need an extra: {install_hint('tune')}"
 
 
 def write_parquet(path: Path, rows: Iterable[TurnRow]) -> None:

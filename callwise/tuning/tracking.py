@@ -20,8 +20,9 @@ from typing import Any, Protocol
 
 from callwise.calls.errors import ConfigError
 from callwise.calls.redaction import redact
-from callwise.optional_library import loaded
+from callwise.optional_library import install_hint, loaded
 from callwise.report.table import Table, to_csv
+from callwise.safe_text import printable
 from callwise.tuning.analysis import Analysis, with_estimates
 from callwise.tuning.analysis_forms import analysis_json
 from callwise.tuning.figures import CostAxis, tradeoff_of_front
@@ -48,6 +49,9 @@ _LEAST_SECRET = 8
 
 _MAX_PARAMETER = 500
 """Most characters of a parameter: what every version of MLflow takes."""
+
+_MAX_REASON = 800
+"""Most characters of a tracker's error: MLflow ends some with what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +99,7 @@ def _installed(library: str, extra: str) -> None:
     except ValueError:  # it is set to None
         is_there = False
     if not is_there:
-        raise ConfigError(
-            f"{library} is not installed. Install it with: pip install 'callwise[{extra}]'"
-        )
+        raise ConfigError(f"{library} is not installed. Install it with: {install_hint(extra)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,7 +307,8 @@ def log_sweep(
             try:
                 logger.log(sweep)
             except Exception as error:  # noqa: BLE001 - whatever a tracker raises, the sweep is done
-                reason = clean(" ".join(f"{type(error).__name__}: {error}".split())[:300])
+                whole = " ".join(f"{type(error).__name__}: {error}".split())
+                reason = printable(clean(whole))[:_MAX_REASON]
                 notices.append(f"{type(logger).__name__} could not log the sweep: {reason}")
     return notices
 

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from callwise.calls.errors import ConfigError
 from callwise.calls.redaction import redact
+from callwise.optional_library import install_hint
 from callwise.safe_text import printable
 from callwise.wake.agent_memory import AgentMemory
 
@@ -113,8 +114,8 @@ async def opened_memory(
                 store = await stack.enter_async_context(_async_postgres(url))
         except ImportError as error:
             raise ConfigError(
-                f"memory.backend={knobs.backend} needs the package {error.name}: pip install "
-                f"'callwise[{_EXTRAS[knobs.backend]}]'"
+                f"memory.backend={knobs.backend} needs the package {error.name}: "
+                f"{install_hint(_EXTRAS[knobs.backend])}"
             ) from None
         except Exception as error:  # noqa: BLE001 - any database's errors
             raise ConfigError(_refusal(knobs, error, secrets)) from None

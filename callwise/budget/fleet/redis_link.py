@@ -29,6 +29,7 @@ from urllib.parse import unquote, urlsplit
 
 from callwise.calls.errors import BudgetStoreLost, ConfigError
 from callwise.calls.redaction import redact
+from callwise.optional_library import install_hint
 
 if TYPE_CHECKING:
     from redis.asyncio import Connection
@@ -392,7 +393,7 @@ def _redis_parts() -> tuple[Any, Callable[[tuple[Any, ...]], bytes]]:
         from redis import exceptions  # noqa: PLC0415 - an extra
     except ImportError:
         raise ConfigError(
-            "load.fleet needs the packages redis and hiredis: pip install 'callwise[redis]'"
+            f"load.fleet needs the packages redis and hiredis: {install_hint('redis')}"
         ) from None
     return exceptions, pack_command
 

@@ -20,13 +20,13 @@ from callwise.testing.gate.gate_exceptions import GateException
 from callwise.testing.gate.presenter import (
     PathNames,
     by_exception,
-    counted,
     finding_rows,
     mean_words,
     short,
     unexplained,
     verdict,
 )
+from callwise.text_layout import counted
 
 __all__ = ["comparison_json", "comparison_markdown"]
 

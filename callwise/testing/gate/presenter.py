@@ -24,13 +24,13 @@ from callwise.testing.gate.gate_comparison import (
     mismatch,
 )
 from callwise.testing.gate.gate_exceptions import GateException
+from callwise.text_layout import counted
 
 __all__ = [
     "FindingRow",
     "PathNames",
     "Renewal",
     "by_exception",
-    "counted",
     "excepted_lines",
     "finding_lines",
     "finding_rows",
@@ -58,11 +58,6 @@ def short(text: str) -> str:
     """Return a text in one line of bounded length, without control characters."""
     whole = printable(text[: _MAX_NAME_CHARS + 1])
     return whole if len(whole) <= _MAX_NAME_CHARS else whole[: _MAX_NAME_CHARS - 1] + "…"
-
-
-def counted(count: int, one: str, many: str | None = None) -> str:
-    """Return a count with its noun: `1 turn`, `12 turns`."""
-    return f"{count:,} {one if count == 1 else many or f'{one}s'}"
 
 
 # One row per group of equal findings.

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from callwise.calls.call import Outcome
 from callwise.report.run_record import CallLine, TurnLine
+from callwise.text_layout import counted
 from callwise.tuning.figures.palette import NO_NODE
 from callwise.tuning.figures.whisker import (
     FigureBasis,
@@ -15,7 +16,6 @@ from callwise.tuning.figures.whisker import (
     whiskers_of,
 )
 from callwise.tuning.row import TurnRow, rows_by_setting
-from callwise.tuning.statistics.power import counted
 
 __all__ = [
     "CallsByNode",

@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from callwise.calls.reply import is_virtual_time, seconds_name
 from callwise.report.turn_text import round_starts
+from callwise.text_layout import counted
 from callwise.tuning.figures.palette import NO_NODE
-from callwise.tuning.statistics.power import counted
 
 __all__ = ["CallBar", "DrawnCall", "TimeScale", "Timeline", "TimelineLane", "timeline_of"]
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from callwise.text_layout import counted
 from callwise.tuning.figures.whisker import (
     CostAxis,
     FigureBasis,
@@ -22,7 +23,6 @@ from callwise.tuning.figures.whisker import (
 from callwise.tuning.quality_unit import QualityUnit, unit_of
 from callwise.tuning.row import Coverage, TurnRow, rows_by_setting
 from callwise.tuning.statistics.front import Front, is_on_front
-from callwise.tuning.statistics.power import counted
 from callwise.tuning.statistics.recommendation import Recommendation
 
 __all__ = ["Tradeoff", "TradeoffPoint", "tradeoff_of", "tradeoff_of_front"]

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from callwise.text_layout import counted
 from callwise.tuning.row import TurnRow
-from callwise.tuning.statistics.power import counted, ranged
+from callwise.tuning.statistics.power import ranged
 
 __all__ = [
     "CostAxis",

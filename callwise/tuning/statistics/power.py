@@ -15,7 +15,6 @@ from callwise.tuning.statistics.bootstrap import Interval
 __all__ = [
     "CHANCE",
     "NeededConversations",
-    "counted",
     "figure_text",
     "interval_text",
     "needed_for",
@@ -96,11 +95,6 @@ def needed_for(
         return NeededConversations("", None, None, chance, why)
     more = max(math.ceil(needed) - conversations, 0)
     return NeededConversations(verdict, more, math.ceil(more * turns / conversations), chance)
-
-
-def counted(count: int, noun: str) -> str:
-    """Return a count with its noun, `1 turn` or `3 turns`."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def ranged(mean: float, low: float | None, high: float | None, digits: int = 2) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Unpack
 
 from callwise.calls.errors import ConfigError
+from callwise.text_layout import counted
 from callwise.tuning.panel import Panel
 from callwise.tuning.quality_unit import QualityUnit, unit_of
 from callwise.tuning.statistics.bootstrap import (
@@ -23,7 +24,6 @@ from callwise.tuning.statistics.cluster_draws import require_same_turns
 from callwise.tuning.statistics.comparison import BestComparison, compare_with_best
 from callwise.tuning.statistics.power import (
     NeededConversations,
-    counted,
     figure_text,
     percent,
     quality_digits,

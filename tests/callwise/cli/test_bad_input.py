@@ -203,6 +203,10 @@ def test_out_folders_that_cannot_be_used(cli: Any, talk: Path, tmp_path: Path) -
     assert cli("replay", talk, "--out", "run", "--max-turns", 1).exit_code == 0
     words = _words(cli("replay", talk, "--out", "run", "--set", "rollouts=1"), 2)
     assert "is another run" in words
+    words = _words(cli("replay", talk, "--out", "run", "--preset", "instant"), 2)
+    assert "is another run: the preset was" in words
+    assert words.count("the knob") == 5
+    assert "more knobs. Choose another folder" in words
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("precious")
     assert "is not a run" in _words(cli("replay", talk, "--out", "mine"), 2)

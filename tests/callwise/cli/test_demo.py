@@ -28,7 +28,8 @@ def test_the_demo_is_one_screen(cli: Any) -> None:
     text = " ".join(shown.stdout.split())
     for part in (
         "preset classic, simulated)",
-        "in virtual seconds)",
+        "(a block per call, shades alternate)",
+        "virtual seconds 0",
         "asked 5 calls: ",
         "cut 11 calls: ",
         "16 calls replayed, calls sent: 0;",
@@ -44,6 +45,8 @@ def test_the_demo_is_one_screen(cli: Any) -> None:
     score, _, reason = won.partition(". ")
     assert float(score) == max(scores)
     assert reason
+    # It takes up the message, which is about a move.
+    assert "the move" in text.partition(" reply ")[2].partition("2. ITS CALLS")[0]
 
 
 @pytest.mark.slow

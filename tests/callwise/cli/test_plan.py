@@ -203,3 +203,9 @@ def test_a_misspelt_extends_is_named(cli: Any, tmp_path: Path) -> None:
     refused = cli("plan", "--preset", tmp_path / "mine.yaml")
     assert refused.exit_code == 2
     assert "did you mean extends" in refused.stderr
+
+
+def test_a_misspelt_variable_is_reported(cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As by the commands that run."""
+    monkeypatch.setenv("CALLWISE_MODLE", "x")
+    assert "did you mean CALLWISE_MODEL?" in cli("plan").stderr

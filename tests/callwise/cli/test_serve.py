@@ -200,7 +200,7 @@ def test_without_its_extra_the_error_names_it(tmp_path):
     )
     assert ended.returncode == 2, ended.stderr
     assert "starlette, uvicorn, websockets" in ended.stderr
-    assert "pip install 'callwise[serve]'" in ended.stderr
+    assert "pip install '.[serve]'" in ended.stderr
     assert "Traceback" not in ended.stderr
 
 

@@ -63,7 +63,7 @@ def test_a_tracker_that_is_missing_is_named_before_the_sweep(
     monkeypatch.setitem(sys.modules, "wandb", None)
     shown = cli("tune", run, "--knob", KNOB, "--log", "wandb")
     assert shown.exit_code == 2
-    assert "pip install 'callwise[wandb]'" in shown.stderr
+    assert "pip install '.[wandb]'" in shown.stderr
     other = cli("tune", run, "--knob", KNOB, "--log", "neptune")
     assert (other.exit_code, "expected --log mlflow or wandb" in other.stderr) == (2, True)
 

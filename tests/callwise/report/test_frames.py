@@ -5,7 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from langchain_core.language_models import FakeListChatModel
 
+import callwise as cw
 from callwise.calls.errors import ConfigError
 from callwise.report import calls_frame, load_run, turns_frame
 
@@ -21,6 +23,16 @@ def test_a_call_is_a_line(write_run: Run) -> None:
     assert calls["input_tokens"].isna().tolist() == [False, False, False, True]
     assert calls["usd"].isna().tolist() == [False, False, False, True]
     assert list(calls["turn"]) == [0, 0, 0, 1]
+
+
+def test_rows_of_a_ledger_are_lines() -> None:
+    """Those of a budgeter; anything else is an error that names them."""
+    budgeter = cw.Budgeter.simulated()
+    cw.wrap(FakeListChatModel(responses=["-"]), budgeter).invoke("hello")
+    budgeter.close()
+    assert list(calls_frame(budgeter.ledger.rows)["outcome"]) == ["served"]
+    with pytest.raises(TypeError, match=r"got 7\..*budgeter\.ledger\.rows"):
+        calls_frame([7])  # type: ignore[list-item]
 
 
 def test_a_turn_is_a_line(write_run: Run) -> None:
@@ -57,5 +69,5 @@ def test_without_pandas_the_error_names_the_extra(
 ) -> None:
     """The error is the command to type."""
     monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(ConfigError, match=r"pip install 'callwise\[tune\]'"):
+    with pytest.raises(ConfigError, match=r"pip install '\.\[tune\]'"):
         calls_frame(load_run(write_run()))

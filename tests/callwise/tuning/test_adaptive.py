@@ -225,5 +225,5 @@ def test_a_sampler_without_its_extra_names_it(
 ) -> None:
     """The error is the command to type."""
     monkeypatch.setitem(sys.modules, "optuna", None)
-    with pytest.raises(ConfigError, match=r"pip install 'callwise\[tune\]'"):
+    with pytest.raises(ConfigError, match=r"pip install '\.\[tune\]'"):
         _run(tmp_path / "sweep", _spec())

@@ -1,16 +1,17 @@
 """Tuning in one call: its results, and purchases only where they are allowed."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from callwise.calls.errors import CassetteMiss, ConfigError
+from callwise.calls.errors import CassetteMiss, ConfigError, FormatError
 from callwise.report import load_run
 from callwise.tuning.figures import CallsByNode
 from callwise.tuning.judge.judge_sweep import QualityRequest
-from callwise.tuning.notebook import TuneResult, panel_of_run, replay, tune
+from callwise.tuning.notebook import TuneResult, panel_of_run, plan, replay, show, tune
 from callwise.tuning.notebook_views import NotebookFigure, draw
 from callwise.tuning.statistics.bootstrap import mean_intervals
 
@@ -99,6 +100,59 @@ async def test_a_sweep_that_cannot_work_is_refused(tmp_path: Path, recording: Pa
         tune(recording, tmp_path / "sweep")
     with pytest.raises(ConfigError, match=r"search\.max_calls"):
         tune(recording, tmp_path / "sweep", knobs={"search.max_call": [3]})
+
+
+async def test_one_value_of_a_knob_needs_no_list(tmp_path: Path, recording: Path) -> None:
+    """And a text is one value. A result is shown as it is printed, with what was not logged."""
+
+    class Failing:
+        def log(self, sweep: object) -> None:
+            raise RuntimeError(f"no \x1b server {'x' * 500} set MLFLOW_ALLOW_FILE_STORE=true")
+
+    with pytest.warns(UserWarning, match=r"Failing could not log .* MLFLOW_ALLOW_FILE_STORE=true"):
+        tuned = tune(
+            recording,
+            tmp_path / "sweep",
+            knobs={"search.max_calls": 3, "search.policy": "listwise"},
+            loggers=[Failing()],
+        )
+    assert len({row.setting for row in tuned.rows}) == 1
+    assert repr(show(tuned)) == repr(tuned)
+    assert repr(tuned).endswith(tuned.log_notices[0])
+    assert "\x1b" not in repr(tuned)
+    assert "MLFLOW_ALLOW_FILE_STORE=true" in tuned._repr_mimebundle_()["text/html"]
+
+
+@pytest.mark.parametrize("variable", ["CALLWISE_BASEURL", "OPENAI_API_KEY"])
+async def test_a_variable_without_effect_is_a_warning(
+    tmp_path: Path, talks: Path, recording: Path, variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of `plan`, `replay` and `tune`, at the user's own line."""
+    monkeypatch.setenv(variable, "x")
+    calls: list[Callable[[], object]] = [
+        plan,
+        lambda: replay(talks, tmp_path / "warned", preset="instant", max_turns=1),
+        lambda: tune(recording, tmp_path / "sweep", settings={"recorded": {}}),
+    ]
+    if variable == "OPENAI_API_KEY":  # a plan and a recording ask no model
+        del calls[2], calls[0]
+    for call in calls:
+        with pytest.warns(UserWarning, match=variable) as caught:
+            call()
+        assert [each.filename for each in caught] == [__file__]
+
+
+async def test_rows_with_keys_of_their_own(talks: Path, tmp_path: Path) -> None:
+    """`columns` names them; without it the error does."""
+    rows = [{"ask": "Why do cats purr?", "said": "It is a hum."}]
+    with pytest.raises(FormatError, match=r"in Python, `columns=\{'messages': KEY\}`"):
+        replay(rows, tmp_path / "run", preset="instant")
+    columns = {"prompt": "ask", "response": "said"}
+    run = replay(rows, tmp_path / "run", preset="instant", columns=columns)
+    assert ": 1 turn, 2 calls, simulated>" in repr(run)
+    for function in (replay, tune):
+        with pytest.raises(ConfigError, match="max_turns is at least 1, got 0"):
+            function(talks, max_turns=0)  # type: ignore[operator]
 
 
 async def test_a_referee_draws_from_the_same_calls(tmp_path: Path, recording: Path) -> None:

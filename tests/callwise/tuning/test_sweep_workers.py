@@ -234,5 +234,5 @@ def test_a_cluster_without_its_extra_names_it(monkeypatch: pytest.MonkeyPatch) -
     from callwise.tuning.sweep_workers import connect
 
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(ConfigError, match=r"pip install 'callwise\[cluster\]'"):
+    with pytest.raises(ConfigError, match=r"pip install '\.\[cluster\]'"):
         connect("tcp://127.0.0.1:9")

@@ -238,7 +238,7 @@ def test_a_table_without_its_extra_names_it(
 ) -> None:
     """The error is the command to type."""
     monkeypatch.setitem(sys.modules, library, None)
-    with pytest.raises(ConfigError, match=r"pip install 'callwise\[tune\]'"):
+    with pytest.raises(ConfigError, match=r"pip install '\.\[tune\]'"):
         work(tmp_path / "rows")
 
 

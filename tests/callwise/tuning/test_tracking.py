@@ -115,7 +115,7 @@ def test_a_tracker_that_is_not_installed_names_its_extra(
 ) -> None:
     """Before the sweep, so that nothing is bought in vain."""
     monkeypatch.setitem(sys.modules, extra, None)
-    with pytest.raises(ConfigError, match=rf"pip install 'callwise\[{extra}\]'"):
+    with pytest.raises(ConfigError, match=rf"pip install '\.\[{extra}\]'"):
         logger()
 
 

@@ -417,10 +417,10 @@ async def test_a_server_that_cannot_be_used_is_an_error_without_its_url(url, bac
 async def test_a_missing_package_is_named_with_its_extra(monkeypatch):
     """As other extras are."""
     monkeypatch.setitem(sys.modules, "langgraph.store.postgres", None)
-    with pytest.raises(ConfigError, match=r"pip install 'callwise\[postgres\]'"):
+    with pytest.raises(ConfigError, match=r"pip install '\.\[postgres\]'"):
         await _opening("postgresql:///db", backend="postgres")
     monkeypatch.setitem(sys.modules, "langgraph.store.redis", None)
-    with pytest.raises(ConfigError, match=r"pip install 'callwise\[redis-memory\]'"):
+    with pytest.raises(ConfigError, match=r"pip install '\.\[redis-memory\]'"):
         await _opening("redis://localhost/0", backend="redis")
 
 

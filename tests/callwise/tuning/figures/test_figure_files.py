@@ -123,7 +123,7 @@ def test_a_missing_library_names_the_extra(monkeypatch) -> None:
     """The error contains the command that installs it."""
     monkeypatch.delitem(sys.modules, "vl_convert", raising=False)
     monkeypatch.setitem(sys.modules, "vl_convert", None)
-    with pytest.raises(ConfigError, match=r"vl_convert, .* pip install 'callwise\[tune\]'"):
+    with pytest.raises(ConfigError, match=r"vl_convert, .* pip install '\.\[tune\]'"):
         figure_bytes(tradeoff_of([]), "svg")
 
 
