@@ -245,6 +245,8 @@ class RunRequest:
         digest_of: the conversations that identify the run, when `conversations` is
             only their beginning; None when it is all of them.
         cassette: the recording; None is the folder's own.
+        is_played_again: whether a strict replay, which is free, begins again where turns are
+            finished: they may be of the code before a change.
         max_concurrency: users side by side; at least 1.
         started: wall time for the manifest, ISO 8601; None leaves it out.
     """
@@ -257,6 +259,7 @@ class RunRequest:
     digest_of: Sequence[Conversation] | None = None
     cassette: Path | None = None
     mode: CassetteMode = CassetteMode.NEW_EPISODES
+    is_played_again: bool = False
     max_concurrency: int = 1
     started: str | None = None
     normalise: Sequence[Rule] = ()
@@ -329,6 +332,8 @@ async def run_replay(
     with ExitStack() as stack:
         folder = RunFolder(request.folder, identity=_identity(request), details=_details(request))
         stack.callback(folder.close)
+        if request.is_played_again and request.mode is CassetteMode.STRICT and folder.finished:
+            folder.start_over()
         turns_before = len(folder.finished)
         if not folder.finished.issuperset(turn_order(request.conversations)):
             folder.check_app_files()

@@ -1,5 +1,6 @@
 """`--app MODULE:FUNCTION`: a LangGraph program that is not built on Callwise, by every command."""
 
+import importlib
 import itertools
 import sys
 import textwrap
@@ -129,6 +130,30 @@ def test_a_changed_prompt_is_a_miss_in_a_strict_replay(
     assert result.exit_code == 1
     assert "node supervise" in result.stderr
     assert "recorded: 'Be kind.'" in result.stderr
+
+
+def test_the_same_commands_after_a_change_find_it(
+    cli: Any, talk: Path, write_program: Callable[..., str], tmp_path: Path
+) -> None:
+    """A strict replay into a finished folder runs again; a build that raises leaves no turn."""
+    app = write_program()
+    file = tmp_path / f"{app.partition(':')[0]}.py"
+    program = file.read_text("utf-8")
+    play = ("replay", talk, "--app", app, "--cassette", "c.jsonl", "--out", "run")
+    cli("replay", talk, "--app", app, "--record", "c.jsonl", "--out", "recorded")
+    cli("check", "recorded", "-b", "b.json", "--update")
+    for changed, status, found in (
+        (program, (0, 0), "ok: "),
+        (program.replace('"researcher"\n', '"writer"\n'), (1, 2), "no finished turn"),
+        (program.replace("def build(model):", "def build(model):\n    1 / 0"), (2, 2), "no finished"),
+        (program, (0, 0), "ok: "),
+    ):
+        file.write_text(changed, encoding="utf-8")
+        sys.modules.pop(file.stem, None)
+        importlib.invalidate_caches()
+        replayed, checked = cli(*play), cli("check", "run", "-b", "b.json")
+        assert (replayed.exit_code, checked.exit_code) == status, replayed.output
+        assert found in checked.output
 
 
 def test_an_app_without_a_plan_is_an_error_with_the_way_out(

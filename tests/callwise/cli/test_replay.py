@@ -108,6 +108,18 @@ def test_the_same_command_goes_on_where_it_stopped(
     assert fresh["outcomes"] == whole["outcomes"]
 
 
+def test_a_finished_run_is_reported_or_played_again(cli: Any, one_object: Any, talk: Path) -> None:
+    """A recorded run asks nothing again and says so; a strict one has the turns asked for."""
+    assert cli("replay", talk, "--record", "c.jsonl", "--out", "run").exit_code == 0
+    again = cli("replay", talk, "--record", "c.jsonl", "--out", "run", "--max-turns", 2)
+    assert "all 2 turns were finished before; nothing was run" in again.stderr
+    strict = ("replay", talk, "--cassette", "c.jsonl", "--out", "strict", "--json")
+    assert one_object(cli(*strict))["turns"] == 3
+    part = cli(*strict, "--max-turns", 2)
+    assert one_object(part)["turns"] == 2
+    assert "finished before" not in part.stderr
+
+
 def test_a_limit_binds_from_the_command_line(cli: Any, one_object: Any, talk: Path) -> None:
     """With max_calls=5 no turn has more, every turn replies, and refusals are counted."""
     document = one_object(cli("replay", talk, "--set", "budget.turn.max_calls=5", "--json"))
