@@ -46,6 +46,7 @@ __all__ = [
     "TurnResult",
     "answering_models",
     "load_app",
+    "simulated_roles",
 ]
 
 SettingsT = TypeVar("SettingsT", bound=BaseModel)
@@ -292,6 +293,14 @@ def answering_models(app: App, settings: BaseModel) -> list[tuple[str, str, str]
         return [("", "", "simulated" if app.is_simulated(settings) else "")]
     endpoints: Mapping[Role, Endpoint] = app.endpoints(app.checked(settings), is_offline=True)
     return sorted((role.value, *endpoint.identity) for role, endpoint in endpoints.items())
+
+
+def simulated_roles(app: App, settings: BaseModel) -> dict[Role, bool]:
+    """Return whether each role would be answered by a simulated model; nothing is sent."""
+    if not isinstance(app, SettingsApp):
+        return dict.fromkeys(Role, app.is_simulated(settings))
+    endpoints: Mapping[Role, Endpoint] = app.endpoints(app.checked(settings), is_offline=True)
+    return {role: endpoint.client.is_simulated for role, endpoint in endpoints.items()}
 
 
 @runtime_checkable

@@ -41,11 +41,13 @@ from callwise.recordings.app_protocol import (
     Session,
     TurnInput,
     TurnResult,
+    simulated_roles,
 )
 from callwise.recordings.cassette import Cassette, CassetteMode, open_cassette
 from callwise.recordings.conversation import Conversation, conversation_digest
 from callwise.recordings.normalising import Rule
 from callwise.recordings.run_folder import RunFolder, TurnKey
+from callwise.safe_text import printable
 
 __all__ = [
     "FinishedRun",
@@ -282,6 +284,29 @@ class FinishedRun:
     notices: Sequence[str] = ()
 
 
+def _refuse_mixing(request: RunRequest, cassette: Cassette) -> None:
+    """Refuse to append simulated answers to a real recording, and real ones to a simulated one.
+
+    Raises:
+        ConfigError: when a role was answered by the one and would be by the other now.
+    """
+    now = simulated_roles(request.app, request.settings)
+    for role, (endpoint, model, was_simulated) in cassette.first_answers().items():
+        where = printable(f"{model} at {endpoint}"[:200])
+        if now.get(role) is True and not was_simulated:
+            raise ConfigError(
+                f"{cassette.path} was recorded with {where}, and the simulated model would answer "
+                f"now (role {role}). Set CALLWISE_BASE_URL and CALLWISE_MODEL as when it was "
+                "recorded, or record into another file"
+            )
+        if now.get(role) is False and was_simulated and endpoint == "simulated":
+            raise ConfigError(
+                f"{cassette.path} was recorded with the simulated model, and an endpoint would be "
+                f"asked now (role {role}). Record into another file, or unset CALLWISE_BASE_URL "
+                "and CALLWISE_MODEL"
+            )
+
+
 def _identity(request: RunRequest) -> dict[str, Any]:
     whole = request.digest_of if request.digest_of is not None else request.conversations
     return {
@@ -335,7 +360,8 @@ async def run_replay(
         if request.is_played_again and request.mode is CassetteMode.STRICT and folder.finished:
             folder.start_over()
         turns_before = len(folder.finished)
-        if not folder.finished.issuperset(turn_order(request.conversations)):
+        is_unfinished = not folder.finished.issuperset(turn_order(request.conversations))
+        if is_unfinished:
             folder.check_app_files()
         cassette_path = request.cassette or request.folder / "cassette.jsonl"
         cassette = stack.enter_context(
@@ -343,6 +369,8 @@ async def run_replay(
                 cassette_path, request.mode, redact=redacted_line, normalise=request.normalise
             )
         )
+        if request.mode is CassetteMode.NEW_EPISODES and is_unfinished:
+            _refuse_mixing(request, cassette)
         recorder = RunRecorder(cassette)
 
         def finished(result: TurnResult) -> None:

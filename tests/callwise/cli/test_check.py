@@ -310,6 +310,17 @@ def test_a_live_run_needs_the_live_gate(cli: Any) -> None:
     assert "| p, one-sided | 0.00781 |" in Path("live.md").read_text(encoding="utf-8")
 
 
+def test_a_real_baseline_is_not_replaced_by_a_simulated_one(checked: Any) -> None:
+    """It fails and names the way out; the file stays."""
+    baseline = Path("b.json")
+    real = baseline.read_text("utf-8").replace('"is_simulated":true', '"is_simulated":false')
+    baseline.write_text(real, encoding="utf-8")
+    refused = checked("run", "--update")
+    assert refused.exit_code == 2
+    assert "delete the baseline" in " ".join(refused.stderr.split())
+    assert baseline.read_text("utf-8") == real
+
+
 def test_a_server_that_simulates_is_labelled(cli: Any, checked: Any, serving: Any) -> None:
     """Answers of a simulated server are simulated, whatever the manifest knows of it."""
     server = serving()
