@@ -163,7 +163,12 @@ def test_json_is_one_object(checked: Any) -> None:
     (failure,) = document["failures"]
     assert (failure["node"], failure["conversation"], failure["turn"]) == ("lats_search", "talk", 2)
     assert failure["now"] - failure["before"] == 1
-    assert document["causes"] == {"knobs": [], "prompts": [], "are_prompts_known": True}
+    assert document["causes"] == {
+        "knobs": [],
+        "prompts": [],
+        "moved": [],
+        "are_prompts_known": True,
+    }
     update = json.loads(checked("run", "--update", "--json").stdout)
     assert (update["changed"], update["changes"]) == (False, [])
 

@@ -103,6 +103,7 @@ def test_a_call_that_changes_between_sub_agents_is_found(
     result = cli("check", "after", "-b", "b.json")
     assert result.exit_code == 1
     assert "supervise/writer/model other 0 -> 1 (new), turn 0 of talk and 2 more" in result.stdout
+    assert "2 knobs and prompts changed" not in result.stdout
 
 
 def test_a_prompt_that_changed_is_the_cause(
