@@ -144,7 +144,7 @@ def _update(options: CheckOptions, run: "RunFigures") -> None:
         ConfigError: when the run is incomplete, a simulated one would replace a real one, or the
             file cannot be written.
     """
-    from callwise.testing.gate.presenter import renew
+    from callwise.testing.gate.presenter import counted, renew, short
 
     if run.is_torn:
         raise ConfigError(
@@ -157,6 +157,10 @@ def _update(options: CheckOptions, run: "RunFigures") -> None:
             "simulated: replay the real recording, or delete the baseline to replace it by a "
             "simulated one"
         )
+    if run.silent:
+        (conversation, turn), more = run.silent[0], len(run.silent) - 1
+        others = f" and {counted(more, 'more turn')}" if more else ""
+        say(f"no reply in turn {turn} of {short(conversation)}{others}: the baseline keeps that")
     renewed = renew(options.baseline, run.baseline)
     if options.as_json:
         print_json(
