@@ -35,6 +35,7 @@ from pydantic import BaseModel
 
 from callwise.calls import ConfigError
 from callwise.calls.payload import well_formed, without_template_marks
+from callwise.knobs.knob_paths import nearest_names
 from nodes.records import Language
 
 __all__ = [
@@ -146,11 +147,16 @@ def _composed(name: str, language: Language, own: OwnTexts, depth: int) -> str:
 
 @lru_cache(maxsize=256)
 def _shipped(name: str, language: Language) -> str:
-    file = files("nodes") / "prompts" / f"{name}.{language}.md"
+    folder = files("nodes") / "prompts"
+    file = folder / f"{name}.{language}.md"
     if not file.is_file():
-        known = ", ".join(f"{each}.{tongue}.md" for each, tongue in _prompts())
+        end = f".{language}.md"
+        names = sorted(each.name for each in folder.iterdir() if each.name.endswith(end))
+        known = [each for each in names if each.startswith("_") == name.startswith("_")]
+        nearest = nearest_names(name, [each.removesuffix(end) for each in known], max_names=1)
+        hint = f", did you mean {nearest[0]}?" if nearest else ";"
         raise ConfigError(
-            f"there is no prompt nodes/prompts/{name}.{language}.md; there are: {known}"
+            f"there is no prompt nodes/prompts/{name}{end}{hint} there are: {', '.join(known)}"
         )
     return file.read_text(encoding="utf-8")
 

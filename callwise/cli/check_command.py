@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from callwise.calls.errors import ConfigError
+from callwise.calls.errors import ConfigError, FormatError
 from callwise.cli.completers import complete_run
 from callwise.cli.options import CommandOptions, JsonOption
 from callwise.cli.terminal import EXIT_FAILED, clear_errors, print_json, print_wrapped, say
@@ -127,19 +127,40 @@ def _compared(options: CheckOptions, current: "Baseline", baseline: "Baseline") 
     return compare_live(baseline, current, alpha=alpha, quarantine=quarantine)
 
 
+def _is_real(path: Path) -> bool:
+    """Return whether a file is a readable baseline of answers that were not simulated."""
+    from callwise.testing.gate import Baseline
+
+    try:
+        return path.exists() and not Baseline.read(path).is_simulated
+    except (ConfigError, FormatError):
+        return False  # `renew` reports what is wrong with it
+
+
 def _update(options: CheckOptions, run: "RunFigures") -> None:
     """Write the baseline from a run and print the changes.
 
     Raises:
-        ConfigError: when the run is incomplete, or the file cannot be written.
+        ConfigError: when the run is incomplete, a simulated one would replace a real one, or the
+            file cannot be written.
     """
-    from callwise.testing.gate.presenter import renew
+    from callwise.testing.gate.presenter import counted, renew, short
 
     if run.is_torn:
         raise ConfigError(
             f"{options.run} was killed in the middle of a turn: a baseline of it would gate less "
             "than it should; run the same `callwise replay` again, then update"
         )
+    if run.baseline.is_simulated and _is_real(options.baseline):
+        raise ConfigError(
+            f"{options.baseline} is of a real endpoint, and the answers of {options.run} are "
+            "simulated: replay the real recording, or delete the baseline to replace it by a "
+            "simulated one"
+        )
+    if run.silent:
+        (conversation, turn), more = run.silent[0], len(run.silent) - 1
+        others = f" and {counted(more, 'more turn')}" if more else ""
+        say(f"no reply in turn {turn} of {short(conversation)}{others}: the baseline keeps that")
     renewed = renew(options.baseline, run.baseline)
     if options.as_json:
         print_json(

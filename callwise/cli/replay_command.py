@@ -208,7 +208,8 @@ def replay(options: ReplayOptions) -> None:
     """Answer recorded conversations turn by turn, and count every call.
 
     Every finished turn is written immediately: after Ctrl-C or a crash, run the same
-    command again and it goes on where it stopped, buying nothing twice.
+    command again and it goes on where it stopped, buying nothing twice. A replay of a
+    recording (--cassette) is free, and begins again each time: code may have changed.
 
     callwise replay talk.jsonl --preset classic --record talk.cassette.jsonl
 
@@ -304,6 +305,7 @@ def _run(
             folder=path,
             cassette=cassette,
             mode=mode,
+            is_played_again=True,
             max_concurrency=options.max_concurrency,
             normalise=options.normalise,
             files=options.named_files,
@@ -311,9 +313,14 @@ def _run(
         )
         drain = SignalDrain()
         with drain.ending():
-            return asyncio.run(
+            run = asyncio.run(
                 run_replay(request, on_turn=advance, on_notice=on_notice, on_open=drain.watch)
             )
+    if total and not turns:
+        on_notice(
+            f"all {total} turns were finished before; nothing was run; --fresh runs them again"
+        )
+    return run
 
 
 def replay_and_show(options: ReplayOptions) -> None:

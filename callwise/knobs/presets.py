@@ -243,6 +243,11 @@ def _located(name_or_path: str | Path, folder: Path, relative_to: Path) -> Path:
         path = folder / f"{name}{suffix}"
         if name and path.is_file():
             return path
+    near = next(
+        (f"{name}{end}" for end in _SUFFIXES if (relative_to / f"{name}{end}").is_file()), ""
+    )
+    if name and near:
+        raise ConfigError(f"unknown preset {name!r}; did you mean the file {near!r}?")
     known = preset_names(folder)
     nearest = nearest_names(name, known)
     hint = f"; did you mean {' or '.join(nearest)}?" if nearest else ""

@@ -24,6 +24,7 @@ from callwise.calls.errors import ConfigError
 from callwise.calls.payload import well_formed, well_formed_id
 from callwise.calls.trust import Trust, import_folder
 from callwise.knobs import EnvironmentKnob, Overrides, environment_knobs, own_trust
+from callwise.knobs.knob_paths import nearest_names
 from callwise.shipped import load_shipped_packages, prefer_folder
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ __all__ = [
     "TurnResult",
     "answering_models",
     "load_app",
+    "simulated_roles",
 ]
 
 SettingsT = TypeVar("SettingsT", bound=BaseModel)
@@ -294,6 +296,14 @@ def answering_models(app: App, settings: BaseModel) -> list[tuple[str, str, str]
     return sorted((role.value, *endpoint.identity) for role, endpoint in endpoints.items())
 
 
+def simulated_roles(app: App, settings: BaseModel) -> dict[Role, bool]:
+    """Return whether each role would be answered by a simulated model; nothing is sent."""
+    if not isinstance(app, SettingsApp):
+        return dict.fromkeys(Role, app.is_simulated(settings))
+    endpoints: Mapping[Role, Endpoint] = app.endpoints(app.checked(settings), is_offline=True)
+    return {role: endpoint.client.is_simulated for role, endpoint in endpoints.items()}
+
+
 @runtime_checkable
 class SnapshotStart(App, Protocol):
     """An app that can be given a memory, so that other settings can start from one past."""
@@ -362,9 +372,19 @@ def load_app(target: str) -> App:
     try:
         module = importlib.import_module(module_name)
     except ImportError as error:
+        hint = ""
+        if module_name.endswith(".py"):
+            module_name = module_name.removesuffix(".py").replace("/", ".").strip(".")
+            hint = f". An app is named by its module: did you mean {module_name}:{attribute}?"
         raise ConfigError(
-            f"cannot import {module_name!r} of the app {target!r}: {error}{_moved(error.name)}"
+            f"cannot import {target.partition(':')[0]!r} of the app {target!r}: {error}{hint}"
+            f"{_moved(error.name)}"
         ) from error
+    if not hasattr(module, attribute):
+        names = [name for name, each in vars(module).items() if callable(each) and name[0] != "_"]
+        nearest = nearest_names(attribute, names)
+        hint = f"; did you mean {' or '.join(nearest)}?" if nearest else ""
+        raise ConfigError(f"{module_name} has no {attribute!r}{hint}")
     app: Any = getattr(module, attribute, None)
     missing = [
         name for name in ("settings", "plan", "open") if not callable(getattr(app, name, None))

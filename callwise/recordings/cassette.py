@@ -24,6 +24,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -45,6 +46,9 @@ from callwise.recordings.normalising import (
 )
 
 __all__ = ["Cassette", "CassetteMode", "CassetteStatistics", "open_cassette"]
+
+MAX_FIRST_LINES = 1_000
+"""Exchanges that are read to find who answered first."""
 
 
 class CassetteMode(StrEnum):
@@ -225,6 +229,20 @@ class Cassette:
                 found[Role(line["role"])] = str(line["endpoint"]), str(line["model"])
             except (KeyError, ValueError) as error:
                 raise self._file.damaged(entry, f"not an exchange: {error!r}") from error
+        return found
+
+    def first_answers(self) -> dict[Role, tuple[str, str, bool]]:
+        """Return endpoint, model and whether it is simulated of each role's first answer.
+
+        Damaged lines are left out, and of a long file only the beginning is read.
+        """
+        found: dict[Role, tuple[str, str, bool]] = {}
+        for _, line in islice(self._file.readable(), MAX_FIRST_LINES):
+            role, reply = line.get("role"), line.get("reply")
+            if isinstance(reply, dict) and role in tuple(Role):
+                is_simulated = reply.get("is_simulated") is True
+                where = str(line.get("endpoint")), str(line.get("model"))
+                found.setdefault(Role(role), (*where, is_simulated))
         return found
 
     def statistics(self) -> CassetteStatistics:

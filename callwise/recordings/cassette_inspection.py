@@ -40,6 +40,7 @@ from callwise.recordings.cassette_sharing import Sharing, common_chars, shared_n
 from callwise.recordings.held_files import lock_file, open_file, open_fresh, unpacked
 from callwise.recordings.normalising import Normaliser
 from callwise.recordings.shared_lines import restore, whole_prompt
+from callwise.safe_text import printable
 
 __all__ = [
     "MISS_HINT",
@@ -51,8 +52,8 @@ __all__ = [
 ]
 
 MISS_HINT = (
-    "To ask the model for what is missing, replay with --mode new-episodes "
-    "(in pytest: --callwise-record)."
+    "To ask the model for what is missing, run the same command with --record FILE in place of "
+    "--cassette FILE and a new --out, then check --update (in pytest: --callwise-record)."
 )
 """Last line of the text of a miss."""
 
@@ -340,6 +341,29 @@ def _nearest(
     return None
 
 
+def _kinds_line(cassette: CassetteFile) -> str:
+    """Return nodes and purposes that are recorded, the first in the file first."""
+    kinds = dict.fromkeys(
+        f"{fields.get('node')} {fields.get('purpose')}" for _, fields in cassette.readable()
+    )
+    more = f" and {len(kinds) - MAX_SHOWN} more" if len(kinds) > MAX_SHOWN else ""
+    shown = ", ".join(printable(kind[:80]) for kind in list(kinds)[:MAX_SHOWN])
+    if not shown:
+        return "Nothing is recorded in it."
+    return f"Nothing of this node and purpose is recorded. It has: {shown}{more}."
+
+
+def _endpoint_lines(where: CallOrigin, line: Mapping[str, Any], *, is_prompt_equal: bool) -> str:
+    """Return the way out where another model, or with an equal prompt another host, is asked."""
+    endpoint, model = line.get("endpoint"), line.get("model")
+    if model == where.model and (endpoint == where.endpoint or not is_prompt_equal):
+        return ""
+    return (
+        f"recorded with {printable(f'{model} at {endpoint}'[:200])}, and {where.model} at "
+        f"{where.endpoint} is asked: set CALLWISE_BASE_URL and CALLWISE_MODEL as recorded\n"
+    )
+
+
 def explain_miss(
     cassette: CassetteFile, key: CallKey, call: Call, where: CallOrigin, normaliser: Normaliser
 ) -> str:
@@ -354,18 +378,23 @@ def explain_miss(
         f"purpose {where.purpose.value} (scope {where.scope})"
     )
     hint = MISS_HINT
+    if cassette.recovered_bytes:
+        hint = (
+            f"The end of {cassette.path} is cut off, in the middle of a line "
+            f"({cassette.recovered_bytes} bytes): the call may have been there.\n{hint}"
+        )
     if cassette.index.contains(bytes.fromhex(key)):
         again = "This very call is recorded, but all its recordings have been played already."
         return f"{head}\n{again}\n{hint}"
     prompt = prompt_of(normaliser.call(call))
     found = _nearest(cassette, _pieces(prompt), where)
     if found is None:
-        return f"{head}\nNothing of this node and purpose is recorded.\n{hint}"
+        return f"{head}\n{_kinds_line(cassette)}\n{hint}"
     entry, line = found[0], normaliser.value(found[1])
-    difference = _piece_difference(_pieces(prompt), _pieces(line)) or _settings_difference(
-        prompt, line, where, line
-    )
+    in_prompt = _piece_difference(_pieces(prompt), _pieces(line))
+    difference = in_prompt or _settings_difference(prompt, line, where, line)
+    elsewhere = _endpoint_lines(where, line, is_prompt_equal=in_prompt is None)
     return (
         f"{head}\nnearest recording: line {cassette.number(entry)}, scope {found[1].get('scope')}\n"
-        f"{difference}\n{hint}"
+        f"{difference}\n{elsewhere}{hint}"
     )

@@ -108,7 +108,15 @@ class ProgramApp(SettingsApp[ProgramSettings]):
                     f"{self.name} has one preset, {_DEFAULT!r}, and no {preset!r}: leave --preset "
                     "out, or give a YAML file of knobs"
                 )
-            data = load_preset(Path(preset), Path(preset).parent)
+            try:
+                data = load_preset(Path(preset), Path(preset).parent)
+            except ConfigError as error:
+                if not str(error).startswith("unknown preset"):
+                    raise
+                raise ConfigError(
+                    f"{preset} extends a preset, and {self.name}, an app of another shape than the "
+                    "reply pipeline, has none to extend: drop `extends`"
+                ) from error
             data["preset"] = Path(preset).stem
         return settings_from(
             ProgramSettings, data, overrides=overrides, environ=os.environ, is_file=bool(data)

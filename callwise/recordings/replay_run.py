@@ -41,11 +41,13 @@ from callwise.recordings.app_protocol import (
     Session,
     TurnInput,
     TurnResult,
+    simulated_roles,
 )
 from callwise.recordings.cassette import Cassette, CassetteMode, open_cassette
 from callwise.recordings.conversation import Conversation, conversation_digest
 from callwise.recordings.normalising import Rule
 from callwise.recordings.run_folder import RunFolder, TurnKey
+from callwise.safe_text import printable
 
 __all__ = [
     "FinishedRun",
@@ -246,6 +248,8 @@ class RunRequest:
         digest_of: the conversations that identify the run, when `conversations` is
             only their beginning; None when it is all of them.
         cassette: the recording; None is the folder's own.
+        is_played_again: whether a strict replay, which is free, begins again where turns are
+            finished: they may be of the code before a change.
         max_concurrency: users side by side; at least 1.
         started: wall time for the manifest, ISO 8601; None leaves it out.
         files: what the conversations were read from, for the manifest.
@@ -259,6 +263,7 @@ class RunRequest:
     digest_of: Sequence[Conversation] | None = None
     cassette: Path | None = None
     mode: CassetteMode = CassetteMode.NEW_EPISODES
+    is_played_again: bool = False
     max_concurrency: int = 1
     started: str | None = None
     normalise: Sequence[Rule] = ()
@@ -280,6 +285,29 @@ class FinishedRun:
     wall_seconds: float
     turns_before: int
     notices: Sequence[str] = ()
+
+
+def _refuse_mixing(request: RunRequest, cassette: Cassette) -> None:
+    """Refuse to append simulated answers to a real recording, and real ones to a simulated one.
+
+    Raises:
+        ConfigError: when a role was answered by the one and would be by the other now.
+    """
+    now = simulated_roles(request.app, request.settings)
+    for role, (endpoint, model, was_simulated) in cassette.first_answers().items():
+        where = printable(f"{model} at {endpoint}"[:200])
+        if now.get(role) is True and not was_simulated:
+            raise ConfigError(
+                f"{cassette.path} was recorded with {where}, and the simulated model would answer "
+                f"now (role {role}). Set CALLWISE_BASE_URL and CALLWISE_MODEL as when it was "
+                "recorded, or record into another file"
+            )
+        if now.get(role) is False and was_simulated and endpoint == "simulated":
+            raise ConfigError(
+                f"{cassette.path} was recorded with the simulated model, and an endpoint would be "
+                f"asked now (role {role}). Record into another file, or unset CALLWISE_BASE_URL "
+                "and CALLWISE_MODEL"
+            )
 
 
 def _identity(request: RunRequest) -> dict[str, Any]:
@@ -333,8 +361,11 @@ async def run_replay(
     with ExitStack() as stack:
         folder = RunFolder(request.folder, identity=_identity(request), details=_details(request))
         stack.callback(folder.close)
+        if request.is_played_again and request.mode is CassetteMode.STRICT and folder.finished:
+            folder.start_over()
         turns_before = len(folder.finished)
-        if not folder.finished.issuperset(turn_order(request.conversations)):
+        is_unfinished = not folder.finished.issuperset(turn_order(request.conversations))
+        if is_unfinished:
             folder.check_app_files()
         cassette_path = request.cassette or request.folder / "cassette.jsonl"
         cassette = stack.enter_context(
@@ -342,6 +373,8 @@ async def run_replay(
                 cassette_path, request.mode, redact=redacted_line, normalise=request.normalise
             )
         )
+        if request.mode is CassetteMode.NEW_EPISODES and is_unfinished:
+            _refuse_mixing(request, cassette)
         recorder = RunRecorder(cassette)
 
         def finished(result: TurnResult) -> None:

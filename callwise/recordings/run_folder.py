@@ -246,6 +246,17 @@ class RunFolder:
         self._turn_file = _opened(path / "turns.jsonl")
         self._row_file = _opened(path / "ledger.jsonl")
 
+    def start_over(self) -> None:
+        """Delete the finished turns and their memory, as `clear` does; the lock is kept."""
+        self._turn_file.close()
+        self._row_file.close()
+        for name in {*_FILES, "checkpoints.sqlite"} - {"cassette.jsonl"}:
+            for item in self.path.glob(f"{name}*"):
+                item.unlink()
+        self._app_files = None
+        self._write_manifest()
+        self._open()
+
     @property
     def turns(self) -> list[dict[str, Any]]:
         """The finished turns, read from the folder: a long run keeps none in memory."""

@@ -125,7 +125,7 @@ def _row(judge: str, name: str, words: str, sums: Iterable[float]) -> tuple[Cell
 
 
 def _rows(name: str, read: list[_Judge]) -> list[tuple[Cell, ...]]:
-    judge = name or "(unnamed)"
+    judge = name or "the judge"
 
     def count(field: str) -> int:
         return sum(int(getattr(each, field)) for each in read)

@@ -95,7 +95,10 @@ def degraded_line(totals: Totals) -> str:
     """Return how many turns are degraded and by what, for people; empty where none is."""
     if not totals.degraded_turns:
         return ""
-    causes = [f"{cell_text(name)} ({n:,})" for name, n in totals.degraded_causes.items()]
+    causes = [
+        f"{cell_text(name.removeprefix('- '))} ({n:,})"
+        for name, n in totals.degraded_causes.items()
+    ]
     more = len(causes) - MAX_CAUSES
     shown = ", ".join(causes[:MAX_CAUSES]) + (f" and {more} more" if more > 0 else "")
     return f"{totals.degraded_turns:,} of {_counted(totals.turns, 'turn')} degraded: {shown}"

@@ -110,6 +110,21 @@ def test_a_preset_that_asks_more_fails(recorded: Path) -> None:
     assert "lats_search" in shown
 
 
+def test_a_call_that_is_not_recorded_is_in_the_summary(recorded: Path) -> None:
+    """The replay's own words, as text that cannot become markup."""
+    changed = recorded / "changed"
+    changed.mkdir()
+    for name in ("baseline.json", "calls.jsonl", "mine.yaml"):
+        shutil.copy(recorded / name, changed)
+    line = {"conversation_id": "talk", "turn": 0, "user_text": "I found a job."}
+    (changed / "talk.jsonl").write_text(json.dumps(line) + "\n", encoding="utf-8")
+    code, output, shown = _run(changed, **INPUTS, cassette="calls.jsonl")
+    assert code == 1, output
+    assert "first difference" in output
+    assert "    " in shown
+    assert "first difference" in shown
+
+
 @pytest.mark.parametrize("name", ["conversations", "baseline", "cassette", "preset", "gates"])
 def test_inputs_are_no_commands(recorded: Path, name: str) -> None:
     """A value that a shell or an option parser would take for more is a name like any other."""

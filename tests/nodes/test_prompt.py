@@ -60,6 +60,8 @@ def test_a_missing_prompt_is_named_with_those_that_exist():
     """A typo in a prompt's name is answered with the names."""
     with pytest.raises(ConfigError, match=r"nodes/prompts/detectoin\.zh\.md.*detection\.zh\.md"):
         prompt("detectoin", "zh")
+    with pytest.raises(ConfigError, match=r"_haed\.en\.md, did you mean _head\?"):
+        prompt("_haed", "en")
 
 
 def test_all_prompts_can_be_read_beforehand():

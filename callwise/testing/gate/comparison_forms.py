@@ -70,6 +70,7 @@ def comparison_json(comparison: GateComparison, name: str) -> dict[str, Any]:
                 {"knob": each.knob, "before": each.before, "now": each.now} for each in causes.knobs
             ],
             "prompts": list(causes.prompts),
+            "moved": [list(pair) for pair in causes.moved],
             "are_prompts_known": causes.are_prompts_known,
         },
     }
@@ -148,6 +149,7 @@ def _causes(comparison: GateComparison) -> str:
         )
         for change in causes.knobs
     ]
+    lines += [f"- prompt moved from {_code(gone)} to {_code(name)}" for gone, name in causes.moved]
     lines += [f"- prompt {_code(name)} changed" for name in causes.prompts]
     more = len(lines) - MAX_ROWS
     if more > 0:

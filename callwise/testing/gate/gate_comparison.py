@@ -103,19 +103,22 @@ class ChangeCauses:
 
     Args:
         prompts: names of the prompts that differ, were added or are gone.
+        moved: former and present name of prompts that are equal elsewhere: another node or
+            sub-agent asks them now.
         are_prompts_known: whether both record their prompts.
         are_conversations_equal: whether both record conversations, the same ones.
     """
 
     knobs: tuple[ChangedKnob, ...] = ()
     prompts: tuple[str, ...] = ()
+    moved: tuple[tuple[str, str], ...] = ()
     are_prompts_known: bool = True
     are_conversations_equal: bool = True
 
     @property
     def are_none(self) -> bool:
         """Whether no knob and no prompt is known to differ."""
-        return not self.knobs and not self.prompts
+        return not self.knobs and not self.prompts and not self.moved
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +183,29 @@ def _json(knobs: Mapping[str, JsonValue], name: str) -> str | None:
     return json.dumps(knobs[name], ensure_ascii=False, sort_keys=True)
 
 
+_PARTS = (" tools", " schema")
+"""What follows a node's name, of what is fixed in its calls besides the texts."""
+
+
+def _moved(before: Mapping[str, str], now: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return the former and the present name of each prompt that has only another name now."""
+    added = sorted(now.keys() - before.keys())
+    pairs = []
+    for gone in sorted(before.keys() - now.keys()):
+        end = next((part for part in _PARTS if gone.endswith(part)), "")
+        same = [name for name in added if now[name] == before[gone] and name.endswith(end)]
+        if same:
+            pairs.append((gone, same[0]))
+            added.remove(same[0])
+    return pairs
+
+
+def _without_parts(pairs: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    """Return moves, those of a node's tools and schema left out where the node's is there."""
+    parts = {(gone + end, name + end) for gone, name in pairs for end in _PARTS}
+    return tuple(pair for pair in pairs if pair not in parts)
+
+
 def causes_between(baseline: Baseline, current: Baseline) -> ChangeCauses:
     """Return what differs between a baseline and a run, apart from its figures."""
     names = sorted({*baseline.knobs, *current.knobs})
@@ -189,11 +215,16 @@ def causes_between(baseline: Baseline, current: Baseline) -> ChangeCauses:
     before, now = baseline.prompts, current.prompts
     are_known = before is not None and now is not None
     prompts = sorted({*(before or {}), *(now or {})}) if are_known else []
+    moved = _moved(before or {}, now or {}) if are_known else []
+    of_moves = {name for pair in moved for name in pair}
     return ChangeCauses(
         knobs=tuple(change for change in changes if change.before != change.now),
         prompts=tuple(
-            name for name in prompts if (before or {}).get(name) != (now or {}).get(name)
+            name
+            for name in prompts
+            if name not in of_moves and (before or {}).get(name) != (now or {}).get(name)
         ),
+        moved=_without_parts(moved),
         are_prompts_known=are_known,
         are_conversations_equal=baseline.conversations is not None
         and baseline.conversations == current.conversations,

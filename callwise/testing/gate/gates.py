@@ -70,6 +70,11 @@ def _tolerance(name: str, text: str) -> float:
         raise ConfigError(
             f"the gate {name}={text} cannot work: expected a share such as 5% or 0.05"
         ) from None
+    if 1 < value < math.inf and not percent and name != "quality":
+        raise ConfigError(
+            f"the gate {name}={text} would allow a rise of {value * 100:g} %: a share above 1 is "
+            f"written in per cent. Write {name}={number}% or {name}={value / 100:g}"
+        )
     return value / 100 if percent else value
 
 

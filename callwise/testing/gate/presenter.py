@@ -167,6 +167,7 @@ def knob_words(change: ChangedKnob) -> str:
 def _cause_words(causes: ChangeCauses) -> list[str]:
     """Return each knob and prompt that changed, knobs first."""
     words = [f"knob {knob_words(each)}" for each in causes.knobs]
+    words += [f"prompt moved from {short(gone)} to {short(name)}" for gone, name in causes.moved]
     return words + [f"prompt {short(name)} changed" for name in causes.prompts]
 
 

@@ -47,11 +47,13 @@ class RunFigures:
     Args:
         is_torn: whether a file of the run ends in half a line: it was killed, and may have
             fewer turns than it should.
+        silent: turns without a reply.
     """
 
     baseline: Baseline
     notices: Sequence[str]
     is_torn: bool
+    silent: Sequence[TurnKey] = ()
 
 
 def _refuse_lost_calls(record: RunRecord, turns: Mapping[TurnKey, TurnFigures]) -> None:
@@ -178,7 +180,8 @@ def run_figures(
     notices = [*record.notices, *trouble_lines(total(record.rows, record.turns))]
     if record.is_simulated and not baseline.is_simulated:
         notices.append("some of the answers are simulated, and the others are not")
-    return RunFigures(baseline, notices, bool(record.torn_files))
+    silent = [turn.key for turn in record.turns if not turn.reply]
+    return RunFigures(baseline, notices, bool(record.torn_files), silent)
 
 
 def baseline_of_run(folder: Path, *, quality: Mapping[TurnKey, float] | None = None) -> Baseline:

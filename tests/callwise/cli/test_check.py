@@ -163,7 +163,12 @@ def test_json_is_one_object(checked: Any) -> None:
     (failure,) = document["failures"]
     assert (failure["node"], failure["conversation"], failure["turn"]) == ("lats_search", "talk", 2)
     assert failure["now"] - failure["before"] == 1
-    assert document["causes"] == {"knobs": [], "prompts": [], "are_prompts_known": True}
+    assert document["causes"] == {
+        "knobs": [],
+        "prompts": [],
+        "moved": [],
+        "are_prompts_known": True,
+    }
     update = json.loads(checked("run", "--update", "--json").stdout)
     assert (update["changed"], update["changes"]) == (False, [])
 
@@ -308,6 +313,17 @@ def test_a_live_run_needs_the_live_gate(cli: Any) -> None:
     assert risen.exit_code == 1
     assert json.loads(risen.stdout)["p_value"] == pytest.approx(2**-7)
     assert "| p, one-sided | 0.00781 |" in Path("live.md").read_text(encoding="utf-8")
+
+
+def test_a_real_baseline_is_not_replaced_by_a_simulated_one(checked: Any) -> None:
+    """It fails and names the way out; the file stays."""
+    baseline = Path("b.json")
+    real = baseline.read_text("utf-8").replace('"is_simulated":true', '"is_simulated":false')
+    baseline.write_text(real, encoding="utf-8")
+    refused = checked("run", "--update")
+    assert refused.exit_code == 2
+    assert "delete the baseline" in " ".join(refused.stderr.split())
+    assert baseline.read_text("utf-8") == real
 
 
 def test_a_server_that_simulates_is_labelled(cli: Any, checked: Any, serving: Any) -> None:

@@ -1,5 +1,6 @@
 """`--app MODULE:FUNCTION`: a LangGraph program that is not built on Callwise, by every command."""
 
+import importlib
 import itertools
 import sys
 import textwrap
@@ -102,6 +103,7 @@ def test_a_call_that_changes_between_sub_agents_is_found(
     result = cli("check", "after", "-b", "b.json")
     assert result.exit_code == 1
     assert "supervise/writer/model other 0 -> 1 (new), turn 0 of talk and 2 more" in result.stdout
+    assert "2 knobs and prompts changed" not in result.stdout
 
 
 def test_a_prompt_that_changed_is_the_cause(
@@ -129,6 +131,65 @@ def test_a_changed_prompt_is_a_miss_in_a_strict_replay(
     assert result.exit_code == 1
     assert "node supervise" in result.stderr
     assert "recorded: 'Be kind.'" in result.stderr
+
+
+def test_the_same_commands_after_a_change_find_it(
+    cli: Any, talk: Path, write_program: Callable[..., str], tmp_path: Path
+) -> None:
+    """A strict replay into a finished folder runs again; a build that raises leaves no turn."""
+    app = write_program()
+    file = tmp_path / f"{app.partition(':')[0]}.py"
+    program = file.read_text("utf-8")
+    play = ("replay", talk, "--app", app, "--cassette", "c.jsonl", "--out", "run")
+    cli("replay", talk, "--app", app, "--record", "c.jsonl", "--out", "recorded")
+    cli("check", "recorded", "-b", "b.json", "--update")
+    for changed, status, found in (
+        (program, (0, 0), "ok: "),
+        (program.replace('"researcher"\n', '"writer"\n'), (1, 2), "no finished turn"),
+        (
+            program.replace("def build(model):", "def build(model):\n    1 / 0"),
+            (2, 2),
+            "no finished",
+        ),
+        (program, (0, 0), "ok: "),
+    ):
+        file.write_text(changed, encoding="utf-8")
+        sys.modules.pop(file.stem, None)
+        importlib.invalidate_caches()
+        replayed, checked = cli(*play), cli("check", "run", "-b", "b.json")
+        assert (replayed.exit_code, checked.exit_code) == status, replayed.output
+        assert found in checked.output
+
+
+def test_a_misspelt_app_is_named(
+    cli: Any, talk: Path, write_program: Callable[..., str], tmp_path: Path
+) -> None:
+    """A function that is not there, a file in place of a module, and a preset to extend."""
+    app = write_program()
+    module = app.partition(":")[0]
+    (tmp_path / "mine.yaml").write_text("extends: frugal\n", encoding="utf-8")
+    for wrong, said in (
+        ((f"{module}:biuld",), f"{module} has no 'biuld'; did you mean build?"),
+        ((f"{module}.py:build",), f"did you mean {module}:build?"),
+        ((app, "--preset", "mine.yaml"), "has none to extend: drop `extends`"),
+    ):
+        result = cli("replay", talk, "--app", *wrong)
+        assert result.exit_code == 2
+        assert said in " ".join(result.stderr.split())
+
+
+def test_turns_without_a_reply_are_named_in_a_new_baseline(
+    cli: Any, talk: Path, write_program: Callable[..., str]
+) -> None:
+    """A sub-agent that is never reached would be no part of the gate."""
+    app = write_program(
+        **{"return dict(await agents[AGENT].ainvoke(asked))": 'return {"messages": []}'}
+    )
+    assert cli("replay", talk, "--app", app, "--out", "run").exit_code == 0
+    made = cli("check", "run", "-b", "b.json", "--update")
+    assert made.exit_code == 0
+    assert "no reply in turn 0 of talk and 2 more turns: the baseline keeps that" in made.stderr
+    assert "degraded: no reply (3)" in made.stderr
 
 
 def test_an_app_without_a_plan_is_an_error_with_the_way_out(

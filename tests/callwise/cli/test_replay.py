@@ -108,6 +108,42 @@ def test_the_same_command_goes_on_where_it_stopped(
     assert fresh["outcomes"] == whole["outcomes"]
 
 
+def test_a_finished_run_is_reported_or_played_again(cli: Any, one_object: Any, talk: Path) -> None:
+    """A recorded run asks nothing again and says so; a strict one has the turns asked for."""
+    assert cli("replay", talk, "--record", "c.jsonl", "--out", "run").exit_code == 0
+    again = cli("replay", talk, "--record", "c.jsonl", "--out", "run", "--max-turns", 2)
+    assert "all 2 turns were finished before; nothing was run" in again.stderr
+    strict = ("replay", talk, "--cassette", "c.jsonl", "--out", "strict", "--json")
+    assert one_object(cli(*strict))["turns"] == 3
+    part = cli(*strict, "--max-turns", 2)
+    assert one_object(part)["turns"] == 2
+    assert "finished before" not in part.stderr
+
+
+def test_a_real_recording_is_not_mixed_with_simulated_answers(
+    cli: Any, talk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor a simulated one with real answers; the recording stays as it is."""
+    record = ("replay", talk, "--preset", "instant", "--record", "c.jsonl")
+    assert cli(*record, "--max-turns", 1).exit_code == 0
+    cassette = Path("c.jsonl")
+    with monkeypatch.context() as real:
+        real.setenv("CALLWISE_BASE_URL", "http://127.0.0.1:9/v1")
+        real.setenv("CALLWISE_MODEL", "tiny")
+        other = cli(*record, "--out", "other")
+    assert other.exit_code == 2
+    assert "was recorded with the simulated model" in " ".join(other.stderr.split())
+    text = cassette.read_text("utf-8").replace('"is_simulated":true', '"is_simulated":false')
+    cassette.write_text(text, encoding="utf-8")
+    assert cli("cassette", cassette, "--seal").exit_code == 0
+    before = cassette.read_bytes()
+    for way in (record, (*record[:4], "--cassette", "c.jsonl", "--mode", "new-episodes")):
+        refused = cli(*way, "--out", "again")
+        assert refused.exit_code == 2
+        assert "Set CALLWISE_BASE_URL and CALLWISE_MODEL" in " ".join(refused.stderr.split())
+    assert cassette.read_bytes() == before
+
+
 def test_a_limit_binds_from_the_command_line(cli: Any, one_object: Any, talk: Path) -> None:
     """With max_calls=5 no turn has more, every turn replies, and refusals are counted."""
     document = one_object(cli("replay", talk, "--set", "budget.turn.max_calls=5", "--json"))

@@ -68,6 +68,18 @@ def test_an_unknown_preset_names_the_nearest(folder: Path) -> None:
         load_preset("clasic", folder)
 
 
+def test_a_preset_file_without_its_ending_is_named(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name is of a shipped preset; a file of the working directory has its ending."""
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    write(here, "my preset", "mode: on\n")
+    with pytest.raises(ConfigError, match=r"did you mean the file 'my preset\.yaml'"):
+        load_preset("my preset", folder)
+
+
 def test_a_missing_file_is_named(folder: Path) -> None:
     """A path that leads nowhere is quoted unchanged."""
     with pytest.raises(ConfigError, match=r"no preset file .*nowhere\.yaml"):

@@ -111,8 +111,8 @@ def test_names_the_place_and_the_first_difference(tmp_path: Path, ask: Ask, answ
         "first difference: message 2 (user), character 46\n"
         "  recorded: '… you would move to Leeds.'\n"
         "  asked:    '… you would move to Lyon, was it?'\n"
-        "To ask the model for what is missing, replay with --mode new-episodes "
-        "(in pytest: --callwise-record)."
+        "To ask the model for what is missing, run the same command with --record FILE in place "
+        "of --cassette FILE and a new --out, then check --update (in pytest: --callwise-record)."
     )
 
 
@@ -198,6 +198,19 @@ def test_shows_another_model(tmp_path: Path, ask: Ask, answer: Answer) -> None:
     words = miss(tmp_path / "c.jsonl", [ask()], ask(model="huge"), answer)
 
     assert "first difference: model\n  recorded: tiny\n  asked:    huge" in words
+    assert "recorded with tiny at " in words
+    assert "set CALLWISE_BASE_URL and CALLWISE_MODEL as recorded" in words
+
+
+def test_a_cut_recording_is_named(tmp_path: Path, ask: Ask, answer: Answer) -> None:
+    """The call may have been in the line that is broken off."""
+    path = tmp_path / "c.jsonl"
+    with open_cassette(path, CassetteMode.REWRITE) as cassette:
+        cassette.record(*ask("one"), answer())
+        cassette.record(*ask("two"), answer())
+    path.write_bytes(path.read_bytes()[:-20])
+    with open_cassette(path) as cassette, pytest.raises(CassetteMiss, match="is cut off"):
+        cassette.lookup(*ask("two"))
 
 
 def test_says_when_nothing_is_near(tmp_path: Path, ask: Ask, answer: Answer) -> None:
@@ -206,4 +219,4 @@ def test_says_when_nothing_is_near(tmp_path: Path, ask: Ask, answer: Answer) -> 
 
     words = miss(tmp_path / "c.jsonl", [ask()], other, answer)
 
-    assert "Nothing of this node and purpose is recorded." in words
+    assert "Nothing of this node and purpose is recorded. It has: detection detect." in words

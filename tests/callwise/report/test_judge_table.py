@@ -106,6 +106,12 @@ def test_forged_figures_are_refused(value):
     assert judge_table([{"judges": raw}]).rows == ()
 
 
+def test_one_judge_is_the_judge():
+    """A search with one judge records no name of it."""
+    table = _table(JudgeReport(1, {"": _report().judges["gpt"]}, {}))
+    assert {row[0] for row in table.rows} == {"the judge"}
+
+
 def test_a_run_without_judges_has_no_table(write_run):
     """As of an app that has no search, and of older runs."""
     assert judge_table([{}, {"judges": {"judges": []}}]) is None

@@ -7,7 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from callwise.calls.errors import ConfigError
-from callwise.testing.gate import Baseline, CallGroup, GatedFigure, Gates, compare, require_exact
+from callwise.testing.gate import (
+    Baseline,
+    CallGroup,
+    GatedFigure,
+    Gates,
+    compare,
+    finding_lines,
+    require_exact,
+)
 from callwise.testing.gate.run_figures import baseline_of_rows
 from tests.callwise.testing.gate.conftest import rows_of, toy, turns_of
 
@@ -48,6 +56,16 @@ def test_a_call_that_moved_is_a_failure() -> None:
     drift = compare(toy(), toy({("one", 0): (2, 3)}))
     assert drift.has_failed
     assert drift.baseline.asked_count == drift.current.asked_count
+
+
+def test_a_prompt_that_moved_is_no_change_of_prompts() -> None:
+    """Equal digests under another node's name are one move, with the node's tools and schema."""
+    before = {"plan": "0", "write/agent": "1", "write/agent tools": "2", "old": "3"}
+    now = {"plan": "0", "research/agent": "1", "research/agent tools": "2", "new": "4"}
+    drift = compare(toy(prompts=before), toy({("one", 0): (2, 3)}, prompts=now))
+    assert drift.causes.moved == (("write/agent", "research/agent"),)
+    assert drift.causes.prompts == ("new", "old")
+    assert "prompt moved from write/agent to research/agent" in finding_lines(drift)[0]
 
 
 @settings(deadline=None, derandomize=True)

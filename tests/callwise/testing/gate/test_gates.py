@@ -34,6 +34,7 @@ def test_latency_is_never_gated(name: str) -> None:
         ("tokens=nan", "at least 0"),
         ("tokens=inf", "at least 0"),
         ("quality=5%", "own unit"),
+        ("tokens=5", "rise of 500 %.* Write tokens=5% or tokens=0.05"),
     ],
 )
 def test_gates_that_cannot_work_say_what_can(text: str, said: str) -> None:
