@@ -144,7 +144,8 @@ def _update(options: CheckOptions, run: "RunFigures") -> None:
         ConfigError: when the run is incomplete, a simulated one would replace a real one, or the
             file cannot be written.
     """
-    from callwise.testing.gate.presenter import counted, renew, short
+    from callwise.testing.gate.presenter import renew, short
+    from callwise.text_layout import counted
 
     if run.is_torn:
         raise ConfigError(

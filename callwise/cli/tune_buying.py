@@ -16,6 +16,7 @@ from callwise.plans.recorded import seconds_to_buy
 from callwise.recordings.counterfactual.purchase import SpendingCapReached
 from callwise.recordings.recording import Recording, open_recording
 from callwise.report.run_record import load_run
+from callwise.text_layout import counted
 from callwise.tuning.analysis import ToBuy, to_buy
 from callwise.tuning.analysis_forms import buy_sentence
 from callwise.tuning.buying import (
@@ -28,7 +29,6 @@ from callwise.tuning.buying import (
 from callwise.tuning.judge.judge_sweep import judge_rows
 from callwise.tuning.replay_evaluator import settings_of
 from callwise.tuning.row import TurnRow
-from callwise.tuning.statistics.power import counted
 from callwise.tuning.sweep import FinishedSweep, SweepRequest
 
 if TYPE_CHECKING:

@@ -263,8 +263,8 @@ def tune(
     analysis = analyse(judged.rows, unit=judged.unit, margin_share=margin_share, cost=cost)
     name = finished.folder.name
     notices = log_sweep(loggers, name, finished.settings, analysis, judged.rows)
-    recorded = recording if isinstance(recording, RunRecord) else load_run(run)
-    nodes = tuple(dict.fromkeys(row.node for row in recorded.rows if row.node))
+    record = recording if isinstance(recording, RunRecord) else load_run(run)
+    nodes = tuple(dict.fromkeys(row.node for row in record.rows if row.node))
     warn_of(notices)
     return TuneResult(finished, judged, analysis, tuple(notices), nodes)
 
