@@ -373,10 +373,11 @@ def _tune(options: TuneOptions) -> None:
     """Sweep, buy where asked to, judge, and print the result."""
     from callwise.cli.tune_next import next_lines
     from callwise.recordings.recording import open_recording
+    from callwise.report.table import tables_text
     from callwise.tuning.analysis import analyse, to_buy
     from callwise.tuning.analysis_forms import buy_sentence, summary_text
     from callwise.tuning.judge.judge_sweep import check_judging
-    from callwise.tuning.judge.reliability import reliability_in_words
+    from callwise.tuning.judge.reliability import reliability_table
     from callwise.tuning.replay_evaluator import opened
     from callwise.tuning.sweep import plan_sweep
     from callwise.tuning.sweep_store import SweepStore
@@ -412,14 +413,15 @@ def _tune(options: TuneOptions) -> None:
         figures = sweep_figures(judged.rows, unit=judged.unit, margin_share=options.margin_share)
         drawn = f", {len(write_figures(figures, finished.folder / 'figures'))} figures"
     what, *commands = next_lines(options, recording, finished, analysis) or [""]
-    name = finished.folder.name
-    for notice in log_sweep(loggers, name, finished.settings, analysis, judged.rows):
+    for notice in log_sweep(
+        loggers, finished.folder.name, finished.settings, analysis, judged.rows
+    ):
         say(notice)
     if options.as_json:
         print_json({**document, "folder": str(finished.folder)})
         return
     price = buy_sentence(to_buy(judged.rows))
-    trust = [f"Judge: {reliability_in_words(each)}" for each in judged.reliability]
+    trust = [tables_text([reliability_table(each)]) for each in judged.reliability]
     lost = "" if judged.judged is None else judged.judged.lost
     notices = (each for each in judged.notices if each != lost)
     losses = (*([lost] if lost else []), *_recorded_trouble(recording))

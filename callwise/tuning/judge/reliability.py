@@ -22,7 +22,7 @@ from typing import Any, Unpack
 import numpy as np
 
 from callwise.report.search_view import read_search
-from callwise.report.table import percent
+from callwise.report.table import Table, percent
 from callwise.tuning.judge.items import ReplyItem
 from callwise.tuning.judge.labels import simulated_truth
 from callwise.tuning.judge.scores import Score, mean_values
@@ -37,6 +37,7 @@ __all__ = [
     "judge_reliabilities",
     "reliability_in_words",
     "reliability_of",
+    "reliability_table",
     "search_judge_items",
     "search_judge_scores",
 ]
@@ -297,8 +298,8 @@ def _figure(name: str, mean: float, low: float | None, high: float | None) -> st
     return percent(mean) + interval
 
 
-def reliability_in_words(judge: JudgeReliability) -> str:
-    """Return one judge's figures as a line; those that cannot be computed are left out."""
+def _known_figures(judge: JudgeReliability) -> list[tuple[str, str, int]]:
+    """Return name, figure and turns of what could be computed."""
     figures = {
         "within-prompt correlation": judge.within_prompt_correlation,
         "of two passes": judge.repeat_correlation,
@@ -307,11 +308,26 @@ def reliability_in_words(judge: JudgeReliability) -> str:
         "finds the best reply": judge.top1_recovery,
         "a random pick finds it": judge.top1_by_lot,
     }
-    known = "; ".join(
-        f"{name} {_figure(name, each.mean, each.low, each.high)}, {each.turns} turns"
+    return [
+        (name, _figure(name, each.mean, each.low, each.high), each.turns)
         for name, each in figures.items()
         if each is not None and each.mean is not None
+    ]
+
+
+def _compared(judge: JudgeReliability) -> str:
+    return f"{judge.by} compared with {judge.against}" if judge.against else judge.by
+
+
+def reliability_table(judge: JudgeReliability) -> Table:
+    """Return one judge's figures as a table; those that cannot be computed are left out."""
+    rows = _known_figures(judge) or [("nothing to compare it with", "", 0)]
+    return Table("judge", f"Judge: {_compared(judge)}", ("measure", "value", "turns"), tuple(rows))
+
+
+def reliability_in_words(judge: JudgeReliability) -> str:
+    """Return the same as a line."""
+    known = "; ".join(
+        f"{name} {words}, {turns} turns" for name, words, turns in _known_figures(judge)
     )
-    known = known or "nothing to compare it with"
-    against = f" compared with {judge.against}" if judge.against else ""
-    return f"{judge.by}{against}: {known}"
+    return f"{_compared(judge)}: {known or 'nothing to compare it with'}"

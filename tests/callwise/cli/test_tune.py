@@ -121,7 +121,8 @@ def test_text_shows_what_is_exact_and_the_cost_of_the_rest(cli: Any, run: Path) 
     assert title in result.stdout
     assert "quality: within-prompt SD, scale -2 to 2" in result.stdout
     assert "Front, cheapest first:" in result.stdout
-    assert "Judge: search judge compared with truth:simulated: within-prompt" in result.stdout
+    assert "\nJudge: search judge compared with truth:simulated\nmeasure " in result.stdout
+    assert "\nwithin-prompt correlation  " in result.stdout
     assert "are not recorded: about" in result.stdout
     assert "Simulated: this proves counting" in result.stderr
 

@@ -30,7 +30,7 @@ def _talks(count: int) -> Path:
 
 @pytest.fixture
 def small(cli: Any) -> Recording:
-    """Return a run of two conversations, with one knob of its own."""
+    """Return a run of two conversations, with one knob that was set."""
     talks = _talks(2)
     shown = cli("replay", talks, "-p", "instant", "-s", "budget.turn.max_calls=2", "-o", "run")
     assert shown.exit_code == 0, shown.output

@@ -11,6 +11,7 @@ from callwise.tuning.judge.reliability import (
     judge_reliabilities,
     reliability_in_words,
     reliability_of,
+    reliability_table,
     search_judge_items,
     search_judge_scores,
 )
@@ -235,6 +236,9 @@ def test_a_perfect_search_judge_compared_with_the_truth() -> None:
         "search judge compared with truth:simulated: within-prompt correlation 1.00"
     )
     assert "finds the best reply 100 %" in words
+    table = reliability_table(judge)
+    assert table.title == "Judge: search judge compared with truth:simulated"
+    assert table.rows[0][:2] == ("within-prompt correlation", "1.00 (1.00 to 1.00)")
 
 
 def test_the_referee_is_held_against_people_first() -> None:
