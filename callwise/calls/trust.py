@@ -246,8 +246,8 @@ def require_trust(
         return
     raise ConfigError(
         f"only a file names these endpoints: {'; '.join(refused.values())}. Nothing was imported "
-        f"or sent. If you mean them, add {' '.join(refused)} (in Python or for good: the "
-        f"environment variables {TRUST_ENDPOINTS} and {TRUST_CODE})"
+        f"or sent. If you mean them, add {' '.join(refused)} (in Python trust_endpoints= or "
+        f"trust_code=; for good the environment variables {TRUST_ENDPOINTS} and {TRUST_CODE})"
     )
 
 

@@ -306,7 +306,7 @@ class ProgramSession:
                 raise ConfigError(
                     f"cannot go on with {earlier.conversation_id!r}: run again from the recording, "
                     f"turn {earlier.turn} is not as it was ({problem}); the program has changed, "
-                    "so start over with --fresh"
+                    "so start over with --fresh, in Python with another out="
                 )
 
     async def _run(self, conversation: _Conversation, turn: TurnInput) -> TurnResult:

@@ -134,7 +134,8 @@ def _manifest(folder: Path) -> dict[str, Any]:
         raise FormatError(
             folder,
             None,
-            "has no manifest.json, so it is no run; make one: callwise replay ... --out DIR",
+            "has no manifest.json, so it is no run; make one: callwise replay ... --out DIR, or in "
+            "Python replay(..., out=DIR)",
         )
     manifest = read_manifest(path)
     if "app" not in manifest["identity"]:
@@ -185,13 +186,13 @@ def _app(folder: Path, target: str, trust: Trust, given: str | None) -> Snapshot
     """
     if given is not None and given != target:
         raise ConfigError(
-            f"{folder} is a run of {target!r}, not of {given!r}: leave --app out, or give the "
-            "folder of a run of that app"
+            f"{folder} is a run of {target!r}, not of {given!r}: leave --app (in "
+            "Python app=) out, or give the folder of a run of that app"
         )
     if target not in {SHIPPED_APP, given} and not trust.imports(target):
         raise ConfigError(
             f"{folder} is a run of {target!r}, and a recording runs no code that only it names: "
-            f"if you know that app, add --app {shlex.quote(target)}"
+            f"if you know that app, add --app {shlex.quote(target)} (in Python app=)"
         )
     app: App = load_app(target)
     if not isinstance(app, SnapshotStart) or "memory" not in inspect.signature(app.open).parameters:

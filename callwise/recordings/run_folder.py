@@ -355,7 +355,8 @@ class RunFolder:
             raise ConfigError(
                 f"{self.path} has {len(self.finished)} finished turns, but {name} is gone, which "
                 "has what they left for the turns after them. Put it back, or start over with "
-                "--fresh (with --record or --cassette, recorded calls are not paid again)"
+                "--fresh, in Python with another out= (with --record or --cassette, recorded "
+                "calls are not paid again)"
             )
 
     def _check_is_there(self) -> None:

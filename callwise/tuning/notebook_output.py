@@ -111,7 +111,7 @@ class HasLLM(Protocol):
 
 @runtime_checkable
 class HasForms(Protocol):
-    """What a notebook shows by itself as text, such as `TuneResult`."""
+    """Text that a notebook shows by itself, such as a `TuneResult`."""
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
         """Return every form, for Jupyter to choose from."""
@@ -186,7 +186,7 @@ def _plan_text(found: TurnPlan) -> NotebookText:
 
 
 def _text_of(found: object) -> NotebookText:
-    """Return what has forms of its own, or names, as text."""
+    """Return names, or anything that a notebook shows as text, in every form."""
     if isinstance(found, HasForms):
         forms = found._repr_mimebundle_()
         text = forms["text/plain"]
