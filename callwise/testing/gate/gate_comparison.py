@@ -184,7 +184,7 @@ def _json(knobs: Mapping[str, JsonValue], name: str) -> str | None:
 
 
 _PARTS = (" tools", " schema")
-"""What follows a node's name, of what is fixed in its calls besides the texts."""
+"""Ends of names of what is fixed in the calls of a node besides the texts."""
 
 
 def _moved(before: Mapping[str, str], now: Mapping[str, str]) -> list[tuple[str, str]]:
@@ -201,7 +201,7 @@ def _moved(before: Mapping[str, str], now: Mapping[str, str]) -> list[tuple[str,
 
 
 def _without_parts(pairs: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
-    """Return moves, those of a node's tools and schema left out where the node's is there."""
+    """Return the pairs, those of a node's tools and schema left out where the node's is there."""
     parts = {(gone + end, name + end) for gone, name in pairs for end in _PARTS}
     return tuple(pair for pair in pairs if pair not in parts)
 
