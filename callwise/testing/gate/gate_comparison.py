@@ -103,8 +103,7 @@ class ChangeCauses:
 
     Args:
         prompts: names of the prompts that differ, were added or are gone.
-        moved: former and present name of prompts that are equal elsewhere: another node or
-            sub-agent asks them now.
+        moved: former and present name of prompts that another node or sub-agent asks now.
         are_prompts_known: whether both record their prompts.
         are_conversations_equal: whether both record conversations, the same ones.
     """
@@ -212,18 +211,13 @@ def causes_between(baseline: Baseline, current: Baseline) -> ChangeCauses:
     changes = [
         ChangedKnob(name, _json(baseline.knobs, name), _json(current.knobs, name)) for name in names
     ]
-    before, now = baseline.prompts, current.prompts
-    are_known = before is not None and now is not None
-    prompts = sorted({*(before or {}), *(now or {})}) if are_known else []
-    moved = _moved(before or {}, now or {}) if are_known else []
-    of_moves = {name for pair in moved for name in pair}
+    are_known = baseline.prompts is not None and current.prompts is not None
+    before, now = (side.prompts or {} if are_known else {} for side in (baseline, current))
+    moved = _moved(before, now)
+    differing = {name for name in {*before, *now} if before.get(name) != now.get(name)}
     return ChangeCauses(
         knobs=tuple(change for change in changes if change.before != change.now),
-        prompts=tuple(
-            name
-            for name in prompts
-            if name not in of_moves and (before or {}).get(name) != (now or {}).get(name)
-        ),
+        prompts=tuple(sorted(differing.difference(*moved))),
         moved=_without_parts(moved),
         are_prompts_known=are_known,
         are_conversations_equal=baseline.conversations is not None
