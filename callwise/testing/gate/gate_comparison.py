@@ -103,8 +103,7 @@ class ChangeCauses:
 
     Args:
         prompts: names of the prompts that differ, were added or are gone.
-        moved: former and present name of prompts that are equal elsewhere: another node or
-            sub-agent asks them now.
+        moved: former and present name of prompts that another node or sub-agent asks now.
         are_prompts_known: whether both record their prompts.
         are_conversations_equal: whether both record conversations, the same ones.
     """
@@ -184,7 +183,7 @@ def _json(knobs: Mapping[str, JsonValue], name: str) -> str | None:
 
 
 _PARTS = (" tools", " schema")
-"""What follows a node's name, of what is fixed in its calls besides the texts."""
+"""Ends of names of what is fixed in the calls of a node besides the texts."""
 
 
 def _moved(before: Mapping[str, str], now: Mapping[str, str]) -> list[tuple[str, str]]:
@@ -201,7 +200,7 @@ def _moved(before: Mapping[str, str], now: Mapping[str, str]) -> list[tuple[str,
 
 
 def _without_parts(pairs: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
-    """Return moves, those of a node's tools and schema left out where the node's is there."""
+    """Return the pairs, those of a node's tools and schema left out where the node's is there."""
     parts = {(gone + end, name + end) for gone, name in pairs for end in _PARTS}
     return tuple(pair for pair in pairs if pair not in parts)
 
@@ -212,18 +211,13 @@ def causes_between(baseline: Baseline, current: Baseline) -> ChangeCauses:
     changes = [
         ChangedKnob(name, _json(baseline.knobs, name), _json(current.knobs, name)) for name in names
     ]
-    before, now = baseline.prompts, current.prompts
-    are_known = before is not None and now is not None
-    prompts = sorted({*(before or {}), *(now or {})}) if are_known else []
-    moved = _moved(before or {}, now or {}) if are_known else []
-    of_moves = {name for pair in moved for name in pair}
+    are_known = baseline.prompts is not None and current.prompts is not None
+    before, now = (side.prompts or {} if are_known else {} for side in (baseline, current))
+    moved = _moved(before, now)
+    differing = {name for name in {*before, *now} if before.get(name) != now.get(name)}
     return ChangeCauses(
         knobs=tuple(change for change in changes if change.before != change.now),
-        prompts=tuple(
-            name
-            for name in prompts
-            if name not in of_moves and (before or {}).get(name) != (now or {}).get(name)
-        ),
+        prompts=tuple(sorted(differing.difference(*moved))),
         moved=_without_parts(moved),
         are_prompts_known=are_known,
         are_conversations_equal=baseline.conversations is not None
