@@ -20,6 +20,7 @@ from callwise.memory.conversation_memory import ConversationMemory
 from callwise.memory.sqlite_backend import SqliteBackend
 from callwise.recordings.app_protocol import Notices, ReplyListener, TurnInput, TurnResult
 from callwise.recordings.learned_endpoints import LearnedEndpoints
+from callwise.text_layout import counted
 from graph.drivers import ReplyGraph, build_graph, predecessors, run_directly
 from graph.engine import (
     Engine,
@@ -145,8 +146,8 @@ class ReplySession:
             rows = self._take_rows(scope)
             if stopped_by is not None and (sent := sum(row.usage.requests for row in rows)):
                 stopped_by.add_note(  # an unfinished turn is in no total
-                    f"unfinished turn: {len(rows)} calls asked, {sent} requests sent; those that "
-                    "failed will be in no total"
+                    f"unfinished turn: {counted(len(rows), 'call')} asked, "
+                    f"{counted(sent, 'request')} sent; those that failed will be in no total"
                 )
         degraded = collect_degraded(state.degraded, _roles_down(rows))
         record = self._record(turn, state, scope, degraded)

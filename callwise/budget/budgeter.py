@@ -9,6 +9,7 @@ atomic without a lock.
 """
 
 import asyncio
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Self
@@ -43,6 +44,9 @@ from callwise.calls.retry import RetryPolicy
 from callwise.text_layout import counted
 
 __all__ = ["Budgeter"]
+
+_PLURAL_S = re.compile(r"s\b")
+"""Ending of a unit in the plural: of `calls`, and of the first word of `calls of judge`."""
 
 
 class Budgeter:
@@ -192,7 +196,11 @@ class Budgeter:
             "seconds": left.seconds_left,
             **{f"calls of {role.value}": calls for role, calls in left.calls_left_by_role},
         }
-        limited = [f"{each:,.12g} {name}" for name, each in amounts.items() if each is not None]
+        limited = [
+            f"{each:,.12g} {_PLURAL_S.sub('', name) if each == 1 else name}"
+            for name, each in amounts.items()
+            if each is not None
+        ]
         return (
             f"<Budgeter: {counted(counts.asked, 'call')} asked, {counts.in_flight:,} in flight; "
             f"{'left: ' + ', '.join(limited) if limited else 'no limits'}>"

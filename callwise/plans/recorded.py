@@ -11,6 +11,7 @@ from callwise.calls.call import Purpose, Role
 from callwise.calls.reply import seconds_name
 from callwise.plans.bound import FlatPlan, InParallel, InSequence, PlannedCall, flatten
 from callwise.plans.makespan import Assumptions, Makespan, makespan_of
+from callwise.text_layout import counted
 
 __all__ = ["RecordedRow", "recorded_json", "recorded_makespan", "recorded_rows", "seconds_to_buy"]
 
@@ -100,7 +101,7 @@ def recorded_rows(rows: Sequence[RecordedRow], assumptions: Assumptions) -> list
     waits = ", ".join(f"{limit} {count:,}" for limit, count in found.delayed.items())
     sentence = (
         f"The recorded run once more, its conversations at the same time: {requests:,} requests "
-        f"in {len(found.turn_seconds):,} turns take {found.seconds:,.1f} {unit}"
+        f"in {counted(len(found.turn_seconds), 'turn')} take {found.seconds:,.1f} {unit}"
     )
     return [f"{sentence} (waited for: {waits})." if waits else f"{sentence}."]
 

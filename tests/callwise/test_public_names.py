@@ -121,5 +121,5 @@ async def test_a_budgeter_in_a_console_shows_its_calls_and_what_is_left() -> Non
     assert repr(budgeter) == f"<Budgeter: 0 calls asked, 0 in flight; left: {left}>"
     simulated = cw.Budgeter.simulated(max_calls=2)
     await simulated.ask(Call(Role.MAIN, Purpose.OTHER, messages=(Message("user", "Hello."),)))
-    assert repr(simulated) == "<Budgeter: 1 calls asked, 0 in flight; left: 1 calls>"
+    assert repr(simulated) == "<Budgeter: 1 call asked, 0 in flight; left: 1 call>"
     assert repr(cw.Budgeter()) == "<Budgeter: 0 calls asked, 0 in flight; no limits>"

@@ -183,6 +183,7 @@ def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[_Reader]
 
 
 @pytest.mark.filterwarnings("ignore:create_react_agent has been moved")
+@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")  # of MLflow
 @pytest.mark.parametrize(
     "page",
     [

@@ -253,7 +253,7 @@ async def test_a_replay_that_was_ended_goes_on_without_buying_its_answer_again(
         assert returned == code, text
         assert reason in text
         assert "run the same command to go on" in text
-        assert "unfinished turn: 1 calls asked, 1 requests sent" in text
+        assert "unfinished turn: 1 call asked, 1 request sent" in text
         assert len(service.requests) == 1
         process = await service.started(tmp_path, *command)
         await process.communicate()
@@ -280,7 +280,7 @@ async def test_a_chat_that_was_ended_keeps_its_whole_turns(tmp_path, received, c
         assert returned == code, text
         assert reason in text
         assert "run the same command to go on" in text
-        assert "unfinished turn: 1 calls asked, 1 requests sent" in text
+        assert "unfinished turn: 1 call asked, 1 request sent" in text
         assert len(service.requests) == before + 1
         process = await service.started(tmp_path, *command)
         _, text = await process.communicate(b"and now?\n")

@@ -69,12 +69,12 @@ def test_limits_bind_recorded_calls() -> None:
     rate = RateLimits(requests_per_minute=60, burst_seconds=0)
     limited = Assumptions(load=LoadKnobs(rate=rate)).with_record([Row(1)])
     (row,) = recorded_rows([Row(1)] * 10, limited)
-    assert "10 requests in 1 turns take 11.0 seconds (waited for: requests_per_minute 9)" in row
+    assert "10 requests in 1 turn take 11.0 seconds (waited for: requests_per_minute 9)" in row
     assert recorded_json([Row(1)] * 10, limited) == {
         "recorded": {"seconds": 11.0, "delayed": {"requests_per_minute": 9}}
     }
     (virtual,) = recorded_rows([Row(1, is_virtual=True)], limited)
-    assert "1 turns take 2.0 virtual seconds" in virtual
+    assert "1 turn take 2.0 virtual seconds" in virtual
     assert recorded_rows([], limited) == []
     assert recorded_json([], limited) == {}
 

@@ -190,7 +190,9 @@ def test_a_file_without_the_columns_names_those_it_has(tmp_path: Path) -> None:
 def test_a_column_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     """A choice that does nothing would be worse than none."""
     path = saved(tmp_path / "talks.parquet", PUBLISHED["dolly"][0])
-    with pytest.raises(FormatError, match="'uid', as --column or columns= names it; there are instruction"):
+    with pytest.raises(
+        FormatError, match="'uid', as --column or columns= names it; there are instruction"
+    ):
         read_conversations([path], options=ReadOptions(columns={"user_id": "uid"}))
 
 

@@ -41,7 +41,7 @@ def test_equal_requests_have_one_folder_and_others_have_their_own(run: Any) -> N
         cw.replay(MESSAGES, preset="instant", knobs={"budget.turn.max_calls": 1}),
     ]
     assert len({run.folder, *(other.folder for other in others)}) == 3
-    assert repr(others[0]) == f"<Run {others[0].folder}: 1 turns, 2 calls, simulated>"
+    assert repr(others[0]) == f"<Run {others[0].folder}: 1 turn, 2 calls, simulated>"
 
 
 def test_a_run_of_the_simulated_model_is_not_read_for_an_endpoint(
