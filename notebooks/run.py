@@ -240,7 +240,7 @@ def run(names: Sequence[str], *, is_check: bool) -> list[str]:
             problems += [f"{path.name}: {problem}" for problem in found]
             sys.stdout.write(f"{path.name}: {seconds:.1f} s, {len(text) / 1e3:.0f} KB\n")
             sys.stdout.flush()
-    if whole_seconds > MAX_SECONDS:
+    if whole_seconds > MAX_SECONDS and not is_check:  # a check may share its machine
         problems.append(f"all together take {whole_seconds:.0f} s; at most {MAX_SECONDS:.0f}")
     return problems
 

@@ -52,7 +52,7 @@ def test_the_tests_of_the_page_print_what_it_shows(project_of_page: Any) -> None
     result = project_of_page.run("test_replies.py")
     result.assert_outcomes(failed=1)
     for line in failed.splitlines():
-        assert line in result.stdout.lines
+        assert line in result.stdout.lines or line.strip() == "..."
 
 
 def test_its_links_lead_somewhere() -> None:
