@@ -268,14 +268,14 @@ class SimulatedModel:
         )
         try:
             content = fill(scene, node)
+            text = orjson.dumps(content, default=None if top is None else float).decode()
         except SchemaRefused:
             raise
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             raise SchemaRefused(f"no answer fits the schema: {error}") from error
         if top is None:
-            return orjson.dumps(content).decode(), None
-        odds = AnswerOdds(top, seed, tuple(numbers_of(content)))
-        return orjson.dumps(content, default=float).decode(), odds
+            return text, None
+        return text, AnswerOdds(top, seed, tuple(numbers_of(content)))
 
     def _latency(self, digest: str, sample: int, usage: ReportedUsage) -> float:
         settings = self.settings

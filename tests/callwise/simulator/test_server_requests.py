@@ -288,6 +288,16 @@ def test_any_schema_is_answered_or_refused(ask, schema, logprobs, n):
     assert ask({**body, "tools": [tool], "tool_choice": "required"})[0] in {200, 400}
 
 
+@pytest.mark.parametrize("logprobs", [False, True])
+def test_a_number_that_json_cannot_have_is_refused(ask, logprobs):
+    """An integer of more than 64 bits is the only answer: 400, with the reason."""
+    schema = {"type": "number", "minimum": 1e308, "multipleOf": 1e9}
+    body = {"model": "m", "messages": HELLO, "logprobs": logprobs}
+    status, document = ask({**body, **form({"type": "object", "properties": {"x": schema}})})
+    assert status == 400
+    assert "64-bit" in json.dumps(document)
+
+
 async def test_a_form_without_end_is_an_error_of_the_call_in_process():
     """The client at the seam refuses it as a server would."""
     content = f"Answer so. JSON schema: {json.dumps(recursive())}"
