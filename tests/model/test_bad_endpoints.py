@@ -28,10 +28,10 @@ def dead_url():
 
 @pytest.fixture(scope="module")
 def narrow_server():
-    """Give the base URL of a server whose context is 1,024 tokens."""
+    """Give the base URL of a server whose context is 768 tokens."""
     if reason := environment_reason():
         pytest.skip(reason)
-    with model_server("--model", cut_model(), "--slots", "1", "--context", "1024") as url:
+    with model_server("--model", cut_model(), "--slots", "1", "--context", "768") as url:
         yield url
 
 
