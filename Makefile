@@ -31,7 +31,7 @@ setup: $(VENV)/.dev ## Set up the virtual environment with everything developers
 demo: $(VENV)/.runtime ## Show a turn, its calls, its search, a cap and a free replay, on the simulated model
 	@$(BIN)/callwise demo
 
-test: $(VENV)/.dev ## Run the suite: offline, without a key, in some two and a half minutes
+test: $(VENV)/.dev ## Run the suite: offline, without a key, in less than three minutes
 	@$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not model" tests
 
 test-slow: $(VENV)/.dev ## Run the tests that take longer, every property test on 200 examples, and those of benchmarks/
