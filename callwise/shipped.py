@@ -1,4 +1,4 @@
-"""Parts that are shipped with Callwise: presets, conversations, examples, the reply pipeline.
+"""Parts that are shipped with Callwise: presets, conversations, examples, the pipeline; and `RUNS`.
 
 The pipeline's packages have plain names (`graph`, `nodes`, `lats`), which a user's files may
 have too. Invariant: the shipped app runs the shipped packages, whatever is in the working
@@ -16,6 +16,7 @@ from types import ModuleType
 from callwise.calls.errors import ConfigError
 
 __all__ = [
+    "RUNS",
     "SHIPPED_PACKAGES",
     "configs_folder",
     "conversation_path",
@@ -25,6 +26,9 @@ __all__ = [
     "load_shipped_packages",
     "prefer_folder",
 ]
+
+RUNS = Path("callwise-runs")
+"""Folder of the runs and sweeps that are given none, below the working directory."""
 
 SHIPPED_PACKAGES = ("lats", "nodes", "graph")
 """Packages of the reply pipeline, each of which imports only those before it."""

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import typer
 
+from callwise.shipped import RUNS
+
 __all__ = ["complete_knob", "complete_preset", "complete_run"]
 
 _PLAIN = re.compile(r"[\w./+-][\w./+@%-]*")
@@ -73,6 +75,5 @@ def complete_run(incomplete: str) -> list[tuple[str, str]]:
     typed, folder = _folder_of(incomplete)
     found = [typed + path.name for path in _entries(folder) if (path / _MANIFEST).is_file()]
     if not typed:
-        runs = Path("callwise-runs")
-        found += [path.as_posix() for path in _entries(runs) if (path / _MANIFEST).is_file()]
+        found += [path.as_posix() for path in _entries(RUNS) if (path / _MANIFEST).is_file()]
     return [(name, "run") for name in found if name.startswith(incomplete)]

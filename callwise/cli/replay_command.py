@@ -34,6 +34,7 @@ from callwise.cli.terminal import (
     say_skipped,
     screen,
 )
+from callwise.shipped import RUNS
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -44,13 +45,7 @@ if TYPE_CHECKING:
     from callwise.recordings.conversation_files import ReadOptions
     from callwise.recordings.replay_run import FinishedRun
 
-__all__ = ["RUNS", "conversations", "replay"]
-
-RUNS = Path("callwise-runs")
-"""Default folder of runs and sweeps, below the working directory."""
-
-LEAST_FOR_VERDICT = 5
-"""Least conversations of a verdict: `bootstrap.MIN_CONVERSATIONS`, without numpy's import."""
+__all__ = ["conversations", "replay"]
 
 
 class ReadingOptions(CommandOptions):
@@ -134,7 +129,7 @@ class ReadingOptions(CommandOptions):
 
     @property
     def named_files(self) -> list[str]:
-        """The files and folders, where their names alone say what is read."""
+        """The files and folders, where their names alone determine what is read."""
         is_plain = not (self.is_hub or self.skip_bad or self.columns or self.agent or self.side)
         return [str(each) for each in self.conversations] if is_plain else []
 
@@ -327,6 +322,8 @@ def replay_and_show(options: ReplayOptions) -> None:
     """Replay, and print the ledger: a table, or with `as_json` one object."""
     from callwise.recordings.cassette import CassetteMode
     from callwise.report import brief_text, summarise, totals_json
+    from callwise.text_layout import counted
+    from callwise.tuning.statistics.bootstrap import MIN_CONVERSATIONS
 
     app, settings = opened_app(options)
     if options.cassette_and_mode()[1] is not CassetteMode.STRICT:
@@ -357,9 +354,9 @@ def replay_and_show(options: ReplayOptions) -> None:
     if run.folder.exists():
         say(f"run: {run.folder}   (callwise report {run.folder})")
         count = len({turn["conversation_id"] for turn in run.turns})
-        if count < LEAST_FOR_VERDICT:
-            few = f"{count} conversation{'' if count == 1 else 's'}"
-            say(f"{few}: a verdict of `callwise tune` needs {LEAST_FOR_VERDICT}")
+        if count < MIN_CONVERSATIONS:
+            few = counted(count, "conversation")
+            say(f"{few}: a verdict of `callwise tune` needs {MIN_CONVERSATIONS}")
 
 
 class ConversationsOptions(ReadingOptions):

@@ -24,7 +24,6 @@ from callwise.cli.options import (
     TrustCodeOption,
     TrustEndpointOption,
 )
-from callwise.cli.replay_command import RUNS
 from callwise.cli.terminal import (
     EXIT_WRONG_REQUEST,
     clear_errors,
@@ -34,6 +33,7 @@ from callwise.cli.terminal import (
     say,
     show_notices,
 )
+from callwise.shipped import RUNS
 
 if TYPE_CHECKING:
     from callwise.calls.trust import Trust

@@ -21,6 +21,7 @@ from callwise.recordings.counterfactual.purchase import SpendingCap
 from callwise.recordings.recording import open_recording
 from callwise.report import RunRecord, load_run
 from callwise.report.table import Cell, escaped_markdown, markdown_table, plain_table
+from callwise.shipped import RUNS
 from callwise.tuning.analysis import Analysis, analyse, to_buy, with_estimates
 from callwise.tuning.analysis_forms import buy_sentence, settings_table, verdict_table
 from callwise.tuning.buying import buy
@@ -29,7 +30,6 @@ from callwise.tuning.judge.judge_sweep import JudgedRows, QualityRequest, Qualit
 from callwise.tuning.judge.reliability import reliability_in_words
 from callwise.tuning.notebook_output import NotebookFigure, show, tables_html
 from callwise.tuning.notebook_runs import (
-    RUNS,
     panel_of_run,
     plan,
     replay,

@@ -37,11 +37,11 @@ from callwise.recordings.unused_variables import unused_variables
 from callwise.report import RunRecord, load_run
 from callwise.report.run_record import calls_by_turn
 from callwise.report.totals import seconds_name_of
+from callwise.shipped import RUNS
 from callwise.tuning.panel import Panel, measured_panel
 from callwise.tuning.setting import override_of
 
 __all__ = [
-    "RUNS",
     "answered_by",
     "panel_of_run",
     "plan",
@@ -53,9 +53,6 @@ __all__ = [
 
 Rows = Iterable[Mapping[str, object]]
 ErrorT = TypeVar("ErrorT", bound=BaseException)
-
-RUNS = Path("callwise-runs")
-"""Folder of the runs and sweeps that are given none, below the working directory."""
 
 
 def plan(

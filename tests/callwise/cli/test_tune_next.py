@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from callwise.cli.replay_command import LEAST_FOR_VERDICT
 from callwise.cli.tune_command import TuneOptions
 from callwise.cli.tune_next import next_lines
 from callwise.recordings.recording import Recording, open_recording
@@ -37,11 +36,6 @@ def small(cli: Any) -> Recording:
     few = f"2 conversations: a verdict of `callwise tune` needs {MIN_CONVERSATIONS}"
     assert few in shown.stderr.splitlines()
     return open_recording(Path("run"))
-
-
-def test_the_least_of_a_verdict_has_one_value() -> None:
-    """`replay` warns of fewer without importing the statistics."""
-    assert LEAST_FOR_VERDICT == MIN_CONVERSATIONS
 
 
 def _finished(folder: Path = Path()) -> Any:
