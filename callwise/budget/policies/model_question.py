@@ -49,7 +49,7 @@ class ModelQuestion:
     async def ask(
         self, choice: Choice, *, call: Call | None = None, track: CriticalPathTrack | None = None
     ) -> ReadReply:
-        """Ask one model, as a call each with its row.
+        """Ask one model, by a call with its own key and row.
 
         Args:
             choice: which, and why.
