@@ -2,9 +2,9 @@
 
 from typing import TypeAlias
 
-from callwise.calls.policies.route_policy import RoutePolicy
+from callwise.calls.policies.route_policy import ComplexityKnobs, RouteEntry, RoutePolicy
 
-__all__ = ["DEFAULT_POLICY", "PolicyKnobs", "RoutePolicy"]
+__all__ = ["DEFAULT_POLICY", "ComplexityKnobs", "PolicyKnobs", "RouteEntry", "RoutePolicy"]
 
 PolicyKnobs: TypeAlias = RoutePolicy
 """A policy of one purpose, distinguished by its `kind`."""

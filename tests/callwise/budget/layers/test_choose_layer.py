@@ -7,11 +7,16 @@ import pytest
 from callwise.budget import Budgeter, ManualClock
 from callwise.calls import Call, ConfigError, Endpoint, Message, Purpose, Role
 from callwise.calls.choice import Choice
-from callwise.calls.policies import RoutePolicy
+from callwise.calls.policies import RouteEntry, RoutePolicy
 from callwise.recordings.cassette import CassetteMode, open_cassette
 from callwise.testing.fakes import ScriptedClient
 
 JUDGE = Call(Role.JUDGE, Purpose.JUDGE, (Message("user", "how good is it?"),))
+
+
+def route(*models):
+    """Return a table of models of which nothing was measured."""
+    return RoutePolicy(table=tuple(RouteEntry(model=model) for model in models))
 
 
 def budgeter_of(policies, **options):
@@ -27,7 +32,7 @@ def budgeter_of(policies, **options):
 
 def test_a_call_goes_to_the_model_of_its_policy():
     """And its row has the endpoint that was asked, and why."""
-    budgeter = budgeter_of({"judge": RoutePolicy(models=("small", "judge"))})
+    budgeter = budgeter_of({"judge": route("small", "judge")})
     assert asyncio.run(budgeter.ask(JUDGE)).text == "small"
     (row,) = budgeter.ledger.rows
     assert (row.role, row.endpoint, row.model) == (Role.JUDGE, "b", "tiny")
@@ -40,7 +45,7 @@ def test_a_call_goes_to_the_model_of_its_policy():
 
 def test_the_question_is_named_as_its_role_would_be_asked_it():
     """The key under which a table that changes nothing would have it."""
-    budgeter = budgeter_of({"judge": RoutePolicy(models=("small",))})
+    budgeter = budgeter_of({"judge": route("small")})
     plain = budgeter_of({})
     asyncio.run(budgeter.ask(JUDGE))
     asyncio.run(plain.ask(JUDGE))
@@ -53,7 +58,7 @@ def test_the_question_is_named_as_its_role_would_be_asked_it():
 
 def test_a_named_model_and_an_embedding_pass():
     """`default` is for chat calls that name no model."""
-    budgeter = budgeter_of({"default": RoutePolicy(models=("small",))})
+    budgeter = budgeter_of({"default": route("small")})
     named = Call(Role.MAIN, Purpose.OTHER, JUDGE.messages, model="small")
     vectors = Call(Role.EMBED, Purpose.EMBED, inputs=("a",))
     asyncio.run(budgeter.ask(named))
@@ -66,8 +71,8 @@ def test_a_named_model_and_an_embedding_pass():
 @pytest.mark.parametrize(
     ("policies", "problem"),
     [
-        ({"judje": RoutePolicy(models=("small",))}, "no such purpose"),
-        ({"judge": RoutePolicy(models=("medium",))}, "names the model 'medium'"),
+        ({"judje": route("small")}, "no such purpose"),
+        ({"judge": route("medium")}, "names the model 'medium'"),
     ],
 )
 def test_what_is_not_there_is_an_error_before_anything_is_asked(policies, problem):
@@ -78,7 +83,7 @@ def test_what_is_not_there_is_an_error_before_anything_is_asked(policies, proble
 
 def test_a_choice_is_recorded(tmp_path):
     """Each exchange has it, and a replay's row too."""
-    policies, rows = {"judge": RoutePolicy(models=("small",))}, []
+    policies, rows = {"judge": route("small")}, []
     for mode in (CassetteMode.NEW_EPISODES, CassetteMode.STRICT):
         with open_cassette(tmp_path / "c.jsonl", mode) as cassette:
             budgeter = budgeter_of(policies, recorder=cassette)
