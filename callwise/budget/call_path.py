@@ -229,7 +229,9 @@ def build_call_path(  # noqa: C901 - one line for each layer that is optional
     )
     path.add("repair", RepairLayer(next=path.last))
     if policies:
-        path.add("choose", ChooseLayer(policies, endpoints, estimator, clock, next=path.last))
+        path.add(
+            "choose", ChooseLayer(policies, endpoints, estimator, clock, recorder, next=path.last)
+        )
     common = () if shared is None else (*lower.layers, "queue")
     return CallPath(dict(reversed(path.layers.items())), breakers, frozenset(common))
 

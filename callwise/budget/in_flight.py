@@ -174,7 +174,11 @@ class InFlightCall:
     @cached_property
     def where(self) -> CallOrigin:
         """The place where it was asked, and its endpoint, for a recording."""
-        scope, call, endpoint = self.scope, self.call, self.endpoint
+        return self.where_at(self.endpoint)
+
+    def where_at(self, endpoint: Endpoint) -> CallOrigin:
+        """Return the place where it was asked, with an endpoint that may serve it."""
+        scope, call = self.scope, self.call
         # Equal tasks are distinguished. Steps are left out: a node that asks a step later asks
         # the same.
         lane, origin = scope.path, call.origin

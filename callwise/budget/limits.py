@@ -155,6 +155,18 @@ class Quota:
             if most != math.inf
         ]
 
+    def least_share_left(self) -> tuple[float, str]:
+        """Return the smaller share that is left of its calls and USD, and that limit's name.
+
+        It is 1 where neither is limited.
+        """
+        shares = [
+            (max(self._unheld[index] - self._used[index], 0) / most, self.limit_name(index))
+            for index in (0, 3)
+            if 0 < (most := self._max[index]) != math.inf
+        ]
+        return min(shares, default=(1.0, ""))
+
     def limit_name(self, index: int) -> str:
         """Return the name of a limit, e.g. `max_calls` or `max_calls[judge]`."""
         return _NAMES[index] if self.role is None else f"{_NAMES[index]}[{self.role}]"

@@ -41,10 +41,12 @@ from callwise.calls.reply import Reply
 
 __all__ = [
     "CallOrigin",
+    "ChoicesBehind",
     "FoundExchange",
     "RecordedError",
     "RecordedExchange",
     "Recorder",
+    "RecordsChoices",
     "error_of_record",
     "record_of_error",
 ]
@@ -153,6 +155,56 @@ class Recorder(Protocol):
         A failed write must not raise here: keep it for the recorder's own close.
         """
         ...
+
+
+@runtime_checkable
+class RecordsChoices(Protocol):
+    """A recording that has the choices of models, so that a replay decides nothing again."""
+
+    def asked_key(self, key: CallKey, call: Call, where: CallOrigin) -> CallKey:
+        """Return the key under which it has a question.
+
+        Args:
+            key: of the question as the endpoint of its role would be asked it.
+            call: likewise; `where` has that endpoint.
+        """
+        ...
+
+    def recorded_choice(
+        self, asked: CallKey, where: CallOrigin, *, table: str, step: int, is_by_budget: bool
+    ) -> Choice | None:
+        """Take the next choice of a question, the first one asked first.
+
+        Args:
+            asked: from `asked_key`.
+            table: digest of what decides; choices of another one are no answer.
+            step: its place in the policy's order of asking, from 0.
+            is_by_budget: whether what is left of limits may decide too. Then it is an answer
+                only in a replay under the recorded limits.
+        """
+        ...
+
+
+class ChoicesBehind:
+    """The choices of the recording behind a recorder. A `RecordsChoices`."""
+
+    _recorder: Recorder
+
+    def asked_key(self, key: CallKey, call: Call, where: CallOrigin) -> CallKey:
+        """Return the key under which it has a question."""
+        behind = self._recorder
+        return behind.asked_key(key, call, where) if isinstance(behind, RecordsChoices) else key
+
+    def recorded_choice(
+        self, asked: CallKey, where: CallOrigin, *, table: str, step: int, is_by_budget: bool
+    ) -> Choice | None:
+        """Take the next choice of a question; None where it has none."""
+        behind = self._recorder
+        if not isinstance(behind, RecordsChoices):
+            return None
+        return behind.recorded_choice(
+            asked, where, table=table, step=step, is_by_budget=is_by_budget
+        )
 
 
 _DETAILS: tuple[tuple[type[CallError], tuple[str, ...]], ...] = (

@@ -387,6 +387,13 @@ class Estimator:
         usd = prices.most_usd(input_tokens, output_tokens) if prices else 0.0
         return Estimate(input_tokens + output_tokens, to_picodollars(usd), estimated, output_tokens)
 
+    def counted(self, call: Call, endpoint: Endpoint) -> tuple[int, int]:
+        """Return the input tokens of a call, and its output at its longest.
+
+        No answer has corrected the count, so that it is the same in every run.
+        """
+        return self._model(endpoint).input_tokens(call).total, self._output_tokens(call)
+
     def _output_tokens(self, call: Call) -> int:
         """Return how long the output of a call may be at most."""
         sampling = call.sampling

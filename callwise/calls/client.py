@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 from urllib.parse import urlsplit
 
 from callwise.calls.call import Call, Role
+from callwise.calls.capabilities import Capabilities
 from callwise.calls.errors import CallError, CassetteMiss, ConfigError
 from callwise.calls.load.load_knobs import LoadKnobs
 from callwise.calls.payload import document_of
@@ -165,6 +166,8 @@ class Endpoint:
         alternatives: endpoints that may serve its calls in its place; see `load.route`. They
             have none themselves.
         weight: share of the calls that it serves next to its alternatives; above 0.
+        capabilities: what settings and known facts say that it takes, for policies; what it
+            has refused since is not in it.
     """
 
     name: str
@@ -178,6 +181,7 @@ class Endpoint:
     load: LoadKnobs | None = None
     alternatives: tuple["Endpoint", ...] = ()
     weight: float = 1.0
+    capabilities: Capabilities = field(default_factory=Capabilities, hash=False)
     identity: tuple[str, str] = field(init=False, repr=False, compare=False)
     """Its name and model."""
 

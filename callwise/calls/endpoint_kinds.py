@@ -12,6 +12,7 @@ import orjson
 from pydantic import ValidationError
 
 from callwise.calls.call import Role
+from callwise.calls.capabilities import Capabilities
 from callwise.calls.client import Client, Endpoint, OfflineClient
 from callwise.calls.endpoint_settings import (
     OPENAI_KEY_VARIABLE,
@@ -103,6 +104,7 @@ class EndpointKind(ABC):
         *,
         default_timeout_seconds: float | None = None,
         key_variable: str | None = None,
+        known: Capabilities | None = None,
     ) -> Endpoint:
         """Return an endpoint with the settings that all kinds have."""
         settings, timeout_seconds = self.settings, self.settings.timeout_seconds
@@ -117,6 +119,7 @@ class EndpointKind(ABC):
             timeout_seconds=default_timeout_seconds if timeout_seconds is None else timeout_seconds,
             extra_body=settings.extra_body,
             key_variable=key_variable,
+            capabilities=settings.starting_capabilities(known or Capabilities()),
         )
 
 
@@ -137,6 +140,7 @@ class OpenAIKind(EndpointKind):
             client,
             default_timeout_seconds=LONG_TIMEOUT_SECONDS if is_local else None,
             key_variable=self.settings.api_key_env,
+            known=known_capabilities(base_url, model)[0],
         )
 
     def client(self, clients: Clients) -> Client:

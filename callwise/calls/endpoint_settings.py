@@ -158,9 +158,11 @@ class EndpointSettings(BaseModel):
     system_role: SystemRole | None = None
     """Place of instructions: a system message, or the first user message. For `openai`."""
     refused: tuple[str, ...] | None = None
-    """Request fields that are never sent, such as `temperature` or `logprobs`. For `openai`."""
+    """Request fields that are never sent, such as `temperature` or `logprobs`. For `openai`.
+    A policy of `policies` never asks the model for `logprobs`, `tools`, `image_url` or
+    `response_format` that are in it."""
     context_tokens: Annotated[int, Field(ge=1)] | None = None
-    """Context length in tokens, prompt and answer together. For `openai`."""
+    """Context length in tokens, prompt and answer together. For `openai`, and for `policies`."""
     max_output_tokens: Annotated[int, Field(ge=1)] | None = None
     """Most output tokens that the model takes as a limit. For `openai`."""
     extra_body: Annotated[dict[str, Any], AfterValidator(checked_extra_body)] = {}

@@ -31,6 +31,7 @@ from typing import Self
 
 from callwise.budget.recorder import CallOrigin, RecordedExchange
 from callwise.calls.call import Call, Role
+from callwise.calls.choice import Choice
 from callwise.calls.errors import CassetteMiss, FormatError
 from callwise.calls.key import CallKey
 from callwise.recordings.cassette_file import CassetteFile, RecordingStopped
@@ -44,6 +45,7 @@ from callwise.recordings.normalising import (
     Rule,
     normaliser_of,
 )
+from callwise.recordings.recorded_choices import RecordedChoices
 
 __all__ = ["Cassette", "CassetteMode", "CassetteStatistics", "open_cassette"]
 
@@ -106,6 +108,8 @@ class Cassette:
     ) -> None:
         self._file = file
         self._end_numbers: array[int] | None = None
+        self._choices: RecordedChoices | None = None
+        self._taken_choices: set[int] = set()
         self._keys = CassetteKeys(file, normaliser or Normaliser())
         self._mode = mode
         self._redact = redact
@@ -175,6 +179,28 @@ class Cassette:
         recorded_in = (document.get("conversation"), document.get("turn"))
         is_of_turn = recorded_in == (where.conversation, where.turn)
         return replace(exchange, end_number=self._end_number(entry) if is_of_turn else 0)
+
+    def asked_key(self, key: CallKey, call: Call, where: CallOrigin) -> CallKey:
+        """Return the key under which it has a question; see `RecordsChoices`."""
+        return self._keys.own(key, call, where)
+
+    def recorded_choice(
+        self,
+        asked: CallKey,
+        where: CallOrigin,
+        *,
+        table: str,
+        step: int,
+        is_by_budget: bool,  # noqa: ARG002 - a cassette is played under its own limits
+    ) -> Choice | None:
+        """Take the next choice of a question that was in the file when it was opened.
+
+        Reads the whole file, once.
+        """
+        if self._choices is None:
+            self._choices = RecordedChoices(self._file)
+        lane = lane_digest(where.scope)
+        return self._choices.take(asked, lane, table=table, step=step, taken=self._taken_choices)
 
     def _end_number(self, entry: int) -> int:
         """Return which of its turn's calls an exchange was to end, from 1, as lines are ordered.

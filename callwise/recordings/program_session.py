@@ -8,7 +8,13 @@ from typing import Any
 from callwise.budget.budgeter import Budgeter
 from callwise.budget.ledger_row import LedgerRow
 from callwise.budget.limits import Limits
-from callwise.budget.recorder import CallOrigin, FoundExchange, RecordedExchange, Recorder
+from callwise.budget.recorder import (
+    CallOrigin,
+    ChoicesBehind,
+    FoundExchange,
+    RecordedExchange,
+    Recorder,
+)
 from callwise.budget.run_gate import Drained
 from callwise.budget.scope import Scope, ScopeKind
 from callwise.calls.call import Call, Purpose, Role
@@ -52,7 +58,7 @@ class ProgramFailed(CallwiseError):
     """The program raised an error. Turns finished before are kept."""
 
 
-class Replaying:
+class Replaying(ChoicesBehind):
     """A recorder that may only play the calls of turns that are run again.
 
     Args:

@@ -26,7 +26,13 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from callwise.budget.recorder import CallOrigin, FoundExchange, RecordedExchange, Recorder
+from callwise.budget.recorder import (
+    CallOrigin,
+    ChoicesBehind,
+    FoundExchange,
+    RecordedExchange,
+    Recorder,
+)
 from callwise.calls import errors
 from callwise.calls.call import Call, Outcome, Role
 from callwise.calls.errors import CallError, ConfigError, RunStopped
@@ -66,7 +72,7 @@ _Turn = tuple[str | None, str | None]
 _BROKEN_OFF = frozenset({Outcome.FAILED, Outcome.CANCELLED})
 
 
-class RunRecorder:
+class RunRecorder(ChoicesBehind):
     """A recorder for one run.
 
     Args:

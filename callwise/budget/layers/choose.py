@@ -5,12 +5,15 @@ row, and its repairs too. A call that names its model is passed on, and so is an
 of different models have nothing in common.
 """
 
+import hashlib
 from collections.abc import Awaitable, Callable, Mapping
 
 from callwise.budget.clock import Clock
 from callwise.budget.in_flight import InFlightCall, ReadReply
 from callwise.budget.layers.ledger import endpoint_of
 from callwise.budget.policies import ModelQuestion, Policy, policy_of
+from callwise.budget.policies.route import RouteByTable
+from callwise.budget.recorder import RecordsChoices
 from callwise.budget.token_estimate import Estimator
 from callwise.calls.call import Purpose
 from callwise.calls.client import Endpoint
@@ -26,6 +29,7 @@ class ChooseLayer:
 
     Args:
         policies: knobs by purpose, or `default` for chat calls of all others.
+        recorder: its choices are taken before anything is decided; None decides all.
 
     Raises:
         ConfigError: when a key is no purpose, or a policy names a model without an endpoint.
@@ -37,6 +41,7 @@ class ChooseLayer:
         endpoints: Mapping[str, Endpoint],
         estimator: Estimator,
         clock: Clock,
+        recorder: object = None,
         *,
         next: Callable[[InFlightCall], Awaitable[ReadReply]],  # noqa: A002
     ) -> None:
@@ -44,7 +49,9 @@ class ChooseLayer:
         self._estimator = estimator
         self._clock = clock
         self._next = next
+        self._recorder = recorder if isinstance(recorder, RecordsChoices) else None
         self._policies: dict[str, Policy] = {}
+        self._tables: dict[Policy, str] = {}
         for purpose, knobs in policies.items():
             if purpose != DEFAULT_POLICY and purpose not in tuple(Purpose):
                 known = ", ".join((DEFAULT_POLICY, *Purpose))
@@ -57,6 +64,9 @@ class ChooseLayer:
                         f"policies.{purpose} names the model {model!r:.80}, and there are: "
                         f"{names}. Add it to `models`"
                     )
+            if isinstance(policy, RouteByTable):
+                policy.require_prices(purpose, endpoints)
+            self._tables[policy] = _digest(policy, endpoints)
 
     def __call__(self, carried: InFlightCall) -> Awaitable[ReadReply]:
         """Return the answer of the models that are chosen, or of the one that was named."""
@@ -69,15 +79,20 @@ class ChooseLayer:
         endpoint = endpoint_of(call, self._endpoints)
         completed = endpoint.completed(call)
         asked = call_key(completed, endpoint=endpoint.name, model=endpoint.model)
+        where = carried.where_at(endpoint)
+        if self._recorder is not None:
+            asked = self._recorder.asked_key(asked, completed, where)
         return policy.answer(
             ModelQuestion(
                 carried,
                 asked,
                 policy.kind,
-                policy.digest,
+                self._tables[policy],
                 self._endpoints,
                 self._estimator,
                 self._next,
+                where,
+                self._recorder,
             )
         )
 
@@ -88,3 +103,17 @@ class ChooseLayer:
             for purpose, policy in self._policies.items()
             for name, count in policy.statistics().items()
         }
+
+
+def _digest(policy: Policy, endpoints: Mapping[str, Endpoint]) -> str:
+    """Return the digest of a policy's settings and of the facts of its models that decide too."""
+    facts = [
+        (
+            name,
+            endpoints[name].prices,
+            endpoints[name].capabilities.context_tokens,
+            sorted(endpoints[name].capabilities.refused),
+        )
+        for name in policy.models
+    ]
+    return hashlib.sha256(repr((policy.digest, facts)).encode()).hexdigest()[:16]

@@ -6,10 +6,12 @@ from typing import Protocol
 
 from callwise.budget.critical_path import CriticalPathTrack
 from callwise.budget.in_flight import InFlightCall, ReadReply
+from callwise.budget.recorder import CallOrigin, RecordsChoices
 from callwise.budget.token_estimate import Estimator
 from callwise.calls.call import Call, Role
 from callwise.calls.choice import Choice
 from callwise.calls.client import Endpoint
+from callwise.calls.errors import ConfigError
 from callwise.calls.key import CallKey
 
 __all__ = ["ModelQuestion", "Policy"]
@@ -25,6 +27,8 @@ class ModelQuestion:
         policy: kind of the policy.
         table: digest of the policy's settings.
         endpoints: by role or by name of a model.
+        where: where it was asked, with the endpoint of its role.
+        recorder: the recording whose choices are taken; None where there is none.
     """
 
     carried: InFlightCall
@@ -34,11 +38,35 @@ class ModelQuestion:
     endpoints: Mapping[str, Endpoint]
     estimator: Estimator
     next: Callable[[InFlightCall], Awaitable[ReadReply]]
+    where: CallOrigin
+    recorder: RecordsChoices | None = None
 
     @property
     def call(self) -> Call:
         """The call as it was asked."""
         return self.carried.call
+
+    def recorded(self, step: int = 0, *, is_by_budget: bool = False) -> Choice | None:
+        """Take the recorded choice of this question; None where it has to be decided.
+
+        Args:
+            step: place in the policy's order of asking, from 0.
+            is_by_budget: whether what is left of limits may decide too.
+
+        Raises:
+            ConfigError: when it names a model that is not there.
+        """
+        if self.recorder is None:
+            return None
+        choice = self.recorder.recorded_choice(
+            self.asked, self.where, table=self.table, step=step, is_by_budget=is_by_budget
+        )
+        if choice is not None and choice.model not in self.endpoints:
+            raise ConfigError(
+                f"the recording has a call of {self.where.scope} answered by the model "
+                f"{choice.model!r:.80}, which is not in `models`: add it, or record again"
+            )
+        return choice
 
     def choice(
         self, model: str, *, reason: str, alternatives: tuple[str, ...] = (), step: int = 0

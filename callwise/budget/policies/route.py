@@ -1,18 +1,90 @@
-"""Policy `route`: one model for each call."""
+"""Policy `route`: one model for each call, by the table of its purpose.
+
+A decision is a pure function of the call, the table and what is left of the limits: no clock, no
+random number, and no count that an answer has corrected. Entries that cannot answer the call, are
+asked for simpler ones only, are not good enough or cost too much are left out; of the others the
+cheapest is asked. An unknown price is not 0: it loses against each known one. Where none is left,
+the last resort is the strongest of those that can answer and do not cost too much, then of those
+that can answer, then of all.
+"""
 
 import hashlib
 from collections import Counter
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from callwise.budget.in_flight import ReadReply
+from callwise.budget.policies.complexity import Complexity, complexity_of, prompt_tokens
 from callwise.budget.policies.model_question import ModelQuestion
-from callwise.calls.policies.route_policy import RoutePolicy
+from callwise.budget.token_estimate import Estimator
+from callwise.calls.call import Call
+from callwise.calls.choice import Choice
+from callwise.calls.client import Endpoint
+from callwise.calls.errors import ConfigError
+from callwise.calls.policies.route_policy import RouteEntry, RoutePolicy
 
-__all__ = ["RouteByTable"]
+__all__ = ["NOTHING_LEFT_OUT", "BudgetLeft", "RouteByTable", "RouteDecision"]
+
+DEFAULT_FULL_TOKENS = 8192
+"""Length of a prompt that counts as 1, where no context is known."""
+
+_NO_OUTPUT = 0
+
+
+class BudgetLeft(NamedTuple):
+    """Share that is left of the tightest limit of calls or USD.
+
+    Args:
+        share: in [0, 1]; 1 where nothing is limited.
+        limit: that limit's name.
+    """
+
+    share: float = 1.0
+    limit: str = ""
+
+
+NOTHING_LEFT_OUT = BudgetLeft()
+"""What is left where nothing is limited."""
+
+
+class RouteDecision(NamedTuple):
+    """The model for one call.
+
+    Args:
+        reason: why this one, in a sentence.
+        alternatives: each of the others, and why not it.
+    """
+
+    model: str
+    reason: str
+    alternatives: tuple[str, ...]
+    complexity: Complexity
+
+
+class _Option(NamedTuple):
+    """One entry as it is for a call.
+
+    Args:
+        cannot: why it cannot answer; empty where it can.
+        is_dear: whether it costs more than the table allows.
+        unfit: why it is not asked, all reasons counted; empty where it may be.
+        usd: what it costs, None where that is not known.
+    """
+
+    place: int
+    entry: RouteEntry
+    cannot: str
+    is_dear: bool
+    unfit: str
+    usd: float | None
+
+    @property
+    def name(self) -> str:
+        return self.entry.model
 
 
 class RouteByTable:
-    """Asks one model per call."""
+    """Asks the cheapest model of a table that can answer a call and is good enough."""
 
     kind = "route"
 
@@ -20,7 +92,25 @@ class RouteByTable:
         self._knobs = knobs
         self.models = knobs.models
         self.digest = hashlib.sha256(knobs.model_dump_json().encode()).hexdigest()[:16]
+        self.is_by_budget = knobs.save_below > 0
+        seconds = [each.seconds for each in knobs.table if each.seconds is not None]
+        self._seconds = max(seconds, default=None)
         self._counts: Counter[str] = Counter()
+
+    def require_prices(self, purpose: str, endpoints: Mapping[str, Endpoint]) -> None:
+        """Do nothing where each price that the table needs is known.
+
+        Raises:
+            ConfigError: when it has `max_usd`, and a model without prices.
+        """
+        if self._knobs.max_usd is None:
+            return
+        unpriced = [name for name in self.models if endpoints[name].prices is None]
+        if unpriced:
+            raise ConfigError(
+                f"policies.{purpose}.max_usd cannot bind: {', '.join(unpriced):.200} has no "
+                "prices. Set `prices` of the model (0 where it is free), or leave max_usd out"
+            )
 
     async def answer(self, question: ModelQuestion) -> ReadReply:
         """Return the answer of the model that is chosen.
@@ -28,11 +118,161 @@ class RouteByTable:
         Raises:
             CallError: what ended it instead.
         """
-        model, *others = self.models
-        self._counts[model] += 1
-        reason = "the first of its policy"
-        return await question.ask(question.choice(model, reason=reason, alternatives=tuple(others)))
+        choice = question.recorded(is_by_budget=self.is_by_budget) or self._choice(question)
+        self._counts[choice.model] += 1
+        return await question.ask(choice)
+
+    def _choice(self, question: ModelQuestion) -> Choice:
+        left = NOTHING_LEFT_OUT
+        if self.is_by_budget:
+            quotas = question.carried.scope.scope_limits.quotas(question.call.role)
+            shares = [quota.least_share_left() for quota in quotas]
+            left = BudgetLeft(*min(shares, default=NOTHING_LEFT_OUT))
+        decision = self.decide(question.call, question.endpoints, question.estimator, left)
+        return question.choice(
+            decision.model, reason=decision.reason, alternatives=decision.alternatives
+        )
+
+    def decide(
+        self,
+        call: Call,
+        endpoints: Mapping[str, Endpoint],
+        estimator: Estimator,
+        left: BudgetLeft = NOTHING_LEFT_OUT,
+    ) -> RouteDecision:
+        """Return the model for a call. Asks nothing.
+
+        Args:
+            endpoints: by name; those of all models of the table.
+            left: what is left of the limits that bind the call.
+        """
+        knobs = self._knobs
+        complexity = complexity_of(
+            call, knobs.complexity, full_tokens=self._full_tokens(endpoints), seconds=self._seconds
+        )
+        is_saving = left.share < knobs.save_below
+        needs, least_tokens = _needs(call), prompt_tokens(call)
+        is_measured = all(
+            entry.usd_per_call is not None
+            for entry in knobs.table
+            if endpoints[entry.model].prices is not None or entry.usd_per_call is not None
+        )
+        options = []
+        for place, entry in enumerate(knobs.table):
+            endpoint = endpoints[entry.model]
+            cannot = _cannot(call, needs, least_tokens, endpoint, estimator)
+            estimated = None
+            if endpoint.prices is not None and (knobs.max_usd is not None or not is_measured):
+                estimated = endpoint.prices.usd(*estimator.counted(call, endpoint))
+            usd = entry.usd_per_call if is_measured else estimated
+            is_dear = knobs.max_usd is not None and (estimated or 0.0) > knobs.max_usd
+            unfit = cannot
+            if not unfit and is_dear:
+                unfit = f"{estimated:.3g} USD is more than max_usd {knobs.max_usd:g}"
+            if not unfit and not is_saving:
+                unfit = self._not_good_enough(entry, complexity)
+            options.append(_Option(place, entry, cannot, is_dear, unfit, usd))
+        fitting = [each for each in options if not each.unfit]
+        if fitting:
+            chosen = min(fitting, key=_cheapness)
+            why = _why_cheapest(chosen, fitting)
+            if is_saving:
+                why = (
+                    f"{left.share:.0%} of {left.limit} is left, which is less than save_below "
+                    f"{knobs.save_below:g}: {why}"
+                )
+        else:
+            chosen, why = _last_resort(options)
+        return RouteDecision(
+            chosen.name,
+            f"{why}; {complexity.explain()}",
+            tuple(_why_not(each, chosen) for each in options if each is not chosen),
+            complexity,
+        )
+
+    def _not_good_enough(self, entry: RouteEntry, complexity: Complexity) -> str:
+        least = self._knobs.min_quality
+        if complexity.value > entry.max_complexity:
+            return f"complexity {complexity.value:.2f} is above {entry.max_complexity:g}"
+        if least is None:
+            return ""
+        if entry.quality is None:
+            return "its quality is not known"
+        return f"quality {entry.quality:g} is below {least:g}" if entry.quality < least else ""
+
+    def _full_tokens(self, endpoints: Mapping[str, Endpoint]) -> int:
+        known = (endpoints[name].capabilities.context_tokens for name in self.models)
+        return min((each for each in known if each is not None), default=DEFAULT_FULL_TOKENS)
 
     def statistics(self) -> Mapping[str, int]:
         """Return how many calls each model was given."""
         return {f"to_{model}": count for model, count in self._counts.items()}
+
+
+def _needs(call: Call) -> list[str]:
+    """Return the request fields that a call cannot do without, as `refused` names them."""
+    needs = []
+    if call.tools:
+        needs.append("tools")
+    if call.response_model is not None:
+        needs.append("response_format")
+    if call.sampling.top_logprobs is not None:
+        needs.append("logprobs")
+    for message in call.messages:
+        if any(part.get("type") == "image_url" for part in message.parts):
+            needs.append("image_url")
+            break
+    return needs
+
+
+def _cannot(
+    call: Call, needs: list[str], least_tokens: int, endpoint: Endpoint, estimator: Estimator
+) -> str:
+    """Return why an endpoint cannot answer a call, as far as settings say; empty where it can.
+
+    Tokens are counted only where the prompt's bytes are not few enough by far.
+    """
+    capabilities = endpoint.capabilities
+    if needs and capabilities.refused:
+        lacking = [name for name in needs if name in capabilities.refused]
+        if lacking:
+            return f"takes no {', '.join(lacking)}"
+    context = capabilities.context_tokens
+    if context is None:
+        return ""
+    output_tokens = call.sampling.max_tokens or _NO_OUTPUT
+    if not (call.tools or call.response_model) and least_tokens * 8 + output_tokens <= context:
+        return ""
+    tokens = estimator.counted(call, endpoint)[0] + output_tokens
+    return f"some {tokens} tokens are more than its {context}" if tokens > context else ""
+
+
+def _cheapness(option: _Option) -> tuple[bool, float, int]:
+    return option.usd is None, option.usd or 0.0, option.place
+
+
+def _why_cheapest(chosen: _Option, fitting: list[_Option]) -> str:
+    if chosen.usd is None:
+        return "first of those that are good enough, as no price is known"
+    if len(fitting) == 1:
+        return f"only one that is good enough ({chosen.usd:.3g} USD)"
+    return f"cheapest that is good enough ({chosen.usd:.3g} USD)"
+
+
+def _last_resort(options: list[_Option]) -> tuple[_Option, str]:
+    able = [each for each in options if not each.cannot]
+    cheap = [each for each in able if not each.is_dear]
+    left = cheap or able or options
+    if all(each.entry.quality is None for each in left):
+        return left[0], "last resort, as none fits: the first"
+    strongest = max(left, key=lambda each: (each.entry.quality or 0.0, -each.place))
+    return strongest, f"last resort, as none fits: the strongest ({strongest.unfit})"
+
+
+def _why_not(option: _Option, chosen: _Option) -> str:
+    why = option.unfit
+    if not why and option.usd is None and chosen.usd is not None:
+        why = "its price is not known"
+    elif not why and option.usd is not None:
+        why = f"{option.usd:.3g} USD"
+    return f"{option.name}: {why or 'later in the table'}"

@@ -21,6 +21,7 @@ from pydantic import BaseModel
 from callwise.budget.limits import Limits
 from callwise.budget.recorder import CallOrigin, RecordedExchange
 from callwise.calls.call import Call
+from callwise.calls.choice import Choice
 from callwise.calls.errors import CallError, CassetteMiss, ConfigError
 from callwise.calls.key import CallKey
 from callwise.memory.conversation_memory import ConversationMemory
@@ -64,6 +65,7 @@ class TurnTrace:
     missing: list[MissingCall] = field(default_factory=list)
     used: dict[Kind, int] = field(default_factory=dict)
     taken: set[int] = field(default_factory=set)
+    taken_choices: set[int] = field(default_factory=set)
 
     def reply_is_out(self) -> None:
         """Note that the reply cannot change any more."""
@@ -125,6 +127,24 @@ class CounterfactualRecorder:
             )
         )
         return stand_in
+
+    def asked_key(self, key: CallKey, call: Call, where: CallOrigin) -> CallKey:
+        """Return the key under which the recording has a question; see `RecordsChoices`."""
+        return self._cassette.asked_key(key, call, where)
+
+    def recorded_choice(
+        self, asked: CallKey, where: CallOrigin, *, table: str, step: int, is_by_budget: bool
+    ) -> Choice | None:
+        """Take the recorded choice of a question.
+
+        Where what is left of limits may decide too, another setting decides again.
+        """
+        if is_by_budget and self._stand_ins is not None:
+            return None
+        trace = self._traces.setdefault((where.conversation, where.turn), TurnTrace())
+        return self._cassette.choice(
+            asked, where, table=table, step=step, taken=trace.taken_choices
+        )
 
     def record(
         self, key: CallKey, call: Call, where: CallOrigin, exchange: RecordedExchange

@@ -22,6 +22,7 @@ from pydantic import BaseModel
 from callwise.budget.recorder import CallOrigin, FoundExchange, RecordedExchange
 from callwise.budget.shared_requests import SharedRequests
 from callwise.calls.call import Call
+from callwise.calls.choice import Choice
 from callwise.calls.errors import CassetteMiss
 from callwise.calls.key import CallKey
 from callwise.memory.snapshot_memory import SnapshotBackend
@@ -213,6 +214,7 @@ class _OpenTurn:
     """
 
     taken: set[int]
+    taken_choices: set[int] = field(default_factory=set)
     paid: dict[tuple[bytes, str], list[tuple[float, _Bought]]] = field(default_factory=dict)
 
 
@@ -244,6 +246,22 @@ class Buyer:
             return self._awaited(key, call, where, turn)
         self._pay(key, call, where, turn)
         return None
+
+    def asked_key(self, key: CallKey, call: Call, where: CallOrigin) -> CallKey:
+        """Return the key under which the recording has a question; see `RecordsChoices`."""
+        return self._known.asked_key(key, call, where)
+
+    def recorded_choice(
+        self, asked: CallKey, where: CallOrigin, *, table: str, step: int, is_by_budget: bool
+    ) -> Choice | None:
+        """Take the recorded choice of a question.
+
+        Where what is left of limits may decide too, another setting decides again.
+        """
+        if is_by_budget:
+            return None
+        taken = self._turn(where).taken_choices
+        return self._known.choice(asked, where, table=table, step=step, taken=taken)
 
     def _turn(self, where: CallOrigin) -> _OpenTurn:
         name = where.conversation, where.turn

@@ -23,11 +23,13 @@ from typing import Any
 
 from callwise.budget.recorder import CallOrigin, RecordedExchange
 from callwise.calls.call import Call, Outcome, Purpose, Role
+from callwise.calls.choice import Choice
 from callwise.calls.key import CallKey
 from callwise.recordings.cassette_file import CassetteFile
 from callwise.recordings.cassette_format import lane_digest, prompt_of, split_head
 from callwise.recordings.cassette_inspection import explain_miss
 from callwise.recordings.normalising import CassetteKeys, Normaliser
+from callwise.recordings.recorded_choices import RecordedChoices
 
 __all__ = ["Kind", "MissingCall", "ReusableCassette", "StandInAnswers", "TurnLane"]
 
@@ -71,6 +73,7 @@ class ReusableCassette:
         self._places: list[TurnLane] = []
         self._by_kind: dict[Kind, list[int]] = {}
         self._decoded: dict[int, RecordedExchange] = {}
+        self._choices: RecordedChoices | None = None
         try:
             self._keys = CassetteKeys(self._file, Normaliser())
             self._read_all()
@@ -129,6 +132,22 @@ class ReusableCassette:
                         taken.add(entry)
                         return self.exchange(entry)
         return None
+
+    def asked_key(self, key: CallKey, call: Call, where: CallOrigin) -> CallKey:
+        """Return the key under which it has a question; see `RecordsChoices`."""
+        return self._keys.own(key, call, where)
+
+    def choice(
+        self, asked: CallKey, where: CallOrigin, *, table: str, step: int, taken: set[int]
+    ) -> Choice | None:
+        """Return the choice of a question, and add it to `taken`; None when none is left.
+
+        Those that were added since it was opened are not there: they are decided again.
+        """
+        if self._choices is None:
+            self._choices = RecordedChoices(self._file)
+        lane = lane_digest(where.scope)
+        return self._choices.take(asked, lane, table=table, step=step, taken=taken)
 
     def key_of(self, key: CallKey, call: Call, where: CallOrigin) -> bytes:
         """Return the key under which a call is recorded here."""

@@ -38,7 +38,7 @@ def test_a_call_goes_to_the_model_of_its_policy():
     assert (row.role, row.endpoint, row.model) == (Role.JUDGE, "b", "tiny")
     assert row.choice is not None
     assert (row.choice.policy, row.choice.model) == ("route", "small")
-    assert row.choice.alternatives == ("judge",)
+    assert row.choice.alternatives == ("judge: later in the table",)
     assert row.as_dict()["choice"]["reason"]
     assert budgeter.statistics()["choose"] == {"judge_to_small": 1}
 
