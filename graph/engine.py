@@ -26,6 +26,7 @@ from callwise.memory.conversation_memory import ConversationMemory
 from callwise.recordings.app_protocol import ReplyListener
 from callwise.recordings.cache_warming import warm_from_cassette
 from graph.pipeline_llm import PipelineLLM
+from graph.reply_stream import ShownReply
 from graph.settings import PipelineSettings
 from graph.state import TurnState
 from nodes.loader import ALL_TURNS, load_turn
@@ -437,7 +438,9 @@ class TurnContext:
 
     Args:
         on_reply: given the reply as soon as it is out, before the bookkeeping.
+        shown: the bubbles that are shown as they become final; None shows none.
     """
 
     engine: Engine
     on_reply: ReplyListener | None = None
+    shown: ShownReply | None = None

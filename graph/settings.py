@@ -247,6 +247,11 @@ class ReplyKnobs(KnobGroup):
 
     max_chars: int = Field(default=1200, ge=20, le=20_000)
     """Longer replies are cut at the end of a sentence."""
+    stream: bool = False
+    """Show the bubbles of a reply that one call writes (`fuse.reply`) while its answer arrives;
+    see docs/streaming.md. A reply of more than four bubbles' length is then cut from its beginning
+    on, and an answer that breaks off after a bubble is the reply as far as it was shown. The
+    bubbles of other replies are shown when they are final, with it or without."""
     on_outage: Literal["fail", "fallback"] = "fail"
     """Effect of a failure of the reply's own call, retries included: `fail` stops the run,
     which can go on later; `fallback` sends a neutral line and goes on. A call that the
