@@ -87,11 +87,15 @@ class ReplyingLLM:
             if not self.early.bubbles or error.is_fatal:
                 raise
             shown = len(self.early.bubbles)
-            problem = f"the answer ends after {shown} shown bubbles: {type(error).__name__}: {error}"
+            problem = (
+                f"the answer ends after {shown} shown bubbles: {type(error).__name__}: {error}"
+            )
             reason = "invalid" if isinstance(error, InvalidAnswer) else "failed"
             detail = clip(problem, MAX_DETAIL_CHARS)
             self.degradations.append(
-                Degradation.model_validate({"node": "lats_search", "reason": reason, "detail": detail})
+                Degradation.model_validate(
+                    {"node": "lats_search", "reason": reason, "detail": detail}
+                )
             )
             text = text_of(self.early.bubbles)
             return Reply(text, parsed=ReplyingAnswer(reply=text))

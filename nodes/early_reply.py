@@ -43,7 +43,7 @@ _REPLY = re.compile(
 
 
 def reply_so_far(answer: str) -> str:
-    """Return the reply in the beginning of an answer; empty while there is none, or of another form.
+    """Return the reply in the beginning of an answer; empty where it has none or another form.
 
     Args:
         answer: the text of the answer so far. Untrusted.

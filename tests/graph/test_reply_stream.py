@@ -59,6 +59,7 @@ class TypingClient:
     stops_after: int | None = None
     behind: CallError | asyncio.Event | None = None
     calls: list[Call] = field(default_factory=list)
+    was_asked: asyncio.Event = field(default_factory=asyncio.Event)
     is_simulated: bool = True
 
     async def answer(
@@ -67,6 +68,7 @@ class TypingClient:
         """Answer, the call that replies piece by piece."""
         (call,) = calls
         self.calls.append(call)
+        self.was_asked.set()
         if call.role == "fast" and isinstance(self.behind, CallError):
             return [self.behind]
         if call.role == "fast" and self.behind is not None:
@@ -100,7 +102,7 @@ async def opened(
     **typing: Any,
 ) -> AsyncIterator[tuple[ReplySession, TypingClient]]:
     """Give a session, and the client of all its roles."""
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - in memory
     settings = app.settings(preset, [simulated(), *overrides])
     given = endpoints_of(settings, is_offline=is_offline)
     client = TypingClient(given["main"].client, **typing)  # type: ignore[index]
@@ -110,9 +112,7 @@ async def opened(
     }
     with SqliteBackend(folder / "memory.sqlite") as store:
         memory = ConversationMemory(store)
-        engine = make_engine(
-            settings, endpoints, memory, recorder=recorder, is_offline=is_offline
-        )
+        engine = make_engine(settings, endpoints, memory, recorder=recorder, is_offline=is_offline)
         graph = None
         if not is_offline:
             graph = build_graph(overlap=settings.overlap, fuse=settings.fuse)
@@ -176,8 +176,7 @@ async def test_leaving_before_the_reply_cancels_the_turn(tmp_path: Path) -> None
     async with opened(tmp_path, "classic", behind=asyncio.Event()) as (session, client):
         stream = session.astream(HELLO)
         reading = asyncio.ensure_future(anext(aiter(stream)))
-        while not client.calls:
-            await asyncio.sleep(0)
+        await client.was_asked.wait()
         reading.cancel()
         with pytest.raises(asyncio.CancelledError):
             await reading
@@ -230,9 +229,9 @@ async def test_a_memory_that_fails_behind_the_reply_is_in_the_record(tmp_path: P
         opened(tmp_path, "balanced", behind=asyncio.Event()) as (session, client),
         opened(tmp_path, "balanced") as (other, _),
     ):
-        stream = session.astream(HELLO)
+        stream = session.astream(replace(HELLO, user_id="ann"))
         bubbles = [bubble async for bubble in stream]
-        await other.run_turn(AGAIN)
+        await other.run_turn(TurnInput("another talk", None, "Hi.", user_id="ann"))
         assert isinstance(client.behind, asyncio.Event)
         client.behind.set()
         turn = await stream.result()

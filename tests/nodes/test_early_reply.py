@@ -20,7 +20,20 @@ LONG = (
     "And your sister will be less worried than you think, once she hears it from you. "
     "I would tell her before the weekend. Would you?"
 )
-CHUNKS = ("Hi.", " ", "\n", "“Well”", "3.14", "Dr. Who?", "…", "你好。", "(", "x" * 70, "👩\u200d🚀", "!")
+CHUNKS = (
+    "Hi.",
+    " ",
+    "\n",
+    "“Well”",
+    "3.14",
+    "Dr. Who?",
+    "…",
+    "你好。",
+    "(",
+    "x" * 70,
+    "👩\u200d🚀",
+    "!",
+)
 
 
 def reader(**fields: Any) -> tuple[EarlyReply, list[tuple[Bubble, ...]]]:
