@@ -11,7 +11,8 @@ memory manager waits for the evolver where they would else run side by side. Whe
 wound down to such calls, both are so in every turn: the graph is compiled once.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from itertools import pairwise
 from types import MappingProxyType
@@ -21,14 +22,16 @@ from pydantic_core import to_jsonable_python
 
 from callwise.budget.scope import ScopeKind
 from callwise.calls.errors import CallError, CassetteMiss, RunStopped
+from callwise.calls.step_times import times_kept
 from callwise.memory import StoreFailed
-from graph.engine import TurnContext
+from graph.engine import Engine, TurnContext
 from graph.own_nodes import OwnNode, placed, steps_of
 from graph.pipeline_llm import clips_noted
 from graph.reply_stream import failed_behind
 from graph.settings import FuseKnobs
 from graph.state import TurnState, collect_degraded
 from graph.steps import STEPS, Step
+from nodes.cleaning import cleaning
 from nodes.prompt import own_texts
 
 if TYPE_CHECKING:
@@ -99,6 +102,17 @@ def predecessors(
     return placed(waits, nodes)
 
 
+@contextmanager
+def _of_the_settings(engine: Engine) -> Iterator[None]:
+    """Let a node's prompts be as the settings have them, and count the times of its steps."""
+    with (
+        own_texts(engine.texts),
+        cleaning(engine.settings.preprocess.cleanings),
+        times_kept(engine.step_times),
+    ):
+        yield
+
+
 async def run_step(
     name: str, step: Step, waits_for: tuple[str, ...], state: TurnState, context: TurnContext
 ) -> dict[str, Any]:
@@ -114,7 +128,7 @@ async def run_step(
     turn = await context.engine.turn_scope(state, name)
     scope = turn.open(ScopeKind.NODE, name, after=waits_for)
     is_behind = context.shown is not None and context.shown.is_whole
-    with scope, own_texts(context.engine.texts), clips_noted(name) as clips:
+    with scope, _of_the_settings(context.engine), clips_noted(name) as clips:
         try:
             update = dict(await step(state, context))
         except (CallError, StoreFailed) as error:

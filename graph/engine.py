@@ -21,6 +21,7 @@ from callwise.calls import LLM, Endpoint, Role
 from callwise.calls.endpoint_settings import OPENAI_KEY_VARIABLE
 from callwise.calls.errors import ConfigError
 from callwise.calls.role_endpoints import EndpointSettings, endpoints_from_settings
+from callwise.calls.step_times import StepTimes
 from callwise.memory import AgentUser, Identity
 from callwise.memory.conversation_memory import ConversationMemory
 from callwise.recordings.app_protocol import ReplyListener
@@ -89,6 +90,7 @@ class Engine:
     nodes: "tuple[OwnNode, ...]" = ()
     texts: OwnTexts = ()
     patience_seconds: float = 300.0
+    step_times: StepTimes = field(default_factory=StepTimes)
     _conversations: dict[Identity, Scope] = field(default_factory=dict)
     _names: set[str] = field(default_factory=set)
     _turns: dict[Identity, Scope] = field(default_factory=dict)

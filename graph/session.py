@@ -149,6 +149,10 @@ class ReplySession:
         finally:
             engine.leave(identity.agent_user, run)
 
+    def statistics(self) -> Mapping[str, Any]:
+        """Return the budgeter's statistics, and `steps`: the times before and after calls."""
+        return {**self.engine.budgeter.statistics(), "steps": self.engine.step_times.statistics()}
+
     async def drain(self, seconds: float, *, reason: str) -> Drained:
         """Accept no further call, and return once those under way have ended; see `Budgeter`."""
         return await self.engine.budgeter.drain(seconds, reason=reason)

@@ -27,6 +27,7 @@ from callwise.calls.role_endpoints import EndpointSettings
 from callwise.calls.trust import TrustedSettings
 from callwise.knobs.knob_paths import nearest_names
 from lats.search_knobs import SearchKnobs
+from nodes.cleaning import CLEANINGS
 from nodes.prompt import OwnTexts, own_texts, prompt, prompt_names
 from nodes.records import Language, Persona
 
@@ -38,6 +39,7 @@ __all__ = [
     "MemoryKnobs",
     "OwnTextKnobs",
     "PipelineSettings",
+    "PreprocessKnobs",
     "ProcessorKnobs",
     "RepairKnobs",
     "ReplyKnobs",
@@ -175,6 +177,23 @@ def sampling_of(purpose: Purpose, sampling: Mapping[str, SamplingKnobs]) -> dict
     """Return the sampling knobs that are set for a purpose, before those of `default`."""
     groups = (sampling[name] for name in ("default", str(purpose)) if name in sampling)
     return {name: getattr(each, name) for each in groups for name in each.model_fields_set}
+
+
+class PreprocessKnobs(KnobGroup):
+    """Cleaning of what prompts show. State, memory and records keep what was written.
+
+    Each changes prompts, and so the keys of calls: a recording without it has other calls.
+    """
+
+    normalise: bool = False
+    """Texts in Unicode NFC, with one blank in place of several and one empty line at most."""
+    dedupe: bool = False
+    """Leave out texts of memories that the chat or an earlier memory shows already."""
+
+    @property
+    def cleanings(self) -> tuple[str, ...]:
+        """The names of those that are on, in the order in which they are made."""
+        return tuple(name for name in CLEANINGS if getattr(self, name))
 
 
 class RepairKnobs(KnobGroup):
@@ -324,6 +343,7 @@ class PipelineSettings(KnobGroup, TrustedSettings):
     search: SearchKnobs = SearchKnobs()
     processor: ProcessorKnobs = ProcessorKnobs()
     memory: MemoryKnobs = MemoryKnobs()
+    preprocess: PreprocessKnobs = PreprocessKnobs()
     sampling: dict[SamplingPurpose, SamplingKnobs] = {}
     """Sampling of answers, by the purpose of the call; `default` is for all purposes."""
     prompts: dict[PromptName, OwnTextKnobs] = {}

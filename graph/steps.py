@@ -24,6 +24,7 @@ from lats.search_knobs import SearchKnobs
 from lats.search_tree import SearchTree
 from lats.similarity import text_key
 from nodes.bubbles import cut_in_order, split_bubbles, timed_bubbles
+from nodes.cleaning import cleaned
 from nodes.detection import DETECTION, detect_by_rules
 from nodes.early_reply import EarlyReply, with_shown
 from nodes.emotion_update import update_mood
@@ -251,7 +252,7 @@ async def _lats_search(state: TurnState, context: TurnContext) -> Mapping[str, A
         outcome = await search_reply(
             context.engine.search_llm,
             knobs=knobs,
-            material=SearchMaterial(state),
+            material=SearchMaterial(cleaned(state)),
             max_repairs=settings.repair.max_repairs,
             limits=limits,
             guidelines=_guidelines(state),

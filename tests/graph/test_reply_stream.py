@@ -368,3 +368,32 @@ async def test_a_stream_ends_once(tmp_path: Path) -> None:
         first, second = [[each async for each in one] for _ in range(2)]
         await one.aclose()
         assert first == second == (await one.result()).record["bubbles"]
+
+
+async def test_a_session_shows_the_times_of_its_steps(tmp_path: Path) -> None:
+    """Every call that has an answer form was read, and questions were made and formatted."""
+    async with opened(tmp_path, "balanced") as (session, _):
+        turn = await session.run_turn(HELLO)
+        steps = session.statistics()["steps"]
+    assert steps["parse"]["runs"] == steps["validate"]["runs"] == turn.record["asked"]
+    assert steps["clean"]["runs"] == steps["format"]["runs"] == 2
+    assert all(each["seconds"] >= 0 for each in steps.values())
+
+
+async def test_cleaned_prompts_are_other_calls_with_the_same_record_of_words(
+    tmp_path: Path,
+) -> None:
+    """What was written remains in the record; the calls have other keys."""
+    digests = []
+    said = TurnInput("talk", None, "I  lost \n\n\n my job.")
+    for name, knobs in (("off", ()), ("on", ("preprocess.normalise=true",))):
+        path = tmp_path / f"{name}.jsonl"
+        with open_cassette(path, CassetteMode.NEW_EPISODES) as cassette:
+            async with opened(tmp_path / name, "balanced", *knobs, recorder=cassette) as (
+                session,
+                client,
+            ):
+                turn = await session.run_turn(said)
+        assert turn.record["user_text"] == said.user_text
+        digests.append({call.messages[1].content for call in client.calls})
+    assert digests[0].isdisjoint(digests[1])
