@@ -11,7 +11,8 @@ memory manager waits for the evolver where they would else run side by side. Whe
 wound down to such calls, both are so in every turn: the graph is compiled once.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from itertools import pairwise
 from types import MappingProxyType
@@ -20,12 +21,17 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from pydantic_core import to_jsonable_python
 
 from callwise.budget.scope import ScopeKind
-from graph.engine import TurnContext
+from callwise.calls.errors import CallError, CassetteMiss, RunStopped
+from callwise.calls.step_times import times_kept
+from callwise.memory import StoreFailed
+from graph.engine import Engine, TurnContext
 from graph.own_nodes import OwnNode, placed, steps_of
 from graph.pipeline_llm import clips_noted
+from graph.reply_stream import failed_behind
 from graph.settings import FuseKnobs
 from graph.state import TurnState, collect_degraded
 from graph.steps import STEPS, Step
+from nodes.cleaning import cleaning
 from nodes.prompt import own_texts
 
 if TYPE_CHECKING:
@@ -47,6 +53,9 @@ __all__ = [
 ReplyGraph: TypeAlias = "CompiledStateGraph[TurnState, TurnContext, TurnState, TurnState]"
 
 _FIELDS = frozenset(TurnState.model_fields)
+
+_REPLY_FIELDS = frozenset({"reply", "bubbles"})
+"""Fields of the state that no node behind the final validator changes."""
 
 NODES: tuple[str, ...] = tuple(STEPS)
 """All nodes in the order in which they run when nothing overlaps or is fused."""
@@ -93,18 +102,44 @@ def predecessors(
     return placed(waits, nodes)
 
 
+@contextmanager
+def _of_the_settings(engine: Engine) -> Iterator[None]:
+    """Let a node's prompts be as the settings have them, and count the times of its steps."""
+    with (
+        own_texts(engine.texts),
+        cleaning(engine.settings.preprocess.cleanings),
+        times_kept(engine.step_times),
+    ):
+        yield
+
+
 async def run_step(
     name: str, step: Step, waits_for: tuple[str, ...], state: TurnState, context: TurnContext
 ) -> dict[str, Any]:
     """Return a node's update of the state, made in the node's scope.
 
+    Where the reply is shown and its turn goes on behind it, a fatal error of a call, or of the
+    memory, ends this node alone: the turn's record lists it, and the reply remains.
+
     Raises:
         KeyError: when the step returns a field that the state lacks.
+        ValueError: when it changes a reply that is shown already.
     """
     turn = await context.engine.turn_scope(state, name)
     scope = turn.open(ScopeKind.NODE, name, after=waits_for)
-    with scope, own_texts(context.engine.texts), clips_noted(name) as clips:
-        update = dict(await step(state, context))
+    is_behind = context.shown is not None and context.shown.is_whole
+    with scope, _of_the_settings(context.engine), clips_noted(name) as clips:
+        try:
+            update = dict(await step(state, context))
+        except (CallError, StoreFailed) as error:
+            if not is_behind or isinstance(error, CassetteMiss | RunStopped):
+                raise
+            update = {"degraded": [failed_behind(name, error)]}
+    if is_behind and not update.keys().isdisjoint(_REPLY_FIELDS):
+        raise ValueError(
+            f"node {name!r} changes the reply after it was shown: let it follow 'processor', or "
+            "another node before 'final_validator'"
+        )
     if clips:  # parts that its prompts had to leave out
         update["degraded"] = [*(update.get("degraded") or ()), *clips]
     if not update.keys() <= _FIELDS:  # LangGraph would drop these silently

@@ -18,12 +18,14 @@ from callwise.budget.scope import Scope, ScopeKind
 from callwise.budget.shared_requests import SharedRequests
 from callwise.calls import LLM, Endpoint
 from callwise.calls.errors import ConfigError
+from callwise.calls.step_times import StepTimes
 from callwise.memory import AgentUser, Identity
 from callwise.memory.conversation_memory import ConversationMemory
 from callwise.recordings.app_protocol import ReplyListener
 from callwise.recordings.cache_warming import warm_from_cassette
 from graph.endpoints import secret_values
 from graph.pipeline_llm import PipelineLLM
+from graph.reply_stream import ShownReply
 from graph.settings import PipelineSettings
 from graph.state import TurnState
 from nodes.loader import ALL_TURNS, load_turn
@@ -83,6 +85,7 @@ class Engine:
     nodes: "tuple[OwnNode, ...]" = ()
     texts: OwnTexts = ()
     patience_seconds: float = 300.0
+    step_times: StepTimes = field(default_factory=StepTimes)
     _conversations: dict[Identity, Scope] = field(default_factory=dict)
     _names: set[str] = field(default_factory=set)
     _turns: dict[Identity, Scope] = field(default_factory=dict)
@@ -383,7 +386,9 @@ class TurnContext:
 
     Args:
         on_reply: given the reply as soon as it is out, before the bookkeeping.
+        shown: the bubbles that are shown as they become final; None shows none.
     """
 
     engine: Engine
     on_reply: ReplyListener | None = None
+    shown: ShownReply | None = None

@@ -3,12 +3,15 @@
 A server runs nodes with no session around them and refuses blocking calls in them. So
 the engine is made in a thread when the process's first node needs it, and kept. The
 preset is CALLWISE_PRESET (default `classic`); memory is in the folder CALLWISE_HOME
-(default `callwise-runs/served`). The server brings the checkpointer.
+(default `callwise-runs/served`). The server brings the checkpointer. Clients that stream the mode
+`custom` are given each bubble of the reply as soon as it is final.
 """
 
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 from uuid import uuid4
@@ -20,6 +23,7 @@ from langgraph.graph import StateGraph
 from langgraph.graph.message import add_messages
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import ExecutionInfo, Runtime
+from langgraph.types import StreamWriter
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -39,11 +43,12 @@ from graph.app import app
 from graph.drivers import NODES, compiled, plain_values, run_step
 from graph.endpoints import endpoints_of
 from graph.engine import TurnContext, cache_of, make_engine, warm
+from graph.reply_stream import ShownReply
 from graph.settings import FuseKnobs
 from graph.state import TurnState
 from graph.steps import STEPS
 from nodes.prompt import load_prompts
-from nodes.records import DialogueLine, Persona
+from nodes.records import Bubble, DialogueLine, Persona
 
 __all__ = [
     "Given",
@@ -287,6 +292,11 @@ class GraphServerContext:
                 self._store.close()
 
 
+def _write_bubble(write: StreamWriter, index: int, bubble: Bubble) -> None:
+    """Give a bubble that is final to clients that stream `custom`."""
+    write({"index": index, "bubble": bubble.model_dump()})
+
+
 def _node(name: str, waits_for: tuple[str, ...], make_context: ContextMaker) -> Any:
     """Return a step as a graph server runs it, on the state of a thread."""
     is_first, is_last = name == NODES[0], name == NODES[-1]
@@ -297,6 +307,9 @@ def _node(name: str, waits_for: tuple[str, ...], make_context: ContextMaker) -> 
         given = state.given
         if is_first or given is None:
             given = given_by(state, info, agent_id=engine.settings.agent_id)
+        write = partial(_write_bubble, runtime.stream_writer)
+        shown = ShownReply(write, tuple(state.early_bubbles))
+        context = replace(context, shown=shown)
         owner = given.identity.agent_user
         if is_first:
             await engine.enter(owner, given.run, patience_seconds=engine.patience_seconds)

@@ -2,7 +2,7 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +33,7 @@ from graph.engine import (
 )
 from graph.fusing import steps_down
 from graph.own_nodes import OwnNode
+from graph.reply_stream import ReplyStream, ShownReply
 from graph.settings import PipelineSettings
 from graph.state import TurnState, collect_degraded
 from nodes.prompt import clip, load_prompts
@@ -98,6 +99,7 @@ class ReplySession:
     is_simulated: bool
     is_checkpointed: bool = False
     notices: Notices = field(default_factory=Notices)
+    _streams: list[ReplyStream] = field(default_factory=list)
 
     async def run_turn(
         self, turn: TurnInput, *, on_reply: ReplyListener | None = None
@@ -108,15 +110,48 @@ class ReplySession:
             CallError: a fatal one: a wrong key, a call that the recording lacks.
             StoreFailed: when memory cannot be read or written; the turn is not kept.
         """
+        return await self._run_in_order(turn, TurnContext(self.engine, on_reply))
+
+    def astream(self, turn: TurnInput) -> ReplyStream:
+        """Begin to answer one user message; return its bubbles as they become final.
+
+        What comes after the reply goes on behind it; see `ReplyStream`. What fails there is in the
+        turn's record, and does not take the reply back. Needs a running event loop.
+        """
+
+        def run(shown: ShownReply) -> Awaitable[TurnResult]:
+            return self._run_in_order(turn, TurnContext(self.engine, shown=shown))
+
+        stream = ReplyStream(run)
+        self._streams = [each for each in self._streams if not each.has_ended]
+        self._streams.append(stream)
+        return stream
+
+    async def settle(self) -> None:
+        """Wait for the turns that go on behind their replies, as closing the session does.
+
+        Raises:
+            BaseException: what ended one of them, where its stream has not raised it.
+        """
+        while self._streams:
+            await self._streams[0].settled()
+            self._streams.pop(0)
+
+    async def _run_in_order(self, turn: TurnInput, context: TurnContext) -> TurnResult:
+        """Run a turn once those of its memory before it have ended."""
         engine = self.engine
         identity = Identity(engine.settings.agent_id, turn.user_id, turn.conversation_id)
         engine.conversation(identity)  # so that scopes are named in the order of asking
         run = object()
         await engine.enter(identity.agent_user, run)
         try:
-            return await self._run_turn(turn, identity, TurnContext(engine, on_reply))
+            return await self._run_turn(turn, identity, context)
         finally:
             engine.leave(identity.agent_user, run)
+
+    def statistics(self) -> Mapping[str, Any]:
+        """Return the budgeter's statistics, and `steps`: the times before and after calls."""
+        return {**self.engine.budgeter.statistics(), "steps": self.engine.step_times.statistics()}
 
     async def drain(self, seconds: float, *, reason: str) -> Drained:
         """Accept no further call, and return once those under way have ended; see `Budgeter`."""
@@ -314,10 +349,12 @@ async def open_session(
         graph = build_graph(
             overlap=settings.overlap, fuse=settings.fuse, checkpointer=checkpointer, nodes=nodes
         )
-    return ReplySession(
+    session = ReplySession(
         engine=engine,
         graph=graph,
         is_simulated=needs_no_waiting(endpoints),
         is_checkpointed=checkpointer is not None,
         notices=notices,
     )
+    stack.push_async_callback(session.settle)  # first of all that closing does
+    return session

@@ -28,6 +28,7 @@ from callwise.calls.role_endpoints import EndpointSettings
 from callwise.calls.trust import TrustedSettings
 from callwise.knobs.knob_paths import nearest_names
 from lats.search_knobs import SearchKnobs
+from nodes.cleaning import CLEANINGS
 from nodes.prompt import OwnTexts, own_texts, prompt, prompt_names
 from nodes.records import Language, Persona
 
@@ -39,6 +40,7 @@ __all__ = [
     "MemoryKnobs",
     "OwnTextKnobs",
     "PipelineSettings",
+    "PreprocessKnobs",
     "ProcessorKnobs",
     "RepairKnobs",
     "ReplyKnobs",
@@ -180,6 +182,23 @@ def sampling_of(purpose: Purpose, sampling: Mapping[str, SamplingKnobs]) -> dict
     return {name: getattr(each, name) for each in groups for name in each.model_fields_set}
 
 
+class PreprocessKnobs(KnobGroup):
+    """Cleaning of what prompts show. State, memory and records keep what was written.
+
+    Each changes prompts, and so the keys of calls: a recording without it has other calls.
+    """
+
+    normalise: bool = False
+    """Texts in Unicode NFC, with one blank in place of several and one empty line at most."""
+    dedupe: bool = False
+    """Leave out texts of memories that the chat or an earlier memory shows already."""
+
+    @property
+    def cleanings(self) -> tuple[str, ...]:
+        """The names of those that are on, in the order in which they are made."""
+        return tuple(name for name in CLEANINGS if getattr(self, name))
+
+
 class RepairKnobs(KnobGroup):
     """Repair of answers that do not have the form asked for."""
 
@@ -250,6 +269,11 @@ class ReplyKnobs(KnobGroup):
 
     max_chars: int = Field(default=1200, ge=20, le=20_000)
     """Longer replies are cut at the end of a sentence."""
+    stream: bool = False
+    """Show the bubbles of a reply that one call writes (`fuse.reply`) while its answer arrives;
+    see docs/streaming.md. A reply of more than four bubbles' length is then cut from its beginning
+    on, and an answer that breaks off after a bubble is the reply as far as it was shown. The
+    bubbles of other replies are shown when they are final, with it or without."""
     on_outage: Literal["fail", "fallback"] = "fail"
     """Effect of a failure of the reply's own call, retries included: `fail` stops the run,
     which can go on later; `fallback` sends a neutral line and goes on. A call that the
@@ -322,6 +346,7 @@ class PipelineSettings(KnobGroup, TrustedSettings):
     search: SearchKnobs = SearchKnobs()
     processor: ProcessorKnobs = ProcessorKnobs()
     memory: MemoryKnobs = MemoryKnobs()
+    preprocess: PreprocessKnobs = PreprocessKnobs()
     sampling: dict[SamplingPurpose, SamplingKnobs] = {}
     """Sampling of answers, by the purpose of the call; `default` is for all purposes."""
     prompts: dict[PromptName, OwnTextKnobs] = {}

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from callwise.memory import Identity
 from graph.fusing import Fusion
-from nodes.records import Degradation, DialogueLine, Guidance, NoteDraft
+from nodes.records import Bubble, Degradation, DialogueLine, Guidance, NoteDraft
 from nodes.turn import TurnView
 
 __all__ = ["TurnState", "collect_degraded", "degraded_by"]
@@ -64,6 +64,8 @@ class TurnState(TurnView):
     """Repeated faults of replies: for this turn's search, and after it for the next's."""
     search: dict[str, Any] = Field(default={})
     """The search's record: why it stopped, its rollouts, its tree. Plain JSON."""
+    early_bubbles: list[Bubble] = Field(default=[])
+    """The bubbles that could be shown while the reply was written; its first ones."""
     violations: list[str] = Field(default=[])
     """Rules that the final validation found broken, and mended."""
 

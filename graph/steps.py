@@ -16,19 +16,22 @@ from callwise.memory import Identity
 from graph.engine import TurnContext
 from graph.fusing import fusing_for
 from graph.reply_leases import calls_left, held_reply_calls, hold_again, hold_leases
+from graph.reply_stream import ReplyingLLM, ShownReply
 from graph.state import TurnState, degraded_by
 from lats.reflection import Guideline, aged_guidelines
 from lats.result import SearchResult
 from lats.search_knobs import SearchKnobs
 from lats.search_tree import SearchTree
 from lats.similarity import text_key
-from nodes.bubbles import split_bubbles
-from nodes.detection import DETECTION
+from nodes.bubbles import cut_in_order, split_bubbles, timed_bubbles
+from nodes.cleaning import cleaned
+from nodes.detection import DETECTION, detect_by_rules
+from nodes.early_reply import EarlyReply, with_shown
 from nodes.emotion_update import update_mood
 from nodes.evolver import EVOLVING, apply_delta
 from nodes.final_validator import validate_reply
 from nodes.fused_calls import FUSED_BOOKKEEPING, FUSED_REPLY, FUSED_THINKING, ask_fused
-from nodes.inner_monologue import MONOLOGUE
+from nodes.inner_monologue import MONOLOGUE, think_by_rules
 from nodes.lats_search import search_limits, search_reply
 from nodes.loader import RelationState, load_turn
 from nodes.memory_manager import REMEMBERING, MemoryUpdate
@@ -100,15 +103,53 @@ _RESULTS = {
 """Fields of the state with the result of nodes that may be asked together."""
 
 
+def _early_reply(state: TurnState, context: TurnContext) -> EarlyReply | None:
+    """Return the reader of the call that replies; None where nothing is shown while it arrives.
+
+    The turn's mood and style are known before its answer, since rules find them then. A node of
+    a program's own may change the reply, and the processor's call does.
+    """
+    settings = context.engine.settings
+    if not (settings.reply.stream and state.fusing.reply):
+        return None
+    if context.engine.nodes or settings.processor.llm == "always":
+        return None
+    detection = detect_by_rules(state.user_text, state.language)
+    monologue = think_by_rules(detection, state.mode, state.language)
+    mood = update_mood(state.mood, detection, monologue, state.relationship)
+    mode = choose_mode(detection, state.mood, state.relationship, state.mode)
+    return EarlyReply(
+        language=state.language,
+        persona=state.persona,
+        style=choose_style(state.relationship, mood, mode, detection),
+        mood=mood,
+        instructions=_instructions(state),
+        max_chars=settings.reply.max_chars,
+        show=(context.shown or ShownReply()).show,
+    )
+
+
 async def _ask_fused(state: TurnState, context: TurnContext) -> dict[str, Any]:
     """Return the usable parts of a fused call: of detection, monologue, plan and reply."""
     question: Question[Any, Any] = FUSED_REPLY if state.fusing.reply else FUSED_THINKING
-    records, degradations = await ask_fused(context.engine.llm, question, state)
+    early = _early_reply(state, context)
+    if early is None:
+        records, degradations = await ask_fused(context.engine.llm, question, state)
+    else:
+        llm = ReplyingLLM(context.engine.llm, early)
+        records, degradations = await ask_fused(llm, question, state)
+        degradations = (*degradations, *llm.degradations)
     scope = context.engine.turn(state.identity)
     if state.fusing.reply and "lats_search" not in records and scope is not None:
         hold_again(context.engine, scope, state)
     results = {_RESULTS[node]: record for node, record in records.items()}
-    return {**results, "answered": list(records), "degraded": list(degradations)}
+    shown = [] if early is None else list(early.bubbles)
+    return {
+        **results,
+        "answered": list(records),
+        "early_bubbles": shown,
+        "degraded": list(degradations),
+    }
 
 
 async def _detection(state: TurnState, context: TurnContext) -> Mapping[str, Any]:
@@ -181,9 +222,12 @@ def _in_time(knobs: SearchKnobs, held_seconds: float) -> SearchKnobs:
 
 async def _lats_search(state: TurnState, context: TurnContext) -> Mapping[str, Any]:
     if "lats_search" in state.answered:
+        cut = split_bubbles(state.draft, style=state.style, mood=state.mood)
+        if context.engine.settings.reply.stream:
+            texts = cut_in_order(state.draft, is_whole=True, style=state.style)
+            cut = timed_bubbles(texts, style=state.style, mood=state.mood)
         return {
-            # Cut by rule, and never a call.
-            "planned_bubbles": split_bubbles(state.draft, style=state.style, mood=state.mood),
+            "planned_bubbles": cut,  # by rule, and never a call
             "search": _summary_of_no_search(),
             "guidance": _guidance(aged_guidelines(_guidelines(state))),
         }
@@ -208,7 +252,7 @@ async def _lats_search(state: TurnState, context: TurnContext) -> Mapping[str, A
         outcome = await search_reply(
             context.engine.search_llm,
             knobs=knobs,
-            material=SearchMaterial(state),
+            material=SearchMaterial(cleaned(state)),
             max_repairs=settings.repair.max_repairs,
             limits=limits,
             guidelines=_guidelines(state),
@@ -260,16 +304,24 @@ async def _processor(state: TurnState, context: TurnContext) -> Mapping[str, Any
     return {"draft": processed.text, "bubbles": processed.bubbles, **degraded_by(degradation)}
 
 
-async def _final_validator(state: TurnState, context: TurnContext) -> Mapping[str, Any]:
+def _instructions(state: TurnState) -> list[str]:
+    """Return the prompts that a reply must not quote."""
     prompts = (*_REPLY_PROMPTS, *(("fused_reply",) if state.fusing.reply else ()))
+    return [prompt(name, state.language) for name in prompts]
+
+
+async def _final_validator(state: TurnState, context: TurnContext) -> Mapping[str, Any]:
     validated = validate_reply(
         state.draft,
         state.bubbles,
         language=state.language,
         persona=state.persona,
-        instructions=[prompt(name, state.language) for name in prompts],
+        instructions=_instructions(state),
         max_chars=context.engine.settings.reply.max_chars,
     )
+    validated = with_shown(validated, state.early_bubbles)
+    if context.shown is not None:
+        context.shown.show(validated.bubbles, is_whole=True)
     if context.on_reply is not None:
         shown = [bubble.model_dump() for bubble in validated.bubbles]
         await context.on_reply(validated.text, shown)

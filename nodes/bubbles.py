@@ -6,7 +6,8 @@ wide character counts as `WIDE_LETTERS`), and a line break starts a new bubble:
     target = 60 * (1 + .6 (formality - .5) + .4 (verbosity - .5) - .4 (playfulness - .3))
 
 When that gives more than `max_bubbles`, line breaks no longer count and the target
-grows by a quarter until it does not. A sentence is never cut.
+grows by a quarter until it does not. A sentence is never cut. A reply that is shown while it is
+written cannot be cut so, and is cut from its beginning on (`cut_in_order`).
 
 **Delay**, in seconds, rounded to hundredths, at least `MIN_DELAY_SECONDS` and at most
 `MAX_DELAY_SECONDS`:
@@ -33,6 +34,7 @@ __all__ = [
     "MAX_BUBBLES",
     "MAX_DELAY_SECONDS",
     "MIN_DELAY_SECONDS",
+    "cut_in_order",
     "letters",
     "split_bubbles",
     "timed_bubbles",
@@ -117,6 +119,43 @@ def timed_bubbles(
     return tuple(bubbles)
 
 
+def _target(style: StyleVector) -> float:
+    """Return the letters of a bubble, see the head of this file."""
+    return TARGET_LETTERS * (
+        1.0
+        + 0.6 * (style.formality - 0.5)
+        + 0.4 * (style.verbosity - 0.5)
+        - 0.4 * (style.playfulness - 0.3)
+    )
+
+
+def cut_in_order(
+    text: str,
+    *,
+    is_whole: bool,
+    style: StyleVector = _PLAIN_STYLE,
+    max_bubbles: int = MAX_BUBBLES,
+) -> list[str]:
+    """Return the texts of a reply's bubbles, cut from its beginning on.
+
+    The bubbles of a beginning are the first ones of the whole, so that they can be shown while
+    the rest is written: the last of `max_bubbles` takes all that is left. For replies that fit
+    `max_bubbles` they are those of `split_bubbles`.
+
+    Args:
+        is_whole: whether the text is all of the reply; of a beginning, the bubbles that no
+            further text changes.
+        max_bubbles: most bubbles; at least 1.
+    """
+    packed = _packed(_pieces(text), _target(style), breaks_lines=True)
+    if not is_whole:
+        # The next piece has begun, so the one before it has ended.
+        return packed[:-1][: max_bubbles - 1]
+    first = packed[: max_bubbles - 1]
+    rest = "".join(packed[max_bubbles - 1 :])
+    return [*first, rest] if rest else first
+
+
 def split_bubbles(
     text: str,
     *,
@@ -135,12 +174,7 @@ def split_bubbles(
     if max_bubbles < 1:
         raise ValueError(f"max_bubbles is at least 1, got {max_bubbles}")
     pieces = _pieces(text)
-    target = TARGET_LETTERS * (
-        1.0
-        + 0.6 * (style.formality - 0.5)
-        + 0.4 * (style.verbosity - 0.5)
-        - 0.4 * (style.playfulness - 0.3)
-    )
+    target = _target(style)
     packed = _packed(pieces, target, breaks_lines=True)
     if len(packed) > max_bubbles:
         # No bubble is longer than the whole, so this ends.

@@ -18,6 +18,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from callwise.calls import LLM, Call, CallError, CallRefused, Priority, Purpose, Role, Sampling
 from callwise.calls.errors import ContentRefused, EmptyAnswer, InvalidAnswer
+from callwise.calls.step_times import timed
+from nodes.cleaning import cleaned
 from nodes.prompt import clip
 from nodes.records import Degradation
 from nodes.turn import PROMPT_FIELDS, TurnView, chat
@@ -25,13 +27,18 @@ from nodes.turn import PROMPT_FIELDS, TurnView, chat
 __all__ = [
     "BOOKKEEPING_LEASE",
     "CANDIDATE_TOKENS",
+    "CLEAN",
+    "FORMAT",
     "MAX_DETAIL_CHARS",
     "MAX_TEXTS",
     "MAX_TEXT_CHARS",
+    "SELECT",
+    "WRITE",
     "AnswerForm",
     "FilledText",
     "FilledTexts",
     "Question",
+    "QuestionStep",
     "SignedScore",
     "Text",
     "Texts",
@@ -139,6 +146,36 @@ def degradation_of(error: CallError, *, node: str) -> Degradation:
     return Degradation.model_validate({"node": node, "reason": reason, "detail": detail})
 
 
+class QuestionStep(NamedTuple):
+    """A step before or after a call: a pure function with a name.
+
+    Args:
+        name: under which its time is counted (`callwise.calls.step_times`).
+        run: given the question, the turn, and what the step before it returned. The first step
+            before the call is given the turn, the first after it the answer; the last one before
+            the call returns its messages, the last after it the node's result.
+    """
+
+    name: str
+    run: "Callable[[Question[Any, Any], TurnView, Any], Any]"
+
+
+CLEAN = QuestionStep("clean", lambda _question, _view, view: cleaned(view))
+"""Cleans what the prompt shows of the turn, by the knobs of `preprocess`."""
+
+SELECT = QuestionStep("select", lambda question, _view, view: question.shown(view))
+"""Takes the fields of the prompt from the turn. Lines of the chat are clipped, once for all calls
+that show them."""
+
+WRITE = QuestionStep(
+    "write", lambda question, view, shown: chat(question.prompt, view.language, **shown)
+)
+"""Clips the other fields, leaves out empty ones, and writes the messages."""
+
+FORMAT = QuestionStep("format", lambda question, view, answer: question.convert(answer, view))
+"""Makes the node's result of an answer."""
+
+
 @dataclass(frozen=True, slots=True)
 class Question(Generic[AnswerT, ResultT]):
     """One structured call of a node, without the material of a turn.
@@ -156,6 +193,10 @@ class Question(Generic[AnswerT, ResultT]):
         lease: the lease of the turn that the call may draw on.
         priority: its class of urgency; this and the next three are those of `Call`.
         speaks_for: the nodes whose questions a fused one takes the place of.
+        before: the steps that make the messages of a turn.
+        after: the steps that make the node's result of an answer that was read. Reading it, the
+            steps `parse` and `validate`, is the budgeter's: an answer that does not fit is asked
+            for again.
     """
 
     node: str
@@ -175,14 +216,27 @@ class Question(Generic[AnswerT, ResultT]):
     batch_key: str | None = ""
     cache_ttl_seconds: float | None = None
     speaks_for: tuple[str, ...] = ()
+    before: tuple[QuestionStep, ...] = (CLEAN, SELECT, WRITE)
+    after: tuple[QuestionStep, ...] = (FORMAT,)
+
+    def shown(self, view: TurnView) -> dict[str, Any]:
+        """Return the fields of the prompt about a turn."""
+        shown = {name: PROMPT_FIELDS[name](view) for name in self.fields}
+        return {**shown, **self.asked(view)}
+
+    def _stepped(self, steps: tuple[QuestionStep, ...], view: TurnView, value: Any) -> Any:
+        """Return a value after all steps."""
+        for step in steps:
+            with timed(step.name):
+                value = step.run(self, view, value)
+        return value
 
     def call(self, view: TurnView) -> Call:
         """Return the call about a turn."""
-        shown = {name: PROMPT_FIELDS[name](view) for name in self.fields}
         return Call(
             role=self.role,
             purpose=self.purpose,
-            messages=chat(self.prompt, view.language, **shown, **self.asked(view)),
+            messages=self._stepped(self.before, view, view),
             response_model=self.answer,
             sampling=self.sampling,
             lease=self.lease,
@@ -204,7 +258,7 @@ class Question(Generic[AnswerT, ResultT]):
             if not isinstance(parsed, self.answer):
                 got, wanted = type(parsed).__name__, self.answer.__name__
                 raise TypeError(f"{self.node}: the LLM returned {got} for {wanted}")
-            return self.convert(parsed, view), None
+            return self._stepped(self.after, view, parsed), None
         except CallError as error:
             degradation = degradation_of(error, node=self.node)
         return self.fallback(view), degradation

@@ -15,7 +15,7 @@ from callwise.budget.critical_path import CriticalPathPoint
 from callwise.budget.limits import NOTHING, Amounts
 from callwise.budget.token_estimate import Estimate, Estimator
 from callwise.budget.usage import NO_USAGE, Usage, attempt_usage, to_microseconds
-from callwise.calls.call import Call, CallEnd, Priority
+from callwise.calls.call import AnswerReader, Call, CallEnd, Priority
 from callwise.calls.client import Endpoint
 from callwise.calls.delivery import DIRECT
 from callwise.calls.errors import CallError, CallRefused, EndpointDown, RunStopped
@@ -131,6 +131,7 @@ class Work:
         self.key = payer.key
         self._estimator = estimator
         self._received: list[Piece] = []
+        self._texts: list[str] = []
         self._estimates: dict[tuple[str, str], Estimate] = {}
 
     def reserve(self) -> CallRefused | None:
@@ -241,6 +242,7 @@ class Work:
         self.carrier = None
         self.queue_seconds = 0.0
         self._received.clear()
+        self._texts.clear()
         self._is_attempting = True
 
     def count_sent(self, index: int) -> None:
@@ -346,7 +348,8 @@ class Work:
         """Give a piece of the answer to the call's listener, and keep it.
 
         A blank beginning is kept back: it may be all that comes, and be asked for again. A
-        call with a response model gives out nothing, since its answer counts only when it fits.
+        call with a response model gives out nothing, since its answer counts only when it fits,
+        but to an `AnswerReader`.
         """
         if not (piece.text or piece.tool_calls or piece.thought):
             return
@@ -354,7 +357,13 @@ class Work:
             self.on_begin()
         self._received.append(piece)
         listener = self.call.listener
-        if listener is None or self.call.response_model is not None:
+        if listener is None:
+            return
+        if self.call.response_model is not None:
+            if isinstance(listener, AnswerReader):
+                self._texts.append(piece.text)
+                if listener.read("".join(self._texts)):
+                    self._given_count = len(self._received)
             return
         if self._given_count or not piece.is_blank:
             for kept in self._received[self._given_count :]:

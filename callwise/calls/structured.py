@@ -24,6 +24,7 @@ from callwise.calls.call import Message
 from callwise.calls.errors import InvalidAnswer
 from callwise.calls.loose_json import embedded_json
 from callwise.calls.schema import response_schema
+from callwise.calls.step_times import timed
 
 __all__ = ["ReadAnswer", "fitted", "notes_of", "parse_answer", "read_answer"]
 
@@ -123,8 +124,10 @@ def read_answer(
         InvalidAnswer: when there is no document in it, or none fits.
     """
     try:
-        found = find_documents(text, is_cut=was_cut(finish_reason), is_thoughts=is_thoughts)
-        return _read(found, text, model, Quotable(prompt))
+        with timed("parse"):
+            found = find_documents(text, is_cut=was_cut(finish_reason), is_thoughts=is_thoughts)
+        with timed("validate"):
+            return _read(found, text, model, Quotable(prompt))
     except RecursionError as error:
         problem = f"expected JSON for {model.__name__}: it is nested too deeply"
         raise InvalidAnswer(problem, text, misfits=(("depth", "", ""),)) from error

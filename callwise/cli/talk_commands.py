@@ -113,16 +113,14 @@ def run(options: RunOptions) -> None:
             with options.folder() as folder:
                 async with app.open(settings, folder=folder, keep_checkpoints=True) as session:
                     show_notices(session)
-                    drain.watch(session)
-                    return await session.run_turn(turn)
+                    mark = None if options.as_json else ""
+                    return await _answered(session, turn, mark, drain)
 
         result = asyncio.run(answer())
         record, tables = result.record, summarise(result.rows, [result.record])
         if options.as_json:
             print_json({"reply": record["reply"], "turn": record, **totals_json(tables)})
             return
-        for bubble in record["bubbles"]:
-            print_wrapped(bubble["text"], indent="")
         print_safe("\n" + brief_text(tables, screen=screen()))
         say(_cost_line(result))
 
@@ -152,15 +150,40 @@ def chat(options: ChatOptions) -> None:
             try:
                 for text in _lines():
                     turn = options.next_turn(text)
-                    say(_cost_line(runner.run(_answered(session, turn, drain))))
+                    say(_cost_line(runner.run(_answered(session, turn, "< ", drain))))
                     drain.check()
             finally:
                 runner.run(opened.aclose())
 
 
-async def _answered(session: "Session", turn: "TurnInput", drain: SignalDrain) -> "TurnResult":
+async def _answered(
+    session: "Session", turn: "TurnInput", mark: str | None, drain: SignalDrain
+) -> "TurnResult":
+    """Answer a message, and print each bubble as soon as it is final.
+
+    Args:
+        mark: printed before each bubble; None prints none.
+    """
+    from callwise.recordings.app_protocol import StreamsBubbles
+
+    async def show_all(_reply: str, bubbles: Sequence[Mapping[str, Any]]) -> None:
+        for bubble in bubbles:
+            _show(bubble, mark or "")
+
     with drain.watching(session):
-        return await session.run_turn(turn, on_reply=_show)
+        if mark is None:
+            return await session.run_turn(turn)
+        if not isinstance(session, StreamsBubbles):
+            return await session.run_turn(turn, on_reply=show_all)
+        stream = session.astream(turn)
+        async for bubble in stream:
+            _show(bubble, mark)
+        return await stream.result()
+
+
+def _show(bubble: Mapping[str, Any], mark: str) -> None:
+    print_wrapped(f"{mark}{bubble['text']}", indent="" if not mark else "  ")
+    sys.stdout.flush()
 
 
 def _cost_line(result: "TurnResult") -> str:
@@ -190,12 +213,6 @@ def _cost_line(result: "TurnResult") -> str:
         f"{f'; wound down to: {wound_down}' if wound_down else ''}"
         f"{f'; degraded: {degraded}' if degraded else ''}]"
     )
-
-
-async def _show(_reply: str, bubbles: Sequence[Mapping[str, Any]]) -> None:
-    for bubble in bubbles:
-        print_wrapped(f"< {bubble['text']}")
-    sys.stdout.flush()
 
 
 def _lines() -> Iterator[str]:

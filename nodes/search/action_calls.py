@@ -22,6 +22,7 @@ from lats.policies import start_search
 from lats.rule_score import ReplyContext
 from lats.search_knobs import SearchKnobs
 from lats.search_tree import Candidate, SearchTree
+from nodes.cleaning import cleaned
 from nodes.prompt import prepared
 from nodes.question import AnswerForm
 from nodes.search.action_answers import (
@@ -162,7 +163,7 @@ def reply_call(knobs: SearchKnobs, view: TurnView) -> Call:
     context = ReplyContext(user_text=view.user_text, language=view.language)
     able = knobs if knobs.max_calls != 0 else knobs.model_copy(update={"max_calls": 1})
     policy = start_search(able, context)
-    return call_for(policy.ask()[0], policy.tree, SearchMaterial(view))
+    return call_for(policy.ask()[0], policy.tree, SearchMaterial(cleaned(view)))
 
 
 def _strategies(candidates: Iterable[Candidate]) -> list[str]:

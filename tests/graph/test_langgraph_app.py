@@ -18,6 +18,7 @@ import pytest
 from langchain_core.messages import HumanMessage, SystemMessage, ToolMessage
 from langgraph.checkpoint.memory import InMemorySaver
 
+from graph.app import app
 from graph.langgraph_app import GraphServerContext, thread_graph
 
 ROOT = Path(__file__).parents[2]
@@ -333,3 +334,23 @@ def test_langgraph_dev_has_rooms_as_threads(dev_server: tuple[str, Path]) -> Non
     assert "is an agent. Use the name of a person" in str(wrong)
     assert state["messages"][: len(numbers)] == woken["messages"]
     _check_log(log)
+
+
+@pytest.mark.parametrize("served", ["classic", "instant"], indirect=True)
+async def test_bubbles_are_streamed_before_the_turn_ends(served: GraphServerContext) -> None:
+    """`stream_mode="custom"` has each bubble once, before any node behind the reply has run."""
+    served.settings = app.settings(served.settings.preset, ["reply.stream=true"])
+    graph = thread_graph(served, overlap=served.settings.overlap, fuse=served.settings.fuse)
+    bubbles, nodes, final = [], [], {}
+    async for mode, data in graph.astream(
+        {"user_text": "I lost my job."}, stream_mode=["custom", "updates"]
+    ):
+        if mode == "custom":
+            assert "final_validator" not in nodes
+            assert data["index"] == len(bubbles)
+            bubbles.append(data["bubble"])
+        else:
+            nodes += data
+            final |= data.get("final_validator") or {}
+    assert bubbles == final["bubbles"] != []
+    assert nodes[-1] == "memory_writer"

@@ -1,11 +1,13 @@
 """Layer `repair`: asks again, bounded, while an answer does not fit its form.
 
-Each repair is a call: it has its own key, outcome and row.
+Each repair is a call: it has its own key, outcome and row. An answer that an `AnswerReader` uses
+in part, such as bubbles that a user sees already, is not asked for again.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
 
 from callwise.budget.in_flight import InFlightCall, ReadReply
+from callwise.calls.call import is_in_use
 from callwise.calls.errors import ContextTooLong
 from callwise.calls.repair import repair_call
 
@@ -23,7 +25,8 @@ class RepairLayer:
         """Return an answer that fits.
 
         Raises:
-            InvalidAnswer: when the last one that may be asked for does not.
+            InvalidAnswer: when the last one that may be asked for does not, or one that does not is
+                in use.
         """
         if carried.call.response_model is None:
             return self._next(carried)
@@ -39,7 +42,8 @@ class RepairLayer:
                 raise
             if answer.invalid is None:
                 return answer
-            if asked.repair - first.repair >= first.max_repairs:
+            is_last = asked.repair - first.repair >= first.max_repairs
+            if is_last or is_in_use(asked.listener, answer.reply.text):
                 raise answer.invalid
             self._repairs += 1
             asked = repair_call(asked, answer.invalid)

@@ -31,7 +31,7 @@ from callwise.budget.limits import Amounts
 from callwise.budget.recorder import RecordedExchange, Recorder, error_of_record, record_of_error
 from callwise.budget.token_estimate import Estimator
 from callwise.budget.usage import to_microseconds
-from callwise.calls.call import Outcome
+from callwise.calls.call import Outcome, is_in_use
 from callwise.calls.errors import (
     BudgetStoreLost,
     CallError,
@@ -308,6 +308,8 @@ def _give_out(call: InFlightCall, exchange: RecordedExchange) -> bool:
     listener = call.call.listener
     if listener is None or not call.call.stream or exchange.reply is None:
         return False
+    if call.call.response_model is not None:
+        return is_in_use(listener, exchange.reply.text)
     for piece in pieces_of(exchange.reply):
         listener.on_piece(piece)
     return True
