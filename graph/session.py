@@ -29,6 +29,7 @@ from graph.engine import (
     cache_of,
     make_engine,
     needs_no_waiting,
+    similar_of,
     warm,
 )
 from graph.fusing import steps_down
@@ -114,9 +115,11 @@ class ReplySession:
         run = object()
         await engine.enter(identity.agent_user, run)
         try:
-            return await self._run_turn(turn, identity, TurnContext(engine, on_reply))
+            result = await self._run_turn(turn, identity, TurnContext(engine, on_reply))
         finally:
             engine.leave(identity.agent_user, run)
+        await engine.check_similar()
+        return result
 
     async def drain(self, seconds: float, *, reason: str) -> Drained:
         """Accept no further call, and return once those under way have ended; see `Budgeter`."""
@@ -281,6 +284,8 @@ async def open_session(
     notices = Notices()
     if not is_offline:
         LearnedEndpoints(folder, notices).follow(endpoints)
+    # A turn from a given past is replayed or bought: no similar answer of this run is its.
+    is_own = memory is None and not is_offline
     if memory is None:
         memory = ConversationMemory(
             stack.enter_context(SqliteBackend(folder / "memory.sqlite")),
@@ -294,6 +299,7 @@ async def open_session(
         memory,
         recorder=recorder,
         cache=cache,
+        similar=similar_of(settings, is_own=True) if is_own else None,
         notify=notices.tell,
         is_offline=is_offline,
         shared=shared,
