@@ -16,8 +16,9 @@ from callwise.budget.layers.ledger import RowSink
 from callwise.budget.recorder import Recorder
 from callwise.budget.scope import Scope, ScopeKind
 from callwise.budget.shared_requests import SharedRequests
+from callwise.budget.similar import SimilarReuse
 from callwise.calls import LLM, Endpoint
-from callwise.calls.errors import ConfigError
+from callwise.calls.errors import CallError, ConfigError
 from callwise.calls.step_times import StepTimes
 from callwise.memory import AgentUser, Identity
 from callwise.memory.conversation_memory import ConversationMemory
@@ -40,6 +41,7 @@ __all__ = [
     "cache_of",
     "make_engine",
     "needs_no_waiting",
+    "similar_of",
     "warm",
 ]
 
@@ -72,6 +74,8 @@ class Engine:
         search_llm: likewise, those of the search, whose calls may allow fewer repairs.
         nodes: those that a program has added.
         texts: prompts and rubrics in place of the shipped ones.
+        similar: reuse of answers to similar calls, whose judges are asked after each turn; None
+            for none.
         patience_seconds: how long a graph server's turn waits for another one of the same
             memory, which may have been interrupted for good: a server does not report that.
     """
@@ -84,6 +88,7 @@ class Engine:
     search_llm: LLM
     nodes: "tuple[OwnNode, ...]" = ()
     texts: OwnTexts = ()
+    similar: SimilarReuse | None = None
     patience_seconds: float = 300.0
     step_times: StepTimes = field(default_factory=StepTimes)
     _conversations: dict[Identity, Scope] = field(default_factory=dict)
@@ -207,6 +212,18 @@ class Engine:
                 )
         return loaded.turn
 
+    async def check_similar(self) -> None:
+        """Ask the judges of similar calls that wait for one, outside of any turn.
+
+        A failure costs no turn: it is logged, and the pairs wait on.
+        """
+        if self.similar is None or not self.similar.waiting:
+            return
+        try:
+            await self.similar.check(self.budgeter)
+        except CallError as error:
+            _LOGGER.warning("answers to similar calls are not judged: %r", error)
+
     def close(self) -> None:
         """Close every scope, and check that the ledger adds up.
 
@@ -266,6 +283,28 @@ def _redis_tiers(settings: PipelineSettings) -> list[ReplyCache]:
 
     link = link_from_env(fleet.url_env, timeout_seconds=fleet.timeout_seconds)
     return [RedisCache(link, fleet.name, ttl_multiplier=knobs.redis_ttl_multiplier)]
+
+
+def similar_of(settings: PipelineSettings, *, is_own: bool) -> SimilarReuse | None:
+    """Return the reuse of answers to similar calls; None where no purpose opted in.
+
+    Args:
+        is_own: whether this is a run that keeps what it judges and may use answers again; else
+            nothing is read or written, and every call is asked.
+
+    Raises:
+        ConfigError: when only a file names its folder, which is not below the working directory.
+        FormatError: when what was judged cannot be read.
+    """
+    knobs = settings.cache
+    if not knobs.similar:
+        return None
+    file: Path | None = None
+    if is_own and knobs.disk is not None:
+        _require_named(settings, "cache.disk", knobs.disk)
+        folder = Path(knobs.disk)
+        file = folder.with_name(f"{folder.name}.similar.jsonl")
+    return SimilarReuse(knobs.similar, proof_file=file, serves=is_own)
 
 
 async def warm(
@@ -328,6 +367,7 @@ def make_engine(
     *,
     recorder: Recorder | None = None,
     cache: ReplyCache | None = None,
+    similar: SimilarReuse | None = None,
     sinks: Sequence[RowSink] = (),
     notify: Callable[[str], None] | None = None,
     is_offline: bool = False,
@@ -338,6 +378,7 @@ def make_engine(
     """Return an engine over endpoints and a memory; its ledger rows go to `sinks`.
 
     Args:
+        similar: None takes that of the settings, without using any answer again.
         clock: None takes the system's, and a virtual one where every client is simulated.
         shared: requests in common with other engines; None for none.
         nodes: those that a program has added.
@@ -354,6 +395,7 @@ def make_engine(
         endpoints,
         clock=clock,
         cache=cache,
+        similar=similar_of(settings, is_own=False) if similar is None else similar,
         recorder=recorder,
         limits=settings.budget.run,
         retry=settings.retry,
@@ -376,6 +418,7 @@ def make_engine(
         llm=PipelineLLM(budgeter, max_repairs, sampling),
         search_llm=PipelineLLM(budgeter, max_repairs, sampling, keeps_repairs=True),
         nodes=nodes,
+        similar=similar,
         texts=(*(text for node in nodes for text in node.texts), *settings.own_texts),
     )
 

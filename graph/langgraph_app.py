@@ -42,7 +42,7 @@ from callwise.recordings.source_records import iso_time
 from graph.app import app
 from graph.drivers import NODES, compiled, plain_values, run_step
 from graph.endpoints import endpoints_of
-from graph.engine import TurnContext, cache_of, make_engine, warm
+from graph.engine import TurnContext, cache_of, make_engine, similar_of, warm
 from graph.reply_stream import ShownReply
 from graph.settings import FuseKnobs
 from graph.state import TurnState
@@ -269,7 +269,13 @@ class GraphServerContext:
             result_seconds=self.settings.cache.ttl_seconds.vector_search,
         )
         self._cache = cache_of(self.settings, is_offline=False)
-        engine = make_engine(self.settings, endpoints_of(self.settings), memory, cache=self._cache)
+        engine = make_engine(
+            self.settings,
+            endpoints_of(self.settings),
+            memory,
+            cache=self._cache,
+            similar=similar_of(self.settings, is_own=True),
+        )
         return TurnContext(engine)
 
     async def __call__(self) -> TurnContext:
@@ -330,6 +336,7 @@ def _node(name: str, waits_for: tuple[str, ...], make_context: ContextMaker) -> 
             update |= {"user_text": given.user_text, "time": given.time, "persona": given.persona}
             engine.close_turn(given.identity)
             engine.leave(owner, given.run)
+            await engine.check_similar()
             if info is not None and info.thread_id is None:
                 engine.close_conversation(given.identity)
         if update.get("reply"):

@@ -29,6 +29,7 @@ from graph.engine import (
     cache_of,
     make_engine,
     needs_no_waiting,
+    similar_of,
     warm,
 )
 from graph.fusing import steps_down
@@ -145,9 +146,11 @@ class ReplySession:
         run = object()
         await engine.enter(identity.agent_user, run)
         try:
-            return await self._run_turn(turn, identity, context)
+            result = await self._run_turn(turn, identity, context)
         finally:
             engine.leave(identity.agent_user, run)
+        await engine.check_similar()
+        return result
 
     def statistics(self) -> Mapping[str, Any]:
         """Return the budgeter's statistics, and `steps`: the times before and after calls."""
@@ -316,6 +319,8 @@ async def open_session(
     notices = Notices()
     if not is_offline:
         LearnedEndpoints(folder, notices).follow(endpoints)
+    # A turn from a given past is replayed or bought: no similar answer of this run is its.
+    is_own = memory is None and not is_offline
     if memory is None:
         memory = ConversationMemory(
             stack.enter_context(SqliteBackend(folder / "memory.sqlite")),
@@ -329,6 +334,7 @@ async def open_session(
         memory,
         recorder=recorder,
         cache=cache,
+        similar=similar_of(settings, is_own=True) if is_own else None,
         notify=notices.tell,
         is_offline=is_offline,
         shared=shared,

@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from callwise.budget.limits import Limits
+from callwise.budget.similar import REUSABLE_PURPOSES, SimilarKnobs
 from callwise.calls.call import Purpose, Role
 from callwise.calls.endpoint_settings import checked_extra_body
 from callwise.calls.errors import ConfigError
@@ -215,6 +216,17 @@ class BudgetKnobs(KnobGroup):
     search: Limits = Limits()
 
 
+def _reusable_purpose(name: str) -> str:
+    if name not in REUSABLE_PURPOSES:
+        nearest = " or ".join(nearest_names(name, REUSABLE_PURPOSES))
+        hint = f"did you mean {nearest}?" if nearest else f"use: {', '.join(REUSABLE_PURPOSES)}"
+        raise ValueError(f"no purpose whose answers may be used for similar calls; {hint}")
+    return name
+
+
+ReusablePurpose = Annotated[str, AfterValidator(_reusable_purpose), Field(title="purpose")]
+
+
 def _ttl(kind: WorkKind) -> Any:
     return Field(default=KINDS[kind].cache_ttl_seconds, ge=0.0, allow_inf_nan=False)
 
@@ -239,7 +251,7 @@ class CacheTimes(KnobGroup):
 
 
 class CacheKnobs(KnobGroup):
-    """Exact cache: an equal call gets the answer that was already paid for."""
+    """An equal call gets the answer that was already paid for; a similar one may."""
 
     memory_entries: int | None = Field(default=None, ge=0)
     """Answers kept in memory; 0 keeps none. None keeps 10,000 before another tier and with
@@ -262,6 +274,9 @@ class CacheKnobs(KnobGroup):
     warm_from: tuple[str, ...] = ()
     """Cassettes whose answers of embeddings and of temperature 0 are in the cache from the
     start."""
+    similar: dict[ReusablePurpose, SimilarKnobs] = {}
+    """Reuse of answers to similar calls, by purpose. What was judged is kept next to the folder of
+    `disk`, or else for a session."""
 
 
 class ReplyKnobs(KnobGroup):

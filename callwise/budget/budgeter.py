@@ -32,6 +32,7 @@ from callwise.budget.schedule.task import LaneStatus
 from callwise.budget.scope import Scope, ScopeKind, current_scope
 from callwise.budget.scope_limits import require_prices
 from callwise.budget.shared_requests import SharedRequests
+from callwise.budget.similar import SimilarReuse
 from callwise.budget.token_estimate import DEFAULT_OUTPUT_TOKENS, Estimate, Estimator, TokenCounter
 from callwise.calls.call import Call, Role
 from callwise.calls.client import Endpoint, EndpointsByName, Remaining
@@ -60,6 +61,7 @@ class Budgeter:
         estimator: counts input tokens before a call is sent; None takes
             `callwise.budget.token_estimate`, loaded at the first call that needs it.
         cache: keeps answers for equal calls; None keeps none. Owned.
+        similar: reuse of answers to similar calls; None for none. Its `check` asks judges.
         recorder: a recording to read, write, or both. Not owned.
         limits: of the whole run; also as a mapping, `{"max_calls": 5}`.
         retry: when to try again, at endpoints without a policy.
@@ -99,6 +101,7 @@ class Budgeter:
         clock: Clock | None = None,
         estimator: TokenCounter | None = None,
         cache: ReplyCache | None = None,
+        similar: SimilarReuse | None = None,
         recorder: Recorder | None = None,
         limits: Limits | Mapping[str, Any] | None = None,
         retry: RetryPolicy | None = None,
@@ -148,6 +151,7 @@ class Budgeter:
             clock=self._clock,
             estimator=self._estimator,
             cache=cache,
+            similar=similar,
             recorder=recorder,
             retry=retry or RetryPolicy(),
             seed=seed,

@@ -7,11 +7,13 @@ budgeter is built; a layer that is not configured is not in the list.
 
     choose         asks the models that a policy chooses
     repair         asks again, bounded, while the answer does not fit its form
+    embed          asks for the vector of a call that is compared with similar ones
     ledger         opens the call; closes it with one outcome and one row
     replay         answers from a recording, and records calls that were not in it
     admit          counts the call against the limits of every scope, or refuses it
     admit_fleet    counts it against the limits that several processes share
     cache          answers from replies kept for equal calls
+    similar        answers from replies to similar calls, once few of those are proved wrong
     share          one piece of work for equal calls under way
     queue          keeps background calls on disk until they end
     retry          one attempt after another, by class of error
@@ -53,6 +55,7 @@ from callwise.budget.layers.batch import BatchLayer
 from callwise.budget.layers.batch_api import BatchApiLayer
 from callwise.budget.layers.cache import CacheLayer, ReplyCache
 from callwise.budget.layers.choose import ChooseLayer
+from callwise.budget.layers.embed import EmbedLayer
 from callwise.budget.layers.hedge import HedgeLayer
 from callwise.budget.layers.ledger import Ledger, LedgerLayer
 from callwise.budget.layers.queue import QueueLayer
@@ -66,12 +69,14 @@ from callwise.budget.layers.route import RouteLayer
 from callwise.budget.layers.schedule import ScheduleLayer
 from callwise.budget.layers.send import SendLayer
 from callwise.budget.layers.share import ShareLayer
+from callwise.budget.layers.similar import SimilarLayer
 from callwise.budget.rate import RateGates
 from callwise.budget.recorder import Recorder
 from callwise.budget.redactor import Redactor
 from callwise.budget.router import Router
 from callwise.budget.run_gate import RunGate
 from callwise.budget.shared_requests import SharedRequests
+from callwise.budget.similar import SimilarReuse
 from callwise.budget.token_estimate import Estimator
 from callwise.calls.client import Endpoint
 from callwise.calls.load.load_knobs import LoadKnobs
@@ -145,6 +150,7 @@ def build_call_path(  # noqa: C901 - one line for each layer that is optional
     clock: Clock,
     estimator: Estimator,
     cache: ReplyCache | None,
+    similar: SimilarReuse | None,
     recorder: Recorder | None,
     retry: RetryPolicy,
     seed: int,
@@ -203,6 +209,11 @@ def build_call_path(  # noqa: C901 - one line for each layer that is optional
     share = ShareLayer(clock, estimator, carries=carries, next=path.last)
     path.add("share", share)
     lower.join(share)
+    if similar is not None:
+        path.add(
+            "similar",
+            SimilarLayer(similar, endpoints, share.is_under_way, clock, next=path.last),
+        )
     if cache is not None:
         path.add("cache", CacheLayer(cache, share.is_under_way, clock, next=path.last))
     if fleet is not None:
@@ -227,6 +238,8 @@ def build_call_path(  # noqa: C901 - one line for each layer that is optional
             next=path.last,
         ),
     )
+    if similar is not None and similar.embeds:
+        path.add("embed", EmbedLayer(similar, next=path.last))
     path.add("repair", RepairLayer(next=path.last))
     if policies:
         path.add(

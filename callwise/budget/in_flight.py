@@ -4,7 +4,7 @@ Invariant: each call ends in exactly one outcome.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import NamedTuple, NoReturn
@@ -146,6 +146,8 @@ class InFlightCall:
     """Oddity of the usage that was reported."""
     delivery = DIRECT
     """Way on which it was answered, once this call has ended."""
+    vector: Sequence[float] = ()
+    """Vector of its prompt, where similar calls are compared by one."""
     refusal: CallRefused | BudgetStoreLost | None = None
     """Reason why the limits did not admit it, where they did not."""
     path_seconds = 0.0

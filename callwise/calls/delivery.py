@@ -23,6 +23,8 @@ class Delivery(NamedTuple):
             faster of the two.
         discount: part of the list price that was not charged, in [0, 1], as for a batch that may
             take a day.
+        similar: key of the similar call whose answer was used again; empty for none.
+        similarity: of the two calls, in [0, 1]; 0 for none.
     """
 
     endpoint: str = ""
@@ -32,6 +34,8 @@ class Delivery(NamedTuple):
     is_apportioned: bool = False
     hedges: int = 0
     discount: float = 0.0
+    similar: str = ""
+    similarity: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields that are not as usual."""

@@ -2,8 +2,8 @@
 
 From a cassette come the answers that the cache would have kept itself: of embeddings and of calls
 at temperature 0 that were answered. A recording does not state which other calls were shared, so
-those are left out. It does not state which answers fitted their form either; the cache checks
-that when one is used.
+those are left out, and so are answers to similar calls that were used again. It does not state
+which answers fitted their form either; the cache checks that when one is used.
 """
 
 import asyncio
@@ -96,7 +96,8 @@ def _answers(file: CassetteFile, entries: Sequence[int]) -> list[_Answer]:
     for entry in entries:
         document = file.read(entry)
         exchange = file.decoded(entry, document)
-        if exchange.outcome in _ANSWERED and exchange.reply is not None and _is_shared(document):
+        is_own = exchange.outcome in _ANSWERED and not exchange.delivery.similar
+        if is_own and exchange.reply is not None and _is_shared(document):
             purpose = _PURPOSES.get(str(document.get("purpose")), Purpose.OTHER)
             found.append(_Answer(CallKey(document["key"]), purpose, exchange.reply))
     return found

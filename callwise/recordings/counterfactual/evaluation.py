@@ -10,6 +10,10 @@ A turn starts from one of two pasts:
 
 A turn whose calls are all in the recording is exact: under the same past, a real run of
 the setting asks the same calls, is given the same answers and gives the same reply.
+
+Answers to similar calls depend on all that was asked before. So under other settings than the
+recorded ones none of them is played, and a call that the setting would let a similar call's answer
+answer makes its turn inexact, though its own answer is recorded.
 """
 
 from collections.abc import Mapping, Sequence
@@ -81,11 +85,20 @@ class CounterfactualRecorder:
     Args:
         stand_ins: answers of other calls; None has a call that is not recorded end its
             turn, as in a strict replay.
+        similar: purposes whose calls may be answered by similar ones under other settings than
+            the recorded ones; None where they are the recorded ones, or no call may.
     """
 
-    def __init__(self, cassette: ReusableCassette, stand_ins: StandInAnswers | None = None) -> None:
+    def __init__(
+        self,
+        cassette: ReusableCassette,
+        stand_ins: StandInAnswers | None = None,
+        *,
+        similar: frozenset[str] | None = None,
+    ) -> None:
         self._cassette = cassette
         self._stand_ins = stand_ins
+        self._similar = similar
         self._traces: dict[tuple[str | None, str | None], TurnTrace] = {}
 
     def open_turn(self, conversation: str, turn: int) -> TurnTrace:
@@ -102,7 +115,11 @@ class CounterfactualRecorder:
         """
         trace = self._traces.setdefault((where.conversation, where.turn), TurnTrace())
         trace.asked_count += 1
-        exchange = self._cassette.take(key, call, where, trace.taken)
+        exchange = self._cassette.take(
+            key, call, where, trace.taken, plays_similar=self._similar is None
+        )
+        if self._similar and where.purpose in self._similar and trace.diverged_at is None:
+            trace.diverged_at = trace.asked_count
         if exchange is not None:
             return exchange
         if trace.diverged_at is None:
@@ -243,11 +260,22 @@ async def evaluate(
         CallError: a fatal one other than a call that is not recorded.
     """
     memory = starting_memory(recording, past, store)
-    player = CounterfactualRecorder(cassette, StandInAnswers(cassette))
+    player = CounterfactualRecorder(
+        cassette, StandInAnswers(cassette), similar=_similar_purposes(recording, settings)
+    )
     async with recording.session(settings, player, memory) as session:
         evaluation = _Evaluation(session, player, past, counts_across=_limits_span(settings))
         chosen = recording.inputs if turns is None else turns
         return [await evaluation.play(turn) for turn in chosen]
+
+
+def _similar_purposes(recording: Recording, settings: BaseModel) -> frozenset[str] | None:
+    """Return the purposes that `CounterfactualRecorder` is given for a setting."""
+    recorded = recording.settings(None)
+    if settings == recorded:
+        return None
+    similar = getattr(getattr(settings, "cache", None), "similar", None) or {}
+    return frozenset(str(purpose) for purpose, knobs in similar.items() if knobs.mode == "serve")
 
 
 def _limits_span(settings: BaseModel) -> bool:

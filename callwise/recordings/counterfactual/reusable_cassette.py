@@ -70,6 +70,7 @@ class ReusableCassette:
         self._by_scope: dict[bytes, list[int]] = {}
         self._by_key: dict[bytes, list[int]] = {}
         self._free: set[int] = set()
+        self._similar: set[int] = set()
         self._places: list[TurnLane] = []
         self._by_kind: dict[Kind, list[int]] = {}
         self._decoded: dict[int, RecordedExchange] = {}
@@ -93,6 +94,8 @@ class ReusableCassette:
             (free if is_free else paid).setdefault(key, []).append(entry)
             if is_free:
                 self._free.add(entry)
+            if (document.get("delivery") or {}).get("similar"):
+                self._similar.add(entry)
             asked[entry] = tuple(document.get("asked", (-1, 0)))
             place = _place_of(document)
             self._places.append(place)
@@ -117,9 +120,19 @@ class ReusableCassette:
         return self._places[entry]
 
     def take(
-        self, key: CallKey, call: Call, where: CallOrigin, taken: set[int]
+        self,
+        key: CallKey,
+        call: Call,
+        where: CallOrigin,
+        taken: set[int],
+        *,
+        plays_similar: bool = False,
     ) -> RecordedExchange | None:
         """Return the exchange that answers a call, and add it to `taken`; None when none is left.
+
+        Args:
+            plays_similar: also one with the answer to a similar call, which other settings need not
+                have been given.
 
         Raises:
             FormatError: when the exchange's line is damaged.
@@ -128,7 +141,7 @@ class ReusableCassette:
         for name in self._keys.all(key, call, where):
             for entries in (self._by_scope.get(name + lane, ()), self._by_key.get(name, ())):
                 for entry in entries:
-                    if entry not in taken:
+                    if entry not in taken and (plays_similar or entry not in self._similar):
                         taken.add(entry)
                         return self.exchange(entry)
         return None

@@ -16,6 +16,8 @@ deliveries = st.builds(
     st.booleans(),
     st.integers(0, 9),
     st.floats(0, 1),
+    names,
+    st.floats(0, 1),
 )
 
 

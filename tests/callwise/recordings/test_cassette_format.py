@@ -104,6 +104,8 @@ EXCHANGE = st.builds(
         st.booleans(),
         st.integers(0, 9),
         st.floats(0, 1),
+        TEXT,
+        st.floats(0, 1),
     ),
 )
 KEY = CallKey("0123456789abcdef" * 4)
