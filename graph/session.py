@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from callwise.budget.ledger_row import LedgerRow
+from callwise.budget.metrics.reporter import Reporter
 from callwise.budget.recorder import Recorder
 from callwise.budget.run_gate import Drained
 from callwise.budget.scope import Scope
@@ -91,6 +92,7 @@ class ReplySession:
     Args:
         graph: the compiled graph; None runs its steps by a plain loop.
         is_checkpointed: whether the graph keeps checkpoints, one thread per identity.
+        reporter: serves and writes metrics from the first turn on; None for none.
     """
 
     engine: Engine
@@ -98,6 +100,7 @@ class ReplySession:
     is_simulated: bool
     is_checkpointed: bool = False
     notices: Notices = field(default_factory=Notices)
+    reporter: Reporter | None = None
 
     async def run_turn(
         self, turn: TurnInput, *, on_reply: ReplyListener | None = None
@@ -109,6 +112,8 @@ class ReplySession:
             StoreFailed: when memory cannot be read or written; the turn is not kept.
         """
         engine = self.engine
+        if self.reporter is not None:
+            self.reporter.start()
         identity = Identity(engine.settings.agent_id, turn.user_id, turn.conversation_id)
         engine.conversation(identity)  # so that scopes are named in the order of asking
         run = object()
@@ -301,6 +306,11 @@ async def open_session(
     )
     stack.push_async_callback(engine.budgeter.aclose)
     stack.callback(engine.close)
+    reporter = None
+    if settings.metrics is not None and shared is None and not is_offline:
+        metrics = engine.budgeter.metrics()
+        reporter = Reporter(metrics, settings.metrics, folder=folder, notify=notices.tell)
+        stack.callback(reporter.close)
     if not is_offline:
         await warm(cache, settings, endpoints)
     await asyncio.to_thread(load_prompts)
@@ -320,4 +330,5 @@ async def open_session(
         is_simulated=needs_no_waiting(endpoints),
         is_checkpointed=checkpointer is not None,
         notices=notices,
+        reporter=reporter,
     )
