@@ -12,7 +12,7 @@ from callwise.budget.metrics.names import BUCKETS_SECONDS, METRICS, Metric
 from callwise.budget.metrics.resources import Resources
 from callwise.budget.metrics.row_totals import Histogram
 from callwise.budget.metrics.run_metrics import RunSnapshot
-from callwise.calls.call import Priority
+from callwise.calls.call import Outcome, Priority
 from callwise.optional_library import install_hint, loaded
 
 __all__ = ["CONTENT_TYPE", "Sample", "exposition", "registry_of", "samples_of"]
@@ -77,6 +77,10 @@ def _calls(snapshot: RunSnapshot) -> Iterator[Sample]:
         yield from _histogram("callwise_call_duration_seconds", histogram, labels)
     yield from _histogram("callwise_queue_wait_seconds", totals.queue_waits, {})
     yield from _histogram("callwise_batch_wait_seconds", totals.batch_waits, {})
+    answered = totals.calls(Outcome.SERVED, Outcome.CACHED, Outcome.COALESCED)
+    yield "callwise_calls_answered_total", {}, answered
+    yield "callwise_calls_failed_total", {}, totals.calls(Outcome.FAILED)
+    yield "callwise_calls_refused_total", {}, totals.calls(Outcome.REFUSED)
     yield "callwise_requests_of_unknown_tokens_total", {}, totals.unknown_tokens
     yield "callwise_requests_of_unknown_usd_total", {}, totals.unknown_usd
     yield "callwise_repairs_total", {}, counts.repairs
@@ -114,9 +118,14 @@ def _load(snapshot: RunSnapshot) -> Iterator[Sample]:
     yield "callwise_rate_limited_total", {}, retry.get("rate_limited", 0)
     yield "callwise_hedges_total", {}, hedge.get("hedged", 0)
     yield "callwise_hedges_won_total", {}, hedge.get("won", 0)
-    for name, count in layers.get("schedule", {}).items():
-        if name.startswith(_DELAYED):
-            yield "callwise_rate_delayed_total", {"limit": name.removeprefix(_DELAYED)}, count
+    delayed = {
+        name.removeprefix(_DELAYED): count
+        for name, count in layers.get("schedule", {}).items()
+        if name.startswith(_DELAYED)
+    }
+    yield "callwise_rate_delays_total", {}, sum(delayed.values())
+    for limit, count in delayed.items():
+        yield "callwise_rate_delayed_total", {"limit": limit}, count
     for hits, name in (
         (snapshot.hits or {}, "callwise_cache_hits_total"),
         (snapshot.misses, "callwise_cache_misses_total"),

@@ -66,6 +66,11 @@ _BY_CALL = ("role", "purpose", "outcome")
 METRICS = (
     Metric("callwise_calls_asked_total", "counter", "Calls asked."),
     Metric("callwise_calls_total", "counter", "Ended calls.", _BY_CALL),
+    Metric(
+        "callwise_calls_answered_total", "counter", "Those that were served, cached or coalesced."
+    ),
+    Metric("callwise_calls_failed_total", "counter", "Those that failed."),
+    Metric("callwise_calls_refused_total", "counter", "Those that a limit of a scope refused."),
     Metric("callwise_requests_total", "counter", "Requests of ended calls.", _BY_CALL),
     Metric(
         "callwise_tokens_total",
@@ -100,12 +105,8 @@ METRICS = (
     Metric("callwise_hedges_total", "counter", "Second attempts next to slow ones."),
     Metric("callwise_hedges_won_total", "counter", "Second attempts that were the faster."),
     Metric("callwise_rate_limited_total", "counter", "Attempts that ended in a 429."),
-    Metric(
-        "callwise_rate_delayed_total",
-        "counter",
-        "Requests that waited for a limit of the rate.",
-        ("limit",),
-    ),
+    Metric("callwise_rate_delays_total", "counter", "Waits of requests for a limit of the rate."),
+    Metric("callwise_rate_delayed_total", "counter", "The same by limit.", ("limit",)),
     Metric(
         "callwise_call_duration_seconds",
         "histogram",
