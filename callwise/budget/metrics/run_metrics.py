@@ -15,7 +15,6 @@ from callwise.budget.counters import CounterValues
 from callwise.budget.layers.schedule import ScheduleLayer
 from callwise.budget.ledger_row import LedgerRow
 from callwise.budget.metrics.metrics_knobs import MetricsKnobs
-from callwise.budget.metrics.names import OTHER
 from callwise.budget.metrics.row_totals import RowTotals, Totals
 from callwise.budget.metrics.windows import Reading, Trend, Window, Windows
 from callwise.budget.schedule.task import LaneLevel
@@ -37,8 +36,9 @@ LEAST_PACE_SECONDS = 0.9
 
 
 class EndpointPace(NamedTuple):
-    """Requests and known tokens of an endpoint, per minute."""
+    """Ended calls, requests and known tokens of an endpoint, per minute."""
 
+    calls: float
     requests: float
     tokens: float
 
@@ -98,7 +98,7 @@ class RunMetrics:
             interval_seconds = MetricsKnobs().interval_seconds
         self.interval_seconds = interval_seconds
         self._windows = Windows(interval_seconds, self._reading, now)
-        self._paces: deque[tuple[float, Counter[str], Counter[str]]] = deque()
+        self._paces: deque[tuple[float, Mapping[str, tuple[int, int, int]]]] = deque()
         budgeter.ledger.add_sink(self._on_row)
 
     def set_interval(self, seconds: float) -> None:
@@ -226,27 +226,32 @@ class RunMetrics:
         }
 
     def _pace(self, totals: Totals) -> dict[str, EndpointPace]:
-        """Return the requests and tokens per minute since the oldest count of the last minute."""
+        """Return what has ended per minute since the oldest count of the last minute."""
         now, kept = self._now(), self._paces
-        requests, tokens = Counter[str](), Counter[str]()
-        for part, sums in totals.parts.items():
-            requests[part.endpoint] += sums.requests
-            tokens[part.endpoint] += sums.input_tokens + sums.output_tokens
+        sums: dict[str, tuple[int, int, int]] = {}
+        for part, each in totals.parts.items():
+            calls, requests, tokens = sums.get(part.endpoint, (0, 0, 0))
+            sums[part.endpoint] = (
+                calls + each.calls,
+                requests + each.requests,
+                tokens + each.input_tokens + each.output_tokens,
+            )
         while len(kept) > 1 and kept[1][0] <= now - PACE_SECONDS:
             kept.popleft()
         if not kept or now - kept[-1][0] >= LEAST_PACE_SECONDS:
-            kept.append((now, requests, tokens))
-        at, old_requests, old_tokens = kept[0]
+            kept.append((now, sums))
+        at, old = kept[0]
         if now - at < LEAST_PACE_SECONDS:
             return {}
         scale = 60 / (now - at)
         return {
             name: EndpointPace(
-                (requests[name] - old_requests[name]) * scale,
-                (tokens[name] - old_tokens[name]) * scale,
+                *(
+                    (new - before) * scale
+                    for new, before in zip(values, old.get(name, (0, 0, 0)), strict=True)
+                )
             )
-            for name in requests
-            if name != OTHER
+            for name, values in sums.items()
         }
 
 

@@ -73,6 +73,9 @@ def status_of(snapshot: RunSnapshot, *, at: float, pid: int, has_ended: bool) ->
             for name in (each.name.lower() for each in Priority)
         },
         "outcomes": {each.value: outcomes[each] for each in Outcome},
+        "calls_per_minute": sum(each.calls for each in snapshot.pace.values())
+        if snapshot.pace
+        else None,
         "endpoints": endpoints,
         "tokens": usage.tokens,
         "usd": usage.usd,
