@@ -5,6 +5,7 @@ are left out. A GPU is read through `pynvml` (of the package nvidia-ml-py); with
 driver or without a GPU there is none.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -61,7 +62,7 @@ class Resources:
 
 
 def _mean(shares: Sequence[float]) -> float | None:
-    return sum(shares) / len(shares) if shares else None
+    return math.fsum(shares) / len(shares) if shares else None
 
 
 def _imported(name: str) -> Any:

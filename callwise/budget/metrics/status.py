@@ -3,6 +3,7 @@
 It has numbers, closed labels, and names of configured endpoints; no text of a call or an error.
 """
 
+import math
 from collections import Counter, defaultdict
 from typing import Any
 
@@ -73,7 +74,7 @@ def status_of(snapshot: RunSnapshot, *, at: float, pid: int, has_ended: bool) ->
             for name in (each.name.lower() for each in Priority)
         },
         "outcomes": {each.value: outcomes[each] for each in Outcome},
-        "calls_per_minute": sum(each.calls for each in snapshot.pace.values())
+        "calls_per_minute": math.fsum(each.calls for each in snapshot.pace.values())
         if snapshot.pace
         else None,
         "endpoints": endpoints,

@@ -235,9 +235,9 @@ def _share(part: float, whole: float) -> float | None:
 
 def _trend(points: Sequence[tuple[float, float]]) -> Trend:
     count = len(points)
-    mean_at = sum(at for at, _ in points) / count
-    mean = sum(value for _, value in points) / count
-    spread = sum((at - mean_at) ** 2 for at, _ in points)
-    slope = sum((at - mean_at) * (value - mean) for at, value in points) / spread
-    rest = sum((value - mean - slope * (at - mean_at)) ** 2 for at, value in points)
+    mean_at = math.fsum(at for at, _ in points) / count
+    mean = math.fsum(value for _, value in points) / count
+    spread = math.fsum((at - mean_at) ** 2 for at, _ in points)
+    slope = math.fsum((at - mean_at) * (value - mean) for at, value in points) / spread
+    rest = math.fsum((value - mean - slope * (at - mean_at)) ** 2 for at, value in points)
     return Trend(slope, math.sqrt(rest / (count - 2) / spread))
