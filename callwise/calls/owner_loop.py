@@ -155,11 +155,12 @@ class OwnerLoop:
         Raises:
             TimeoutError: when the loop does not come to it within `seconds`.
         """
-        lent = self._lent
-        if self._is_private or self._is_forked or lent is None or not lent.is_running():
+        if self._is_private or self._is_forked:
             return self.call(work)
-        if _running_loop() is lent:
-            return work()
+        with self._lock:  # no call begins meanwhile
+            lent = self._lent
+            if lent is None or not lent.is_running() or _running_loop() is lent:
+                return work()
         answer: Future[T] = Future()
         try:
             lent.call_soon_threadsafe(_answer, answer, work)
