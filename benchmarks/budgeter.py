@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from statistics import median, quantiles
+from types import MappingProxyType
 
 from openai import AsyncOpenAI
 
@@ -147,12 +148,18 @@ async def _block(
 
 
 async def alternating(
-    loads: Mapping[str, LoadKnobs | None], callers: int
+    loads: Mapping[str, LoadKnobs | None],
+    callers: int,
+    *,
+    attached: Mapping[str, Callable[[Budgeter], object]] = MappingProxyType({}),
 ) -> dict[str, list[float]]:
     """Return seconds per call of budgeters with different knobs of load, a block of each in turn.
 
     Neighbours are of the same calls and nearly of one time: what else the machine does is in
     all of them. Where calls are routed, there is a second endpoint.
+
+    Args:
+        attached: called with the budgeter of a name before its first call.
     """
     seconds: dict[str, list[float]] = {name: [] for name in loads}
     rows: list[LedgerRow] = []
@@ -168,6 +175,8 @@ async def alternating(
             max_kept_rows=0,
             load=load,
         )
+        if name in attached:
+            attached[name](budgeters[name])
         await budgeters[name].prepare()
     for repeat in range(-1, REPEATS):
         calls = [prompt(repeat * CALLS + number) for number in range(CALLS)]

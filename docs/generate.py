@@ -3,7 +3,6 @@
 `python docs/generate.py` writes them; `--check` fails when one is out of date.
 """
 
-import ast
 import inspect
 import re
 import sys
@@ -14,6 +13,8 @@ import typer
 from typer.cli import get_docs_for_click
 
 from callwise.budget.ledger_row import LedgerRow
+from callwise.budget.metrics import METRICS, SERVICE_METRICS, Metric
+from callwise.budget.metrics.names import BUCKETS_SECONDS, LABELS
 from callwise.budget.usage import Usage
 from callwise.calls.delivery import Delivery
 from callwise.cli.main import callwise
@@ -110,14 +111,12 @@ def _field_rows(documented: type) -> list[str]:
     return rows
 
 
-def _served_rows() -> list[str]:
-    """Return a table of the metrics that `callwise serve` has, from the calls that write them."""
-    source = HERE.parent / "callwise" / "serve" / "metrics.py"
-    rows = ["| metric | kind | meaning |", "| --- | --- | --- |"]
-    for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "_family":
-            name, kind, about = (ast.literal_eval(each) for each in node.args[:3])
-            rows.append(f"| `callwise_{name}` | {kind} | {about} |")
+def _metric_rows(metrics: Iterable[Metric]) -> list[str]:
+    """Return a table of metrics of Prometheus."""
+    rows = ["| metric | kind | labels | meaning |", "| --- | --- | --- | --- |"]
+    for each in metrics:
+        labels = ", ".join(f"`{label}`" for label in each.labels)
+        rows.append(f"| `{each.name}` | {each.kind} | {labels} | {each.about} |")
     return rows
 
 
@@ -139,8 +138,16 @@ def metrics_page() -> str:
         ("A row of a sweep", "`rows.csv`, `rows.parquet` and data frames.", TurnRow),
     ):
         parts += ["", f"## {title}", "", about, "", *_field_rows(rows)]
-    about = "`GET /metrics` of [`callwise serve`](serve.md), in Prometheus' text format."
-    parts += ["", "## A service", "", about, "", *_served_rows(), ""]
+    buckets = ", ".join(f"{seconds * 1e3:g}" for seconds in BUCKETS_SECONDS)
+    about = (
+        "For Prometheus, as [observing](observing.md) has it. A metric that has no value now is "
+        f"left out. Buckets of histograms end at {buckets} ms. Values of a label that are in none "
+        "of these sets are `other`:"
+    )
+    labels = [f"- `{name}`: {values}" for name, values in LABELS.items()]
+    parts += ["", "## A run", "", about, "", *labels, "", *_metric_rows(METRICS)]
+    about = "Next to those of its run, in `GET /metrics` of [`callwise serve`](serve.md)."
+    parts += ["", "## A service", "", about, "", *_metric_rows(SERVICE_METRICS), ""]
     return "\n".join(parts)
 
 

@@ -389,6 +389,8 @@ def make_engine(
     """
     if not is_offline:
         _require_named_queues(settings)
+        if settings.metrics is not None and settings.metrics.textfile is not None:
+            _require_named(settings, "metrics.textfile", settings.metrics.textfile)
     if clock is None:
         clock = VirtualClock() if needs_no_waiting(endpoints) else SystemClock()
     budgeter = Budgeter(

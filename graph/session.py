@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from callwise.budget.ledger_row import LedgerRow
+from callwise.budget.metrics.reporter import Reporter
 from callwise.budget.recorder import Recorder
 from callwise.budget.run_gate import Drained
 from callwise.budget.scope import Scope
@@ -93,6 +94,7 @@ class ReplySession:
     Args:
         graph: the compiled graph; None runs its steps by a plain loop.
         is_checkpointed: whether the graph keeps checkpoints, one thread per identity.
+        reporter: serves and writes metrics from the first turn on; None for none.
     """
 
     engine: Engine
@@ -100,6 +102,7 @@ class ReplySession:
     is_simulated: bool
     is_checkpointed: bool = False
     notices: Notices = field(default_factory=Notices)
+    reporter: Reporter | None = None
     _streams: list[ReplyStream] = field(default_factory=list)
 
     async def run_turn(
@@ -141,6 +144,8 @@ class ReplySession:
     async def _run_in_order(self, turn: TurnInput, context: TurnContext) -> TurnResult:
         """Run a turn once those of its memory before it have ended."""
         engine = self.engine
+        if self.reporter is not None:
+            self.reporter.start()
         identity = Identity(engine.settings.agent_id, turn.user_id, turn.conversation_id)
         engine.conversation(identity)  # so that scopes are named in the order of asking
         run = object()
@@ -342,6 +347,11 @@ async def open_session(
     )
     stack.push_async_callback(engine.budgeter.aclose)
     stack.callback(engine.close)
+    reporter = None
+    if settings.metrics is not None and shared is None and not is_offline:
+        metrics = engine.budgeter.metrics()
+        reporter = Reporter(metrics, settings.metrics, folder=folder, notify=notices.tell)
+        stack.callback(reporter.close)
     if not is_offline:
         await warm(cache, settings, endpoints)
     await asyncio.to_thread(load_prompts)
@@ -361,6 +371,7 @@ async def open_session(
         is_simulated=needs_no_waiting(endpoints),
         is_checkpointed=checkpointer is not None,
         notices=notices,
+        reporter=reporter,
     )
     stack.push_async_callback(session.settle)  # first of all that closing does
     return session

@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from callwise.budget.limits import Limits
+from callwise.budget.metrics import MetricsKnobs
 from callwise.budget.similar import REUSABLE_PURPOSES, SimilarKnobs
 from callwise.calls.call import Purpose, Role
 from callwise.calls.endpoint_settings import checked_extra_body
@@ -376,6 +377,9 @@ class PipelineSettings(KnobGroup, TrustedSettings):
     retry: RetryPolicy = RetryPolicy()
     load: LoadKnobs = LoadKnobs()
     cache: CacheKnobs = CacheKnobs()
+    metrics: MetricsKnobs | None = Field(default=None, exclude=True)
+    """Metrics of a run while it goes on. They are no part of a run's identity: they change nothing
+    that is asked or answered."""
     agent_id: str = Field(default="agent", min_length=1, max_length=200)
     """Owner of the memory, together with the user."""
     persona: Persona = Persona(

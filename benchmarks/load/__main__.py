@@ -26,6 +26,7 @@ PARTS = {
     "cost": "14 · cost of a call",
     "peers": "15 · the same calls through peers",
     "headlines": "16 · the documents' tables, simulated",
+    "observing": "17 · metrics, status and callwise top",
 }
 """Parts in the order of the page: module, and title of its section."""
 

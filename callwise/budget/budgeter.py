@@ -21,10 +21,11 @@ from callwise.budget.fan_out import fan_out
 from callwise.budget.fleet.fleet import Fleet
 from callwise.budget.in_flight import InFlightCall, require_calls, step_mark
 from callwise.budget.layers.cache import ReplyCache
-from callwise.budget.layers.ledger import MAX_KEPT_ROWS, Ledger, RowSink, endpoint_of
+from callwise.budget.layers.ledger import MAX_KEPT_ROWS, Ledger, RowSink, as_endpoint, endpoint_of
 from callwise.budget.layers.queue import QueueLayer
 from callwise.budget.layers.schedule import ScheduleLayer
 from callwise.budget.limits import Limits
+from callwise.budget.metrics.run_metrics import RunMetrics
 from callwise.budget.recorder import Recorder
 from callwise.budget.redactor import Redactor
 from callwise.budget.run_gate import Drained, RunGate
@@ -121,7 +122,7 @@ class Budgeter:
         self._advises_by_path = advises_by_path
         self._clock = clock or SystemClock()
         self._shared = None if self._clock.is_virtual else shared
-        given = {name: _as_endpoint(each, name) for name, each in (endpoints or {}).items()}
+        given = {name: as_endpoint(each, name) for name, each in (endpoints or {}).items()}
         self._given_endpoints = given
         self._endpoints = given if self._shared is None else self._shared.endpoints_for(given)
         self._cache = cache
@@ -164,6 +165,7 @@ class Budgeter:
             shared=self._shared,
         )
         self._first_layer = self._call_path.first
+        self._metrics: RunMetrics | None = None
 
     @classmethod
     def simulated(
@@ -247,6 +249,12 @@ class Budgeter:
     def statistics(self) -> dict[str, dict[str, int | float]]:
         """Return what each layer of the call path has counted, in the order of the path."""
         return self.owner.call(self._call_path.statistics)
+
+    def metrics(self) -> RunMetrics:
+        """Return the metrics of the run, which count from the first time that this is called."""
+        if self._metrics is None:
+            self._metrics = RunMetrics(self, self._call_path)
+        return self._metrics
 
     def breakers(self) -> tuple[BreakerStatistics, ...]:
         """Return the state of each endpoint that has failed, or whose failures are counted."""
@@ -432,11 +440,3 @@ class Budgeter:
 
     async def _ask(self, call: Call, scope: Scope, track: CriticalPathTrack) -> Reply:
         return (await self._first_layer(InFlightCall(call, scope, track))).reply
-
-
-def _as_endpoint(given: object, name: str) -> Endpoint:
-    if isinstance(given, Endpoint):
-        return given
-    from callwise.budget.wrapping import endpoint_around  # noqa: PLC0415 - needs LangChain
-
-    return endpoint_around(given, name)

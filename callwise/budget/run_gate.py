@@ -73,6 +73,11 @@ class RunGate:
         """Accept calls again."""
         self.stopped_by = None
 
+    @property
+    def under_way(self) -> tuple[Any, ...]:
+        """The calls that were accepted and have not ended."""
+        return tuple(self._tasks)
+
     def enter(self, call: Hashable) -> None:
         """Note a call that the running task has begun."""
         self._tasks[call] = asyncio.current_task()

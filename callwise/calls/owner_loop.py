@@ -26,6 +26,7 @@ import threading
 import weakref
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextvars import copy_context
 from functools import partial
 from typing import ParamSpec, TypeVar
@@ -37,6 +38,9 @@ __all__ = ["OwnerLoop", "owner_of", "require_asyncio"]
 
 T = TypeVar("T")
 P = ParamSpec("P")
+
+READ_SECONDS = 5.0
+"""Longest wait of `OwnerLoop.read` for a loop that is busy."""
 
 
 class OwnerLoop:
@@ -142,6 +146,35 @@ class OwnerLoop:
             thread.post(partial(_answer, answer, work), copy_context())
         return answer.result()
 
+    def read(self, work: Callable[[], T], *, seconds: float = READ_SECONDS) -> T:
+        """Return what a short function returns, run between two steps of the owner loop.
+
+        Unlike `call` it waits for a lent loop too, so that another thread reads numbers of one
+        moment. Where no loop runs, it runs immediately.
+
+        Raises:
+            TimeoutError: when the loop does not come to it within `seconds`.
+        """
+        if self._is_private or self._is_forked:
+            return self.call(work)
+        with self._lock:  # no call begins meanwhile
+            lent = self._lent
+            if lent is None or not lent.is_running() or _running_loop() is lent:
+                return work()
+        answer: Future[T] = Future()
+        try:
+            lent.call_soon_threadsafe(_answer, answer, work)
+        except RuntimeError:  # closed a moment ago
+            return work()
+        try:
+            return answer.result(timeout=seconds)
+        except FutureTimeoutError:
+            if lent.is_running():
+                raise TimeoutError(
+                    f"the event loop of the budgeter did nothing else for {seconds:g} s"
+                ) from None
+        return work()
+
     def close(self) -> None:
         """Close what the LLM keeps open, and the private loop. Safe to call twice.
 
@@ -217,6 +250,13 @@ class OwnerLoop:
                 "forked: calls here would pass its limits and miss its ledger. Make a budgeter "
                 "in each process"
             )
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 def _answer(answer: Future[T], work: Callable[[], T]) -> None:

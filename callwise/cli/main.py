@@ -17,6 +17,7 @@ from callwise.cli.replay_command import conversations, replay
 from callwise.cli.serve_command import serve
 from callwise.cli.sim_command import sim
 from callwise.cli.talk_commands import chat, run
+from callwise.cli.top_command import top
 from callwise.cli.tune_command import tune
 from callwise.cli.wake_command import wake
 
@@ -52,6 +53,7 @@ for _run in (
     report,
     wake,
     serve,
+    top,
     knobs,
     presets,
     notebooks,

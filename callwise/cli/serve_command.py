@@ -135,7 +135,8 @@ def _check_extra() -> None:
     from callwise.calls.errors import ConfigError
     from callwise.optional_library import install_hint
 
-    missing = [name for name in ("starlette", "uvicorn", "websockets") if find_spec(name) is None]
+    needed = ("prometheus_client", "starlette", "uvicorn", "websockets")
+    missing = [name for name in needed if find_spec(name) is None]
     if missing:
         raise ConfigError(f"`callwise serve` needs {', '.join(missing)}: {install_hint('serve')}")
 

@@ -124,11 +124,13 @@ def own_trust(
     cache = cache if isinstance(cache, Mapping) else {}
     disk, warm_from = cache.get("disk"), cache.get("warm_from")
     cassettes = warm_from if isinstance(warm_from, list | tuple) else ()
+    metrics = own.get("metrics")
+    textfile = metrics.get("textfile") if isinstance(metrics, Mapping) else None
     queues = _queue_files({name: own.get(name) for name in ("load", "endpoints")})
     return Trust.of_own(
         own.get("endpoints"),
         environ,
-        folders=[str(path) for path in (disk, *cassettes, *queues) if path is not None],
+        folders=[str(path) for path in (disk, textfile, *cassettes, *queues) if path is not None],
         allows_this_machine=allows_this_machine,
     )
 

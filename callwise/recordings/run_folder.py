@@ -6,6 +6,7 @@
     cassette.jsonl   the recording, unless the run plays or records another file
     memory.sqlite    the agent's memory (the app's own)
     endpoints.json   what endpoints have refused (the app's own), once one has
+    status.json      the state of the run for `callwise top`, where `metrics.status` is on
 
 Files are made such that only their owner may read them: they contain what people said.
 A turn's ledger rows are written before its line, so whatever ends the process, a
@@ -27,6 +28,7 @@ from typing import Any
 
 import orjson
 
+from callwise.budget.metrics.status import STATUS_FILE
 from callwise.calls.errors import CallwiseError, ConfigError, FormatError
 from callwise.recordings.app_protocol import TurnResult
 from callwise.recordings.held_files import (
@@ -57,7 +59,10 @@ BATCHES_FILE = "batches.sqlite"
 """Queue of the calls that were bought by a provider's batch interface. What is in it was paid
 for, so it is kept where a run is made again."""
 
-_FILES = ("turns.jsonl", "ledger.jsonl", "cassette.jsonl", "memory.sqlite", "endpoints.json")
+_FILES = (
+    *("turns.jsonl", "ledger.jsonl", "cassette.jsonl", "memory.sqlite", "endpoints.json"),
+    STATUS_FILE,
+)
 
 
 _MAX_RUNS = 1000

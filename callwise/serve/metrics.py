@@ -1,102 +1,53 @@
-"""Counters of the service and of the ledger in the text format of Prometheus.
+"""Metrics of the service and of its run in the text format of Prometheus.
 
-Source: https://prometheus.io/docs/instrumenting/exposition_formats/ (text format 0.0.4).
+Their names are in `callwise/budget/metrics/names.py`.
 """
 
-from collections.abc import Iterable, Mapping
-from typing import Literal
+from collections.abc import Iterator, Mapping
 
+from callwise.budget.metrics import METRICS, SERVICE_METRICS
+from callwise.budget.metrics.exposition import CONTENT_TYPE, Sample, exposition, registry_of
 from callwise.serve.room_host import RoomHost
 
-__all__ = ["CONTENT_TYPE", "metrics_text"]
-
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-
-Labels = Mapping[str, str]
-Sample = tuple[Labels, int | float]
-
-_ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n"})
+__all__ = ["CONTENT_TYPE", "RoomMetrics"]
 
 
-def _family(
-    name: str, kind: Literal["counter", "gauge"], about: str, samples: Iterable[Sample]
-) -> str:
-    """Return one family of samples, with its help and its type."""
-    lines = [f"# HELP callwise_{name} {about}", f"# TYPE callwise_{name} {kind}"]
-    for labels, value in samples:
-        inner = ",".join(f'{key}="{each.translate(_ESCAPES)}"' for key, each in labels.items())
-        lines.append(f"callwise_{name}{f'{{{inner}}}' if inner else ''} {value!r}")
-    return "\n".join(lines) + "\n"
-
-
-def metrics_text(host: RoomHost, ended: Mapping[str, int]) -> str:
-    """Return the metrics of a room.
+class RoomMetrics:
+    """Metrics of a room.
 
     Args:
         ended: connections that have ended, by why.
     """
-    statistics = host.budgeter.run.statistics()
-    counts, usage = statistics.counts, statistics.counts.usage
-    nothing: Labels = {}
-    is_up = int(host.state == "running")
-    outcomes: list[Sample] = [
-        ({"outcome": outcome.value}, count) for outcome, count in counts.outcomes.items()
-    ]
-    roles: list[Sample] = [
-        ({"role": role}, each.usage.requests) for role, each in statistics.by_role.items()
-    ]
-    tokens: list[Sample] = [
-        ({"kind": "input"}, usage.input_tokens),
-        ({"kind": "output"}, usage.output_tokens),
-        ({"kind": "cached"}, usage.cached_tokens),
-    ]
-    closed: list[Sample] = [({"reason": why}, count) for why, count in sorted(ended.items())]
-    about = host.counted
-    return "".join(
-        (
-            _family("up", "gauge", "Whether the room runs.", [(nothing, is_up)]),
-            _family("calls_asked_total", "counter", "Calls asked.", [(nothing, counts.asked)]),
-            _family("calls_in_flight", "gauge", "Calls under way.", [(nothing, counts.in_flight)]),
-            _family("calls_total", "counter", "Ended calls by outcome.", outcomes),
-            _family("requests_total", "counter", "Requests by role of their call.", roles),
-            _family("tokens_total", "counter", "Known tokens; cached are part of input.", tokens),
-            _family("usd_total", "counter", "Known cost in USD.", [(nothing, usage.usd)]),
-            _family(
-                "requests_of_unknown_usd_total",
-                "counter",
-                "Requests whose cost is not known.",
-                [(nothing, usage.unknown_usd)],
-            ),
-            _family("repairs_total", "counter", "Repairs of answers.", [(nothing, counts.repairs)]),
-            _family("wakes_total", "counter", "Hours woken.", [(nothing, about["wakes"])]),
-            _family(
-                "messages_said_total", "counter", "Lines of people.", [(nothing, about["said"])]
-            ),
-            _family(
-                "messages_delivered_total",
-                "counter",
-                "Messages that came into the log.",
-                [(nothing, about["delivered"])],
-            ),
-            _family(
-                "messages_refused_total",
-                "counter",
-                "Messages of clients that were not taken.",
-                [(nothing, about["refused messages"])],
-            ),
-            _family(
-                "acknowledgements_total",
-                "counter",
-                "Numbers that clients have acknowledged.",
-                [(nothing, host.acknowledgements.count)],
-            ),
-            _family(
-                "messages_waiting",
-                "gauge",
-                "Messages that wait for their time.",
-                [(nothing, host.undelivered())],
-            ),
-            _family("clients", "gauge", "Clients connected.", [(nothing, len(host.feed.readers))]),
-            _family("connections_ended_total", "counter", "Ended connections by reason.", closed),
+
+    def __init__(self, host: RoomHost, ended: Mapping[str, int]) -> None:
+        self._host, self._ended = host, ended
+        self._registry = registry_of(
+            host.budgeter.metrics().snapshot,
+            metrics=(*SERVICE_METRICS, *METRICS),
+            further=self._samples,
         )
-    )
+
+    def text(self) -> bytes:
+        """Return them now, in UTF-8.
+
+        Raises:
+            StoreFailed: when the store cannot be read.
+        """
+        return exposition(self._registry)
+
+    def _samples(self) -> Iterator[Sample]:
+        host, counted = self._host, self._host.counted
+        values = {
+            "callwise_up": host.state == "running",
+            "callwise_wakes_total": counted["wakes"],
+            "callwise_messages_said_total": counted["said"],
+            "callwise_messages_delivered_total": counted["delivered"],
+            "callwise_messages_refused_total": counted["refused messages"],
+            "callwise_acknowledgements_total": host.acknowledgements.count,
+            "callwise_messages_waiting": host.undelivered(),
+            "callwise_clients": len(host.feed.readers),
+        }
+        for name, value in values.items():
+            yield name, {}, value
+        for why, count in sorted(self._ended.items()):
+            yield "callwise_connections_ended_total", {"reason": why}, count

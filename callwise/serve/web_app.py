@@ -37,7 +37,7 @@ from callwise.calls.errors import CallwiseError, ConfigError
 from callwise.serve.access import Access
 from callwise.serve.connections import MAX_CLIENTS
 from callwise.serve.messages import MAX_MESSAGE_BYTES, Refused, Say, problems_of, read_message
-from callwise.serve.metrics import CONTENT_TYPE, metrics_text
+from callwise.serve.metrics import CONTENT_TYPE, RoomMetrics
 from callwise.serve.room_host import Busy, NotReady, RoomHost
 from callwise.serve.room_page import page_policy, room_page
 from callwise.serve.room_socket import ABORT_SECONDS, HELLO_SECONDS, RoomSocket, said
@@ -144,6 +144,7 @@ class RoomApp:
         self._is_empty = asyncio.Event()
         self._is_empty.set()
         self.ended: Counter[str] = Counter()
+        self._metrics_of_room = RoomMetrics(host, self.ended)
         routes = [
             Route("/", self._page),
             Route("/health", self._health),
@@ -197,7 +198,7 @@ class RoomApp:
         return JSONResponse({"status": state}, 200 if state == "running" else 503, _HEADERS)
 
     async def _metrics(self, _: Request) -> Response:
-        text = metrics_text(self._host, self.ended)
+        text = self._metrics_of_room.text()
         return PlainTextResponse(text, media_type=None, headers={"content-type": CONTENT_TYPE})
 
     async def _lines(self, request: Request) -> Response:

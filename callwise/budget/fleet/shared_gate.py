@@ -121,6 +121,10 @@ class SharedGate:
         """Learn from the headers of a response, or from a refusal; see `RateGate`."""
         self._gate.observe(headers, error, now_seconds)
 
+    def limits_per_minute(self) -> Mapping[str, float]:
+        """Return the limits of the endpoint as this process has them; see `RateGate`."""
+        return self._gate.limits_per_minute()
+
     def statistics(self) -> Mapping[str, int | float]:
         """Return what the gate has counted."""
         return self._gate.statistics()

@@ -7,7 +7,7 @@ the failure is logged, and `check` raises it.
 
 import asyncio
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
 
@@ -26,10 +26,11 @@ from callwise.calls.client import Endpoint
 from callwise.calls.delivery import DIRECT
 from callwise.calls.errors import CallError, UnknownRole
 from callwise.calls.key import call_key
+from callwise.calls.kinds import priority_of
 from callwise.calls.load.load_knobs import LoadKnobs
 from callwise.calls.reply import ReportedUsage
 
-__all__ = ["MAX_KEPT_ROWS", "Ledger", "LedgerLayer", "RowSink", "endpoint_of"]
+__all__ = ["MAX_KEPT_ROWS", "Ledger", "LedgerLayer", "RowSink", "as_endpoint", "endpoint_of"]
 
 RowSink = Callable[[LedgerRow], None]
 """Called with each row, once, on the event loop: it must not block."""
@@ -74,6 +75,10 @@ class Ledger:
         """Return the number of a call that is being asked, and count it."""
         self._asked_count += 1
         return self._asked_count
+
+    def add_sink(self, sink: RowSink) -> None:
+        """Call one more function with each row from now on."""
+        self._sinks += (sink,)
 
     def write(self, row: LedgerRow) -> None:
         """Keep one row and call the sinks."""
@@ -182,9 +187,18 @@ class LedgerLayer:
         return answer
 
     def statistics(self) -> Mapping[str, int]:
-        """Return how many calls were asked, and how many of them have not ended."""
+        """Return how many calls were asked, and how many of them have not ended.
+
+        These also by class, as `in_flight_high`, and by endpoint, as `in_flight_at_NAME`.
+        """
         counts = self._ledger.counts()
-        return {"asked": counts.asked, "in_flight": counts.in_flight}
+        calls: tuple[InFlightCall, ...] = self._gate.under_way
+        return {
+            "asked": counts.asked,
+            "in_flight": counts.in_flight,
+            **Counter(f"in_flight_{priority_of(each.call).name.lower()}" for each in calls),
+            **Counter(f"in_flight_at_{each.endpoint.name}" for each in calls),
+        }
 
     def _open(self, carried: InFlightCall) -> None:
         asked, scope = carried.call, carried.scope
@@ -279,3 +293,12 @@ def endpoint_of(call: Call, endpoints: Mapping[str, Endpoint]) -> Endpoint:
             "one of that name, or leave `Call.model` empty"
         )
     raise UnknownRole(f"no endpoint serves role {call.role!r}; served: {names}")
+
+
+def as_endpoint(given: object, name: str) -> Endpoint:
+    """Return an endpoint, or one around a LangChain chat model."""
+    if isinstance(given, Endpoint):
+        return given
+    from callwise.budget.wrapping import endpoint_around  # noqa: PLC0415 - needs LangChain
+
+    return endpoint_around(given, name)

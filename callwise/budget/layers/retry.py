@@ -32,6 +32,7 @@ from callwise.calls.errors import (
     EndpointDown,
     ModelLoading,
     ParameterRefused,
+    RateLimited,
 )
 from callwise.calls.reply import Reply
 from callwise.calls.retry import RetryPolicy
@@ -133,7 +134,7 @@ class RetryLayer:
         self._notices = _Notices(clock, notify) if notify is not None and is_shown else None
         self._send = next
         self._next = next if self._notices is None else self._watched
-        self._retries = 0
+        self._retries = self._rate_limited = 0
 
     async def __call__(self, carried: Work) -> Reply:
         """Return the reply of the first attempt that has one. Its reservation is made.
@@ -154,6 +155,8 @@ class RetryLayer:
                     last.add_note(f"not tried again: {refusal}")
                 raise last from None
             except CallError as error:
+                cause = error.cause if isinstance(error, BatchFailed) else error
+                self._rate_limited += isinstance(cause, RateLimited)
                 failures = failures or _Failures()
                 failures.last = error
                 wait_seconds = self._wait_before_next(carried, error, failures)
@@ -178,8 +181,8 @@ class RetryLayer:
             wait.end()
 
     def statistics(self) -> Mapping[str, int]:
-        """Return how many attempts were repeated."""
-        return {"retries": self._retries}
+        """Return how many attempts were repeated, and how many ended in a 429."""
+        return {"retries": self._retries, "rate_limited": self._rate_limited}
 
     def _wait_before_next(self, work: Work, error: CallError, failures: _Failures) -> float | None:
         """Reserve another attempt and return the wait before it; None when none is due."""

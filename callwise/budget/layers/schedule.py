@@ -13,7 +13,7 @@ from callwise.budget.clock import Clock
 from callwise.budget.rate import RateGate
 from callwise.budget.schedule.lane import Lane
 from callwise.budget.schedule.run_slots import RunSlots
-from callwise.budget.schedule.task import LaneStatus, TaskState
+from callwise.budget.schedule.task import LaneLevel, LaneStatus, TaskState
 from callwise.budget.work import Shipment
 from callwise.calls.client import Endpoint
 from callwise.calls.load.load_knobs import LoadKnobs
@@ -43,6 +43,7 @@ class ScheduleLayer:
         self._gate_of = gate_of
         self._next = next
         self._lanes: dict[tuple[str, str], Lane] = {}
+        self._gates: dict[tuple[str, str], RateGate | None] = {}
         schedule = load.schedule
         self._has_own_most = schedule is not None and schedule.max_tasks is not None
         most = None
@@ -81,6 +82,19 @@ class ScheduleLayer:
         """Return the lanes of the endpoints that were asked, in the order of their first call."""
         return tuple(lane.status() for lane in self._lanes.values())
 
+    def levels(self) -> tuple[LaneLevel, ...]:
+        """Return the numbers of the same lanes, which takes no longer however many wait."""
+        return tuple(
+            LaneLevel(
+                lane.endpoint.name,
+                lane.waiting,
+                lane.running,
+                lane.limit,
+                {} if (gate := self._gates[key]) is None else gate.limits_per_minute(),
+            )
+            for key, lane in self._lanes.items()
+        )
+
     def statistics(self) -> Mapping[str, int | float]:
         """Return the counters of all lanes, summed, and each lane's own by its endpoint."""
         total: dict[str, int | float] = {}
@@ -98,13 +112,14 @@ class ScheduleLayer:
         slots = self._slots
         if knobs is not None and self._load.schedule is not None and not self._has_own_most:
             slots.most = max(slots.most, knobs.most_concurrency(is_embedding=is_embedding))
+        gate = self._gates[endpoint.identity] = self._gate_of(endpoint)
         lane = Lane(
             endpoint,
             knobs,
             self._clock,
             slots,
             is_embedding=is_embedding,
-            gate=self._gate_of(endpoint),
+            gate=gate,
         )
         self._lanes[endpoint.identity] = lane
         slots.lanes.append(lane)

@@ -99,6 +99,9 @@ class RateGate(Protocol):
     def statistics(self) -> Mapping[str, int | float]:
         """Return how many requests waited for each limit, and the limits that were learned."""
 
+    def limits_per_minute(self) -> Mapping[str, float]:
+        """Return the limits of the endpoint itself as they are now, by name."""
+
 
 class UsedPart:
     """Part of the estimates that the answers of one purpose have used."""
@@ -217,6 +220,11 @@ class EndpointGate:
             self._own.count_refused(now_seconds)
         if headers is not None:
             self._own.read_headers(headers, now_seconds)
+
+    def limits_per_minute(self) -> Mapping[str, float]:
+        """Return the limits of the endpoint itself as they are now; see `RateGate`."""
+        meters = zip(DIMENSIONS, self._own.meters, strict=True)
+        return {name: meter.per_minute for name, meter in meters if meter is not None}
 
     def statistics(self) -> Mapping[str, int | float]:
         """Return the counts of delayed and refused requests, and the learned limits."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ from callwise.calls.errors import BadRequest, BatchFailed, CallError, RateLimite
 from callwise.calls.reply import Reply, ReportedUsage
 
 __all__ = [
+    "LaneLevel",
     "LaneStatus",
     "ProviderView",
     "ScheduledTask",
@@ -77,6 +78,20 @@ class LaneStatus(NamedTuple):
     limit: int | None
     tasks: tuple[TaskStatus, ...]
     counters: dict[str, int | float]
+
+
+class LaneLevel(NamedTuple):
+    """The numbers of a lane at one moment, without its tasks.
+
+    Args:
+        per_minute: its limits of the rate as they are now, by name.
+    """
+
+    endpoint: str
+    waiting: int
+    running: int
+    limit: int | None
+    per_minute: Mapping[str, float]
 
 
 class ScheduledTask(WaitingEntry):

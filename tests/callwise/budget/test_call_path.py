@@ -99,7 +99,7 @@ async def test_every_layer_counts(make_budgeter, ask_for, recorder):
             "misses_other": 2,
         },
         "share": {"in_flight": 0, "joined": 1, "taken_over": 0},
-        "retry": {"retries": 1},
+        "retry": {"retries": 1, "rate_limited": 0},
         "reserve": {"attempts": 3},
         "route": {
             "elsewhere": 0,

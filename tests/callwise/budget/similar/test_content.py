@@ -67,7 +67,11 @@ def test_any_text_has_a_content(text):
     assert similarity == pytest.approx(1.0 if content.weights else 0.0)
 
 
-@given(st.lists(st.sampled_from(["red", "not", "dog", "3", "before", "after", "Tom", "kg"]), min_size=4))
+@given(
+    st.lists(
+        st.sampled_from(["red", "not", "dog", "3", "before", "after", "Tom", "kg"]), min_size=4
+    )
+)
 def test_only_equal_sequences_of_content_words_are_one(words):
     """Any other order of different words is another content."""
     text = " ".join(words)
