@@ -7,10 +7,11 @@ preset is CALLWISE_PRESET (default `classic`); memory is in the folder CALLWISE_
 """
 
 import asyncio
+import logging
 import os
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import uuid4
 
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage
@@ -41,8 +42,12 @@ from graph.engine import TurnContext, cache_of, endpoints_of, make_engine, warm
 from graph.settings import FuseKnobs
 from graph.state import TurnState
 from graph.steps import STEPS
+from graph.tracing import traces_of
 from nodes.prompt import load_prompts
 from nodes.records import DialogueLine, Persona
+
+if TYPE_CHECKING:
+    from callwise.report.traces import Traces
 
 __all__ = [
     "Given",
@@ -54,6 +59,8 @@ __all__ = [
     "thread_graph",
     "turn_of",
 ]
+
+_LOGGER = logging.getLogger(__name__)
 
 MAX_TURN = 1_000_000_000
 """Highest number that a client may ask a turn to have."""
@@ -250,6 +257,7 @@ class GraphServerContext:
         self._context: TurnContext | None = None
         self._store: SqliteBackend | None = None
         self._cache: ReplyCache | None = None
+        self._traces: "Traces | None" = None
 
     def _make(self) -> TurnContext:
         """Open everything that reads files or loads libraries. Blocks."""
@@ -264,6 +272,9 @@ class GraphServerContext:
         )
         self._cache = cache_of(self.settings, is_offline=False)
         engine = make_engine(self.settings, endpoints_of(self.settings), memory, cache=self._cache)
+        self._traces = traces_of(self.settings, notify=_LOGGER.warning)
+        if self._traces is not None:
+            self._traces.watch(engine.budgeter)
         return TurnContext(engine)
 
     async def __call__(self) -> TurnContext:
@@ -282,6 +293,8 @@ class GraphServerContext:
             if context is not None:
                 await context.engine.budgeter.aclose()
                 context.engine.close()
+            if self._traces is not None:
+                await self._traces.aclose()
             if self._store is not None:
                 self._store.close()
 

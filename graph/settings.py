@@ -42,6 +42,7 @@ __all__ = [
     "RepairKnobs",
     "ReplyKnobs",
     "SamplingKnobs",
+    "TraceKnobs",
     "sampling_of",
 ]
 
@@ -242,6 +243,24 @@ class CacheKnobs(KnobGroup):
     start."""
 
 
+class TraceKnobs(KnobGroup):
+    """Spans of each turn and its calls for a collector of OpenTelemetry, by OTLP over HTTP."""
+
+    enabled: bool = False
+    """Send them."""
+    otlp_endpoint: str | None = Field(default=None, min_length=1, max_length=2000)
+    """The collector's address, such as `http://localhost:4318`. None takes that of the variable
+    OTEL_EXPORTER_OTLP_ENDPOINT, and else port 4318 of this machine; headers, time limit and so
+    on come from the other variables of that kind."""
+    content: bool = False
+    """Send prompts and answers too, and the texts of errors."""
+    run: str = Field(default="", max_length=200)
+    """Part of the ids of traces: runs of one conversation with the same knobs have the same
+    traces, unless they have different names here."""
+    replays: bool = False
+    """Send those of a strict replay too."""
+
+
 class ReplyKnobs(KnobGroup):
     """The reply that is shown to the user."""
 
@@ -333,6 +352,7 @@ class PipelineSettings(KnobGroup, TrustedSettings):
     retry: RetryPolicy = RetryPolicy()
     load: LoadKnobs = LoadKnobs()
     cache: CacheKnobs = CacheKnobs()
+    traces: TraceKnobs = TraceKnobs()
     agent_id: str = Field(default="agent", min_length=1, max_length=200)
     """Owner of the memory, together with the user."""
     persona: Persona = Persona(

@@ -125,12 +125,15 @@ def own_trust(
     disk, warm_from = cache.get("disk"), cache.get("warm_from")
     cassettes = warm_from if isinstance(warm_from, list | tuple) else ()
     queues = _queue_files({name: own.get(name) for name in ("load", "endpoints")})
-    return Trust.of_own(
+    traces = own.get("traces")
+    collector = traces.get("otlp_endpoint") if isinstance(traces, Mapping) else None
+    trust = Trust.of_own(
         own.get("endpoints"),
         environ,
         folders=[str(path) for path in (disk, *cassettes, *queues) if path is not None],
         allows_this_machine=allows_this_machine,
     )
+    return trust.confirming([collector]) if isinstance(collector, str) and collector else trust
 
 
 def _queue_files(part: object) -> Iterator[Path]:

@@ -29,10 +29,14 @@ from callwise.calls.key import call_key
 from callwise.calls.load.load_knobs import LoadKnobs
 from callwise.calls.reply import ReportedUsage
 
-__all__ = ["MAX_KEPT_ROWS", "Ledger", "LedgerLayer", "RowSink", "endpoint_of"]
+__all__ = ["MAX_KEPT_ROWS", "CallWatcher", "Ledger", "LedgerLayer", "RowSink", "endpoint_of"]
 
 RowSink = Callable[[LedgerRow], None]
 """Called with each row, once, on the event loop: it must not block."""
+
+CallWatcher = Callable[[LedgerRow, InFlightCall, ReadReply | None], None]
+"""Called like a sink, with the ended call and its answer as well; None where it has none. It may
+not keep the call."""
 
 MAX_KEPT_ROWS = 10_000
 """Rows that a budgeter keeps in memory where nothing else is asked for, about 7 MB."""
@@ -60,6 +64,7 @@ class Ledger:
         self._run = run
         self.at_owner = run.at_owner
         self._sinks = tuple(sinks)
+        self._watchers: tuple[CallWatcher, ...] = ()
         self._rows: deque[LedgerRow] = deque(maxlen=max_kept_rows)
         self._asked_count = self._written_count = 0
         self._first_failure: Exception | None = None
@@ -75,17 +80,33 @@ class Ledger:
         self._asked_count += 1
         return self._asked_count
 
-    def write(self, row: LedgerRow) -> None:
-        """Keep one row and call the sinks."""
+    def watch(self, watcher: CallWatcher) -> None:
+        """Call a watcher with each call that ends from now on."""
+        self._watchers = (*self._watchers, watcher)
+
+    def write(
+        self, row: LedgerRow, call: InFlightCall | None = None, answer: ReadReply | None = None
+    ) -> None:
+        """Keep one row, call the sinks, and the watchers where its call is given."""
         self._written_count += 1
         self._rows.append(row)
         for sink in self._sinks:
             try:
                 sink(row)
             except Exception as error:
-                _LOGGER.exception("a sink lost ledger row %d", row.sequence)
-                self._failure_count += 1
-                self._first_failure = self._first_failure or error
+                self._lost(row, error)
+        if call is None:
+            return
+        for watcher in self._watchers:
+            try:
+                watcher(row, call, answer)
+            except Exception as error:
+                self._lost(row, error)
+
+    def _lost(self, row: LedgerRow, error: Exception) -> None:
+        _LOGGER.error("a sink lost ledger row %d", row.sequence, exc_info=error)
+        self._failure_count += 1
+        self._first_failure = self._first_failure or error
 
     @at_owner_loop
     def drain(self) -> list[LedgerRow]:
@@ -246,7 +267,7 @@ class LedgerLayer:
             notes=self._redactor.clean("; ".join(notes)) if notes else "",
         )
         call.scope.end(row)
-        self._ledger.write(row)
+        self._ledger.write(row, call, answer)
         if answer is not None and answer.reply.tool_calls:
             call.scope.count_tool_calls(len(answer.reply.tool_calls))
         listener = call.call.listener
