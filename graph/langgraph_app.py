@@ -257,7 +257,7 @@ class GraphServerContext:
         self._context: TurnContext | None = None
         self._store: SqliteBackend | None = None
         self._cache: ReplyCache | None = None
-        self._traces: "Traces | None" = None
+        self._traces: Traces | None = None
 
     def _make(self) -> TurnContext:
         """Open everything that reads files or loads libraries. Blocks."""

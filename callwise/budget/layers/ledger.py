@@ -10,6 +10,7 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 
 from callwise.budget.clock import Clock
 from callwise.budget.counters import CounterValues, LedgerError
@@ -91,22 +92,18 @@ class Ledger:
         self._written_count += 1
         self._rows.append(row)
         for sink in self._sinks:
-            try:
-                sink(row)
-            except Exception as error:
-                self._lost(row, error)
-        if call is None:
-            return
-        for watcher in self._watchers:
-            try:
-                watcher(row, call, answer)
-            except Exception as error:
-                self._lost(row, error)
+            self._give(row, partial(sink, row))
+        if call is not None:
+            for watcher in self._watchers:
+                self._give(row, partial(watcher, row, call, answer))
 
-    def _lost(self, row: LedgerRow, error: Exception) -> None:
-        _LOGGER.error("a sink lost ledger row %d", row.sequence, exc_info=error)
-        self._failure_count += 1
-        self._first_failure = self._first_failure or error
+    def _give(self, row: LedgerRow, take: Callable[[], None]) -> None:
+        try:
+            take()
+        except Exception as error:
+            _LOGGER.exception("a sink lost ledger row %d", row.sequence)
+            self._failure_count += 1
+            self._first_failure = self._first_failure or error
 
     @at_owner_loop
     def drain(self) -> list[LedgerRow]:

@@ -10,7 +10,7 @@ import gzip
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http.client import HTTPException
 from ssl import SSLContext, create_default_context
 from typing import Any

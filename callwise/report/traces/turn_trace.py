@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from callwise.budget.ledger_row import LedgerRow
+from callwise.budget.usage import Usage
 from callwise.calls.call import Message, Outcome, Role, Sampling
 from callwise.calls.delivery import DIRECT
 from callwise.calls.redaction import redact
@@ -162,9 +163,9 @@ def spans_of(note: TurnNote) -> Iterator[TraceSpan]:
     # Whole nanoseconds are added to the day's time: as one number it is known to 0.2 us.
     epoch = round(note.epoch * NANOSECONDS)
     start = epoch + _nanoseconds(min((each.started for each in note.calls), default=note.ended))
-    end = (
-        start + _nanoseconds(note.path_seconds) if is_by_path else epoch + _nanoseconds(note.ended)
-    )
+    end = epoch + _nanoseconds(note.ended)
+    if is_by_path:
+        end = start + _nanoseconds(note.path_seconds)
     root = b"" if note.turn is None else _digest(note.trace_id, "turn", size=8)
     common: Labels = (("callwise.time", time),)
     if note.conversation is not None:
@@ -184,9 +185,8 @@ def spans_of(note: TurnNote) -> Iterator[TraceSpan]:
         same = (row.scope, row.key, str(row.sample), str(row.repair))
         seen[same] = number = seen.get(same, 0) + 1
         span_id = _digest(note.trace_id, *same, str(number), size=8)
-        yield _call_span(
-            call, span_id, scopes.parent_of(row.scope, first, last), first, last, common
-        )
+        ids = span_id, scopes.parent_of(row.scope, first, last)
+        yield _call_span(call, ids, first, last, common)
     yield from scopes.spans(common)
     if root:
         agent = (("gen_ai.agent.name", note.agent),) if note.agent else ()
@@ -269,44 +269,32 @@ def _scopes(path: str, turn: str) -> Iterator[tuple[str, str]]:
 
 
 def _call_span(
-    call: CallNote, span_id: bytes, parent: bytes, first: int, last: int, common: Labels
+    call: CallNote, ids: tuple[bytes, bytes], first: int, last: int, common: Labels
 ) -> TraceSpan:
+    """Return a call's span.
+
+    Args:
+        ids: its own, and that of its parent.
+    """
     row, sampling = call.row, call.sampling
     usage, delivery = row.usage, row.delivery
     error = row.error_name if row.error else ""
     name, labels = _labels(
-        row.node,
-        row.role,
-        row.purpose,
-        row.endpoint,
-        row.model,
-        row.outcome,
-        delivery.endpoint,
-        delivery.model,
-        error,
+        (row.node, row.role, row.purpose),
+        (row.endpoint, row.model, delivery.endpoint, delivery.model),
+        (row.outcome, error, call.finish_reason),
         (row.is_simulated, row.is_speculative, row.is_unreadable, call.is_json),
         (sampling.temperature, sampling.top_p, sampling.n),
-        call.finish_reason,
     )
     figures: list[tuple[str, LabelValue]] = [("callwise.round", row.end_round)]
     if usage.requests:
-        if not usage.unknown_usage:
-            figures.append(("gen_ai.usage.input_tokens", usage.input_tokens))
-            if row.role is not Role.EMBED:
-                figures.append(("gen_ai.usage.output_tokens", usage.output_tokens))
-            if usage.cached_tokens:
-                figures.append(("gen_ai.usage.cache_read.input_tokens", usage.cached_tokens))
-        if not usage.unknown_usd:
-            figures.append(("callwise.usd", usage.usd))
-        figures.append(("callwise.requests", usage.requests))
+        figures += _spent(usage, is_embedding=row.role is Role.EMBED)
     if sampling.max_tokens is not None:
         figures.append(("gen_ai.request.max_tokens", sampling.max_tokens))
     if sampling.seed is not None:
         figures.append(("gen_ai.request.seed", sampling.seed))
-    if row.sample:
-        figures.append(("callwise.sample", row.sample))
-    if row.repair:
-        figures.append(("callwise.repair", row.repair))
+    if row.sample or row.repair:
+        figures += [("callwise.sample", row.sample), ("callwise.repair", row.repair)]
     if delivery is not DIRECT:
         figures += _flat("callwise.delivery", delivery.to_json())
     if _HAS_CHOICE:
@@ -315,14 +303,25 @@ def _call_span(
     if call.texts is not None:
         message = row.error or ""
         figures += _texts(call.texts, call.finish_reason)
-        if row.notes:
-            figures.append(("callwise.notes", row.notes))
+        figures += [("callwise.notes", row.notes)] if row.notes else []
     events: Events = ()
     if usage.queue_microseconds or usage.attempts > 1:
-        events = _waits(row, first, last)
-    return TraceSpan(
-        name, span_id, parent, first, last, common, True, labels, figures, error, message, events
-    )
+        events = _waits(usage, first, last)
+    return TraceSpan(name, *ids, first, last, common, True, labels, figures, error, message, events)
+
+
+def _spent(usage: Usage, *, is_embedding: bool) -> list[tuple[str, LabelValue]]:
+    """Return what a call that was bought has used, as far as it is known."""
+    found: list[tuple[str, LabelValue]] = [("callwise.requests", usage.requests)]
+    if not usage.unknown_usage:
+        found.append(("gen_ai.usage.input_tokens", usage.input_tokens))
+        if not is_embedding:
+            found.append(("gen_ai.usage.output_tokens", usage.output_tokens))
+        if usage.cached_tokens:
+            found.append(("gen_ai.usage.cache_read.input_tokens", usage.cached_tokens))
+    if not usage.unknown_usd:
+        found.append(("callwise.usd", usage.usd))
+    return found
 
 
 _HAS_CHOICE = "choice" in LedgerRow._fields
@@ -344,13 +343,12 @@ def _flat(prefix: str, document: Mapping[str, Any]) -> list[tuple[str, LabelValu
     return found
 
 
-def _waits(row: LedgerRow, first: int, last: int) -> Events:
+def _waits(usage: Usage, first: int, last: int) -> Events:
     """Return the waits of a call as events.
 
     The row has their number and their sum. A queue is waited in first, so its event is at the
     call's start; the moments of the attempts are not known, so theirs is at its end.
     """
-    usage = row.usage
     events: list[tuple[str, int, Labels]] = []
     if usage.queue_microseconds:
         waited = (("callwise.queue_seconds", usage.queue_seconds),)
@@ -366,20 +364,16 @@ def _waits(row: LedgerRow, first: int, last: int) -> Events:
 
 @lru_cache(maxsize=4096)
 def _labels(
-    node: str | None,
-    role: str,
-    purpose: str,
-    endpoint: str,
-    model: str,
-    outcome: Outcome,
-    served_by: str,
-    served_model: str,
-    error: str,
+    where: tuple[str | None, str, str],
+    endpoints: tuple[str, str, str, str],
+    end: tuple[Outcome, str, str],
     marks: tuple[bool, bool, bool, bool],
     sampling: tuple[float | None, float | None, int],
-    finish_reason: str,
 ) -> tuple[str, Labels]:
     """Return a call's name, and its attributes that have few different values."""
+    node, role, purpose = where
+    endpoint, model, served_by, served_model = endpoints
+    outcome, error, finish_reason = end
     is_embedding = role == Role.EMBED
     is_simulated, is_speculative, is_unreadable, is_json = marks
     temperature, top_p, count = sampling
