@@ -7,6 +7,7 @@ is dropped and counted, a failure is one message, and closing takes a limited ti
 """
 
 import gzip
+import logging
 import threading
 import time
 from collections import deque
@@ -25,6 +26,8 @@ from callwise.safe_text import printable
 from callwise.text_layout import counted
 
 __all__ = ["OtlpSender", "SpanExporter", "resource_of", "traces_url"]
+
+_LOGGER = logging.getLogger(__name__)
 
 DEFAULT_URL = "http://localhost:4318/v1/traces"
 """Where a collector on this machine listens."""
@@ -268,10 +271,16 @@ class SpanExporter:
 
     def _run(self) -> None:
         while turns := self._next_turns():
+            calls = sum(len(turn.calls) for turn in turns)
             began = time.thread_time()
-            body = request_of(turns, self._resource)
-            self.cpu_seconds += time.thread_time() - began
-            self._send_all(body, sum(len(turn.calls) for turn in turns))
+            try:
+                body = request_of(turns, self._resource)
+            except Exception:
+                _LOGGER.exception("the spans of %d calls cannot be encoded", calls)
+                self.dropped_calls += calls
+            else:
+                self.cpu_seconds += time.thread_time() - began
+                self._send_all(body, calls)
 
     def _next_turns(self) -> list[TurnNote]:
         """Return the turns of the next request, once there are some; none at the end."""

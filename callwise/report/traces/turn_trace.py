@@ -19,12 +19,11 @@ may quote an answer.
 """
 
 import hashlib
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
-
-import orjson
 
 from callwise.budget.ledger_row import LedgerRow
 from callwise.budget.usage import Usage
@@ -148,7 +147,7 @@ def trace_id_of(*names: str | None) -> bytes:
 
 
 def _digest(start: bytes, *names: str | None, size: int) -> bytes:
-    text = orjson.dumps(names)
+    text = ascii(names).encode()  # the same for every version of Unicode
     return hashlib.blake2b(start + text, digest_size=size).digest()
 
 
@@ -313,7 +312,7 @@ def _call_span(
 def _spent(usage: Usage, *, is_embedding: bool) -> list[tuple[str, LabelValue]]:
     """Return what a call that was bought has used, as far as it is known."""
     found: list[tuple[str, LabelValue]] = [("callwise.requests", usage.requests)]
-    if not usage.unknown_usage:
+    if usage.tokens and not usage.unknown_usage:
         found.append(("gen_ai.usage.input_tokens", usage.input_tokens))
         if not is_embedding:
             found.append(("gen_ai.usage.output_tokens", usage.output_tokens))
@@ -338,7 +337,7 @@ def _flat(prefix: str, document: Mapping[str, Any]) -> list[tuple[str, LabelValu
     found: list[tuple[str, LabelValue]] = []
     for name, value in document.items():
         is_plain = isinstance(value, str | bool | int | float)
-        text = value if is_plain else orjson.dumps(value, default=str).decode()
+        text = value if is_plain else json.dumps(value, ensure_ascii=False, default=str)
         found.append((f"{prefix}.{name}", text))
     return found
 
@@ -435,7 +434,7 @@ def _texts(texts: CallTexts, finish_reason: str) -> list[tuple[str, LabelValue]]
         part = {"type": "text", "content": texts.answer}
         answer = {"role": "assistant", "parts": [part], "finish_reason": finish_reason or "stop"}
         found.append(("gen_ai.output.messages", [answer]))
-    return [(name, redact(orjson.dumps(document).decode())) for name, document in found]
+    return [(name, redact(json.dumps(document, ensure_ascii=False))) for name, document in found]
 
 
 def _parts(message: Message) -> list[dict[str, Any]]:
