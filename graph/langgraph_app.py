@@ -8,12 +8,13 @@ preset is CALLWISE_PRESET (default `classic`); memory is in the folder CALLWISE_
 """
 
 import asyncio
+import logging
 import os
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import uuid4
 
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage
@@ -47,8 +48,12 @@ from graph.reply_stream import ShownReply
 from graph.settings import FuseKnobs
 from graph.state import TurnState
 from graph.steps import STEPS
+from graph.tracing import traces_of
 from nodes.prompt import load_prompts
 from nodes.records import Bubble, DialogueLine, Persona
+
+if TYPE_CHECKING:
+    from callwise.report.traces import Traces
 
 __all__ = [
     "Given",
@@ -60,6 +65,8 @@ __all__ = [
     "thread_graph",
     "turn_of",
 ]
+
+_LOGGER = logging.getLogger(__name__)
 
 MAX_TURN = 1_000_000_000
 """Highest number that a client may ask a turn to have."""
@@ -256,6 +263,7 @@ class GraphServerContext:
         self._context: TurnContext | None = None
         self._store: SqliteBackend | None = None
         self._cache: ReplyCache | None = None
+        self._traces: Traces | None = None
 
     def _make(self) -> TurnContext:
         """Open everything that reads files or loads libraries. Blocks."""
@@ -276,6 +284,9 @@ class GraphServerContext:
             cache=self._cache,
             similar=similar_of(self.settings, is_own=True),
         )
+        self._traces = traces_of(self.settings, notify=_LOGGER.warning)
+        if self._traces is not None:
+            self._traces.watch(engine.budgeter)
         return TurnContext(engine)
 
     async def __call__(self) -> TurnContext:
@@ -294,6 +305,8 @@ class GraphServerContext:
             if context is not None:
                 await context.engine.budgeter.aclose()
                 context.engine.close()
+            if self._traces is not None:
+                await self._traces.aclose()
             if self._store is not None:
                 self._store.close()
 

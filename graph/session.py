@@ -38,6 +38,7 @@ from graph.own_nodes import OwnNode
 from graph.reply_stream import ReplyStream, ShownReply
 from graph.settings import PipelineSettings
 from graph.state import TurnState, collect_degraded
+from graph.tracing import traces_of
 from nodes.prompt import clip, load_prompts
 from nodes.records import Degradation, Persona
 
@@ -322,6 +323,12 @@ async def open_session(
     """
     endpoints = endpoints_of(settings, is_offline=is_offline)
     notices = Notices()
+    is_evaluated = is_offline and memory is not None  # as one of many settings
+    traces = (
+        None
+        if is_evaluated
+        else traces_of(settings, is_strict_replay=is_offline, notify=notices.add)
+    )
     if not is_offline:
         LearnedEndpoints(folder, notices).follow(endpoints)
     # A turn from a given past is replayed or bought: no similar answer of this run is its.
@@ -345,6 +352,9 @@ async def open_session(
         shared=shared,
         nodes=nodes,
     )
+    if traces is not None:
+        stack.push_async_callback(traces.aclose)  # after the last turn was closed
+        traces.watch(engine.budgeter)
     stack.push_async_callback(engine.budgeter.aclose)
     stack.callback(engine.close)
     reporter = None

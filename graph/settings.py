@@ -47,6 +47,7 @@ __all__ = [
     "RepairKnobs",
     "ReplyKnobs",
     "SamplingKnobs",
+    "TraceKnobs",
     "sampling_of",
 ]
 
@@ -280,6 +281,24 @@ class CacheKnobs(KnobGroup):
     `disk`, or else for a session."""
 
 
+class TraceKnobs(KnobGroup):
+    """Spans of each turn and its calls for a collector of OpenTelemetry, by OTLP over HTTP."""
+
+    enabled: bool = False
+    """Send them."""
+    otlp_endpoint: str | None = Field(default=None, min_length=1, max_length=2000)
+    """The collector's address, such as `http://localhost:4318`. None takes that of the variable
+    OTEL_EXPORTER_OTLP_ENDPOINT, and else port 4318 of this machine; headers, time limit and so
+    on come from the other variables of that kind."""
+    content: bool = False
+    """Send prompts and answers too, and the texts of errors."""
+    run: str = Field(default="", max_length=200)
+    """Part of the ids of traces: runs of one conversation with the same knobs have the same
+    traces, unless they have different names here."""
+    replays: bool = False
+    """Send those of a strict replay too."""
+
+
 class ReplyKnobs(KnobGroup):
     """The reply that is shown to the user."""
 
@@ -380,6 +399,8 @@ class PipelineSettings(KnobGroup, TrustedSettings):
     metrics: MetricsKnobs | None = Field(default=None, exclude=True)
     """Metrics of a run while it goes on. They are no part of a run's identity: they change nothing
     that is asked or answered."""
+    traces: TraceKnobs = Field(default=TraceKnobs(), exclude=True)
+    """Spans of turns; no part of a run's identity either."""
     agent_id: str = Field(default="agent", min_length=1, max_length=200)
     """Owner of the memory, together with the user."""
     persona: Persona = Persona(

@@ -131,7 +131,11 @@ class Scope:
             likewise. Rate limits may be per user and tenant.
         lasting: the nearest scope that lasts a turn or longer: this one, or one around it.
         first_round: the round at which its turn (outside of one, its run) started.
+        clock: the budgeter's clock.
+        on_close: called with this scope once it is closed; None calls nothing.
     """
+
+    on_close: "Callable[[Scope], None] | None" = None
 
     def __init__(
         self,
@@ -153,7 +157,7 @@ class Scope:
         self.path: str = f"{parent.path}/{label}" if parent else label
         self.limits = as_limits(limits)
         accept_limits(self.limits, self.path)
-        self._clock, self._accept_limits = clock, accept_limits
+        self.clock, self._accept_limits = clock, accept_limits
         self.at_owner: AtOwner = at_owner or (parent.at_owner if parent else _run_here)
         self.root: Scope = parent.root if parent else self
         self.critical_path: CriticalPath = (
@@ -230,7 +234,7 @@ class Scope:
                 name,
                 parent=self,
                 limits=limits,
-                clock=self._clock,
+                clock=self.clock,
                 accept_limits=self._accept_limits,
                 after=after,
                 mark=mark,
@@ -285,6 +289,8 @@ class Scope:
         self.scope_limits.release_all()
         self._push_parent()
         self.counters.check(self.path)
+        if self.on_close is not None:
+            self.on_close(self)
 
     @property
     def is_closed(self) -> bool:

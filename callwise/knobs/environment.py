@@ -127,12 +127,15 @@ def own_trust(
     metrics = own.get("metrics")
     textfile = metrics.get("textfile") if isinstance(metrics, Mapping) else None
     queues = _queue_files({name: own.get(name) for name in ("load", "endpoints")})
-    return Trust.of_own(
+    traces = own.get("traces")
+    collector = traces.get("otlp_endpoint") if isinstance(traces, Mapping) else None
+    trust = Trust.of_own(
         own.get("endpoints"),
         environ,
         folders=[str(path) for path in (disk, textfile, *cassettes, *queues) if path is not None],
         allows_this_machine=allows_this_machine,
     )
+    return trust.confirming([collector]) if isinstance(collector, str) and collector else trust
 
 
 def _queue_files(part: object) -> Iterator[Path]:

@@ -10,6 +10,7 @@ import logging
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 
 from callwise.budget.clock import Clock
 from callwise.budget.counters import CounterValues, LedgerError
@@ -30,10 +31,22 @@ from callwise.calls.kinds import priority_of
 from callwise.calls.load.load_knobs import LoadKnobs
 from callwise.calls.reply import ReportedUsage
 
-__all__ = ["MAX_KEPT_ROWS", "Ledger", "LedgerLayer", "RowSink", "as_endpoint", "endpoint_of"]
+__all__ = [
+    "MAX_KEPT_ROWS",
+    "CallWatcher",
+    "Ledger",
+    "LedgerLayer",
+    "RowSink",
+    "as_endpoint",
+    "endpoint_of",
+]
 
 RowSink = Callable[[LedgerRow], None]
 """Called with each row, once, on the event loop: it must not block."""
+
+CallWatcher = Callable[[LedgerRow, InFlightCall, ReadReply | None], None]
+"""Called like a sink, with the ended call and its answer as well; None where it has none. It may
+not keep the call."""
 
 MAX_KEPT_ROWS = 10_000
 """Rows that a budgeter keeps in memory where nothing else is asked for, about 7 MB."""
@@ -61,6 +74,7 @@ class Ledger:
         self._run = run
         self.at_owner = run.at_owner
         self._sinks = tuple(sinks)
+        self._watchers: tuple[CallWatcher, ...] = ()
         self._rows: deque[LedgerRow] = deque(maxlen=max_kept_rows)
         self._asked_count = self._written_count = 0
         self._first_failure: Exception | None = None
@@ -80,17 +94,29 @@ class Ledger:
         """Call one more function with each row from now on."""
         self._sinks += (sink,)
 
-    def write(self, row: LedgerRow) -> None:
-        """Keep one row and call the sinks."""
+    def watch(self, watcher: CallWatcher) -> None:
+        """Call a watcher with each call that ends from now on."""
+        self._watchers = (*self._watchers, watcher)
+
+    def write(
+        self, row: LedgerRow, call: InFlightCall | None = None, answer: ReadReply | None = None
+    ) -> None:
+        """Keep one row, call the sinks, and the watchers where its call is given."""
         self._written_count += 1
         self._rows.append(row)
         for sink in self._sinks:
-            try:
-                sink(row)
-            except Exception as error:
-                _LOGGER.exception("a sink lost ledger row %d", row.sequence)
-                self._failure_count += 1
-                self._first_failure = self._first_failure or error
+            self._give(row, partial(sink, row))
+        if call is not None:
+            for watcher in self._watchers:
+                self._give(row, partial(watcher, row, call, answer))
+
+    def _give(self, row: LedgerRow, take: Callable[[], None]) -> None:
+        try:
+            take()
+        except Exception as error:
+            _LOGGER.exception("a sink lost ledger row %d", row.sequence)
+            self._failure_count += 1
+            self._first_failure = self._first_failure or error
 
     @at_owner_loop
     def drain(self) -> list[LedgerRow]:
@@ -260,7 +286,7 @@ class LedgerLayer:
             notes=self._redactor.clean("; ".join(notes)) if notes else "",
         )
         call.scope.end(row)
-        self._ledger.write(row)
+        self._ledger.write(row, call, answer)
         if answer is not None and answer.reply.tool_calls:
             call.scope.count_tool_calls(len(answer.reply.tool_calls))
         listener = call.call.listener

@@ -1,0 +1,454 @@
+"""One turn as the spans of a trace, by OpenTelemetry's conventions for generative AI.
+
+    invoke_agent lin                     the turn
+      node detection                     a node that asked, and a search inside of one
+        chat gpt-5-mini                  a call, with its outcome; no attempt has its own span
+
+The names of attributes are those of `opentelemetry-semantic-conventions` 0.66b2; what it has no
+name for begins with `callwise.`. All figures are those of the ledger's row. A call that no answer
+was bought for (cached, coalesced, refused) has no tokens, as in its row.
+
+Ids follow from the run, the conversation and the turn, and in the turn from where and what was
+asked: a replay of the turn has the same ids, at any concurrency. Times are the only thing that
+differs. They are measured by the budgeter's clock; where time is virtual, or calls of the turn
+were replayed, they are those of the turn's critical path, and `callwise.time` is `virtual` or
+`recorded` in place of `measured`.
+
+Texts of users and models are left out unless they are asked for: also the text of an error, which
+may quote an answer.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property, lru_cache
+from typing import Any, NamedTuple
+
+from callwise.budget.ledger_row import LedgerRow
+from callwise.budget.usage import Usage
+from callwise.calls.call import Message, Outcome, Role, Sampling
+from callwise.calls.delivery import DIRECT
+from callwise.calls.redaction import redact
+
+__all__ = [
+    "CallNote",
+    "CallTexts",
+    "LabelValue",
+    "Labels",
+    "TraceSpan",
+    "TurnNote",
+    "spans_of",
+    "trace_id_of",
+]
+
+LabelValue = str | bool | int | float | tuple[str, ...]
+"""Value of an attribute."""
+
+Labels = tuple[tuple[str, LabelValue], ...]
+"""Names and values of attributes."""
+
+Events = tuple[tuple[str, int, Labels], ...]
+"""Name, time in nanoseconds and attributes of each event."""
+
+NANOSECONDS = 10**9
+
+
+class CallTexts(NamedTuple):
+    """What users and models wrote in one call. Untrusted."""
+
+    messages: tuple[Message, ...]
+    answer: str | None
+
+
+class CallNote(NamedTuple):
+    """One ended call, as its trace needs it.
+
+    Args:
+        row: its row of the ledger.
+        started: when it was asked, by the budgeter's clock, in seconds.
+        ended: when its row was written.
+        path_seconds: where it started on its turn's critical path.
+        sampling: what was asked of the answer.
+        is_json: whether a form was asked for.
+        finish_reason: reason of the answer's end, as the model gave it; empty for none.
+        texts: its prompt and its answer; None leaves them out.
+    """
+
+    row: LedgerRow
+    started: float
+    ended: float
+    path_seconds: float
+    sampling: Sampling
+    is_json: bool = False
+    finish_reason: str = ""
+    texts: CallTexts | None = None
+
+
+class TurnNote(NamedTuple):
+    """One turn, or one call outside of turns, as its trace needs it.
+
+    Args:
+        trace_id: 16 bytes, see `trace_id_of`.
+        path: path of the turn's scope; that of a call's scope outside of one.
+        conversation: its conversation's id; None outside of one. Untrusted, as all names.
+        turn: its number or name; None outside of a turn.
+        agent: name of the agent; empty where it is not known.
+        calls: its calls, in the order in which they ended.
+        epoch: seconds to add to the clock's for seconds since 1970.
+        ended: when it ended, by the clock.
+        path_seconds: length of its critical path.
+        is_virtual: whether the clock's time is virtual.
+    """
+
+    trace_id: bytes
+    path: str
+    conversation: str | None
+    turn: str | None
+    agent: str
+    calls: Sequence[CallNote]
+    epoch: float
+    ended: float
+    path_seconds: float
+    is_virtual: bool
+
+
+class TraceSpan(NamedTuple):
+    """One span, before it is encoded.
+
+    Args:
+        parent_id: 8 bytes; empty for the root.
+        common: attributes of all spans of the trace.
+        is_call: whether it is a request to a model, as a client.
+        labels: attributes with few different values.
+        figures: all other attributes.
+        error: type of its error; empty without one.
+        message: text of its error, where texts are asked for.
+        events: name, time and attributes of each.
+    """
+
+    name: str
+    span_id: bytes
+    parent_id: bytes
+    start_nanoseconds: int
+    end_nanoseconds: int
+    common: Labels = ()
+    is_call: bool = False
+    labels: Labels = ()
+    figures: Sequence[tuple[str, LabelValue]] = ()
+    error: str = ""
+    message: str = ""
+    events: Events = ()
+
+
+def trace_id_of(*names: str | None) -> bytes:
+    """Return a trace's id by the names of what it is of, from the outside in."""
+    return _digest(b"", *names, size=16)
+
+
+def _digest(start: bytes, *names: str | None, size: int) -> bytes:
+    text = ascii(names).encode()  # the same for every version of Unicode
+    return hashlib.blake2b(start + text, digest_size=size).digest()
+
+
+def spans_of(note: TurnNote) -> Iterator[TraceSpan]:
+    """Yield the spans of a turn: its calls, the scopes in which they were asked, itself last.
+
+    Outside of turns there are the calls alone.
+    """
+    is_replayed = any(each.row.outcome is Outcome.REPLAYED for each in note.calls)
+    time = "virtual" if note.is_virtual else "recorded" if is_replayed else "measured"
+    is_by_path = time != "measured"
+    # Whole nanoseconds are added to the day's time: as one number it is known to 0.2 us.
+    epoch = round(note.epoch * NANOSECONDS)
+    start = epoch + _nanoseconds(min((each.started for each in note.calls), default=note.ended))
+    end = epoch + _nanoseconds(note.ended)
+    if is_by_path:
+        end = start + _nanoseconds(note.path_seconds)
+    root = b"" if note.turn is None else _digest(note.trace_id, "turn", size=8)
+    common: Labels = (("callwise.time", time),)
+    if note.conversation is not None:
+        names = ("gen_ai.conversation.id", "session.id")
+        common = (*common, *((name, note.conversation) for name in names))
+    seen: dict[tuple[str, ...], int] = {}
+    scopes = _Scopes(note, root)
+    for call in note.calls:
+        row = call.row
+        if is_by_path:
+            first = start + _nanoseconds(call.path_seconds)
+            last = first + _nanoseconds(row.path_seconds)
+        else:
+            first, last = epoch + _nanoseconds(call.started), epoch + _nanoseconds(call.ended)
+        end = max(end, last)
+        # Equal calls of one scope can change places, so they are numbered.
+        same = (row.scope, row.key, str(row.sample), str(row.repair))
+        seen[same] = number = seen.get(same, 0) + 1
+        span_id = _digest(note.trace_id, *same, str(number), size=8)
+        ids = span_id, scopes.parent_of(row.scope, first, last)
+        yield _call_span(call, ids, first, last, common)
+    yield from scopes.spans(common)
+    if root:
+        agent = (("gen_ai.agent.name", note.agent),) if note.agent else ()
+        yield TraceSpan(
+            f"invoke_agent {note.agent}".strip(),
+            root,
+            b"",
+            start,
+            end,
+            common,
+            labels=(("gen_ai.operation.name", "invoke_agent"), *agent),
+            figures=(("callwise.turn", note.turn or ""), ("callwise.asked", len(note.calls))),
+        )
+
+
+def _nanoseconds(seconds: float) -> int:
+    return round(seconds * NANOSECONDS)
+
+
+class _Scopes:
+    """The scopes below a turn in which its calls were asked."""
+
+    def __init__(self, turn: TurnNote, root: bytes) -> None:
+        self._turn, self._root = turn, root
+        self._times: dict[str, list[int]] = {}
+        """First start and last end of the calls that were asked in a scope itself, by its path."""
+
+    def parent_of(self, path: str, first: int, last: int) -> bytes:
+        """Return the id of the span of a call's scope, and note the call's times."""
+        times = self._times.get(path)
+        if times is None:
+            self._times[path] = [first, last]
+        elif first < times[0] or last > times[1]:
+            times[:] = min(first, times[0]), max(last, times[1])
+        return self._id(path)
+
+    @cached_property
+    def _ids(self) -> dict[str, bytes]:
+        return {self._turn.path: self._root}
+
+    def _id(self, path: str) -> bytes:
+        known = self._ids.get(path)
+        if known is None:
+            known = self._root
+            if path.startswith(self._turn.path + "/"):
+                known = _digest(self._turn.trace_id, path, size=8)
+            self._ids[path] = known
+        return known
+
+    def spans(self, common: Labels) -> Iterator[TraceSpan]:
+        """Yield a span for each scope, as long as the calls in it and below it."""
+        whole: dict[str, tuple[str, str, int, int]] = {}
+        for asked_in, (first, last) in self._times.items():
+            parent = self._turn.path
+            for path, name in _scopes(asked_in, self._turn.path):
+                _, _, start, end = whole.get(path, ("", "", first, last))
+                whole[path] = (parent, name, min(start, first), max(end, last))
+                parent = path
+        for path, (parent, name, start, end) in whole.items():
+            kind, _, label = name.partition(":")
+            labels = ((f"callwise.{kind}", label),) if label else ()
+            title = f"{kind} {label}".strip()
+            yield TraceSpan(
+                title, self._id(path), self._id(parent), start, end, common, labels=labels
+            )
+
+
+_INNER = re.compile(r"/(?=(?:node|search)(?::|#|/|$))")
+"""Start of a scope in a path below a turn. A name may have slashes in it."""
+
+
+def _scopes(path: str, turn: str) -> Iterator[tuple[str, str]]:
+    """Yield path and name of each scope from a turn, exclusive, down to a path, inclusive."""
+    if not path.startswith(turn + "/"):
+        return
+    whole = turn
+    for name in _INNER.split(path[len(turn) :])[1:]:
+        whole = f"{whole}/{name}"
+        yield whole, name
+
+
+def _call_span(
+    call: CallNote, ids: tuple[bytes, bytes], first: int, last: int, common: Labels
+) -> TraceSpan:
+    """Return a call's span.
+
+    Args:
+        ids: its own, and that of its parent.
+    """
+    row, sampling = call.row, call.sampling
+    usage, delivery = row.usage, row.delivery
+    error = row.error_name if row.error else ""
+    name, labels = _labels(
+        (row.node, row.role, row.purpose),
+        (row.endpoint, row.model, delivery.endpoint, delivery.model),
+        (row.outcome, error, call.finish_reason),
+        (row.is_simulated, row.is_speculative, row.is_unreadable, call.is_json),
+        (sampling.temperature, sampling.top_p, sampling.n),
+    )
+    figures: list[tuple[str, LabelValue]] = [("callwise.round", row.end_round)]
+    if usage.requests:
+        figures += _spent(usage, is_embedding=row.role is Role.EMBED)
+    if sampling.max_tokens is not None:
+        figures.append(("gen_ai.request.max_tokens", sampling.max_tokens))
+    if sampling.seed is not None:
+        figures.append(("gen_ai.request.seed", sampling.seed))
+    if row.sample or row.repair:
+        figures += [("callwise.sample", row.sample), ("callwise.repair", row.repair)]
+    if delivery is not DIRECT:
+        figures += _flat("callwise.delivery", delivery.to_json())
+    if _HAS_CHOICE:
+        figures += _choice(row)
+    message = ""
+    if call.texts is not None:
+        message = row.error or ""
+        figures += _texts(call.texts, call.finish_reason)
+        figures += [("callwise.notes", row.notes)] if row.notes else []
+    events: Events = ()
+    if usage.queue_microseconds or usage.attempts > 1:
+        events = _waits(usage, first, last)
+    return TraceSpan(name, *ids, first, last, common, True, labels, figures, error, message, events)
+
+
+def _spent(usage: Usage, *, is_embedding: bool) -> list[tuple[str, LabelValue]]:
+    """Return what a call that was bought has used, as far as it is known."""
+    found: list[tuple[str, LabelValue]] = [("callwise.requests", usage.requests)]
+    if usage.tokens and not usage.unknown_usage:
+        found.append(("gen_ai.usage.input_tokens", usage.input_tokens))
+        if not is_embedding:
+            found.append(("gen_ai.usage.output_tokens", usage.output_tokens))
+        if usage.cached_tokens:
+            found.append(("gen_ai.usage.cache_read.input_tokens", usage.cached_tokens))
+    if not usage.unknown_usd:
+        found.append(("callwise.usd", usage.usd))
+    return found
+
+
+_HAS_CHOICE = "choice" in LedgerRow._fields
+"""Whether rows have the choice of a model among several."""
+
+
+def _choice(row: LedgerRow) -> list[tuple[str, LabelValue]]:
+    choice: Any = getattr(row, "choice", None)
+    return _flat("callwise.choice", choice.to_json()) if hasattr(choice, "to_json") else []
+
+
+def _flat(prefix: str, document: Mapping[str, Any]) -> list[tuple[str, LabelValue]]:
+    """Return the plain values of a JSON object; what is in a list or an object as JSON."""
+    found: list[tuple[str, LabelValue]] = []
+    for name, value in document.items():
+        is_plain = isinstance(value, str | bool | int | float)
+        text = value if is_plain else json.dumps(value, ensure_ascii=False, default=str)
+        found.append((f"{prefix}.{name}", text))
+    return found
+
+
+def _waits(usage: Usage, first: int, last: int) -> Events:
+    """Return the waits of a call as events.
+
+    The row has their number and their sum. A queue is waited in first, so its event is at the
+    call's start; the moments of the attempts are not known, so theirs is at its end.
+    """
+    events: list[tuple[str, int, Labels]] = []
+    if usage.queue_microseconds:
+        waited = (("callwise.queue_seconds", usage.queue_seconds),)
+        events.append(("callwise.queued", first, waited))
+    if usage.attempts > 1:
+        retried: Labels = (
+            ("callwise.attempts", usage.attempts),
+            ("callwise.retry_seconds", usage.retry_seconds),
+        )
+        events.append(("callwise.retried", last, retried))
+    return tuple(events)
+
+
+@lru_cache(maxsize=4096)
+def _labels(
+    where: tuple[str | None, str, str],
+    endpoints: tuple[str, str, str, str],
+    end: tuple[Outcome, str, str],
+    marks: tuple[bool, bool, bool, bool],
+    sampling: tuple[float | None, float | None, int],
+) -> tuple[str, Labels]:
+    """Return a call's name, and its attributes that have few different values."""
+    node, role, purpose = where
+    endpoint, model, served_by, served_model = endpoints
+    outcome, error, finish_reason = end
+    is_embedding = role == Role.EMBED
+    is_simulated, is_speculative, is_unreadable, is_json = marks
+    temperature, top_p, count = sampling
+    is_answered = outcome not in {Outcome.REFUSED, Outcome.FAILED, Outcome.CANCELLED}
+    found: list[tuple[str, LabelValue | None]] = [
+        ("gen_ai.operation.name", "embeddings" if is_embedding else "chat"),
+        ("gen_ai.provider.name", provider_of(served_by or endpoint, is_simulated=is_simulated)),
+        ("gen_ai.request.model", model),
+        ("gen_ai.response.model", (served_model or model) if is_answered else None),
+        ("gen_ai.response.finish_reasons", (finish_reason,) if finish_reason else None),
+        ("gen_ai.request.temperature", None if temperature is None else float(temperature)),
+        ("gen_ai.request.top_p", None if top_p is None else float(top_p)),
+        ("gen_ai.request.choice.count", count if count > 1 else None),
+        ("gen_ai.output.type", None if is_embedding else "json" if is_json else "text"),
+        ("error.type", error or None),
+        ("callwise.outcome", str(outcome)),
+        ("callwise.node", node),
+        ("callwise.role", str(role)),
+        ("callwise.purpose", str(purpose)),
+        ("callwise.endpoint", endpoint),
+        ("callwise.simulated", is_simulated or None),
+        ("callwise.speculative", is_speculative or None),
+        ("callwise.unreadable", is_unreadable or None),
+    ]
+    labels = tuple((name, value) for name, value in found if value is not None)
+    return f"{'embeddings' if is_embedding else 'chat'} {model}", labels
+
+
+_PROVIDERS = {
+    "api.openai.com": "openai",
+    "api.anthropic.com": "anthropic",
+    "api.deepseek.com": "deepseek",
+    "api.groq.com": "groq",
+    "api.mistral.ai": "mistral_ai",
+    "api.perplexity.ai": "perplexity",
+    "api.x.ai": "x_ai",
+    "api.cohere": "cohere",
+    "generativelanguage.googleapis.com": "gcp.gemini",
+    "bedrock-runtime.": "aws.bedrock",
+}
+"""Names that the conventions give providers, by the beginning of an endpoint's name."""
+
+
+def provider_of(endpoint: str, *, is_simulated: bool) -> str:
+    """Return the conventions' name of an endpoint's provider; the endpoint's where it has none."""
+    if is_simulated:
+        return "callwise.simulated"
+    if ".openai.azure.com" in endpoint:
+        return "azure.ai.openai"
+    known = (name for start, name in _PROVIDERS.items() if endpoint.startswith(start))
+    return next(known, endpoint)
+
+
+def _texts(texts: CallTexts, finish_reason: str) -> list[tuple[str, LabelValue]]:
+    """Return a call's prompt and answer in the conventions' form, as JSON without keys."""
+    asked = [{"role": each.role, "parts": _parts(each)} for each in texts.messages]
+    found: list[tuple[str, Any]] = [("gen_ai.input.messages", asked)]
+    if texts.answer is not None:
+        part = {"type": "text", "content": texts.answer}
+        answer = {"role": "assistant", "parts": [part], "finish_reason": finish_reason or "stop"}
+        found.append(("gen_ai.output.messages", [answer]))
+    return [(name, redact(json.dumps(document, ensure_ascii=False))) for name, document in found]
+
+
+def _parts(message: Message) -> list[dict[str, Any]]:
+    parts: list[dict[str, Any]] = []
+    if message.role == "tool":
+        response = {"type": "tool_call_response", "id": message.tool_call_id}
+        return [{**response, "response": message.content}]
+    if message.content:
+        parts.append({"type": "text", "content": message.content})
+    parts += [
+        {"type": str(part.get("type"))} for part in message.parts if part.get("type") != "text"
+    ]
+    for call in message.tool_calls:
+        function = call.get("function", {})
+        called = {"type": "tool_call", "id": call.get("id"), "name": function.get("name")}
+        parts.append({**called, "arguments": function.get("arguments")})
+    return parts

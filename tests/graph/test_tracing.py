@@ -1,0 +1,100 @@
+"""The pipeline's turns as traces, by its knobs."""
+
+import asyncio
+
+import pytest
+
+import callwise as cw
+from callwise.calls.errors import ConfigError
+from callwise.calls.trust import NOTHING
+from graph.app import app
+from graph.tracing import traces_of
+from tests.callwise.report.traces.conftest import attributes, receiver
+
+__all__ = ["receiver"]
+
+TALK = '{"conversation_id": "one", "turn": 0, "user_text": "I lost my job this morning."}\n'
+
+
+@pytest.fixture
+def talk(tmp_path, monkeypatch):
+    """Return a file with one turn; no variable of a collector is set."""
+    for name in ("ENDPOINT", "TRACES_ENDPOINT", "HEADERS", "PROTOCOL"):
+        monkeypatch.delenv(f"OTEL_EXPORTER_OTLP_{name}", raising=False)
+    path = tmp_path / "talk.jsonl"
+    path.write_text(TALK, encoding="utf-8")
+    return path
+
+
+def knobs(receiver, **more):
+    """Return the knobs that send traces to a receiver."""
+    return {"traces.enabled": True, "traces.otlp_endpoint": receiver.url, **more}
+
+
+def test_a_turn_of_the_pipeline_and_its_replay_have_one_trace(talk, tmp_path, receiver):
+    """A run's calls are in the trace once; a replay's trace differs in its times only."""
+    run = cw.replay(talk, tmp_path / "run", knobs=knobs(receiver))
+    first = receiver.spans
+    calls = [span for span in first if span.name.startswith("chat ")]
+    assert len(calls) == len(run.rows)
+    spent = [attributes(span) for span in calls]
+    assert sorted(each["gen_ai.usage.input_tokens"] for each in spent) == sorted(
+        row.usage.input_tokens for row in run.rows
+    )
+    assert {each["callwise.time"] for each in spent} == {"virtual"}
+    assert {each["gen_ai.conversation.id"] for each in spent} == {"one"}
+    names = {span.span_id: span.name for span in first}
+    assert "search" in {names[span.parent_span_id] for span in calls}
+    receiver.requests.clear()
+    again = knobs(receiver, **{"traces.replays": True})
+    cw.replay(talk, tmp_path / "again", cassette=tmp_path / "run" / "cassette.jsonl", knobs=again)
+    second = receiver.spans
+
+    def placed(spans):
+        return {(span.trace_id, span.span_id, span.parent_span_id, span.name) for span in spans}
+
+    assert placed(first) == placed(second)
+    lengths = [
+        {span.span_id: span.end_time_unix_nano - span.start_time_unix_nano for span in spans}
+        for spans in (first, second)
+    ]
+    assert lengths[0] == lengths[1]
+
+
+def test_a_strict_replay_sends_nothing_unless_asked(talk, tmp_path, receiver):
+    """Nor does a run without the knob."""
+    cw.replay(talk, tmp_path / "run")
+    cassette = tmp_path / "run" / "cassette.jsonl"
+    cw.replay(talk, tmp_path / "again", cassette=cassette, knobs=knobs(receiver))
+    assert not receiver.requests
+
+
+def test_a_turn_goes_on_when_the_collector_is_down(talk, tmp_path):
+    """The run ends as ever, with one notice."""
+    closed = {"traces.enabled": True, "traces.otlp_endpoint": "http://127.0.0.1:9"}
+    run = cw.replay(talk, tmp_path / "run", knobs=closed)
+    assert len(run.turns) == 1
+
+
+def test_a_collector_that_only_a_file_names_is_refused():
+    """What the turns do goes where the user said; this machine is no other place."""
+    far = app.settings(None, ["traces.enabled=true", "traces.otlp_endpoint=https://c.example"])
+    asyncio.run(traces_of(far, environ={}).aclose())
+    with pytest.raises(ConfigError, match=r"only a file names the collector 'c\.example'"):
+        traces_of(far.trusting(NOTHING), environ={})
+
+
+def test_a_collector_named_next_to_a_preset_file_is_trusted(tmp_path):
+    """An override names it, also where the knobs are a file's."""
+    preset = tmp_path / "mine.yaml"
+    preset.write_text("traces: {enabled: true, otlp_endpoint: 'https://c.example'}\n")
+    with pytest.raises(ConfigError, match="only a file names"):
+        traces_of(app.settings(str(preset)), environ={})
+    settings = app.settings(str(preset), ["traces.otlp_endpoint=https://c.example"])
+    assert traces_of(settings, environ={}) is not None
+
+
+def test_no_knob_sends_nothing():
+    """Traces are off, whatever the variables name."""
+    environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://localhost:4318"}
+    assert traces_of(app.settings(None), environ=environ) is None
