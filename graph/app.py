@@ -30,6 +30,7 @@ from graph.settings import PipelineSettings
 if TYPE_CHECKING:
     from callwise.budget.shared_requests import SharedRequests
     from callwise.memory.conversation_memory import ConversationMemory
+    from graph.arms import SplitSession
     from graph.own_nodes import OwnNode
     from graph.session import ReplySession
 
@@ -86,23 +87,44 @@ class ReplyPipeline(SettingsApp[PipelineSettings]):
         as well.
 
         Raises:
-            ConfigError: for an unknown preset or knob, or a value out of range.
-            FormatError: for a preset file that cannot be read.
+            ConfigError: for an unknown preset or knob, or a value out of range; of an arm too.
+            FormatError: for a preset file, or a rollout's state, that cannot be read.
         """
         preset = preset or "classic"
         data = load_preset(preset, configs_folder())
         data["preset"] = Path(preset).stem
-        return settings_from(
+        settings = settings_from(
             PipelineSettings,
             data,
             overrides=overrides,
             environ=os.environ,
             is_file=is_preset_file(preset),
         )
+        if (experiment := settings.experiment) is None:
+            return settings
+        for arm in experiment.arms:
+            settings.of_arm(arm)
+        return settings.model_copy(update={"experiment": experiment.at_stage()})
 
-    def plan(self, settings: BaseModel) -> TurnPlan:
-        """Return the plan of one turn under these knobs; see `graph.turn_scenarios`."""
+    def arms(self, settings: BaseModel) -> dict[str, PipelineSettings]:
+        """Return the settings of each arm of an experiment; none of settings that split nothing."""
         checked = self.checked(settings)
+        arms = () if checked.experiment is None else checked.experiment.arms
+        return {arm: checked.of_arm(arm) for arm in arms}
+
+    def is_simulated(self, settings: BaseModel) -> bool:
+        """Return whether every role would be answered by a simulated model, in every arm."""
+        every = list(self.arms(settings).values()) or [self.checked(settings)]
+        return all(super(ReplyPipeline, self).is_simulated(each) for each in every)
+
+    def plan(self, settings: BaseModel) -> TurnPlan | None:
+        """Return the plan of one turn under these knobs; see `graph.turn_scenarios`.
+
+        Of an experiment each of the `arms` has one, and their mixture has none.
+        """
+        checked = self.checked(settings)
+        if checked.experiment is not None:
+            return None
         if self._nodes:
             from graph.turn_scenarios import plan_turn  # noqa: PLC0415 - loads the nodes
 
@@ -133,13 +155,16 @@ class ReplyPipeline(SettingsApp[PipelineSettings]):
         keep_checkpoints: bool = False,
         memory: "ConversationMemory | None" = None,
         shared: "SharedRequests | None" = None,
-    ) -> AsyncIterator["ReplySession"]:
+    ) -> AsyncIterator["ReplySession | SplitSession"]:
         """Open a session whose memory is `memory`, or in `folder`; see `SharesRequests.open`."""
+        from graph.arms import open_arms  # noqa: PLC0415 - loads LangGraph
         from graph.session import open_session  # noqa: PLC0415 - loads LangGraph
 
+        checked = self.checked(settings)
         async with AsyncExitStack() as stack:
-            yield await open_session(
-                self.checked(settings),
+            opening = open_session if checked.experiment is None else open_arms
+            yield await opening(
+                checked,
                 stack,
                 folder=folder,
                 recorder=recorder,
@@ -154,6 +179,8 @@ class ReplyPipeline(SettingsApp[PipelineSettings]):
         """Return all that decides how calls are sent; see `SharesRequests.sending_of`."""
         knobs = self.checked(settings)
         if knobs.load.fleet is not None:  # each process has its share, and a session is one
+            return None
+        if knobs.experiment is not None:  # its arms may be sent in several ways
             return None
         # The seed is that of simulated answers and of the jitter between attempts.
         names = {"endpoints", "load", "retry", "seed"}

@@ -139,6 +139,10 @@ class Engine:
         self.leave(agent_user, run)
         self._running[agent_user] = _Running(run)
 
+    def take_turns_with(self, other: "Engine") -> None:
+        """Wait for another engine's turns of the same memory, and name conversations apart."""
+        self._running, self._names = other._running, other._names  # noqa: SLF001 - of its class
+
     def leave(self, agent_user: AgentUser, run: Hashable) -> None:
         """Allow the next turn of this memory to begin; do nothing where another run has one."""
         running = self._running.get(agent_user)

@@ -35,6 +35,7 @@ from pydantic import (
 )
 
 from callwise.budget.layers.cache import ReplyCache
+from callwise.calls.errors import ConfigError
 from callwise.calls.payload import well_formed
 from callwise.memory import Identity
 from callwise.memory.conversation_memory import ConversationMemory
@@ -266,7 +267,16 @@ class GraphServerContext:
         self._traces: Traces | None = None
 
     def _make(self) -> TurnContext:
-        """Open everything that reads files or loads libraries. Blocks."""
+        """Open everything that reads files or loads libraries. Blocks.
+
+        Raises:
+            ConfigError: for settings that split; and as `make_engine` does.
+        """
+        if self.settings.experiment is not None:
+            raise ConfigError(
+                "an experiment is split by a session (`callwise run`, `chat`, `replay`), and not "
+                "by a graph server: serve the settings of one arm"
+            )
         load_prompts()
         self._home.mkdir(parents=True, exist_ok=True)
         store = self._store = SqliteBackend(self._home / "memory.sqlite")

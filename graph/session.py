@@ -45,7 +45,8 @@ from nodes.records import Degradation, Persona
 if TYPE_CHECKING:
     from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
-__all__ = ["ReplySession", "open_session"]
+__all__ = ["CHECKPOINTS", "CommonParts", "ReplySession", "open_checkpoints"]
+__all__ += ["open_memory", "open_session"]
 
 CHECKPOINTS = "checkpoints.sqlite"
 """The file of LangGraph's checkpoints, in a session's folder."""
@@ -282,7 +283,7 @@ def _clear_checkpoint_errors() -> Iterator[None]:
         ) from error
 
 
-async def _checkpoints(path: Path, stack: AsyncExitStack) -> "AsyncSqliteSaver":
+async def open_checkpoints(path: Path, stack: AsyncExitStack) -> "AsyncSqliteSaver":
     """Return the checkpoints of an untrusted file: plain data is read, no code.
 
     LangGraph's default would import and call everything that a checkpoint names.
@@ -298,6 +299,35 @@ async def _checkpoints(path: Path, stack: AsyncExitStack) -> "AsyncSqliteSaver":
     return saver
 
 
+def open_memory(
+    settings: PipelineSettings, folder: Path, stack: AsyncExitStack
+) -> ConversationMemory:
+    """Return the memory in a folder; `stack` closes it.
+
+    Raises:
+        StoreFailed: when it cannot be opened.
+    """
+    return ConversationMemory(
+        stack.enter_context(SqliteBackend(folder / "memory.sqlite")),
+        max_results=settings.memory.retrieval_entries,
+        result_seconds=settings.cache.ttl_seconds.vector_search,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class CommonParts:
+    """What the sessions of one folder have in common, made before them.
+
+    Args:
+        checkpointer: keeps the checkpoints of all; None for none.
+        learned: None where nothing is sent.
+    """
+
+    notices: Notices
+    learned: LearnedEndpoints | None
+    checkpointer: "AsyncSqliteSaver | None"
+
+
 async def open_session(
     settings: PipelineSettings,
     stack: AsyncExitStack,
@@ -309,12 +339,15 @@ async def open_session(
     memory: ConversationMemory | None = None,
     shared: SharedRequests | None = None,
     nodes: tuple[OwnNode, ...] = (),
+    common: CommonParts | None = None,
 ) -> ReplySession:
     """Return an open session on `memory`, or on a memory in `folder`; `stack` closes it.
 
     Args:
         shared: requests in common with other sessions; None for none.
         nodes: those that a program has added.
+        common: parts of several sessions in the folder, which then share `memory`; None makes
+            those of this one.
 
     Raises:
         ConfigError: when a setting cannot work; nothing was sent.
@@ -322,7 +355,7 @@ async def open_session(
         StoreFailed: when the memory in `folder` cannot be opened.
     """
     endpoints = endpoints_of(settings, is_offline=is_offline)
-    notices = Notices()
+    notices = Notices() if common is None else common.notices
     is_evaluated = is_offline and memory is not None  # as one of many settings
     traces = (
         None
@@ -330,15 +363,12 @@ async def open_session(
         else traces_of(settings, is_strict_replay=is_offline, notify=notices.add)
     )
     if not is_offline:
-        LearnedEndpoints(folder, notices).follow(endpoints)
+        learned = None if common is None else common.learned
+        (learned or LearnedEndpoints(folder, notices)).follow(endpoints)
     # A turn from a given past is replayed or bought: no similar answer of this run is its.
     is_own = memory is None and not is_offline
     if memory is None:
-        memory = ConversationMemory(
-            stack.enter_context(SqliteBackend(folder / "memory.sqlite")),
-            max_results=settings.memory.retrieval_entries,
-            result_seconds=settings.cache.ttl_seconds.vector_search,
-        )
+        memory = open_memory(settings, folder, stack)
     cache = cache_of(settings, is_offline=is_offline)
     engine = make_engine(
         settings,
@@ -366,9 +396,9 @@ async def open_session(
         await warm(cache, settings, endpoints)
     await asyncio.to_thread(load_prompts)
     await engine.budgeter.prepare()
-    checkpointer = None
+    checkpointer = None if common is None else common.checkpointer
     if keep_checkpoints:
-        checkpointer = await _checkpoints(folder / CHECKPOINTS, stack)
+        checkpointer = await open_checkpoints(folder / CHECKPOINTS, stack)
     # A strict replay without checkpoints has no use for LangGraph.
     graph = None
     if not is_offline or checkpointer is not None:

@@ -28,6 +28,8 @@ from callwise.calls.policies import PolicyKnobs
 from callwise.calls.retry import RetryPolicy
 from callwise.calls.role_endpoints import EndpointSettings
 from callwise.calls.trust import TrustedSettings
+from callwise.knobs import apply_overrides, validate
+from callwise.knobs.experiment import ExperimentKnobs, flat_overrides
 from callwise.knobs.knob_paths import nearest_names
 from lats.search_knobs import SearchKnobs
 from nodes.cleaning import CLEANINGS
@@ -411,6 +413,8 @@ class PipelineSettings(KnobGroup, TrustedSettings):
     """The agent of a conversation that names no persona."""
     seed: int = Field(default=0, ge=0)
     """Seeds the search, the retries' jitter and the simulated model."""
+    experiment: ExperimentKnobs | None = None
+    """A split of conversations or users between arms that set other knobs; None splits nothing."""
     endpoints: dict[Role, EndpointSettings] = {}
     """The endpoint of each role. A role without one has that of `main`; settings that `main`
     leaves out come from CALLWISE_BASE_URL, CALLWISE_MODEL and CALLWISE_API_KEY; where nothing
@@ -445,3 +449,34 @@ class PipelineSettings(KnobGroup, TrustedSettings):
         if embed is not None and embed.model_fields_set - {"timeout_seconds"}:
             raise ValueError("an embedding has nothing to sample: `embed` takes timeout_seconds")
         return value
+
+    def of_arm(self, arm: str) -> "PipelineSettings":
+        """Return the settings of one arm of the experiment, which split nothing themselves.
+
+        Raises:
+            ConfigError: when a knob of the arm is unknown or out of range, or an arm would have
+                a limit of the whole run that it does not set itself.
+        """
+        if self.experiment is None or arm not in self.experiment.arms:
+            raise ConfigError(f"there is no arm {arm!r} of an experiment")
+        knobs = flat_overrides(self.experiment.arms[arm].set)
+        where = f"experiment.arms.{arm}.set"
+        refused = [
+            name for name in knobs if name.partition(".")[0] in {"experiment", "agent_id", "preset"}
+        ]
+        if refused:
+            raise ConfigError(
+                f"{where} cannot set {refused[0]}: arms share the memory and the split; set it "
+                "outside of the experiment"
+            )
+        if self.budget.run != Limits() and not any(name.startswith("budget.run") for name in knobs):
+            raise ConfigError(
+                "budget.run would limit each arm of an experiment for itself, since each has its "
+                f"ledger: set it in {where} of every arm, or limit conversations and turns"
+            )
+        given = self.model_dump(mode="json", exclude_unset=True, exclude={"experiment"})
+        try:
+            found = validate(PipelineSettings, apply_overrides(given, knobs, PipelineSettings))
+        except ConfigError as error:
+            raise ConfigError(f"{where} cannot be used: {error}") from error
+        return found.trusting(self.trust)

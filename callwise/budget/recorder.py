@@ -15,8 +15,9 @@ equal calls find theirs in the order in which they were asked:
 Invariant: an exchange is handed out at most once.
 """
 
+import re
 from collections.abc import Awaitable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from inspect import signature
 from typing import Any, Protocol, runtime_checkable
 
@@ -40,6 +41,7 @@ from callwise.calls.key import CallKey
 from callwise.calls.reply import Reply
 
 __all__ = [
+    "ArmRecorder",
     "CallOrigin",
     "ChoicesBehind",
     "FoundExchange",
@@ -47,8 +49,10 @@ __all__ = [
     "RecordedExchange",
     "Recorder",
     "RecordsChoices",
+    "arm_of_scope",
     "error_of_record",
     "record_of_error",
+    "scope_in_arm",
 ]
 
 
@@ -67,6 +71,44 @@ class CallOrigin:
     purpose: Purpose
     endpoint: str
     model: str
+
+
+_ARM = re.compile(r"^run/arm:([a-z][a-z0-9_-]{0,39})(?=/|$)")
+
+
+def scope_in_arm(scope: str, arm: str) -> str:
+    """Return a scope's path in an arm of an experiment: `run/conv:a` as `run/arm:new/conv:a`."""
+    return f"run/arm:{arm}{scope.removeprefix('run')}"
+
+
+def arm_of_scope(scope: str) -> str:
+    """Return the arm that a scope's path names; empty outside of an experiment."""
+    found = _ARM.match(scope)
+    return found[1] if found else ""
+
+
+class ArmRecorder:
+    """The part of a recording that one arm of an experiment has, by the paths of its scopes.
+
+    Args:
+        recorder: the whole recording. Not owned.
+    """
+
+    def __init__(self, recorder: "Recorder", arm: str) -> None:
+        self._recorder, self._arm = recorder, arm
+
+    def lookup(self, key: CallKey, call: Call, where: CallOrigin) -> "FoundExchange":
+        """Take the next exchange of a key; see `Recorder.lookup`."""
+        return self._recorder.lookup(key, call, self._in_arm(where))
+
+    def record(
+        self, key: CallKey, call: Call, where: CallOrigin, exchange: "RecordedExchange"
+    ) -> None:
+        """Remember how a call ended; see `Recorder.record`."""
+        self._recorder.record(key, call, self._in_arm(where), exchange)
+
+    def _in_arm(self, where: CallOrigin) -> CallOrigin:
+        return replace(where, scope=scope_in_arm(where.scope, self._arm))
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,10 +83,13 @@ def _say_environment(app: "App", overrides: Sequence[str]) -> None:
 
 
 def say_endpoints(settings: object) -> None:
-    """Print the endpoints that a preset file or a recording names, if there are any."""
+    """Print the endpoints that a preset file or a recording names, those of arms too."""
     from callwise.calls.trust import endpoint_lines
 
-    for line in endpoint_lines(settings, os.environ):
+    experiment, of_arm = (getattr(settings, name, None) for name in ("experiment", "of_arm"))
+    arms = [] if experiment is None or of_arm is None else map(of_arm, experiment.arms)
+    lines = (line for each in (settings, *arms) for line in endpoint_lines(each, os.environ))
+    for line in dict.fromkeys(lines):
         say(line)
 
 
@@ -135,7 +138,7 @@ def plan(options: PlanOptions) -> None:
     with clear_errors():
         from callwise.knobs import misspelt_variables
         from callwise.plans import plan_rows, recorded_json, recorded_rows
-        from callwise.recordings.app_protocol import load_app
+        from callwise.recordings.app_protocol import HasArms, load_app
 
         app = load_app(options.app)
         settings = app.settings(options.preset, options.overrides)
@@ -143,21 +146,28 @@ def plan(options: PlanOptions) -> None:
         for line in misspelt_variables(os.environ, [app.settings_model()], str(settings)):
             say(line)
         calls = _recorded_calls(options.record)
-        turn_plan = app.plan(settings)
-        if turn_plan is None:
-            raise ConfigError(
-                f"the calls of {options.app} are not known before it runs: record it (callwise "
-                f"replay CONVERSATION --app {options.app} --record FILE --out DIR), and see "
-                "callwise report DIR"
-            )
-        assumptions = _assumed(options, turn_plan.assumptions.with_record(calls))
+        arms = dict(app.arms(settings)) if isinstance(app, HasArms) else {}
+        documents = {}
+        for arm, knobs in (arms or {"": settings}).items():
+            turn_plan = app.plan(knobs)
+            if turn_plan is None:
+                raise ConfigError(
+                    f"the calls of {options.app} are not known before it runs: record it (callwise "
+                    f"replay CONVERSATION --app {options.app} --record FILE --out DIR), and see "
+                    "callwise report DIR"
+                )
+            assumptions = _assumed(options, turn_plan.assumptions.with_record(calls))
+            if options.as_json:
+                documents[arm] = turn_plan.as_json(assumptions) | recorded_json(calls, assumptions)
+                continue
+            if arm:
+                print_wrapped(f"arm {arm}")
+            lines = plan_rows(turn_plan, assumptions, screen=screen())
+            print_safe("\n".join(lines) + "\n")
+            for row in recorded_rows(calls, assumptions):
+                print_wrapped(row)
         if options.as_json:
-            print_json(turn_plan.as_json(assumptions) | recorded_json(calls, assumptions))
-            return
-        lines = plan_rows(turn_plan, assumptions, screen=screen())
-        print_safe("\n".join(lines) + "\n")
-        for row in recorded_rows(calls, assumptions):
-            print_wrapped(row)
+            print_json({"arms": documents} if arms else documents[""])
 
 
 def _recorded_calls(folder: Path | None) -> "Sequence[CallLine]":

@@ -205,9 +205,10 @@ def _cost_line(result: "TurnResult") -> str:
     counted = f"; {refused} more refused by a limit" if refused else ""
     counted += f"; {unreadable} unreadable" if unreadable else ""
     counted += f"; {repairs} repair{'s' if repairs > 1 else ''}" if repairs else ""
+    arm = f", arm {record['arm']}" if record.get("arm") else ""
     wound_down = ", ".join(row["what"] for row in record.get("wound_down", ()))
     return (
-        f"  [turn {record['turn']}: {record['asked'] - refused} calls{spans}"
+        f"  [turn {record['turn']}{arm}: {record['asked'] - refused} calls{spans}"
         f"{counted}"
         f"{'; simulated' if record['simulated'] else ''}"
         f"{f'; wound down to: {wound_down}' if wound_down else ''}"

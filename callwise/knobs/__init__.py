@@ -4,6 +4,7 @@ Independent of particular settings: every function takes the pydantic model they
 """
 
 from callwise.knobs.environment import EnvironmentKnob, environment_knobs, own_trust, settings_from
+from callwise.knobs.experiment import ExperimentKnobs, assign
 from callwise.knobs.knob_paths import KnobInfo, knob_paths, nearest_names, validate
 from callwise.knobs.presets import (
     Overrides,
@@ -20,9 +21,11 @@ from callwise.knobs.variables import VARIABLES, misspelt_variables
 __all__ = [
     "VARIABLES",
     "EnvironmentKnob",
+    "ExperimentKnobs",
     "KnobInfo",
     "Overrides",
     "apply_overrides",
+    "assign",
     "data_problem",
     "environment_knobs",
     "is_preset_file",

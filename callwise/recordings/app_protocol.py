@@ -36,6 +36,7 @@ __all__ = [
     "App",
     "BubbleStream",
     "CanDrain",
+    "HasArms",
     "HasNotices",
     "Notices",
     "PromptDigests",
@@ -236,6 +237,15 @@ class App(Protocol):
             is_offline: never build a client that could reach the network.
             keep_checkpoints: also keep the graph's own checkpoints in the folder.
         """
+        ...
+
+
+@runtime_checkable
+class HasArms(Protocol):
+    """An app whose settings may split conversations between arms."""
+
+    def arms(self, settings: BaseModel) -> Mapping[str, BaseModel]:
+        """Return the settings of each arm of an experiment; none of settings that split nothing."""
         ...
 
 

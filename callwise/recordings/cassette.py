@@ -29,7 +29,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from callwise.budget.recorder import CallOrigin, RecordedExchange
+from callwise.budget.recorder import CallOrigin, RecordedExchange, arm_of_scope
 from callwise.calls.call import Call, Role
 from callwise.calls.choice import Choice
 from callwise.calls.errors import CassetteMiss, FormatError
@@ -270,6 +270,17 @@ class Cassette:
                 where = str(line.get("endpoint")), str(line.get("model"))
                 found.setdefault(Role(role), (*where, is_simulated))
         return found
+
+    def arms(self) -> dict[tuple[str, str], str]:
+        """Return the arm of an experiment by conversation and turn. Reads the whole file.
+
+        Turns that were recorded outside of an experiment, and damaged lines, are left out.
+        """
+        return {
+            (str(line.get("conversation")), str(line.get("turn"))): arm
+            for _, line in self._file.readable()
+            if (arm := arm_of_scope(str(line.get("scope"))))
+        }
 
     def statistics(self) -> CassetteStatistics:
         """Return what was played and recorded so far."""

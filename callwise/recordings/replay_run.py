@@ -108,6 +108,10 @@ class RunRecorder(ChoicesBehind):
         """Return the endpoint and the model that answered each role; none where it is not said."""
         return self._recorder.answered_by() if isinstance(self._recorder, Cassette) else {}
 
+    def arms(self) -> Mapping[tuple[str, str], str]:
+        """Return the recorded arm by conversation and turn; see `Cassette.arms`."""
+        return self._recorder.arms() if isinstance(self._recorder, Cassette) else {}
+
     def keep_all(self) -> None:
         """Write what is held back of every turn."""
         for conversation, turn in list(self._held):

@@ -144,6 +144,10 @@ class TurnLine(RunFileLine):
     conversation_id: str
     turn: Count
     reply: str = ""
+    user_id: str | None = None
+    """The user whose memory it used; None for a conversation without one."""
+    arm: str = ""
+    """Its arm of an experiment; empty outside of one. Untrusted."""
     asked: Count | None = None
     """Calls asked, by the turn's own record; None where it is not recorded."""
     rounds: Spans | None = None

@@ -6,9 +6,8 @@ conversations and turns are the same, and both or neither are simulated.
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 
 from pydantic import JsonValue
 
@@ -17,6 +16,7 @@ from callwise.report.run_record import TurnKey
 from callwise.safe_text import printable
 from callwise.testing.gate.baseline import Baseline, CallGroup, TurnFigures
 from callwise.testing.gate.gate_exceptions import GateException, Quarantine
+from callwise.testing.gate.gated_figures import GATE_OF, PER_RUN, PER_TURN, GatedFigure, Measure
 from callwise.testing.gate.gates import Gates
 
 __all__ = [
@@ -37,20 +37,6 @@ _ROUNDING = 1e-9
 """A relative change that is none: sums of floats may differ in their last digits."""
 
 _UPDATE = "if that is intended, make the baseline again with --update"
-
-
-class GatedFigure(StrEnum):
-    """The figures that are compared, as they are shown, in the order of the report."""
-
-    CALLS = "calls"
-    DEGRADED = "degradations"
-    UNREADABLE = "unreadable answers"
-    REQUESTS = "requests"
-    ROUNDS_REPLY = "rounds to the reply"
-    ROUNDS_TURN = "rounds to the end"
-    TOKENS = "tokens"
-    USD = "USD"
-    QUALITY = "quality"
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,25 +285,7 @@ def require_exact(current: Baseline) -> None:
         )
 
 
-Measure = Callable[[TurnFigures], float | None]
 Pairs = Sequence[tuple[TurnFigures, TurnFigures]]
-
-_PER_TURN: tuple[tuple[GatedFigure, str, Measure], ...] = (
-    (GatedFigure.DEGRADED, "degraded", lambda turn: turn.degraded),
-    (GatedFigure.UNREADABLE, "unreadable", lambda turn: turn.unreadable),
-    (GatedFigure.REQUESTS, "requests", lambda turn: turn.requests),
-    (GatedFigure.ROUNDS_REPLY, "rounds", lambda turn: turn.rounds_reply),
-    (GatedFigure.ROUNDS_TURN, "rounds", lambda turn: turn.rounds_turn),
-)
-_PER_RUN: tuple[tuple[GatedFigure, str, Measure], ...] = (
-    (GatedFigure.TOKENS, "tokens", lambda turn: turn.tokens),
-    (GatedFigure.USD, "usd", lambda turn: turn.usd),
-    (GatedFigure.QUALITY, "quality", lambda turn: turn.quality),
-)
-_GATE_OF = {
-    GatedFigure.CALLS: "calls",
-    **{figure: gate for figure, gate, _ in (*_PER_TURN, *_PER_RUN)},
-}
 
 
 def _known(
@@ -355,7 +323,7 @@ def _call_findings(
 def _turn_findings(gates: Gates, pairs: Pairs) -> list[Finding]:
     return [
         Finding(figure, before, now, turns[0].key)
-        for figure, gate, measure in _PER_TURN
+        for figure, gate, measure in PER_TURN
         if getattr(gates, gate) is not None
         for turns, (before, now) in zip(pairs, _known(figure, gate, measure, pairs), strict=True)
         if before != now
@@ -364,7 +332,7 @@ def _turn_findings(gates: Gates, pairs: Pairs) -> list[Finding]:
 
 def _run_findings(gates: Gates, pairs: Pairs) -> list[Finding]:
     found: list[Finding] = []
-    for figure, gate, measure in _PER_RUN:
+    for figure, gate, measure in PER_RUN:
         if getattr(gates, gate) is None:
             continue
         values = _known(figure, gate, measure, pairs)
@@ -392,7 +360,7 @@ def _in_order(findings: Iterable[Finding]) -> tuple[Finding, ...]:
 
 
 def _is_allowed(finding: Finding, gates: Gates) -> bool:
-    tolerance = getattr(gates, _GATE_OF[finding.figure]) or 0.0
+    tolerance = getattr(gates, GATE_OF[finding.figure]) or 0.0
     most = tolerance if finding.figure is GatedFigure.QUALITY else tolerance * finding.before
     return abs(finding.change) <= most * (1 + _ROUNDING)
 

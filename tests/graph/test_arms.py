@@ -1,0 +1,168 @@
+"""Arms of an experiment in the pipeline: assignment, ledgers, replays, and settings that fail."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import callwise as cw
+from callwise.calls.errors import ConfigError
+from callwise.knobs import assign
+from callwise.recordings.app_protocol import TurnInput
+from callwise.recordings.cassette import open_cassette
+from callwise.report import RunRecord
+from graph.app import app
+from graph.arms import SplitSession
+
+ROWS = [
+    {"conversation_id": f"c{talk}", "turn": turn, "user_id": f"u{talk}", "user_text": f"Hi {turn}"}
+    for talk in range(6)
+    for turn in range(2)
+]
+ARMS = {"control": {"share": 0.5}, "small": {"share": 0.5, "set": {"search.max_calls": 3}}}
+EXPERIMENT = {"experiment.name": "caps", "experiment.arms": ARMS}
+
+
+def _run(folder: Path, *, cassette: Path | None = None, **knobs: Any) -> RunRecord:
+    given = {**EXPERIMENT, **knobs}
+    return cw.replay(
+        ROWS, out=folder, preset="balanced", knobs=given, cassette=cassette, max_concurrency=3
+    )
+
+
+def _lines(folder: Path, name: str) -> list[Mapping[str, Any]]:
+    return [json.loads(line) for line in (folder / name).read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of six conversations in two arms."""
+    folder = tmp_path_factory.mktemp("arms") / "run"
+    _run(folder)
+    return folder
+
+
+def test_turns_rows_and_exchanges_have_their_arm(run: Path) -> None:
+    """Each turn is answered with the knobs of its arm, which its rows and its recording name."""
+    turns, rows = _lines(run, "turns.jsonl"), _lines(run, "ledger.jsonl")
+    arm_of = {turn["conversation_id"]: turn["arm"] for turn in turns}
+    shares = {name: arm["share"] for name, arm in ARMS.items()}
+    assert arm_of == {name: assign("caps", shares, name) for name in arm_of}
+    assert set(arm_of.values()) == {"control", "small"}
+    assert {turn["arm"]: turn["asked"] for turn in turns} == {"control": 8, "small": 5}
+    assert all(row["arm"] == arm_of[row["conversation"]] for row in rows)
+    assert all(row["scope"].startswith(f"run/arm:{row['arm']}/conv:") for row in rows)
+    assert [row["sequence"] for row in rows] == list(range(1, len(rows) + 1))
+    exchanges = [line for line in _lines(run, "cassette.jsonl") if "scope" in line]
+    assert {line["scope"].split("/")[1] for line in exchanges} == {"arm:control", "arm:small"}
+
+
+def test_a_strict_replay_takes_the_recorded_arms(run: Path, tmp_path: Path) -> None:
+    """A replay is the run, and so it is under shares that would move every conversation."""
+    again = _run(tmp_path / "again", cassette=run / "cassette.jsonl")
+    assert again.rows
+    moved = {"experiment.arms.control.share": 0, "experiment.arms.small.share": 1}
+    _run(tmp_path / "moved", cassette=run / "cassette.jsonl", **moved)
+    first, second = (_lines(tmp_path / name, "turns.jsonl") for name in ("again", "moved"))
+    assert first == second
+    recorded = _lines(run, "turns.jsonl")
+    assert [(t["arm"], t["reply"]) for t in first] == [(t["arm"], t["reply"]) for t in recorded]
+
+
+async def test_a_moved_assignment_is_noticed(run: Path, tmp_path: Path) -> None:
+    """The notice is there once, and an arm that is gone is an error before anything is asked."""
+    knobs = {**EXPERIMENT, "experiment.arms.control.share": 0, "experiment.arms.small.share": 1}
+    settings = app.settings("balanced", knobs)
+    other = {**ARMS, "large": {"share": 0.0}}
+    del other["control"]
+    other["small"] = {"share": 1.0}
+    gone = app.settings("balanced", {"experiment.name": "caps", "experiment.arms": other})
+    control = next(t for t in _lines(run, "turns.jsonl") if t["arm"] == "control")
+    turn = TurnInput(control["conversation_id"], 0, "Hi 0", user_id=control["user_id"])
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    with open_cassette(run / "cassette.jsonl") as cassette:
+        async with app.open(
+            settings, folder=tmp_path / "one", recorder=cassette, is_offline=True
+        ) as session:
+            result = await session.run_turn(turn)
+            assert result.record["arm"] == "control"
+            assert len(session.notices.texts) == 1
+            assert "recorded in other arms" in session.notices.texts[0]
+        async with app.open(
+            gone, folder=tmp_path / "two", recorder=cassette, is_offline=True
+        ) as session:
+            with pytest.raises(ConfigError, match="arm 'control', and experiment 'caps' has"):
+                await session.run_turn(turn)
+
+
+async def test_the_unit_may_be_the_user(tmp_path: Path) -> None:
+    """All conversations of a user have one arm; without a user each has its own."""
+    settings = app.settings("instant", {**EXPERIMENT, "experiment.unit": "user"})
+    async with app.open(settings, folder=tmp_path) as session:
+        assert isinstance(session, SplitSession)
+        of_user = {session.arm_of(TurnInput(f"c{n}", 0, "Hi", user_id="u1")) for n in range(20)}
+        alone = {session.arm_of(TurnInput(f"c{n}", 0, "Hi")) for n in range(20)}
+        drained = await session.drain(1.0, reason="the test ends")
+    assert len(of_user) == 1
+    assert alone == {"control", "small"}
+    assert drained == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("knobs", "message"),
+    [
+        ({"experiment.arms.small.set": {"search.max_cals": 3}}, "did you mean search.max_calls"),
+        ({"experiment.arms.small.set": {"search.max_calls": -3}}, "out of range"),
+        ({"experiment.arms.small.set": {"agent_id": "x"}}, "cannot set agent_id"),
+        ({"experiment.arms.small.set": {"experiment": None}}, "cannot set experiment"),
+        ({"budget.run.max_calls": 9}, "limit each arm"),
+    ],
+)
+def test_an_arm_that_cannot_work_is_refused_before_a_run(
+    knobs: dict[str, Any], message: str
+) -> None:
+    """The settings are not read; the error names the arm's knob."""
+    with pytest.raises(ConfigError, match=message):
+        app.settings("balanced", {**EXPERIMENT, **knobs})
+
+
+def test_a_limit_of_the_run_is_set_by_each_arm() -> None:
+    """Then each arm's ledger has its limit."""
+    arms = {name: {"set": {"budget.run.max_calls": 9}} for name in ("a", "b")}
+    settings = app.settings("balanced", {"experiment.name": "x", "experiment.arms": arms})
+    assert settings.of_arm("a").budget.run.max_calls == 9
+    assert settings.of_arm("a").experiment is None
+
+
+def test_an_experiment_has_a_plan_for_each_arm() -> None:
+    """The mixture has none; each arm has that of its settings."""
+    settings = app.settings("balanced", EXPERIMENT)
+    assert app.plan(settings) is None
+    plans = {arm: app.plan(each) for arm, each in app.arms(settings).items()}
+    asked = {
+        arm: None if plan is None else plan.as_json()["scenarios"]["default"]["asked"]
+        for arm, plan in plans.items()
+    }
+    assert asked == {"control": 8, "small": 5}
+    assert app.is_simulated(settings)
+    assert app.sending_of(settings) is None
+
+
+def test_an_endpoint_that_only_a_file_names_is_refused_in_an_arm_too(tmp_path: Path) -> None:
+    """What an arm's `set` names is the file's, as everything else in it."""
+    preset = tmp_path / "arms.yaml"
+    preset.write_text(
+        "extends: balanced\n"
+        "experiment:\n"
+        "  name: models\n"
+        "  arms:\n"
+        "    control: {}\n"
+        "    other: {set: {endpoints.main.base_url: 'https://api.example.org/v1',"
+        " endpoints.main.model: m, endpoints.main.api_key_env: SECRET}}\n"
+    )
+    settings = app.settings(str(preset))
+    with pytest.raises(ConfigError, match="only a file names these endpoints"):
+        app.endpoints(settings.of_arm("other"), is_offline=False)
