@@ -421,8 +421,10 @@ def make_engine(
         budgeter,
         endpoints,
         memory,
-        llm=PipelineLLM(budgeter, max_repairs, sampling),
-        search_llm=PipelineLLM(budgeter, max_repairs, sampling, keeps_repairs=True),
+        llm=PipelineLLM(budgeter, max_repairs, sampling, packing=settings.pack),
+        search_llm=PipelineLLM(
+            budgeter, max_repairs, sampling, keeps_repairs=True, packing=settings.pack
+        ),
         nodes=nodes,
         similar=similar,
         texts=(*(text for node in nodes for text in node.texts), *settings.own_texts),

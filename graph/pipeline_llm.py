@@ -8,13 +8,16 @@ bound. What was left out is listed in the turn's `degraded`.
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from callwise.calls import LLM, Call, CallError, Remaining, Reply
-from callwise.calls.errors import ContextTooLong
-from graph.settings import SamplingKnobs, sampling_of
+from callwise.calls.errors import CallRefused, ContextTooLong
+from callwise.calls.packing import Pack, packs_of, unpacked
+from graph.settings import PackKnobs, SamplingKnobs, sampling_of
+from nodes.prompt import prompt
 from nodes.records import Degradation
 from nodes.shortening import shortened
+from nodes.text import detect_language
 
 __all__ = ["PipelineLLM", "clips_noted", "sampled"]
 
@@ -79,18 +82,35 @@ def sampled(call: Call, sampling: Mapping[str, SamplingKnobs]) -> Call:
     return replace(call, sampling=replace(call.sampling, **given))
 
 
+def _parts(
+    pack: Pack, calls: Sequence[Call], answer: Reply | CallError
+) -> Iterator[tuple[int, Reply | CallError | None]]:
+    """Yield each place of a pack with its reply, or None where it is to be asked alone.
+
+    A refusal is that of each: there is no quota for one call, so there is none for several.
+    """
+    if isinstance(answer, Reply):
+        yield from zip(pack.places, unpacked(calls, answer), strict=True)
+    elif isinstance(answer, CallRefused):
+        yield from ((place, answer) for place in pack.places)
+    else:
+        yield from ((place, None) for place in pack.places)
+
+
 @dataclass(frozen=True, slots=True)
 class PipelineLLM:
     """An LLM that completes calls by the knobs, and clips prompts that are too long.
 
     Args:
         keeps_repairs: leave a call that allows fewer repairs than the knobs as it is.
+        packing: knobs of packing by purpose; calls of no other purpose share a prompt.
     """
 
     llm: LLM
     max_repairs: int
     sampling: Mapping[str, SamplingKnobs]
     keeps_repairs: bool = False
+    packing: Mapping[str, PackKnobs] = field(default_factory=dict)
 
     def _completed(self, call: Call) -> Call:
         if self.sampling:
@@ -120,20 +140,38 @@ class PipelineLLM:
         self, calls: Sequence[Call], *, max_concurrency: int | None = None
     ) -> list[Reply | CallError]:
         """Return the answers to calls that are asked together; see `LLM.ask_all`."""
-        answers: list[Reply | CallError] = []
+        found: dict[int, Reply | CallError] = {}
         again = dict(enumerate(map(self._completed, calls)))
+        packs = self._packs(again) if self.packing else []
         while again:
-            together = list(again.values())
+            taken = {place for pack in packs for place in pack.places}
+            alone = [place for place in again if place not in taken]
+            together = [*(again[place] for place in alone), *(pack.call for pack in packs)]
             later = await self.llm.ask_all(together, max_concurrency=max_concurrency)
-            answered = zip(again.items(), later, strict=True)
-            answers = answers or list(later)
-            again = {}
-            for (place, call), answer in answered:
-                answers[place] = answer
-                clipped = _clipped(call, answer)
+            asked, again_in_packs = again, dict[int, Call]()
+            for pack, answer in zip(packs, later[len(alone) :], strict=True):
+                for place, part in _parts(pack, [asked[each] for each in pack.places], answer):
+                    if part is None:
+                        again_in_packs[place] = asked[place]
+                    else:
+                        found[place] = part
+            again, packs = again_in_packs, []
+            for place, answer in zip(alone, later, strict=False):
+                found[place] = answer
+                clipped = _clipped(asked[place], answer)
                 if clipped is not None:
                     again[place] = clipped
-        return answers
+        return [found[place] for place in range(len(calls))]
+
+    def _packs(self, calls: Mapping[int, Call]) -> list[Pack]:
+        """Return which calls share a prompt: those of one purpose that may, in their order."""
+        sizes, instructions = [], []
+        for call in calls.values():
+            knobs = self.packing.get(call.purpose) or self.packing.get("default")
+            sizes.append(knobs.size if knobs is not None and knobs.is_on else 0)
+            language = detect_language(call.messages[0].content) if call.messages else "en"
+            instructions.append(prompt("packed", language) if sizes[-1] else "")
+        return packs_of(list(calls.values()), sizes, instructions)
 
     def advisory(self) -> Remaining:
         """Return what remains of the budget; see `LLM.advisory`."""

@@ -204,6 +204,31 @@ class PreprocessKnobs(KnobGroup):
         return tuple(name for name in CLEANINGS if getattr(self, name))
 
 
+class PackKnobs(KnobGroup):
+    """Several calls of one purpose that a node asks together, in one prompt.
+
+    One call takes their place; an answer that is missing or does not fit is asked for alone. On
+    only where it is shown to lose little: `callwise tune` measures the paired difference.
+    """
+
+    size: int = Field(default=4, ge=2, le=16)
+    """Most questions in one prompt."""
+    lower_sd: float | None = Field(default=None, ge=-10, le=10, allow_inf_nan=False)
+    """Lower bound of the difference in quality that `tune` found on a recording, in standard
+    deviations of a turn's quality. Below -0.05, or None, nothing is packed."""
+    is_trial: bool = False
+    """Pack without that proof, as to measure it."""
+
+    @property
+    def is_on(self) -> bool:
+        """Whether questions are packed."""
+        return self.is_trial or (self.lower_sd is not None and self.lower_sd >= MIN_LOWER_SD)
+
+
+MIN_LOWER_SD = -0.05
+"""Least lower bound of the difference with which questions are packed."""
+
+
 class RepairKnobs(KnobGroup):
     """Repair of answers that do not have the form asked for."""
 
@@ -393,6 +418,8 @@ class PipelineSettings(KnobGroup, TrustedSettings):
     """Rubrics of the search's judge, by name and language, for `search.rubrics`. One that has a new
     name asks for a score alone; `overall`, `character` and `fit` keep their sub-scores."""
     repair: RepairKnobs = RepairKnobs()
+    pack: dict[PolicyPurpose, PackKnobs] = {}
+    """Packing of calls that are asked together, by their purpose."""
     reply: ReplyKnobs = ReplyKnobs()
     budget: BudgetKnobs = BudgetKnobs()
     retry: RetryPolicy = RetryPolicy()
