@@ -91,7 +91,7 @@ class CallLine(RunFileLine):
     notes: str = ""
     """Repairs and omissions in reading the answer; empty for none."""
     choice: InstanceOf[Choice] | None = None
-    """Why its model was asked, where a policy has chosen it."""
+    """Reason for its model, where a policy has chosen it."""
     usd: Amount | None = None
     """Cost; None when it is not known, which is not 0."""
 

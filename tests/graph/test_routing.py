@@ -1,4 +1,4 @@
-"""Routing in the pipeline: plans are bounds, a reply always comes, and replays decide nothing."""
+"""Routing in the pipeline: plans are upper limits, a reply always comes, and replays decide nothing."""
 
 import asyncio
 import json
@@ -87,7 +87,7 @@ def test_a_plan_of_unpriced_models_has_no_price():
 
 
 def test_a_routed_run_replays_strictly_and_exactly(tmp_path):
-    """Every row the same, and every turn of its own settings exact; another table diverges."""
+    """Every row the same, and every turn under equal settings exact; another table diverges."""
     recording = recorded(tmp_path / "run", *ROUTED)
     cassette = ReusableCassette(recording.cassette)
     store = asyncio.run(record_past(recording, cassette))

@@ -44,7 +44,7 @@ class BudgetLeft(NamedTuple):
 
 
 NOTHING_LEFT_OUT = BudgetLeft()
-"""What is left where nothing is limited."""
+"""The share where nothing is limited."""
 
 
 class RouteDecision(NamedTuple):

@@ -30,7 +30,7 @@ def line(turn, model, seconds, *, reason="cheapest: 0.1 USD", outcome="served", 
 
 
 def test_calls_are_added_up_by_purpose_model_and_kind_of_reason():
-    """What is of one call, such as its price, makes no row of its own."""
+    """What is of one call, such as its price, makes no separate row."""
     rows = [
         line(0, "small", 1.0),
         line(0, "small", 3.0, reason="cheapest: 0.2 USD"),
