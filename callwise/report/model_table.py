@@ -2,7 +2,7 @@
 
 A model's mean seconds in the run are compared with the `seconds` of its table's entry, where that
 has its interval. The calls of a turn count together, as one that is slow is seldom alone. Of a run
-whose model is as measured, a notice is at most 1 % likely at each model: two-sided at .25 %, divided
+whose model is as measured, a notice is at most 1 % likely: a two-sided test at .25 %, divided
 by the number of comparisons; simulated with log-normal times of 10 turns and more.
 """
 

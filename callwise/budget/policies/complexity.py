@@ -77,19 +77,26 @@ def _schema_bytes(model: type[BaseModel]) -> int:
 
 
 def complexity_of(
-    call: Call, knobs: ComplexityKnobs, *, full_tokens: int, seconds: float | None = None
+    call: Call,
+    knobs: ComplexityKnobs,
+    *,
+    full_tokens: int,
+    seconds: float | None = None,
+    tokens: int | None = None,
 ) -> Complexity:
     """Return the complexity of a chat call.
 
     Args:
         full_tokens: length of a prompt that counts as 1, where `knobs` have none.
         seconds: mean time of earlier work of its kind; None: not known.
+        tokens: those of the prompt; None counts them.
     """
+    tokens = prompt_tokens(call) if tokens is None else tokens
     form_bytes = len(orjson.dumps(call.tools, default=dict)) if call.tools else 0
     if call.response_model is not None:
         form_bytes += _schema_bytes(call.response_model)
     known = [
-        ("length", prompt_tokens(call) / (knobs.full_tokens or full_tokens), knobs.length),
+        ("length", tokens / (knobs.full_tokens or full_tokens), knobs.length),
         ("messages", (len(call.messages) + len(call.tools)) / knobs.full_messages, knobs.messages),
         ("form", form_bytes / knobs.full_form_bytes, knobs.form),
     ]
