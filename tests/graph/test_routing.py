@@ -1,4 +1,4 @@
-"""Routing in the pipeline: plans are upper limits, a reply always comes, and replays decide nothing."""
+"""Routing in the pipeline: plans are upper limits, a reply always comes, replays decide nothing."""
 
 import asyncio
 import json
