@@ -138,7 +138,7 @@ def _entries(manifest: Mapping[str, Any]) -> list[tuple[str, frozenset[str], Rou
 
 
 def _seconds(rows: Sequence[CallLine], purposes: frozenset[str], model: str) -> list[list[float]]:
-    """Return the seconds of a model's answered calls, turn by turn."""
+    """Return the real seconds of a model's answered calls, turn by turn."""
     answered = [
         row
         for row in rows
@@ -146,6 +146,7 @@ def _seconds(rows: Sequence[CallLine], purposes: frozenset[str], model: str) -> 
         and row.choice.model == model
         and row.outcome in _ANSWERED
         and row.purpose.value in purposes
+        and not row.is_virtual
     ]
     turns = grouped(answered, lambda row: str(row.turn_key))
     return [[row.usage.path_seconds for row in calls] for calls in turns.values()]

@@ -64,6 +64,8 @@ def test_a_slower_model_is_named_and_an_equal_one_is_not():
     assert found.endswith("measure the table again")
     assert drift_lines(manifest(2.1)[0], rows) == []
     assert drift_lines(manifest(1.0)[0], rows[:9]) == []
+    virtual = [line(turn, "small", 2.0 + turn % 3 / 10, is_simulated=True) for turn in range(12)]
+    assert drift_lines(manifest(1.0)[0], virtual) == []
     assert drift_lines({}, rows) == drift_lines({"knobs": {"policies": {"judge": 1}}}, rows) == []
 
 
