@@ -9,6 +9,8 @@ from callwise.calls.choice import Choice
 from callwise.report.model_table import drift_lines, drift_of, model_table
 from callwise.report.run_record import CallLine
 
+SIMULATED = {"is_simulated": True, "endpoint": "simulated"}
+
 
 def line(turn, model, seconds, *, reason="cheapest: 0.1 USD", outcome="served", **fields):
     """Return one row of a ledger."""
@@ -64,7 +66,7 @@ def test_a_slower_model_is_named_and_an_equal_one_is_not():
     assert found.endswith("measure the table again")
     assert drift_lines(manifest(2.1)[0], rows) == []
     assert drift_lines(manifest(1.0)[0], rows[:9]) == []
-    virtual = [line(turn, "small", 2.0 + turn % 3 / 10, is_simulated=True) for turn in range(12)]
+    virtual = [row.model_copy(update=SIMULATED) for row in rows]
     assert drift_lines(manifest(1.0)[0], virtual) == []
     assert drift_lines({}, rows) == drift_lines({"knobs": {"policies": {"judge": 1}}}, rows) == []
 
