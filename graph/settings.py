@@ -376,6 +376,8 @@ class PipelineSettings(KnobGroup, TrustedSettings):
     @model_validator(mode="after")
     def _routes_to_known_models(self) -> "PipelineSettings":
         known = {*Role, *self.models}
+        if Purpose.EMBED in self.policies:
+            raise ValueError("policies.embed chooses nothing: embeddings stay with one model")
         for purpose, policy in self.policies.items():
             unknown = [name for name in policy.models if name not in known]
             if unknown:

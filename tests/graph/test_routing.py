@@ -126,6 +126,29 @@ def test_a_turn_without_budget_ends_in_a_reply_of_the_dearest_model(preset, limi
         assert {row["choice"]["model"] for row in served} == {"large"}
 
 
+def test_another_budget_decides_again_where_the_table_saves(tmp_path):
+    """Under the recorded limits a turn is exact; with more calls left it asks other models."""
+    saving = "{kind: route, save_below: 0.5, min_quality: 0.5, table: [{model: small}, "
+    policies = f"policies={{default: {saving}{{model: large, quality: 0.9}}]}}}}"
+    limited = [*MODELS, policies, "budget.turn.max_calls=10"]
+    recording = recorded(tmp_path / "run", *limited)
+    models = {row["choice"]["model"] for row in rows_of(tmp_path / "run")}
+    assert models == {"small", "large"}
+    cassette = ReusableCassette(recording.cassette)
+    store = asyncio.run(record_past(recording, cassette))
+    for limit, is_exact in ((10, True), (30, False)):
+        settings = app.settings("balanced", [*limited[:-1], f"budget.turn.max_calls={limit}"])
+        turns = asyncio.run(evaluate(recording, cassette, settings, store=store))
+        assert [turn.diverged_at is None for turn in turns] == [is_exact, is_exact]
+    cassette.close()
+
+
+def test_embeddings_have_no_policy():
+    """It would never apply."""
+    with pytest.raises(ConfigError, match="embeddings stay with one model"):
+        app.settings("balanced", ["policies={embed: {table: [{model: main}]}}"])
+
+
 def test_a_table_of_unknown_models_is_refused_with_the_settings():
     """Before anything runs, naming what there is."""
     with pytest.raises(ConfigError, match="names the model 'medium', and there are: main"):

@@ -202,6 +202,16 @@ def test_a_cost_threshold_without_prices_is_refused_before_anything_runs():
         Budgeter(endpoints, policies={"judge": policy})
 
 
+def test_an_estimate_is_that_of_the_dearest_that_may_answer():
+    """Leases and plans rest on it; a call that names its model has that model's."""
+    policy = RoutePolicy(table=(RouteEntry(model="small"), RouteEntry(model="large")))
+    endpoints = {Role.MAIN: endpoints_of()["small"], **endpoints_of()}
+    budgeter = Budgeter(endpoints, policies={"judge": policy})
+    dearest = Budgeter(endpoints).estimate(call_of(model="large"))
+    assert budgeter.estimate(call_of()).picodollars == dearest.picodollars
+    assert budgeter.estimate(call_of(model="small")).picodollars < dearest.picodollars
+
+
 @pytest.mark.parametrize(
     ("facts", "problem"),
     [
