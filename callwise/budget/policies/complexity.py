@@ -42,8 +42,6 @@ BYTES_PER_TOKEN = 4
 """UTF-8 bytes of a prompt for each token: a rule of thumb for English, and within a third for
 Chinese. A token count proper would take as long as the whole decision may."""
 
-MAX_SHOWN_PARTS = 2
-
 
 class Complexity(NamedTuple):
     """Complexity of one request.
@@ -56,9 +54,9 @@ class Complexity(NamedTuple):
     value: float
     parts: tuple[tuple[str, float, float], ...]
 
-    def explain(self) -> str:
-        """Return the value, and the parts that add most to it."""
-        most = sorted(self.parts, key=lambda part: -part[1] * part[2])[:MAX_SHOWN_PARTS]
+    def explain(self, max_parts: int | None = None) -> str:
+        """Return the value and its parts, those that add most to it first; None gives all."""
+        most = sorted(self.parts, key=lambda part: -part[1] * part[2])[:max_parts]
         return f"complexity {self.value:.2f} ({', '.join(f'{n} {p:.2f}' for n, p, _ in most)})"
 
 

@@ -28,7 +28,8 @@ __all__ = ["NOTHING_LEFT_OUT", "BudgetLeft", "RouteByTable", "RouteDecision"]
 DEFAULT_FULL_TOKENS = 8192
 """Length of a prompt that counts as 1, where no context is known."""
 
-_NO_OUTPUT = 0
+MAX_SHOWN_PARTS = 2
+"""Parts of the complexity that a reason has."""
 
 
 class BudgetLeft(NamedTuple):
@@ -201,7 +202,7 @@ class RouteByTable:
             chosen, why = _last_resort(options)
         return RouteDecision(
             chosen.name,
-            f"{why}; {complexity.explain()}",
+            f"{why}; {complexity.explain(MAX_SHOWN_PARTS)}",
             tuple(_why_not(each, chosen) for each in options if each is not chosen),
             complexity,
         )
@@ -272,7 +273,7 @@ def _cannot(
     context = capabilities.context_tokens
     if context is None:
         return ""
-    output_tokens = call.sampling.max_tokens or _NO_OUTPUT
+    output_tokens = call.sampling.max_tokens or 0
     if not (call.tools or call.response_model) and least_tokens * 8 + output_tokens <= context:
         return ""
     tokens = estimator.counted(call, endpoint)[0] + output_tokens
