@@ -19,8 +19,14 @@ from numpy.typing import NDArray
 
 from callwise.tuning.panel import Panel
 
-__all__ = ["CAUTION", "MOST_TABLES", "OptionPanels", "ProposedTable", "TableOptions",
-           "propose_tables"]
+__all__ = [
+    "CAUTION",
+    "MOST_TABLES",
+    "OptionPanels",
+    "ProposedTable",
+    "TableOptions",
+    "propose_tables",
+]
 
 Floats = NDArray[np.float64]
 
