@@ -20,6 +20,7 @@ from pydantic import BaseModel
 
 from callwise.budget.limits import Limits
 from callwise.budget.recorder import CallOrigin, RecordedExchange
+from callwise.calls.answer_cache import answers_kept
 from callwise.calls.call import Call
 from callwise.calls.errors import CallError, CassetteMiss, ConfigError
 from callwise.calls.key import CallKey
@@ -224,10 +225,11 @@ async def evaluate(
     """
     memory = starting_memory(recording, past, store)
     player = CounterfactualRecorder(cassette, StandInAnswers(cassette))
-    async with recording.session(settings, player, memory) as session:
-        evaluation = _Evaluation(session, player, past, counts_across=_limits_span(settings))
-        chosen = recording.inputs if turns is None else turns
-        return [await evaluation.play(turn) for turn in chosen]
+    chosen = recording.inputs if turns is None else turns
+    with answers_kept(cassette.read_answers):
+        async with recording.session(settings, player, memory) as session:
+            evaluation = _Evaluation(session, player, past, counts_across=_limits_span(settings))
+            return [await evaluation.play(turn) for turn in chosen]
 
 
 def _limits_span(settings: BaseModel) -> bool:
