@@ -44,9 +44,9 @@ GRID = {
 __all__ = ["measure"]
 
 RESULTS = ROOT / "benchmarks" / "results" / "call_steps.md"
-ROUNDS = 7
-REPEATS = 3
-SWEEP_TURNS = 20
+ROUNDS = 5
+REPEATS = 2
+SWEEP_TURNS = 10
 
 _REPLAYS = """
 import asyncio, sys, tempfile, time
