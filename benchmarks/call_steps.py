@@ -147,13 +147,14 @@ def _sweeps() -> Iterator[Figure]:
     kept: Callable[..., Any] = evaluation.answers_kept
     spec = SweepSpec.model_validate({"knobs": GRID})
     times: dict[bool, list[float]] = {True: [], False: []}
+    talks = first_turns(list(read_conversations([TALKS]).conversations), SWEEP_TURNS)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         request = RunRequest(
             app=app,
             app_target="graph.app:app",
             settings=app.settings("balanced", ["search.max_calls=11"]),
-            conversations=first_turns(list(read_conversations([TALKS]).conversations), SWEEP_TURNS),
+            conversations=list(talks),
             folder=folder / "recording",
         )
         asyncio.run(run_replay(request))
