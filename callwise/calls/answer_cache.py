@@ -86,7 +86,7 @@ class AnswerCache:
 
 
 _CACHE: ContextVar[AnswerCache | None] = ContextVar("answer_cache", default=None)
-"""Where this task's answers are kept; None keeps none."""
+"""The cache of this task's answers; None keeps none."""
 
 
 def current_cache() -> AnswerCache | None:
