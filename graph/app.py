@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel
 
 from callwise.budget.recorder import Recorder
-from callwise.calls.call import Role
-from callwise.calls.client import Endpoint
+from callwise.calls.client import EndpointsByName
 from callwise.knobs import (
     Overrides,
     is_preset_file,
@@ -117,9 +116,9 @@ class ReplyPipeline(SettingsApp[PipelineSettings]):
         own = {name: text_digest(text) for node in self._nodes for name, text in node.texts}
         return {**prompt_digests(), **own}
 
-    def endpoints(self, settings: PipelineSettings, *, is_offline: bool) -> Mapping[Role, Endpoint]:
+    def endpoints(self, settings: PipelineSettings, *, is_offline: bool) -> EndpointsByName:
         """Return the endpoint of each role; see `SettingsApp.endpoints`."""
-        from graph.engine import endpoints_of  # noqa: PLC0415 - loads the memory
+        from graph.endpoints import endpoints_of  # noqa: PLC0415 - loads the memory
 
         return endpoints_of(settings, is_offline=is_offline)
 

@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 import logging
-import os
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,15 +16,14 @@ from callwise.budget.layers.ledger import RowSink
 from callwise.budget.recorder import Recorder
 from callwise.budget.scope import Scope, ScopeKind
 from callwise.budget.shared_requests import SharedRequests
-from callwise.calls import LLM, Endpoint, Role
-from callwise.calls.endpoint_settings import OPENAI_KEY_VARIABLE
+from callwise.calls import LLM, Endpoint
 from callwise.calls.errors import ConfigError
-from callwise.calls.role_endpoints import EndpointSettings, endpoints_from_settings
 from callwise.calls.step_times import StepTimes
 from callwise.memory import AgentUser, Identity
 from callwise.memory.conversation_memory import ConversationMemory
 from callwise.recordings.app_protocol import ReplyListener
 from callwise.recordings.cache_warming import warm_from_cassette
+from graph.endpoints import secret_values
 from graph.pipeline_llm import PipelineLLM
 from graph.reply_stream import ShownReply
 from graph.settings import PipelineSettings
@@ -40,7 +38,6 @@ __all__ = [
     "Engine",
     "TurnContext",
     "cache_of",
-    "endpoints_of",
     "make_engine",
     "needs_no_waiting",
     "warm",
@@ -50,8 +47,6 @@ _LOGGER = logging.getLogger(__name__)
 
 _DEFAULT_ENTRIES = 10_000
 """Answers that are kept in memory before another tier, and where there is something to warm."""
-
-_DEFAULT_KEY_VARIABLE = "CALLWISE_API_KEY"
 
 _FORMER_NAME = "user"
 """The user of memory that older versions kept where none was given."""
@@ -83,7 +78,7 @@ class Engine:
 
     settings: PipelineSettings
     budgeter: Budgeter
-    endpoints: Mapping[Role, Endpoint]
+    endpoints: Mapping[str, Endpoint]
     memory: ConversationMemory
     llm: LLM
     search_llm: LLM
@@ -223,58 +218,6 @@ class Engine:
         self.budgeter.ledger.check()
 
 
-def endpoints_of(
-    settings: PipelineSettings,
-    *,
-    environ: Mapping[str, str] | None = None,
-    is_offline: bool = False,
-) -> dict[Role, Endpoint]:
-    """Return the endpoint of each role.
-
-    Args:
-        environ: environment variables; None takes the process's own.
-        is_offline: no endpoint answers; no client is made, no code imported and no key read.
-
-    Raises:
-        ConfigError: when an endpoint is incomplete, or only a file names it; names the variable
-            or option to set.
-    """
-    variables = dict(os.environ if environ is None else environ)
-    chosen = {
-        role: _seeded(endpoint, settings.seed) for role, endpoint in settings.endpoints.items()
-    }
-    endpoints = endpoints_from_settings(
-        chosen,
-        environ=variables,
-        retry=settings.retry,
-        trust=settings.trust,
-        is_offline=is_offline,
-    )
-    is_default = not chosen and all(each.client.is_simulated for each in endpoints.values())
-    if is_default and settings.seed:
-        default = {Role.MAIN: _seeded(EndpointSettings(kind="simulated"), settings.seed)}
-        endpoints = endpoints_from_settings(default, environ=variables, is_offline=is_offline)
-    return dict(endpoints)
-
-
-def _seeded(endpoint: EndpointSettings, seed: int) -> EndpointSettings:
-    if endpoint.alternatives:
-        alternatives = tuple(_seeded(each, seed) for each in endpoint.alternatives)
-        endpoint = endpoint.model_copy(update={"alternatives": alternatives})
-    if endpoint.kind != "simulated" or seed == 0 or "seed" in endpoint.simulated:
-        return endpoint
-    return endpoint.model_copy(update={"simulated": {**endpoint.simulated, "seed": seed}})
-
-
-def _secret_values(settings: PipelineSettings) -> list[str]:
-    """Return the keys that are in use, so that they can be kept out of every error."""
-    names = {_DEFAULT_KEY_VARIABLE, OPENAI_KEY_VARIABLE}
-    names |= {
-        each.api_key_env for asked in settings.endpoints.values() for each in asked.candidates
-    }
-    return [os.environ[name] for name in sorted(names) if os.environ.get(name)]
-
-
 def cache_of(settings: PipelineSettings, *, is_offline: bool) -> ReplyCache | None:
     """Return the cache of settings, nothing in it yet.
 
@@ -326,7 +269,7 @@ def _redis_tiers(settings: PipelineSettings) -> list[ReplyCache]:
 
 
 async def warm(
-    cache: ReplyCache | None, settings: PipelineSettings, endpoints: Mapping[Role, Endpoint]
+    cache: ReplyCache | None, settings: PipelineSettings, endpoints: Mapping[str, Endpoint]
 ) -> None:
     """Put the answers of the cassettes that the settings name into a cache, if there is one.
 
@@ -343,7 +286,7 @@ async def warm(
         _LOGGER.info("%d answers of %s are in the cache", count, path)
 
 
-def needs_no_waiting(endpoints: Mapping[Role, Endpoint]) -> bool:
+def needs_no_waiting(endpoints: Mapping[str, Endpoint]) -> bool:
     """Return whether every answer comes immediately, so that time is simulated."""
     return all(endpoint.client.is_simulated for endpoint in endpoints.values())
 
@@ -369,16 +312,18 @@ def _require_named_queues(settings: PipelineSettings) -> None:
         ConfigError: as `_require_named` does.
     """
     loads = [("load", settings.load)]
-    for role, asked in settings.endpoints.items():
-        loads += [(f"endpoints.{role}.load", each.load) for each in asked.candidates if each.load]
-    for knob, load in loads:
+    served = {f"endpoints.{role}": asked for role, asked in settings.endpoints.items()}
+    served |= {f"models.{name}": asked for name, asked in settings.models.items()}
+    for knob, asked in served.items():
+        loads += [(f"{knob}.load", each.load) for each in asked.candidates if each.load]
+    for name, load in loads:
         if load.background is not None:
-            _require_named(settings, f"{knob}.background.file", str(load.background.file))
+            _require_named(settings, f"{name}.background.file", str(load.background.file))
 
 
 def make_engine(
     settings: PipelineSettings,
-    endpoints: Mapping[Role, Endpoint],
+    endpoints: Mapping[str, Endpoint],
     memory: ConversationMemory,
     *,
     recorder: Recorder | None = None,
@@ -413,8 +358,9 @@ def make_engine(
         limits=settings.budget.run,
         retry=settings.retry,
         load=settings.load,
+        policies=settings.policies,
         seed=settings.seed,
-        secrets=() if is_offline else _secret_values(settings),
+        secrets=() if is_offline else secret_values(settings),
         sinks=sinks,
         max_kept_rows=0,
         advises_by_path=True,

@@ -41,7 +41,8 @@ from callwise.memory.sqlite_backend import SqliteBackend
 from callwise.recordings.source_records import iso_time
 from graph.app import app
 from graph.drivers import NODES, compiled, plain_values, run_step
-from graph.engine import TurnContext, cache_of, endpoints_of, make_engine, warm
+from graph.endpoints import endpoints_of
+from graph.engine import TurnContext, cache_of, make_engine, warm
 from graph.reply_stream import ShownReply
 from graph.settings import FuseKnobs
 from graph.state import TurnState

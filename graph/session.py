@@ -22,11 +22,11 @@ from callwise.recordings.app_protocol import Notices, ReplyListener, TurnInput, 
 from callwise.recordings.learned_endpoints import LearnedEndpoints
 from callwise.text_layout import counted
 from graph.drivers import ReplyGraph, build_graph, predecessors, run_directly
+from graph.endpoints import endpoints_of
 from graph.engine import (
     Engine,
     TurnContext,
     cache_of,
-    endpoints_of,
     make_engine,
     needs_no_waiting,
     warm,

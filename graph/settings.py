@@ -22,6 +22,7 @@ from callwise.calls.endpoint_settings import checked_extra_body
 from callwise.calls.errors import ConfigError
 from callwise.calls.kinds import KINDS, WorkKind
 from callwise.calls.load.load_knobs import LoadKnobs
+from callwise.calls.policies import PolicyKnobs
 from callwise.calls.retry import RetryPolicy
 from callwise.calls.role_endpoints import EndpointSettings
 from callwise.calls.trust import TrustedSettings
@@ -170,6 +171,8 @@ def _sampling_purpose(name: str) -> str:
     return name
 
 
+ModelName = Annotated[str, Field(title="name", min_length=1, max_length=80)]
+PolicyPurpose = Annotated[str, AfterValidator(_sampling_purpose), Field(title="purpose")]
 SamplingPurpose = Annotated[str, AfterValidator(_sampling_purpose), Field(title="purpose")]
 
 
@@ -372,6 +375,11 @@ class PipelineSettings(KnobGroup, TrustedSettings):
     """The endpoint of each role. A role without one has that of `main`; settings that `main`
     leaves out come from CALLWISE_BASE_URL, CALLWISE_MODEL and CALLWISE_API_KEY; where nothing
     is set, the embedded simulated model answers."""
+    models: dict[ModelName, EndpointSettings] = {}
+    """Further models by name, for `policies`. What one leaves out is what `main` has, but the
+    model, which is the name."""
+    policies: dict[PolicyPurpose, PolicyKnobs] = {}
+    """Choice of the models that answer calls, by purpose; `default` is for all other chat calls."""
 
     @property
     def own_texts(self) -> OwnTexts:

@@ -140,7 +140,8 @@ async def _dry_run(
 
     own = {each.question.answer: each.question.tokens for each in nodes if each.question}
     client = FormClient(partial(_tokens_of, own), is_readable=is_readable)
-    endpoints = {role: Endpoint(name="plan", model="plan", client=client) for role in Role}
+    endpoint = Endpoint(name="plan", model="plan", client=client)
+    endpoints = dict.fromkeys((*Role, *settings.models), endpoint)
     rows: list[LedgerRow] = []
     memory = ConversationMemory(SnapshotBackend())
     engine = make_engine(

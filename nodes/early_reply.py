@@ -24,7 +24,8 @@ from dataclasses import dataclass
 
 from pydantic_core import from_json
 
-from callwise.calls.call import CallEnd, Piece
+from callwise.calls.call import CallEnd
+from callwise.calls.pieces import Piece
 from lats.answers import MAX_REPLY_CHARS, clean_text
 from nodes.bubbles import MAX_BUBBLES, cut_in_order, split_bubbles, timed_bubbles
 from nodes.final_validator import ValidatedReply, validate_reply

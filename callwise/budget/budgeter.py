@@ -9,7 +9,6 @@ atomic without a lock.
 """
 
 import asyncio
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Self
@@ -39,14 +38,12 @@ from callwise.calls.client import Endpoint, EndpointsByName, Remaining
 from callwise.calls.errors import CallError, ConfigError
 from callwise.calls.load.load_knobs import LoadKnobs
 from callwise.calls.owner_loop import OwnerLoop
+from callwise.calls.policies import PolicyKnobs
 from callwise.calls.reply import SIMULATED_ENDPOINT, Reply
 from callwise.calls.retry import RetryPolicy
 from callwise.text_layout import counted
 
 __all__ = ["Budgeter"]
-
-_PLURAL_S = re.compile(r"s\b")
-"""Ending of a unit in the plural: of `calls`, and of the first word of `calls of judge`."""
 
 
 class Budgeter:
@@ -67,6 +64,7 @@ class Budgeter:
         limits: of the whole run; also as a mapping, `{"max_calls": 5}`.
         retry: when to try again, at endpoints without a policy.
         load: when and with what calls are sent; an endpoint's own knobs go before these.
+        policies: which models answer calls, by purpose, or `default` for all other chat calls.
         seed: of the retries' jitter.
         sinks: called with each ledger row.
         secrets: values of keys, kept out of every error.
@@ -85,7 +83,8 @@ class Budgeter:
 
     Raises:
         ConfigError: when `limits` has a `max_usd` and an endpoint has no prices; for an endpoint
-            that is none; for `shared` with a private loop or `load.fleet`.
+            that is none; for `shared` with a private loop or `load.fleet`; for a policy that
+            names a purpose or a model that is not there.
 
     Attributes:
         run: the root scope. It stays open.
@@ -104,6 +103,7 @@ class Budgeter:
         limits: Limits | Mapping[str, Any] | None = None,
         retry: RetryPolicy | None = None,
         load: LoadKnobs | None = None,
+        policies: Mapping[str, PolicyKnobs] | None = None,
         seed: int = 0,
         sinks: Iterable[RowSink] = (),
         secrets: Iterable[str] = (),
@@ -153,6 +153,7 @@ class Budgeter:
             seed=seed,
             redactor=Redactor(secrets),
             load=load,
+            policies=policies or {},
             gate=self._gate,
             notify=notify,
             fleet=self._fleet,
@@ -188,22 +189,9 @@ class Budgeter:
         """Return the calls of the run and what its limits leave, for a console."""
         counts = self.run.counters.counts()
         left = self.run.scope_limits.remaining(self.run.position)
-        amounts = {
-            "calls": left.calls_left,
-            "requests": left.requests_left,
-            "tokens": left.tokens_left,
-            "USD": left.usd_left,
-            "seconds": left.seconds_left,
-            **{f"calls of {role.value}": calls for role, calls in left.calls_left_by_role},
-        }
-        limited = [
-            f"{each:,.12g} {_PLURAL_S.sub('', name) if each == 1 else name}"
-            for name, each in amounts.items()
-            if each is not None
-        ]
         return (
             f"<Budgeter: {counted(counts.asked, 'call')} asked, {counts.in_flight:,} in flight; "
-            f"{'left: ' + ', '.join(limited) if limited else 'no limits'}>"
+            f"{f'left: {left}' if str(left) else 'no limits'}>"
         )
 
     def endpoint(self, name: str) -> Endpoint | None:

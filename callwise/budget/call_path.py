@@ -1,10 +1,11 @@
 """The call path: what happens to a call between asking and sending, as one list of layers.
 
-A call goes down the list and its answer comes back up. `repair` to `share` carry an
+A call goes down the list and its answer comes back up. `choose` to `share` carry an
 `InFlightCall`, `retry` to `send` the `Work` that is paid for, which may outlive the call that
 began it. Every layer keeps the one below it as `next`. Which layers there are is decided when a
 budgeter is built; a layer that is not configured is not in the list.
 
+    choose         asks the models that a policy chooses
     repair         asks again, bounded, while the answer does not fit its form
     ledger         opens the call; closes it with one outcome and one row
     replay         answers from a recording, and records calls that were not in it
@@ -51,6 +52,7 @@ from callwise.budget.layers.admit_fleet import AdmitFleetLayer
 from callwise.budget.layers.batch import BatchLayer
 from callwise.budget.layers.batch_api import BatchApiLayer
 from callwise.budget.layers.cache import CacheLayer, ReplyCache
+from callwise.budget.layers.choose import ChooseLayer
 from callwise.budget.layers.hedge import HedgeLayer
 from callwise.budget.layers.ledger import Ledger, LedgerLayer
 from callwise.budget.layers.queue import QueueLayer
@@ -73,6 +75,7 @@ from callwise.budget.shared_requests import SharedRequests
 from callwise.budget.token_estimate import Estimator
 from callwise.calls.client import Endpoint
 from callwise.calls.load.load_knobs import LoadKnobs
+from callwise.calls.policies import PolicyKnobs
 from callwise.calls.retry import RetryPolicy
 
 __all__ = ["CallPath", "Layer", "build_call_path"]
@@ -147,6 +150,7 @@ def build_call_path(  # noqa: C901 - one line for each layer that is optional
     seed: int,
     redactor: Redactor,
     load: LoadKnobs,
+    policies: Mapping[str, PolicyKnobs],
     gate: RunGate,
     notify: Callable[[str], None] | None,
     fleet: Fleet | None = None,
@@ -224,6 +228,8 @@ def build_call_path(  # noqa: C901 - one line for each layer that is optional
         ),
     )
     path.add("repair", RepairLayer(next=path.last))
+    if policies:
+        path.add("choose", ChooseLayer(policies, endpoints, estimator, clock, next=path.last))
     common = () if shared is None else (*lower.layers, "queue")
     return CallPath(dict(reversed(path.layers.items())), breakers, frozenset(common))
 

@@ -352,4 +352,5 @@ class InFlightCall:
             error=error,
             notes=notes,
             delivery=self.delivery,
+            choice=call.choice,
         )

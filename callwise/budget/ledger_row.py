@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from callwise.budget.usage import JSON_NAMES, Usage
 from callwise.calls.call import Outcome, Purpose, Role
+from callwise.calls.choice import Choice
 from callwise.calls.delivery import DIRECT, Delivery
 from callwise.calls.key import CallKey
 
@@ -46,6 +47,7 @@ class LedgerRow(NamedTuple):
         notes: what had to be repaired or left out to read the answer, joined by "; ";
             empty where nothing had to be.
         delivery: how its answer came, as recorded where it is replayed.
+        choice: why its model was asked, where a policy has chosen it.
     """
 
     sequence: int
@@ -70,6 +72,7 @@ class LedgerRow(NamedTuple):
     error: str | None
     notes: str
     delivery: Delivery = DIRECT
+    choice: Choice | None = None
 
     @property
     def error_name(self) -> str:
@@ -84,7 +87,7 @@ class LedgerRow(NamedTuple):
     def as_dict(self) -> dict[str, Any]:
         """Return the row as JSON values in a fixed order, its usage by flat names.
 
-        A usual delivery is left out, and of another one what is as usual.
+        A usual delivery is left out, and of another one what is as usual; no choice likewise.
         """
         document: dict[str, Any] = {}
         for name, value in zip(self._fields, self, strict=True):
@@ -93,6 +96,10 @@ class LedgerRow(NamedTuple):
             elif isinstance(value, Delivery):
                 if value != DIRECT:
                     document[name] = value.to_json()
+            elif isinstance(value, Choice):
+                document[name] = value.to_json()
+            elif name == "choice":
+                continue
             else:
                 document[name] = value
         for name in _NOT_IN_ROWS:

@@ -23,6 +23,7 @@ from typing import Any, Protocol, runtime_checkable
 from callwise.budget.usage import NO_USAGE, Usage
 from callwise.calls import errors
 from callwise.calls.call import Call, Outcome, Purpose, Role
+from callwise.calls.choice import Choice
 from callwise.calls.delivery import DIRECT, Delivery
 from callwise.calls.errors import (
     CallError,
@@ -96,6 +97,7 @@ class RecordedExchange:
         usage: what it spent. Its `sent` and `work_microseconds` are not recorded.
         latency_seconds: time from its first attempt to its end, backoff included.
         delivery: how its answer came.
+        choice: why its model was asked, where a policy has chosen it.
         sequence: in which order the calls of its run were asked, from 1; 0 is not known.
             Equal calls of one scope are handed out in this order, whichever ended first.
         end_number: in which order the calls of its turn ended, from 1; 0 is not known. It is
@@ -109,6 +111,7 @@ class RecordedExchange:
     latency_seconds: float = 0.0
     usage_note: str = ""
     delivery: Delivery = DIRECT
+    choice: Choice | None = None
     sequence: int = field(default=0, compare=False)
     end_number: int = field(default=0, compare=False)
 

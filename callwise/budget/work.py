@@ -16,11 +16,12 @@ from callwise.budget.limits import NOTHING, Amounts
 from callwise.budget.token_estimate import Estimate, Estimator
 from callwise.budget.usage import NO_USAGE, Usage, attempt_usage, to_microseconds
 from callwise.calls.answer_reader import AnswerReader
-from callwise.calls.call import Call, CallEnd, Piece, Priority, reply_of_pieces
+from callwise.calls.call import Call, CallEnd, Priority
 from callwise.calls.client import Endpoint
 from callwise.calls.delivery import DIRECT
 from callwise.calls.errors import CallError, CallRefused, EndpointDown, RunStopped
 from callwise.calls.kinds import priority_of
+from callwise.calls.pieces import Piece, reply_of_pieces
 from callwise.calls.reply import Reply, ReportedUsage
 from callwise.calls.reported_usage import usage_note
 

@@ -5,6 +5,7 @@ count. All of that is the budgeter's, so that every request is counted once, in 
 Fakes for tests implement these interfaces and pass the same contract tests as the real clients.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeAlias, runtime_checkable
@@ -30,6 +31,9 @@ __all__ = [
     "ReportsHeaders",
     "look_up",
 ]
+
+_PLURAL_S = re.compile(r"s\b")
+"""Ending of a unit in the plural: of `calls`, and of the first word of `calls of judge`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,6 +286,22 @@ class Remaining:
     usd_left: float | None = None
     seconds_left: float | None = None
     calls_left_by_role: tuple[tuple[Role, int], ...] = ()
+
+    def __str__(self) -> str:
+        """Return what is limited, such as `3 calls, 0.5 USD`; empty for nothing."""
+        amounts = {
+            "calls": self.calls_left,
+            "requests": self.requests_left,
+            "tokens": self.tokens_left,
+            "USD": self.usd_left,
+            "seconds": self.seconds_left,
+            **{f"calls of {role.value}": calls for role, calls in self.calls_left_by_role},
+        }
+        return ", ".join(
+            f"{each:,.12g} {_PLURAL_S.sub('', name) if each == 1 else name}"
+            for name, each in amounts.items()
+            if each is not None
+        )
 
 
 class LLM(Protocol):

@@ -29,10 +29,11 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import BaseModel, ConfigDict, Field
 
 from callwise.calls import errors
-from callwise.calls.call import Call, CallEnd, HoldBack, Message, Piece, pieces_of
+from callwise.calls.call import Call, CallEnd, HoldBack, Message
 from callwise.calls.client import Remaining
 from callwise.calls.langchain_arguments import FORM_ARGUMENT, response_format_of
 from callwise.calls.langchain_messages import Asked, chunk_of_piece, last_chunk
+from callwise.calls.pieces import Piece, pieces_of
 from callwise.calls.reply import Reply, ReportedUsage
 from callwise.calls.structured import parse_answer
 

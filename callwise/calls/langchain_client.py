@@ -17,7 +17,7 @@ from langchain_core.tracers.context import _configure_hooks
 from pydantic import SecretStr
 
 from callwise.calls import errors
-from callwise.calls.call import Call, Piece
+from callwise.calls.call import Call
 from callwise.calls.capabilities import Capabilities
 from callwise.calls.langchain_messages import (
     to_langchain,
@@ -25,6 +25,7 @@ from callwise.calls.langchain_messages import (
     usage_from_langchain,
 )
 from callwise.calls.payload import whole_number
+from callwise.calls.pieces import Piece
 from callwise.calls.provider_errors import (
     Refusal,
     failure_of,

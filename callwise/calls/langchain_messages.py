@@ -22,8 +22,9 @@ from langchain_core.messages.ai import UsageMetadata
 from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.outputs import ChatGeneration, ChatResult
 
-from callwise.calls.call import CallEnd, Message, Outcome, Piece
+from callwise.calls.call import CallEnd, Message, Outcome
 from callwise.calls.errors import ConfigError
+from callwise.calls.pieces import Piece
 from callwise.calls.reply import Reply, ReportedUsage, wire_logprobs
 
 __all__ = [

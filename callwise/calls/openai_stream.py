@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from callwise.calls.call import Piece, add_tool_call_part
 from callwise.calls.errors import BadResponse
 from callwise.calls.payload import document_of, well_formed
+from callwise.calls.pieces import Piece, add_tool_call_part
 
 __all__ = ["EventReader", "StreamAssembly"]
 

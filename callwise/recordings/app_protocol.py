@@ -19,7 +19,7 @@ from pydantic import BaseModel
 from callwise.budget.recorder import Recorder
 from callwise.budget.run_gate import Drained
 from callwise.calls.call import Role
-from callwise.calls.client import Endpoint
+from callwise.calls.client import EndpointsByName
 from callwise.calls.errors import ConfigError
 from callwise.calls.payload import well_formed, well_formed_id
 from callwise.calls.trust import Trust, import_folder
@@ -300,7 +300,7 @@ class SettingsApp(ABC, Generic[SettingsT]):
         return settings
 
     @abstractmethod
-    def endpoints(self, settings: SettingsT, *, is_offline: bool) -> Mapping[Role, Endpoint]:
+    def endpoints(self, settings: SettingsT, *, is_offline: bool) -> EndpointsByName:
         """Return the endpoint of each role.
 
         Args:
@@ -315,16 +315,17 @@ def answering_models(app: App, settings: BaseModel) -> list[tuple[str, str, str]
     """
     if not isinstance(app, SettingsApp):
         return [("", "", "simulated" if app.is_simulated(settings) else "")]
-    endpoints: Mapping[Role, Endpoint] = app.endpoints(app.checked(settings), is_offline=True)
-    return sorted((role.value, *endpoint.identity) for role, endpoint in endpoints.items())
+    endpoints: EndpointsByName = app.endpoints(app.checked(settings), is_offline=True)
+    return sorted((str(role), *endpoint.identity) for role, endpoint in endpoints.items())
 
 
 def simulated_roles(app: App, settings: BaseModel) -> dict[Role, bool]:
     """Return whether each role would be answered by a simulated model; nothing is sent."""
     if not isinstance(app, SettingsApp):
         return dict.fromkeys(Role, app.is_simulated(settings))
-    endpoints: Mapping[Role, Endpoint] = app.endpoints(app.checked(settings), is_offline=True)
-    return {role: endpoint.client.is_simulated for role, endpoint in endpoints.items()}
+    endpoints: EndpointsByName = app.endpoints(app.checked(settings), is_offline=True)
+    simulated = {name: each.client.is_simulated for name, each in endpoints.items()}
+    return {role: simulated[role] for role in Role if role in simulated}
 
 
 @runtime_checkable

@@ -26,6 +26,7 @@ import orjson
 from callwise.budget.recorder import CallOrigin, RecordedError, RecordedExchange, error_of_record
 from callwise.budget.usage import JSON_NAMES, Usage
 from callwise.calls.call import Call, Message
+from callwise.calls.choice import Choice
 from callwise.calls.delivery import DIRECT, Delivery
 from callwise.calls.key import CallKey
 from callwise.calls.reply import Reply, document_of_logprobs, logprobs_of_document
@@ -282,6 +283,8 @@ def exchange_document(
     }
     if exchange.delivery != DIRECT:
         document["delivery"] = exchange.delivery.to_json()
+    if exchange.choice is not None:
+        document["choice"] = exchange.choice.to_json()
     if exchange.reply is not None:
         document["reply"] = _reply(exchange.reply)
     if exchange.error is not None:
@@ -321,7 +324,7 @@ _COUNT_READERS = {
     for name in COUNT_NAMES
 } | {"usd": json_reader(float | None), "unknown_usd": json_reader(int)}
 
-_ENDS = _COUNT_READERS.keys() | {"outcome", "reply", "error", "delivery"}
+_ENDS = _COUNT_READERS.keys() | {"outcome", "reply", "error", "delivery", "choice"}
 _PLACE_AND_PROMPT = {
     **dict.fromkeys(("key", "lane", "check", "scope", "role", "purpose"), json_reader(str)),
     **dict.fromkeys(("endpoint", "model", "common", "after"), json_reader(str)),
@@ -363,14 +366,16 @@ def _read_error(document: Any) -> RecordedError | None:
     return error
 
 
-def _read_delivery(document: Any) -> Delivery:
-    if document is None:
-        return DIRECT
-    if not isinstance(document, dict):
+def _read_object(document: Mapping[str, Any], name: str, read: Any, usual: Any) -> Any:
+    """Return a field that is a record with another form; what is usual where it is not there."""
+    found = document.get(name)
+    if found is None:
+        return usual
+    if not isinstance(found, dict):
         raise ValueError(  # noqa: TRY004 - the file is wrong, not the program
-            f"the field delivery must be an object, found {document!r:.60}"
+            f"the field {name} must be an object, found {found!r:.60}"
         )
-    return Delivery.from_json(document)
+    return read(found)
 
 
 _MAX_AMOUNT = 1e12
@@ -400,7 +405,8 @@ def decode_exchange(document: Mapping[str, Any]) -> RecordedExchange:
         "reply": _read_reply(document.get("reply")),
         "error": _read_error(document.get("error")),
         "usage": Usage.from_json(counts),
-        "delivery": _read_delivery(document.get("delivery")),
+        "delivery": _read_object(document, "delivery", Delivery.from_json, DIRECT),
+        "choice": _read_object(document, "choice", Choice.from_json, None),
     }
     own = ("outcome", "latency_seconds", "usage_note")
     ends = {name: document[name] for name in own if name in document}

@@ -16,7 +16,8 @@ from callwise.memory.sqlite_backend import SqliteBackend
 from callwise.recordings.app_protocol import TurnInput, TurnResult
 from graph.app import app
 from graph.drivers import build_graph
-from graph.engine import endpoints_of, make_engine
+from graph.endpoints import endpoints_of
+from graph.engine import make_engine
 from graph.session import ReplySession
 
 PLAIN = {"null_rate": 0, "missing_score_rate": 0, "strategy_repeat_rate": 0}

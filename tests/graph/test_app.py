@@ -4,7 +4,7 @@ import pytest
 
 from callwise.shipped import configs_folder
 from graph.app import app
-from graph.engine import endpoints_of
+from graph.endpoints import endpoints_of
 from graph.settings import FuseKnobs
 
 FUSED = {

@@ -24,7 +24,8 @@ from callwise.recordings.replay_run import replay_conversations
 from callwise.recordings.run_folder import RunFolder
 from graph.app import app
 from graph.drivers import build_graph
-from graph.engine import TurnContext, endpoints_of, make_engine
+from graph.endpoints import endpoints_of
+from graph.engine import TurnContext, make_engine
 from graph.langgraph_app import thread_graph
 from graph.session import ReplySession
 

@@ -14,7 +14,8 @@ from callwise.memory.conversation_memory import ConversationMemory
 from callwise.memory.sqlite_backend import SqliteBackend
 from callwise.recordings.app_protocol import TurnInput
 from graph.app import app
-from graph.engine import endpoints_of, make_engine
+from graph.endpoints import endpoints_of
+from graph.engine import make_engine
 from graph.session import ReplySession
 from tests.graph.conftest import TEXTS, simulated
 

@@ -12,8 +12,8 @@ import pytest
 
 from callwise.budget.recorder import Recorder
 from callwise.calls import Call, CallError, Client, Purpose, Reply
-from callwise.calls.call import Piece
 from callwise.calls.errors import AuthFailed, StreamCut
+from callwise.calls.pieces import Piece
 from callwise.memory import Identity
 from callwise.memory.conversation_memory import ConversationMemory
 from callwise.memory.sqlite_backend import SqliteBackend
@@ -21,7 +21,8 @@ from callwise.recordings.app_protocol import TurnInput, TurnResult
 from callwise.recordings.cassette import CassetteMode, open_cassette
 from graph.app import app
 from graph.drivers import build_graph, run_step
-from graph.engine import TurnContext, endpoints_of, make_engine
+from graph.endpoints import endpoints_of
+from graph.engine import TurnContext, make_engine
 from graph.reply_stream import ReplyStream, ShownReply
 from graph.session import ReplySession
 from graph.state import TurnState

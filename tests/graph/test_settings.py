@@ -22,7 +22,8 @@ from callwise.recordings.replay_run import RunRequest, run_replay
 from callwise.shipped import configs_folder
 from graph.app import app
 from graph.drivers import build_graph
-from graph.engine import endpoints_of, make_engine
+from graph.endpoints import endpoints_of
+from graph.engine import make_engine
 from graph.pipeline_llm import sampled
 from graph.session import ReplySession
 from graph.settings import SAMPLING_PURPOSES, PipelineSettings, SamplingKnobs

@@ -32,7 +32,7 @@ from callwise.budget.recorder import RecordedExchange, Recorder, error_of_record
 from callwise.budget.token_estimate import Estimator
 from callwise.budget.usage import to_microseconds
 from callwise.calls.answer_reader import is_in_use
-from callwise.calls.call import Outcome, pieces_of
+from callwise.calls.call import Outcome
 from callwise.calls.errors import (
     BudgetStoreLost,
     CallError,
@@ -41,6 +41,7 @@ from callwise.calls.errors import (
     RunStopped,
 )
 from callwise.calls.loop_thread import let_react, pass_turn, pass_turns
+from callwise.calls.pieces import pieces_of
 from callwise.calls.reply import Reply
 
 __all__ = ["ReplayLayer"]
@@ -219,6 +220,7 @@ class ReplayLayer:
             latency_seconds=call.path_seconds,
             usage_note=call.usage_note,
             delivery=call.delivery,
+            choice=call.call.choice,
             sequence=call.sequence,
         )
         self._recorder.record(call.key, call.call, call.where, exchange)

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field, create_model
 
 from callwise.calls import Call, Message, Origin, Priority, Purpose, Role, Sampling, call_key
 from callwise.calls.call import HoldBack
+from callwise.calls.choice import Choice
 from callwise.calls.schema import schema_digest
 
 
@@ -113,6 +114,7 @@ NOT_IDENTITY = {
     "batch_key": lambda call: "a",
     "cache_ttl_seconds": lambda call: 3.0,
     "model": lambda call: "other",
+    "choice": lambda call: Choice("route", "0" * 16, "0" * 64, "small"),
 }
 SAMPLING = {
     "temperature": lambda sampling: (sampling.temperature or 0) + 0.5,

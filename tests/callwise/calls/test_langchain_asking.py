@@ -14,10 +14,10 @@ from typing_extensions import TypedDict
 from callwise.budget import Budgeter, Limits, ManualClock, RoleLimits, ScopeKind
 from callwise.budget.layers.cache import MemoryCache
 from callwise.calls import Endpoint, Prices, Reply, ReportedUsage, Role
-from callwise.calls.call import Piece
 from callwise.calls.chat_model import BudgetedChatModel, FinalCall
 from callwise.calls.errors import CallRefused, CallTimeout, EmptyAnswer, StreamCut
 from callwise.calls.langchain_client import LangChainClient
+from callwise.calls.pieces import Piece
 from callwise.calls.reply import TokenLogprobs
 from callwise.recordings.cassette import CassetteMode, open_cassette
 from callwise.testing.fakes import ScriptedClient

@@ -17,11 +17,11 @@ from pydantic import BaseModel, Field
 from callwise.budget import Budgeter, Limits, ScopeKind
 from callwise.budget.layers.cache import MemoryCache
 from callwise.calls import Endpoint, Prices, Reply, ReportedUsage, Role
-from callwise.calls.call import Piece
 from callwise.calls.chat_model import BudgetedChatModel
 from callwise.calls.errors import CallRefused, CallTimeout, ServerFailed, StreamCut
 from callwise.calls.langchain_client import LangChainClient
 from callwise.calls.openai_http import OpenAIClient
+from callwise.calls.pieces import Piece
 from callwise.calls.retry import RetryPolicy
 from callwise.testing.fakes import ScriptedClient
 

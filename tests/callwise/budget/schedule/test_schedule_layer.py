@@ -12,10 +12,11 @@ from callwise.budget.clock import LoopClock
 from callwise.budget.schedule.task import TaskState
 from callwise.budget.virtual_time import run_in_virtual_time
 from callwise.calls import Call, Endpoint, Message, Priority, Purpose, Role
-from callwise.calls.call import Outcome, Piece, Sampling
+from callwise.calls.call import Outcome, Sampling
 from callwise.calls.errors import ConfigError, ServerFailed
 from callwise.calls.load.load_knobs import LoadKnobs
 from callwise.calls.load.schedule_knobs import ScheduleKnobs
+from callwise.calls.pieces import Piece
 from callwise.calls.retry import RetryPolicy
 from tests.callwise.budget.conftest import MemoryRecorder
 from tests.callwise.budget.schedule.timed_service import (

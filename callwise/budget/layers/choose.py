@@ -1,0 +1,90 @@
+"""Layer `choose`: a policy chooses which models answer a call.
+
+The first layer, so that every model that a policy asks is a call with its own key, outcome and
+row, and its repairs too. A call that names its model is passed on, and so is an embedding: vectors
+of different models have nothing in common.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+
+from callwise.budget.clock import Clock
+from callwise.budget.in_flight import InFlightCall, ReadReply
+from callwise.budget.layers.ledger import endpoint_of
+from callwise.budget.policies import ModelQuestion, Policy, policy_of
+from callwise.budget.token_estimate import Estimator
+from callwise.calls.call import Purpose
+from callwise.calls.client import Endpoint
+from callwise.calls.errors import ConfigError
+from callwise.calls.key import call_key
+from callwise.calls.policies import DEFAULT_POLICY, PolicyKnobs
+
+__all__ = ["ChooseLayer"]
+
+
+class ChooseLayer:
+    """Asks the models that the policy of a call's purpose chooses.
+
+    Args:
+        policies: knobs by purpose, or `default` for chat calls of all others.
+
+    Raises:
+        ConfigError: when a key is no purpose, or a policy names a model without an endpoint.
+    """
+
+    def __init__(
+        self,
+        policies: Mapping[str, PolicyKnobs],
+        endpoints: Mapping[str, Endpoint],
+        estimator: Estimator,
+        clock: Clock,
+        *,
+        next: Callable[[InFlightCall], Awaitable[ReadReply]],  # noqa: A002
+    ) -> None:
+        self._endpoints = endpoints
+        self._estimator = estimator
+        self._clock = clock
+        self._next = next
+        self._policies: dict[str, Policy] = {}
+        for purpose, knobs in policies.items():
+            if purpose != DEFAULT_POLICY and purpose not in tuple(Purpose):
+                known = ", ".join((DEFAULT_POLICY, *Purpose))
+                raise ConfigError(f"policies.{purpose:.80}: no such purpose; known: {known}")
+            policy = self._policies[str(purpose)] = policy_of(knobs)
+            for model in policy.models:
+                if model not in endpoints:
+                    names = ", ".join(endpoints) or "none"
+                    raise ConfigError(
+                        f"policies.{purpose} names the model {model!r:.80}, and there are: "
+                        f"{names}. Add it to `models`"
+                    )
+
+    def __call__(self, carried: InFlightCall) -> Awaitable[ReadReply]:
+        """Return the answer of the models that are chosen, or of the one that was named."""
+        call = carried.call
+        if call.model or call.is_embedding:
+            return self._next(carried)
+        policy = self._policies.get(call.purpose) or self._policies.get(DEFAULT_POLICY)
+        if policy is None:
+            return self._next(carried)
+        endpoint = endpoint_of(call, self._endpoints)
+        completed = endpoint.completed(call)
+        asked = call_key(completed, endpoint=endpoint.name, model=endpoint.model)
+        return policy.answer(
+            ModelQuestion(
+                carried,
+                asked,
+                policy.kind,
+                policy.digest,
+                self._endpoints,
+                self._estimator,
+                self._next,
+            )
+        )
+
+    def statistics(self) -> Mapping[str, int | float]:
+        """Return what each purpose's policy has counted, as `judge_to_small`."""
+        return {
+            f"{purpose}_{name}": count
+            for purpose, policy in self._policies.items()
+            for name, count in policy.statistics().items()
+        }

@@ -1,0 +1,105 @@
+"""One question that a policy may put to several models, each time as a call with its own row."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from callwise.budget.critical_path import CriticalPathTrack
+from callwise.budget.in_flight import InFlightCall, ReadReply
+from callwise.budget.token_estimate import Estimator
+from callwise.calls.call import Call, Role
+from callwise.calls.choice import Choice
+from callwise.calls.client import Endpoint
+from callwise.calls.key import CallKey
+
+__all__ = ["ModelQuestion", "Policy"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelQuestion:
+    """A question whose models a policy chooses.
+
+    Args:
+        carried: the call as it was asked, for no model yet; it is not opened itself.
+        asked: key of the question as the endpoint of its role would be asked it.
+        policy: kind of the policy.
+        table: digest of the policy's settings.
+        endpoints: by role or by name of a model.
+    """
+
+    carried: InFlightCall
+    asked: CallKey
+    policy: str
+    table: str
+    endpoints: Mapping[str, Endpoint]
+    estimator: Estimator
+    next: Callable[[InFlightCall], Awaitable[ReadReply]]
+
+    @property
+    def call(self) -> Call:
+        """The call as it was asked."""
+        return self.carried.call
+
+    def choice(
+        self, model: str, *, reason: str, alternatives: tuple[str, ...] = (), step: int = 0
+    ) -> Choice:
+        """Return the record of asking a model."""
+        return Choice(self.policy, self.table, self.asked, model, reason, alternatives, step)
+
+    async def ask(
+        self, choice: Choice, *, call: Call | None = None, track: CriticalPathTrack | None = None
+    ) -> ReadReply:
+        """Ask one model, by a call with its own key and row.
+
+        Args:
+            choice: which, and why.
+            call: what is asked in place of the question, such as a resample; None for itself.
+            track: where on the path it starts, and ends; None goes on after the last one.
+
+        Raises:
+            CallError: what ended the call.
+        """
+        own = self.carried
+        model = "" if choice.model == own.call.role else choice.model
+        role = own.call.role
+        if model in tuple(Role):
+            role, model = Role(model), ""
+        asked = replace(call or own.call, role=role, model=model, choice=choice)
+        carried = InFlightCall(asked, own.scope, own.track if track is None else track)
+        carried.before_seconds = own.before_seconds
+        try:
+            return await self.next(carried)
+        finally:
+            if track is None:
+                own.before_seconds += carried.path_seconds
+
+
+class Policy(Protocol):
+    """A way of answering a question by one or several models. It keeps no state of a run."""
+
+    @property
+    def kind(self) -> str:
+        """Its kind, as in its knobs."""
+        ...
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Names of all models that it may ask."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """Digest of its knobs, 16 hexadecimal digits."""
+        ...
+
+    async def answer(self, question: ModelQuestion) -> ReadReply:
+        """Return the answer.
+
+        Raises:
+            CallError: what ended it instead.
+        """
+        ...
+
+    def statistics(self) -> Mapping[str, int | float]:
+        """Return what it has counted since it was built."""
+        ...
