@@ -24,6 +24,7 @@ from pydantic import BaseModel
 
 from callwise.budget.limits import Limits
 from callwise.budget.recorder import CallOrigin, RecordedExchange
+from callwise.calls.answer_cache import answers_kept
 from callwise.calls.call import Call
 from callwise.calls.choice import Choice
 from callwise.calls.errors import CallError, CassetteMiss, ConfigError
@@ -263,10 +264,11 @@ async def evaluate(
     player = CounterfactualRecorder(
         cassette, StandInAnswers(cassette), similar=_similar_purposes(recording, settings)
     )
-    async with recording.session(settings, player, memory) as session:
-        evaluation = _Evaluation(session, player, past, counts_across=_limits_span(settings))
-        chosen = recording.inputs if turns is None else turns
-        return [await evaluation.play(turn) for turn in chosen]
+    chosen = recording.inputs if turns is None else turns
+    with answers_kept(cassette.read_answers):
+        async with recording.session(settings, player, memory) as session:
+            evaluation = _Evaluation(session, player, past, counts_across=_limits_span(settings))
+            return [await evaluation.play(turn) for turn in chosen]
 
 
 def _similar_purposes(recording: Recording, settings: BaseModel) -> frozenset[str] | None:
