@@ -178,7 +178,8 @@ function wayFacts(call, unit) {
   add("model", call.model);
   for (const group of ["choice", "delivery"]) {
     for (const [name, value] of call[group]) {
-      found.push([WAY_NAMES.get(`${group}.${name}`) || `${group}: ${name}`, value]);
+      const isKey = typeof value === "string" && /^[0-9a-f]{64}$/.test(value);
+      found.push([WAY_NAMES.get(`${group}.${name}`) || `${group}: ${name}`, isKey ? `${value.slice(0, 12)}…` : value]);
     }
   }
   add("seconds in queues", call.queue_seconds);

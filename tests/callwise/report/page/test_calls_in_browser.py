@@ -136,7 +136,8 @@ def test_a_call_shows_its_way_and_its_troubles(recorded: Path, opened: Any) -> N
                  "calls in the batch 4", "part of the list price not charged 0.5",
                  "similarity of the two calls 0.97", "delivery: new 1", "seconds in queues 0.5",
                  "chosen because cheapest that is good enough",
-                 'not chosen large: dearer; {"huge": "dearer"}', "Parsed form", '"text": "0"'):  # fmt: skip
+                 'not chosen large: dearer; {"huge": "dearer"}', "Parsed form",
+                 '"text": "0"'):  # fmt: skip
         assert said in " ".join(way.split()), said
     trouble = _open_call(page, 2).inner_text()
     for said in ("Unreadable.", "InvalidAnswer: no object", "repair", "No."):
