@@ -281,11 +281,7 @@ async def open_session(
     endpoints = endpoints_of(settings, is_offline=is_offline)
     notices = Notices()
     is_evaluated = is_offline and memory is not None  # as one of many settings
-    traces = (
-        None
-        if is_evaluated
-        else traces_of(settings, is_strict_replay=is_offline, notify=notices.add)
-    )
+    traces = None if is_evaluated else traces_of(settings, notify=notices.add)
     if not is_offline:
         LearnedEndpoints(folder, notices).follow(endpoints)
     if memory is None:

@@ -257,8 +257,6 @@ class TraceKnobs(KnobGroup):
     run: str = Field(default="", max_length=200)
     """Part of the ids of traces: runs of one conversation with the same knobs have the same
     traces, unless they have different names here."""
-    replays: bool = False
-    """Send those of a strict replay too."""
 
 
 class ReplyKnobs(KnobGroup):
@@ -352,7 +350,8 @@ class PipelineSettings(KnobGroup, TrustedSettings):
     retry: RetryPolicy = RetryPolicy()
     load: LoadKnobs = LoadKnobs()
     cache: CacheKnobs = CacheKnobs()
-    traces: TraceKnobs = TraceKnobs()
+    traces: TraceKnobs = Field(default=TraceKnobs(), exclude=True)
+    """No part of what is recorded of a run: a replay sends traces where its own knobs ask for them."""
     agent_id: str = Field(default="agent", min_length=1, max_length=200)
     """Owner of the memory, together with the user."""
     persona: Persona = Persona(
