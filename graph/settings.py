@@ -351,7 +351,7 @@ class PipelineSettings(KnobGroup, TrustedSettings):
     load: LoadKnobs = LoadKnobs()
     cache: CacheKnobs = CacheKnobs()
     traces: TraceKnobs = Field(default=TraceKnobs(), exclude=True)
-    """No part of what is recorded of a run: a replay sends traces where its own knobs ask for them."""
+    """Not recorded with a run: a replay sends traces where its own knobs ask for them."""
     agent_id: str = Field(default="agent", min_length=1, max_length=200)
     """Owner of the memory, together with the user."""
     persona: Persona = Persona(

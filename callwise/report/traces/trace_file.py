@@ -171,7 +171,7 @@ def _seconds(call: CallLine, raw: Mapping[str, Any]) -> float:
 
 
 class _Served(NamedTuple):
-    """What an endpoint did for a call."""
+    """Part of an endpoint in a call."""
 
     endpoint: str
     name: str
