@@ -297,8 +297,6 @@ class TraceKnobs(KnobGroup):
     run: str = Field(default="", max_length=200)
     """Part of the ids of traces: runs of one conversation with the same knobs have the same
     traces, unless they have different names here."""
-    replays: bool = False
-    """Send those of a strict replay too."""
 
 
 class ReplyKnobs(KnobGroup):
@@ -402,7 +400,7 @@ class PipelineSettings(KnobGroup, TrustedSettings):
     """Metrics of a run while it goes on. They are no part of a run's identity: they change nothing
     that is asked or answered."""
     traces: TraceKnobs = Field(default=TraceKnobs(), exclude=True)
-    """Spans of turns; no part of a run's identity either."""
+    """Not recorded with a run: a replay sends traces where its own knobs ask for them."""
     agent_id: str = Field(default="agent", min_length=1, max_length=200)
     """Owner of the memory, together with the user."""
     persona: Persona = Persona(

@@ -29,7 +29,7 @@ from callwise.cli.terminal import (
     screen,
 )
 from callwise.safe_text import escaped_json, printable
-from callwise.text_layout import EVERYTHING, aligned
+from callwise.text_layout import EVERYTHING, aligned, counted
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -309,6 +309,13 @@ class ReportOptions(CommandOptions):
         Path | None,
         typer.Option(metavar="OTHER_DIR", help="With --html: compare with another run."),
     ] = None
+    trace: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write the calls as a file for Perfetto (Trace Event Format); print no table.",
+        ),
+    ] = None
 
 
 def report(options: ReportOptions) -> None:
@@ -317,8 +324,11 @@ def report(options: ReportOptions) -> None:
     `--table call` lists every call with its error and what was repaired to read its answer.
     """
     with clear_errors():
+        if options.trace is not None:
+            _write_trace(options, options.trace)
         if options.html is not None or options.against is not None:
             _write_page(options)
+        if options.trace or options.html:
             return
         from callwise.report import load_run, render
 
@@ -347,6 +357,18 @@ def _write_page(options: ReportOptions) -> None:
     paired = "" if written.paired_turns is None else f", {written.paired_turns:,} of them paired"
     size = f"{written.size_bytes / 1_000_000:.2f} MB"
     say(f"page: {options.html}   ({written.turns:,} turns{paired}, {size})")
+
+
+def _write_trace(options: ReportOptions, file: Path) -> None:
+    from callwise.report.traces.trace_file import write_trace_file
+
+    if (options.form, options.table) != ("text", "all"):
+        raise ConfigError("--trace writes a file of all calls: give no --format or --table with it")
+    written = write_trace_file(options.folder, file)
+    for notice in written.notices:
+        say(notice)
+    counts = f"{counted(written.turns, 'turn')}, {counted(written.calls, 'call')}"
+    say(f"trace: {file}   ({counts}, {written.size_bytes / 1_000_000:.2f} MB)")
 
 
 class CassetteOptions(CommandOptions):
