@@ -38,6 +38,7 @@ from callwise.recordings.held_files import (
 from callwise.recordings.typed_json import under_this_name
 
 __all__ = [
+    "FEEDBACK_FILE",
     "RUN_VERSION",
     "DiskFull",
     "RunFolder",
@@ -56,6 +57,9 @@ TurnKey = tuple[str, int]
 BATCHES_FILE = "batches.sqlite"
 """Queue of the calls that were bought by a provider's batch interface. What is in it was paid
 for, so it is kept where a run is made again."""
+
+FEEDBACK_FILE = "feedback.jsonl"
+"""Feedback of people on the run, which is kept where the run is made again."""
 
 _FILES = ("turns.jsonl", "ledger.jsonl", "cassette.jsonl", "memory.sqlite", "endpoints.json")
 
@@ -270,7 +274,8 @@ class RunFolder:
     def _check_manifest(self) -> bool:
         manifest_path = self.path / "manifest.json"
         if not manifest_path.exists():
-            others = sorted(item.name for item in self.path.iterdir() if item.name != LOCK)
+            names = {item.name for item in self.path.iterdir()}
+            others = sorted(names - {LOCK, FEEDBACK_FILE})
             if others:
                 raise ConfigError(
                     f"{self.path} exists and is not a run (it contains {others[0]!r} and no "
@@ -336,7 +341,7 @@ class RunFolder:
 
     def _files_of_app(self) -> list[str]:
         """Return the files that the app keeps here, such as its memory."""
-        own = {*_FILES, "manifest.json", BATCHES_FILE, LOCK} - {"memory.sqlite"}
+        own = {*_FILES, "manifest.json", BATCHES_FILE, FEEDBACK_FILE, LOCK} - {"memory.sqlite"}
         names = (item.name for item in self.path.iterdir() if item.is_file())
         aside = ("-wal", "-shm", "-journal", ".part", ".bak")
         return sorted(name for name in names if name not in own and not name.endswith(aside))
