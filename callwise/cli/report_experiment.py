@@ -54,7 +54,8 @@ def print_arms(run: "RunRecord", form: "Form", scores: Path | None, screen: "Scr
     from callwise.report.table import markdown_table, table_json, tables_text, to_csv
     from callwise.tuning.arms import arm_report, arm_tables
 
-    report = arm_report(run, quality=_quality(run, scores))
+    name = "rating" if scores is None else "quality"
+    report = arm_report(run, quality=_quality(run, scores), quality_name=name)
     by_arm, differences, numbers = arm_tables(report)
     for warning in report.warnings:
         say(warning)

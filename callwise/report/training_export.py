@@ -100,21 +100,25 @@ def _judged_turns(run: RunRecord, feedback: Iterable[Feedback]) -> Iterator[_Jud
 def _judged_calls(
     run: RunRecord, feedback: Iterable[Feedback], notices: list[str]
 ) -> Iterator[_Judged]:
-    by_call: dict[int, list[Feedback]] = defaultdict(list)
+    by_call: dict[tuple[str, str, str], list[Feedback]] = defaultdict(list)
     for each in feedback:
         if each.call is not None:
-            by_call[each.call].append(each)
+            by_call[each.conversation, str(each.turn), each.key].append(each)
     if not by_call:
         return
     calls = recorded_calls(run)
     left_out = 0
     for row in run.raw_rows:
-        # Each is asked for, since equal calls of a scope are handed out in order.
+        # Each is asked for, since equal calls of a scope are handed out in order. A call is found
+        # by its key: a run that goes on may number its calls again.
         found = calls.of(row)
-        records = by_call.get(int(row.get("sequence") or 0), [])
-        records = [each for each in records if each.key == str(row.get("key") or "")]
+        place = str(row.get("conversation")), str(row.get("turn")), str(row.get("key") or "")
+        number = int(row.get("sequence") or 0)
+        records = [each for each in by_call.get(place, ()) if each.call == number]
+        records = records or by_call.get(place, [])
         if not records:
             continue
+        by_call[place] = [each for each in by_call[place] if each not in records]
         if found is None or not _is_chat(found):
             left_out += len(records)
             continue
