@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Literal
 
 from callwise.calls.errors import ConfigError
@@ -93,7 +94,7 @@ def _quality(run: "RunRecord", scores: Path | None) -> dict[tuple[str, int], flo
     for each in found:
         if each.score is not None and each.call is None:
             ratings.setdefault((each.conversation, each.turn), []).append(each.score)
-    return {key: sum(each) / len(each) for key, each in ratings.items()} if ratings else None
+    return {key: fmean(each) for key, each in ratings.items()} if ratings else None
 
 
 def take_feedback(folder: Path, file: Path) -> None:
