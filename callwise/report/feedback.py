@@ -63,7 +63,7 @@ class Feedback(BaseModel):
     by: str = Field(default="", max_length=200)
     """Name of the person; empty where it is not known."""
     time: str | None = Field(default=None, max_length=64)
-    """When it was given, as ISO 8601, where it is known."""
+    """Time at which it was given, as ISO 8601, where it is known."""
 
     @model_validator(mode="after")
     def _has_something(self) -> Self:

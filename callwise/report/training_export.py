@@ -35,7 +35,7 @@ ExportForm = Literal["sft", "dpo", "labels"]
 Message = Mapping[str, str]
 
 GOOD_SCORE = 4.0
-"""Least mean rating of a reply that is an example of its own; a thumb counts as 5 or 1."""
+"""Least mean rating of a reply that is an example; a thumb counts as 5 or 1."""
 
 _CHAT_ROLES = frozenset({"system", "developer", "user", "assistant"})
 

@@ -3,16 +3,16 @@
 **The question.** Is any gated figure of the new arm worse than that of the other arm, by more than
 its tolerance? Both arms run at the same time, so that a change of the day is in both.
 
-**The looks.** A stage is looked at when the new arm has a fixed number of units: `units / looks`,
-twice that, and so on to `units`. A look reads the units that had come first up to then, in the
-order in which they were read, whenever `advance` is called: calling it often is no further look.
+**The checks.** A stage is checked when the new arm has a fixed number of units: `units / checks`,
+twice that, and so on to `units`. Each check reads the units that had come first up to then, in the
+order in which they were read. Calling `advance_rollout` more often is no further check.
 
-**The false-return rate.** At most `alpha` over the whole rollout: each figure at each look has
-`alpha / (looks x figures)`, and the sum of these is a bound whatever the looks share. Each is a
+**The false-return rate.** At most `alpha` over the whole rollout: each figure at each check has
+`alpha / (checks x figures)`, and their sum is a limit whatever the checks have in common. Each is a
 one-sided bound (`tuning/statistics/unpaired.py`), whose own rate is measured by simulation.
 
 **What a stage that passes shows.** That no figure is shown to be worse, not that none is. How much
-worse it may still be is in the state: the bound of each figure at each look.
+worse it may still be is in the state: the bound of each figure at each check.
 
 Rejected: an interval that is valid at every moment, which needs some 1.5 times the units for the
 same size; the other arm of earlier stages, whose days are others.
@@ -39,8 +39,8 @@ from callwise.tuning.arms import experiment_of
 from callwise.tuning.statistics.power import figure_text
 from callwise.tuning.statistics.unpaired import ArmSums, lower_bound
 
-__all__ = ["FigureAtLook", "Look", "Rollout", "UnitSums", "advance_rollout"]
-__all__ += ["gated_measures", "look_sentence"]
+__all__ = ["FigureAtCheck", "Rollout", "StageCheck", "UnitSums", "advance_rollout"]
+__all__ += ["check_sentence", "gated_measures"]
 
 
 class _Kept(BaseModel):
@@ -49,8 +49,8 @@ class _Kept(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class FigureAtLook(_Kept):
-    """One gated figure at one look, means per turn of both arms."""
+class FigureAtCheck(_Kept):
+    """One gated figure at one check, means per turn of both arms."""
 
     new: float | None
     other: float | None
@@ -59,15 +59,15 @@ class FigureAtLook(_Kept):
     too few units."""
 
 
-class Look(_Kept):
-    """One look at a stage."""
+class StageCheck(_Kept):
+    """One check of a stage."""
 
     stage: int
-    look: int
+    check: int
     share: float
     new_units: int
     other_units: int
-    figures: dict[str, FigureAtLook]
+    figures: dict[str, FigureAtCheck]
     failed: list[str]
     """Figures that are shown to be worse."""
 
@@ -93,8 +93,8 @@ class Rollout(_Kept):
     """Share of the new arm that runs begin with now."""
     units: dict[str, UnitSums] = {}
     """Units of the present stage, in the order in which they were read."""
-    next_look: int = Field(default=1, ge=1)
-    looks: list[Look] = []
+    next_check: int = Field(default=1, ge=1)
+    checks: list[StageCheck] = []
 
     @classmethod
     def read(cls, path: Path, experiment: ExperimentKnobs, plan: RolloutKnobs) -> Self:
@@ -156,7 +156,7 @@ class Rollout(_Kept):
         """The state in one sentence, for people."""
         what = f"{self.arm} of experiment {self.experiment}"
         if self.status == "returned":
-            failed = ", ".join(self.looks[-1].failed) if self.looks else ""
+            failed = ", ".join(self.checks[-1].failed) if self.checks else ""
             return f"returned: {what} is at 0 %, since it is worse in {failed}"
         if self.status == "complete":
             return f"complete: {what} is at 100 %"
@@ -197,27 +197,27 @@ class Rollout(_Kept):
                     unit.sums[figure] = (total + value, known + 1)
         return added
 
-    def decide(self, plan: RolloutKnobs, *, seed: int = 0) -> list[Look]:
-        """Make the looks that are due, move on or return, and return these looks.
+    def decide(self, plan: RolloutKnobs, *, seed: int = 0) -> list[StageCheck]:
+        """Make the checks that are due, move on or return, and return these checks.
 
-        The units after the last look of a stage had its share and are left out of the next one.
+        The units after the last check of a stage had its share and are left out of the next one.
         """
-        made: list[Look] = []
+        made: list[StageCheck] = []
         gates = Gates(**plan.gates)
         while self.status == "running" and self.stage < len(plan.stages) - 1:
-            wanted = -(-plan.units * self.next_look // plan.looks)
+            wanted = -(-plan.units * self.next_check // plan.checks)
             units = self._first(wanted)
             if units is None:
                 break
-            look = self._look(units, plan, gates, seed)
-            self.looks.append(look)
-            made.append(look)
-            if look.failed:
+            check = self._check_stage(units, plan, gates, seed)
+            self.checks.append(check)
+            made.append(check)
+            if check.failed:
                 self.status, self.share, self.units = "returned", 0.0, {}
-            elif self.next_look < plan.looks:
-                self.next_look += 1
+            elif self.next_check < plan.checks:
+                self.next_check += 1
             else:
-                self.stage, self.next_look, self.units = self.stage + 1, 1, {}
+                self.stage, self.next_check, self.units = self.stage + 1, 1, {}
                 self.share = plan.stages[self.stage]
         if self.status == "running" and self.stage == len(plan.stages) - 1:
             self.status = "complete"
@@ -234,10 +234,12 @@ class Rollout(_Kept):
                 return found
         return None
 
-    def _look(self, units: list[UnitSums], plan: RolloutKnobs, gates: Gates, seed: int) -> Look:
+    def _check_stage(
+        self, units: list[UnitSums], plan: RolloutKnobs, gates: Gates, seed: int
+    ) -> StageCheck:
         measures = gated_measures(gates)
-        alpha = plan.alpha / (plan.looks * (len(plan.stages) - 1) * len(measures))
-        figures: dict[str, FigureAtLook] = {}
+        alpha = plan.alpha / (plan.checks * (len(plan.stages) - 1) * len(measures))
+        figures: dict[str, FigureAtCheck] = {}
         for place, (figure, (tolerance, _)) in enumerate(measures.items()):
             new, other = (
                 ArmSums.of_sums(
@@ -245,16 +247,16 @@ class Rollout(_Kept):
                 )
                 for arm in (self.arm, self.other)
             )
-            stream = seed + 1_000 * len(self.looks) + place
+            stream = seed + 1_000 * len(self.checks) + place
             if figure is GatedFigure.QUALITY:
                 bound = lower_bound(other, new, alpha=alpha, seed=stream)
                 worse_by = None if bound is None else bound - tolerance
             else:
                 worse_by = lower_bound(new, other, alpha=alpha, scale=1 + tolerance, seed=stream)
-            figures[figure] = FigureAtLook(new=new.mean, other=other.mean, worse_by=worse_by)
-        return Look(
+            figures[figure] = FigureAtCheck(new=new.mean, other=other.mean, worse_by=worse_by)
+        return StageCheck(
             stage=self.stage + 1,
-            look=self.next_look,
+            check=self.next_check,
             share=self.share,
             new_units=sum(unit.arm == self.arm for unit in units),
             other_units=sum(unit.arm == self.other for unit in units),
@@ -283,14 +285,14 @@ def gated_measures(gates: Gates) -> dict[GatedFigure, tuple[float, Measure]]:
     }
 
 
-def look_sentence(look: Look) -> str:
-    """Return one look as a sentence, for people."""
+def check_sentence(check: StageCheck) -> str:
+    """Return one check as a sentence, for people."""
     figures = ", ".join(
-        f"{name} {_mean(each.new)} ({_mean(each.other)})" for name, each in look.figures.items()
+        f"{name} {_mean(each.new)} ({_mean(each.other)})" for name, each in check.figures.items()
     )
-    end = f"worse: {', '.join(look.failed)}" if look.failed else "nothing shown to be worse"
+    end = f"worse: {', '.join(check.failed)}" if check.failed else "nothing shown to be worse"
     return (
-        f"stage {look.stage}, look {look.look}, {look.new_units:,} and {look.other_units:,} "
+        f"stage {check.stage}, check {check.check}, {check.new_units:,} and {check.other_units:,} "
         f"units: {end}; per turn, the other arm in brackets: {figures}"
     )
 
@@ -354,6 +356,6 @@ def advance_rollout(
                 gates,
             )
             said.append(f"{counted(added, 'turn')} read")
-            said += map(look_sentence, rollout.decide(plan))
+            said += map(check_sentence, rollout.decide(plan))
         rollout.write(path)
     return rollout, said

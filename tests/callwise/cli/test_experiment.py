@@ -13,7 +13,7 @@ experiment:
   arms: {today: {}, cheap: {set: {reply.max_chars: 100}}}
 """
 ROLLOUT = """
-  rollout: {arm: cheap, state: rollout.json, stages: [.5, 1], units: 10, looks: 2}
+  rollout: {arm: cheap, state: rollout.json, stages: [.5, 1], units: 10, checks: 2}
 """
 
 
@@ -45,15 +45,20 @@ def test_a_run_is_shown_by_arm(cli: Any, talks: Path) -> None:
     assert "| figure |" in cli("report", "run", "--table", "arms", "-f", "markdown").stdout
     plan = json.loads(cli("plan", "--preset", "split.yaml", "--json").stdout)
     assert set(plan["arms"]) == {"today", "cheap"}
-    one = cli("run", "Hello.", "--preset", "split.yaml")
-    assert ", arm " in one.stderr
     cli("replay", talks, "--preset", "instant", "--out", "plain", "--max-turns", "1")
     refused = cli("report", "plain", "--table", "arms")
     assert refused.exit_code == 2
     assert "names an arm" in refused.stderr
 
 
-def test_a_rollout_is_moved_on_and_the_next_run_has_its_share(cli: Any, talks: Path) -> None:
+@pytest.mark.slow
+@pytest.mark.usefixtures("talks")
+def test_the_line_of_a_turn_has_its_arm(cli: Any) -> None:
+    """One message is answered in the arm of its conversation."""
+    assert ", arm " in cli("run", "Hello.", "--preset", "split.yaml").stderr
+
+
+def test_a_rollout_goes_on_and_the_next_run_has_its_share(cli: Any, talks: Path) -> None:
     """`check --rollout` reads the run once; a returned one exits with 1."""
     cli("replay", talks, "--preset", "rollout.yaml", "--out", "one")
     moved = cli("check", "one", "--rollout", "rollout.json")

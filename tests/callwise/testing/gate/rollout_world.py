@@ -36,7 +36,7 @@ def return_rate(
         state = Rollout(experiment="x", arm="new", other="old", share=plan.stages[0])
         number = 0
         while state.status == "running":
-            for _ in range(round(plan.units / plan.looks / state.share)):
+            for _ in range(round(plan.units / plan.checks / state.share)):
                 arm = "new" if rng.random() < state.share else "old"
                 turns = int(rng.integers(2, 8))
                 more = rng.binomial(turns, rise % 1) + turns * int(rise) if arm == "new" else 0

@@ -1,4 +1,4 @@
-"""Staged rollouts: looks at fixed units, stages, returns, and the file of the state."""
+"""Staged rollouts: checks at fixed units, stages, returns, and the file of the state."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ from callwise.testing.gate import Gates, TurnFigures
 from callwise.testing.gate.rollout import Rollout, advance_rollout, gated_measures
 from tests.callwise.testing.gate.rollout_world import return_rate
 
-PLAN = RolloutKnobs(arm="new", stages=(0.25, 0.5, 1.0), units=20, looks=2)
+PLAN = RolloutKnobs(arm="new", stages=(0.25, 0.5, 1.0), units=20, checks=2)
 
 
 def _state(share: float = 0.25) -> Rollout:
@@ -32,13 +32,13 @@ def _turns(start: int, units: int, *, new: int, old: int) -> list[tuple[str, str
 
 
 def test_a_rollout_without_a_change_goes_through_its_stages() -> None:
-    """Each stage ends at its last look; at the last stage the rollout is complete."""
+    """Each stage ends at its last check; at the last stage the rollout is complete."""
     state, gates = _state(), Gates()
     for stage, share in ((0, 0.5), (1, 1.0)):
         assert state.stage == stage
         state.tell(_turns(100 * stage, 40, new=5, old=5), gates)
-        looks = state.decide(PLAN)
-        assert [(each.stage, each.look, each.new_units) for each in looks] == [
+        checks = state.decide(PLAN)
+        assert [(each.stage, each.check, each.new_units) for each in checks] == [
             (stage + 1, 1, 10),
             (stage + 1, 2, 20),
         ]
@@ -52,8 +52,8 @@ def test_a_worse_arm_is_returned_at_the_first_look_that_shows_it() -> None:
     """Then its share is 0, and nothing is read any more."""
     state, gates = _state(), Gates()
     state.tell(_turns(0, 40, new=6, old=5), gates)
-    looks = state.decide(PLAN)
-    assert [each.failed for each in looks] == [["calls"]]
+    checks = state.decide(PLAN)
+    assert [each.failed for each in checks] == [["calls"]]
     assert (state.status, state.share) == ("returned", 0.0)
     assert state.decide(PLAN) == []
     assert "worse in calls" in state.sentence
@@ -68,8 +68,8 @@ def test_a_rise_within_the_tolerance_is_no_failure() -> None:
     assert state.share == 0.5
 
 
-def test_calling_it_often_is_no_further_look() -> None:
-    """Whatever the portions, the looks read the same units and say the same."""
+def test_calling_it_often_is_no_further_check_stage() -> None:
+    """Whatever the portions, the checks read the same units and say the same."""
     turns, gates = _turns(0, 40, new=5, old=5), Gates()
     whole = _state()
     whole.tell(turns, gates)
@@ -113,9 +113,8 @@ def _write_run(folder: Path, *, share: float, new: int = 5, **rollout: Any) -> P
         turns.append({"conversation_id": unit, "turn": 0, "reply": "hi", "arm": arm})
         row = {"conversation": unit, "turn": "0", "node": "n", "role": "main", "purpose": "other"}
         rows += [{**row, "outcome": "served", "requests": 1}] * turn.asked_count
-    knobs = {
-        "arm": "new", "stages": [0.25, 0.5, 1.0], "units": 20, "looks": 2, "share": share, **rollout
-    }  # fmt: skip
+    stages = {"stages": [0.25, 0.5, 1.0], "units": 20, "checks": 2}
+    knobs = {"arm": "new", **stages, "share": share, **rollout}
     experiment = {"name": "x", "arms": {"old": {}, "new": {}}, "rollout": knobs}
     manifest = {
         "callwise_run": 1,
@@ -130,7 +129,7 @@ def _write_run(folder: Path, *, share: float, new: int = 5, **rollout: Any) -> P
     return folder
 
 
-def test_a_run_moves_the_state_of_its_file_on_once(tmp_path: Path) -> None:
+def test_a_run_changes_the_state_of_its_file_once(tmp_path: Path) -> None:
     """A run of an earlier share is not read; the file alone decides what the next run has."""
     state = tmp_path / "rollout.json"
     run = load_run(_write_run(tmp_path / "run", share=0.25))
@@ -173,7 +172,7 @@ def test_files_and_runs_that_do_not_fit_are_errors(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_an_arm_that_is_no_worse_is_hardly_ever_returned() -> None:
     """Of simulated rollouts in which the arms are alike, at most alpha are returned."""
-    plan = RolloutKnobs(arm="new", units=40, looks=2, stages=(0.25, 1.0))
+    plan = RolloutKnobs(arm="new", units=40, checks=2, stages=(0.25, 1.0))
     world = "8 calls, 5 in a tenth of turns"
     assert return_rate(world, plan, rise=0.0, rollouts=40) <= 0.05
     assert return_rate(world, plan, rise=2.0, rollouts=5) == 1.0

@@ -54,13 +54,13 @@ def test_the_same_seed_gives_the_same_bytes_and_scale_multiplies() -> None:
 
 
 @given(st.integers(0, 50), st.floats(-3, 3), st.floats(0.1, 100))
-def test_an_interval_moves_and_stretches_with_its_figures(
+def test_an_interval_shifts_and_stretches_with_its_figures(
     seed: int, more: float, unit: float
 ) -> None:
     """Adding a constant to both arms changes nothing; another unit is a factor."""
     ours, theirs = _arm(seed), _arm(seed + 100)
     plain = unpaired_difference(ours, theirs, draws=200)
-    moved = unpaired_difference(
+    shifted = unpaired_difference(
         ArmSums(ours.value_sums + more * ours.turn_counts, ours.turn_counts),
         ArmSums(theirs.value_sums + more * theirs.turn_counts, theirs.turn_counts),
         draws=200,
@@ -71,7 +71,7 @@ def test_an_interval_moves_and_stretches_with_its_figures(
         draws=200,
     )
     for end in ("low", "high"):
-        assert getattr(moved, end) == pytest.approx(getattr(plain, end), abs=1e-6)
+        assert getattr(shifted, end) == pytest.approx(getattr(plain, end), abs=1e-6)
         assert getattr(scaled, end) == pytest.approx(unit * getattr(plain, end), rel=1e-6)
 
 
