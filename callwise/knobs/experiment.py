@@ -176,8 +176,8 @@ class RolloutKnobs(_Group):
     units: int = Field(default=40, ge=5, le=100_000)
     """Units of the new arm after which a stage ends."""
     checks: int = Field(default=4, ge=1, le=20)
-    """Times within a stage that the gate is applied, at equal distances; the last one ends it. A
-    check at fewer than 5 units of an arm decides nothing."""
+    """Times within a stage that the gate is applied, at equal distances; the last one ends it, and
+    waits for 5 units of each arm. An earlier one with fewer decides nothing."""
     gates: dict[str, float] = {}
     """Tolerances by figure, as `--gate` of `callwise check` has them: calls, degraded and
     unreadable always, at no rise unless it is given here."""

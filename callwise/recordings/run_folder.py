@@ -6,6 +6,7 @@
     cassette.jsonl   the recording, unless the run plays or records another file
     memory.sqlite    the agent's memory (the app's own)
     endpoints.json   what endpoints have refused (the app's own), once one has
+    feedback.jsonl   feedback of people on it, once there is some; it outlives `--fresh`
 
 Files are made such that only their owner may read them: they contain what people said.
 A turn's ledger rows are written before its line, so whatever ends the process, a

@@ -36,6 +36,7 @@ from callwise.testing.gate.gates import Gates
 from callwise.testing.gate.run_figures import baseline_of_record
 from callwise.text_layout import counted
 from callwise.tuning.arms import experiment_of
+from callwise.tuning.statistics.bootstrap import MIN_CONVERSATIONS
 from callwise.tuning.statistics.power import figure_text
 from callwise.tuning.statistics.unpaired import ArmSums, lower_bound
 
@@ -206,7 +207,9 @@ class Rollout(_Kept):
         gates = Gates(**plan.gates)
         while self.status == "running" and self.stage < len(plan.stages) - 1:
             wanted = -(-plan.units * self.next_check // plan.checks)
-            units = self._first(wanted)
+            is_last = self.next_check == plan.checks
+            # A stage does not end on figures without a bound.
+            units = self._first(wanted, gated_measures(gates) if is_last else ())
             if units is None:
                 break
             check = self._check_stage(units, plan, gates, seed)
@@ -223,14 +226,22 @@ class Rollout(_Kept):
             self.status = "complete"
         return made
 
-    def _first(self, wanted: int) -> list[UnitSums] | None:
-        """Return the units up to the one that makes so many of the new arm; None for fewer."""
+    def _first(self, wanted: int, figures: Iterable[GatedFigure] = ()) -> list[UnitSums] | None:
+        """Return the units up to the one that makes so many of the new arm; None for fewer.
+
+        Args:
+            figures: those that an interval is needed of: so many units of both arms have them.
+        """
         found: list[UnitSums] = []
         have = 0
+        known = {(figure, arm): 0 for figure in figures for arm in (self.arm, self.other)}
         for unit in self.units.values():
             found.append(unit)
             have += unit.arm == self.arm
-            if have == wanted:
+            for figure, (_, count) in unit.sums.items():
+                if count and (figure, unit.arm) in known:
+                    known[GatedFigure(figure), unit.arm] += 1
+            if have >= wanted and all(each >= MIN_CONVERSATIONS for each in known.values()):
                 return found
         return None
 

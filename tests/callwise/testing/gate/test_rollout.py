@@ -82,6 +82,22 @@ def test_calling_it_often_is_no_further_check_stage() -> None:
     assert parts == whole
 
 
+def test_a_stage_does_not_end_without_a_figure_of_both_arms() -> None:
+    """The last check waits for units of the other arm, and for replies that were judged."""
+    state, gates = _state(), Gates()
+    turns = _turns(0, 60, new=5, old=5)
+    state.tell([each for each in turns if each[1] == "new"], gates)
+    assert [each.check for each in state.decide(PLAN)] == [1]
+    assert state.checks[0].figures["calls"].worse_by is None
+    state.tell([each for each in turns if each[1] == "old"][:5], gates)
+    assert [(each.check, each.other_units) for each in state.decide(PLAN)] == [(2, 5)]
+    judged = PLAN.model_copy(update={"gates": {"quality": 0.5}})
+    state = _state()
+    state.tell(turns, Gates(**judged.gates))
+    assert [each.check for each in state.decide(judged)] == [1]
+    assert state.stage == 0
+
+
 def test_quality_may_not_fall_by_more_than_its_margin() -> None:
     """Its tolerance is in its own unit; turns that were not judged are left out."""
     plan = PLAN.model_copy(update={"gates": {"quality": 0.5}})
