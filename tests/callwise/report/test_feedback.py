@@ -177,7 +177,7 @@ def test_feedback_on_a_call_has_the_prompt_of_that_call(run: RunRecord) -> None:
     assert pair["prompt"] == example["messages"][:-1]
 
 
-def test_texts_stay_text_and_keys_do_not_leave(run: RunRecord, tmp_path: Path) -> None:
+def test_texts_stay_text_and_keys_do_not_leave(run: RunRecord) -> None:
     """Markup, formulas and lone surrogates are strings; a key of a known shape is replaced."""
     run.feedback("a", 0, correction='<b>=1+1</b> "sk-abcdefghijklmnop" \ud800', by="=cmd")
     (example,) = _examples(run, "sft")
@@ -189,9 +189,19 @@ def test_texts_stay_text_and_keys_do_not_leave(run: RunRecord, tmp_path: Path) -
     rows = list(csv.DictReader(found.data.decode().splitlines()))
     assert rows[0]["rater"] == "'=cmd"
     assert rows[0]["value"] == "2"
+
+
+def test_ratings_are_labels_of_a_sweep(run: RunRecord, tmp_path: Path) -> None:
+    """The table is read as people's labels of the replies that were rated, with their scale."""
+    run.feedback("a", 0, rating=4, by="ana")
+    run.feedback("a", 1, thumb="down", by="ben")
     path = tmp_path / "labels.csv"
-    path.write_bytes(found.data)
-    assert callable(read_labels)
+    path.write_bytes(export_training(run, "labels").data)
+    rows = cw.tune(run.folder, tmp_path / "sweep", knobs={"search.max_calls": [6]}).rows
+    labels = read_labels(path, rows)
+    assert [(each.turn, each.value) for each in labels.scores] == [(0, 4.0), (1, 1.0)]
+    assert {(each.scale_low, each.scale_high) for each in labels.scores} == {(1.0, 5.0)}
+    assert (labels.unknown_turns, labels.unknown_replies) == (0, 0)
 
 
 def test_the_datasets_library_reads_both_forms(run: RunRecord, tmp_path: Path) -> None:
