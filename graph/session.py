@@ -316,7 +316,7 @@ def open_memory(
 
 @dataclass(frozen=True, slots=True)
 class CommonParts:
-    """What the sessions of one folder have in common, made before them.
+    """Common parts of the sessions of one folder, made before them.
 
     Args:
         checkpointer: keeps the checkpoints of all; None for none.

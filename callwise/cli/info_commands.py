@@ -290,7 +290,17 @@ class ReportOptions(CommandOptions):
     ] = "text"
     table: Annotated[
         Literal[
-            "all", "node", "role", "purpose", "turn", "call", "plan", "time", "judges", "models"
+            "all",
+            "node",
+            "role",
+            "purpose",
+            "turn",
+            "call",
+            "plan",
+            "time",
+            "judges",
+            "models",
+            "arms",
         ],
         typer.Option("--table", "-t", help="Which table. CSV has one; `all` gives by node."),
     ] = "all"
@@ -316,12 +326,37 @@ class ReportOptions(CommandOptions):
             help="Write the calls as a file for Perfetto (Trace Event Format); print no table.",
         ),
     ] = None
+    scores: Annotated[
+        Path | None,
+        typer.Option(help="With --table arms: a table of scores (scores.csv), for quality by arm."),
+    ] = None
+    feedback: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Add feedback of people to the run, as JSON Lines."),
+    ] = None
+    export: Annotated[
+        Literal["sft", "dpo", "labels"] | None,
+        typer.Option(help="Write the run's feedback as training data, or as labels for tune."),
+    ] = None
+    output: Annotated[Path | None, typer.Option(help="With --export: the file to write.")] = None
+    candidates: Annotated[
+        bool,
+        typer.Option(
+            "--candidates",
+            help="With --export dpo: also the search's answer before candidates judged lower.",
+        ),
+    ] = False
 
 
 def report(options: ReportOptions) -> None:
     """Show where the calls of a run went: by node, role, purpose and turn, and against its plan.
 
-    `--table call` lists every call with its error and what was repaired to read its answer.
+    `--table call` lists every call with its error and what was repaired to read its answer,
+    `--table arms` the arms of an experiment with intervals and differences.
+
+    callwise report run --feedback ratings.jsonl
+
+    callwise report run --export dpo --output pairs.jsonl
     """
     with clear_errors():
         if options.trace is not None:
@@ -330,18 +365,28 @@ def report(options: ReportOptions) -> None:
             _write_page(options)
         if options.trace or options.html:
             return
+        from callwise.cli.report_experiment import print_arms, take_and_write
         from callwise.report import load_run, render
 
+        if take_and_write(options):
+            return
         run = load_run(options.folder)
         for notice in run.notices:
             say(notice)
         shown = EVERYTHING if options.wide else screen(more="--wide, or --format csv,")
         shown = replace(shown, is_styled=screen().is_styled)
+        if options.table == "arms":
+            print_arms(run, options.form, options.scores, shown)
+            return
         rendered = render(run, form=options.form, table=options.table, screen=shown)
         if options.form == "text":
             print_safe(rendered)
         else:
             print_text(escaped_json(rendered) if options.form == "json" else rendered, end="")
+        has_arms = any(turn.arm for turn in run.turns)
+        if has_arms and (options.form, options.table) == ("text", "all"):
+            print_safe("\n")
+            print_arms(run, options.form, options.scores, shown)
 
 
 def _write_page(options: ReportOptions) -> None:

@@ -36,6 +36,8 @@ from callwise.text_layout import counted
 if TYPE_CHECKING:
     import pandas as pd
 
+    from callwise.report.feedback import Feedback
+
 __all__ = ["CallLine", "RunRecord", "Spans", "TurnKey", "TurnLine", "calls_by_turn", "load_run"]
 
 TurnKey = tuple[str, int]
@@ -271,6 +273,23 @@ class RunRecord:
         from callwise.report.frames import turns_frame  # noqa: PLC0415 - it reads this module
 
         return turns_frame(self)
+
+    def feedback(self, conversation: str, turn: int, **given: Any) -> "Feedback":
+        """Add feedback of a person to the run's folder, and return it as it is kept.
+
+        Args:
+            turn: its number in the conversation; starts at 0.
+            given: fields of `Feedback`: `rating` 1-5, `thumb` up or down, `correction`,
+                `preferred` (a candidate's id or text), `comment`, `by`, `time`, and `call`, the
+                number of a call in the ledger.
+
+        Raises:
+            ConfigError: when it is about a turn, call or candidate that the run does not have.
+        """
+        from callwise.report.feedback import add_feedback  # noqa: PLC0415 - it reads this module
+
+        record = {"conversation": conversation, "turn": turn, **given}
+        return add_feedback(self.folder, [record])[0]
 
     @property
     def plan(self) -> Mapping[str, Any] | None:
