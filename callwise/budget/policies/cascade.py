@@ -34,7 +34,8 @@ from callwise.budget.policies.confidence import (
 )
 from callwise.budget.policies.model_question import ModelQuestion
 from callwise.calls.call import Call
-from callwise.calls.errors import CallError
+from callwise.calls.client import Endpoint
+from callwise.calls.errors import CallError, ConfigError
 from callwise.calls.policies import CascadePolicy
 
 __all__ = ["Cascade", "Confidence"]
@@ -74,6 +75,24 @@ class Cascade:
         self.models = tuple(dict.fromkeys((*knobs.models, *judges)))
         self.digest = hashlib.sha256(knobs.model_dump_json().encode()).hexdigest()[:16]
         self._counts: Counter[str] = Counter()
+
+    def require_distinct(self, purpose: str, endpoints: Mapping[str, Endpoint]) -> None:
+        """Do nothing where no step asks the model of another one.
+
+        Raises:
+            ConfigError: names two steps of one model.
+        """
+        seen: dict[tuple[str, str], str] = {}
+        for name in self._knobs.models:
+            endpoint = endpoints[name]
+            if endpoint.client.is_simulated:
+                continue  # its models differ by nothing that is set here
+            other = seen.setdefault(endpoint.identity, name)
+            if other != name:
+                raise ConfigError(
+                    f"policies.{purpose}: {other!r:.80} and {name!r:.80} are the same model, so "
+                    "the cascade would ask in a circle; name another model"
+                )
 
     async def answer(self, question: ModelQuestion) -> ReadReply:
         """Return the first answer that is sure enough, or that of the last model.

@@ -80,7 +80,7 @@ class CascadePolicy(KnobGroup):
     agreement: AgreementKnobs = AgreementKnobs()
     """When two answers agree."""
     calibration: tuple[ConfidenceCalibration, ...] = Field(default=(), max_length=10)
-    """A map for each model, as `calibrate_cascade` fits them. A model without one has its raw
+    """A map for each model, as `callwise.tuning.confidence.fit_confidence` fits it. A model without one has its raw
     confidence, which is no chance."""
 
     @model_validator(mode="after")
