@@ -35,8 +35,8 @@ DRAWS = 1000
 class Reliability:
     """Reliability of confidences, each figure as (value, low, high): a 95 % interval.
 
-    The interval is of a bootstrap over conversations. An ECE is never below 0, so its interval
-    lies above 0 also where nothing is wrong.
+    The interval is of a bootstrap over conversations. Noise makes an ECE too large, and that of
+    a draw even more so: the value and its interval are corrected by that bias.
 
     Args:
         brier: mean squared distance from the label, in [0, 1]; 0 is best.
@@ -176,9 +176,12 @@ def _reliability(
         total = float(times @ sizes)
         return float(times @ squares) / total, float(np.abs(times @ gaps).sum()) / total
 
-    found = figures(np.ones(count))
-    drawn = [figures(np.bincount(draw, minlength=count).astype(np.float64)) for draw in draws]
-    low, high = np.quantile(np.asarray(drawn), (0.025, 0.975), axis=0)
-    return Reliability(
-        (found[0], float(low[0]), float(high[0])), (found[1], float(low[1]), float(high[1]))
+    found = np.asarray(figures(np.ones(count)))
+    drawn = np.asarray(
+        [figures(np.bincount(draw, minlength=count).astype(np.float64)) for draw in draws]
     )
+    bias = drawn.mean(axis=0) - found
+    low, high = np.maximum(np.quantile(drawn, (0.025, 0.975), axis=0) - 2 * bias, 0.0)
+    value = np.clip(found - bias, low, high)
+    brier, ece = ((float(value[place]), float(low[place]), float(high[place])) for place in (0, 1))
+    return Reliability(brier, ece)
