@@ -279,7 +279,9 @@ class ReportOptions(CommandOptions):
         Literal["text", "markdown", "csv", "json"], typer.Option("--format", "-f", help="Form.")
     ] = "text"
     table: Annotated[
-        Literal["all", "node", "role", "purpose", "turn", "call", "plan", "time", "judges"],
+        Literal[
+            "all", "node", "role", "purpose", "turn", "call", "plan", "time", "judges", "models"
+        ],
         typer.Option("--table", "-t", help="Which table. CSV has one; `all` gives by node."),
     ] = "all"
     wide: Annotated[

@@ -33,7 +33,8 @@ class ChooseLayer:
         recorder: its choices are taken before anything is decided; None decides all.
 
     Raises:
-        ConfigError: when a key is no purpose, or a policy names a model without an endpoint.
+        ConfigError: when a key is no purpose, or that of embeddings; when a policy names a model
+            without an endpoint.
     """
 
     def __init__(
@@ -57,6 +58,8 @@ class ChooseLayer:
             if purpose != DEFAULT_POLICY and purpose not in tuple(Purpose):
                 known = ", ".join((DEFAULT_POLICY, *Purpose))
                 raise ConfigError(f"policies.{purpose:.80}: no such purpose; known: {known}")
+            if purpose == Purpose.EMBED:
+                raise ConfigError("policies.embed chooses nothing: embeddings stay with one model")
             policy = self._policies[str(purpose)] = policy_of(knobs)
             for model in policy.models:
                 if model not in endpoints:
