@@ -80,8 +80,8 @@ class CascadePolicy(KnobGroup):
     agreement: AgreementKnobs = AgreementKnobs()
     """When two answers agree."""
     calibration: tuple[ConfidenceCalibration, ...] = Field(default=(), max_length=10)
-    """A map for each model, as `callwise.tuning.confidence.fit_confidence` fits it. A model without one has its raw
-    confidence, which is no chance."""
+    """A map for each model, as `callwise.tuning.confidence.fit_confidence` fits it. A model without
+    one has its raw confidence, which is no chance."""
 
     @model_validator(mode="after")
     def _can_work(self) -> Self:

@@ -1,4 +1,4 @@
-"""Calibration of a cascade's confidence: the map, its reliability, and its place in the settings."""
+"""Calibration of a cascade's confidence: its map, its reliability, and its place in settings."""
 
 import numpy as np
 import pytest
