@@ -181,15 +181,21 @@ def report(folder: Path | None) -> str:
         "",
         f"## Simulated truth, {SEEDS} seeds",
         "",
-        (f"{QUESTIONS - LABELS} questions after {LABELS} labels. Change and loss are against asking "
-        f"the large model alone; the target is -.30 at a loss of at most {MARGIN:g}."),
+        (
+            f"{QUESTIONS - LABELS} questions after {LABELS} labels. Change and loss are against "
+            f"asking the large model alone; the target is -.30 at a loss of at most {MARGIN:g}."
+        ),
         "",
         "| cascade | change of cost | loss of right answers | Brier score |",
         "| --- | --- | --- | --- |",
-        (f"| calibrated, threshold by the labels | {interval(cost - 1)} | {interval(loss)} | "
-        f"{brier.mean():.3f} |"),
-        (f"| raw confidence of .8 | {interval(raw_cost - 1)} | {interval(raw_loss)} | "
-        f"{raw_brier.mean():.3f} |"),
+        (
+            f"| calibrated, threshold by the labels | {interval(cost - 1)} | {interval(loss)} | "
+            f"{brier.mean():.3f} |"
+        ),
+        (
+            f"| raw confidence of .8 | {interval(raw_cost - 1)} | {interval(raw_loss)} | "
+            f"{raw_brier.mean():.3f} |"
+        ),
     ]
     if folder is not None:
         truth, scores = pools(folder)
@@ -204,10 +210,14 @@ def report(folder: Path | None) -> str:
             "| judge | quality | less GPT-3.5's | change of cost |",
             "| --- | --- | --- | --- |",
             f"| GPT-3.5 | {large.mean():.3f} | | |",
-            (f"| three Llamas | {small.mean():.3f} | {interval(small - large)} | "
-            f"{3 * SMALL_USD - 1:+.2f} |"),
-            (f"| cascade by their agreement | {quality.mean():.3f} | {interval(quality - large)} | "
-            f"{interval(cost - 1)} |"),
+            (
+                f"| three Llamas | {small.mean():.3f} | {interval(small - large)} | "
+                f"{3 * SMALL_USD - 1:+.2f} |"
+            ),
+            (
+                f"| cascade by their agreement | {quality.mean():.3f} | "
+                f"{interval(quality - large)} | {interval(cost - 1)} |"
+            ),
             "",
             "## Ensembles against their best member, SummEval",
             "",
