@@ -10,7 +10,7 @@ from callwise.plans.bound import InParallel, InSequence, PlannedCall, Step, with
 __all__ = ["with_policies"]
 
 CHECK_TOKENS = (200, 60)
-"""Estimated tokens of a check beyond the request and the answer, and of its own answer."""
+"""Estimated tokens of a check beyond the request and the answer, and of the judge's answer."""
 
 
 def with_policies(step: Step, policies: Mapping[str, PolicyKnobs]) -> Step:

@@ -19,7 +19,7 @@ class KnobGroup(BaseModel):
 
 
 class AgreementKnobs(KnobGroup):
-    """When two answers agree.
+    """Rule by which two answers agree.
 
     Forms agree where their numbers, booleans and short texts do; long texts count only in a form
     that has nothing else. Short texts are equal without case, spaces, and marks around them.

@@ -78,7 +78,7 @@ class CascadePolicy(KnobGroup):
     judge: str = Field(default="judge", min_length=1, max_length=80)
     """Role, or name in `models`, of the model that judges with `by: judge`."""
     agreement: AgreementKnobs = AgreementKnobs()
-    """When two answers agree."""
+    """Rule by which two answers agree."""
     calibration: tuple[ConfidenceCalibration, ...] = Field(default=(), max_length=10)
     """A map for each model, as `callwise.tuning.confidence.fit_confidence` fits it. A model without
     one has its raw confidence, which is no chance."""

@@ -34,7 +34,7 @@ class EnsemblePolicy(KnobGroup):
     otherwise: str = Field(default="", max_length=80)
     """Role, or name in `models`, of the model that answers where too few agree."""
     agreement: AgreementKnobs = AgreementKnobs()
-    """When two answers agree."""
+    """Rule by which two answers agree."""
 
     @model_validator(mode="after")
     def _can_work(self) -> Self:
