@@ -43,6 +43,7 @@ from callwise.plans.bound import (
 )
 from callwise.plans.dry_run import FormClient, steps_by_node
 from callwise.plans.makespan import Assumptions
+from callwise.plans.policy_bound import with_policies
 from callwise.plans.turn_plan import ScenarioPlan, TurnPlan
 from graph.drivers import predecessors, run_step
 from graph.engine import TurnContext, make_engine
@@ -175,10 +176,8 @@ def _run(
 ) -> _DryRun:
     """Return a turn's calls under some fusing; also where a loop is running already."""
     fuse = settings.fuse.model_dump() | fusing.model_dump(exclude={"wound_down"})
-    # Routing changes which model answers, and no call: see `_models`.
-    policies = {name: each for name, each in settings.policies.items() if not _is_route(each)}
     free = settings.model_copy(
-        update={"budget": BudgetKnobs(), "fuse": FuseKnobs(**fuse), "policies": policies}
+        update={"budget": BudgetKnobs(), "fuse": FuseKnobs(**fuse), "policies": {}}
     )
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(asyncio.run, _dry_run(free, nodes, is_readable=is_readable)).result()
@@ -206,7 +205,10 @@ def _turn_steps(
     if dry_run.searched:
         limited = with_calls(search, lambda call: _limited(call, settings.sampling))
         parts[_NODE] = with_repairs(limited, max_repairs)
-    return Network(parts, waits)
+    # A policy's calls are planned apart: they follow from answers, which a plan has not.
+    return Network(
+        {name: with_policies(each, settings.policies) for name, each in parts.items()}, waits
+    )
 
 
 def plan_turn(settings: PipelineSettings, nodes: tuple[OwnNode, ...] = ()) -> TurnPlan:

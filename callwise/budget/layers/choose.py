@@ -12,6 +12,7 @@ from callwise.budget.clock import Clock
 from callwise.budget.in_flight import InFlightCall, ReadReply
 from callwise.budget.layers.ledger import endpoint_of
 from callwise.budget.policies import ModelQuestion, Policy, policy_of
+from callwise.budget.policies.cascade import Cascade
 from callwise.budget.policies.route import RouteByTable
 from callwise.budget.recorder import RecordsChoices
 from callwise.budget.token_estimate import Estimator
@@ -69,6 +70,8 @@ class ChooseLayer:
                     )
             if isinstance(policy, RouteByTable):
                 policy.require_prices(purpose, endpoints)
+            if isinstance(policy, Cascade):
+                policy.require_distinct(purpose, endpoints)
             self._tables[policy] = _digest(policy, endpoints)
 
     def __call__(self, carried: InFlightCall) -> Awaitable[ReadReply]:
