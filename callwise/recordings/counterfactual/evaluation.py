@@ -14,6 +14,7 @@ the setting asks the same calls, is given the same answers and gives the same re
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Literal
 
 from pydantic import BaseModel
@@ -27,6 +28,7 @@ from callwise.calls.key import CallKey
 from callwise.memory.conversation_memory import ConversationMemory
 from callwise.memory.snapshot_memory import SnapshotBackend, SnapshotMemory
 from callwise.recordings.app_protocol import Session, TurnInput
+from callwise.recordings.counterfactual.model_prices import ModelPrices, model_prices, repriced
 from callwise.recordings.counterfactual.reusable_cassette import (
     Kind,
     MissingCall,
@@ -81,11 +83,18 @@ class CounterfactualRecorder:
     Args:
         stand_ins: answers of other calls; None has a call that is not recorded end its
             turn, as in a strict replay.
+        prices: of the models that may answer in another's place; see `model_prices`.
     """
 
-    def __init__(self, cassette: ReusableCassette, stand_ins: StandInAnswers | None = None) -> None:
+    def __init__(
+        self,
+        cassette: ReusableCassette,
+        stand_ins: StandInAnswers | None = None,
+        prices: ModelPrices = MappingProxyType({}),
+    ) -> None:
         self._cassette = cassette
         self._stand_ins = stand_ins
+        self._prices = prices
         self._traces: dict[tuple[str | None, str | None], TurnTrace] = {}
 
     def open_turn(self, conversation: str, turn: int) -> TurnTrace:
@@ -116,6 +125,7 @@ class CounterfactualRecorder:
                 f"{where.turn} of {where.conversation}: node {where.node}, purpose "
                 f"{where.purpose.value}"
             )
+        stand_in = repriced(stand_in, call, self._prices)
         trace.missing.append(
             MissingCall(
                 where.node,
@@ -243,7 +253,8 @@ async def evaluate(
         CallError: a fatal one other than a call that is not recorded.
     """
     memory = starting_memory(recording, past, store)
-    player = CounterfactualRecorder(cassette, StandInAnswers(cassette))
+    prices = model_prices(recording, settings)
+    player = CounterfactualRecorder(cassette, StandInAnswers(cassette), prices)
     async with recording.session(settings, player, memory) as session:
         evaluation = _Evaluation(session, player, past, counts_across=_limits_span(settings))
         chosen = recording.inputs if turns is None else turns

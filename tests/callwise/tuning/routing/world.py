@@ -67,8 +67,8 @@ class RoutingWorld:
         )
         complexity = np.vectorize(NormalDist().cdf)(latent)
         hardness = rng.gamma(4.0, 0.25, conversations)[of]
-        base = 0.9 - 0.1 * rng.exponential(1.0, conversations)[of] - 0.05 * rng.exponential(
-            1.0, turns
+        base = (
+            0.9 - 0.1 * rng.exponential(1.0, conversations)[of] - 0.05 * rng.exponential(1.0, turns)
         )
         tokens = rng.lognormal(-0.125, 0.5, (len(PURPOSES), turns))
         noise = rng.normal(0.0, self.noise, (len(MODELS) ** len(PURPOSES), turns))
@@ -163,8 +163,10 @@ class Recorded:
         prices = [
             np.array(
                 [
-                    (np.array(self.world.usd)[purpose, self.models(purpose, option)]
-                     * self.tokens[purpose]).mean()
+                    (
+                        np.array(self.world.usd)[purpose, self.models(purpose, option)]
+                        * self.tokens[purpose]
+                    ).mean()
                     for option in own
                 ]
             )
