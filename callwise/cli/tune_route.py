@@ -4,6 +4,7 @@ Two sweeps of the recording. The first has each option of each purpose alone, fr
 proposed; the second has the proposed tables as a whole, and the verdict rests on it.
 """
 
+import math
 import os
 import shlex
 from collections.abc import Sequence
@@ -276,7 +277,7 @@ def _cost_of(panels: OptionPanels, names: Sequence[str]) -> float:
     place = {name: at for at, name in enumerate(panels.cost.settings)}
     values = panels.cost.values
     reference = values[place[panels.reference]]
-    return float(sum(np.nanmean(values[place[name]] - reference) for name in names))
+    return math.fsum(float(np.nanmean(values[place[name]] - reference)) for name in names)
 
 
 def _tables_spec(space: RouteSpace, tables: dict[str, tuple[RouteOption, ...]]) -> SweepSpec:

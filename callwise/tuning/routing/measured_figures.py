@@ -1,5 +1,6 @@
 """Quality, price and time of each model for each purpose, as a recording has measured them."""
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -58,7 +59,7 @@ def measured_figures(
         seconds[purpose, model].append(exchange.latency_seconds)
         conversations[purpose, model].append(place.conversation or "")
     for key, values in usd.items():
-        found[key]["usd_per_call"] = sum(values) / len(values)
+        found[key]["usd_per_call"] = math.fsum(values) / len(values)
     for key, values in seconds.items():
         panel = measured_panel({"seconds": values}, conversations[key])
         found[key] |= _fields("seconds", mean_intervals(panel)["seconds"], 0.0, 1.0, 1e6)
