@@ -373,6 +373,19 @@ class PipelineSettings(KnobGroup, TrustedSettings):
                     raise ValueError(str(error)) from error
         return prompts
 
+    @model_validator(mode="after")
+    def _routes_to_known_models(self) -> "PipelineSettings":
+        known = {*Role, *self.models}
+        for purpose, policy in self.policies.items():
+            unknown = [name for name in policy.models if name not in known]
+            if unknown:
+                there = ", ".join((*Role, *self.models))
+                raise ValueError(
+                    f"policies.{purpose} names the model {unknown[0]!r:.80}, and there are: "
+                    f"{there:.400}. Add it to `models`"
+                )
+        return self
+
     @field_validator("sampling")
     @classmethod
     def _samples_no_embedding(cls, value: dict[str, SamplingKnobs]) -> dict[str, SamplingKnobs]:

@@ -28,6 +28,7 @@ from pydantic import BaseModel
 from callwise.budget.ledger_row import LedgerRow
 from callwise.calls import Call, Endpoint
 from callwise.calls.call import Purpose, Role
+from callwise.calls.policies import DEFAULT_POLICY, PolicyKnobs
 from callwise.calls.role_endpoints import settings_by_role
 from callwise.memory.conversation_memory import ConversationMemory
 from callwise.memory.snapshot_memory import SnapshotBackend
@@ -174,7 +175,11 @@ def _run(
 ) -> _DryRun:
     """Return a turn's calls under some fusing; also where a loop is running already."""
     fuse = settings.fuse.model_dump() | fusing.model_dump(exclude={"wound_down"})
-    free = settings.model_copy(update={"budget": BudgetKnobs(), "fuse": FuseKnobs(**fuse)})
+    # Routing changes which model answers, and no call: see `_models`.
+    policies = {name: each for name, each in settings.policies.items() if not _is_route(each)}
+    free = settings.model_copy(
+        update={"budget": BudgetKnobs(), "fuse": FuseKnobs(**fuse), "policies": policies}
+    )
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(asyncio.run, _dry_run(free, nodes, is_readable=is_readable)).result()
 
@@ -236,7 +241,10 @@ def plan_turn(settings: PipelineSettings, nodes: tuple[OwnNode, ...] = ()) -> Tu
         scenarios.append(
             ScenarioPlan(scenario.value, meaning, steps[0], other_ways=tuple(steps[1:]))
         )
-    endpoints = settings.endpoints
+    endpoints = {
+        **{str(role): each for role, each in settings.endpoints.items()},
+        **settings.models,
+    }
     policies = [settings.retry, *(each.retry for each in endpoints.values() if each.retry)]
     # Each alternative is asked once in place of a wait.
     alternatives = max((len(each.alternatives) for each in endpoints.values()), default=0)
@@ -256,11 +264,31 @@ def plan_turn(settings: PipelineSettings, nodes: tuple[OwnNode, ...] = ()) -> Tu
         reply_part=REPLY_NODE,
         # A role without settings may be served by another model than `main`, named in the
         # environment, so `main`'s prices are not taken for its own.
-        prices={role: each.prices.prices() for role, each in endpoints.items() if each.prices},
+        prices={name: each.prices.prices() for name, each in endpoints.items() if each.prices},
+        models=_models(settings),
         max_attempts=2 * most_attempts if is_hedging else most_attempts,
         max_calls=settings.budget.turn.max_calls,
         assumptions=_assumptions(settings),
     )
+
+
+def _is_route(policy: PolicyKnobs) -> bool:
+    return str(policy.kind) == "route"
+
+
+def _models(settings: PipelineSettings) -> dict[Purpose, tuple[str, ...]]:
+    """Return the models that may answer a call, by its purpose, where a table of routes chooses."""
+    policies = settings.policies
+    chosen = {
+        purpose: policies.get(str(purpose)) or policies.get(DEFAULT_POLICY)
+        for purpose in Purpose
+        if purpose is not Purpose.EMBED
+    }
+    return {
+        purpose: policy.models
+        for purpose, policy in chosen.items()
+        if policy is not None and _is_route(policy)
+    }
 
 
 def _assumptions(settings: PipelineSettings) -> Assumptions:

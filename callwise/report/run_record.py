@@ -26,6 +26,7 @@ from pydantic import (
 
 from callwise.budget.usage import JSON_NAMES, NO_USAGE, Usage
 from callwise.calls.call import Outcome, Purpose, Role
+from callwise.calls.choice import Choice
 from callwise.calls.errors import FormatError
 from callwise.calls.reply import is_virtual_time
 from callwise.recordings.run_folder import RUN_VERSION, no_folder
@@ -89,6 +90,8 @@ class CallLine(RunFileLine):
     """Error of the call; empty without one."""
     notes: str = ""
     """Repairs and omissions in reading the answer; empty for none."""
+    choice: InstanceOf[Choice] | None = None
+    """Reason for its model, where a policy has chosen it."""
     usd: Amount | None = None
     """Cost; None when it is not known, which is not 0."""
 
@@ -102,6 +105,11 @@ class CallLine(RunFileLine):
             is_replayed = line.get("outcome") == Outcome.REPLAYED
             usage = usage._replace(sent=0 if is_replayed else usage.requests)
         return {**line, "usage": usage}
+
+    @field_validator("choice", mode="before")
+    @classmethod
+    def _is_choice(cls, value: Any) -> Choice | None:
+        return Choice.from_json(value) if isinstance(value, Mapping) else value
 
     @field_validator("endpoint", "error", "notes", mode="before")
     @classmethod
@@ -357,6 +365,8 @@ def load_run(folder: Path, *, keep_raw: bool = False) -> RunRecord:
     folder = Path(folder)
     if not folder.is_dir():
         raise no_folder(folder)
+    from callwise.report.model_table import drift_lines  # noqa: PLC0415 - it reads this module
+
     manifest = _manifest(folder / "manifest.json")
     torn: list[str] = []
     turns = _lines(folder / "turns.jsonl", TurnLine, torn)
@@ -371,6 +381,7 @@ def load_run(folder: Path, *, keep_raw: bool = False) -> RunRecord:
         )
     checked, calls = tuple(turn for turn, _ in turns), tuple(row for row, _ in kept)
     notices.extend(_disagreements(checked, calls))
+    notices.extend(drift_lines(manifest, calls))
     return RunRecord(
         folder,
         manifest,

@@ -63,7 +63,7 @@ class Complexity(NamedTuple):
 
 
 def prompt_tokens(call: Call) -> int:
-    """Return about how many tokens a prompt has, by its bytes."""
+    """Return the number of tokens of a prompt, about, by its bytes."""
     size = 0
     for message in call.messages:
         text = message.content

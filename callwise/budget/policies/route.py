@@ -44,7 +44,7 @@ class BudgetLeft(NamedTuple):
 
 
 NOTHING_LEFT_OUT = BudgetLeft()
-"""What is left where nothing is limited."""
+"""The share where nothing is limited."""
 
 
 class RouteDecision(NamedTuple):
@@ -178,8 +178,8 @@ class RouteByTable:
             why = _why_cheapest(chosen, fitting)
             if is_saving:
                 why = (
-                    f"{left.share:.0%} of {left.limit} is left, which is less than save_below "
-                    f"{knobs.save_below:g}: {why}"
+                    f"saving: {left.share:.0%} of {left.limit} is left, less than save_below "
+                    f"{knobs.save_below:g}; {why}"
                 )
         else:
             chosen, why = _last_resort(options)
@@ -253,10 +253,9 @@ def _cheapness(option: _Option) -> tuple[bool, float, int]:
 
 def _why_cheapest(chosen: _Option, fitting: list[_Option]) -> str:
     if chosen.usd is None:
-        return "first of those that are good enough, as no price is known"
-    if len(fitting) == 1:
-        return f"only one that is good enough ({chosen.usd:.3g} USD)"
-    return f"cheapest that is good enough ({chosen.usd:.3g} USD)"
+        return "first that is good enough: no price is known"
+    kind = "only one" if len(fitting) == 1 else "cheapest"
+    return f"{kind} that is good enough: {chosen.usd:.3g} USD"
 
 
 def _last_resort(options: list[_Option]) -> tuple[_Option, str]:
@@ -264,9 +263,9 @@ def _last_resort(options: list[_Option]) -> tuple[_Option, str]:
     cheap = [each for each in able if not each.is_dear]
     left = cheap or able or options
     if all(each.entry.quality is None for each in left):
-        return left[0], "last resort, as none fits: the first"
+        return left[0], "last resort: none fits; the first"
     strongest = max(left, key=lambda each: (each.entry.quality or 0.0, -each.place))
-    return strongest, f"last resort, as none fits: the strongest ({strongest.unfit})"
+    return strongest, f"last resort: none fits; the strongest, though {strongest.unfit}"
 
 
 def _why_not(option: _Option, chosen: _Option) -> str:
