@@ -64,7 +64,7 @@ def _figures_of(case: _Case, size: int, picks: list[Pick]) -> list[Figure]:
     best = sum(bool(pick.is_best) for pick in shown)
     within = sum(bool(pick.is_within) for pick in shown)
     excess = [pick.excess for pick in shown if pick.excess is not None]
-    bounds = [pick.bound for pick in shown if pick.bound is not None]
+    lower_limits = [pick.bound for pick in shown if pick.bound is not None]
     points = np.mean([pick.points for pick in picks], axis=0)
     is_promised = size == case.promised_at
     where = f"{size} conversations, about {9 * size:,} turns; {case.name}"
@@ -80,8 +80,8 @@ def _figures_of(case: _Case, size: int, picks: list[Pick]) -> list[Figure]:
             f"95 % intervals contain the truth, {where}",
             f"quality {points[0]:.1%}, difference from the strongest {points[1]:.1%}, gap "
             f"recovered {points[2]:.1%}; of the pick, chosen by the same data: difference "
-            f"{np.mean([pick.difference for pick in shown]) if shown else 0:.1%}, bound "
-            f"against the best {np.mean(bounds) if bounds else 0:.1%}",
+            f"{np.mean([pick.difference for pick in shown]) if shown else 0:.1%}, limit "
+            f"against the best {np.mean(lower_limits) if lower_limits else 0:.1%}",
         ),
     ]
 

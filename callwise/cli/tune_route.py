@@ -180,7 +180,7 @@ def _space(options: "TuneOptions", recording: Recording) -> RouteSpace:
     settings = recording.settings(None, [override_of(name, each) for name, each in flat.items()])
     if getattr(settings, "policies", None):
         raise ConfigError(
-            "the recorded run has `policies` of its own, so its calls are not those of the "
+            "the recorded run has its own `policies`, so its calls are not those of the "
             "strongest models: record a run without them, and tune that"
         )
     models = tuple(getattr(settings, "models", None) or ())

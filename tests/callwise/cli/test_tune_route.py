@@ -74,10 +74,11 @@ def test_the_recommended_table_runs_and_its_replay_decides_nothing_again(
     assert entries[0]["usd_per_call"] < entries[1]["usd_per_call"]
     assert all(0 <= e["quality_low"] <= e["quality"] <= e["quality_high"] <= 1 for e in entries)
     assert all(entry["seconds"] > 0 for entry in entries)
-    turns, cassette = run / "turns.jsonl", run / "cassette.jsonl"
-    again = ("replay", turns, "--preset", "sweep/recommended.yaml", "--record", cassette)
-    assert cli(*again, "--out", "routed").exit_code == 0
-    assert cli("replay", "routed", "--out", "strict").exit_code == 0
+    again = ("replay", run / "turns.jsonl", "--preset", "sweep/recommended.yaml")
+    cassette = run / "cassette.jsonl"
+    for out, source in (("routed", "--record"), ("strict", "--cassette")):
+        shown = cli(*again, source, cassette, "--out", out)
+        assert shown.exit_code == 0, shown.output
     rows = [
         [json.loads(line) for line in Path(folder, "ledger.jsonl").read_text().splitlines()]
         for folder in ("routed", "strict")
