@@ -94,6 +94,7 @@ def tune_route(options: "TuneOptions") -> None:
         update={"cost": "usd" if options.cost == "asked" else options.cost}
     )
     recording = open_recording(options.recording, app=options.app, trust=options.trust)
+    _check_quality(options, is_simulated=recording.is_simulated)
     check_judging(recording, options.quality_request, environ=os.environ)
     space = _space(options, recording)
     singles = space.single_options()
@@ -129,7 +130,7 @@ def tune_route(options: "TuneOptions") -> None:
     document = {
         **analysis_json(whole),
         "curve": curve_json(curve),
-        "interaction": None if interaction is None else _mean_json(interaction),
+        "interaction": interaction and [interaction.mean, interaction.low, interaction.high],
         "tables": {name: [each.name for each in own] for name, own in tables.items()},
         "options": analysis_json(alone)["settings"],
     }
@@ -163,9 +164,14 @@ def _check_options(options: "TuneOptions") -> None:
             )
     if options.batch and not options.buy:
         raise ConfigError("--batch needs --buy")
-    if options.quality == "none" and options.labels is None:
+
+
+def _check_quality(options: "TuneOptions", *, is_simulated: bool) -> None:
+    """Refuse a request without quality before anything is bought for it."""
+    is_open = options.quality == "none" or (options.quality == "auto" and not is_simulated)
+    if is_open and options.labels is None:
         raise ConfigError(
-            "--route compares quality, and --quality is none: give --quality referee or --labels"
+            "--route compares quality, and none is known: give --quality referee or --labels"
         )
 
 
@@ -320,10 +326,6 @@ def _interaction(tuned: _Tuned) -> Interval | None:
     return paired_difference(both, "measured", "predicted")
 
 
-def _mean_json(found: Interval) -> dict[str, float | None]:
-    return {"mean": found.mean, "low": found.low, "high": found.high}
-
-
 def _stop(options: "TuneOptions", alone: Analysis, judged: JudgedRows, folder: Path) -> None:
     """Print why no table can be proposed, and what leads to one."""
     if options.as_json:
@@ -334,8 +336,7 @@ def _stop(options: "TuneOptions", alone: Analysis, judged: JudgedRows, folder: P
         say(line)
     say(buy_sentence(to_buy(judged.rows)))
     if not alone.by:
-        say("No table can be proposed without the quality of the replies. Next, have them judged:")
-        say(f"  {_again(options, folder, '--quality', 'referee')}")
+        say("No table can be proposed: no reply was judged.")
         return
     say("No table can be proposed: the replies of the other models are not recorded.")
     if options.buy:

@@ -118,3 +118,19 @@ def test_bad_requests_name_the_way_out(cli: Any, run: Path) -> None:
         shown = cli("tune", run, *more)
         assert shown.exit_code == 2, shown.output
         assert problem in " ".join(shown.stderr.split()), shown.stderr
+
+
+def test_real_replies_without_a_judge_are_refused_before_anything_is_bought(
+    cli: Any, run: Path
+) -> None:
+    """The hidden quality of simulated replies is known; that of real ones is not."""
+    turns = [json.loads(line) for line in (run / "turns.jsonl").read_text().splitlines()]
+    manifest = json.loads((run / "manifest.json").read_text())
+    manifest["simulated"] = False
+    (run / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    real = "".join(json.dumps(turn | {"simulated": False}) + "\n" for turn in turns)
+    (run / "turns.jsonl").write_text(real, encoding="utf-8")
+    shown = cli("tune", run, "--route", "--models", "models.yaml", "--buy", "--yes")
+    assert shown.exit_code == 2
+    assert "give --quality referee or --labels" in " ".join(shown.stderr.split())
+    assert "Bought" not in shown.stderr
