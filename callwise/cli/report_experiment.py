@@ -10,7 +10,7 @@ from callwise.cli.terminal import print_safe, print_text, say
 from callwise.safe_text import escaped_json
 
 if TYPE_CHECKING:
-    from callwise.cli.info_commands import ReportOptions
+    from callwise.cli.report_command import ReportOptions
     from callwise.report import RunRecord
     from callwise.report.run_forms import Form
     from callwise.report.training_export import ExportForm
