@@ -24,6 +24,7 @@ from openai import AsyncOpenAI
 from benchmarks.figures import Figure, Measured
 from benchmarks.loopback import loopback_server
 from callwise.budget import Budgeter, LedgerRow, Limits, ScopeKind
+from callwise.budget.policies.route import RouteByTable
 from callwise.budget.token_estimate import Estimator
 from callwise.calls import (
     Call,
@@ -39,6 +40,7 @@ from callwise.calls import (
 from callwise.calls.key import call_key
 from callwise.calls.load.load_knobs import LoadKnobs
 from callwise.calls.openai_http import OpenAIClient
+from callwise.calls.policies import RouteEntry, RoutePolicy
 from callwise.calls.wire import chat_body
 
 __all__ = [
@@ -57,6 +59,8 @@ REPEATS = 25
 
 CALLS = 640
 """Calls of a block; a multiple of 32."""
+
+MAX_DECISION_SECONDS = 15e-6
 
 LOOPBACK_REPEATS = 7
 LOOPBACK_CALLS = 96
@@ -325,6 +329,26 @@ def _part_figures() -> Iterator[Figure]:
         yield Figure(f"- of it, measured alone: {part}, us", f"{seconds * 1e6:.1f}")
 
 
+def _route_figures() -> Iterator[Figure]:
+    """Yield what a routing decision takes."""
+    names = ("small", "medium", "large")
+    endpoints = {
+        name: Endpoint(name, name, InstantClient(), Prices(place, 2 * place))
+        for place, name in enumerate(names, start=1)
+    }
+    policy = RoutePolicy(
+        table=tuple(RouteEntry(model=name, quality=0.5) for name in names), min_quality=0.4
+    )
+    route, estimator = RouteByTable(policy), Estimator()
+    seconds = _timed(lambda call: route.decide(call, endpoints, estimator))
+    yield Figure(
+        "a routing decision among 3 models, 3 KB prompt, us",
+        f"{seconds * 1e6:.1f}",
+        f"<= {MAX_DECISION_SECONDS * 1e6:g}",
+        seconds <= MAX_DECISION_SECONDS,
+    )
+
+
 def _loopback_figures() -> Iterator[Figure]:
     for callers, kind, promised in (
         (1, "3 KB", 5),
@@ -346,7 +370,7 @@ def _loopback_figures() -> Iterator[Figure]:
 
 def measure() -> Measured:
     """Return the overhead, what it is made of, and the ratio over a socket."""
-    figures = [*_overhead_figures(), *_part_figures(), *_loopback_figures()]
+    figures = [*_overhead_figures(), *_part_figures(), *_route_figures(), *_loopback_figures()]
     return Measured("budgeter", figures)
 
 

@@ -13,13 +13,20 @@ from benchmarks.figures import Figure, Measured
 from callwise.tuning.panel import Panel
 from callwise.tuning.statistics.front import pareto_front
 from callwise.tuning.statistics.recommendation import recommend
-from tests.callwise.tuning.statistics.coverage import ASKED, coverage, drop_rate, estimated_coverage
+from tests.callwise.tuning.statistics.coverage import (
+    ASKED,
+    coverage,
+    drop_rate,
+    estimated_coverage,
+    unpaired_coverage,
+)
 from tests.callwise.tuning.statistics.known_truth import WORLDS, with_figures
 
 __all__ = ["measure"]
 
 SWEEPS = 1_000
 CONVERSATIONS = (10, 20, 40)
+UNPAIRED_CONVERSATIONS = ((10, 10), (10, 40), (40, 40))
 LEAST, MOST = 0.93, 0.97
 HARDER = frozenset({"strong", "equal"})
 """Worlds outside what is promised."""
@@ -44,6 +51,21 @@ def _coverage_figure(name: str, asked: str) -> Figure:
         target if is_promised else "",
         all(LEAST <= share <= most for share in found.values()) if is_promised else None,
         note=f"simulated; {SWEEPS:,} sweeps each; conversations in brackets",
+    )
+
+
+def _unpaired_figure(name: str) -> Figure:
+    """Return one row: a world, and the difference of arms without a common conversation."""
+    found = {
+        arms: unpaired_coverage(WORLDS[name], conversations=arms) for arms in UNPAIRED_CONVERSATIONS
+    }
+    is_promised = name not in HARDER
+    return Figure(
+        f"95 % interval of an unpaired difference holds the truth, {WORLDS[name].what}",
+        ", ".join(f"{share:.1%} ({arms[0]} and {arms[1]})" for arms, share in found.items()),
+        "93 to 97 %" if is_promised else "",
+        all(LEAST <= share <= MOST for share in found.values()) if is_promised else None,
+        note=f"simulated; {SWEEPS:,} experiments each; conversations of both arms in brackets",
     )
 
 
@@ -85,6 +107,7 @@ def _speed_figure() -> Figure:
 def measure() -> Measured:
     """Return how often intervals hold the truth, and how long they take."""
     figures = [_coverage_figure(name, asked) for name in WORLDS for asked in ASKED]
+    figures += map(_unpaired_figure, WORLDS)
     for share in (0.1, 0.5):
         covered, inside = estimated_coverage(share, conversations=20, sweeps=SWEEPS)
         figures.append(

@@ -54,6 +54,10 @@ def knobs_page() -> str:
     own = ("wake.", "memory.")
     wake = [each for each in knob_paths(WakeSettings) if each.path.startswith(own)]
     rows = [NOTE, "# Knobs", "", words, "", *_knob_rows(knob_paths(PipelineSettings)), ""]
+    rows += [
+        "`models.<name>` has every knob of `endpoints.<role>`, for a [further model](models.md)."
+    ]
+    rows += [""]
     rows += ["## Agents that wake", "", "Of [`callwise wake`](wake.md); all others of its file are"]
     rows += ["those of endpoints, retries, load and limits above.", "", *_knob_rows(wake), ""]
     rows += ["## Environment variables", ""]
@@ -68,6 +72,8 @@ def knobs_page() -> str:
 def _knob_rows(knobs: Iterable[KnobInfo]) -> list[str]:
     rows = ["| knob | type | default | range | what |", "| --- | --- | --- | --- | --- |"]
     for knob in knobs:
+        if knob.path.startswith("models.<name>."):
+            continue  # in one row, with what is left out: those of an endpoint
         default, once_set = f"`{knob.default}`", knob.default_once_set
         if once_set != knob.default:
             default += f", `{once_set}` once its group is set"

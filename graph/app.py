@@ -183,7 +183,7 @@ class ReplyPipeline(SettingsApp[PipelineSettings]):
         if knobs.experiment is not None:  # its arms may be sent in several ways
             return None
         # The seed is that of simulated answers and of the jitter between attempts.
-        names = {"endpoints", "load", "retry", "seed"}
+        names = {"endpoints", "models", "load", "retry", "seed"}
         given = knobs.model_dump_json(include=names, exclude_unset=True)
         return given + knobs.model_dump_json(include=names)
 

@@ -49,8 +49,8 @@ def hold_leases(engine: Engine, scope: Scope, state: TurnState, fusing: Fusion) 
     """Hold back one call of the role `main` for the reply, and the bookkeeping's calls.
 
     The reply's call is held with its tokens and their price, as far as it is known when the turn
-    begins. The bookkeeping's are held where more fits than a bare reply: only calls, since
-    its tokens are few compared with the search's.
+    begins; where a policy chooses its model, at the dearest. The bookkeeping's are held where more
+    fits than a bare reply: only calls, since its tokens are few compared with the search's.
 
     Args:
         state: of the turn, the loader's part at least.
@@ -60,8 +60,8 @@ def hold_leases(engine: Engine, scope: Scope, state: TurnState, fusing: Fusion) 
         return  # nothing is limited, so there is nothing to hold back from
     call = FUSED_REPLY.call(state) if fusing.reply else reply_call(engine.settings.search, state)
     estimate = engine.budgeter.estimate(call)
-    prices = engine.endpoints[Role.MAIN].prices
-    notes_usd = prices.usd(NOTES_TOKENS, 0) if prices is not None else 0.0
+    prices = [each.prices for each in engine.budgeter.answering.endpoints_of(call)]
+    notes_usd = max(each.usd(NOTES_TOKENS, 0) if each is not None else 0.0 for each in prices)
     scope.hold(
         REPLY_LEASE,
         tokens=estimate.tokens + NOTES_TOKENS,

@@ -316,7 +316,7 @@ def open_memory(
 
 @dataclass(frozen=True, slots=True)
 class CommonParts:
-    """What the sessions of one folder have in common, made before them.
+    """Common parts of the sessions of one folder, made before them.
 
     Args:
         checkpointer: keeps the checkpoints of all; None for none.
@@ -357,11 +357,7 @@ async def open_session(
     endpoints = endpoints_of(settings, is_offline=is_offline)
     notices = Notices() if common is None else common.notices
     is_evaluated = is_offline and memory is not None  # as one of many settings
-    traces = (
-        None
-        if is_evaluated
-        else traces_of(settings, is_strict_replay=is_offline, notify=notices.add)
-    )
+    traces = None if is_evaluated else traces_of(settings, notify=notices.add)
     if not is_offline:
         learned = None if common is None else common.learned
         (learned or LearnedEndpoints(folder, notices)).follow(endpoints)

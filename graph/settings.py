@@ -322,8 +322,6 @@ class TraceKnobs(KnobGroup):
     run: str = Field(default="", max_length=200)
     """Part of the ids of traces: runs of one conversation with the same knobs have the same
     traces, unless they have different names here."""
-    replays: bool = False
-    """Send those of a strict replay too."""
 
 
 class ReplyKnobs(KnobGroup):
@@ -429,7 +427,7 @@ class PipelineSettings(KnobGroup, TrustedSettings):
     """Metrics of a run while it goes on. They are no part of a run's identity: they change nothing
     that is asked or answered."""
     traces: TraceKnobs = Field(default=TraceKnobs(), exclude=True)
-    """Spans of turns; no part of a run's identity either."""
+    """Not recorded with a run: a replay sends traces where its own knobs ask for them."""
     agent_id: str = Field(default="agent", min_length=1, max_length=200)
     """Owner of the memory, together with the user."""
     persona: Persona = Persona(
@@ -468,6 +466,21 @@ class PipelineSettings(KnobGroup, TrustedSettings):
                 except ConfigError as error:
                     raise ValueError(str(error)) from error
         return prompts
+
+    @model_validator(mode="after")
+    def _routes_to_known_models(self) -> "PipelineSettings":
+        known = {*Role, *self.models}
+        if Purpose.EMBED in self.policies:
+            raise ValueError("policies.embed chooses nothing: embeddings stay with one model")
+        for purpose, policy in self.policies.items():
+            unknown = [name for name in policy.models if name not in known]
+            if unknown:
+                there = ", ".join((*Role, *self.models))
+                raise ValueError(
+                    f"policies.{purpose} names the model {unknown[0]!r:.80}, and there are: "
+                    f"{there:.400}. Add it to `models`"
+                )
+        return self
 
     @field_validator("sampling")
     @classmethod

@@ -12,6 +12,7 @@ from typing import Any
 
 from callwise.budget.scope import ScopeKind, current_scope
 from callwise.calls.errors import ContextTooLong, EndpointError
+from callwise.calls.policies import DEFAULT_POLICY, RoutePolicy
 from callwise.memory import Identity
 from graph.engine import TurnContext
 from graph.fusing import fusing_for
@@ -113,6 +114,10 @@ def _early_reply(state: TurnState, context: TurnContext) -> EarlyReply | None:
     if not (settings.reply.stream and state.fusing.reply):
         return None
     if context.engine.nodes or settings.processor.llm == "always":
+        return None
+    policies = settings.policies
+    policy = policies.get(FUSED_REPLY.purpose) or policies.get(DEFAULT_POLICY)
+    if not isinstance(policy, RoutePolicy | None):  # other policies may take another answer
         return None
     detection = detect_by_rules(state.user_text, state.language)
     monologue = think_by_rules(detection, state.mode, state.language)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from callwise.calls.errors import ConfigError
 from callwise.calls.trust import place_of
 from callwise.knobs import settings_digest
-from graph.settings import PipelineSettings, TraceKnobs
+from graph.settings import PipelineSettings
 
 if TYPE_CHECKING:
     from callwise.report.traces import Traces
@@ -18,14 +18,13 @@ __all__ = ["traces_of"]
 def traces_of(
     settings: PipelineSettings,
     *,
-    is_strict_replay: bool = False,
     notify: Callable[[str], None] | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> "Traces | None":
     """Return what sends the spans of a session, to be closed after it; None where none are sent.
 
-    The ids follow from the knobs, those of the traces themselves left out, and the turn: a replay
-    under the same knobs has the same.
+    The ids follow from the knobs, those of the traces left out, and the turn: a replay under the
+    same knobs has the same.
 
     Args:
         notify: called with what a person should know, in another thread.
@@ -35,14 +34,14 @@ def traces_of(
         ConfigError: when the collector's address cannot be used, or only a file names it.
     """
     knobs = settings.traces
-    if not knobs.enabled or (is_strict_replay and not knobs.replays):
+    if not knobs.enabled:
         return None
     from callwise.report.traces import Traces  # noqa: PLC0415 - rarely used
 
     variables = os.environ if environ is None else environ
     traces = Traces(
         knobs.otlp_endpoint,
-        run=knobs.run + settings_digest(settings.model_copy(update={"traces": TraceKnobs()})),
+        run=knobs.run + settings_digest(settings),
         content=knobs.content,
         notify=notify,
         environ=variables,

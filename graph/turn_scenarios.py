@@ -28,6 +28,7 @@ from pydantic import BaseModel
 from callwise.budget.ledger_row import LedgerRow
 from callwise.calls import Call, Endpoint
 from callwise.calls.call import Purpose, Role
+from callwise.calls.policies import DEFAULT_POLICY, PolicyKnobs
 from callwise.calls.role_endpoints import settings_by_role
 from callwise.memory.conversation_memory import ConversationMemory
 from callwise.memory.snapshot_memory import SnapshotBackend
@@ -42,6 +43,7 @@ from callwise.plans.bound import (
 )
 from callwise.plans.dry_run import FormClient, steps_by_node
 from callwise.plans.makespan import Assumptions
+from callwise.plans.policy_bound import with_policies
 from callwise.plans.turn_plan import ScenarioPlan, TurnPlan
 from graph.drivers import predecessors, run_step
 from graph.engine import TurnContext, make_engine
@@ -174,7 +176,9 @@ def _run(
 ) -> _DryRun:
     """Return a turn's calls under some fusing; also where a loop is running already."""
     fuse = settings.fuse.model_dump() | fusing.model_dump(exclude={"wound_down"})
-    free = settings.model_copy(update={"budget": BudgetKnobs(), "fuse": FuseKnobs(**fuse)})
+    free = settings.model_copy(
+        update={"budget": BudgetKnobs(), "fuse": FuseKnobs(**fuse), "policies": {}}
+    )
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(asyncio.run, _dry_run(free, nodes, is_readable=is_readable)).result()
 
@@ -201,7 +205,10 @@ def _turn_steps(
     if dry_run.searched:
         limited = with_calls(search, lambda call: _limited(call, settings.sampling))
         parts[_NODE] = with_repairs(limited, max_repairs)
-    return Network(parts, waits)
+    # A policy's calls are planned apart: they follow from answers, which a plan has not.
+    return Network(
+        {name: with_policies(each, settings.policies) for name, each in parts.items()}, waits
+    )
 
 
 def plan_turn(settings: PipelineSettings, nodes: tuple[OwnNode, ...] = ()) -> TurnPlan:
@@ -236,7 +243,10 @@ def plan_turn(settings: PipelineSettings, nodes: tuple[OwnNode, ...] = ()) -> Tu
         scenarios.append(
             ScenarioPlan(scenario.value, meaning, steps[0], other_ways=tuple(steps[1:]))
         )
-    endpoints = settings.endpoints
+    endpoints = {
+        **{str(role): each for role, each in settings.endpoints.items()},
+        **settings.models,
+    }
     policies = [settings.retry, *(each.retry for each in endpoints.values() if each.retry)]
     # Each alternative is asked once in place of a wait.
     alternatives = max((len(each.alternatives) for each in endpoints.values()), default=0)
@@ -256,11 +266,31 @@ def plan_turn(settings: PipelineSettings, nodes: tuple[OwnNode, ...] = ()) -> Tu
         reply_part=REPLY_NODE,
         # A role without settings may be served by another model than `main`, named in the
         # environment, so `main`'s prices are not taken for its own.
-        prices={role: each.prices.prices() for role, each in endpoints.items() if each.prices},
+        prices={name: each.prices.prices() for name, each in endpoints.items() if each.prices},
+        models=_models(settings),
         max_attempts=2 * most_attempts if is_hedging else most_attempts,
         max_calls=settings.budget.turn.max_calls,
         assumptions=_assumptions(settings),
     )
+
+
+def _is_route(policy: PolicyKnobs) -> bool:
+    return str(policy.kind) == "route"
+
+
+def _models(settings: PipelineSettings) -> dict[Purpose, tuple[str, ...]]:
+    """Return the models that may answer a call, by its purpose, where a table of routes chooses."""
+    policies = settings.policies
+    chosen = {
+        purpose: policies.get(str(purpose)) or policies.get(DEFAULT_POLICY)
+        for purpose in Purpose
+        if purpose is not Purpose.EMBED
+    }
+    return {
+        purpose: policy.models
+        for purpose, policy in chosen.items()
+        if policy is not None and _is_route(policy)
+    }
 
 
 def _assumptions(settings: PipelineSettings) -> Assumptions:

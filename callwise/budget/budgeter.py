@@ -21,11 +21,12 @@ from callwise.budget.fan_out import fan_out
 from callwise.budget.fleet.fleet import Fleet
 from callwise.budget.in_flight import InFlightCall, require_calls, step_mark
 from callwise.budget.layers.cache import ReplyCache
-from callwise.budget.layers.ledger import MAX_KEPT_ROWS, Ledger, RowSink, as_endpoint, endpoint_of
+from callwise.budget.layers.ledger import MAX_KEPT_ROWS, Ledger, RowSink, as_endpoint
 from callwise.budget.layers.queue import QueueLayer
 from callwise.budget.layers.schedule import ScheduleLayer
 from callwise.budget.limits import Limits
 from callwise.budget.metrics.run_metrics import RunMetrics
+from callwise.budget.policies.answering_models import AnsweringModels
 from callwise.budget.recorder import Recorder
 from callwise.budget.redactor import Redactor
 from callwise.budget.run_gate import Drained, RunGate
@@ -93,6 +94,7 @@ class Budgeter:
         run: the root scope. It stays open.
         ledger: the rows.
         owner: the loop that it works on.
+        answering: the endpoints that may answer a call.
     """
 
     def __init__(
@@ -127,6 +129,7 @@ class Budgeter:
         self._endpoints = given if self._shared is None else self._shared.endpoints_for(given)
         self._cache = cache
         self._estimator = Estimator(estimator, default_output_tokens=default_output_tokens)
+        self.answering = AnsweringModels(policies or {}, self._endpoints, self._estimator)
         self.run = Scope(
             ScopeKind.RUN,
             limits=limits,
@@ -306,12 +309,12 @@ class Budgeter:
         )
 
     def estimate(self, call: Call) -> Estimate:
-        """Return what one attempt at a call would reserve. Asks nothing.
+        """Return what one attempt at a call would reserve, at most. Asks nothing.
 
         Raises:
             UnknownRole: when no endpoint serves its role, or has its `model`.
         """
-        return self._estimator.estimate(call, endpoint_of(call, self._endpoints))
+        return self.answering.estimate(call)
 
     async def ask(self, call: Call) -> Reply:
         """Return the answer, its `parsed` set when the call has a response model.

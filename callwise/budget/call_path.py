@@ -70,6 +70,7 @@ from callwise.budget.layers.schedule import ScheduleLayer
 from callwise.budget.layers.send import SendLayer
 from callwise.budget.layers.share import ShareLayer
 from callwise.budget.layers.similar import SimilarLayer
+from callwise.budget.policies.answering_models import AnsweringModels
 from callwise.budget.rate import RateGates
 from callwise.budget.recorder import Recorder
 from callwise.budget.redactor import Redactor
@@ -231,7 +232,7 @@ def build_call_path(  # noqa: C901 - one line for each layer that is optional
             ledger,
             endpoints,
             clock=clock,
-            estimator=estimator,
+            estimate=AnsweringModels(policies, endpoints, estimator).estimate,
             redactor=redactor,
             gate=gate,
             load_of=load_of,

@@ -379,7 +379,7 @@ class Estimator:
         count, calibration = self._models.get(endpoint.identity) or self._model(endpoint)
         last = self._last_count
         if last is None or last.call is not call or last.counted_by != count:
-            last = _LastCount(call, count, count(call), self._output_tokens(call))
+            last = _LastCount(call, count, count(call), self.output_tokens(call))
             self._last_count = last
         _, _, estimated, output_tokens = last  # maybe of another endpoint with that model
         input_tokens = calibration.tokens(estimated, self._margin)
@@ -392,9 +392,9 @@ class Estimator:
 
         No answer has corrected the count, so that it is the same in every run.
         """
-        return self._model(endpoint).input_tokens(call).total, self._output_tokens(call)
+        return self._model(endpoint).input_tokens(call).total, self.output_tokens(call)
 
-    def _output_tokens(self, call: Call) -> int:
+    def output_tokens(self, call: Call) -> int:
         """Return how long the output of a call may be at most."""
         sampling = call.sampling
         if call.is_embedding:

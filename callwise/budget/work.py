@@ -15,7 +15,8 @@ from callwise.budget.critical_path import CriticalPathPoint
 from callwise.budget.limits import NOTHING, Amounts
 from callwise.budget.token_estimate import Estimate, Estimator
 from callwise.budget.usage import NO_USAGE, Usage, attempt_usage, to_microseconds
-from callwise.calls.call import AnswerReader, Call, CallEnd, Priority
+from callwise.calls.answer_reader import AnswerReader
+from callwise.calls.call import Call, CallEnd, Priority
 from callwise.calls.client import Endpoint
 from callwise.calls.delivery import DIRECT
 from callwise.calls.errors import CallError, CallRefused, EndpointDown, RunStopped

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntEnum, StrEnum
 from math import isnan
-from typing import Any, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 from pydantic import BaseModel
 
@@ -18,7 +18,6 @@ from callwise.calls.pieces import Piece
 from callwise.calls.reply import ReportedUsage
 
 __all__ = [
-    "AnswerReader",
     "Call",
     "CallEnd",
     "HoldBack",
@@ -31,7 +30,6 @@ __all__ = [
     "Role",
     "Sampling",
     "as_priority",
-    "is_in_use",
 ]
 
 
@@ -129,27 +127,6 @@ class Listener(Protocol):
 
     def on_end(self, end: CallEnd) -> None:
         """Take how an asking ended, before its answer is returned. Must not raise."""
-
-
-@runtime_checkable
-class AnswerReader(Listener, Protocol):
-    """A listener that reads an answer of a response model while it arrives.
-
-    It is given no pieces. Once it has used a part of an answer, no other answer may take its
-    place: the call is neither tried again nor repaired.
-    """
-
-    def read(self, text: str) -> bool:
-        """Take the answer's text so far; return whether a part of it is in use. Must not raise.
-
-        The result depends on the text alone, and does not turn false as the text grows: a replay
-        gives the whole text immediately.
-        """
-
-
-def is_in_use(listener: Listener | None, text: str) -> bool:
-    """Return whether a listener uses a part of an answer, which is its text so far."""
-    return isinstance(listener, AnswerReader) and listener.read(text)
 
 
 MAX_TOP_LOGPROBS = 20

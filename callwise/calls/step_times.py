@@ -39,7 +39,7 @@ class StepTimes:
 
 
 _TIMES: ContextVar[StepTimes | None] = ContextVar("step_times", default=None)
-"""Where the running node's steps are counted; None counts none."""
+"""The counts of the running node's steps; None counts none."""
 
 
 @contextmanager

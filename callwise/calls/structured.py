@@ -18,6 +18,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from pydantic import BaseModel, RootModel, ValidationError, ValidationInfo
 from pydantic_core import ErrorDetails
 
+from callwise.calls.answer_cache import current_cache, digest_of
 from callwise.calls.answer_text import Document, FoundDocuments, Quotable, find_documents, was_cut
 from callwise.calls.answer_values import SchemaNode, normal_name, resolved, tidied
 from callwise.calls.call import Message
@@ -123,6 +124,28 @@ def read_answer(
     Raises:
         InvalidAnswer: when there is no document in it, or none fits.
     """
+    cache = current_cache()
+    if cache is None:
+        return _read_new(text, model, finish_reason, prompt, is_thoughts=is_thoughts)
+    digest = digest_of(
+        text, model, finish_reason=finish_reason, prompt=prompt, is_thoughts=is_thoughts
+    )
+    found: ReadAnswer[ModelT] | None = cache.get(digest)
+    if found is None:
+        found = _read_new(text, model, finish_reason, prompt, is_thoughts=is_thoughts)
+        cache.put(digest, found)
+    return found
+
+
+def _read_new(
+    text: str,
+    model: type[ModelT],
+    finish_reason: str | None,
+    prompt: Sequence[Message],
+    *,
+    is_thoughts: bool,
+) -> ReadAnswer[ModelT]:
+    """Return an answer that is read; see `read_answer`."""
     try:
         with timed("parse"):
             found = find_documents(text, is_cut=was_cut(finish_reason), is_thoughts=is_thoughts)

@@ -28,8 +28,18 @@ class CheckOptions(CommandOptions):
         ),
     ]
     baseline: Annotated[
-        Path, typer.Option("--baseline", "-b", help="The baseline, a committed JSON file.")
-    ]
+        Path | None, typer.Option("--baseline", "-b", help="The baseline, a committed JSON file.")
+    ] = None
+    rollout: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help=(
+                "In place of a baseline: the state of the run's staged rollout, which is moved "
+                "on, or returned to 0 % when a gate fails."
+            ),
+        ),
+    ] = None
     update: Annotated[
         bool, typer.Option("--update", help="Write the baseline from this run; show the changes.")
     ] = False
@@ -90,6 +100,11 @@ def check(options: CheckOptions) -> None:
     time, is tested with a stated false-alarm rate:
 
     callwise check live-run -b baselines/live.json --live --alpha 0.01
+
+    With the state of a rollout the new arm of the run's experiment is compared with the other
+    one; the exit code is 1 when it was returned:
+
+    callwise check run --rollout rollout.json
     """
     with clear_errors():
         has_passed = _check(options)
@@ -98,6 +113,17 @@ def check(options: CheckOptions) -> None:
 
 
 def _refuse_contradictions(options: CheckOptions) -> None:
+    if (options.baseline is None) == (options.rollout is None):
+        raise ConfigError(
+            "give what the run is compared with: --baseline FILE, or --rollout FILE for the arms "
+            "of its experiment"
+        )
+    others = (options.update, options.gates, options.quarantine, options.markdown, options.live)
+    if options.rollout is not None and any(others):
+        raise ConfigError(
+            "--rollout compares arms by the knobs of the run's rollout (experiment.rollout); give "
+            "only --scores and --json with it"
+        )
     if options.alpha is not None and not options.live:
         raise ConfigError("--alpha is the false-alarm rate of --live; an exact check has none")
     if options.live and options.gates:
@@ -137,7 +163,7 @@ def _is_real(path: Path) -> bool:
         return False  # `renew` reports what is wrong with it
 
 
-def _update(options: CheckOptions, run: "RunFigures") -> None:
+def _update(options: CheckOptions, path: Path, run: "RunFigures") -> None:
     """Write the baseline from a run and print the changes.
 
     Raises:
@@ -152,9 +178,9 @@ def _update(options: CheckOptions, run: "RunFigures") -> None:
             f"{options.run} was killed in the middle of a turn: a baseline of it would gate less "
             "than it should; run the same `callwise replay` again, then update"
         )
-    if run.baseline.is_simulated and _is_real(options.baseline):
+    if run.baseline.is_simulated and _is_real(path):
         raise ConfigError(
-            f"{options.baseline} is of a real endpoint, and the answers of {options.run} are "
+            f"{path} is of a real endpoint, and the answers of {options.run} are "
             "simulated: replay the real recording, or delete the baseline to replace it by a "
             "simulated one"
         )
@@ -162,7 +188,7 @@ def _update(options: CheckOptions, run: "RunFigures") -> None:
         (conversation, turn), more = run.silent[0], len(run.silent) - 1
         others = f" and {counted(more, 'more turn')}" if more else ""
         say(f"no reply in turn {turn} of {short(conversation)}{others}: the baseline keeps that")
-    renewed = renew(options.baseline, run.baseline)
+    renewed = renew(path, run.baseline)
     if options.as_json:
         print_json(
             {
@@ -184,6 +210,26 @@ def _write_markdown(path: Path, text: str) -> None:
         raise ConfigError(f"cannot write {path}: {error.strerror or error}") from error
 
 
+def _advance(options: CheckOptions, state: Path) -> bool:
+    """Move the state of a rollout on, print it, and return whether it was not returned."""
+    from callwise.report import load_run
+    from callwise.testing.gate.rollout import advance_rollout
+    from callwise.testing.gate.run_figures import quality_by_turn
+
+    run = load_run(options.run)
+    scores = options.scores
+    quality = None if scores is None else quality_by_turn(scores, run.turns)
+    rollout, lines = advance_rollout(run, state, quality=quality)
+    has_passed = rollout.status != "returned"
+    if options.as_json:
+        print_json({"passed": has_passed, "verdict": rollout.sentence, **rollout.as_json()})
+        return has_passed
+    print_wrapped(rollout.sentence)
+    for line in lines:
+        say(f"  {line}")
+    return has_passed
+
+
 def _check(options: CheckOptions) -> bool:
     """Check or update, print the result, and return whether it passed.
 
@@ -195,13 +241,17 @@ def _check(options: CheckOptions) -> bool:
     from callwise.testing.gate.run_figures import run_figures
 
     _refuse_contradictions(options)
+    if options.rollout is not None:
+        return _advance(options, options.rollout)
+    if options.baseline is None:
+        return False
     # Before anything that takes time, so that a missing file is reported immediately.
     baseline = None if options.update else Baseline.read(options.baseline)
     run = run_figures(options.run, scores_file=options.scores)
     for notice in run.notices:
         say(notice)
     if baseline is None:
-        _update(options, run)
+        _update(options, options.baseline, run)
         return True
     comparison, name = _compared(options, run.baseline, baseline), str(options.baseline)
     if options.markdown is not None:

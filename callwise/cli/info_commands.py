@@ -1,15 +1,14 @@
-"""Commands that ask no model: `plan`, `knobs`, `presets`, `report`, `cassette`."""
+"""Commands that ask no model: `plan`, `knobs`, `presets`, `cassette`."""
 
 import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from callwise.calls.errors import ConfigError
-from callwise.cli.completers import complete_run
 from callwise.cli.options import (
     AppOption,
     AppOptions,
@@ -23,13 +22,12 @@ from callwise.cli.terminal import (
     clear_errors,
     print_json,
     print_safe,
-    print_text,
     print_wrapped,
     say,
     screen,
 )
-from callwise.safe_text import escaped_json, printable
-from callwise.text_layout import EVERYTHING, aligned
+from callwise.safe_text import printable
+from callwise.text_layout import aligned
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -44,7 +42,6 @@ __all__ = [
     "opened_app",
     "plan",
     "presets",
-    "report",
     "say_endpoints",
 ]
 
@@ -276,75 +273,6 @@ def presets(options: PresetsOptions) -> None:
             rows.append((name, *map(str, (planned["asked"], rounds["reply"], rounds["turn"]))))
         cells = [tuple(map(printable, row)) for row in rows]
         print_safe("\n".join(aligned(cells, numbers=(1, 2, 3), screen=screen())) + "\n")
-
-
-class ReportOptions(CommandOptions):
-    """Options of `callwise report`."""
-
-    folder: Annotated[
-        Path,
-        typer.Argument(metavar="DIR", autocompletion=complete_run, help="A run's folder."),
-    ]
-    form: Annotated[
-        Literal["text", "markdown", "csv", "json"], typer.Option("--format", "-f", help="Form.")
-    ] = "text"
-    table: Annotated[
-        Literal["all", "node", "role", "purpose", "turn", "call", "plan", "time", "judges"],
-        typer.Option("--table", "-t", help="Which table. CSV has one; `all` gives by node."),
-    ] = "all"
-    wide: Annotated[
-        bool,
-        typer.Option("--wide", help="Show every column, a row in one line, in any terminal."),
-    ] = False
-    html: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Write one page with every turn, its calls, timeline and search; print no table.",
-        ),
-    ] = None
-    against: Annotated[
-        Path | None,
-        typer.Option(metavar="OTHER_DIR", help="With --html: compare with another run."),
-    ] = None
-
-
-def report(options: ReportOptions) -> None:
-    """Show where the calls of a run went: by node, role, purpose and turn, and against its plan.
-
-    `--table call` lists every call with its error and what was repaired to read its answer.
-    """
-    with clear_errors():
-        if options.html is not None or options.against is not None:
-            _write_page(options)
-            return
-        from callwise.report import load_run, render
-
-        run = load_run(options.folder)
-        for notice in run.notices:
-            say(notice)
-        shown = EVERYTHING if options.wide else screen(more="--wide, or --format csv,")
-        shown = replace(shown, is_styled=screen().is_styled)
-        rendered = render(run, form=options.form, table=options.table, screen=shown)
-        if options.form == "text":
-            print_safe(rendered)
-        else:
-            print_text(escaped_json(rendered) if options.form == "json" else rendered, end="")
-
-
-def _write_page(options: ReportOptions) -> None:
-    from callwise.report.page import write_page
-
-    if options.html is None:
-        raise ConfigError("--against compares two runs on a page: give --html FILE")
-    if (options.form, options.table) != ("text", "all"):
-        raise ConfigError("--html writes a page of all tables: give no --format or --table with it")
-    written = write_page(options.folder, options.html, against=options.against)
-    for notice in written.notices:
-        say(notice)
-    paired = "" if written.paired_turns is None else f", {written.paired_turns:,} of them paired"
-    size = f"{written.size_bytes / 1_000_000:.2f} MB"
-    say(f"page: {options.html}   ({written.turns:,} turns{paired}, {size})")
 
 
 class CassetteOptions(CommandOptions):

@@ -10,10 +10,11 @@ from callwise.cli.completion import CompletingGroup, completion
 from callwise.cli.demo_command import demo
 from callwise.cli.endpoints import endpoints
 from callwise.cli.help_pages import Command
-from callwise.cli.info_commands import cassette, knobs, plan, presets, report
+from callwise.cli.info_commands import cassette, knobs, plan, presets
 from callwise.cli.notebooks_command import notebooks
 from callwise.cli.options import command
 from callwise.cli.replay_command import conversations, replay
+from callwise.cli.report_command import report
 from callwise.cli.serve_command import serve
 from callwise.cli.sim_command import sim
 from callwise.cli.talk_commands import chat, run

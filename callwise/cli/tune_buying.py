@@ -28,7 +28,7 @@ from callwise.tuning.buying import (
 )
 from callwise.tuning.judge.judge_sweep import judge_rows
 from callwise.tuning.replay_evaluator import settings_of
-from callwise.tuning.row import TurnRow
+from callwise.tuning.row import TurnRow, sum_known
 from callwise.tuning.sweep import FinishedSweep, SweepRequest
 
 if TYPE_CHECKING:
@@ -102,6 +102,8 @@ def buy_missing(options: "TuneOptions", request: SweepRequest, finished: Finishe
     say(buy_sentence(lacking))
     if not lacking.calls:
         return False
+    if options.route:
+        say(_whole_turns(finished.rows))
     if options.batch:
         say("That is by the list price; a batch costs about half of it.")
     else:
@@ -124,6 +126,15 @@ def buy_missing(options: "TuneOptions", request: SweepRequest, finished: Finishe
     if bought.stopped:
         say(f"Stopped early: {bought.stopped}. Run the same command to go on.")
     return True
+
+
+def _whole_turns(rows: Sequence[TurnRow]) -> str:
+    """Return the price of whole turns, since another model's answer changes later prompts."""
+    lacking = [row for row in rows if row.missing_calls]
+    usd = sum_known(row.usd for row in lacking)
+    price = "USD unknown (no price list)" if usd is None else f"about USD {usd:.4f}"
+    calls = counted(sum(row.asked for row in lacking), "call")
+    return f"Another model's answer changes the prompts after it: up to {calls}, {price}."
 
 
 def _bought(

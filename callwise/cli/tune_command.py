@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from callwise.tuning.sweep import FinishedSweep, SweepRequest
     from callwise.tuning.sweep_spec import SweepSpec
 
-__all__ = ["TuneOptions", "tune"]
+__all__ = ["TuneOptions", "judged_rows", "recorded_trouble", "swept", "tune"]
 
 
 class TuneOptions(CommandOptions):
@@ -75,6 +75,14 @@ class TuneOptions(CommandOptions):
             help="Sweep one knob, e.g. --knob search.max_calls=3,6,11. Repeatable.",
         ),
     ] = []
+    route: Annotated[
+        bool,
+        typer.Option("--route", help="Tune a routing table: which model answers which purpose."),
+    ] = False
+    models: Annotated[
+        Path | None,
+        typer.Option(help="With --route: a YAML file whose `models` are tried. See docs/models.md"),
+    ] = None
     out: OutOption = None
     fresh: FreshOption = False
     max_turns: MaxTurnsOption = None
@@ -227,6 +235,8 @@ def tune(options: TuneOptions) -> None:
 
     callwise tune run --grid presets --buy --max-buy-usd 2
 
+    callwise tune run --route --buy
+
     A sweep that was stopped goes on when the same command is run again.
     """
     with (
@@ -234,7 +244,12 @@ def tune(options: TuneOptions) -> None:
         options.drain.ending(),
     ):
         try:
-            _tune(options)
+            if options.route or options.models is not None:
+                from callwise.cli.tune_route import tune_route
+
+                tune_route(options)
+            else:
+                _tune(options)
         except RunStopped:
             from callwise.cli.tune_buying import spent
 
@@ -310,9 +325,7 @@ def _connected(options: TuneOptions, request: "SweepRequest") -> "Iterator[Sweep
         client.close()
 
 
-def _swept(
-    options: TuneOptions, request: "SweepRequest", recording: "Recording"
-) -> "FinishedSweep":
+def swept(options: TuneOptions, request: "SweepRequest", recording: "Recording") -> "FinishedSweep":
     """Return the sweep, after buying what was agreed to."""
     from callwise.cli.tune_buying import buy_missing, buyer_as_it_goes, spent
 
@@ -331,9 +344,10 @@ def _swept(
     return finished
 
 
-def _judged(
+def judged_rows(
     options: TuneOptions, recording: "Recording", finished: "FinishedSweep"
 ) -> "JudgedRows":
+    """Return the rows of a sweep with their quality, once its price is agreed to."""
     from callwise.cli.tune_buying import agreed
     from callwise.tuning.judge.judge_sweep import QualityRequest, judge_rows, preview_judging
 
@@ -359,7 +373,7 @@ def _write(folder: Path, analysis: "Analysis", judged: "JudgedRows") -> dict[str
     return document
 
 
-def _recorded_trouble(recording: "Recording") -> list[str]:
+def recorded_trouble(recording: "Recording") -> list[str]:
     """Return what the recorded turns went on without and could not read."""
     from callwise.report import load_run
     from callwise.report.run_forms import trouble_lines
@@ -392,13 +406,13 @@ def _tune(options: TuneOptions) -> None:
         opened(request.evaluator.folder, request.trust)
         SweepStore.clear(request.folder)
     with _connected(options, request) as placed:
-        finished = _swept(options, placed, recording)
+        finished = swept(options, placed, recording)
     for left in finished.left_out:
         say(f"left out: {left.setting}: {left.reason}")
     if not finished.rows:
         say("callwise: no setting could run, so there is nothing to show")
         raise typer.Exit(EXIT_WRONG_REQUEST)
-    judged = _judged(options, recording, finished)
+    judged = judged_rows(options, recording, finished)
     analysis = analyse(
         judged.rows,
         unit=judged.unit,
@@ -424,7 +438,7 @@ def _tune(options: TuneOptions) -> None:
     trust = [tables_text([reliability_table(each)]) for each in judged.reliability]
     lost = "" if judged.judged is None else judged.judged.lost
     notices = (each for each in judged.notices if each != lost)
-    losses = (*([lost] if lost else []), *_recorded_trouble(recording))
+    losses = (*([lost] if lost else []), *recorded_trouble(recording))
     print_wrapped(summary_text(analysis, losses=losses, notices=(*notices, *trust, price))[:-1])
     if analysis.is_simulated:
         say("Simulated: this proves counting and search arithmetic, not language.")

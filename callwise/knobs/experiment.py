@@ -163,8 +163,8 @@ def _rising(stages: tuple[float, ...]) -> tuple[float, ...]:
 class RolloutKnobs(_Group):
     """A staged rollout of one arm: its share rises by stages while the gate does not fail.
 
-    `callwise check RUN --rollout FILE` looks at a run and moves the state in the file on; see
-    docs/experiments.md for the share of false returns.
+    `callwise check RUN --rollout FILE` compares the arms of a run, and keeps stage and
+    share in the file; see docs/experiments.md for the share of false returns.
     """
 
     arm: ArmName
@@ -175,15 +175,15 @@ class RolloutKnobs(_Group):
     """Shares of the new arm, which rise to 1. At 1 nothing is compared any more."""
     units: int = Field(default=40, ge=5, le=100_000)
     """Units of the new arm after which a stage ends."""
-    looks: int = Field(default=4, ge=1, le=20)
-    """Times within a stage that the gate is applied, at equal distances; the last one ends it. A
-    look at fewer than 5 units of an arm decides nothing."""
+    checks: int = Field(default=4, ge=1, le=20)
+    """Times within a stage that the gate is applied, at equal distances; the last one ends it, and
+    waits for 5 units of each arm. An earlier one with fewer decides nothing."""
     gates: dict[str, float] = {}
     """Tolerances by figure, as `--gate` of `callwise check` has them: calls, degraded and
     unreadable always, at no rise unless it is given here."""
     alpha: float = Field(default=0.05, gt=0, le=0.5)
     """Chance that the whole rollout is returned although no gated figure is worse than its
-    tolerance, at most; shared among all looks and figures."""
+    tolerance, at most; shared among all checks and figures."""
     share: float | None = Field(default=None, ge=0, le=1)
     """Present share of the new arm. None takes that of the state, or the first stage's."""
 

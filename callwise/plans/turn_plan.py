@@ -1,17 +1,16 @@
 """The plan of one turn in several scenarios, as JSON, and as rows of plain text."""
 
-import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
-from typing import Any, TypeVar
+from typing import Any
 
 from callwise.calls.call import Purpose, Role
 from callwise.calls.client import Prices
 from callwise.calls.load.rate_limits import DIMENSIONS
-from callwise.plans.bound import BoundTimes, FlatPlan, PlannedCall, Step, flatten, rounds
+from callwise.plans.bound import BoundTimes, Step, flatten, rounds
 from callwise.plans.makespan import Assumptions, Makespan, makespan
+from callwise.plans.plan_counts import PlanCounts, count_plan, largest_counts
 from callwise.safe_text import printable
 from callwise.text_layout import (
     EVERYTHING,
@@ -28,116 +27,6 @@ __all__ = [
     "TurnPlan",
     "plan_rows",
 ]
-
-
-NameT = TypeVar("NameT")
-
-
-@dataclass(frozen=True, slots=True)
-class PlanCounts:
-    """Sums over a plan's calls. Roles, nodes and purposes without a call are absent.
-
-    Of a plan that may go in several ways each figure is the largest of all, so that the parts
-    may add up to more than `asked`.
-
-    Args:
-        speculative: those of them that are asked before they are known to be needed.
-        by_node: calls by node, in the order in which nodes first ask.
-        tokens_by_purpose: estimated prompt and answer tokens of each purpose's calls.
-        usd: cost by the price lists; None when a role that is asked has none.
-        unpriced_roles: the roles that are asked and have no price list.
-    """
-
-    asked: int
-    speculative: int
-    by_role: Mapping[Role, int]
-    by_node: Mapping[str, int]
-    by_purpose: Mapping[Purpose, int]
-    tokens_by_purpose: Mapping[Purpose, tuple[int, int]]
-    input_tokens: int
-    output_tokens: int
-    usd: float | None
-    unpriced_roles: tuple[Role, ...]
-
-
-def _tokens_of(calls: Sequence[PlannedCall], purpose: Purpose) -> tuple[int, int]:
-    """Return the prompt and answer tokens of a purpose's calls."""
-    mine = [call for call in calls if call.purpose is purpose]
-    return sum(call.input_tokens for call in mine), sum(call.output_tokens for call in mine)
-
-
-def _count_plan(plan: FlatPlan, prices: Mapping[Role, Prices]) -> PlanCounts:
-    """Return a plan's sums.
-
-    Args:
-        prices: price lists by role; a role without one is not free but unknown.
-    """
-    calls = [task.call for task in plan.tasks]
-    role_counts = Counter(call.role for call in calls)
-    by_role = {role: role_counts[role] for role in Role if role_counts[role]}
-    purpose_counts = Counter(call.purpose for call in calls)
-    by_purpose = {
-        purpose: purpose_counts[purpose] for purpose in Purpose if purpose_counts[purpose]
-    }
-    unpriced = tuple(role for role in by_role if role not in prices)
-    usd = None
-    if not unpriced:
-        usd = math.fsum(
-            prices[call.role].usd(call.input_tokens, call.output_tokens) for call in calls
-        )
-    return PlanCounts(
-        asked=len(calls),
-        speculative=sum(call.speculative for call in calls),
-        by_role=by_role,
-        by_node=dict(Counter(call.node for call in calls)),
-        by_purpose=by_purpose,
-        tokens_by_purpose={purpose: _tokens_of(calls, purpose) for purpose in by_purpose},
-        input_tokens=sum(call.input_tokens for call in calls),
-        output_tokens=sum(call.output_tokens for call in calls),
-        usd=usd,
-        unpriced_roles=unpriced,
-    )
-
-
-def _largest(counts: Sequence[Mapping[NameT, int]]) -> dict[NameT, int]:
-    """Return each name's largest count, in the order in which names first come."""
-    names = dict.fromkeys(name for each in counts for name in each)
-    return {name: max(each.get(name, 0) for each in counts) for name in names}
-
-
-def _largest_counts(ways: Sequence[PlanCounts]) -> PlanCounts:
-    """Return the largest of each figure over the ways in which a plan may go; at least one."""
-    if len(ways) == 1:
-        return ways[0]
-
-    def most(name: str) -> Any:
-        figures = [getattr(each, name) for each in ways]
-        return _largest(figures) if isinstance(figures[0], Mapping) else max(figures)
-
-    costs = [each.usd for each in ways]
-    known = [cost for cost in costs if cost is not None]
-    unpriced = {role for each in ways for role in each.unpriced_roles}
-    by_role, by_purpose = most("by_role"), most("by_purpose")
-    spent = [each.tokens_by_purpose for each in ways]
-    return PlanCounts(
-        asked=most("asked"),
-        speculative=most("speculative"),
-        by_role={role: by_role[role] for role in Role if role in by_role},
-        by_node=most("by_node"),
-        by_purpose={purpose: by_purpose[purpose] for purpose in Purpose if purpose in by_purpose},
-        tokens_by_purpose={
-            purpose: (
-                max(each.get(purpose, (0, 0))[0] for each in spent),
-                max(each.get(purpose, (0, 0))[1] for each in spent),
-            )
-            for purpose in Purpose
-            if purpose in by_purpose
-        },
-        input_tokens=most("input_tokens"),
-        output_tokens=most("output_tokens"),
-        usd=max(known) if len(known) == len(costs) else None,
-        unpriced_roles=tuple(role for role in Role if role in unpriced),
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +79,7 @@ class PlannedScenario:
             "by_role": {role.value: count for role, count in counts.by_role.items()},
             "by_node": dict(counts.by_node),
             "by_purpose": {purpose.value: count for purpose, count in counts.by_purpose.items()},
+            **({"most_by_model": dict(counts.by_model)} if counts.by_model else {}),
             "rounds": {"reply": int(self.rounds.reply), "turn": int(self.rounds.turn)},
             "requests": counts.asked,
             "max_requests": self.max_requests,
@@ -203,7 +93,7 @@ class PlannedScenario:
                 "total": counts.input_tokens + counts.output_tokens,
             },
             "usd": None if counts.usd is None else round(counts.usd, 9),
-            "unpriced_roles": [role.value for role in counts.unpriced_roles],
+            "unpriced_roles": list(map(str, counts.unpriced_roles)),
             "seconds": {
                 "reply": round(self.seconds.reply, 6),
                 "turn": round(self.seconds.turn, 6),
@@ -223,7 +113,8 @@ class TurnPlan:
     Args:
         scenarios: the ways it can go, the usual one first.
         reply_part: the part of the scenarios' networks after which the reply is out.
-        prices: price lists by role; a role without one has an unknown price.
+        prices: price lists by role or model; one without has an unknown price.
+        models: models that may answer a call, by its purpose, where a policy chooses one.
         max_attempts: most attempts of one call, the first one included; at least 1.
         max_calls: the turn's own limit on accepted calls; None for none.
         assumptions: those that its seconds are for where no others are given.
@@ -232,7 +123,8 @@ class TurnPlan:
     preset: str
     scenarios: tuple[ScenarioPlan, ...]
     reply_part: str
-    prices: Mapping[Role, Prices] = field(default_factory=dict)
+    prices: Mapping[str, Prices] = field(default_factory=dict)
+    models: Mapping[Purpose, tuple[str, ...]] = field(default_factory=dict)
     max_attempts: int = 1
     max_calls: int | None = None
     assumptions: Assumptions = field(default_factory=Assumptions)
@@ -264,8 +156,9 @@ class TurnPlan:
 
     def _measure(self, scenario: ScenarioPlan, assumptions: Assumptions) -> PlannedScenario:
         flat = flatten(scenario.steps)
-        others = (_count_plan(flatten(way), self.prices) for way in scenario.other_ways)
-        counts = _largest_counts((_count_plan(flat, self.prices), *others))
+        others = (flatten(way) for way in scenario.other_ways)
+        ways = [count_plan(each, self.prices, self.models) for each in (flat, *others)]
+        counts = largest_counts(ways)
         whole = makespan(flat, assumptions, reply_part=self.reply_part)
         return PlannedScenario(
             name=scenario.name,
@@ -359,6 +252,13 @@ def _count_table(
     return _aligned(table, screen)
 
 
+def _model_rows(scenarios: Sequence[PlannedScenario], screen: Screen) -> list[str]:
+    columns = [(each.name, each.counts.by_model) for each in scenarios]
+    if not any(counts for _, counts in columns):
+        return []
+    return [*_count_table("by model, at most", columns, screen), ""]
+
+
 def _assumption_row(assumptions: Assumptions) -> str:
     """Return the limits, the latency and the load of a plan, as one phrase."""
     rate, schedule = assumptions.load.rate, assumptions.load.schedule
@@ -414,7 +314,12 @@ def plan_rows(
             f"{largest}: counts calls, each figure the largest of several ways, so that roles, "
             "nodes and purposes may add up to more than asked; attempts are in the requests."
         )
-    unpriced = sorted({role.value for s in scenarios for role in s.counts.unpriced_roles})
+    if plan.models:
+        rows.append(
+            "Policies choose models when calls are asked: each is counted with all the calls that "
+            "it may be given, and USD is that of the dearest."
+        )
+    unpriced = sorted({str(name) for s in scenarios for name in s.counts.unpriced_roles})
     if unpriced:
         rows.append(f"USD is unknown: no price list for {', '.join(unpriced)}.")
     refused = [s for s in scenarios if s.accepted < s.counts.asked]
@@ -438,5 +343,6 @@ def plan_rows(
         "",
         *_count_table("by purpose", list(zip(names, by_purpose, strict=True)), screen),
         "",
+        *_model_rows(scenarios, screen),
         *(wrapped_lines(printable(row), screen) for row in rows),
     ]

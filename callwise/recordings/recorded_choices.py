@@ -3,7 +3,7 @@
 A question is found by its key, by the digest of what decided, and by the place of the model in the
 policy's order of asking. As for exchanges (see `cassette_index`), the scope that asks takes its
 own choices first, in the order in which they were asked, and then the oldest of any scope.
-A repair is asked by the choice of the call that it repairs, and is none of its own.
+A repair is asked by the choice of the call that it repairs, and has no other.
 """
 
 from contextlib import suppress

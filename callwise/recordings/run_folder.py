@@ -7,6 +7,7 @@
     memory.sqlite    the agent's memory (the app's own)
     endpoints.json   what endpoints have refused (the app's own), once one has
     status.json      the state of the run for `callwise top`, where `metrics.status` is on
+    feedback.jsonl   feedback of people on it, once there is some; it outlives `--fresh`
 
 Files are made such that only their owner may read them: they contain what people said.
 A turn's ledger rows are written before its line, so whatever ends the process, a
@@ -40,6 +41,7 @@ from callwise.recordings.held_files import (
 from callwise.recordings.typed_json import under_this_name
 
 __all__ = [
+    "FEEDBACK_FILE",
     "RUN_VERSION",
     "DiskFull",
     "RunFolder",
@@ -58,6 +60,9 @@ TurnKey = tuple[str, int]
 BATCHES_FILE = "batches.sqlite"
 """Queue of the calls that were bought by a provider's batch interface. What is in it was paid
 for, so it is kept where a run is made again."""
+
+FEEDBACK_FILE = "feedback.jsonl"
+"""Feedback of people on the run, which is kept where the run is made again."""
 
 _FILES = (
     *("turns.jsonl", "ledger.jsonl", "cassette.jsonl", "memory.sqlite", "endpoints.json"),
@@ -275,7 +280,8 @@ class RunFolder:
     def _check_manifest(self) -> bool:
         manifest_path = self.path / "manifest.json"
         if not manifest_path.exists():
-            others = sorted(item.name for item in self.path.iterdir() if item.name != LOCK)
+            names = {item.name for item in self.path.iterdir()}
+            others = sorted(names - {LOCK, FEEDBACK_FILE})
             if others:
                 raise ConfigError(
                     f"{self.path} exists and is not a run (it contains {others[0]!r} and no "
@@ -341,7 +347,7 @@ class RunFolder:
 
     def _files_of_app(self) -> list[str]:
         """Return the files that the app keeps here, such as its memory."""
-        own = {*_FILES, "manifest.json", BATCHES_FILE, LOCK} - {"memory.sqlite"}
+        own = {*_FILES, "manifest.json", BATCHES_FILE, FEEDBACK_FILE, LOCK} - {"memory.sqlite"}
         names = (item.name for item in self.path.iterdir() if item.is_file())
         aside = ("-wal", "-shm", "-journal", ".part", ".bak")
         return sorted(name for name in names if name not in own and not name.endswith(aside))

@@ -134,9 +134,12 @@ def headline(tables: ReportTables) -> list[str]:
 
 Form = Literal["text", "markdown", "csv", "json"]
 
-TableName = Literal["all", "node", "role", "purpose", "turn", "call", "plan", "time", "judges"]
+TableName = Literal[
+    "all", "node", "role", "purpose", "turn", "call", "plan", "time", "judges", "models"
+]
 
 _NO_JUDGES = Table("judges", "The run records no judge of a search", ("figure",), ())
+_NO_MODELS = Table("models", "No policy chose the model of any call of the run", ("figure",), ())
 _NO_PLAN = Table("plan", "The run has no plan, or no turn to compare with it", ("figure",), ())
 
 
@@ -147,6 +150,8 @@ def _chosen(tables: ReportTables, name: TableName) -> list[Table]:
         return [table for table in both if table is not None] or [_NO_PLAN]
     if name == "judges":
         return [tables.judges or _NO_JUDGES]
+    if name == "models":
+        return [tables.models or _NO_MODELS]
     by_name = {each.name.removeprefix("by_"): each for each in (*tables.tables(), tables.by_call)}
     return [by_name["node" if name == "all" else name]]
 

@@ -26,6 +26,7 @@ from pydantic import (
 
 from callwise.budget.usage import JSON_NAMES, NO_USAGE, Usage
 from callwise.calls.call import Outcome, Purpose, Role
+from callwise.calls.choice import Choice
 from callwise.calls.errors import FormatError
 from callwise.calls.reply import is_virtual_time
 from callwise.recordings.run_folder import RUN_VERSION, no_folder
@@ -34,6 +35,8 @@ from callwise.text_layout import counted
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from callwise.report.feedback import Feedback
 
 __all__ = ["CallLine", "RunRecord", "Spans", "TurnKey", "TurnLine", "calls_by_turn", "load_run"]
 
@@ -89,6 +92,8 @@ class CallLine(RunFileLine):
     """Error of the call; empty without one."""
     notes: str = ""
     """Repairs and omissions in reading the answer; empty for none."""
+    choice: InstanceOf[Choice] | None = None
+    """Reason for its model, where a policy has chosen it."""
     usd: Amount | None = None
     """Cost; None when it is not known, which is not 0."""
 
@@ -102,6 +107,11 @@ class CallLine(RunFileLine):
             is_replayed = line.get("outcome") == Outcome.REPLAYED
             usage = usage._replace(sent=0 if is_replayed else usage.requests)
         return {**line, "usage": usage}
+
+    @field_validator("choice", mode="before")
+    @classmethod
+    def _is_choice(cls, value: Any) -> Choice | None:
+        return Choice.from_json(value) if isinstance(value, Mapping) else value
 
     @field_validator("endpoint", "error", "notes", mode="before")
     @classmethod
@@ -264,6 +274,23 @@ class RunRecord:
 
         return turns_frame(self)
 
+    def feedback(self, conversation: str, turn: int, **given: Any) -> "Feedback":
+        """Add feedback of a person to the run's folder, and return it as it is kept.
+
+        Args:
+            turn: its number in the conversation; starts at 0.
+            given: fields of `Feedback`: `rating` 1-5, `thumb` up or down, `correction`,
+                `preferred` (a candidate's id or text), `comment`, `by`, `time`, and `call`, the
+                number of a call in the ledger.
+
+        Raises:
+            ConfigError: when it is about a turn, call or candidate that the run does not have.
+        """
+        from callwise.report.feedback import add_feedback  # noqa: PLC0415 - it reads this module
+
+        record = {"conversation": conversation, "turn": turn, **given}
+        return add_feedback(self.folder, [record])[0]
+
     @property
     def plan(self) -> Mapping[str, Any] | None:
         """The plan that the run started with, as JSON; None when it has none."""
@@ -361,6 +388,8 @@ def load_run(folder: Path, *, keep_raw: bool = False) -> RunRecord:
     folder = Path(folder)
     if not folder.is_dir():
         raise no_folder(folder)
+    from callwise.report.model_table import drift_lines  # noqa: PLC0415 - it reads this module
+
     manifest = _manifest(folder / "manifest.json")
     torn: list[str] = []
     turns = _lines(folder / "turns.jsonl", TurnLine, torn)
@@ -375,6 +404,7 @@ def load_run(folder: Path, *, keep_raw: bool = False) -> RunRecord:
         )
     checked, calls = tuple(turn for turn, _ in turns), tuple(row for row, _ in kept)
     notices.extend(_disagreements(checked, calls))
+    notices.extend(drift_lines(manifest, calls))
     return RunRecord(
         folder,
         manifest,

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from callwise.budget.usage import JSON_NAMES
 from callwise.calls.call import Outcome
 from callwise.report.judge_table import judge_table
+from callwise.report.model_table import model_table
 from callwise.report.plan_tables import plan_table, scenario_table
 from callwise.report.run_record import CallLine, RunFileLine, TurnLine, calls_by_turn
 from callwise.report.table import Cell, Share, Table
@@ -93,6 +94,7 @@ class ReportTables:
         scenarios: how many turns went as each scenario of the plan; None without one.
         time: the calls' seconds by node, and the total.
         judges: signs of the judges' bias over all searches; None where none is recorded.
+        models: calls by model and reason; None where no policy chose.
     """
 
     totals: Totals
@@ -105,6 +107,7 @@ class ReportTables:
     scenarios: Table | None
     time: Table
     judges: Table | None = None
+    models: Table | None = None
 
     def tables(self) -> tuple[Table, ...]:
         """Return the tables of sums that there are, in reading order."""
@@ -114,6 +117,7 @@ class ReportTables:
             self.by_purpose,
             self.against_plan,
             self.scenarios,
+            self.models,
             self.time,
             self.judges,
             self.by_turn,
@@ -240,4 +244,5 @@ def summarise(
         scenarios=scenarios,
         time=_time_named(_time_table(by_node, totals.sums), totals),
         judges=judge_table(turn.search for turn in ended),
+        models=model_table(calls),
     )

@@ -122,6 +122,7 @@ def arm_report(
     arms: Mapping[str, str] | None = None,
     control: str | None = None,
     quality: Mapping[TurnKey, float] | None = None,
+    quality_name: str = "quality",
     level: float = 0.95,
     seed: int = 0,
 ) -> ArmReport:
@@ -132,6 +133,7 @@ def arm_report(
             do not name it.
         control: None takes the experiment's, or the first arm by name.
         quality: by conversation and turn, where the replies were judged.
+        quality_name: name of that figure, such as `rating`.
 
     Raises:
         ConfigError: when turns name no arm, or the control is none.
@@ -165,7 +167,7 @@ def arm_report(
     calls = calls_by_turn(run.turns, run.rows)
     measures: dict[str, Measure] = dict(ARM_FIGURES)
     if quality is not None:
-        measures["quality"] = lambda turn, _: quality.get(turn.key)
+        measures[quality_name] = lambda turn, _: quality.get(turn.key)
     values = {
         figure: {
             name: [

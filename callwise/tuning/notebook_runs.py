@@ -23,6 +23,7 @@ from callwise.knobs import misspelt_variables, settings_digest
 from callwise.plans import TurnPlan
 from callwise.recordings.app_protocol import (
     SHIPPED_APP,
+    HasArms,
     PromptDigests,
     answering_models,
     load_app,
@@ -77,6 +78,10 @@ def plan(
     settings = loaded.settings(preset, overrides)
     warn_of(misspelt_variables(os.environ, [loaded.settings_model()], str(settings)))
     found: TurnPlan | None = loaded.plan(settings)
+    if found is None and isinstance(loaded, HasArms) and loaded.arms(settings):
+        raise ConfigError(
+            "an experiment has a plan for each arm: give the knobs of one, or see `callwise plan`"
+        )
     if found is None:
         raise ConfigError(
             f"the calls of {app} are not known before it runs. Run it with `replay(..., app="

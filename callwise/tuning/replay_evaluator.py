@@ -86,9 +86,16 @@ def opened(folder: Path, trust: Trust = NOTHING) -> OpenRecording:
 
 
 def settings_of(recording: Recording, setting: Setting) -> Any:
-    """Return the knobs of a setting; the preset `recorded` is the recorded run's own."""
+    """Return the knobs of a setting; the preset `recorded` is the recorded run's own.
+
+    A setting is evaluated on every turn, so it splits nothing: of a recorded experiment its knobs
+    are those outside of the arms.
+    """
     preset = None if setting.preset == RECORDED else setting.preset
-    return recording.settings(preset, setting.overrides)
+    found = recording.settings(preset, setting.overrides)
+    if getattr(found, "experiment", None) is None:
+        return found
+    return found.model_copy(update={"experiment": None})
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from callwise.knobs import assign
 from callwise.recordings.app_protocol import TurnInput
 from callwise.recordings.cassette import open_cassette
 from callwise.report import RunRecord
+from callwise.tuning.row import Coverage
 from graph.app import app
 from graph.arms import SplitSession
 
@@ -111,6 +112,16 @@ async def test_the_unit_may_be_the_user(tmp_path: Path) -> None:
     assert drained == (0, 0)
 
 
+async def test_equal_conversation_ids_of_users_in_two_arms_have_two_names(tmp_path: Path) -> None:
+    """Arms have ledgers apart, and no row of one is taken for that of the other."""
+    settings = app.settings("instant", {**EXPERIMENT, "experiment.unit": "user"})
+    async with app.open(settings, folder=tmp_path) as session:
+        turns = [TurnInput("talk", 0, "Hi", user_id=f"u{number}") for number in range(6)]
+        results = [await session.run_turn(turn) for turn in turns]
+    assert {result.record["arm"] for result in results} == {"control", "small"}
+    assert len({row["conversation"] for result in results for row in result.rows}) == len(turns)
+
+
 @pytest.mark.parametrize(
     ("knobs", "message"),
     [
@@ -166,3 +177,19 @@ def test_an_endpoint_that_only_a_file_names_is_refused_in_an_arm_too(tmp_path: P
     settings = app.settings(str(preset))
     with pytest.raises(ConfigError, match="only a file names these endpoints"):
         app.endpoints(settings.of_arm("other"), is_offline=False)
+
+
+def test_a_sweep_evaluates_a_setting_on_the_turns_of_every_arm(run: Path, tmp_path: Path) -> None:
+    """Turns recorded with the setting's knobs are exact, whichever arm they were of."""
+    rows = cw.tune(run, tmp_path / "sweep", knobs={"search.max_calls": [3, 6]}).rows
+    exact = {(row.setting, row.conversation) for row in rows if row.coverage is Coverage.EXACT}
+    arm_of = {turn["conversation_id"]: turn["arm"] for turn in _lines(run, "turns.jsonl")}
+    for name, arm in arm_of.items():
+        assert ("search.max_calls=6", name) in exact or arm == "small"
+        assert ("search.max_calls=3", name) in exact
+
+
+def test_a_notebook_names_the_plans_of_arms() -> None:
+    """The mixture of arms has none."""
+    with pytest.raises(ConfigError, match="a plan for each arm"):
+        cw.plan("balanced", EXPERIMENT)

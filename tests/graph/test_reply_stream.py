@@ -21,7 +21,8 @@ from callwise.recordings.app_protocol import TurnInput, TurnResult
 from callwise.recordings.cassette import CassetteMode, open_cassette
 from graph.app import app
 from graph.drivers import build_graph, run_step
-from graph.engine import TurnContext, endpoints_of, make_engine
+from graph.endpoints import endpoints_of
+from graph.engine import TurnContext, make_engine
 from graph.reply_stream import ReplyStream, ShownReply
 from graph.session import ReplySession
 from graph.state import TurnState

@@ -46,8 +46,8 @@ def test_a_turn_of_the_pipeline_and_its_replay_have_one_trace(talk, tmp_path, re
     names = {span.span_id: span.name for span in first}
     assert "search" in {names[span.parent_span_id] for span in calls}
     receiver.requests.clear()
-    again = knobs(receiver, **{"traces.replays": True})
-    cw.replay(talk, tmp_path / "again", cassette=tmp_path / "run" / "cassette.jsonl", knobs=again)
+    cassette = tmp_path / "run" / "cassette.jsonl"
+    cw.replay(talk, tmp_path / "again", cassette=cassette, knobs=knobs(receiver))
     second = receiver.spans
 
     def placed(spans):
@@ -61,12 +61,12 @@ def test_a_turn_of_the_pipeline_and_its_replay_have_one_trace(talk, tmp_path, re
     assert lengths[0] == lengths[1]
 
 
-def test_a_strict_replay_sends_nothing_unless_asked(talk, tmp_path, receiver):
-    """Nor does a run without the knob."""
-    cw.replay(talk, tmp_path / "run")
-    cassette = tmp_path / "run" / "cassette.jsonl"
-    cw.replay(talk, tmp_path / "again", cassette=cassette, knobs=knobs(receiver))
-    assert not receiver.requests
+def test_a_run_may_go_on_with_and_without_traces(talk, tmp_path, receiver):
+    """They are no part of a run's identity, and its manifest names no collector."""
+    cw.replay(talk, tmp_path / "run", max_turns=1)
+    run = cw.replay(talk, tmp_path / "run", max_turns=1, knobs=knobs(receiver))
+    assert len(run.turns) == 1
+    assert receiver.url not in (tmp_path / "run" / "manifest.json").read_text()
 
 
 def test_a_turn_goes_on_when_the_collector_is_down(talk, tmp_path):

@@ -1,12 +1,13 @@
 """Steps before and after a call: names, order, times; and cleanings of what a prompt shows."""
 
 import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
 import pytest
 
-from callwise.calls import Purpose, Role, Sampling
+from callwise.calls import Call, CallError, Purpose, Remaining, Reply, Role, Sampling
 from callwise.calls.step_times import StepTimes, timed, times_kept
 from nodes.cleaning import cleaned, cleaning, normal_text
 from nodes.detection import DETECTION
@@ -75,9 +76,31 @@ class Mark(AnswerForm):
     text: str
 
 
-def test_the_steps_of_a_question_are_declared_and_timed() -> None:
+class AnsweringLLM:
+    """An LLM that answers one text."""
+
+    async def ask(self, call: Call) -> Reply:
+        """Return the answer."""
+        assert call.response_model is Mark
+        return Reply("", parsed=Mark(text="yes"))
+
+    async def ask_all(
+        self, calls: Sequence[Call], *, max_concurrency: int | None = None
+    ) -> list[Reply | CallError]:
+        """Return the answers."""
+        del max_concurrency
+        return [await self.ask(call) for call in calls]
+
+    def advisory(self) -> Remaining:
+        """Return that nothing is limited."""
+        return Remaining()
+
+
+async def test_the_steps_of_a_question_are_declared_and_timed() -> None:
     """Each runs once in its order, on what the one before returned; their times add up."""
-    shout = QuestionStep("shout", lambda _question, _view, shown: {"reply": shown["reply"].upper()})
+    shout = QuestionStep(
+        "shout", lambda _question, _view, shown: {"reply": shown.get("reply", "").upper()}
+    )
     twice = QuestionStep("twice", lambda _question, _view, text: text * 2)
     question: Question[Mark, str] = Question(
         node="node",
@@ -101,5 +124,5 @@ def test_the_steps_of_a_question_are_declared_and_timed() -> None:
     assert list(times.statistics()) == ["clean", "select", "shout", "write", "around"]
     assert times.statistics()["shout"] == {"runs": 1, "seconds": 1.0}
     assert times.statistics()["around"]["seconds"] == 9.0
-    call = question.call(TurnView(draft="hi"))
-    assert times.statistics()["clean"]["runs"] == 1
+    assert await question.ask(AnsweringLLM(), TurnView()) == ("yesyes", None)
+    assert times.statistics()["clean"]["runs"] == 1  # counted in the block only

@@ -12,6 +12,7 @@ from callwise.budget.clock import Clock
 from callwise.budget.in_flight import InFlightCall, ReadReply
 from callwise.budget.layers.ledger import endpoint_of
 from callwise.budget.policies import ModelQuestion, Policy, policy_of
+from callwise.budget.policies.cascade import Cascade
 from callwise.budget.policies.route import RouteByTable
 from callwise.budget.recorder import RecordsChoices
 from callwise.budget.token_estimate import Estimator
@@ -32,7 +33,8 @@ class ChooseLayer:
         recorder: its choices are taken before anything is decided; None decides all.
 
     Raises:
-        ConfigError: when a key is no purpose, or a policy names a model without an endpoint.
+        ConfigError: when a key is no purpose, or that of embeddings; when a policy names a model
+            without an endpoint.
     """
 
     def __init__(
@@ -56,6 +58,8 @@ class ChooseLayer:
             if purpose != DEFAULT_POLICY and purpose not in tuple(Purpose):
                 known = ", ".join((DEFAULT_POLICY, *Purpose))
                 raise ConfigError(f"policies.{purpose:.80}: no such purpose; known: {known}")
+            if purpose == Purpose.EMBED:
+                raise ConfigError("policies.embed chooses nothing: embeddings stay with one model")
             policy = self._policies[str(purpose)] = policy_of(knobs)
             for model in policy.models:
                 if model not in endpoints:
@@ -66,6 +70,8 @@ class ChooseLayer:
                     )
             if isinstance(policy, RouteByTable):
                 policy.require_prices(purpose, endpoints)
+            if isinstance(policy, Cascade):
+                policy.require_distinct(purpose, endpoints)
             self._tables[policy] = _digest(policy, endpoints)
 
     def __call__(self, carried: InFlightCall) -> Awaitable[ReadReply]:

@@ -20,7 +20,7 @@ from callwise.budget.limits import Amounts
 from callwise.budget.redactor import Redactor
 from callwise.budget.run_gate import RunGate
 from callwise.budget.scope import Scope, ScopeKind, at_owner_loop
-from callwise.budget.token_estimate import Estimator
+from callwise.budget.token_estimate import Estimate
 from callwise.budget.usage import NO_USAGE
 from callwise.calls.call import Call, CallEnd, HoldBack, Outcome
 from callwise.calls.client import Endpoint
@@ -159,7 +159,7 @@ class LedgerLayer:
         endpoints: Mapping[str, Endpoint],
         *,
         clock: Clock,
-        estimator: Estimator,
+        estimate: Callable[[Call], Estimate],
         redactor: Redactor,
         gate: RunGate,
         load_of: Callable[[Endpoint], LoadKnobs],
@@ -168,7 +168,7 @@ class LedgerLayer:
         self._ledger = ledger
         self._endpoints = endpoints
         self._clock = clock
-        self._estimator = estimator
+        self._estimate = estimate
         self._redactor = redactor
         self._gate = gate
         self._load_of = load_of
@@ -252,15 +252,13 @@ class LedgerLayer:
     def _hold_back(self, held: HoldBack, scope: Scope) -> None:
         """Hold capacity back for a later call, as it would be if it were asked next."""
         later = held.call
-        endpoint = endpoint_of(later, self._endpoints)
-        later = endpoint.completed(later)
         turn = scope.lasting
         one = Amounts(calls=1, requests=1)
         if any(quota.limits_spending for quota in turn.scope_limits.quotas(later.role)):
             # The answer to the call that is asked now will be in its prompt: once more output.
             sampling = replace(later.sampling, n=later.sampling.n + 1)
             longer = replace(later, sampling=sampling)
-            one = Amounts(1, *self._estimator.estimate(longer, endpoint).reservation()[1:])
+            one = Amounts(1, *self._estimate(longer).reservation()[1:])
         turn.scope_limits.renew(
             later.lease or "", one, held.calls, later.role, seconds=held.seconds
         )

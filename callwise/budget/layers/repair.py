@@ -7,7 +7,7 @@ in part, such as bubbles that a user sees already, is not asked for again.
 from collections.abc import Awaitable, Callable, Mapping
 
 from callwise.budget.in_flight import InFlightCall, ReadReply
-from callwise.calls.call import is_in_use
+from callwise.calls.answer_reader import is_in_use
 from callwise.calls.errors import ContextTooLong
 from callwise.calls.repair import repair_call
 

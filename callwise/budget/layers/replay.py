@@ -31,7 +31,8 @@ from callwise.budget.limits import Amounts
 from callwise.budget.recorder import RecordedExchange, Recorder, error_of_record, record_of_error
 from callwise.budget.token_estimate import Estimator
 from callwise.budget.usage import to_microseconds
-from callwise.calls.call import Outcome, is_in_use
+from callwise.calls.answer_reader import is_in_use
+from callwise.calls.call import Outcome
 from callwise.calls.errors import (
     BudgetStoreLost,
     CallError,

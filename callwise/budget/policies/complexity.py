@@ -42,8 +42,6 @@ BYTES_PER_TOKEN = 4
 """UTF-8 bytes of a prompt for each token: a rule of thumb for English, and within a third for
 Chinese. A token count proper would take as long as the whole decision may."""
 
-MAX_SHOWN_PARTS = 2
-
 
 class Complexity(NamedTuple):
     """Complexity of one request.
@@ -56,14 +54,14 @@ class Complexity(NamedTuple):
     value: float
     parts: tuple[tuple[str, float, float], ...]
 
-    def explain(self) -> str:
-        """Return the value, and the parts that add most to it."""
-        most = sorted(self.parts, key=lambda part: -part[1] * part[2])[:MAX_SHOWN_PARTS]
+    def explain(self, max_parts: int | None = None) -> str:
+        """Return the value and its parts, those that add most to it first; None gives all."""
+        most = sorted(self.parts, key=lambda part: -part[1] * part[2])[:max_parts]
         return f"complexity {self.value:.2f} ({', '.join(f'{n} {p:.2f}' for n, p, _ in most)})"
 
 
 def prompt_tokens(call: Call) -> int:
-    """Return about how many tokens a prompt has, by its bytes."""
+    """Return the number of tokens of a prompt, about, by its bytes."""
     size = 0
     for message in call.messages:
         text = message.content
@@ -77,19 +75,26 @@ def _schema_bytes(model: type[BaseModel]) -> int:
 
 
 def complexity_of(
-    call: Call, knobs: ComplexityKnobs, *, full_tokens: int, seconds: float | None = None
+    call: Call,
+    knobs: ComplexityKnobs,
+    *,
+    full_tokens: int,
+    seconds: float | None = None,
+    tokens: int | None = None,
 ) -> Complexity:
     """Return the complexity of a chat call.
 
     Args:
         full_tokens: length of a prompt that counts as 1, where `knobs` have none.
         seconds: mean time of earlier work of its kind; None: not known.
+        tokens: those of the prompt; None counts them.
     """
+    tokens = prompt_tokens(call) if tokens is None else tokens
     form_bytes = len(orjson.dumps(call.tools, default=dict)) if call.tools else 0
     if call.response_model is not None:
         form_bytes += _schema_bytes(call.response_model)
     known = [
-        ("length", prompt_tokens(call) / (knobs.full_tokens or full_tokens), knobs.length),
+        ("length", tokens / (knobs.full_tokens or full_tokens), knobs.length),
         ("messages", (len(call.messages) + len(call.tools)) / knobs.full_messages, knobs.messages),
         ("form", form_bytes / knobs.full_form_bytes, knobs.form),
     ]

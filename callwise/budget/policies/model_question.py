@@ -8,7 +8,7 @@ from callwise.budget.critical_path import CriticalPathTrack
 from callwise.budget.in_flight import InFlightCall, ReadReply
 from callwise.budget.recorder import CallOrigin, RecordsChoices
 from callwise.budget.token_estimate import Estimator
-from callwise.calls.call import Call, Role
+from callwise.calls.call import Call
 from callwise.calls.choice import Choice
 from callwise.calls.client import Endpoint
 from callwise.calls.errors import ConfigError
@@ -88,11 +88,9 @@ class ModelQuestion:
             CallError: what ended the call.
         """
         own = self.carried
+        # Limits, leases and counts stay those of its role, also at the endpoint of another one.
         model = "" if choice.model == own.call.role else choice.model
-        role = own.call.role
-        if model in tuple(Role):
-            role, model = Role(model), ""
-        asked = replace(call or own.call, role=role, model=model, choice=choice)
+        asked = replace(call or own.call, model=model, choice=choice)
         carried = InFlightCall(asked, own.scope, own.track if track is None else track)
         carried.before_seconds = own.before_seconds
         try:

@@ -28,7 +28,8 @@ __all__ = ["NOTHING_LEFT_OUT", "BudgetLeft", "RouteByTable", "RouteDecision"]
 DEFAULT_FULL_TOKENS = 8192
 """Length of a prompt that counts as 1, where no context is known."""
 
-_NO_OUTPUT = 0
+MAX_SHOWN_PARTS = 2
+"""Parts of the complexity that a reason has."""
 
 
 class BudgetLeft(NamedTuple):
@@ -44,7 +45,7 @@ class BudgetLeft(NamedTuple):
 
 
 NOTHING_LEFT_OUT = BudgetLeft()
-"""What is left where nothing is limited."""
+"""The share where nothing is limited."""
 
 
 class RouteDecision(NamedTuple):
@@ -83,6 +84,19 @@ class _Option(NamedTuple):
         return self.entry.model
 
 
+class _Table(NamedTuple):
+    """A table with the endpoints of its models.
+
+    Args:
+        full_tokens: length of a prompt that counts as 1, where no knob sets it.
+        is_measured: whether each model that has a price has a measured one.
+    """
+
+    entries: tuple[tuple[RouteEntry, Endpoint], ...]
+    full_tokens: int
+    is_measured: bool
+
+
 class RouteByTable:
     """Asks the cheapest model of a table that can answer a call and is good enough."""
 
@@ -96,6 +110,7 @@ class RouteByTable:
         seconds = [each.seconds for each in knobs.table if each.seconds is not None]
         self._seconds = max(seconds, default=None)
         self._counts: Counter[str] = Counter()
+        self._bound_to: tuple[Mapping[str, Endpoint], _Table] | None = None
 
     def require_prices(self, purpose: str, endpoints: Mapping[str, Endpoint]) -> None:
         """Do nothing where each price that the table needs is known.
@@ -146,29 +161,31 @@ class RouteByTable:
             endpoints: by name; those of all models of the table.
             left: what is left of the limits that bind the call.
         """
-        knobs = self._knobs
+        knobs, max_usd = self._knobs, self._knobs.max_usd
+        table = self._bound(endpoints)
+        tokens, output_tokens = prompt_tokens(call), estimator.output_tokens(call)
         complexity = complexity_of(
-            call, knobs.complexity, full_tokens=self._full_tokens(endpoints), seconds=self._seconds
+            call,
+            knobs.complexity,
+            full_tokens=table.full_tokens,
+            seconds=self._seconds,
+            tokens=tokens,
         )
         is_saving = left.share < knobs.save_below
-        needs, least_tokens = _needs(call), prompt_tokens(call)
-        is_measured = all(
-            entry.usd_per_call is not None
-            for entry in knobs.table
-            if endpoints[entry.model].prices is not None or entry.usd_per_call is not None
-        )
+        needs = _needs(call)
         options = []
-        for place, entry in enumerate(knobs.table):
-            endpoint = endpoints[entry.model]
-            cannot = _cannot(call, needs, least_tokens, endpoint, estimator)
-            estimated = None
-            if endpoint.prices is not None and (knobs.max_usd is not None or not is_measured):
-                estimated = endpoint.prices.usd(*estimator.counted(call, endpoint))
-            usd = entry.usd_per_call if is_measured else estimated
-            is_dear = knobs.max_usd is not None and (estimated or 0.0) > knobs.max_usd
-            unfit = cannot
-            if not unfit and is_dear:
-                unfit = f"{estimated:.3g} USD is more than max_usd {knobs.max_usd:g}"
+        for place, (entry, endpoint) in enumerate(table.entries):
+            cannot = ""
+            if needs or endpoint.capabilities.context_tokens is not None:
+                cannot = _cannot(call, needs, tokens, endpoint, estimator)
+            prices, usd, is_dear, unfit = endpoint.prices, entry.usd_per_call, False, cannot
+            if prices is not None and max_usd is not None:
+                counted_usd = prices.usd(*estimator.counted(call, endpoint))
+                is_dear = counted_usd > max_usd
+                if is_dear and not unfit:
+                    unfit = f"{counted_usd:.3g} USD is more than max_usd {max_usd:g}"
+            if not table.is_measured:
+                usd = None if prices is None else prices.usd(tokens, output_tokens)
             if not unfit and not is_saving:
                 unfit = self._not_good_enough(entry, complexity)
             options.append(_Option(place, entry, cannot, is_dear, unfit, usd))
@@ -178,14 +195,14 @@ class RouteByTable:
             why = _why_cheapest(chosen, fitting)
             if is_saving:
                 why = (
-                    f"{left.share:.0%} of {left.limit} is left, which is less than save_below "
-                    f"{knobs.save_below:g}: {why}"
+                    f"saving: {left.share:.0%} of {left.limit} is left, less than save_below "
+                    f"{knobs.save_below:g}; {why}"
                 )
         else:
             chosen, why = _last_resort(options)
         return RouteDecision(
             chosen.name,
-            f"{why}; {complexity.explain()}",
+            f"{why}; {complexity.explain(MAX_SHOWN_PARTS)}",
             tuple(_why_not(each, chosen) for each in options if each is not chosen),
             complexity,
         )
@@ -200,9 +217,25 @@ class RouteByTable:
             return "its quality is not known"
         return f"quality {entry.quality:g} is below {least:g}" if entry.quality < least else ""
 
-    def _full_tokens(self, endpoints: Mapping[str, Endpoint]) -> int:
-        known = (endpoints[name].capabilities.context_tokens for name in self.models)
-        return min((each for each in known if each is not None), default=DEFAULT_FULL_TOKENS)
+    def _bound(self, endpoints: Mapping[str, Endpoint]) -> _Table:
+        """Return the table with the endpoints of its models; the last one is kept."""
+        if self._bound_to is not None and self._bound_to[0] is endpoints:
+            return self._bound_to[1]
+        entries = tuple((entry, endpoints[entry.model]) for entry in self._knobs.table)
+        contexts = [endpoint.capabilities.context_tokens for _, endpoint in entries]
+        known = [each for each in contexts if each is not None]
+        priced = [
+            entry
+            for entry, endpoint in entries
+            if endpoint.prices is not None or entry.usd_per_call is not None
+        ]
+        table = _Table(
+            entries,
+            min(known, default=DEFAULT_FULL_TOKENS),
+            all(entry.usd_per_call is not None for entry in priced),
+        )
+        self._bound_to = endpoints, table
+        return table
 
     def statistics(self) -> Mapping[str, int]:
         """Return how many calls each model was given."""
@@ -240,7 +273,7 @@ def _cannot(
     context = capabilities.context_tokens
     if context is None:
         return ""
-    output_tokens = call.sampling.max_tokens or _NO_OUTPUT
+    output_tokens = call.sampling.max_tokens or 0
     if not (call.tools or call.response_model) and least_tokens * 8 + output_tokens <= context:
         return ""
     tokens = estimator.counted(call, endpoint)[0] + output_tokens
@@ -253,10 +286,9 @@ def _cheapness(option: _Option) -> tuple[bool, float, int]:
 
 def _why_cheapest(chosen: _Option, fitting: list[_Option]) -> str:
     if chosen.usd is None:
-        return "first of those that are good enough, as no price is known"
-    if len(fitting) == 1:
-        return f"only one that is good enough ({chosen.usd:.3g} USD)"
-    return f"cheapest that is good enough ({chosen.usd:.3g} USD)"
+        return "first that is good enough: no price is known"
+    kind = "only one" if len(fitting) == 1 else "cheapest"
+    return f"{kind} that is good enough: {chosen.usd:.3g} USD"
 
 
 def _last_resort(options: list[_Option]) -> tuple[_Option, str]:
@@ -264,9 +296,9 @@ def _last_resort(options: list[_Option]) -> tuple[_Option, str]:
     cheap = [each for each in able if not each.is_dear]
     left = cheap or able or options
     if all(each.entry.quality is None for each in left):
-        return left[0], "last resort, as none fits: the first"
+        return left[0], "last resort: none fits; the first"
     strongest = max(left, key=lambda each: (each.entry.quality or 0.0, -each.place))
-    return strongest, f"last resort, as none fits: the strongest ({strongest.unfit})"
+    return strongest, f"last resort: none fits; the strongest, though {strongest.unfit}"
 
 
 def _why_not(option: _Option, chosen: _Option) -> str:

@@ -92,6 +92,7 @@ class RoutePolicy(_Group):
     """One model for each call: of those that can answer it and are good enough, the cheapest."""
 
     kind: Literal["route"] = "route"
+    """Way to choose: `route` asks one model of a table."""
     table: tuple[RouteEntry, ...] = Field(min_length=1, max_length=100)
     """The models that may answer, each once. Of equally cheap ones the first is asked."""
     max_usd: Amount | None = None

@@ -18,12 +18,14 @@ answer makes its turn inexact, though its own answer is recorded.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Literal
 
 from pydantic import BaseModel
 
 from callwise.budget.limits import Limits
 from callwise.budget.recorder import CallOrigin, RecordedExchange
+from callwise.calls.answer_cache import answers_kept
 from callwise.calls.call import Call
 from callwise.calls.choice import Choice
 from callwise.calls.errors import CallError, CassetteMiss, ConfigError
@@ -31,6 +33,7 @@ from callwise.calls.key import CallKey
 from callwise.memory.conversation_memory import ConversationMemory
 from callwise.memory.snapshot_memory import SnapshotBackend, SnapshotMemory
 from callwise.recordings.app_protocol import Session, TurnInput
+from callwise.recordings.counterfactual.model_prices import ModelPrices, model_prices, repriced
 from callwise.recordings.counterfactual.reusable_cassette import (
     Kind,
     MissingCall,
@@ -87,6 +90,7 @@ class CounterfactualRecorder:
             turn, as in a strict replay.
         similar: purposes whose calls may be answered by similar ones under other settings than
             the recorded ones; None where they are the recorded ones, or no call may.
+        prices: of the models that may answer in another's place; see `model_prices`.
     """
 
     def __init__(
@@ -95,10 +99,12 @@ class CounterfactualRecorder:
         stand_ins: StandInAnswers | None = None,
         *,
         similar: frozenset[str] | None = None,
+        prices: ModelPrices = MappingProxyType({}),
     ) -> None:
         self._cassette = cassette
         self._stand_ins = stand_ins
         self._similar = similar
+        self._prices = prices
         self._traces: dict[tuple[str | None, str | None], TurnTrace] = {}
 
     def open_turn(self, conversation: str, turn: int) -> TurnTrace:
@@ -133,6 +139,7 @@ class CounterfactualRecorder:
                 f"{where.turn} of {where.conversation}: node {where.node}, purpose "
                 f"{where.purpose.value}"
             )
+        stand_in = repriced(stand_in, call, self._prices)
         trace.missing.append(
             MissingCall(
                 where.node,
@@ -261,12 +268,16 @@ async def evaluate(
     """
     memory = starting_memory(recording, past, store)
     player = CounterfactualRecorder(
-        cassette, StandInAnswers(cassette), similar=_similar_purposes(recording, settings)
+        cassette,
+        StandInAnswers(cassette),
+        similar=_similar_purposes(recording, settings),
+        prices=model_prices(recording, settings),
     )
-    async with recording.session(settings, player, memory) as session:
-        evaluation = _Evaluation(session, player, past, counts_across=_limits_span(settings))
-        chosen = recording.inputs if turns is None else turns
-        return [await evaluation.play(turn) for turn in chosen]
+    chosen = recording.inputs if turns is None else turns
+    with answers_kept(cassette.read_answers):
+        async with recording.session(settings, player, memory) as session:
+            evaluation = _Evaluation(session, player, past, counts_across=_limits_span(settings))
+            return [await evaluation.play(turn) for turn in chosen]
 
 
 def _similar_purposes(recording: Recording, settings: BaseModel) -> frozenset[str] | None:

@@ -16,6 +16,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from pydantic import BaseModel
 
@@ -29,6 +30,7 @@ from callwise.memory.snapshot_memory import SnapshotBackend
 from callwise.recordings.app_protocol import TurnInput
 from callwise.recordings.cassette import Cassette
 from callwise.recordings.counterfactual.evaluation import Past, starting_memory
+from callwise.recordings.counterfactual.model_prices import ModelPrices, model_prices, repriced
 from callwise.recordings.counterfactual.reusable_cassette import ReusableCassette, StandInAnswers
 from callwise.recordings.recording import Recording
 from callwise.recordings.replay_run import RunRecorder, TurnListener, play_in_lanes
@@ -224,8 +226,9 @@ class Buyer:
     It is of one setting. Turns of one conversation must be played one after another.
     """
 
-    def __init__(self, purchase: Purchase) -> None:
+    def __init__(self, purchase: Purchase, prices: ModelPrices = MappingProxyType({})) -> None:
         self._purchase = purchase
+        self._prices = prices
         self._known = purchase.known
         self._recorder = RunRecorder(purchase.cassette)
         self._stand_ins = StandInAnswers(purchase.known)
@@ -290,7 +293,8 @@ class Buyer:
 
     def _pay(self, key: CallKey, call: Call, where: CallOrigin, turn: _OpenTurn) -> None:
         like = self._stand_ins.find(call, where, {})
-        reserved = self._purchase.budget.reserve(None if like is None else like.usd)
+        usd = None if like is None else repriced(like, call, self._prices).usd
+        reserved = self._purchase.budget.reserve(usd)
         name = self._known.key_of(key, call, where)
         bought = self._purchase.begin(name, self)
         turn.paid.setdefault((name, where.scope), []).append((reserved, bought))
@@ -363,7 +367,7 @@ async def buy_turns(
             What was bought is recorded.
         CallError: a fatal one: a wrong key, an endpoint that is down.
     """
-    buyer = Buyer(purchase)
+    buyer = Buyer(purchase, model_prices(recording, settings))
     memory = starting_memory(recording, past, store)
     async with recording.session(
         settings, buyer, memory, is_offline=False, shared=shared

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from callwise.budget.recorder import CallOrigin, RecordedExchange
+from callwise.calls.answer_cache import AnswerCache
 from callwise.calls.call import Call, Outcome, Purpose, Role
 from callwise.calls.choice import Choice
 from callwise.calls.key import CallKey
@@ -58,12 +59,16 @@ class ReusableCassette:
     Args:
         path: the cassette's file. Read, never written.
 
+    Attributes:
+        read_answers: answers of it that a setting has read, for the next one.
+
     Raises:
         FormatError: when there is no whole cassette of this version.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.read_answers = AnswerCache()
         self._file = CassetteFile.open_reading(path)
         # Cassettes are cached by those who evaluate; one that is forgotten gives its file back.
         weakref.finalize(self, self._file.close)

@@ -1,6 +1,7 @@
 """A run as the data of its page: turns, calls, prompts and answers; all of it unchecked text."""
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,15 @@ from typing import Any
 from urllib.parse import quote
 
 from callwise.calls.call import Outcome, Role
-from callwise.report.page.plain import Fact, facts_of, figure, items, mapping, text
+from callwise.report.page.plain import (
+    MAX_FACT_CHARS,
+    Fact,
+    facts_of,
+    figure,
+    items,
+    mapping,
+    text,
+)
 from callwise.report.page.recorded_calls import (
     NOTHING_RECORDED,
     RecordedCall,
@@ -236,6 +245,7 @@ CALL_COLUMNS = (
     "unknown_usage",
     "usd",
     "retry_seconds",
+    "queue_seconds",
     "path_seconds",
     "end_round",
     "is_unreadable",
@@ -254,6 +264,7 @@ CALL_COLUMNS = (
     "parsed",
     "finish_reason",
     "delivery",
+    "choice",
     "is_virtual",
 )
 """Columns of a call's row, in this order. `parsed` is null where the answer is JSON itself."""
@@ -261,6 +272,15 @@ CALL_COLUMNS = (
 _RAW_FIGURES = ("path_seconds", "end_round")
 
 _RAW_TEXTS = ("model", "endpoint")
+
+
+def _way_facts(record: Any) -> list[Fact]:
+    """Return the fields of a call's `delivery` or `choice`; the texts of a list as one."""
+    found: list[Fact] = []
+    for name, value in mapping(record).items():
+        listed = "; ".join(text(each) or json.dumps(each) for each in items(value))
+        found += facts_of({name: listed[:MAX_FACT_CHARS] if listed else value})
+    return found
 
 
 def call_rows(
@@ -295,7 +315,8 @@ def call_rows(
             "tool_calls": store.add(known.tool_calls),
             "parsed": None if parsed is None else store.add(parsed),
             "finish_reason": known.finish_reason,
-            "delivery": facts_of(mapping(raw.get("delivery"))),
+            "delivery": _way_facts(raw.get("delivery")),
+            "choice": _way_facts(raw.get("choice")),
             "is_virtual": int(call.is_virtual),
         }
         rows.append([values[name] for name in CALL_COLUMNS])

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["Fact", "facts_of", "figure", "items", "mapping", "text"]
+__all__ = ["MAX_FACT_CHARS", "Fact", "facts_of", "figure", "items", "mapping", "text"]
 
 Fact = tuple[str, str | int | float | bool]
 """A name and a plain value. Both are untrusted; a name is never used as a key."""

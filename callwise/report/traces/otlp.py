@@ -30,7 +30,7 @@ __all__ = ["OtlpSender", "SpanExporter", "resource_of", "traces_url"]
 _LOGGER = logging.getLogger(__name__)
 
 DEFAULT_URL = "http://localhost:4318/v1/traces"
-"""Where a collector on this machine listens."""
+"""Address of a collector on this machine."""
 
 DEFAULT_TIMEOUT_SECONDS = 10.0
 

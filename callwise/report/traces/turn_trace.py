@@ -27,13 +27,12 @@ from typing import Any, NamedTuple
 
 from callwise.budget.ledger_row import LedgerRow
 from callwise.budget.usage import Usage
-from callwise.calls.call import Message, Outcome, Role, Sampling
+from callwise.calls.call import Outcome, Role, Sampling
 from callwise.calls.delivery import DIRECT
-from callwise.calls.redaction import redact
+from callwise.report.traces.call_texts import CallTexts
 
 __all__ = [
     "CallNote",
-    "CallTexts",
     "LabelValue",
     "Labels",
     "TraceSpan",
@@ -52,13 +51,6 @@ Events = tuple[tuple[str, int, Labels], ...]
 """Name, time in nanoseconds and attributes of each event."""
 
 NANOSECONDS = 10**9
-
-
-class CallTexts(NamedTuple):
-    """What users and models wrote in one call. Untrusted."""
-
-    messages: tuple[Message, ...]
-    answer: str | None
 
 
 class CallNote(NamedTuple):
@@ -301,7 +293,7 @@ def _call_span(
     message = ""
     if call.texts is not None:
         message = row.error or ""
-        figures += _texts(call.texts, call.finish_reason)
+        figures += call.texts.attributes(call.finish_reason)
         figures += [("callwise.notes", row.notes)] if row.notes else []
     events: Events = ()
     if usage.queue_microseconds or usage.attempts > 1:
@@ -424,31 +416,3 @@ def provider_of(endpoint: str, *, is_simulated: bool) -> str:
         return "azure.ai.openai"
     known = (name for start, name in _PROVIDERS.items() if endpoint.startswith(start))
     return next(known, endpoint)
-
-
-def _texts(texts: CallTexts, finish_reason: str) -> list[tuple[str, LabelValue]]:
-    """Return a call's prompt and answer in the conventions' form, as JSON without keys."""
-    asked = [{"role": each.role, "parts": _parts(each)} for each in texts.messages]
-    found: list[tuple[str, Any]] = [("gen_ai.input.messages", asked)]
-    if texts.answer is not None:
-        part = {"type": "text", "content": texts.answer}
-        answer = {"role": "assistant", "parts": [part], "finish_reason": finish_reason or "stop"}
-        found.append(("gen_ai.output.messages", [answer]))
-    return [(name, redact(json.dumps(document, ensure_ascii=False))) for name, document in found]
-
-
-def _parts(message: Message) -> list[dict[str, Any]]:
-    parts: list[dict[str, Any]] = []
-    if message.role == "tool":
-        response = {"type": "tool_call_response", "id": message.tool_call_id}
-        return [{**response, "response": message.content}]
-    if message.content:
-        parts.append({"type": "text", "content": message.content})
-    parts += [
-        {"type": str(part.get("type"))} for part in message.parts if part.get("type") != "text"
-    ]
-    for call in message.tool_calls:
-        function = call.get("function", {})
-        called = {"type": "tool_call", "id": call.get("id"), "name": function.get("name")}
-        parts.append({**called, "arguments": function.get("arguments")})
-    return parts

@@ -13,8 +13,9 @@ from callwise.budget.budgeter import Budgeter
 from callwise.budget.in_flight import InFlightCall, ReadReply
 from callwise.budget.ledger_row import LedgerRow
 from callwise.budget.scope import Scope, ScopeKind
+from callwise.report.traces.call_texts import CallTexts
 from callwise.report.traces.otlp import OtlpSender, SpanExporter, resource_of, traces_url
-from callwise.report.traces.turn_trace import CallNote, CallTexts, TurnNote, trace_id_of
+from callwise.report.traces.turn_trace import CallNote, TurnNote, trace_id_of
 
 __all__ = ["Traces", "TurnTraces"]
 
@@ -139,7 +140,7 @@ class Traces:
             of `OTEL_EXPORTER_OTLP_ENDPOINT`, and else port 4318 of this machine.
         run: name of the run; see `TurnTraces`.
         content: whether prompts and answers are sent too.
-        notify: called, in a thread of its own, with what a person should know.
+        notify: called, in a separate thread, with what a person should know.
         environ: environment variables; None takes the process's.
 
     Raises:

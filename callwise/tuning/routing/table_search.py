@@ -73,7 +73,11 @@ class ProposedTable:
 
 
 def propose_tables(
-    panels: OptionPanels, *, margin: float, cautions: Sequence[float] = CAUTION
+    panels: OptionPanels,
+    *,
+    margin: float,
+    cautions: Sequence[float] = CAUTION,
+    budgets: Sequence[float] = (),
 ) -> list[ProposedTable]:
     """Return tables that are worth measuring, cheapest first; never the reference itself.
 
@@ -81,6 +85,8 @@ def propose_tables(
         margin: loss of quality that still counts as not worse, in the unit of quality.
         cautions: for each, the cheapest table with `loss + caution * error <= margin` is proposed,
             and the one of the best predicted quality as well.
+        budgets: differences of cost from the reference; for each, the table of the best predicted
+            quality at no more is proposed too, for the curve.
 
     Raises:
         ValueError: when an option is no setting of the panels, or nothing is known of the
@@ -95,8 +101,13 @@ def propose_tables(
             order = np.lexsort((loss[clears], tables.cost[clears]))
             chosen.setdefault(int(clears[order[0]]))
     chosen.setdefault(int(np.lexsort((tables.cost, loss))[0]))
+    for budget in budgets:
+        affordable = np.flatnonzero(tables.cost <= budget)
+        if len(affordable):
+            order = np.lexsort((tables.cost[affordable], loss[affordable]))
+            chosen.setdefault(int(affordable[order[0]]))
     names = [(panels.reference, *settings) for settings in panels.options.values()]
-    found = [
+    return [
         ProposedTable(
             dict(zip(panels.options, _named(names, tables.choices[at]), strict=True)),
             float(tables.cost[at]),
@@ -106,7 +117,6 @@ def propose_tables(
         for at in sorted(chosen, key=lambda each: (tables.cost[each], each))
         if tables.choices[at].any()
     ]
-    return found
 
 
 def _named(names: Sequence[Sequence[str]], choices: NDArray[np.intp]) -> list[str]:
@@ -157,10 +167,10 @@ def _all_tables(panels: OptionPanels) -> _Tables:
                 own_quality = own_quality + quality[row]
                 own_variance = own_variance + covariance[row, row] + 2 * cross
             chosen = np.full((count, 1), choice, dtype=np.intp)
-            held = np.full((count, 1), row if choice else -1, dtype=np.intp)
+            taken = np.full((count, 1), row if choice else -1, dtype=np.intp)
             choices = np.hstack([tables.choices, chosen])
             grown.append(_Tables(choices, own_cost, own_quality, own_variance))
-            grown_places.append(np.hstack([places, held]))
+            grown_places.append(np.hstack([places, taken]))
         tables = _Tables(
             np.vstack([each.choices for each in grown]),
             np.concatenate([each.cost for each in grown]),

@@ -87,7 +87,7 @@ class _Drawn:
     errors: Floats
 
 
-def _drawn(arm: ArmSums, rng: np.random.Generator, draws: int) -> _Drawn:
+def _drawn(arm: ArmSums, rng: np.random.Generator, draws: int, max_drawn: int) -> _Drawn:
     count, turns = len(arm.value_sums), float(arm.turn_counts.sum())
     mean = float(arm.value_sums.sum()) / turns
     residuals = arm.value_sums - mean * arm.turn_counts
@@ -95,9 +95,11 @@ def _drawn(arm: ArmSums, rng: np.random.Generator, draws: int) -> _Drawn:
     error = float(correction * np.sqrt((residuals**2).sum()) / turns)
     size = float(np.abs(arm.value_sums).sum()) / turns
     error = error if error > NEGLIGIBLE * size else 0.0
-    if count > MAX_DRAWN:
-        return _Drawn(mean, error, error * rng.standard_normal(draws), np.full(draws, error))
     moved, errors = np.zeros(draws), np.zeros(draws)
+    if not error:
+        return _Drawn(mean, error, moved, errors)
+    if count > max_drawn:
+        return _Drawn(mean, error, error * rng.standard_normal(draws), np.full(draws, error))
     step = max(1, _MAX_CELLS // count)
     for start in range(0, draws, step):
         end = min(start + step, draws)
@@ -135,10 +137,12 @@ def _difference(ours: _Drawn, theirs: _Drawn, scale: float) -> _Difference:
     return _Difference(ours.mean - scale * theirs.mean, error, distances)
 
 
-def _streams(arms: Sequence[ArmSums], seed: int, draws: int) -> list[_Drawn]:
+def _streams(
+    arms: Sequence[ArmSums], seed: int, draws: int, max_drawn: int = MAX_DRAWN
+) -> list[_Drawn]:
     """Return the draws of each arm, from a stream for its place."""
     return [
-        _drawn(arm, np.random.default_rng([seed, 2, place]), draws)
+        _drawn(arm, np.random.default_rng([seed, 2, place]), draws, max_drawn)
         for place, arm in enumerate(arms)
     ]
 
@@ -192,13 +196,13 @@ def lower_bound(
 
     Args:
         alpha: chance that the difference lies below it, in (0, .5).
-        draws: None takes enough for the level: 20 beyond the bound, and at least `DRAWS`.
+        draws: None takes enough for the level: 8 beyond the bound, and at least `DRAWS`.
     """
     counts = len(ours.value_sums), len(theirs.value_sums)
     if min(counts) < MIN_CONVERSATIONS:
         return None
-    draws = max(DRAWS, round(20 / alpha)) if draws is None else draws
-    one, other = _streams((ours, theirs), seed, draws)
+    draws = max(DRAWS, round(8 / alpha)) if draws is None else draws
+    one, other = _streams((ours, theirs), seed, draws, MAX_DRAWN // 5)
     found = _difference(one, other, scale)
     error = float(
         np.hypot(

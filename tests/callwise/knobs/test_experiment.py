@@ -52,7 +52,7 @@ def test_shares_are_within_binomial_error() -> None:
 
 
 @given(st.text(), st.floats(0, 1), st.floats(0, 1))
-def test_a_larger_share_moves_no_unit_out_of_the_new_arm(unit: str, one: float, two: float) -> None:
+def test_a_larger_share_takes_no_unit_out_of_the_new_arm(unit: str, one: float, two: float) -> None:
     """Whatever is in the new arm at a share is there at every larger one; at 0 none is."""
     low, high = sorted((one, two))
     arms = [

@@ -126,7 +126,7 @@ def test_equal_questions_take_their_choices_in_order(tmp_path):
     assert played(path, SAVING, texts[:3]) == (recorded[0][:3], recorded[1][:3])
 
 
-def test_a_repair_is_no_choice_of_its_own(tmp_path):
+def test_a_repair_has_no_other_choice(tmp_path):
     """It is asked by the choice of the call that it repairs."""
     path = tmp_path / "c.jsonl"
     call = Call(Role.JUDGE, Purpose.JUDGE, (Message("user", "a" * 100),), response_model=Score)

@@ -11,9 +11,51 @@ const WAYS = new Map([
   ["cancelled", "cancelled"],
 ]);
 
+// Names of what is not as usual in the way on which a call was answered; others keep their own.
+const WAY_NAMES = new Map([
+  ["delivery.endpoint", "served by the endpoint"],
+  ["delivery.model", "served by the model"],
+  ["delivery.batch", "batch"],
+  ["delivery.batch_size", "calls in the batch"],
+  ["delivery.is_apportioned", "its tokens are its part of the batch's"],
+  ["delivery.hedges", "further attempts next to a slow one"],
+  ["delivery.discount", "part of the list price not charged"],
+  ["delivery.similar", "answer of the similar call"],
+  ["delivery.similarity", "similarity of the two calls"],
+  ["choice.policy", "model chosen by the policy"],
+  ["choice.model", "chosen model"],
+  ["choice.reason", "chosen because"],
+  ["choice.alternatives", "not chosen"],
+  ["choice.step", "place in the policy's order"],
+  ["choice.table", "digest of the policy"],
+  ["choice.asked", "key of the question"],
+]);
+
 function callsOf(view) {
-  return view.calls.map((row) =>
-    Object.fromEntries(page.columns.map((name, place) => [name, row[place]])));
+  return view.calls.map((row) => {
+    const call = Object.fromEntries(page.columns.map((name, place) => [name, row[place]]));
+    return { ...call, way: wayOf(call) };
+  });
+}
+
+// What is not as usual in a call's way, in a few words; empty where all is.
+function wayOf(call) {
+  const ways = [];
+  const served = new Map(call.delivery);
+  const choice = new Map(call.choice);
+  if (choice.get("model")) ways.push(`to ${choice.get("model")}`);
+  else if (choice.size) ways.push("chosen by a policy");
+  if (served.get("endpoint") || served.get("model")) {
+    ways.push(`by ${[served.get("model"), served.get("endpoint")].filter(Boolean).join(" at ")}`);
+  }
+  if (call.attempts > 1) ways.push(counted(call.attempts - 1, "retry", "retries"));
+  if (call.queue_seconds) ways.push(`queued ${figure(call.queue_seconds)} s`);
+  if (served.get("batch_size")) ways.push(`in a batch of ${figure(served.get("batch_size"))}`);
+  else if (served.get("batch")) ways.push("in a batch");
+  if (served.get("hedges")) ways.push("hedged");
+  if (served.get("discount")) ways.push(`${figure(100 * served.get("discount"))} % off`);
+  if (served.get("similar")) ways.push("answer of a similar call");
+  return ways.join(", ");
 }
 
 // The call before this one of the same node and purpose, in this turn or an earlier one of the
@@ -134,7 +176,13 @@ function wayFacts(call, unit) {
   const add = (name, value) => { if (value) found.push([name, value]); };
   add("endpoint", call.endpoint);
   add("model", call.model);
-  for (const [name, value] of call.delivery) found.push([`served: ${name}`, value]);
+  for (const group of ["choice", "delivery"]) {
+    for (const [name, value] of call[group]) {
+      const isKey = typeof value === "string" && /^[0-9a-f]{64}$/.test(value);
+      found.push([WAY_NAMES.get(`${group}.${name}`) || `${group}: ${name}`, isKey ? `${value.slice(0, 12)}…` : value]);
+    }
+  }
+  add("seconds in queues", call.queue_seconds);
   found.push(["attempts", call.attempts]);
   if (call.attempts > 1) found.push(["seconds lost to retries", call.retry_seconds]);
   add("repair", call.repair ? `${call.repair}: asked again, as the answer before did not fit` : "");

@@ -1,7 +1,7 @@
 // One turn: the messages, what it cost, when, and how the search went; next to another run's.
 
 const COLUMNS = [
-  ["node", ""], ["role", ""], ["purpose", ""], ["outcome", ""], ["attempts", "number"],
+  ["node", ""], ["role", ""], ["purpose", ""], ["outcome", ""], ["way", ""], ["attempts", "number"],
   ["requests", "number"], ["input_tokens", "number"], ["output_tokens", "number"],
   ["cached_tokens", "number"], ["usd", "number"], ["path_seconds", "number"],
   ["end_round", "number"],

@@ -72,6 +72,7 @@ def test_a_named_model_and_an_embedding_pass():
     ("policies", "problem"),
     [
         ({"judje": route("small")}, "no such purpose"),
+        ({"embed": route("small")}, "policies.embed chooses nothing"),
         ({"judge": route("medium")}, "names the model 'medium'"),
     ],
 )

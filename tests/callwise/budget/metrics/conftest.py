@@ -1,4 +1,4 @@
-"""Fixtures of the tests of metrics: rows, and a clock that a test moves."""
+"""Fixtures of the tests of metrics: rows, and a clock that a test sets."""
 
 from collections.abc import Callable
 from typing import Any

@@ -30,7 +30,8 @@ def test_the_value_is_the_weighted_mean_of_its_parts():
     parts = {name: part for name, part, _ in found.parts}
     assert parts == {"length": 0.5, "messages": 0.5, "form": 0.0, "task": 0.6, "seconds": 0.5}
     assert found.value == 0.2 + 0.18 + 0.05 + 0.05
-    assert found.explain() == "complexity 0.48 (length 0.50, task 0.60)"
+    assert found.explain(2) == "complexity 0.48 (length 0.50, task 0.60)"
+    assert all(name in found.explain() for name in parts)
 
 
 def test_what_is_not_known_is_left_out():

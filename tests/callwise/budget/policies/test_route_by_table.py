@@ -66,7 +66,7 @@ def test_the_cheapest_by_prices_is_asked_whatever_its_place():
     """And each other has its price as the reason why not."""
     found = decided("large", "small", "medium")
     assert found.model == "small"
-    assert found.reason.startswith("cheapest that is good enough (")
+    assert found.reason.startswith("cheapest that is good enough: ")
     assert "complexity" in found.reason
     assert [each.split(":")[0] for each in found.alternatives] == ["large", "medium"]
     assert all(each.endswith("USD") for each in found.alternatives)
@@ -155,7 +155,7 @@ def test_little_budget_left_asks_the_cheapest_that_can_answer():
     assert decided(*table, left=BudgetLeft(0.25, "max_calls"), **knobs).model == "large"
     found = decided(*table, left=BudgetLeft(0.2, "max_calls"), **knobs)
     assert found.model == "small"
-    assert found.reason.startswith("20% of max_calls is left, which is less than save_below 0.25")
+    assert found.reason.startswith("saving: 20% of max_calls is left, less than save_below 0.25")
 
 
 def test_the_share_left_is_that_of_the_tightest_limit():
@@ -191,7 +191,7 @@ def test_a_table_that_nothing_fits_has_a_last_resort(table, knobs, model):
     """The strongest that does not cost too much, else the strongest; the row names it as that."""
     found = decided(*table, **knobs)
     assert found.model == model
-    assert found.reason.startswith("last resort, as none fits: ")
+    assert found.reason.startswith("last resort: none fits; ")
 
 
 def test_a_cost_threshold_without_prices_is_refused_before_anything_runs():
@@ -200,6 +200,16 @@ def test_a_cost_threshold_without_prices_is_refused_before_anything_runs():
     endpoints = {Role.MAIN: endpoints_of()["large"], "small": endpoints_of({})["small"]}
     with pytest.raises(ConfigError, match=r"policies\.judge\.max_usd cannot bind: small has no"):
         Budgeter(endpoints, policies={"judge": policy})
+
+
+def test_an_estimate_is_that_of_the_dearest_that_may_answer():
+    """Leases and plans rest on it; a call that names its model has that model's."""
+    policy = RoutePolicy(table=(RouteEntry(model="small"), RouteEntry(model="large")))
+    endpoints = {Role.MAIN: endpoints_of()["small"], **endpoints_of()}
+    budgeter = Budgeter(endpoints, policies={"judge": policy})
+    dearest = Budgeter(endpoints).estimate(call_of(model="large"))
+    assert budgeter.estimate(call_of()).picodollars == dearest.picodollars
+    assert budgeter.estimate(call_of(model="small")).picodollars < dearest.picodollars
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,11 @@ PERSONA = "Nora repairs bicycles by the canal and grows tomatoes. " * 12
 HOSTILE = "</script><img src=x onerror='window.canary = 1'>\u2028\u202e\x1b[31m{{7*7}}"
 CALLS: tuple[dict[str, Any], ...] = (
     {},
-    {"attempts": 3, "requests": 3, "retry_seconds": 2.5,
-     "delivery": {"endpoint": "spare", "batch_size": 4}},
+    {"attempts": 3, "requests": 3, "retry_seconds": 2.5, "queue_seconds": 0.5,
+     "delivery": {"endpoint": "spare", "batch": "b7", "batch_size": 4, "is_apportioned": True,
+                  "hedges": 1, "discount": 0.5, "similar": "ab12", "similarity": 0.97, "new": 1},
+     "choice": {"policy": "route", "model": "small", "reason": "cheapest that is good enough",
+                "alternatives": ["large: dearer", {"huge": "dearer"}], "step": 1}},
     {"is_unreadable": True, "error": "InvalidAnswer: no object", "repair": 1},
 )  # fmt: skip
 
@@ -83,6 +86,20 @@ def test_a_call_opens_by_keyboard(recorded: Path, opened: Any) -> None:
     assert (page.problems, page.requests) == ([], [])
 
 
+def test_a_row_has_what_is_not_as_usual_in_its_way(recorded: Path, opened: Any) -> None:
+    """Route, retries, queue, batch, hedge, discount and reuse, in a few words; else nothing."""
+    page = opened(recorded, anchor="#turn/one/0")
+    rows = page.tab.locator("tr.call").all_inner_texts()
+    way = (
+        "to small, by spare, 2 retries, queued 0.5 s, in a batch of 4, hedged, 50 % off, "
+        "answer of a similar call"
+    )
+    assert way in rows[1]
+    assert not any(word in rows[0] for word in ("retr", "batch", "by "))
+    page = opened(recorded, anchor="#turn/one/2")
+    assert "way" not in page.tab.locator(".calls thead").inner_text()
+
+
 def test_a_search_leaves_opened_calls_open(recorded: Path, opened: Any) -> None:
     """Typing into the search redraws the list and not the turn."""
     page = opened(recorded, anchor="#turn/one/1")
@@ -115,8 +132,12 @@ def test_a_call_shows_its_way_and_its_troubles(recorded: Path, opened: Any) -> N
     """Retries, another endpoint, an unreadable answer, a repair and the parsed form."""
     page = opened(recorded, anchor="#turn/one/0")
     way = _open_call(page, 1).inner_text()
-    for said in ("attempts 3", "seconds lost to retries 2.5", "served: endpoint spare",
-                 "served: batch size 4", "Parsed form", '"text": "0"'):  # fmt: skip
+    for said in ("attempts 3", "seconds lost to retries 2.5", "served by the endpoint spare",
+                 "calls in the batch 4", "part of the list price not charged 0.5",
+                 "similarity of the two calls 0.97", "delivery: new 1", "seconds in queues 0.5",
+                 "chosen because cheapest that is good enough",
+                 'not chosen large: dearer; {"huge": "dearer"}', "Parsed form",
+                 '"text": "0"'):  # fmt: skip
         assert said in " ".join(way.split()), said
     trouble = _open_call(page, 2).inner_text()
     for said in ("Unreadable.", "InvalidAnswer: no object", "repair", "No."):

@@ -1,5 +1,6 @@
 """A receiver of OTLP on loopback, and turns on a budgeter whose calls are traced."""
 
+import gzip
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -74,7 +75,8 @@ def receiver() -> Iterator[Receiver]:
 def decoded(body: bytes) -> Any:
     """Return a request as `opentelemetry-proto` reads it."""
     service = pytest.importorskip("opentelemetry.proto.collector.trace.v1.trace_service_pb2")
-    return service.ExportTraceServiceRequest.FromString(body)
+    whole = gzip.decompress(body) if body[:2] == b"\x1f\x8b" else body
+    return service.ExportTraceServiceRequest.FromString(whole)
 
 
 def attributes(span: Any) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """Sending spans: to a receiver on loopback, to one that is down, slow or refuses."""
 
-import gzip
 import threading
 import time
 from http.client import HTTPException
@@ -60,8 +59,9 @@ async def test_the_turns_of_a_budgeter_reach_a_collector(receiver):
     assert path == "/v1/traces"
     assert headers["x-api-key"] == "k 1"
     assert headers["langsmith-project"] == "mine"
+    assert headers["content-encoding"] == "gzip"
     assert headers["content-type"] == "application/x-protobuf"
-    (of_resource,) = decoded(gzip.decompress(body)).resource_spans
+    (of_resource,) = decoded(body).resource_spans
     assert attributes(of_resource.resource) == {"service.name": "shop"}
     names = [span.name for span in of_resource.scope_spans[0].spans]
     assert names == ["chat gpt-5-mini", "invoke_agent"] * 2

@@ -31,7 +31,7 @@ Option = tuple[float, float]
 
 @dataclass(frozen=True)
 class RoutingWorld:
-    """How prices and losses depend on model, purpose and complexity.
+    """Dependence of prices and losses on model, purpose and complexity.
 
     Args:
         masters: highest complexity that small and medium master, by purpose.

@@ -12,6 +12,7 @@ from callwise.tuning.statistics.bootstrap import mean_intervals, paired_differen
 from callwise.tuning.statistics.comparison import compare_with, compare_with_best
 from callwise.tuning.statistics.imputation import impute
 from callwise.tuning.statistics.racing import SettingRace
+from callwise.tuning.statistics.unpaired import ArmSums, unpaired_difference
 from tests.callwise.tuning.statistics.known_truth import (
     WORLDS,
     World,
@@ -19,7 +20,7 @@ from tests.callwise.tuning.statistics.known_truth import (
     with_figures,
 )
 
-__all__ = ["ASKED", "coverage", "drop_rate", "estimated_coverage"]
+__all__ = ["ASKED", "coverage", "drop_rate", "estimated_coverage", "unpaired_coverage"]
 
 SWEEPS = 1_000
 DRAWS = 1_000
@@ -140,3 +141,30 @@ def estimated_coverage(share: float, *, conversations: int, sweeps: int) -> tupl
         )
         hits += _contains(found.low, found.high, truth)
     return hits / sweeps, float(np.mean(inside))
+
+
+def unpaired_coverage(
+    world: World, *, conversations: tuple[int, int], experiments: int = SWEEPS
+) -> float:
+    """Return the share of experiments whose interval of a difference contains the truth.
+
+    The arms have no conversation in common.
+
+    Args:
+        conversations: of the two arms.
+        experiments: how many.
+    """
+    rng = np.random.default_rng(list(conversations))
+    truth = world.truths[2] - world.truths[0]
+    hits = 0
+    for seed in range(experiments):
+        arms = [
+            ArmSums.of_turns(zip(panel.conversation_of.astype(str), panel.values[row], strict=True))
+            for row, panel in (
+                (2, world.panel(rng, conversations[0])),
+                (0, world.panel(rng, conversations[1])),
+            )
+        ]
+        found = unpaired_difference(arms[0], arms[1], seed=seed, draws=DRAWS)
+        hits += _contains(found.low, found.high, truth)
+    return hits / experiments

@@ -1,0 +1,152 @@
+"""Calls by the model that a policy chose and why, and models that are no longer as their table has.
+
+A model's mean seconds in the run are compared with the `seconds` of its table's entry, where that
+has its interval. The calls of a turn count together, as one that is slow is seldom alone. Of a run
+whose model is as measured, a notice is at most 1 % likely: a two-sided test at .25 %, divided
+by the number of comparisons; simulated with log-normal times of 10 turns and more.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from statistics import NormalDist
+from typing import Any
+
+from pydantic import ValidationError
+
+from callwise.calls.call import Outcome, Purpose
+from callwise.calls.policies import DEFAULT_POLICY, RouteEntry, RoutePolicy
+from callwise.report.run_record import CallLine
+from callwise.report.table import Cell, Table
+from callwise.report.totals import grouped, sum_calls
+
+__all__ = ["drift_lines", "drift_of", "model_table"]
+
+FALSE_ALARM_RATE = 0.0025
+MIN_TURNS = 10
+
+_COLUMNS = ("purpose", "model", "policy", "reason", "asked", "failed", "refused", "unreadable")
+_SUMS = ("input_tokens", "output_tokens", "usd", "seconds_per_call")
+_ANSWERED = frozenset({Outcome.SERVED, Outcome.REPLAYED})
+
+
+def _reason(text: str) -> str:
+    """Return the kind of a reason, without what is of one call."""
+    return text.partition(":")[0]
+
+
+def model_table(rows: Sequence[CallLine]) -> Table | None:
+    """Return calls by purpose, model and kind of reason; None where no policy chose."""
+    groups: dict[tuple[str, str, str, str], list[CallLine]] = {}
+    for row in rows:
+        if row.choice is not None:
+            policy, model = row.choice.policy, row.choice.model
+            name = (row.purpose.value, model, policy, _reason(row.choice.reason))
+            groups.setdefault(name, []).append(row)
+    if not groups:
+        return None
+    lines: list[tuple[Cell, ...]] = []
+    for name, calls in sorted(groups.items()):
+        sums = sum_calls(calls)
+        spent = sums.usage
+        lines.append(
+            (
+                *name,
+                sums.asked,
+                sums.outcomes[Outcome.FAILED],
+                sums.outcomes[Outcome.REFUSED],
+                sums.unreadable,
+                spent.input_tokens,
+                spent.output_tokens,
+                sums.usd,
+                spent.path_seconds / sums.asked,
+            )
+        )
+    title = "By model and why it was asked"
+    folds = ("unreadable", "refused", "policy", "input_tokens", "output_tokens")
+    return Table("models", title, (*_COLUMNS, *_SUMS), tuple(lines), folds)
+
+
+def drift_of(
+    mean: float,
+    low: float,
+    high: float,
+    turns: Sequence[Sequence[float]],
+    *,
+    false_alarm_rate: float = FALSE_ALARM_RATE,
+) -> float | None:
+    """Return the mean of a run's values where it differs from a measured one; None where not.
+
+    Args:
+        mean, low, high: the measured mean and its 95 % interval.
+        turns: the values of each turn; fewer than 10 turns are no evidence.
+        false_alarm_rate: of one comparison, for normal means.
+    """
+    if len(turns) < MIN_TURNS:
+        return None
+    count = sum(map(len, turns))
+    found = math.fsum(map(math.fsum, turns)) / count
+    squares = math.fsum((math.fsum(each) - found * len(each)) ** 2 for each in turns)
+    own_error = math.sqrt(squares * len(turns) / (len(turns) - 1)) / count
+    normal = NormalDist()
+    table_error = (high - low) / (2 * normal.inv_cdf(0.975))
+    limit = normal.inv_cdf(1 - false_alarm_rate / 2) * math.hypot(own_error, table_error)
+    return found if abs(found - mean) > limit else None
+
+
+def drift_lines(manifest: Mapping[str, Any], rows: Sequence[CallLine]) -> list[str]:
+    """Return a line for each model whose seconds differ from its table's by more than noise."""
+    compared = [
+        (purpose, entry, turns)
+        for purpose, purposes, entry in _entries(manifest)
+        if len(turns := _seconds(rows, purposes, entry.model)) >= MIN_TURNS
+    ]
+    lines = []
+    for purpose, entry, turns in compared:
+        mean, low, high = entry.seconds or 0.0, entry.seconds_low or 0.0, entry.seconds_high or 0.0
+        rate = FALSE_ALARM_RATE / len(compared)
+        found = drift_of(mean, low, high, turns, false_alarm_rate=rate)
+        if found is not None:
+            lines.append(
+                f"policies.{purpose}: {entry.model:.80} took {found:.3g} s per call in "
+                f"{len(turns)} turns, and its table has {mean:.3g} s ({low:.3g} to {high:.3g}): "
+                "measure the table again"
+            )
+    return lines
+
+
+def _entries(manifest: Mapping[str, Any]) -> list[tuple[str, frozenset[str], RouteEntry]]:
+    """Return the entries of a run's tables whose seconds have an interval.
+
+    Each with the name of its policy and the purposes that it is for.
+    """
+    knobs = manifest.get("knobs")
+    policies = knobs.get("policies") if isinstance(knobs, Mapping) else None
+    if not isinstance(policies, Mapping):
+        return []
+    found = []
+    for purpose, document in policies.items():
+        purposes = frozenset({purpose})
+        if purpose == DEFAULT_POLICY:
+            purposes = frozenset(Purpose) - policies.keys()
+        try:
+            policy = RoutePolicy.model_validate(document)
+        except ValidationError:  # of another kind, or of another version
+            continue
+        measured = [each for each in policy.table if each.seconds_low is not None]
+        found += [(str(purpose), purposes, each) for each in measured]
+    return found
+
+
+def _seconds(rows: Sequence[CallLine], purposes: frozenset[str], model: str) -> list[list[float]]:
+    """Return the real seconds of a model's answered calls, turn by turn."""
+    answered = [
+        row
+        for row in rows
+        if row.choice is not None
+        and row.choice.model == model
+        and row.outcome in _ANSWERED
+        and row.purpose.value in purposes
+        and not row.is_virtual
+    ]
+    turns = grouped(answered, lambda row: str(row.turn_key))
+    return [[row.usage.path_seconds for row in calls] for calls in turns.values()]

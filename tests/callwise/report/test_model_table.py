@@ -1,0 +1,113 @@
+"""Calls by model and reason, and the warning about a model that is no longer as measured."""
+
+import math
+import random
+
+import pytest
+
+from callwise.calls.choice import Choice
+from callwise.report.model_table import drift_lines, drift_of, model_table
+from callwise.report.run_record import CallLine
+
+SIMULATED = {"is_simulated": True, "endpoint": "simulated"}
+
+
+def line(turn, model, seconds, *, reason="cheapest: 0.1 USD", outcome="served", **fields):
+    """Return one row of a ledger."""
+    choice = Choice("route", "0" * 16, "1" * 64, model, reason).to_json()
+    document = {
+        "conversation": "c",
+        "turn": turn,
+        "role": "main",
+        "purpose": "judge",
+        "outcome": outcome,
+        "choice": choice,
+        "requests": 1,
+        "input_tokens": 10,
+        "output_tokens": 5,
+        "usd": 0.5,
+        "work_seconds": seconds,
+    }
+    return CallLine.model_validate({**document, **fields})
+
+
+def test_calls_are_added_up_by_purpose_model_and_kind_of_reason():
+    """What is of one call, such as its price, makes no separate row."""
+    rows = [
+        line(0, "small", 1.0),
+        line(0, "small", 3.0, reason="cheapest: 0.2 USD"),
+        line(1, "large", 5.0, reason="last resort: none fits", outcome="failed"),
+        line(1, "none", 5.0, choice=None),
+    ]
+    table = model_table(rows)
+    places = {name: place for place, name in enumerate(table.columns)}
+    shown = [
+        [row[places[name]] for name in ("model", "reason", "asked", "failed", "usd")]
+        for row in table.rows
+    ]
+    assert shown == [["large", "last resort", 1, 1, 0.5], ["small", "cheapest", 2, 0, 1.0]]
+    assert table.rows[1][places["seconds_per_call"]] == 2.0
+    assert model_table(rows[3:]) is None
+
+
+def manifest(seconds, **policies):
+    """Return the knobs of a run with one measured model."""
+    entry = {"model": "small", "seconds": seconds, "seconds_low": 0.9 * seconds}
+    entry["seconds_high"] = 1.1 * seconds
+    table = {"kind": "route", "table": [entry, {"model": "large"}]}
+    return {"knobs": {"policies": policies or {"judge": table}}}, table
+
+
+def test_a_slower_model_is_named_and_an_equal_one_is_not():
+    """With both numbers and the way out; too few turns are no evidence."""
+    rows = [line(turn, "small", 2.0 + turn % 3 / 10) for turn in range(12)]
+    (found,) = drift_lines(manifest(1.0)[0], rows)
+    assert found.startswith("policies.judge: small took 2.1 s per call in 12 turns")
+    assert found.endswith("measure the table again")
+    assert drift_lines(manifest(2.1)[0], rows) == []
+    assert drift_lines(manifest(1.0)[0], rows[:9]) == []
+    virtual = [row.model_copy(update=SIMULATED) for row in rows]
+    assert drift_lines(manifest(1.0)[0], virtual) == []
+    assert drift_lines({}, rows) == drift_lines({"knobs": {"policies": {"judge": 1}}}, rows) == []
+
+
+def test_a_default_table_is_for_the_purposes_without_one():
+    """As at run time."""
+    rows = [line(turn, "small", 2.0 + turn % 3 / 10) for turn in range(12)]
+    _, table = manifest(1.0)
+    other = {"kind": "route", "table": [{"model": "small"}]}
+    assert len(drift_lines(manifest(1.0, default=table)[0], rows)) == 1
+    assert drift_lines(manifest(1.0, default=table, judge=other)[0], rows) == []
+
+
+def test_of_equal_models_at_most_1_in_100_is_named():
+    """Skewed times that differ from turn to turn; 2,000 tables and runs of 10 turns each."""
+    rng = random.Random(16)
+
+    def turns():
+        shared = [rng.gauss(0, 0.3) for _ in range(10)]
+        return [
+            [math.exp(rng.gauss(each, 0.5)) for _ in range(rng.randint(1, 6))] for each in shared
+        ]
+
+    def measured(values):
+        count = sum(map(len, values))
+        mean = math.fsum(map(math.fsum, values)) / count
+        squares = math.fsum((math.fsum(each) - mean * len(each)) ** 2 for each in values)
+        half = 1.96 * math.sqrt(squares * len(values) / (len(values) - 1)) / count
+        return mean, mean - half, mean + half
+
+    found = sum(drift_of(*measured(turns()), turns()) is not None for _ in range(2000))
+    assert found / 2000 <= 0.0125
+    slow = sum(
+        drift_of(*measured(turns()), [[2 * each for each in turn] for turn in turns()]) is not None
+        for _ in range(300)
+    )
+    assert slow / 300 > 0.5
+
+
+@pytest.mark.parametrize("choice", [{"by": "x"}, {"policy": 1}])
+def test_a_choice_that_cannot_be_read_is_an_error(choice):
+    """With the name of its field."""
+    with pytest.raises(ValueError, match="choice"):
+        line(0, "small", 1.0, choice=choice)
