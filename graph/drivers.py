@@ -25,10 +25,10 @@ from callwise.calls.errors import CallError, CassetteMiss, RunStopped
 from callwise.calls.step_times import times_kept
 from callwise.memory import StoreFailed
 from graph.engine import Engine, TurnContext
+from graph.knob_groups import FuseKnobs
 from graph.own_nodes import OwnNode, placed, steps_of
 from graph.pipeline_llm import clips_noted
 from graph.reply_stream import failed_behind
-from graph.settings import FuseKnobs
 from graph.state import TurnState, collect_degraded
 from graph.steps import STEPS, Step
 from nodes.cleaning import cleaning

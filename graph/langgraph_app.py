@@ -45,8 +45,8 @@ from graph.app import app
 from graph.drivers import NODES, compiled, plain_values, run_step
 from graph.endpoints import endpoints_of
 from graph.engine import TurnContext, cache_of, make_engine, similar_of, warm
+from graph.knob_groups import FuseKnobs
 from graph.reply_stream import ShownReply
-from graph.settings import FuseKnobs
 from graph.state import TurnState
 from graph.steps import STEPS
 from graph.tracing import traces_of

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from callwise.calls import LLM, Call, CallError, Remaining, Reply
 from callwise.calls.errors import CallRefused, ContextTooLong
 from callwise.calls.packing import Pack, packs_of, unpacked
-from graph.settings import PackKnobs, SamplingKnobs, sampling_of
+from graph.knob_groups import PackKnobs, SamplingKnobs, sampling_of
 from nodes.prompt import prompt
 from nodes.records import Degradation
 from nodes.shortening import shortened

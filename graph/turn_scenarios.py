@@ -48,8 +48,9 @@ from callwise.plans.turn_plan import ScenarioPlan, TurnPlan
 from graph.drivers import predecessors, run_step
 from graph.engine import TurnContext, make_engine
 from graph.fusing import Fusion, calls_at_start, fusing_for, is_limited
+from graph.knob_groups import FuseKnobs, SamplingKnobs, sampling_of
 from graph.own_nodes import OwnNode, steps_of
-from graph.settings import BudgetKnobs, FuseKnobs, PipelineSettings, SamplingKnobs, sampling_of
+from graph.settings import BudgetKnobs, PipelineSettings
 from graph.state import TurnState
 from graph.steps import QUESTIONS
 from lats.actions import ActionKind, Side, side_of

@@ -14,7 +14,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Annotated, Any
+from typing import Any, cast
 
 from pydantic import BaseModel, ConfigDict, create_model
 from pydantic.json_schema import SkipJsonSchema
@@ -23,7 +23,11 @@ from callwise.calls.call import Call, Message
 from callwise.calls.reply import Reply
 from callwise.calls.together import apportioned_usage, input_weight
 
-__all__ = ["Pack", "can_pack", "packed", "packs_of", "unpacked"]
+__all__ = ["MIN_LOWER_SD", "Pack", "can_pack", "packed", "packs_of", "unpacked"]
+
+MIN_LOWER_SD = -0.05
+"""Least lower bound of the difference in quality with which questions may be packed, in standard
+deviations of a turn's quality."""
 
 MARK_DIGITS = 8
 """Hexadecimal digits of a mark: of those 4 billion the first is taken that no question has."""
@@ -46,7 +50,7 @@ class Pack:
 def _joint_form(form: type[BaseModel], count: int) -> type[BaseModel]:
     """Return a form with one optional answer for each question, named by its number."""
     # Asked for without null; read with it, so that one answer that does not fit costs no other.
-    answer: Any = form | Annotated[None, SkipJsonSchema()]
+    answer: Any = form | cast("Any", SkipJsonSchema)[None]
     fields: dict[str, Any] = {_field(place): (answer, None) for place in range(count)}
     return create_model(
         f"{form.__name__}For{count}", __config__=ConfigDict(frozen=True, extra="ignore"), **fields

@@ -385,7 +385,7 @@ def recorded_trouble(recording: "Recording") -> list[str]:
 
 def _tune(options: TuneOptions) -> None:
     """Sweep, buy where asked to, judge, and print the result."""
-    from callwise.cli.tune_next import next_lines
+    from callwise.cli.tune_next import next_lines, notices_of
     from callwise.recordings.recording import open_recording
     from callwise.report.table import tables_text
     from callwise.tuning.analysis import analyse, to_buy
@@ -437,7 +437,7 @@ def _tune(options: TuneOptions) -> None:
     price = buy_sentence(to_buy(judged.rows))
     trust = [tables_text([reliability_table(each)]) for each in judged.reliability]
     lost = "" if judged.judged is None else judged.judged.lost
-    notices = (each for each in judged.notices if each != lost)
+    notices = notices_of(judged, finished, lost)
     losses = (*([lost] if lost else []), *recorded_trouble(recording))
     print_wrapped(summary_text(analysis, losses=losses, notices=(*notices, *trust, price))[:-1])
     if analysis.is_simulated:

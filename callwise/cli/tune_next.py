@@ -14,8 +14,9 @@ from callwise.recordings.app_protocol import SHIPPED_APP
 from callwise.recordings.recording import Recording
 from callwise.text_layout import counted
 from callwise.tuning.analysis import Analysis
-from callwise.tuning.judge.judge_sweep import QualityRequest, check_judging
+from callwise.tuning.judge.judge_sweep import JudgedRows, QualityRequest, check_judging
 from callwise.tuning.judge.referee_endpoint import API_KEY, MODEL
+from callwise.tuning.packing_proof import packing_proofs
 from callwise.tuning.replay_evaluator import RECORDED, settings_of
 from callwise.tuning.setting import Setting
 from callwise.tuning.statistics.bootstrap import MIN_CONVERSATIONS
@@ -25,7 +26,7 @@ from callwise.tuning.sweep import FinishedSweep
 if TYPE_CHECKING:
     from callwise.cli.tune_command import TuneOptions
 
-__all__ = ["next_lines", "preset_of"]
+__all__ = ["next_lines", "notices_of", "preset_of"]
 
 PRESET_FILE = "recommended.yaml"
 RECORDED_FILE = "recorded.yaml"
@@ -38,6 +39,16 @@ _KEPT = (
     *("app", "buy", "batch", "yes", "race", "max_buy_calls", "max_buy_usd", "max_concurrency"),
 )
 """Options that the same command is printed with, where they were given."""
+
+
+def notices_of(judged: JudgedRows, finished: FinishedSweep, lost: str) -> tuple[str, ...]:
+    """Return what is to be known of a sweep besides its table, and what it shows of packing.
+
+    Args:
+        lost: a notice that stands elsewhere.
+    """
+    proofs = map(str, packing_proofs(finished.settings, judged.rows))
+    return (*(each for each in judged.notices if each != lost), *proofs)
 
 
 def preset_of(recording: Recording, setting: Setting) -> dict[str, Any]:

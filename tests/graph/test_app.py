@@ -5,7 +5,7 @@ import pytest
 from callwise.shipped import configs_folder
 from graph.app import app
 from graph.endpoints import endpoints_of
-from graph.settings import FuseKnobs
+from graph.knob_groups import FuseKnobs
 
 FUSED = {
     "classic": FuseKnobs(),

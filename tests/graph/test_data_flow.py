@@ -10,7 +10,7 @@ from callwise.budget.scope import ScopeKind
 from graph.app import app
 from graph.drivers import NODES, predecessors
 from graph.engine import TurnContext
-from graph.settings import FuseKnobs
+from graph.knob_groups import FuseKnobs
 from graph.state import TurnState
 from graph.steps import STEPS
 

@@ -20,7 +20,8 @@ from graph.fusing import (
     needed_calls,
     steps_down,
 )
-from graph.settings import BudgetKnobs, FuseKnobs, MemoryKnobs, PipelineSettings, ProcessorKnobs
+from graph.knob_groups import FuseKnobs, MemoryKnobs, ProcessorKnobs
+from graph.settings import BudgetKnobs, PipelineSettings
 from lats.search_knobs import SearchKnobs
 
 CAPS = st.none() | st.integers(0, 20)

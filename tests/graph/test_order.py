@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 
 from graph.drivers import NODES, build_graph, predecessors
-from graph.settings import FuseKnobs
+from graph.knob_groups import FuseKnobs
 from graph.steps import STEPS
 
 SPEC_ORDER = (

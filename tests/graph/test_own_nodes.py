@@ -11,8 +11,8 @@ from callwise.calls import ConfigError, Purpose, Role, Sampling
 from callwise.recordings.app_protocol import TurnInput
 from graph.app import ReplyPipeline
 from graph.drivers import NODES, predecessors
+from graph.knob_groups import FuseKnobs
 from graph.own_nodes import OwnNode, checked_nodes
-from graph.settings import FuseKnobs
 from nodes.question import AnswerForm, Question, Texts, Tokens
 
 

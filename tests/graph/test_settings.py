@@ -24,9 +24,10 @@ from graph.app import app
 from graph.drivers import build_graph
 from graph.endpoints import endpoints_of
 from graph.engine import make_engine
+from graph.knob_groups import SAMPLING_PURPOSES, SamplingKnobs
 from graph.pipeline_llm import sampled
 from graph.session import ReplySession
-from graph.settings import SAMPLING_PURPOSES, PipelineSettings, SamplingKnobs
+from graph.settings import PipelineSettings
 
 
 def _knobs(*overrides: str) -> PipelineSettings:

@@ -11,14 +11,8 @@ from callwise.calls.call import Role
 from callwise.calls.endpoint_settings import EndpointSettings, PriceSettings
 from callwise.calls.retry import RetryPolicy
 from graph.app import app
-from graph.settings import (
-    BudgetKnobs,
-    FuseKnobs,
-    MemoryKnobs,
-    PipelineSettings,
-    ProcessorKnobs,
-    RepairKnobs,
-)
+from graph.knob_groups import FuseKnobs, MemoryKnobs, ProcessorKnobs, RepairKnobs
+from graph.settings import BudgetKnobs, PipelineSettings
 from graph.turn_scenarios import plan_turn
 from lats.search_knobs import EarlyExitKnobs, SearchKnobs
 
