@@ -130,7 +130,7 @@ class TraceKnobs(KnobGroup):
     """Spans of each turn and its calls for a collector of OpenTelemetry, by OTLP over HTTP."""
 
     enabled: bool = False
-    """Send them."""
+    """Send spans."""
     otlp_endpoint: str | None = Field(default=None, min_length=1, max_length=2000)
     """The collector's address, such as `http://localhost:4318`. None takes that of the variable
     OTEL_EXPORTER_OTLP_ENDPOINT, and else port 4318 of this machine; headers, time limit and so

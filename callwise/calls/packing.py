@@ -2,7 +2,7 @@
 
 Packed are calls that are equal in everything but their last message: same role, purpose, form of
 answer, parameters, and messages before. Which ones, follows from their order alone, never from
-load. Each question stands between two lines with a mark that occurs in none of them, so that no
+load. Each question is between two lines with a mark that occurs in none of them, so that no
 text can pass for another question. The joint form has one field for each answer, and one that is
 missing or does not fit costs no other: its question is asked alone, as it would have been.
 
@@ -88,7 +88,7 @@ def packs_of(
 
     Args:
         sizes: most questions in the prompt of each call's kind; below 2 packs none.
-        instructions: what the model is told of a packed prompt, for each call.
+        instructions: the text before the questions, for each call.
     """
     kinds: dict[Any, list[int]] = {}
     for place, (call, size) in enumerate(zip(calls, sizes, strict=True)):
@@ -118,7 +118,7 @@ def packed(calls: Sequence[Call], instructions: str) -> Call:
 
     Args:
         calls: two or more of one kind; see `can_pack`.
-        instructions: what the model is told before the questions.
+        instructions: the text before them.
 
     Raises:
         ValueError: when there are fewer than two.

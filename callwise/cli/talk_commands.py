@@ -164,7 +164,7 @@ async def _answered(
     Args:
         mark: printed before each bubble; None prints none.
     """
-    from callwise.recordings.app_protocol import StreamsBubbles
+    from callwise.recordings.bubble_stream import StreamsBubbles
 
     async def show_all(_reply: str, bubbles: Sequence[Mapping[str, Any]]) -> None:
         for bubble in bubbles:

@@ -45,7 +45,7 @@ def notices_of(judged: JudgedRows, finished: FinishedSweep, lost: str) -> tuple[
     """Return what is to be known of a sweep besides its table, and what it shows of packing.
 
     Args:
-        lost: a notice that stands elsewhere.
+        lost: a notice that is shown elsewhere.
     """
     proofs = map(str, packing_proofs(finished.settings, judged.rows))
     return (*(each for each in judged.notices if each != lost), *proofs)

@@ -8,7 +8,7 @@ that builds a LangGraph or LangChain program around a model is made one; see `pr
 import importlib
 import os
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 __all__ = [
     "SHIPPED_APP",
     "App",
-    "BubbleStream",
     "CanDrain",
     "HasArms",
     "HasNotices",
@@ -45,7 +44,6 @@ __all__ = [
     "Session",
     "SettingsApp",
     "SnapshotStart",
-    "StreamsBubbles",
     "TurnInput",
     "TurnResult",
     "answering_models",
@@ -125,27 +123,6 @@ class Session(Protocol):
         self, turn: TurnInput, *, on_reply: ReplyListener | None = None
     ) -> TurnResult:
         """Answer one user message and do the bookkeeping after it."""
-        ...
-
-
-class BubbleStream(Protocol):
-    """A turn under way, as `StreamsBubbles.astream` begins it."""
-
-    def __aiter__(self) -> AsyncIterator[Mapping[str, Any]]:
-        """Yield each bubble of the reply as soon as it is final."""
-        ...
-
-    async def result(self) -> TurnResult:
-        """Return the finished turn."""
-        ...
-
-
-@runtime_checkable
-class StreamsBubbles(Protocol):
-    """A session that gives out the bubbles of a reply before its turn has ended."""
-
-    def astream(self, turn: TurnInput) -> BubbleStream:
-        """Begin to answer one user message; the turn goes on behind its reply."""
         ...
 
 

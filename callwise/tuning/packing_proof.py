@@ -22,7 +22,7 @@ _GROUP = "pack."
 
 
 class PackingProof(NamedTuple):
-    """What a sweep shows of one setting that packs.
+    """Result of a sweep on one setting that packs.
 
     Args:
         setting: its name.

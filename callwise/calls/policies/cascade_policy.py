@@ -66,6 +66,7 @@ class CascadePolicy(KnobGroup):
     """Models asked one after another, until one is sure enough of its answer."""
 
     kind: Literal["cascade"] = "cascade"
+    """One model after another, until one is sure enough."""
     models: ModelNames = Field(min_length=2, max_length=10)
     """Names in `models`, or roles; the cheapest first, each once."""
     confidence: Share = 0.8

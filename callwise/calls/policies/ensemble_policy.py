@@ -19,6 +19,7 @@ class EnsemblePolicy(KnobGroup):
     """Models asked together, whose answers are combined to one."""
 
     kind: Literal["ensemble"] = "ensemble"
+    """Several models together, whose answers are combined."""
     models: ModelNames = Field(min_length=2, max_length=20)
     """Names in `models`, or roles, each once."""
     by: Literal["vote", "weighted", "confidence", "agreement"] = "vote"

@@ -86,7 +86,7 @@ def test_one_answer_that_does_not_fit_costs_no_other():
 
 
 @given(st.lists(st.text(), min_size=2, max_size=6), st.integers(0, 10**6), st.integers(0, 10**6))
-def test_tokens_add_up_and_every_question_stands_between_its_marks(texts, inputs, outputs):
+def test_tokens_add_up_and_every_question_is_between_its_marks(texts, inputs, outputs):
     """Whatever the texts are, also where they look like marks."""
     calls = [question(text) for text in texts]
     call = packed(calls, "Answer each.")

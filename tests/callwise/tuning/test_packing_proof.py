@@ -1,0 +1,90 @@
+"""Proof by a sweep that packing loses little: against which setting, and what follows."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from callwise.tuning.packing_proof import packing_proofs
+from callwise.tuning.row import Coverage, TurnRow
+from callwise.tuning.setting import Setting
+
+
+def _row(setting, number, quality):
+    return TurnRow(
+        setting=setting,
+        conversation=f"c{number}",
+        turn=0,
+        seed=0,
+        coverage=Coverage.EXACT,
+        diverged_at=None,
+        missing_calls=0,
+        missing_tokens=0,
+        missing_usd=0.0,
+        asked=4,
+        requests=4,
+        input_tokens=100,
+        output_tokens=10,
+        usd=0.001,
+        rounds_reply=2,
+        rounds_turn=3,
+        seconds_reply=1.0,
+        seconds_turn=1.5,
+        is_reply_exact=True,
+        reply_id="0" * 16,
+        is_simulated=False,
+        asked_by_role={"main": 4},
+        asked_by_node={"lats_search": 4},
+        quality=quality,
+    )
+
+
+ALONE = Setting("alone", "classic", {"pack.judge.is_trial": False, "search.expand_k": 4})
+PACKED = Setting("packed", "classic", {"pack.judge.is_trial": True, "search.expand_k": 4})
+
+
+@pytest.fixture
+def rows():
+    """Return a function that makes rows of both settings, the packed ones lower by a loss."""
+
+    def make(loss, conversations=60):
+        rng = np.random.default_rng(1)
+        made = []
+        for number in range(conversations):
+            quality, noise = float(rng.normal()), 0.02 * float(rng.normal())
+            made.append(_row("alone", number, quality))
+            made.append(_row("packed", number, quality - loss + noise))
+        return made
+
+    return make
+
+
+def test_packing_that_loses_nothing_is_shown(rows):
+    """With the knob to set, rounded down."""
+    (proof,) = packing_proofs([ALONE, PACKED], rows(0.0))
+    assert proof.is_shown
+    assert (proof.reference, proof.purposes) == ("alone", ("judge",))
+    assert "--set pack.judge.lower_sd=-0.0" in str(proof)
+
+
+def test_packing_that_loses_a_tenth_is_not(rows):
+    """And is left off."""
+    (proof,) = packing_proofs([ALONE, PACKED], rows(0.1))
+    assert not proof.is_shown
+    assert proof.mean == pytest.approx(-0.1, abs=0.03)
+    assert "leave it off" in str(proof)
+
+
+def test_without_a_quality_there_is_no_interval(rows):
+    """It names what is needed."""
+    unknown = [replace(each, quality=None) for each in rows(0.0)]
+    (proof,) = packing_proofs([ALONE, PACKED], unknown)
+    assert not proof.is_shown
+    assert "more conversations" in str(proof)
+
+
+def test_a_setting_without_its_like_is_not_compared(rows):
+    """Other knobs differ, or there is no packing."""
+    other = replace(ALONE, knobs={"search.expand_k": 2})
+    assert packing_proofs([other, PACKED], rows(0.0)) == []
+    assert packing_proofs([ALONE], rows(0.0)) == []
