@@ -170,7 +170,7 @@ class PipelineLLM:
             knobs = self.packing.get(call.purpose) or self.packing.get("default")
             sizes.append(knobs.size if knobs is not None and knobs.is_on else 0)
             language = detect_language(call.messages[0].content) if call.messages else "en"
-            instructions.append(prompt("packed", language) if sizes[-1] else "")
+            instructions.append(prompt("_packed", language) if sizes[-1] else "")
         return packs_of(list(calls.values()), sizes, instructions)
 
     def advisory(self) -> Remaining:
