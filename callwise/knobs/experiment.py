@@ -125,8 +125,14 @@ def read_rollout_share(path: Path, experiment: str, arm: str) -> float | None:
         raise FormatError(
             path, None, f"expected the state of a rollout ({error!r}); delete it to begin again"
         ) from error
-    if version != ROLLOUT_VERSION or not 0 <= share <= 1:
+    if version != ROLLOUT_VERSION:
         raise FormatError(path, None, f"is of format {version!r}, this reads {ROLLOUT_VERSION}")
+    if not 0 <= share <= 1:
+        raise FormatError(
+            path,
+            None,
+            f"has the share {share:g}, and a share lies between 0 and 1: give another file",
+        )
     if of != (experiment, arm):
         raise FormatError(
             path,

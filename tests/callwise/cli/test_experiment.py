@@ -96,6 +96,10 @@ def test_feedback_is_added_and_exported(cli: Any, talks: Path) -> None:
     for form, key in (("sft", "messages"), ("dpo", "chosen")):
         assert cli("report", "run", "--export", form, "--output", "out").exit_code == 0
         assert json.loads(Path("out").read_text())[key][-1]["content"] == "Hello, you."
+    before = Path("run/turns.jsonl").read_bytes()
+    refused = cli("report", "run", "--export", "sft", "--output", "run/turns.jsonl")
+    assert (refused.exit_code, Path("run/turns.jsonl").read_bytes()) == (2, before)
+    assert "is a file of the run" in refused.stderr
     assert cli("report", "run", "--export", "labels", "--output", "out").exit_code == 0
     assert Path("out").read_text().startswith("conversation,turn,reply,value,rater,scale")
     assert "rating" in cli("report", "run", "--table", "arms").stdout
@@ -107,6 +111,8 @@ def test_feedback_is_added_and_exported(cli: Any, talks: Path) -> None:
         (("report", "x", "--export", "sft"), "go together"),
         (("report", "x", "--output", "f"), "go together"),
         (("report", "x", "--candidates"), "give that too"),
+        (("report", "x", "--html", "p", "--feedback", "f"), "do nothing else"),
+        (("report", "x", "--trace", "p", "--export", "sft"), "do nothing else"),
         (("report", "x", "--scores", "f", "--table", "node"), "give --table arms"),
         (("check", "x"), "--baseline FILE, or --rollout FILE"),
         (("check", "x", "-b", "f", "--rollout", "g"), "--baseline FILE, or --rollout FILE"),
