@@ -100,8 +100,8 @@ def report(options: ReportOptions) -> None:
         is_file = options.trace is not None or options.html is not None
         if is_file and (options.feedback or options.export or options.output or options.scores):
             raise ConfigError(
-                "--html and --trace write a file and do nothing else: give --feedback, --export and "
-                "--scores in a run of the command without them"
+                "--html and --trace write a file and do nothing else: give --feedback, --export "
+                "and --scores in another call of the command"
             )
         if options.trace is not None:
             _write_trace(options, options.trace)

@@ -76,7 +76,7 @@ class Feedback(BaseModel):
     @classmethod
     def _is_a_number(cls, given: Any) -> Any:
         if isinstance(given, bool):
-            raise ValueError(f"{str(given).lower()} is no number")
+            raise ValueError(f"{str(given).lower()} is no number")  # noqa: TRY004 - pydantic reads it
         return given
 
     @field_validator("correction", "preferred", "comment")
@@ -123,10 +123,10 @@ def candidates_of(turn: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _checked(given: Mapping[str, Any], where: str) -> Feedback:
-    if not isinstance(given, Mapping):
-        raise ConfigError(f"{where} cannot be used: {given!r:.80} is no mapping of fields")
-    try:
+    whole: Any = given
+    if isinstance(given, Mapping):
         whole = {name: well_formed(v) if isinstance(v, str) else v for name, v in given.items()}
+    try:
         return Feedback.model_validate(whole)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]

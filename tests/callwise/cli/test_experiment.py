@@ -69,7 +69,10 @@ def test_a_rollout_goes_on_and_the_next_run_has_its_share(cli: Any, talks: Path)
     assert arms == {"cheap"}
     document = json.loads(Path("rollout.json").read_text())
     Path("rollout.json").write_text(json.dumps({**document, "status": "returned", "share": 0.0}))
+    with Path("two/turns.jsonl").open("a") as cut:
+        cut.write('{"conversation_id": "c0')
     returned = cli("check", "two", "--rollout", "rollout.json", "--json")
+    assert "turns.jsonl: the last line is cut off" in returned.stderr
     assert returned.exit_code == 1
     assert json.loads(returned.stdout)["passed"] is False
     cli("replay", talks, "--preset", "rollout.yaml", "--out", "three")

@@ -74,7 +74,7 @@ def test_feedback_is_kept_with_its_turn_its_call_and_its_reply(run: RunRecord) -
         ({"conversation": "a", "turn": 0, "rating": True}, "rating: true is no number"),
         ({"conversation": "a", "turn": 0, "rating": 1, "thumb": "up"}, "give one of them"),
         ({"conversation": "a", "turn": 0, "reply": "0" * 16, "rating": 3}, "another run"),
-        (["a"], "record 2 cannot be used: .*no mapping of fields"),
+        (["a"], "record 2 cannot be used: record: .*dictionary"),
     ],
 )
 def test_feedback_that_is_about_nothing_is_refused_and_nothing_is_kept(
