@@ -139,10 +139,10 @@ def arm_report(
     Raises:
         ConfigError: when turns name no arm, the control is none, or a quality is no finite number.
     """
-    for (name, turn), value in (quality or {}).items():
+    for (name, number), value in (quality or {}).items():
         if not math.isfinite(value):
             raise ConfigError(
-                f"the {quality_name} of turn {turn} of {name!r:.80} is {value}: leave a turn out "
+                f"the {quality_name} of turn {number} of {name!r:.80} is {value}: leave a turn out "
                 "whose quality is not known"
             )
     experiment = experiment_of(run)
