@@ -10,8 +10,9 @@ import asyncio
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from callwise.budget.recorder import ArmRecorder, Recorder, scope_in_arm
 from callwise.budget.run_gate import Drained
@@ -23,6 +24,7 @@ from callwise.recordings.app_protocol import Notices, ReplyListener, TurnInput, 
 from callwise.recordings.cassette import Cassette
 from callwise.recordings.learned_endpoints import LearnedEndpoints
 from callwise.recordings.replay_run import RunRecorder
+from graph.reply_stream import ReplyStream
 from graph.session import (
     CHECKPOINTS,
     CommonParts,
@@ -37,6 +39,12 @@ if TYPE_CHECKING:
     from graph.own_nodes import OwnNode
 
 __all__ = ["SplitSession", "open_arms"]
+
+
+def _in_arm(arm: str, result: TurnResult) -> TurnResult:
+    """Return a turn's result with the arm in its record and in its rows."""
+    rows = [{**row, "scope": scope_in_arm(row["scope"], arm), "arm": arm} for row in result.rows]
+    return TurnResult(record={**result.record, "arm": arm}, rows=rows)
 
 
 @dataclass(slots=True)
@@ -81,11 +89,21 @@ class SplitSession:
     ) -> TurnResult:
         """Answer one user message in its arm; see `ReplySession.run_turn`."""
         arm = self.arm_of(turn)
-        result = await self.sessions[arm].run_turn(turn, on_reply=on_reply)
-        rows = [
-            {**row, "scope": scope_in_arm(row["scope"], arm), "arm": arm} for row in result.rows
-        ]
-        return TurnResult(record={**result.record, "arm": arm}, rows=rows)
+        return _in_arm(arm, await self.sessions[arm].run_turn(turn, on_reply=on_reply))
+
+    def astream(self, turn: TurnInput) -> ReplyStream:
+        """Begin to answer one user message in its arm; see `ReplySession.astream`."""
+        arm = self.arm_of(turn)
+        return self.sessions[arm].astream(turn, finish=partial(_in_arm, arm))
+
+    async def settle(self) -> None:
+        """Wait for the turns of all arms that go on behind their replies."""
+        for session in self.sessions.values():
+            await session.settle()
+
+    def statistics(self) -> Mapping[str, Any]:
+        """Return the statistics of each arm by its name; see `ReplySession.statistics`."""
+        return {arm: session.statistics() for arm, session in self.sessions.items()}
 
     async def drain(self, seconds: float, *, reason: str) -> Drained:
         """Accept no further call in any arm, and return once those under way have ended."""

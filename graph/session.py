@@ -2,7 +2,7 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -118,15 +118,20 @@ class ReplySession:
         """
         return await self._run_in_order(turn, TurnContext(self.engine, on_reply))
 
-    def astream(self, turn: TurnInput) -> ReplyStream:
+    def astream(
+        self, turn: TurnInput, *, finish: Callable[[TurnResult], TurnResult] = lambda result: result
+    ) -> ReplyStream:
         """Begin to answer one user message; return its bubbles as they become final.
 
         What comes after the reply goes on behind it; see `ReplyStream`. What fails there is in the
         turn's record, and does not take the reply back. Needs a running event loop.
+
+        Args:
+            finish: makes the stream's result of that of the turn.
         """
 
-        def run(shown: ShownReply) -> Awaitable[TurnResult]:
-            return self._run_in_order(turn, TurnContext(self.engine, shown=shown))
+        async def run(shown: ShownReply) -> TurnResult:
+            return finish(await self._run_in_order(turn, TurnContext(self.engine, shown=shown)))
 
         stream = ReplyStream(run)
         self._streams = [each for each in self._streams if not each.has_ended]

@@ -217,6 +217,8 @@ def _advance(options: CheckOptions, state: Path) -> bool:
     from callwise.testing.gate.run_figures import quality_by_turn
 
     run = load_run(options.run)
+    for notice in run.notices:
+        say(notice)
     scores = options.scores
     quality = None if scores is None else quality_by_turn(scores, run.turns)
     rollout, lines = advance_rollout(run, state, quality=quality)

@@ -97,6 +97,12 @@ def report(options: ReportOptions) -> None:
     callwise report run --export dpo --output pairs.jsonl
     """
     with clear_errors():
+        is_file = options.trace is not None or options.html is not None
+        if is_file and (options.feedback or options.export or options.output or options.scores):
+            raise ConfigError(
+                "--html and --trace write a file and do nothing else: give --feedback, --export "
+                "and --scores in another call of the command"
+            )
         if options.trace is not None:
             _write_trace(options, options.trace)
         if options.html is not None or options.against is not None:

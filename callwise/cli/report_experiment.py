@@ -123,6 +123,10 @@ def write_export(
     from callwise.report.training_export import export_training
     from callwise.text_layout import counted
 
+    if output.exists() and output.resolve().parent == run.folder.resolve():
+        raise ConfigError(
+            f"{output} is a file of the run, which the training data would replace: name a new file"
+        )
     if with_candidates and form != "dpo":
         raise ConfigError("--candidates adds pairs, which only --export dpo has")
     found = export_training(run, form, with_candidates=with_candidates)

@@ -50,7 +50,7 @@ def hash_share(salt: str, experiment: str, unit: str) -> float:
     It is the first 48 bits of the SHA-256 of `["salt","experiment","unit"]` as JSON in UTF-8, so
     that another program can compute it.
     """
-    names = [salt, experiment, well_formed_id(unit)]
+    names = [well_formed_id(name) for name in (salt, experiment, unit)]
     text = json.dumps(names, ensure_ascii=False, separators=(",", ":"))
     digest = hashlib.sha256(text.encode("utf-8")).digest()
     return float(int.from_bytes(digest[:6], "big") / 2**48)
@@ -58,6 +58,12 @@ def hash_share(salt: str, experiment: str, unit: str) -> float:
 
 def _require_shares(name: str, shares: Mapping[str, float]) -> None:
     """Raise `ConfigError` unless shares lie in [0, 1] and add to one."""
+    for arm, share in shares.items():
+        if isinstance(share, bool) or not isinstance(share, int | float):
+            raise ConfigError(
+                f"the share of arm {arm!r} in experiment {name!r} is {share!r:.80}: a share is a "
+                "number between 0 and 1, such as .5"
+            )
     listed = ", ".join(f"{arm} {share:g}" for arm, share in shares.items())
     for arm, share in shares.items():
         if not 0 <= share <= 1:
@@ -90,8 +96,14 @@ def assign(name: str, shares: Mapping[str, float], unit: str, *, salt: str = "")
         salt: splits the same experiment in another way.
 
     Raises:
-        ConfigError: when the shares do not add to one.
+        ConfigError: when the shares do not add to one, or a name or the unit is no text.
     """
+    for what, given in (("name", name), ("unit", unit), ("salt", salt)):
+        if not isinstance(given, str):
+            raise ConfigError(
+                f"the {what} of a split is text, and {given!r:.80} is none: give it as a string, "
+                "the same one in every program"
+            )
     _require_shares(name, shares)
     return _arm_at(hash_share(salt, name, unit), shares, tuple(sorted(shares)))
 
@@ -125,8 +137,14 @@ def read_rollout_share(path: Path, experiment: str, arm: str) -> float | None:
         raise FormatError(
             path, None, f"expected the state of a rollout ({error!r}); delete it to begin again"
         ) from error
-    if version != ROLLOUT_VERSION or not 0 <= share <= 1:
+    if version != ROLLOUT_VERSION:
         raise FormatError(path, None, f"is of format {version!r}, this reads {ROLLOUT_VERSION}")
+    if not 0 <= share <= 1:
+        raise FormatError(
+            path,
+            None,
+            f"has the share {share:g}, and a share lies between 0 and 1: give another file",
+        )
     if of != (experiment, arm):
         raise FormatError(
             path,

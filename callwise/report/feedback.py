@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import orjson
 from filelock import lock_descriptor
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from callwise.calls.errors import ConfigError, FormatError
 from callwise.calls.payload import well_formed
@@ -65,6 +72,20 @@ class Feedback(BaseModel):
     time: str | None = Field(default=None, max_length=64)
     """Time at which it was given, as ISO 8601, where it is known."""
 
+    @field_validator("turn", "call", "rating", mode="before")
+    @classmethod
+    def _is_a_number(cls, given: Any) -> Any:
+        if isinstance(given, bool):
+            raise ValueError(f"{str(given).lower()} is no number")  # noqa: TRY004 - pydantic reads it
+        return given
+
+    @field_validator("correction", "preferred", "comment")
+    @classmethod
+    def _has_text(cls, given: str | None) -> str | None:
+        if given is not None and not given.strip():
+            raise ValueError("the text is empty: leave the field out")
+        return given
+
     @model_validator(mode="after")
     def _has_something(self) -> Self:
         given = (self.rating, self.thumb, self.correction, self.preferred, self.comment)
@@ -72,6 +93,8 @@ class Feedback(BaseModel):
             raise ValueError(
                 "there is no feedback in it: give rating, thumb, correction, preferred or comment"
             )
+        if self.rating is not None and self.thumb is not None:
+            raise ValueError("rating and thumb are two ratings: give one of them")
         if self.call is not None and self.preferred is not None:
             raise ValueError("a preferred candidate is of a turn: leave out `call`")
         return self
@@ -100,8 +123,10 @@ def candidates_of(turn: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _checked(given: Mapping[str, Any], where: str) -> Feedback:
-    try:
+    whole: Any = given
+    if isinstance(given, Mapping):
         whole = {name: well_formed(v) if isinstance(v, str) else v for name, v in given.items()}
+    try:
         return Feedback.model_validate(whole)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
@@ -138,6 +163,11 @@ class _Links:
                 f"{self._folder} has no turn {record.turn} of {record.conversation!r:.80}: {have}"
             )
         found: dict[str, Any] = {"reply": reply_digest(str(turn.get("reply") or ""))}
+        if record.reply and record.reply != found["reply"]:
+            raise ConfigError(
+                f"turn {record.turn} of {record.conversation!r:.80} in {self._folder} has another "
+                "reply than the feedback (`reply`): it is about another run"
+            )
         if record.call is not None:
             found["key"] = self._key(record)
         if record.preferred is not None:

@@ -4,6 +4,7 @@ The unit is what was given an arm, a conversation or a user. A unit whose turns 
 as after a raised share of a rollout, is in no figure and is counted.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -136,8 +137,14 @@ def arm_report(
         quality_name: name of that figure, such as `rating`.
 
     Raises:
-        ConfigError: when turns name no arm, or the control is none.
+        ConfigError: when turns name no arm, the control is none, or a quality is no finite number.
     """
+    for (name, number), value in (quality or {}).items():
+        if not math.isfinite(value):
+            raise ConfigError(
+                f"the {quality_name} of turn {number} of {name!r:.80} is {value}: leave a turn out "
+                "whose quality is not known"
+            )
     experiment = experiment_of(run)
     unit = experiment.unit if experiment is not None else "conversation"
     arm_of_turn = {turn.key: (arms or {}).get(turn.conversation_id, turn.arm) for turn in run.turns}

@@ -11,6 +11,7 @@ import callwise as cw
 from callwise.calls.errors import ConfigError
 from callwise.knobs import assign
 from callwise.recordings.app_protocol import TurnInput
+from callwise.recordings.bubble_stream import StreamsBubbles
 from callwise.recordings.cassette import open_cassette
 from callwise.report import RunRecord
 from callwise.tuning.row import Coverage
@@ -193,3 +194,21 @@ def test_a_notebook_names_the_plans_of_arms() -> None:
     """The mixture of arms has none."""
     with pytest.raises(ConfigError, match="a plan for each arm"):
         cw.plan("balanced", EXPERIMENT)
+
+
+async def test_a_turn_of_an_arm_is_shown_while_it_goes_on(tmp_path: Path) -> None:
+    """Bubbles of an arm come as without a split, and its turn and rows name the arm."""
+    settings = app.settings("instant", EXPERIMENT)
+    async with app.open(settings, folder=tmp_path) as session:
+        assert isinstance(session, StreamsBubbles)
+        shown = session.astream(TurnInput("c0", 0, "Hello."))
+        bubbles = [bubble async for bubble in shown]
+        turn = await shown.result()
+    assert bubbles == turn.record["bubbles"]
+    arm = turn.record["arm"]
+    assert {row["arm"] for row in turn.rows} == {arm} <= ARMS.keys()
+    (tmp_path / "plain").mkdir()
+    async with app.open(settings, folder=tmp_path / "plain") as session:
+        assert await session.run_turn(TurnInput("c0", 0, "Hello.")) == turn
+        assert isinstance(session, SplitSession)
+        assert session.statistics()[arm]["ledger"]["asked"] == len(turn.rows)

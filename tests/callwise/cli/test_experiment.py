@@ -69,7 +69,10 @@ def test_a_rollout_goes_on_and_the_next_run_has_its_share(cli: Any, talks: Path)
     assert arms == {"cheap"}
     document = json.loads(Path("rollout.json").read_text())
     Path("rollout.json").write_text(json.dumps({**document, "status": "returned", "share": 0.0}))
+    with Path("two/turns.jsonl").open("a") as cut:
+        cut.write('{"conversation_id": "c0')
     returned = cli("check", "two", "--rollout", "rollout.json", "--json")
+    assert "turns.jsonl: the last line is cut off" in returned.stderr
     assert returned.exit_code == 1
     assert json.loads(returned.stdout)["passed"] is False
     cli("replay", talks, "--preset", "rollout.yaml", "--out", "three")
@@ -96,6 +99,10 @@ def test_feedback_is_added_and_exported(cli: Any, talks: Path) -> None:
     for form, key in (("sft", "messages"), ("dpo", "chosen")):
         assert cli("report", "run", "--export", form, "--output", "out").exit_code == 0
         assert json.loads(Path("out").read_text())[key][-1]["content"] == "Hello, you."
+    before = Path("run/turns.jsonl").read_bytes()
+    refused = cli("report", "run", "--export", "sft", "--output", "run/turns.jsonl")
+    assert (refused.exit_code, Path("run/turns.jsonl").read_bytes()) == (2, before)
+    assert "is a file of the run" in refused.stderr
     assert cli("report", "run", "--export", "labels", "--output", "out").exit_code == 0
     assert Path("out").read_text().startswith("conversation,turn,reply,value,rater,scale")
     assert "rating" in cli("report", "run", "--table", "arms").stdout
@@ -107,6 +114,8 @@ def test_feedback_is_added_and_exported(cli: Any, talks: Path) -> None:
         (("report", "x", "--export", "sft"), "go together"),
         (("report", "x", "--output", "f"), "go together"),
         (("report", "x", "--candidates"), "give that too"),
+        (("report", "x", "--html", "p", "--feedback", "f"), "do nothing else"),
+        (("report", "x", "--trace", "p", "--export", "sft"), "do nothing else"),
         (("report", "x", "--scores", "f", "--table", "node"), "give --table arms"),
         (("check", "x"), "--baseline FILE, or --rollout FILE"),
         (("check", "x", "-b", "f", "--rollout", "g"), "--baseline FILE, or --rollout FILE"),

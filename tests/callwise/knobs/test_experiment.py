@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -137,7 +138,7 @@ def test_a_rollout_begins_with_the_share_of_its_state(tmp_path: Path) -> None:
         ("{", "expected the state"),
         ("[]", "expected the state"),
         ('{"callwise_rollout": 9, "share": 0, "experiment": "caps", "arm": "new"}', "format 9"),
-        ('{"callwise_rollout": 1, "share": 7, "experiment": "caps", "arm": "new"}', "format"),
+        ('{"callwise_rollout": 1, "share": 7, "experiment": "caps", "arm": "new"}', "the share 7"),
         ('{"callwise_rollout": 1, "share": 0, "experiment": "x", "arm": "new"}', "its own file"),
     ],
 )
@@ -147,3 +148,22 @@ def test_a_state_that_is_none_is_refused(tmp_path: Path, text: str, message: str
     state.write_text(text)
     with pytest.raises(FormatError, match=message):
         _experiment(rollout={"arm": "new", "state": str(state)}).at_stage()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (("split", {"a": 1.0}, 7), "the unit of a split is text, and 7 is none"),
+        (("split", {"a": "1"}, "u"), "is '1': a share is a number"),
+        (("split", {"a": True}, "u"), "is True: a share is a number"),
+    ],
+)
+def test_a_split_of_what_is_no_text_or_number_is_refused(given: Any, message: str) -> None:
+    """The number 7 and the text "7" would be one user or two, by what the program gave."""
+    with pytest.raises(ConfigError, match=message):
+        assign(*given)
+
+
+def test_names_with_half_a_character_split() -> None:
+    """Such a name has a place, too, and not that of the name without it."""
+    assert hash_share("\udc00", "a\ud800", "u\ud800") != hash_share("", "a", "u")

@@ -70,10 +70,15 @@ def test_feedback_is_kept_with_its_turn_its_call_and_its_reply(run: RunRecord) -
         ({"conversation": "a", "turn": 0}, "no feedback in it"),
         ({"conversation": "a", "turn": 0, "call": 1, "preferred": "x"}, "leave out `call`"),
         ({"conversation": "a", "turn": 0, "correction": ""}, "correction: .*at least 1"),
+        ({"conversation": "a", "turn": 0, "correction": " \n"}, "correction: the text is empty"),
+        ({"conversation": "a", "turn": 0, "rating": True}, "rating: true is no number"),
+        ({"conversation": "a", "turn": 0, "rating": 1, "thumb": "up"}, "give one of them"),
+        ({"conversation": "a", "turn": 0, "reply": "0" * 16, "rating": 3}, "another run"),
+        (["a"], "record 2 cannot be used: record: .*dictionary"),
     ],
 )
 def test_feedback_that_is_about_nothing_is_refused_and_nothing_is_kept(
-    run: RunRecord, given: dict[str, Any], message: str
+    run: RunRecord, given: Any, message: str
 ) -> None:
     """All records of a file are added or none; the error names the record and the way out."""
     good = {"conversation": "a", "turn": 0, "thumb": "up"}

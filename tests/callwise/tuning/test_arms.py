@@ -1,6 +1,7 @@
 """A run by arm: figures, differences, and what makes a comparison unfair."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -119,3 +120,10 @@ def test_a_program_of_ones_own_gives_its_arms(tmp_path: Path) -> None:
     assert report.ratio_p is None
     with pytest.raises(ConfigError, match="there is no arm 'c'"):
         arm_report(run, arms=arms, control="c")
+
+
+def test_a_quality_that_is_no_number_is_refused(tmp_path: Path) -> None:
+    """It would make the mean of its arm no number either."""
+    _write(tmp_path, _turns("a", 5), {"a": 1})
+    with pytest.raises(ConfigError, match=r"the quality of turn 0 .* is nan"):
+        arm_report(load_run(tmp_path), quality={("a0", 0): math.nan})
