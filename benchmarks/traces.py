@@ -1,22 +1,39 @@
-"""Cost of traces per call: in the loop that asks, and in the thread that makes the spans.
+"""Cost per call of traces, of metrics, and of both together.
 
-python -m benchmarks.traces
+Budgeters with and without them take turns in one run; each pass is compared with the pass without
+them just before it. Wall time is that of the loop that asks; processor time is that of all
+threads, with the one that makes the spans.
+
+    python -m benchmarks.traces     writes benchmarks/results/observing.md
 """
 
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from statistics import median
+from statistics import median, quantiles
 
+from benchmarks.figures import ROOT, Figure, Measured, markdown, provenance
 from callwise.budget import Budgeter
 from callwise.calls import Call, Endpoint, Message, Purpose, Reply, ReportedUsage, Role
 from callwise.report.traces import SpanExporter, TurnTraces
 
 __all__ = ["main"]
 
-TURNS, CALLS, NODES, PASSES = 300, 16, 5, 7
+TURNS, CALLS, NODES, PASSES = 300, 16, 5, 15
 
 MICROSECONDS = 1e6
+
+MAX_CALL_MICROSECONDS = 25.0
+"""Most that metrics and spans together may add to a call."""
+
+RESULTS = ROOT / "benchmarks" / "results" / "observing.md"
+
+MODES = {
+    "noted": "traces, notes alone",
+    "sent": "traces, spans made",
+    "metrics": "metrics",
+    "both": "metrics and spans together",
+}
 
 
 class _Instant:
@@ -41,52 +58,77 @@ class _Instant:
         """Do nothing."""
 
 
-async def _measured(mode: str) -> tuple[float, float]:
-    """Return microseconds per call of the loop's wall time, and of the exporter's CPU time."""
+async def _measured(mode: str, turns: int) -> tuple[float, float, float]:
+    """Return microseconds per call: wall time, processor time, and that of the exporter."""
     endpoint = Endpoint("api.openai.com", "gpt-5-mini", _Instant())
     budgeter = Budgeter(dict.fromkeys(Role, endpoint), max_kept_rows=0)
     exporter = SpanExporter(lambda _: None, delay_seconds=0.0)
-    if mode != "off":
-        traces = TurnTraces(exporter.put if mode == "sent" else lambda _: None)
+    if mode in ("metrics", "both"):
+        budgeter.metrics()
+    if mode in ("noted", "sent", "both"):
+        traces = TurnTraces((lambda _: None) if mode == "noted" else exporter.put)
         traces.watch(budgeter)
     questions = [(Message("user", f"question {number}"),) for number in range(CALLS)]
-    began = time.perf_counter()
-    for turn in range(TURNS):
+    began, cpu = time.perf_counter(), time.process_time()
+    for turn in range(turns):
         with budgeter.scope("turn", str(turn)):
             for place, messages in enumerate(questions):
                 with budgeter.scope("node", f"node{place % NODES}"):
                     await budgeter.ask(Call(Role.MAIN, Purpose.REASON, messages, sample=turn))
     took = time.perf_counter() - began
     exporter.close(60.0)
+    cpu = time.process_time() - cpu
     await budgeter.aclose()
-    count = TURNS * CALLS
-    return took / count * MICROSECONDS, exporter.cpu_seconds / count * MICROSECONDS
+    count = turns * CALLS
+    scale = MICROSECONDS / count
+    return took * scale, cpu * scale, exporter.cpu_seconds * scale
 
 
-async def _run() -> dict[str, list[tuple[float, float]]]:
-    found: dict[str, list[tuple[float, float]]] = {"off": [], "noted": [], "sent": []}
-    for _ in range(PASSES):
-        for mode, passes in found.items():
-            passes.append(await _measured(mode))
+async def _differences(turns: int, passes: int) -> dict[str, list[tuple[float, float, float]]]:
+    """Return what each mode adds to the pass without it just before it."""
+    found: dict[str, list[tuple[float, float, float]]] = {mode: [] for mode in MODES}
+    for _ in range(passes):
+        for mode, added in found.items():
+            wall, cpu, _ = await _measured("off", turns)
+            more_wall, more_cpu, exporting = await _measured(mode, turns)
+            added.append((more_wall - wall, more_cpu - cpu, exporting))
     return found
 
 
+def measure(turns: int = TURNS, passes: int = PASSES) -> Measured:
+    """Return what each mode adds to a call."""
+    figures = []
+    for mode, added in asyncio.run(_differences(turns, passes)).items():
+        wall, cpu, exporting = zip(*added, strict=True)
+        for name, values in (("wall time of the loop", wall), ("processor time", cpu)):
+            is_target = mode == "both"
+            figures.append(
+                Figure(
+                    f"{MODES[mode]}, added {name}, us per call: median (middle half)",
+                    _spread(values),
+                    f"<= {MAX_CALL_MICROSECONDS:g}" if is_target else "",
+                    median(values) <= MAX_CALL_MICROSECONDS if is_target else None,
+                )
+            )
+        if mode in ("sent", "both"):
+            what = f"{MODES[mode]}, of the processor time the thread of spans, us per call"
+            figures.append(Figure(what, _spread(exporting)))
+    return Measured("traces", figures)
+
+
 def main() -> None:
-    """Print the least and the median of the passes."""
-    found = asyncio.run(_run())
-    least_off, median_off = _of(found["off"], 0)
-    print(f"{TURNS} turns of {CALLS} calls, {PASSES} passes; us per call: least, median")
-    print(f"without traces:          {least_off:6.1f} {median_off:6.1f}")
-    for mode, name in (("noted", "more with notes alone"), ("sent", "more with spans sent")):
-        least, middle = _of(found[mode], 0)
-        print(f"{name + ':':24} {least - least_off:6.1f} {middle - median_off:6.1f}")
-    least, middle = _of(found["sent"], 1)
-    print(f"CPU of the other thread: {least:6.1f} {middle:6.1f}")
+    """Print the table and write it."""
+    table = markdown([measure()])
+    heading = "\n".join(f"- {name}: {value}" for name, value in provenance().items())
+    counts = f"- {TURNS} turns of {CALLS} calls, {NODES} nodes, {PASSES} pairs of passes"
+    text = f"- command: `python -m benchmarks.traces`\n{heading}\n{counts}\n\n{table}"
+    print(text)
+    RESULTS.write_text(text, encoding="utf-8")
 
 
-def _of(passes: Sequence[tuple[float, float]], place: int) -> tuple[float, float]:
-    values = [each[place] for each in passes]
-    return min(values), median(values)
+def _spread(values: Sequence[float]) -> str:
+    low, _, high = quantiles(values, n=4)
+    return f"{median(values):.1f} ({low:.1f}-{high:.1f})"
 
 
 if __name__ == "__main__":

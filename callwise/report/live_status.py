@@ -141,7 +141,8 @@ def _checked(document: Any, path: object) -> LiveStatus:
         return LiveStatus.model_validate(document)
     except ValidationError as error:
         place = ".".join(map(str, error.errors()[0]["loc"]))
-        raise FormatError(path, None, f"expected the status of a run; {place} is odd") from error
+        odd = f"; {place} is odd" if place else ""
+        raise FormatError(path, None, f"expected the status of a run{odd}") from error
 
 
 def budgeter_status(

@@ -125,7 +125,7 @@ def test_names_of_a_file_are_made_safe(busy):
     ("data", "expected"),
     [
         (b"", "expected the status of a run"),
-        (b"[]", "expected the status of a run"),
+        (b"[]", "expected the status of a run$"),
         (b'{"callwise_status": 9}', "is of format 9, this Callwise reads 1"),
         (b'{"callwise_status": 1}', "expected the status of a run; at is odd"),
         (b"x" * (MAX_BYTES + 1), "is longer than 1,000,000 bytes"),
