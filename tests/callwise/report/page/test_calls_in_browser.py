@@ -21,7 +21,7 @@ CALLS: tuple[dict[str, Any], ...] = (
      "delivery": {"endpoint": "spare", "batch": "b7", "batch_size": 4, "is_apportioned": True,
                   "hedges": 1, "discount": 0.5, "similar": "ab12", "similarity": 0.97, "new": 1},
      "choice": {"policy": "route", "model": "small", "reason": "cheapest that is good enough",
-                "alternatives": ["large: dearer", {"huge": "dearer"}], "step": 1}},
+                "alternatives": ["large: dearer", "huge: dearer"], "step": 1}},
     {"is_unreadable": True, "error": "InvalidAnswer: no object", "repair": 1},
 )  # fmt: skip
 
@@ -136,7 +136,7 @@ def test_a_call_shows_its_way_and_its_troubles(recorded: Path, opened: Any) -> N
                  "calls in the batch 4", "part of the list price not charged 0.5",
                  "similarity of the two calls 0.97", "delivery: new 1", "seconds in queues 0.5",
                  "chosen because cheapest that is good enough",
-                 'not chosen large: dearer; {"huge": "dearer"}', "Parsed form",
+                 "not chosen large: dearer; huge: dearer", "Parsed form",
                  '"text": "0"'):  # fmt: skip
         assert said in " ".join(way.split()), said
     trouble = _open_call(page, 2).inner_text()
