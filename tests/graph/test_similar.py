@@ -55,7 +55,7 @@ async def test_a_replay_of_a_pipeline_with_vectors_is_the_run(tmp_path: Path) ->
     """The vectors are calls of the turn, recorded and replayed."""
     overrides = ("cache.similar.fuse.vectors=embed",)
     path = tmp_path / "cassette.jsonl"
-    with open_cassette(path, CassetteMode.RECORD) as cassette:
+    with open_cassette(path, CassetteMode.NEW_EPISODES) as cassette:
         turn, found = await _talk(tmp_path / "run", *overrides, recorder=cassette)
     assert found["embed"]["embedded"] > 0
     with open_cassette(path, CassetteMode.STRICT) as cassette:
@@ -74,9 +74,12 @@ def _cassette(folder: Path, *, similar: str) -> ReusableCassette:
     call, where = _call()
     path = folder / "cassette.jsonl"
     delivery = Delivery(similar=similar, similarity=0.97 if similar else 0.0)
-    with open_cassette(path, CassetteMode.RECORD) as cassette:
+    with open_cassette(path, CassetteMode.NEW_EPISODES) as cassette:
         cassette.record(
-            CallKey("ab" * 32), call, where, RecordedExchange(Outcome.CACHED, Reply("x"), delivery=delivery)
+            CallKey("ab" * 32),
+            call,
+            where,
+            RecordedExchange(Outcome.CACHED, Reply("x"), delivery=delivery),
         )
     return ReusableCassette(path)
 

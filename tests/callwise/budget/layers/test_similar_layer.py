@@ -62,7 +62,7 @@ async def ask(budgeter, *texts, user="ana", agent="lin", **changes):
 
 
 async def prove(budgeter, reuse, count=299):
-    """Let a budgeter judge so many pairs of its own as right."""
+    """Let a budgeter judge so many of its pairs as right."""
     carried = [row.key for row in budgeter.ledger.rows]
     assert carried
     (proof,) = reuse.proofs(Purpose.REASON)
@@ -280,7 +280,9 @@ async def test_vectors_of_a_model_are_counted_calls_that_a_replay_asks_too():
     def script(call):
         if call.is_embedding:
             vector = vectors.get(call.inputs[0])
-            return ServerFailed("no", status=500) if vector is None else Reply("", vectors=(vector,))
+            return (
+                ServerFailed("no", status=500) if vector is None else Reply("", vectors=(vector,))
+            )
         return "the answer"
 
     recorder = MemoryRecorder()
