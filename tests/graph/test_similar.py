@@ -53,6 +53,8 @@ async def _talk(folder: Path, *overrides: str, recorder: Any = None, offline: bo
 
 async def test_a_replay_of_a_pipeline_with_vectors_is_the_run(tmp_path: Path) -> None:
     """The vectors are calls of the turn, recorded and replayed."""
+    for name in ("run", "again"):
+        (tmp_path / name).mkdir()
     overrides = ("cache.similar.fuse.vectors=embed",)
     path = tmp_path / "cassette.jsonl"
     with open_cassette(path, CassetteMode.NEW_EPISODES) as cassette:
