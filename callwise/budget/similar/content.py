@@ -5,7 +5,7 @@ paraphrases. So negations, numbers, names, units, opposites and the order of who
 agree before an answer is used again. No list of those is ever complete, and in a long prompt one
 other word changes a vector hardly at all. Choice: every word must agree, in its order, but those
 that are listed as harmless (`words.yaml`): fillers, articles, beginnings such as "could you tell
-me", spellings, and words that mean the same. A word that no list knows refuses.
+me", spellings, and words that mean the same. A word that is on no list refuses.
 
 Rejected: lists of negations, numbers, names and opposites alone. They served false hits where the
 word that differed was on no list (`benchmarks/results/reuse.md`).
@@ -173,8 +173,8 @@ def _canonical(sentence: str, lexicon: _Lexicon, weights: Counter[str]) -> tuple
     """Return what must agree of a sentence, and whether it asks; count its words."""
     words = _expanded(_tokens(sentence, lexicon))
     kept = _without_ends(words, lexicon)
-    is_question = "?" in sentence or "吗" in words or _asks(kept, lexicon)
-    kept = _without_request(kept, lexicon, has_please="please" in words)
+    is_question = "?" in sentence or words.count("吗") > 0 or _asks(kept, lexicon)
+    kept = _without_request(kept, lexicon, has_please=words.count("please") > 0)
     kept = _how_to(kept, lexicon)
     kept = _without_particles(_replaced(kept, lexicon), lexicon)
     kept = _trimmed(kept) or _trimmed(_replaced(words, lexicon))

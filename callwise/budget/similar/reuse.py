@@ -1,4 +1,4 @@
-"""Reuse of answers to similar calls: which calls take part, the proofs, and the pairs to judge.
+"""Reuse of answers to similar calls: which calls are compared, the proofs, and the pairs to judge.
 
 A budgeter is given one `SimilarReuse`. Its layer `similar` compares calls, and decides by the
 proof here whether an answer is used again; `check` puts the pairs that are not equal to a judge.
@@ -49,7 +49,7 @@ class SameAnswer(BaseModel):
 
 
 class Compared(NamedTuple):
-    """What is compared of a call.
+    """Parts of a call that are compared.
 
     Args:
         place: all that must be equal: who asks, the model, instructions, settings, content.
@@ -156,16 +156,16 @@ class SimilarReuse:
 
     @property
     def purposes(self) -> tuple[Purpose, ...]:
-        """Purposes that take part."""
+        """Purposes whose calls are compared."""
         return tuple(self._knobs)
 
     def knobs_of(self, call: Call) -> SimilarKnobs | None:
-        """Return the settings for a call; None where it takes no part."""
+        """Return the settings for a call; None where it is not compared."""
         knobs = self._knobs.get(call.purpose)
         return knobs if knobs is not None and may_be_similar(call) else None
 
     def count(self, call: Call) -> None:
-        """Count a call that takes part: judges are asked in proportion to these."""
+        """Count a call that is compared: judges are asked in proportion to these."""
         self._asked[call.purpose] += 1
 
     def proof_of(self, carried: InFlightCall, knobs: SimilarKnobs, embed_model: str) -> Proof:
@@ -307,7 +307,7 @@ def _knobs(name: str, given: SimilarKnobs | Mapping[str, object]) -> SimilarKnob
 
 
 def _are_equal(left: Reply, right: Reply) -> bool:
-    """Return whether two answers are equal: in their form where they have one, else in words."""
+    """Return whether two answers are equal: in their form where they have one, else as text."""
     if left.parsed is not None or right.parsed is not None:
         return bool(left.parsed == right.parsed)
     return left.text.split() == right.text.split()

@@ -18,7 +18,7 @@ def test_the_bound_is_that_of_clopper_and_pearson(wrong, judged, bound):
     assert false_rate_bound(wrong, judged) == pytest.approx(bound, abs=2e-6)
 
 
-def test_nothing_judged_bounds_nothing():
+def test_nothing_judged_proves_nothing():
     """And impossible counts are refused."""
     assert false_rate_bound(0, 0) == 1.0
     with pytest.raises(ValueError, match="got 3 of 2"):

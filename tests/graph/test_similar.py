@@ -1,0 +1,110 @@
+"""Reuse of answers to similar calls in the pipeline: knobs, file, judges, replays, other settings."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from callwise.budget.recorder import CallOrigin, RecordedExchange
+from callwise.budget.similar import SimilarKnobs
+from callwise.calls import Call, CallKey, Message, Outcome, Purpose, Reply, Role
+from callwise.calls.delivery import Delivery
+from callwise.calls.errors import ConfigError, FormatError
+from callwise.recordings.app_protocol import TurnInput
+from callwise.recordings.cassette import CassetteMode, open_cassette
+from callwise.recordings.counterfactual import ReusableCassette
+from callwise.recordings.counterfactual.evaluation import CounterfactualRecorder
+from graph.app import app
+from graph.engine import similar_of
+
+
+def test_nothing_is_reused_by_default() -> None:
+    """A purpose opts in; its settings have defaults."""
+    assert similar_of(app.settings("classic"), is_own=True) is None
+    settings = app.settings("classic", ["cache.similar.reason={}"])
+    assert settings.cache.similar == {"reason": SimilarKnobs()}
+    knobs = settings.cache.similar["reason"]
+    assert (knobs.mode, knobs.threshold, knobs.ttl_seconds) == ("shadow", 0.95, 300)
+
+
+@pytest.mark.parametrize("knob", ["judge={}", "reson={}", "reason.threshold=0.5"])
+def test_a_knob_that_cannot_be_is_named(knob: str) -> None:
+    """A judge never takes part, a misspelt purpose is none."""
+    with pytest.raises((ConfigError, ValidationError), match=r"cache\.similar"):
+        app.settings("classic", [f"cache.similar.{knob}"])
+
+
+def test_what_was_judged_is_next_to_the_cache_on_disk(tmp_path: Path) -> None:
+    """A bad file is named before anything is asked; a replay reads none."""
+    settings = app.settings("classic", ["cache.similar.reason={}", f"cache.disk={tmp_path}/kept"])
+    (tmp_path / "kept.similar.jsonl").write_text("?\n", encoding="utf-8")
+    with pytest.raises(FormatError, match=r"kept\.similar\.jsonl:1"):
+        similar_of(settings, is_own=True)
+    assert similar_of(settings, is_own=False) is not None
+
+
+async def _talk(folder: Path, *overrides: str, recorder: Any = None, offline: bool = False) -> Any:
+    settings = app.settings("instant", overrides)
+    async with app.open(settings, folder=folder, recorder=recorder, is_offline=offline) as session:
+        turn = await session.run_turn(TurnInput("talk", None, "I lost my job."))
+        return turn, session.engine.budgeter.statistics()
+
+
+async def test_a_replay_of_a_pipeline_with_vectors_is_the_run(tmp_path: Path) -> None:
+    """The vectors are calls of the turn, recorded and replayed."""
+    for name in ("run", "again"):
+        (tmp_path / name).mkdir()
+    overrides = ("cache.similar.fuse.vectors=embed",)
+    path = tmp_path / "cassette.jsonl"
+    with open_cassette(path, CassetteMode.NEW_EPISODES) as cassette:
+        turn, found = await _talk(tmp_path / "run", *overrides, recorder=cassette)
+    assert found["embed"]["embedded"] > 0
+    with open_cassette(path, CassetteMode.STRICT) as cassette:
+        again, _ = await _talk(tmp_path / "again", *overrides, recorder=cassette, offline=True)
+    assert again.record["reply"] == turn.record["reply"]
+    assert again.record["asked"] == turn.record["asked"]
+
+
+def _call() -> tuple[Call, CallOrigin]:
+    call = Call(Role.MAIN, Purpose.REASON, (Message("user", "hi"),), share=True)
+    where = CallOrigin("run/conv:c", "c", None, None, Role.MAIN, Purpose.REASON, "e", "m")
+    return call, where
+
+
+def _cassette(folder: Path, *, similar: str) -> ReusableCassette:
+    call, where = _call()
+    path = folder / "cassette.jsonl"
+    delivery = Delivery(similar=similar, similarity=0.97 if similar else 0.0)
+    with open_cassette(path, CassetteMode.NEW_EPISODES) as cassette:
+        cassette.record(
+            CallKey("ab" * 32),
+            call,
+            where,
+            RecordedExchange(Outcome.CACHED, Reply("x"), delivery=delivery),
+        )
+    return ReusableCassette(path)
+
+
+def test_other_settings_are_not_given_the_answer_to_a_similar_call(tmp_path: Path) -> None:
+    """Only the recorded settings are: what was asked before decided it."""
+    call, where = _call()
+    key = CallKey("ab" * 32)
+    reusable = _cassette(tmp_path, similar="cd" * 32)
+    assert reusable.take(key, call, where, set()) is None
+    found = CounterfactualRecorder(reusable).lookup(key, call, where)
+    assert found.delivery.similar == "cd" * 32
+    reusable.close()
+
+
+def test_a_call_that_others_may_answer_makes_its_turn_inexact(tmp_path: Path) -> None:
+    """Though its own answer is recorded; other purposes stay exact."""
+    call, where = _call()
+    reusable = _cassette(tmp_path, similar="")
+    for similar, diverged_at in ((frozenset({"reason"}), 1), (frozenset({"detect"}), None)):
+        player = CounterfactualRecorder(reusable, similar=similar)
+        trace = player.open_turn("c", None)  # type: ignore[arg-type]
+        trace = player._traces["c", None] = trace
+        player.lookup(CallKey("ab" * 32), call, where)
+        assert trace.diverged_at == diverged_at
+    reusable.close()
