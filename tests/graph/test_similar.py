@@ -1,4 +1,4 @@
-"""Reuse of answers to similar calls in the pipeline: knobs, file, judges, replays, other settings."""
+"""Reuse of answers to similar calls in the pipeline: knobs, file, judges, replays, settings."""
 
 from pathlib import Path
 from typing import Any
@@ -103,8 +103,7 @@ def test_a_call_that_others_may_answer_makes_its_turn_inexact(tmp_path: Path) ->
     reusable = _cassette(tmp_path, similar="")
     for similar, diverged_at in ((frozenset({"reason"}), 1), (frozenset({"detect"}), None)):
         player = CounterfactualRecorder(reusable, similar=similar)
-        trace = player.open_turn("c", None)  # type: ignore[arg-type]
-        trace = player._traces["c", None] = trace
+        trace = player._traces["c", None] = player.open_turn("c", 0)
         player.lookup(CallKey("ab" * 32), call, where)
         assert trace.diverged_at == diverged_at
     reusable.close()

@@ -6,9 +6,6 @@ agree before an answer is used again. No list of those is ever complete, and in 
 other word changes a vector hardly at all. Choice: every word must agree, in its order, but those
 that are listed as harmless (`words.yaml`): fillers, articles, beginnings such as "could you tell
 me", spellings, and words that mean the same. A word that is on no list refuses.
-
-Rejected: lists of negations, numbers, names and opposites alone. They served false hits where the
-word that differed was on no list (`benchmarks/results/reuse.md`).
 """
 
 import math
