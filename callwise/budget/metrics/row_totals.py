@@ -9,7 +9,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from callwise.budget.ledger_row import LedgerRow
 from callwise.budget.metrics.names import BUCKETS_SECONDS, MAX_ENDPOINTS, OTHER
@@ -30,8 +30,6 @@ ERROR_LABELS = frozenset(
 _ROLES = frozenset(map(str, Role))
 _PURPOSES = frozenset(map(str, Purpose))
 _OUTCOMES = frozenset(map(str, Outcome))
-_HAS_CHOICE = "choice" in LedgerRow._fields
-"""Whether rows have the choice of a policy."""
 
 
 class Part(NamedTuple):
@@ -203,7 +201,7 @@ class RowTotals:
                 self._batch_waits.add(waited)
         if row.error is not None:
             self._add_error(row, endpoint)
-        if not is_direct or _HAS_CHOICE:
+        if not is_direct or row.choice is not None:
             self._add_route(row)
 
     def _part(self, row: LedgerRow, endpoint: str) -> Part:
@@ -237,11 +235,11 @@ class RowTotals:
             del self._last_errors[0]
 
     def _add_route(self, row: LedgerRow) -> None:
-        choice: Any = getattr(row, "choice", None)
+        choice = row.choice
         if choice is None and not row.delivery.endpoint:
             return
         self._routed += 1
-        is_passed_on = getattr(choice, "policy", "") == "cascade" and getattr(choice, "step", 0) > 0
+        is_passed_on = choice is not None and choice.policy == "cascade" and choice.step > 0
         is_bad = row.outcome == Outcome.FAILED or row.is_unreadable
         self._misrouted += is_bad or is_passed_on
 

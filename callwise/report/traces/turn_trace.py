@@ -288,8 +288,8 @@ def _call_span(
         figures += [("callwise.sample", row.sample), ("callwise.repair", row.repair)]
     if delivery is not DIRECT:
         figures += _flat("callwise.delivery", delivery.to_json())
-    if _HAS_CHOICE:
-        figures += _choice(row)
+    if row.choice is not None:
+        figures += _flat("callwise.choice", row.choice.to_json())
     message = ""
     if call.texts is not None:
         message = row.error or ""
@@ -313,15 +313,6 @@ def _spent(usage: Usage, *, is_embedding: bool) -> list[tuple[str, LabelValue]]:
     if not usage.unknown_usd:
         found.append(("callwise.usd", usage.usd))
     return found
-
-
-_HAS_CHOICE = "choice" in LedgerRow._fields
-"""Whether rows have the choice of a model among several."""
-
-
-def _choice(row: LedgerRow) -> list[tuple[str, LabelValue]]:
-    choice: Any = getattr(row, "choice", None)
-    return _flat("callwise.choice", choice.to_json()) if hasattr(choice, "to_json") else []
 
 
 def _flat(prefix: str, document: Mapping[str, Any]) -> list[tuple[str, LabelValue]]:

@@ -1,15 +1,15 @@
 """Sums of rows: exact, and of closed sets of labels whatever rows name."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
-from callwise.budget.metrics import row_totals
 from callwise.budget.metrics.exposition import samples_of
 from callwise.budget.metrics.names import BUCKETS_SECONDS, MAX_ENDPOINTS, OTHER
 from callwise.budget.metrics.row_totals import Histogram, RowTotals
 from callwise.budget.usage import Usage
 from callwise.calls.call import Outcome, Purpose, Role
+from callwise.calls.choice import Choice
 from callwise.calls.delivery import Delivery
 
 USAGE = Usage(
@@ -43,9 +43,8 @@ def test_waits_of_a_batch_are_counted_apart(make_row):
     assert totals.totals().batch_waits.microseconds == 3
 
 
-class _Choice(NamedTuple):
-    policy: str
-    step: int = 0
+def _chosen(policy, step=0):
+    return Choice(policy, "0" * 16, "0" * 64, "small", step=step)
 
 
 @pytest.mark.parametrize(
@@ -55,35 +54,19 @@ class _Choice(NamedTuple):
         ({"delivery": Delivery(endpoint="other")}, 1, 0),
         ({"delivery": Delivery(endpoint="other"), "outcome": Outcome.FAILED}, 1, 1),
         ({"delivery": Delivery(endpoint="other"), "is_unreadable": True}, 1, 1),
-        ({"choice": _Choice("route")}, 1, 0),
-        ({"choice": _Choice("route"), "outcome": Outcome.FAILED}, 1, 1),
-        ({"choice": _Choice("cascade")}, 1, 0),
-        ({"choice": _Choice("cascade", 1)}, 1, 1),
-        ({"choice": _Choice("ensemble", 1)}, 1, 0),
+        ({"choice": _chosen("route")}, 1, 0),
+        ({"choice": _chosen("route"), "outcome": Outcome.FAILED}, 1, 1),
+        ({"choice": _chosen("cascade")}, 1, 0),
+        ({"choice": _chosen("cascade", 1)}, 1, 1),
+        ({"choice": _chosen("ensemble", 1)}, 1, 0),
     ],
 )
-def test_a_routing_error_is_a_failure_or_a_step_of_a_cascade(
-    make_row, monkeypatch, changes: dict[str, Any], routed, misrouted
-):
+def test_a_routing_error_is_a_failure_or_a_step_of_a_cascade(make_row, changes, routed, misrouted):
     """Of calls that another endpoint served, and of those that a policy chose a model for."""
-    choice = changes.pop("choice", None)
     row = make_row(**changes)
-    if choice is not None:
-        monkeypatch.setattr(row_totals, "_HAS_CHOICE", True)
-        row = _Row(row, choice)
     totals = RowTotals(lambda: ["local", "other"])
     totals.add(row)
     assert (totals.totals().routed, totals.totals().misrouted) == (routed, misrouted)
-
-
-class _Row:
-    """A row that has a choice."""
-
-    def __init__(self, row: Any, choice: _Choice) -> None:
-        self._row, self.choice = row, choice
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._row, name)
 
 
 HOSTILE = ("", "x" * 10_000, 'a"} 1\nup 0', "main\x1b[31m", "../../etc/passwd", "\u202e")
