@@ -33,6 +33,11 @@ def rows_of(path: Path) -> Rows:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
+def choices_by_call(rows: Rows) -> list[tuple[str, str]]:
+    """Return each call's key and choice, in an order that no server's speed changes."""
+    return sorted((row["key"], json.dumps(row["choice"], sort_keys=True)) for row in rows)
+
+
 def spent_in(log: Sequence[Exchange]) -> dict[str, int]:
     """Return what the proxy saw: requests and tokens."""
     return {

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.model.conftest import counted_in, rows_of, spent_in
+from tests.model.conftest import choices_by_call, counted_in, rows_of, spent_in
 from tests.model.programs import environment_reason, model_server
 
 pytestmark = pytest.mark.model
@@ -48,4 +48,4 @@ def test_a_cascade_of_real_models_is_replayed_strictly(
     command(*arguments, "--out", "again", "--cassette", "calls.jsonl")
     assert (len(cut.log), len(whole.log)) == seen
     again = rows_of(command.folder / "again" / "ledger.jsonl")
-    assert [row["choice"] for row in again] == [row["choice"] for row in rows]
+    assert choices_by_call(again) == choices_by_call(rows)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.model.conftest import counted_in, rows_of, spent_in
+from tests.model.conftest import choices_by_call, counted_in, rows_of, spent_in
 from tests.model.programs import environment_reason, model_server
 
 pytestmark = pytest.mark.model
@@ -53,8 +53,7 @@ def test_a_run_is_routed_by_complexity_and_replayed_strictly(
     command(*arguments, "--out", "again", "--cassette", "calls.jsonl")
     assert {"cut": len(cut.log), "whole": len(whole.log)} == seen
     again = rows_of(command.folder / "again" / "ledger.jsonl")
-    assert [row["choice"] for row in again] == [row["choice"] for row in rows]
-    assert [row["key"] for row in again] == [row["key"] for row in rows]
+    assert choices_by_call(again) == choices_by_call(rows)
     table = command("report", "run", "--table", "models", "-f", "csv").stdout
     assert "cut" in table
     assert "whole" in table
