@@ -38,6 +38,7 @@ from callwise.text_layout import counted
 from callwise.tuning.arms import experiment_of
 from callwise.tuning.statistics.bootstrap import MIN_CONVERSATIONS
 from callwise.tuning.statistics.power import figure_text
+from callwise.tuning.statistics.sample_ratio import MISMATCH, binomial_p
 from callwise.tuning.statistics.unpaired import ArmSums, lower_bound
 
 __all__ = ["FigureAtCheck", "Rollout", "StageCheck", "UnitSums", "advance_rollout"]
@@ -301,7 +302,21 @@ def check_sentence(check: StageCheck) -> str:
     figures = ", ".join(
         f"{name} {_mean(each.new)} ({_mean(each.other)})" for name, each in check.figures.items()
     )
-    end = f"worse: {', '.join(check.failed)}" if check.failed else "nothing shown to be worse"
+    without = [name for name, each in check.figures.items() if each.worse_by is None]
+    if check.failed:
+        end = f"worse: {', '.join(check.failed)}"
+    elif len(without) == len(check.figures):
+        end = "nothing checked"
+    else:
+        end = "nothing shown to be worse"
+    if without:
+        end += f", too few units for {', '.join(without)}"
+    ratio_p = binomial_p(check.new_units, check.new_units + check.other_units, check.share)
+    if ratio_p < MISMATCH:
+        end += (
+            f"; sample-ratio mismatch (p = {ratio_p:.2g} for the share {check.share:g}): units of "
+            "an arm are lost or counted twice, find out which before going on"
+        )
     return (
         f"stage {check.stage}, check {check.check}, {check.new_units:,} and {check.other_units:,} "
         f"units: {end}; per turn, the other arm in brackets: {figures}"

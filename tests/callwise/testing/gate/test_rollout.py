@@ -10,7 +10,12 @@ from callwise.calls.errors import ConfigError, FormatError
 from callwise.knobs.experiment import RolloutKnobs
 from callwise.report import load_run
 from callwise.testing.gate import Gates, TurnFigures
-from callwise.testing.gate.rollout import Rollout, advance_rollout, gated_measures
+from callwise.testing.gate.rollout import (
+    Rollout,
+    advance_rollout,
+    check_sentence,
+    gated_measures,
+)
 from tests.callwise.testing.gate.rollout_world import return_rate
 
 PLAN = RolloutKnobs(arm="new", stages=(0.25, 0.5, 1.0), units=20, checks=2)
@@ -66,6 +71,24 @@ def test_a_rise_within_the_tolerance_is_no_failure() -> None:
     state.tell(_turns(0, 40, new=6, old=5), Gates(**plan.gates))
     assert all(not each.failed for each in state.decide(plan))
     assert state.share == 0.5
+
+
+def test_a_check_without_units_of_the_other_arm_is_no_good_sign() -> None:
+    """Without a bound nothing was checked; units that do not fit the share are a warning."""
+    state, gates = _state(), Gates()
+    state.tell([turn for turn in _turns(0, 40, new=6, old=5) if turn[1] == "new"], gates)
+    (first,) = map(check_sentence, state.decide(PLAN))
+    assert "nothing checked, too few units for calls" in first
+    assert "sample-ratio mismatch (p = 9.5e-07 for the share 0.25)" in first
+
+
+def test_a_check_of_units_in_their_shares_has_no_warning() -> None:
+    """Half of the units are what the share of a half gives."""
+    state, gates = _state(0.5), Gates()
+    state.stage = 1
+    state.tell(_turns(0, 40, new=5, old=5), gates)
+    for check in state.decide(PLAN):
+        assert "units: nothing shown to be worse; per turn" in check_sentence(check)
 
 
 def test_calling_it_often_is_no_further_check_stage() -> None:
