@@ -12,7 +12,7 @@ SAME = [
     ("It's 5 km away from here.", "It is five kilometres away from here"),
     ("Please send me an e-mail.", "send me an email"),
     ("He can't come on 3 May.", "He cannot come on 3 May"),
-    ("The bill is 1,200 dollars.", "The bill is 1200 USD."),
+    ("The bill is 1,200 dollars.", "The bill is 1200 dollars"),
     ("请问怎么重置密码？", "如何重置口令"),
     ("你知道北京的人口是多少吗？", "北京的人口是多少？"),
     ("我什么时候能拿到手机", "我何时能拿到移动电话"),
