@@ -44,7 +44,7 @@ def missing_reason() -> str:
             f"there is no {_python()}. Make an environment with {wanted} (see "
             "benchmarks/polarity/peers.py), and name it by CALLWISE_PEERS"
         )
-    found = subprocess.run(
+    found = subprocess.run(  # noqa: S603 - the user's environment
         [_python(), "-c", f"import {wanted}"], capture_output=True, text=True, check=False
     )
     if found.returncode:
@@ -64,7 +64,7 @@ def models(texts: Sequence[str]) -> list[Model]:
 def gptcache_hits(
     pairs: Sequence[Pair], model: Model, thresholds: Sequence[float]
 ) -> tuple[Mapping[float, Sequence[bool]], str]:
-    """Return whether GPTCache answers the second text of each pair, by its threshold; and versions."""
+    """Return whether GPTCache answers each pair's second text, by threshold, and its versions."""
     texts = {text for pair in pairs for text in (pair.first, pair.second)}
     document = {
         "pairs": [(pair.first, pair.second) for pair in pairs],
@@ -77,7 +77,7 @@ def gptcache_hits(
 
 
 def _run(script: str, document: object) -> Any:
-    done = subprocess.run(
+    done = subprocess.run(  # noqa: S603 - our own script
         [_python(), SCRIPTS / script],
         input=json.dumps(document),
         capture_output=True,

@@ -24,12 +24,12 @@ class Vectors:
 
     dimension = len(next(iter(given["vectors"].values())))
 
-    def to_embeddings(self, data, **_):
+    def to_embeddings(self, data: str, **_: object) -> np.ndarray:
         """Return the vector of a text."""
         return np.array(given["vectors"][data], dtype="float32")
 
 
-def hits(first, second):
+def hits(first: str, second: str) -> list[bool]:
     """Return whether a cache with the first text alone answers the second, by threshold."""
     cache = Cache()
     config = Config()
@@ -47,6 +47,6 @@ def hits(first, second):
 
 with tempfile.TemporaryDirectory() as root:
     by_pair = [hits(*pair) for pair in given["pairs"]]
-by_threshold = dict(zip(map(str, given["thresholds"]), zip(*by_pair)))
+by_threshold = dict(zip(map(str, given["thresholds"]), zip(*by_pair, strict=True), strict=True))
 versions = {name: version(name) for name in ("gptcache", "faiss-cpu", "sqlalchemy")}
 json.dump({"hits": by_threshold, "versions": versions}, sys.stdout)

@@ -321,10 +321,15 @@ def _opening(words: Sequence[str], begin: int, end: int, lexicon: _Lexicon) -> i
         after = begin + len(polite)
         if _starts(words, polite, begin) and after < end and words[after] in lexicon.requested:
             return len(polite)
+    return _asking(words, begin, end, lexicon)
+
+
+def _asking(words: Sequence[str], begin: int, end: int, lexicon: _Lexicon) -> int:
+    """Return how many words introduce a question that is whole without them."""
     for asked, not_before in lexicon.asks:
-        after = begin + len(asked)
         if not _starts(words, asked, begin):
             continue
+        after = begin + len(asked)
         while after < end and words[after] == _CLAUSE:
             after += 1
         is_kept = any(_starts(words, each, after) for each in not_before)
