@@ -23,39 +23,48 @@ __all__ = ["Talks", "pipeline_figures", "recorded_talks"]
 
 PRESETS = ("instant", "balanced", "classic")
 
-MAX_CONVERSATIONS = 40
-"""Most conversations of one source, the first ones."""
+MAX_TURNS = 200
+"""Messages of one source, from the first conversations, or the longest of a group chat's speakers."""
 
 Talks = Mapping[str, Sequence[TurnInput]]
 """Messages by conversation."""
 
 
-def recorded_talks() -> dict[str, Talks]:
+def recorded_talks(max_turns: int = MAX_TURNS) -> dict[str, Talks]:
     """Return the recorded messages by source; none of a source that is not there."""
     data = Path(os.environ.get("CALLWISE_DATA", ROOT / "../shared/data"))
     found: dict[str, Talks] = {}
     for name in ("sample_memorybank_cn/turns.jsonl", "sample_kdconv_zh"):
         if (data / name).exists():
-            conversations = read_conversations([data / name]).conversations
             found[name.partition("/")[0]] = {
                 each.conversation_id: [
                     TurnInput(each.conversation_id, turn.turn, turn.user_text, turn.user_id)
                     for turn in each.turns
                 ]
-                for each in conversations[:MAX_CONVERSATIONS]
+                for each in read_conversations([data / name]).conversations
             }
-    chats = sorted((data / "sample_irc_groupchat").glob("*.jsonl"))
     lines: dict[str, list[TurnInput]] = {}
-    for path in chats:
+    for path in sorted((data / "sample_irc_groupchat").glob("*.jsonl")):
         for line in read_group_chat(path).lines:
-            said = lines.setdefault(f"{path.stem} {line.author}", [])
-            said.append(TurnInput(f"{path.stem} {line.author}", len(said), line.text))
+            name = f"{path.stem} {line.author}"
+            said = lines.setdefault(name, [])
+            said.append(TurnInput(name, len(said), line.text))
     if lines:
         longest = sorted(lines.items(), key=lambda each: (-len(each[1]), each[0]))
-        found["sample_irc_groupchat, one conversation per speaker"] = dict(
-            longest[:MAX_CONVERSATIONS]
-        )
-    return found
+        found["sample_irc_groupchat, a conversation per speaker"] = dict(longest)
+    return {source: _first(talks, max_turns) for source, talks in found.items()}
+
+
+def _first(talks: Talks, max_turns: int) -> Talks:
+    """Return the first messages, of whole conversations but the last."""
+    left = max_turns
+    chosen = {}
+    for name, turns in talks.items():
+        if left <= 0:
+            break
+        chosen[name] = turns[:left]
+        left -= len(turns)
+    return chosen
 
 
 async def pipeline_figures(sources: Mapping[str, Talks]) -> list[Figure]:
