@@ -5,7 +5,9 @@ paraphrases. So negations, numbers, names, units, opposites and the order of who
 agree before an answer is used again. No list of those is ever complete, and in a long prompt one
 other word changes a vector hardly at all. Choice: every word must agree, in its order, but those
 that are listed as harmless (`words.yaml`): fillers, articles, beginnings such as "could you tell
-me", spellings, and words that mean the same. A word that is on no list refuses.
+me", spellings, and words that mean the same. A word that is on no list refuses. Articles, capitals
+within a sentence, quotes and raised figures count too: "in the red" and "in red", "Bath" and
+"bath", 《活着》 and 活着, 10² and 102 are not the same.
 """
 
 import math
@@ -19,7 +21,7 @@ from typing import Any, NamedTuple
 
 __all__ = ["CONTENT_VERSION", "Content", "content_of", "lexical_similarity"]
 
-CONTENT_VERSION = 1
+CONTENT_VERSION = 2
 """Changes when texts get another form; what was proved with another version is no proof."""
 
 MIN_WORDS = 3
@@ -30,11 +32,15 @@ DROPPED_WEIGHT = 0.2
 
 _SENTENCE = re.compile(r'[^。！？!?\n"“”]+(?:[。！？!?]+|$|(?=[\n"“”]))')
 _CJK = r"\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-_TOKEN = re.compile(rf"\d+(?:[.,:/]\d+)*|[{_CJK}]+|[^\W\d_{_CJK}]+(?:['’][^\W\d_{_CJK}]+)*|[^\s]")
+_LETTER = rf"[^\W\d_{_CJK}]"
+_TOKEN = re.compile(
+    rf"(?:(?<!\w)\.)?\d+(?:[.,:/]\d+)*!?|[{_CJK}]+|{_LETTER}+(?:['’]{_LETTER}+)*|[^\s]"
+)
 _FULL_STOP = re.compile(r"\.(?=\s|$)")
 _THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?")
+_RANGE = re.compile(r"(?<=\d)\s*[–—]\s*(?=\d)")
+_RAISED = {"<super>": "^", "<sub>": "_", "<fraction>": " "}
 _MARKS = frozenset(",;:、，；：…—–")
-_QUOTES = frozenset("'‘’`«»「」『』《》")
 _CLAUSE = "|"
 _AUXILIARIES = frozenset(
     ("do", "does", "did", "be", "was", "can", "could", "will", "would", "should", "has", "have")
@@ -43,6 +49,8 @@ _IS_AFTER = frozenset(
     ("it", "that", "what", "where", "who", "how", "there", "he", "she", "here", "when")
 )
 _BE = frozenset(("is", "are", "am"))
+_SHOUTED_LETTERS = 6
+"""Fewest letters with which a sentence of capitals alone is shouted, and no list of initials."""
 
 Words = tuple[str, ...]
 
@@ -63,22 +71,29 @@ class _Lexicon(NamedTuple):
     """The words of `words.yaml`, as tokens.
 
     Args:
+        asks: beginnings, and words before which they are kept.
         chinese: multi-character words, by their first character, the longest first.
     """
 
     fillers: Sequence[Words]
+    openers: Sequence[Words]
+    polite: Sequence[Words]
     particles: frozenset[str]
-    after_article: frozenset[str]
-    asks: Sequence[Words]
+    final_particles: frozenset[str]
+    asks: Sequence[tuple[Words, Sequence[Words]]]
     question_words: frozenset[str]
     question_parts: Words
     requests: Sequence[Words]
+    polite_requests: Sequence[Words]
     requested: frozenset[str]
     how_to: Sequence[Words]
     not_after_how_to: frozenset[str]
     same: Mapping[str, Sequence[tuple[Words, Words]]]
     numbers: Mapping[str, str]
-    names: frozenset[str]
+    how: frozenset[str]
+    pronouns: frozenset[str]
+    folded: frozenset[str]
+    initials: frozenset[str]
     chinese: Mapping[str, Sequence[str]]
 
 
@@ -98,26 +113,37 @@ def _lexicon() -> _Lexicon:
     for pairs in same.values():
         pairs.sort(key=lambda pair: -len(pair[0]))
     whole = {word for group in groups for words in group for word in words}
-    whole |= set(given["fillers"]) | set(given["asks"]) | set(given["question_parts"])
-    whole |= set(given["particles"]) | set(given["whole"])
+    for name in ("fillers", "polite", "requested", "question_parts", "particles", "whole"):
+        whole |= set(given[name])
+    whole |= {word for ask in given["asks"] for words in ask.values() for word in words}
     chinese: dict[str, list[str]] = {}
     for word in sorted(whole, key=lambda word: (-len(word), word)):
         if len(word) > 1 and "一" <= word[0] <= "鿿":
             chinese.setdefault(word[0], []).append(word)
     return _Lexicon(
         fillers=_sequences(given["fillers"]),
+        openers=_sequences(given["openers"]),
+        polite=_sequences(given["polite"]),
         particles=frozenset(given["particles"]),
-        after_article=frozenset(given["after_article"]),
-        asks=_sequences(given["asks"]),
+        final_particles=frozenset(given["final_particles"]),
+        asks=[
+            (words, _sequences(ask["not_before"]))
+            for ask in given["asks"]
+            for words in _sequences(ask["beginnings"])
+        ],
         question_words=frozenset(given["question_words"]),
         question_parts=tuple(given["question_parts"]),
         requests=_sequences(given["requests"]),
+        polite_requests=_sequences(given["polite_requests"]),
         requested=frozenset(given["requested"]),
         how_to=_sequences(given["how_to"]),
         not_after_how_to=frozenset(given["not_after_how_to"]),
         same=same,
         numbers=given["numbers"],
-        names=frozenset(given["names"]),
+        how=frozenset(given["how"]),
+        pronouns=frozenset(given["pronouns"]),
+        folded=frozenset(given["folded"]),
+        initials=frozenset(given["initials"]),
         chinese=chinese,
     )
 
@@ -133,13 +159,28 @@ def content_of(text: str) -> Content:
     lexicon = _lexicon()
     weights: Counter[str] = Counter()
     form: list[str] = []
-    folded = unicodedata.normalize("NFKC", text)
-    for sentence in _sentences(folded):
+    for sentence in _sentences(_folded(text)):
         words, is_question = _canonical(sentence, lexicon, weights)
         if words:
             form += [*words, "?" if is_question else "."]
     size = sum(word[0].isalnum() for word in form)
     return Content(tuple(form) if size >= MIN_WORDS else (), weights)
+
+
+def _folded(text: str) -> str:
+    """Return a text in one width; raised and lowered figures and fractions stay apart from others.
+
+    "10²" is not "102", "5½" not "51/2", and "5–7" a range, no list.
+    """
+    marked = []
+    before = ""
+    for sign in text:
+        kind = unicodedata.decomposition(sign).partition(" ")[0] if sign > "\x7f" else ""
+        if kind in _RAISED and kind != before:
+            marked.append(_RAISED[kind])
+        marked.append(sign)
+        before = kind
+    return _RANGE.sub("-", unicodedata.normalize("NFKC", "".join(marked)))
 
 
 def lexical_similarity(left: Content, right: Content) -> float:
@@ -169,12 +210,15 @@ def _sentences(text: str) -> Iterator[str]:
 def _canonical(sentence: str, lexicon: _Lexicon, weights: Counter[str]) -> tuple[list[str], bool]:
     """Return what must agree of a sentence, and whether it asks; count its words."""
     words = _expanded(_tokens(sentence, lexicon))
+    has_please = words.count("please") > 0
     kept = _without_ends(words, lexicon)
-    is_question = "?" in sentence or words.count("吗") > 0 or _asks(kept, lexicon)
-    kept = _without_request(kept, lexicon, has_please=words.count("please") > 0)
-    kept = _how_to(kept, lexicon)
+    is_question = "?" in sentence or "吗" in words or _asks(kept, lexicon)
+    asked = _without_request(kept, lexicon, has_please=has_please)
+    if has_please and asked is not kept:
+        is_question = _asks(asked, lexicon)
+    kept = _how_to(asked, lexicon)
     kept = _without_particles(_replaced(kept, lexicon), lexicon)
-    kept = _trimmed(kept) or _trimmed(_replaced(words, lexicon))
+    kept = _trimmed(kept)
     weights.update(kept)
     for word in (Counter(_replaced(words, lexicon)) - Counter(kept)).elements():
         weights[word] += DROPPED_WEIGHT  # type: ignore[assignment]
@@ -184,21 +228,30 @@ def _canonical(sentence: str, lexicon: _Lexicon, weights: Counter[str]) -> tuple
 def _tokens(sentence: str, lexicon: _Lexicon) -> list[str]:
     """Return words, numbers and signs; marks between clauses as `|`."""
     tokens: list[str] = []
+    is_shouted = sentence.isupper() and sum(map(str.isalpha, sentence)) >= _SHOUTED_LETTERS
     for part in _TOKEN.findall(sentence):
-        if part in _QUOTES or part in "。！？!?" or (part == "." and tokens):
+        if part in "。！？!?" or (part == "." and tokens):
             continue
         if part in _MARKS:
             tokens.append(_CLAUSE)
         elif "一" <= part[0] <= "鿿" or "㐀" <= part[0] <= "䶿" or "豈" <= part[0] <= "﫿":
             tokens += _chinese_words(part, lexicon)
-        elif part[0].isdigit():
+        elif part[0].isdigit() or part[0] == ".":
             is_grouped = _THOUSANDS.fullmatch(part)
             tokens.append(part.replace(",", "") if is_grouped else part)
         else:
-            lower = part.casefold()
-            is_name = part[0].isupper() and bool(tokens) and lower in lexicon.names
-            tokens.append(part if is_name else lower)
+            tokens.append(_in_case(part, lexicon, is_first=not tokens, is_shouted=is_shouted))
     return tokens
+
+
+def _in_case(word: str, lexicon: _Lexicon, *, is_first: bool, is_shouted: bool) -> str:
+    """Return a word in small letters, but where capitals may make it another one."""
+    lower = word.casefold()
+    if lower.replace("’", "'").partition("'")[0] in lexicon.folded:
+        return lower
+    if is_shouted:
+        return word if lower in lexicon.initials else lower
+    return lower if is_first and not word[1:].isupper() else word
 
 
 def _chinese_words(run: str, lexicon: _Lexicon) -> Iterator[str]:
@@ -218,8 +271,8 @@ def _expanded(tokens: Sequence[str]) -> list[str]:
     words: list[str] = []
     for part in tokens:
         stem, mark, ending = part.replace("’", "'").rpartition("'")
-        if not mark:
-            words += ["can", "not"] if part == "cannot" else ["be" if part in _BE else part]
+        if not stem:  # no mark, or a quote
+            words += ["can", "not"] if part == "cannot" else ["be" if part in _BE else mark or part]
         elif ending == "t" and stem.endswith("n"):
             verb = {"ca": "can", "wo": "will", "sha": "shall"}.get(stem[:-1], stem[:-1])
             words += ["be" if verb in _BE else verb, "not"]
@@ -235,29 +288,63 @@ def _expanded(tokens: Sequence[str]) -> list[str]:
 
 
 def _without_ends(words: Sequence[str], lexicon: _Lexicon) -> list[str]:
-    """Return words without fillers at both ends, and beginnings that only introduce a question."""
-    kept = _trimmed(words)
-    while kept:
-        shorter = _trimmed(_without_filler(kept, lexicon.fillers))
-        asked = next((each for each in lexicon.asks if _starts(shorter, each)), None)
-        if asked is not None:
-            rest = _trimmed(shorter[len(asked) :])
-            if rest and _is_question_word(rest, lexicon):
-                shorter = rest
-        if shorter == kept:
+    """Return words without fillers at both ends, and beginnings that only introduce a question.
+
+    A filler is apart from the rest by a mark, so that "say hello" and 你好看 keep theirs. Nothing
+    is left of a sentence of fillers.
+    """
+    begin, end = 0, len(words)
+    while begin < end:
+        if words[begin] == _CLAUSE:
+            begin += 1
+        elif words[end - 1] == _CLAUSE:
+            end -= 1
+        elif size := _opening(words, begin, end, lexicon):
+            begin += size
+        elif size := _closing(words, begin, end, lexicon):
+            end -= size
+        else:
             break
-        kept = shorter
-    return kept
+    return list(words[begin:end])
 
 
-def _without_filler(words: list[str], fillers: Sequence[Words]) -> list[str]:
-    for filler in fillers:
-        size = len(filler)
-        if _starts(words, filler):
-            return words[size:]
-        if tuple(words[-size:]) == filler:
-            return words[:-size]
-    return words
+def _opening(words: Sequence[str], begin: int, end: int, lexicon: _Lexicon) -> int:
+    """Return how many words at the beginning only introduce the rest."""
+    for filler in lexicon.fillers:
+        after = begin + len(filler)
+        if _starts(words, filler, begin) and (after >= end or words[after] == _CLAUSE):
+            return len(filler)
+    for opener in lexicon.openers:
+        if _starts(words, opener, begin):
+            return len(opener)
+    for polite in lexicon.polite:
+        after = begin + len(polite)
+        if _starts(words, polite, begin) and after < end and words[after] in lexicon.requested:
+            return len(polite)
+    return _asking(words, begin, end, lexicon)
+
+
+def _asking(words: Sequence[str], begin: int, end: int, lexicon: _Lexicon) -> int:
+    """Return how many words introduce a question that is whole without them."""
+    for asked, not_before in lexicon.asks:
+        if not _starts(words, asked, begin):
+            continue
+        after = begin + len(asked)
+        while after < end and words[after] == _CLAUSE:
+            after += 1
+        is_kept = any(_starts(words, each, after) for each in not_before)
+        if after < end and not is_kept and _is_question_word(words[after:end], lexicon):
+            return after - begin
+    return 0
+
+
+def _closing(words: Sequence[str], begin: int, end: int, lexicon: _Lexicon) -> int:
+    """Return how many words at the end are a filler after a mark."""
+    for filler in lexicon.fillers:
+        place = end - len(filler)
+        if place > begin and words[place - 1] == _CLAUSE and _starts(words, filler, place):
+            return len(filler)
+    return 0
 
 
 def _is_question_word(words: Sequence[str], lexicon: _Lexicon) -> bool:
@@ -273,10 +360,10 @@ def _asks(words: Sequence[str], lexicon: _Lexicon) -> bool:
 
 
 def _without_request(words: list[str], lexicon: _Lexicon, *, has_please: bool) -> list[str]:
-    for request in lexicon.requests:
+    for request in (*lexicon.requests, *lexicon.polite_requests):
         if _starts(words, request) and len(words) > len(request):
             rest = words[len(request) :]
-            if rest[0] == "please" or has_please or rest[0] in lexicon.requested:
+            if has_please or (request in lexicon.requests and rest[0] in lexicon.requested):
                 return rest[1:] if rest[0] == "please" else rest
     return words
 
@@ -295,7 +382,9 @@ def _replaced(words: Sequence[str], lexicon: _Lexicon) -> list[str]:
     place = 0
     while place < len(words):
         for phrase, first in lexicon.same.get(words[place], ()):
-            if tuple(words[place : place + len(phrase)]) == phrase:
+            if words[place] in lexicon.how and place and words[place - 1] in lexicon.pronouns:
+                continue
+            if _starts(words, phrase, place):
                 replaced += first
                 place += len(phrase)
                 break
@@ -306,12 +395,24 @@ def _replaced(words: Sequence[str], lexicon: _Lexicon) -> list[str]:
 
 
 def _without_particles(words: Sequence[str], lexicon: _Lexicon) -> list[str]:
-    return [
-        word
-        for word, following in zip(words, [*words[1:], ""], strict=False)
-        if word not in lexicon.particles
-        or (word in {"a", "an", "the"} and following in lexicon.after_article)
-    ]
+    """Return words without particles, and without the `do` that only makes a question."""
+    if not words:
+        return []
+    is_asked = _is_question_word(words, lexicon)
+    kept: list[str] = []
+    has_auxiliary = not is_asked
+    for word, following in zip(words, [*words[1:], _CLAUSE], strict=True):
+        if word in lexicon.particles or (word == "呢" and is_asked):
+            continue
+        if word in lexicon.final_particles and following == _CLAUSE:
+            continue
+        if word in _AUXILIARIES:
+            if word == "do" and not has_auxiliary and following != "not":
+                has_auxiliary = True
+                continue
+            has_auxiliary = True
+        kept.append(word)
+    return kept
 
 
 def _trimmed(words: Sequence[str]) -> list[str]:
@@ -324,5 +425,5 @@ def _trimmed(words: Sequence[str]) -> list[str]:
     return kept[:-1] if kept and kept[-1] == _CLAUSE else kept
 
 
-def _starts(words: Sequence[str], beginning: Words) -> bool:
-    return tuple(words[: len(beginning)]) == beginning
+def _starts(words: Sequence[str], beginning: Words, place: int = 0) -> bool:
+    return tuple(words[place : place + len(beginning)]) == beginning
