@@ -153,3 +153,46 @@ def test_a_table_of_unknown_models_is_refused_with_the_settings():
     """Before anything runs, naming what there is."""
     with pytest.raises(ConfigError, match="names the model 'medium', and there are: main"):
         app.settings("balanced", ["policies={judge: {table: [{model: medium}]}}"])
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        (
+            "policies={judge: {kind: cascade, models: [fast, main], by: judge, judge: wise}}",
+            "names the model 'wise'",
+        ),
+        (
+            "policies={judge: {kind: ensemble, models: [main, fast], by: agreement, otherwise: w}}",
+            "names the model 'w'",
+        ),
+        ("models={main: {}}", "cannot be named 'main'"),
+        ('models={"a\\nb": {}}', "cannot be named"),
+        (
+            "policies={judge: {table: [{model: main, max_complexity: 2}]}}",
+            r"^policies\.judge\.table\.0\.max_complexity=2: out of range \(allowed: 0.0 to 1.0\)$",
+        ),
+        ("policies={judge: {}}", r"^policies\.judge\.table must be given$"),
+        (
+            "policies={judge: {kind: cascade, models: [main]}}",
+            r"^policies\.judge\.models=\['main'\]: tuple should have at least 2",
+        ),
+    ],
+)
+def test_a_policy_that_cannot_work_is_refused_with_the_settings(given, problem):
+    """By the path that the user has written, and nothing of what follows from it."""
+    with pytest.raises(ConfigError, match=problem):
+        app.settings("balanced", [given])
+
+
+def test_what_is_held_back_is_the_price_of_every_model_whose_answer_may_be_taken():
+    """The one that answers where too few agree is one of them; a judge's check is none."""
+    policy = "{kind: ensemble, models: [small, fast], by: agreement, otherwise: large}"
+    settings = app.settings("balanced", [*MODELS, f"policies={{default: {policy}}}"])
+    judged = settings.policies["default"]
+    assert (judged.answering, judged.asked) == (("small", "fast", "large"),) * 2
+    cascade = app.settings(
+        "balanced",
+        [*MODELS, "policies={default: {kind: cascade, models: [small, main], by: judge}}"],
+    ).policies["default"]
+    assert (cascade.answering, cascade.asked) == (("small", "main"), ("small", "main", "judge"))
