@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,32 @@ def test_a_plan_counts_each_model_with_the_calls_that_it_may_be_given(tmp_path):
         assert len(models) == 2
         for model, count in models.items():
             assert count <= plan["worst"]["most_by_model"][model]
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        "{kind: cascade, models: [small, large], by: judge, judge: large, confidence: 1}",
+        "{kind: cascade, models: [small, large], by: agreement}",
+        "{kind: ensemble, models: [small, main, large]}",
+        "{kind: ensemble, models: [small, fast], by: agreement, otherwise: large}",
+    ],
+)
+def test_a_run_asks_and_costs_no_more_than_the_plan_of_its_policies(policy, tmp_path):
+    """Where one question is put to several models, by role and by model too."""
+    overrides = [*MODELS, f"policies={{default: {policy}}}"]
+    plan = plan_turn(app.settings("balanced", overrides)).as_json()["scenarios"]["worst"]
+    recorded(tmp_path / "run", *overrides)
+    for turn in ("0", "1"):
+        rows = [row for row in rows_of(tmp_path / "run") if row["turn"] == turn]
+        accepted = [row for row in rows if row["outcome"] != "refused"]
+        assert len(accepted) <= plan["asked"]
+        assert math.fsum(row["usd"] for row in accepted) <= plan["usd"]
+        for counted, most in (
+            (Counter(row["role"] for row in accepted), plan["by_role"]),
+            (Counter(row["choice"]["model"] for row in accepted), plan["most_by_model"]),
+        ):
+            assert all(count <= most[name] for name, count in counted.items())
 
 
 def test_a_plan_of_unpriced_models_has_no_price():

@@ -249,7 +249,7 @@ def _with_numbers(answer: ReadReply, numbers: Mapping[Place, float]) -> ReadRepl
         if () not in numbers or float(reply.text) == numbers[()]:
             return answer
         return answer._replace(reply=replace(reply, text=f"{numbers[()]:.12g}", chunks=()))
-    before = reply.parsed.model_dump(mode="json", by_alias=True)
+    before = reply.parsed.model_dump(mode="json", by_alias=True, warnings=False)
     document = _replaced(before, (), numbers)
     if document == before:
         return answer
@@ -258,7 +258,7 @@ def _with_numbers(answer: ReadReply, numbers: Mapping[Place, float]) -> ReadRepl
     except ValidationError as error:
         note = f"numbers were not combined: {error.error_count()} do not fit the form"
         return answer._replace(notes=(*answer.notes, note))
-    text = parsed.model_dump_json(by_alias=True)
+    text = parsed.model_dump_json(by_alias=True, warnings=False)
     return answer._replace(reply=replace(reply, parsed=parsed, text=text, chunks=()))
 
 
