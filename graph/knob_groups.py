@@ -18,6 +18,7 @@ from pydantic import (
 from callwise.calls.call import Purpose
 from callwise.calls.endpoint_settings import checked_extra_body
 from callwise.calls.packing import MIN_LOWER_SD
+from callwise.calls.role_endpoints import model_name_problem
 from callwise.knobs.knob_paths import nearest_names
 from nodes.cleaning import CLEANINGS
 
@@ -160,7 +161,14 @@ def _sampling_purpose(name: str) -> str:
     return name
 
 
-ModelName = Annotated[str, Field(title="name", min_length=1, max_length=80)]
+def _model_name(name: str) -> str:
+    problem = model_name_problem(name)
+    if problem:
+        raise ValueError(problem)
+    return name
+
+
+ModelName = Annotated[str, AfterValidator(_model_name), Field(title="name")]
 PolicyPurpose = Annotated[str, AfterValidator(_sampling_purpose), Field(title="purpose")]
 SamplingPurpose = Annotated[str, AfterValidator(_sampling_purpose), Field(title="purpose")]
 

@@ -291,7 +291,7 @@ class PipelineSettings(KnobGroup, TrustedSettings):
         if Purpose.EMBED in self.policies:
             raise ValueError("policies.embed chooses nothing: embeddings stay with one model")
         for purpose, policy in self.policies.items():
-            unknown = [name for name in policy.models if name not in known]
+            unknown = [name for name in policy.asked if name not in known]
             if unknown:
                 there = ", ".join((*Role, *self.models))
                 raise ValueError(

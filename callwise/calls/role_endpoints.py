@@ -45,6 +45,7 @@ __all__ = [
     "EndpointSettings",
     "PriceSettings",
     "endpoints_from_settings",
+    "model_name_problem",
     "models_from_settings",
     "settings_by_role",
 ]
@@ -138,12 +139,8 @@ def models_from_settings(
         MissingKey: likewise.
     """
     environ = _set_variables(environ)
-    for name in models:
-        if name in tuple(Role) or not name.strip() or len(name) > 80 or not name.isprintable():
-            raise ConfigError(
-                f"a model cannot be named {name!r:.100}: choose a name of 1 to 80 printable "
-                f"characters that is no role ({', '.join(Role)})"
-            )
+    for problem in filter(None, map(model_name_problem, models)):
+        raise ConfigError(problem)
     given = settings or {}
     main = settings_by_role(given, environ=environ)[Role.MAIN]
     whole = {
@@ -157,6 +154,16 @@ def models_from_settings(
     everything = {Role.MAIN.value: main, **whole}
     made = _made(everything, whole, environ, retry, trust, is_offline=is_offline, clients=clients)
     return dict(made)
+
+
+def model_name_problem(name: str) -> str:
+    """Return why a model cannot have a name; empty where it can."""
+    if name.strip() and len(name) <= 80 and name.isprintable() and name not in tuple(Role):
+        return ""
+    return (
+        f"a model cannot be named {name!r:.100}: choose a name of 1 to 80 printable characters "
+        f"that is no role ({', '.join(Role)})"
+    )
 
 
 def _made(

@@ -174,13 +174,21 @@ def field_at(
     Parts that are no field (a key of a mapping, the tag of a union) are stepped over; None
     where there is no field. A model with `hide_input_in_errors` shows none of its values.
     """
-    models, field, is_shown = [model_cls], None, True
+    models, field, is_shown, is_key = [model_cls], None, True, False
     for part in location:
+        if is_key:  # of a mapping: it may be called like a field
+            is_key = False
+            continue
         owner = next((model for model in models if part in model.model_fields), None)
         if owner is not None:
             field = owner.model_fields[str(part)]
             is_shown = is_shown and not owner.model_config.get("hide_input_in_errors")
-            models = [group for _, group in _groups(field.annotation)]
+            models = [
+                each
+                for each in _innermost(field.annotation)
+                if inspect.isclass(each) and issubclass(each, BaseModel)
+            ]
+            is_key = any(get_origin(each) in (dict, Mapping) for each in _parts(field.annotation))
     return field, is_shown
 
 
@@ -294,7 +302,7 @@ def validate(
     try:
         settings = model_cls.model_validate(data)
     except ValidationError as error:
-        problems += error.errors(include_url=False)
+        problems += _of_data(error.errors(include_url=False), data)
         cause = error
     if not problems:
         return settings
@@ -305,6 +313,31 @@ def validate(
     if len(problems) > _MAX_SHOWN_PROBLEMS:
         lines[f"and {len(problems) - _MAX_SHOWN_PROBLEMS:,} more problems"] = None
     raise ConfigError("\n".join(lines)) from cause
+
+
+def _of_data(problems: Sequence[ErrorDetails], data: Mapping[str, Any]) -> Iterator[ErrorDetails]:
+    """Yield problems at the locations that the data has, without the tags of unions.
+
+    Too few items are left out where one of them is a problem itself: the others are counted.
+    """
+    for problem in problems:
+        loc = problem["loc"]
+        if problem["type"] == "too_short" and any(
+            len(other["loc"]) > len(loc) and other["loc"][: len(loc)] == loc for other in problems
+        ):
+            continue
+        value: Any = data
+        kept: list[int | str] = []
+        for place, part in enumerate(loc):
+            is_key = isinstance(value, Mapping) and part in value
+            is_item = isinstance(value, list | tuple) and isinstance(part, int)
+            is_last = place == len(loc) - 1
+            if is_key or is_item:
+                value = value[part]  # type: ignore[index]
+            elif not (part == "[key]" or (is_last and problem["type"] == "missing")):
+                continue
+            kept.append(part)
+        yield {**problem, "loc": tuple(kept)}
 
 
 def _bools_for_numbers(
@@ -390,6 +423,8 @@ def _message_of(model_cls: type[BaseModel], problem: ErrorDetails) -> str:
     shown = repr(problem["input"])
     if len(shown) > _MAX_SHOWN_CHARS:
         shown = shown[:_MAX_SHOWN_CHARS] + "..."
+    if not path and problem["type"] == "value_error":
+        return words  # names the knobs itself
     what = (f"{path}={shown}" if path else shown) if is_shown else path
     if problem["type"] in {"model_type", "model_attributes_type", "dict_type"}:
         return f"{what}: expected a group of knobs"

@@ -44,12 +44,13 @@ class PlannedCall:
     """One call that a turn will ask.
 
     Args:
-        role: which model serves it.
+        role: whose limits it counts against, and which model serves it where `model` names none.
         input_tokens: estimated tokens of its prompt.
         output_tokens: estimated tokens of its answer.
         speculative: asked before it is known to be needed.
         is_repairable: whether its answer must have a form, and a wrong one is asked again on
             top of what is planned.
+        model: the role or model that a policy asks; empty where it asks that of the role.
     """
 
     node: str
@@ -59,6 +60,12 @@ class PlannedCall:
     output_tokens: int = 0
     speculative: bool = False
     is_repairable: bool = True
+    model: str = ""
+
+    @property
+    def served_by(self) -> Role:
+        """The role whose endpoint serves it, as far as that is a role's."""
+        return Role(self.model) if self.model in tuple(Role) else self.role
 
     def __post_init__(self) -> None:
         """Refuse negative tokens."""

@@ -225,7 +225,7 @@ class _Simulation:
 
     def _ask(self, place: int, now: float) -> None:
         call = self._tasks[place].call
-        lane, priority = self._lane_of[call.role], PRIORITIES[call.purpose]
+        lane, priority = self._lane_of[call.served_by], PRIORITIES[call.purpose]
         lane.queue.enqueue(_QueuedCall(place, priority, now + lane.targets[priority], now))
         self._give_turns(now)
 
@@ -234,13 +234,13 @@ class _Simulation:
         if event is None:  # a limit gives way
             return []
         if isinstance(event, _QueuedCall):  # the limit of its user gives way
-            self._lane_of[self._tasks[event.place].call.role].queue.enqueue(event)
+            self._lane_of[self._tasks[event.place].call.served_by].queue.enqueue(event)
             return []
         return self._end(event, now)
 
     def _end(self, place: int, now: float) -> list[int]:
         call = self._tasks[place].call
-        lane = self._lane_of[call.role]
+        lane = self._lane_of[call.served_by]
         for slots in (lane.slots, self._slots):
             slots.give_back(PRIORITIES[call.purpose])
         self.ends[place] = now

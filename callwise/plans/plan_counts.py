@@ -62,10 +62,13 @@ def count_plan(
 
     Args:
         prices: price lists by role or model; one without is not free but unknown.
-        models: those that may answer a call, by its purpose, where a policy chooses one.
+        models: those that may answer a call, by its purpose, where a table of routes chooses one.
     """
     calls = [task.call for task in plan.tasks]
-    served = [(call, models.get(call.purpose) or (call.role.value,)) for call in calls]
+    served = [
+        (call, (call.model,) if call.model else models.get(call.purpose) or (call.role.value,))
+        for call in calls
+    ]
     role_counts = Counter(call.role for call in calls)
     by_role = {role: role_counts[role] for role in Role if role_counts[role]}
     purpose_counts = Counter(call.purpose for call in calls)
@@ -82,7 +85,9 @@ def count_plan(
             max(prices[name].usd(call.input_tokens, call.output_tokens) for name in names)
             for call, names in served
         )
-    chosen = Counter(name for call, names in served if call.purpose in models for name in names)
+    chosen = Counter(
+        name for call, names in served if call.model or call.purpose in models for name in names
+    )
     return PlanCounts(
         asked=len(calls),
         speculative=sum(call.speculative for call in calls),

@@ -51,11 +51,11 @@ def _cascade(call: PlannedCall, knobs: CascadePolicy) -> Step:
         if knobs.by == "judge":
             more, written = CHECK_TOKENS
             tokens = call.input_tokens + call.output_tokens + more
-            check = replace(asked, purpose=Purpose.CHECK, input_tokens=tokens)
+            check = replace(asked, role=Role.JUDGE, purpose=Purpose.CHECK, input_tokens=tokens)
             steps.append(_at(replace(check, output_tokens=written), knobs.judge))
     return InSequence((*steps, _at(call, last)))
 
 
 def _at(call: PlannedCall, model: str) -> PlannedCall:
-    """Return a call as one to a model; the name of a role makes it that role's."""
-    return replace(call, role=Role(model)) if model in tuple(Role) else call
+    """Return a call as one to a model or role; limits and counts stay those of its own role."""
+    return replace(call, model=model)

@@ -314,10 +314,10 @@ def plan_rows(
             f"{largest}: counts calls, each figure the largest of several ways, so that roles, "
             "nodes and purposes may add up to more than asked; attempts are in the requests."
         )
-    if plan.models:
+    if any(scenario.counts.by_model for scenario in scenarios):
         rows.append(
             "Policies choose models when calls are asked: each is counted with all the calls that "
-            "it may be given, and USD is that of the dearest."
+            "it may be given, and USD is that of the dearest where one of several is asked."
         )
     unpriced = sorted({str(name) for s in scenarios for name in s.counts.unpriced_roles})
     if unpriced:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,32 @@ def test_a_plan_counts_each_model_with_the_calls_that_it_may_be_given(tmp_path):
         assert len(models) == 2
         for model, count in models.items():
             assert count <= plan["worst"]["most_by_model"][model]
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        "{kind: cascade, models: [small, large], by: judge, judge: large, confidence: 1}",
+        "{kind: cascade, models: [small, large], by: agreement}",
+        "{kind: ensemble, models: [small, main, large]}",
+        "{kind: ensemble, models: [small, fast], by: agreement, otherwise: large}",
+    ],
+)
+def test_a_run_asks_and_costs_no_more_than_the_plan_of_its_policies(policy, tmp_path):
+    """Where one question is put to several models, by role and by model too."""
+    overrides = [*MODELS, f"policies={{default: {policy}}}"]
+    plan = plan_turn(app.settings("balanced", overrides)).as_json()["scenarios"]["worst"]
+    recorded(tmp_path / "run", *overrides)
+    for turn in ("0", "1"):
+        rows = [row for row in rows_of(tmp_path / "run") if row["turn"] == turn]
+        accepted = [row for row in rows if row["outcome"] != "refused"]
+        assert len(accepted) <= plan["asked"]
+        assert math.fsum(row["usd"] for row in accepted) <= plan["usd"]
+        for counted, most in (
+            (Counter(row["role"] for row in accepted), plan["by_role"]),
+            (Counter(row["choice"]["model"] for row in accepted), plan["most_by_model"]),
+        ):
+            assert all(count <= most[name] for name, count in counted.items())
 
 
 def test_a_plan_of_unpriced_models_has_no_price():
@@ -153,3 +180,46 @@ def test_a_table_of_unknown_models_is_refused_with_the_settings():
     """Before anything runs, naming what there is."""
     with pytest.raises(ConfigError, match="names the model 'medium', and there are: main"):
         app.settings("balanced", ["policies={judge: {table: [{model: medium}]}}"])
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        (
+            "policies={judge: {kind: cascade, models: [fast, main], by: judge, judge: wise}}",
+            "names the model 'wise'",
+        ),
+        (
+            "policies={judge: {kind: ensemble, models: [main, fast], by: agreement, otherwise: w}}",
+            "names the model 'w'",
+        ),
+        ("models={main: {}}", "cannot be named 'main'"),
+        ('models={"a\\nb": {}}', "cannot be named"),
+        (
+            "policies={judge: {table: [{model: main, max_complexity: 2}]}}",
+            r"^policies\.judge\.table\.0\.max_complexity=2: out of range \(allowed: 0.0 to 1.0\)$",
+        ),
+        ("policies={judge: {}}", r"^policies\.judge\.table must be given$"),
+        (
+            "policies={judge: {kind: cascade, models: [main]}}",
+            r"^policies\.judge\.models=\['main'\]: tuple should have at least 2",
+        ),
+    ],
+)
+def test_a_policy_that_cannot_work_is_refused_with_the_settings(given, problem):
+    """By the path that the user has written, and nothing of what follows from it."""
+    with pytest.raises(ConfigError, match=problem):
+        app.settings("balanced", [given])
+
+
+def test_what_is_held_back_is_the_price_of_every_model_whose_answer_may_be_taken():
+    """The one that answers where too few agree is one of them; a judge's check is none."""
+    policy = "{kind: ensemble, models: [small, fast], by: agreement, otherwise: large}"
+    settings = app.settings("balanced", [*MODELS, f"policies={{default: {policy}}}"])
+    judged = settings.policies["default"]
+    assert (judged.answering, judged.asked) == (("small", "fast", "large"),) * 2
+    cascade = app.settings(
+        "balanced",
+        [*MODELS, "policies={default: {kind: cascade, models: [small, main], by: judge}}"],
+    ).policies["default"]
+    assert (cascade.answering, cascade.asked) == (("small", "main"), ("small", "main", "judge"))

@@ -7,8 +7,11 @@ pure function of the answers in their order, so a replay finds the same.
 import math
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
+
+import orjson
 
 from callwise.budget.in_flight import ReadReply
 from callwise.calls.policies import AgreementKnobs
@@ -22,6 +25,10 @@ _SHORT_LENGTH = 24
 """Longest text that counts as a word or a category: its key in letters, a wide one being three."""
 
 _WIDE, _WIDE_LENGTH = 0x2E80, 3
+
+_LARGEST_NUMBER = 2.0**53
+"""Largest number that is one. A larger one, which no mean keeps exactly, is compared as a word."""
+
 _NGRAM = 3
 
 Leaf = float | bool | str | None
@@ -75,22 +82,22 @@ def view_of(answer: ReadReply) -> AnswerView:
     """Return an answer as it is compared."""
     reply = answer.reply
     if reply.parsed is not None:
-        value: Any = reply.parsed.model_dump(mode="json")
+        value: Any = reply.parsed.model_dump(mode="json", by_alias=True, warnings=False)
     elif reply.tool_calls and not reply.text.strip():
-        value = [each.get("function") for each in reply.tool_calls]
+        value = [_function(each.get("function")) for each in reply.tool_calls]
     else:
         value = _number(reply.text)
     numbers: dict[Place, float] = {}
     words: dict[Place, Leaf] = {}
     grams: set[str] = set()
-    for place, leaf in _leaves(value, ()):
+    for place, leaf in _leaves(value):
         if isinstance(leaf, str):
             key = _key(leaf)
             if _length(key) <= _SHORT_LENGTH:
                 words[place] = key
             else:
                 grams.update(key[start : start + _NGRAM] for start in range(len(key) - _NGRAM + 1))
-        elif isinstance(leaf, bool) or leaf is None:
+        elif isinstance(leaf, bool) or leaf is None or not abs(leaf) <= _LARGEST_NUMBER:
             words[place] = leaf
         else:
             numbers[place] = float(leaf)
@@ -126,16 +133,17 @@ def medoid(views: Sequence[AnswerView], weights: Sequence[float]) -> int:
     return max(range(len(views)), key=lambda place: (round(likeness(place), 12), -place))
 
 
-def _leaves(value: Any, place: Place) -> Iterator[tuple[Place, float | bool | str | None]]:
-    """Yield what a JSON value has at its ends; its depth is limited by the reader of answers."""
-    if isinstance(value, Mapping):
-        for name in sorted(value):
-            yield from _leaves(value[name], (*place, name))
-    elif isinstance(value, list):
-        for index, each in enumerate(value):
-            yield from _leaves(each, (*place, index))
-    else:
-        yield place, value
+def _leaves(value: Any) -> Iterator[tuple[Place, Leaf]]:
+    """Yield what a JSON value has at its ends, however deep it is."""
+    left: list[tuple[Place, Any]] = [((), value)]
+    while left:
+        place, each = left.pop()
+        if isinstance(each, Mapping):
+            left += [((*place, name), each[name]) for name in sorted(each, reverse=True)]
+        elif isinstance(each, list):
+            left += [((*place, index), inner) for index, inner in reversed([*enumerate(each)])]
+        else:
+            yield place, each
 
 
 def _number(text: str) -> float | str:
@@ -143,7 +151,17 @@ def _number(text: str) -> float | str:
         number = float(text)
     except ValueError:
         return text
-    return number if math.isfinite(number) else text
+    is_one = abs(number) <= _LARGEST_NUMBER and "_" not in text
+    return number if is_one else text
+
+
+def _function(called: Any) -> Any:
+    """Return the function of a tool call with its arguments read, where they are JSON."""
+    if not isinstance(called, Mapping) or not isinstance(called.get("arguments"), str):
+        return called
+    with suppress(ValueError):  # as a text, which is compared too
+        return {**called, "arguments": orjson.loads(called["arguments"])}
+    return called
 
 
 def _key(text: str) -> str:

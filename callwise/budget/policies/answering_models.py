@@ -39,7 +39,7 @@ class AnsweringModels:
             policies = self._policies
             policy = policies.get(call.purpose) or policies.get(DEFAULT_POLICY)
             if policy is not None:
-                return tuple(self._endpoints[name] for name in policy.models)
+                return tuple(self._endpoints[name] for name in policy.answering)
         return (endpoint_of(call, self._endpoints),)
 
     def estimate(self, call: Call) -> Estimate:

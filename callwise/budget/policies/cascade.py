@@ -71,8 +71,7 @@ class Cascade:
     def __init__(self, knobs: CascadePolicy) -> None:
         self._knobs = knobs
         self._calibrations = {each.model: each for each in knobs.calibration}
-        judges = (knobs.judge,) if knobs.by == "judge" else ()
-        self.models = tuple(dict.fromkeys((*knobs.models, *judges)))
+        self.models = knobs.asked
         self.digest = hashlib.sha256(knobs.model_dump_json().encode()).hexdigest()[:16]
         self._counts: Counter[str] = Counter()
 

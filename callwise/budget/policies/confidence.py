@@ -4,17 +4,19 @@ It is raw: a number in [0, 1] that rises with the chance of being right and is n
 calibration makes a chance of it (`callwise.calls.policies.ConfidenceCalibration`).
 """
 
+import json
 import math
 import re
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import accumulate
+from typing import Any
 
-import orjson
 from pydantic import BaseModel, Field
 
 from callwise.budget.in_flight import ReadReply
 from callwise.calls.call import Call, Message, Purpose, Role, Sampling
+from callwise.calls.payload import well_formed
 from callwise.calls.reply import Reply, TokenLogprobs
 
 __all__ = ["AnswerCheck", "check_call", "logprob_confidence", "with_logprobs"]
@@ -105,6 +107,10 @@ def _of_values(text: str, tokens: Sequence[TokenLogprobs]) -> Sequence[TokenLogp
     return kept
 
 
+def _json(document: Any, indent: int | None = None) -> str:
+    return json.dumps(document, ensure_ascii=False, indent=indent, default=dict)
+
+
 def check_call(call: Call, answer: ReadReply) -> Call:
     """Return the call in which a judge checks an answer."""
     reply = answer.reply
@@ -113,9 +119,9 @@ def check_call(call: Call, answer: ReadReply) -> Call:
             {"role": each.role, "content": each.content[-_MAX_REQUEST_CHARS:]}
             for each in call.messages
         ],
-        "answer": (reply.text or orjson.dumps(list(reply.tool_calls)).decode())[:_MAX_ANSWER_CHARS],
+        "answer": (reply.text or _json(list(reply.tool_calls)))[:_MAX_ANSWER_CHARS],
     }
-    text = orjson.dumps(document, option=orjson.OPT_INDENT_2).decode("utf-8", "replace")
+    text = well_formed(_json(document, indent=2))
     return replace(
         call,
         role=Role.JUDGE,

@@ -18,7 +18,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-import orjson
 from pydantic import ValidationError
 
 from callwise.budget.in_flight import ReadReply
@@ -54,7 +53,7 @@ class Ensemble:
 
     def __init__(self, knobs: EnsemblePolicy) -> None:
         self._knobs = knobs
-        self.models = (*knobs.models, *filter(None, (knobs.otherwise,)))
+        self.models = knobs.asked
         self.digest = hashlib.sha256(knobs.model_dump_json().encode()).hexdigest()[:16]
         self._counts: Counter[str] = Counter()
         self._shares_against: list[float] = []
@@ -250,7 +249,7 @@ def _with_numbers(answer: ReadReply, numbers: Mapping[Place, float]) -> ReadRepl
         if () not in numbers or float(reply.text) == numbers[()]:
             return answer
         return answer._replace(reply=replace(reply, text=f"{numbers[()]:.12g}", chunks=()))
-    before = reply.parsed.model_dump(mode="json")
+    before = reply.parsed.model_dump(mode="json", by_alias=True, warnings=False)
     document = _replaced(before, (), numbers)
     if document == before:
         return answer
@@ -259,7 +258,7 @@ def _with_numbers(answer: ReadReply, numbers: Mapping[Place, float]) -> ReadRepl
     except ValidationError as error:
         note = f"numbers were not combined: {error.error_count()} do not fit the form"
         return answer._replace(notes=(*answer.notes, note))
-    text = orjson.dumps(document).decode()
+    text = parsed.model_dump_json(by_alias=True, warnings=False)
     return answer._replace(reply=replace(reply, parsed=parsed, text=text, chunks=()))
 
 

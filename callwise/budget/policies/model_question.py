@@ -87,10 +87,10 @@ class ModelQuestion:
         Raises:
             CallError: what ended the call.
         """
-        own = self.carried
+        own, asked = self.carried, call or self.carried.call
         # Limits, leases and counts stay those of its role, also at the endpoint of another one.
-        model = "" if choice.model == own.call.role else choice.model
-        asked = replace(call or own.call, model=model, choice=choice)
+        model = "" if choice.model == asked.role else choice.model
+        asked = replace(asked, model=model, choice=choice)
         carried = InFlightCall(asked, own.scope, own.track if track is None else track)
         carried.before_seconds = own.before_seconds
         try:

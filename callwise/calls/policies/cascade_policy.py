@@ -84,6 +84,16 @@ class CascadePolicy(KnobGroup):
     """A map for each model, as `callwise.tuning.confidence.fit_confidence` fits it. A model without
     one has its raw confidence, which is no chance."""
 
+    @property
+    def answering(self) -> tuple[str, ...]:
+        """Models whose answers may be taken."""
+        return self.models
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """Models that may be asked, each once."""
+        return tuple(dict.fromkeys((*self.models, *((self.judge,) if self.by == "judge" else ()))))
+
     @model_validator(mode="after")
     def _can_work(self) -> Self:
         require_each_once(self.models, "cascade")

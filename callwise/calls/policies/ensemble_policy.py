@@ -37,6 +37,16 @@ class EnsemblePolicy(KnobGroup):
     agreement: AgreementKnobs = AgreementKnobs()
     """Rule by which two answers agree."""
 
+    @property
+    def answering(self) -> tuple[str, ...]:
+        """Models whose answers may be taken."""
+        return (*self.models, *filter(None, (self.otherwise,)))
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """Models that may be asked, each once."""
+        return self.answering
+
     @model_validator(mode="after")
     def _can_work(self) -> Self:
         require_each_once(self.models, "ensemble")

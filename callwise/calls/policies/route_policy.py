@@ -109,6 +109,16 @@ class RoutePolicy(_Group):
         """The names of its models, in the order of the table."""
         return tuple(entry.model for entry in self.table)
 
+    @property
+    def answering(self) -> tuple[str, ...]:
+        """Models whose answers may be taken."""
+        return self.models
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """Models that may be asked, each once."""
+        return self.models
+
     @model_validator(mode="after")
     def _names_each_once(self) -> Self:
         twice = [name for name, count in Counter(self.models).items() if count > 1]

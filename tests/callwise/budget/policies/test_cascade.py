@@ -171,6 +171,47 @@ def test_a_judge_s_call_is_counted(verdict, taken):
     assert "how far is it?" in clients["judge"].calls[0].messages[1].content
 
 
+def test_a_judge_that_is_the_question_s_own_role_is_that_role_s_model():
+    """And not that of the role `judge`, whose purpose the check has."""
+    knobs = {**LOGPROBS, "by": "judge", "judge": "main"}
+    budgeter, clients = budgeter_of(knobs, ["7 km"], ['{"good": 0.9}'])
+    assert asyncio.run(budgeter.ask(QUESTION)).text == "7 km"
+    assert (budgeter.ledger.rows[1].model, clients["judge"].calls) == ("big", [])
+
+
+@pytest.mark.parametrize(("asked", "answer"), [("half \ud83d of it", "7"), ("it", "7 \udfff")])
+def test_half_a_character_is_judged_too(asked, answer):
+    """In the request and in the answer."""
+    budgeter, clients = budgeter_of({**LOGPROBS, "by": "judge"}, [answer], judge=['{"good": 1}'])
+    question = replace(QUESTION, messages=(Message("user", asked),))
+    assert asyncio.run(budgeter.ask(question)).text == answer
+    assert "\ufffd" in clients["judge"].calls[0].messages[1].content
+
+
+def transfer(arguments):
+    """Return a reply that calls a tool."""
+    function = {"name": "transfer", "arguments": arguments}
+    return Reply("", tool_calls=({"id": "1", "type": "function", "function": function},))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "outcome"),
+    [
+        (['{"to": "Ada", "usd": 5}', '{"usd": 5.0, "to":"ada"}'], "taken_from_small"),
+        (['{"to": "Ada Lovelace", "usd": 5}', '{"to": "Ada Lovelace", "usd": 50}'], "escalated"),
+        (["[" * 900 + "1" + "]" * 900, "[" * 900 + "2" + "]" * 900], "escalated"),
+        (["{" * 3000, "{" * 3000], "taken_from_small"),
+    ],
+)
+def test_calls_of_a_tool_agree_where_their_arguments_do(arguments, outcome):
+    """However they are written."""
+    knobs = {**LOGPROBS, "by": "agreement", "samples": 2}
+    budgeter, _ = budgeter_of(knobs, list(map(transfer, arguments)))
+    tools = ({"type": "function", "function": {"name": "transfer", "parameters": {}}},)
+    asyncio.run(budgeter.ask(replace(QUESTION, tools=tools)))
+    assert budgeter.statistics()["choose"][f"default_{outcome}"] == 1
+
+
 class Listening:
     """A listener that keeps what it is given."""
 

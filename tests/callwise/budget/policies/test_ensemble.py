@@ -88,6 +88,32 @@ def test_a_form_is_combined_within_the_class_that_wins():
     assert Verdict.model_validate_json(reply.text) == reply.parsed
 
 
+class Invoice(BaseModel):
+    """An answer without limits, whose field has another name on the wire."""
+
+    number: int = Field(alias="no")
+
+
+@pytest.mark.parametrize(
+    ("numbers", "taken"),
+    [(["9" * 30, "1", "3"], 2), (["9" * 30, "9" * 30, "3"], int("9" * 30)), (["2", "4", "6"], 4)],
+)
+def test_a_number_too_large_for_a_mean_is_a_word(numbers, taken):
+    """It is an identifier: the same, or another."""
+    call = replace(QUESTION, response_model=Invoice)
+    reply, _ = answer([f'{{"no": {number}}}' for number in numbers], call=call)
+    assert reply.parsed == Invoice(no=taken)
+    assert Invoice.model_validate_json(reply.text) == reply.parsed
+
+
+@pytest.mark.parametrize(
+    ("texts", "taken"), [(["1.7e308"] * 3, "1.7e308"), (["1_0", "4", "6"], "5")]
+)
+def test_texts_that_are_no_usual_numbers_are_words(texts, taken):
+    """Python reads more of them as numbers than people do."""
+    assert answer(texts)[0].text == taken
+
+
 def test_the_text_most_like_the_others_is_taken():
     """Where texts are long, no two are equal."""
     answers = [
