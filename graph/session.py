@@ -156,11 +156,11 @@ class ReplySession:
         identity = Identity(engine.settings.agent_id, turn.user_id, turn.conversation_id)
         engine.conversation(identity)  # so that scopes are named in the order of asking
         run = object()
-        await engine.enter(identity.agent_user, run)
+        await engine.turn_order.enter(identity.agent_user, run)
         try:
             result = await self._run_turn(turn, identity, context)
         finally:
-            engine.leave(identity.agent_user, run)
+            engine.turn_order.leave(identity.agent_user, run)
         await engine.check_similar()
         return result
 
