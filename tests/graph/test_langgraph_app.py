@@ -294,6 +294,24 @@ def test_langgraph_dev_runs_two_turns(dev_server: tuple[str, Path]) -> None:
     _check_log(log)
 
 
+@pytest.mark.slow
+def test_langgraph_dev_ends_the_turn_of_a_client_that_leaves(dev_server: tuple[str, Path]) -> None:
+    """Its user is answered on another thread, without the wait for the turn that was left."""
+    url, log = dev_server
+    patient = httpx.HTTPTransport(retries=9)
+    with httpx.Client(base_url=url, timeout=60, transport=patient) as client:
+        left, other = (client.post("/threads", json={}).json()["thread_id"] for _ in range(2))
+        asked = {"assistant_id": "callwise", "input": {"user_text": "Hello.", "user_id": "ann"}}
+        streamed = {**asked, "stream_mode": ["updates"], "on_disconnect": "cancel"}
+        with client.stream("POST", f"/threads/{left}/runs/stream", json=streamed) as response:
+            assert any("loader" in line for line in response.iter_lines())
+        answered = client.post(f"/threads/{other}/runs/wait", json=asked).json()
+        (run,) = client.get(f"/threads/{left}/runs").json()
+    assert run["status"] == "interrupted"
+    assert answered["reply"]
+    _check_log(log)
+
+
 def _check_log(log: Path) -> None:
     said = log.read_text(encoding="utf-8", errors="replace")
     assert "BlockingError" not in said
