@@ -83,7 +83,7 @@ async def served(folder: Path, preset: str, *overrides: str) -> AsyncIterator[Se
     """Give a graph on threads, under limits."""
     settings = app.settings(preset, [simulated(), *LIMITED, *overrides])
     given = endpoints_of(settings)
-    client = HangingClient(given["main"].client)  # type: ignore[index]
+    client = HangingClient(given["main"].client)
     endpoints = {role: replace(endpoint, client=client) for role, endpoint in given.items()}
     rows: list[LedgerRow] = []
     with SqliteBackend(folder / "memory.sqlite") as store:
