@@ -56,6 +56,9 @@ _FORMER_NAME = "user"
 FIRST_NODE = "loader"
 """The node that opens a turn."""
 
+LAST_OF_REPLY = "final_validator"
+"""The node after which the reply is out."""
+
 
 @dataclass(slots=True)
 class Engine:
@@ -162,7 +165,7 @@ class Engine:
             if not is_first:
                 self._resumed.add(state.identity)
         if state.identity in self._resumed:
-            for before in waits_for:
+            for before in (*waits_for, LAST_OF_REPLY):
                 scope.open(ScopeKind.NODE, before, after=()).close()
         return scope
 

@@ -70,6 +70,7 @@ class Given(BaseModel):
         takes_lines: whether all of the thread's turns had this identity, so that its earlier
             messages are lines of this conversation and not of another one.
         message_id: the message that is answered.
+        arm: of the turn in an experiment; empty outside of one.
     """
 
     run: str
@@ -82,6 +83,7 @@ class Given(BaseModel):
     earlier_lines: list[DialogueLine] = []
     takes_lines: bool = True
     message_id: str = ""
+    arm: str = ""
 
 
 class ThreadState(TurnState):
@@ -89,6 +91,8 @@ class ThreadState(TurnState):
 
     messages: Annotated[list[AnyMessage], add_messages] = Field(default=[])
     given: Given | None = None
+    arm: str = ""
+    """Arm of the last turn in an experiment; empty outside of one."""
     agent_id: Annotated[Any, EphemeralValue] = None
     user_id: Annotated[Any, EphemeralValue] = None
     conversation_id: Annotated[Any, EphemeralValue] = None

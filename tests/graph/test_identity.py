@@ -26,7 +26,7 @@ from graph.app import app
 from graph.drivers import build_graph
 from graph.endpoints import endpoints_of
 from graph.engine import TurnContext, make_engine
-from graph.langgraph_app import thread_graph
+from graph.langgraph_app import ServedTurns, thread_graph
 from graph.session import ReplySession
 
 ANN = AgentUser("agent", "ann")
@@ -99,11 +99,14 @@ async def _pipeline(folder: Path, preset: str = "balanced") -> AsyncIterator[Pip
         graph = build_graph(overlap=settings.overlap, fuse=settings.fuse)
         session = ReplySession(engine=engine, graph=graph, is_simulated=True)
 
-        async def context() -> TurnContext:
+        async def context(_arm: str) -> TurnContext:
             return TurnContext(engine)
 
         served = thread_graph(
-            context, overlap=settings.overlap, fuse=settings.fuse, checkpointer=InMemorySaver()
+            ServedTurns(context),
+            overlap=settings.overlap,
+            fuse=settings.fuse,
+            checkpointer=InMemorySaver(),
         )
         yield Pipeline(session, served, sent)
         engine.close()

@@ -19,7 +19,7 @@ from callwise.memory.sqlite_backend import SqliteBackend
 from graph.app import app
 from graph.endpoints import endpoints_of
 from graph.engine import Engine, TurnContext, make_engine
-from graph.langgraph_app import thread_graph
+from graph.langgraph_app import ServedTurns, thread_graph
 from graph.turn_order import TurnOrder
 from tests.graph.conftest import simulated
 
@@ -89,11 +89,14 @@ async def served(folder: Path, preset: str, *overrides: str) -> AsyncIterator[Se
     with SqliteBackend(folder / "memory.sqlite") as store:
         engine = make_engine(settings, endpoints, ConversationMemory(store), sinks=(rows.append,))
 
-        async def context() -> TurnContext:
+        async def context(_arm: str) -> TurnContext:
             return TurnContext(engine)
 
         graph = thread_graph(
-            context, overlap=settings.overlap, fuse=settings.fuse, checkpointer=InMemorySaver()
+            ServedTurns(context),
+            overlap=settings.overlap,
+            fuse=settings.fuse,
+            checkpointer=InMemorySaver(),
         )
         yield Served(graph, engine, client, rows)
         engine.close()

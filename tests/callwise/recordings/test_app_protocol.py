@@ -1,4 +1,4 @@
-"""What an application is given, and which of it is refused before anything is asked."""
+"""Turns as an application is given them, and those that are refused before anything is asked."""
 
 from typing import Any
 
