@@ -63,6 +63,14 @@ class ServeOptions(CommandOptions):
             "with --demo; else callwise-runs/wake.sqlite."
         ),
     ] = None
+    feedback: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Run folder for feedback on replies (POST /feedback), for callwise report. "
+            "Default: the store's name with .feedback; none where no store is kept.",
+        ),
+    ] = None
     now: Annotated[
         bool,
         typer.Option("--now", help="Wake for the present hour too, if no process has woken it."),
@@ -111,15 +119,25 @@ def serve(options: ServeOptions) -> None:
         for line in endpoint_lines(settings, os.environ):
             say(line)
         path: Path | str = ":memory:"
+        feedback = options.feedback
         if is_kept:
             path = options.store or _DEFAULT_STORE
             path.parent.mkdir(parents=True, exist_ok=True)
+            feedback = feedback or path.with_name(f"{path.name}.feedback")
         from callwise.serve import DRAIN_SECONDS
 
         drain = SignalDrain(DRAIN_SECONDS)
         with WakeStore(path) as store, drain.ending():
             asyncio.run(
-                _served(settings, store, access, options, drain, is_token_made=given is None)
+                _served(
+                    settings,
+                    store,
+                    access,
+                    options,
+                    drain,
+                    is_token_made=given is None,
+                    feedback=feedback,
+                )
             )
             if drain.received is not None and not is_kept:
                 if drain.received is signal.SIGINT:
@@ -149,6 +167,7 @@ async def _served(
     drain: SignalDrain,
     *,
     is_token_made: bool,
+    feedback: Path | None,
 ) -> None:
     from callwise.serve import RoomHost, serve_room
     from callwise.serve.access import TOKEN_VARIABLE, is_loopback
@@ -180,6 +199,7 @@ async def _served(
             secrets=settings.secrets(os.environ),
             is_first_now=options.now,
             memory=memory,
+            feedback=feedback,
         )
         with drain.watching(host):
             await serve_room(host, access, port=options.port, limits=limits, on_ready=ready)
