@@ -240,7 +240,7 @@ def cache_of(settings: PipelineSettings, *, is_offline: bool) -> ReplyCache | No
     slow: list[ReplyCache] = []
     # A replay has every answer, and no folder's contents may change any.
     if knobs.disk is not None and not is_offline:
-        _require_named(settings, "cache.disk", knobs.disk)
+        settings.require_named("cache.disk", knobs.disk)
         from callwise.budget.cache_disk import DiskCache  # noqa: PLC0415 - loads diskcache
 
         slow.append(DiskCache(Path(knobs.disk), ttl_multiplier=knobs.disk_ttl_multiplier))
@@ -296,7 +296,7 @@ def similar_of(settings: PipelineSettings, *, is_own: bool) -> SimilarReuse | No
         return None
     file: Path | None = None
     if is_own and knobs.disk is not None:
-        _require_named(settings, "cache.disk", knobs.disk)
+        settings.require_named("cache.disk", knobs.disk)
         folder = Path(knobs.disk)
         file = folder.with_name(f"{folder.name}.similar.jsonl")
     return SimilarReuse(knobs.similar, proof_file=file, serves=is_own)
@@ -314,7 +314,7 @@ async def warm(
     if cache is None:
         return
     for path in settings.cache.warm_from:
-        _require_named(settings, "cache.warm_from", path)
+        settings.require_named("cache.warm_from", path)
         is_timeless = needs_no_waiting(endpoints)
         count = await warm_from_cassette(cache, Path(path), is_timeless=is_timeless)
         _LOGGER.info("%d answers of %s are in the cache", count, path)
@@ -325,25 +325,11 @@ def needs_no_waiting(endpoints: Mapping[str, Endpoint]) -> bool:
     return all(endpoint.client.is_simulated for endpoint in endpoints.values())
 
 
-def _require_named(settings: PipelineSettings, knob: str, path: str) -> None:
-    """Refuse a path that only a file names, unless it is below the working directory.
-
-    Raises:
-        ConfigError: when it is so.
-    """
-    if not settings.trust.writes_to(path):
-        variable = "__".join(("CALLWISE", *knob.upper().split(".")))
-        raise ConfigError(
-            f"only a file names the path {knob}={path}, which is not below the working "
-            f"directory: set it by --set {knob}=... or {variable}"
-        )
-
-
 def _require_named_queues(settings: PipelineSettings) -> None:
     """Refuse the file of a queue of background work likewise.
 
     Raises:
-        ConfigError: as `_require_named` does.
+        ConfigError: as `require_named` of the settings does.
     """
     loads = [("load", settings.load)]
     served = {f"endpoints.{role}": asked for role, asked in settings.endpoints.items()}
@@ -352,7 +338,7 @@ def _require_named_queues(settings: PipelineSettings) -> None:
         loads += [(f"{knob}.load", each.load) for each in asked.candidates if each.load]
     for name, load in loads:
         if load.background is not None:
-            _require_named(settings, f"{name}.background.file", str(load.background.file))
+            settings.require_named(f"{name}.background.file", str(load.background.file))
 
 
 def make_engine(
@@ -385,7 +371,7 @@ def make_engine(
     if not is_offline:
         _require_named_queues(settings)
         if settings.metrics is not None and settings.metrics.textfile is not None:
-            _require_named(settings, "metrics.textfile", settings.metrics.textfile)
+            settings.require_named("metrics.textfile", settings.metrics.textfile)
     if clock is None:
         clock = VirtualClock() if needs_no_waiting(endpoints) else SystemClock()
     budgeter = Budgeter(

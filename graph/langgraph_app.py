@@ -39,6 +39,7 @@ from callwise.memory.sqlite_backend import SqliteBackend
 from callwise.recordings.app_protocol import SHIPPED_APP, TurnInput, TurnResult
 from callwise.recordings.replay_run import RunRequest, folder_of
 from callwise.recordings.run_folder import RunFolder
+from callwise.report.observed import traces_of
 from graph.app import app
 from graph.drivers import NODES, compiled, plain_values, predecessors, run_step
 from graph.endpoints import endpoints_of
@@ -57,7 +58,6 @@ from graph.settings import PipelineSettings
 from graph.state import TurnState, collect_degraded
 from graph.steps import STEPS
 from graph.thread_state import Given, ThreadInput, ThreadState, given_by, turn_of
-from graph.tracing import traces_of
 from graph.turn_record import in_arm, rows_of_turn, turn_result
 from nodes.prompt import load_prompts
 from nodes.records import Bubble, Persona
@@ -197,7 +197,7 @@ class GraphServerContext:
             shared=shared,
         )
         self._caches.append((cache, engine))
-        traces = traces_of(knobs, notify=_LOGGER.warning)
+        traces = traces_of(knobs, knobs.traces, notify=_LOGGER.warning)
         if traces is not None:
             self._traces.append(traces)
             traces.watch(engine.budgeter)

@@ -18,6 +18,7 @@ from callwise.memory.conversation_memory import ConversationMemory
 from callwise.memory.sqlite_backend import SqliteBackend
 from callwise.recordings.app_protocol import Notices, ReplyListener, TurnInput, TurnResult
 from callwise.recordings.learned_endpoints import LearnedEndpoints
+from callwise.report.observed import traces_of
 from callwise.text_layout import counted
 from graph.drivers import ReplyGraph, build_graph, run_directly
 from graph.endpoints import endpoints_of
@@ -34,7 +35,6 @@ from graph.own_nodes import OwnNode
 from graph.reply_stream import ReplyStream, ShownReply
 from graph.settings import PipelineSettings
 from graph.state import TurnState
-from graph.tracing import traces_of
 from graph.turn_record import persona_of, rows_of_turn, turn_result
 from nodes.prompt import load_prompts
 
@@ -265,7 +265,7 @@ async def open_session(
     endpoints = endpoints_of(settings, is_offline=is_offline)
     notices = Notices() if common is None else common.notices
     is_evaluated = is_offline and memory is not None  # as one of many settings
-    traces = None if is_evaluated else traces_of(settings, notify=notices.add)
+    traces = None if is_evaluated else traces_of(settings, settings.traces, notify=notices.add)
     if not is_offline:
         learned = None if common is None else common.learned
         (learned or LearnedEndpoints(folder, notices)).follow(endpoints)

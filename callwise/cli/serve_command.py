@@ -26,6 +26,12 @@ __all__ = ["serve"]
 
 _DEFAULT_STORE = Path("callwise-runs/wake.sqlite")
 
+_STATUS_FOLDER = Path("callwise-runs/serve")
+"""Folder of `status.json`, where `metrics.status` is on."""
+
+_CLOSING_SECONDS = 0.5
+"""Longest wait for a collector at the end, which takes 5 s in all."""
+
 
 class ServeOptions(CommandOptions):
     """Options of `callwise serve`."""
@@ -169,6 +175,7 @@ async def _served(
     is_token_made: bool,
     feedback: Path | None,
 ) -> None:
+    from callwise.report.observed import observing
     from callwise.serve import RoomHost, serve_room
     from callwise.serve.access import TOKEN_VARIABLE, is_loopback
     from callwise.serve.connections import MAX_CLIENTS, limits_of, raised_file_limit
@@ -201,5 +208,16 @@ async def _served(
             memory=memory,
             feedback=feedback,
         )
-        with drain.watching(host):
+        with (
+            observing(
+                settings,
+                settings.metrics,
+                settings.traces,
+                folder=_STATUS_FOLDER,
+                notify=say,
+                closing_seconds=_CLOSING_SECONDS,
+            ) as observe,
+            observe(host.budgeter),
+            drain.watching(host),
+        ):
             await serve_room(host, access, port=options.port, limits=limits, on_ready=ready)

@@ -13,6 +13,7 @@ from aiohttp import web
 
 from callwise.report import load_run
 from callwise.report.feedback import read_feedback
+from callwise.report.live_status import read_status
 from callwise.wake import WakeStore
 
 AGENTS = """
@@ -57,9 +58,9 @@ def said_until(process, pattern):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("received", "code"), [(signal.SIGTERM, 1), (signal.SIGINT, 130)])
-def test_the_demo_is_served_and_ends_in_order(started, received, code):
+def test_the_demo_is_served_and_ends_in_order(started, tmp_path, received, code):
     """A token is made and printed once; a signal closes clients with a reason."""
-    process = started("--demo")
+    process = started("--demo", "--set", "metrics.status=true")
     lines, match = said_until(process, r"page: (http://127.0.0.1:\d+)/#token=(\S+)")
     url, token = match.groups()
     assert "a simulated model answers" in lines
@@ -86,6 +87,8 @@ def test_the_demo_is_served_and_ends_in_order(started, received, code):
     assert token not in rest
     assert "calls under way have 3 s to end" in rest
     assert rest.count("is not kept") == 1
+    status = read_status(tmp_path / "callwise-runs" / "serve" / "status.json")
+    assert status.has_ended
     assert "are kept" not in rest
 
 
