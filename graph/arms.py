@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from callwise.budget.recorder import ArmRecorder, Recorder, scope_in_arm
+from callwise.budget.recorder import ArmRecorder, Recorder
 from callwise.budget.run_gate import Drained
 from callwise.budget.shared_requests import SharedRequests
 from callwise.calls.errors import ConfigError
@@ -34,17 +34,12 @@ from graph.session import (
     open_session,
 )
 from graph.settings import PipelineSettings
+from graph.turn_record import in_arm
 
 if TYPE_CHECKING:
     from graph.own_nodes import OwnNode
 
 __all__ = ["SplitSession", "open_arms"]
-
-
-def _in_arm(arm: str, result: TurnResult) -> TurnResult:
-    """Return a turn's result with the arm in its record and in its rows."""
-    rows = [{**row, "scope": scope_in_arm(row["scope"], arm), "arm": arm} for row in result.rows]
-    return TurnResult(record={**result.record, "arm": arm}, rows=rows)
 
 
 @dataclass(slots=True)
@@ -67,9 +62,7 @@ class SplitSession:
         Raises:
             ConfigError: when it was recorded in an arm that the experiment does not have.
         """
-        is_user = self.experiment.unit == "user"
-        unit = turn.memory_owner[1] if is_user else turn.conversation_id
-        arm = self.experiment.arm_of(unit)
+        arm = self.experiment.arm_of_turn(turn.conversation_id, turn.user_id)
         recorded = self.recorded.get((turn.conversation_id, str(turn.turn)), arm)
         if recorded not in self.sessions:
             raise ConfigError(
@@ -89,12 +82,12 @@ class SplitSession:
     ) -> TurnResult:
         """Answer one user message in its arm; see `ReplySession.run_turn`."""
         arm = self.arm_of(turn)
-        return _in_arm(arm, await self.sessions[arm].run_turn(turn, on_reply=on_reply))
+        return in_arm(arm, await self.sessions[arm].run_turn(turn, on_reply=on_reply))
 
     def astream(self, turn: TurnInput) -> ReplyStream:
         """Begin to answer one user message in its arm; see `ReplySession.astream`."""
         arm = self.arm_of(turn)
-        return self.sessions[arm].astream(turn, finish=partial(_in_arm, arm))
+        return self.sessions[arm].astream(turn, finish=partial(in_arm, arm))
 
     async def settle(self) -> None:
         """Wait for the turns of all arms that go on behind their replies."""

@@ -125,7 +125,7 @@ async def run_step(
         KeyError: when the step returns a field that the state lacks.
         ValueError: when it changes a reply that is shown already.
     """
-    turn = await context.engine.turn_scope(state, name)
+    turn = await context.engine.turn_scope(state, name, waits_for)
     scope = turn.open(ScopeKind.NODE, name, after=waits_for)
     is_behind = context.shown is not None and context.shown.is_whole
     with scope, _of_the_settings(context.engine), clips_noted(name) as clips:

@@ -1,9 +1,8 @@
 """Engine that all turns share: the knobs, the budgeter, the memory, and the open scopes."""
 
-import asyncio
 import hashlib
 import logging
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +28,7 @@ from graph.pipeline_llm import PipelineLLM
 from graph.reply_stream import ShownReply
 from graph.settings import PipelineSettings
 from graph.state import TurnState
+from graph.turn_order import HeldMemory, TurnOrder
 from nodes.loader import ALL_TURNS, load_turn
 from nodes.prompt import OwnTexts
 
@@ -56,13 +56,8 @@ _FORMER_NAME = "user"
 FIRST_NODE = "loader"
 """The node that opens a turn."""
 
-
-@dataclass(frozen=True, slots=True)
-class _Running:
-    """A run that has a turn of a memory, and the event of its end."""
-
-    run: Hashable
-    has_left: asyncio.Event = field(default_factory=asyncio.Event)
+LAST_OF_REPLY = "final_validator"
+"""The node after which the reply is out."""
 
 
 @dataclass(slots=True)
@@ -77,7 +72,7 @@ class Engine:
         similar: reuse of answers to similar calls, whose judges are asked after each turn; None
             for none.
         patience_seconds: how long a graph server's turn waits for another one of the same
-            memory, which may have been interrupted for good: a server does not report that.
+            memory, which may have been paused for good: a server does not report that.
     """
 
     settings: PipelineSettings
@@ -91,10 +86,11 @@ class Engine:
     similar: SimilarReuse | None = None
     patience_seconds: float = 300.0
     step_times: StepTimes = field(default_factory=StepTimes)
+    turn_order: TurnOrder = field(default_factory=TurnOrder)
     _conversations: dict[Identity, Scope] = field(default_factory=dict)
     _names: set[str] = field(default_factory=set)
     _turns: dict[Identity, Scope] = field(default_factory=dict)
-    _running: dict[AgentUser, _Running] = field(default_factory=dict)
+    _resumed: set[Identity] = field(default_factory=set)
 
     def conversation(self, identity: Identity) -> Scope:
         """Return the scope of a conversation, which stays open.
@@ -121,34 +117,21 @@ class Engine:
             self._conversations[identity] = scope
         return scope
 
-    async def enter(
-        self, agent_user: AgentUser, run: Hashable, *, patience_seconds: float | None = None
-    ) -> None:
-        """Wait until no other run has a turn of this memory, so that turns follow each other.
+    def break_off(self, identity: Identity, held: HeldMemory | None) -> None:
+        """Close the turn of a run that has ended early, and allow the next one to begin.
 
         Args:
-            run: the run of the turn. One that enters again gave up its turn before.
-            patience_seconds: after so long a run that has not left is taken to have given up;
-                None waits for it.
+            held: what the run had of `turn_order`. Where another run has the memory by now, also a
+                later one of the same thread, nothing happens.
         """
-        while (other := self._running.get(agent_user)) is not None and other.run != run:
-            try:
-                await asyncio.wait_for(other.has_left.wait(), patience_seconds)
-            except TimeoutError:
-                self.leave(agent_user, other.run)
-        self.leave(agent_user, run)
-        self._running[agent_user] = _Running(run)
+        if self.turn_order.held(identity.agent_user) is held:
+            self.close_turn(identity)
+            if held is not None:
+                self.turn_order.leave(identity.agent_user, held.run)
 
     def take_turns_with(self, other: "Engine") -> None:
         """Wait for another engine's turns of the same memory, and name conversations apart."""
-        self._running, self._names = other._running, other._names  # noqa: SLF001 - of its class
-
-    def leave(self, agent_user: AgentUser, run: Hashable) -> None:
-        """Allow the next turn of this memory to begin; do nothing where another run has one."""
-        running = self._running.get(agent_user)
-        if running is not None and running.run == run:
-            del self._running[agent_user]
-            running.has_left.set()
+        self.turn_order, self._names = other.turn_order, other._names  # noqa: SLF001 - of its class
 
     def open_turn(self, identity: Identity, turn: int) -> Scope:
         """Open a turn's scope. One that was left open, by a turn that broke off, is closed."""
@@ -162,26 +145,34 @@ class Engine:
         """Return the open turn of a conversation, or None."""
         return self._turns.get(identity)
 
-    async def turn_scope(self, state: TurnState, node: str) -> Scope:
+    async def turn_scope(self, state: TurnState, node: str, waits_for: Sequence[str]) -> Scope:
         """Return the turn's scope for a node; the first node opens it where it is not open.
 
         `graph.session` opens it before the turn; a graph server runs each node in a separate
-        context.
+        context. A turn that is resumed past its beginning, after it broke off or in another
+        process, has a new scope, at whose start the nodes before it ended.
+
+        Args:
+            waits_for: the nodes that this one waits for.
         """
         scope = self._turns.get(state.identity)
         is_first = node == FIRST_NODE
-        if scope is not None and (not is_first or scope.turn == str(state.requested_turn)):
-            return scope
-        turn = state.requested_turn
-        if not is_first:
-            turn = state.turn  # a turn that is resumed in another process, past its beginning
-        elif turn is None:
-            turn = await self.next_turn(state.identity)
-        return self.open_turn(state.identity, turn)
+        if scope is None or (is_first and scope.turn != str(state.requested_turn)):
+            turn = state.requested_turn if is_first else state.turn
+            if turn is None:
+                turn = await self.next_turn(state.identity)
+            scope = self.open_turn(state.identity, turn)
+            if not is_first:
+                self._resumed.add(state.identity)
+        if state.identity in self._resumed:
+            for before in (*waits_for, LAST_OF_REPLY):
+                scope.open(ScopeKind.NODE, before, after=()).close()
+        return scope
 
     def close_turn(self, identity: Identity) -> None:
         """Close the open turn of a conversation, if there is one."""
         scope = self._turns.pop(identity, None)
+        self._resumed.discard(identity)
         if scope is not None:
             scope.close()
 
@@ -249,7 +240,7 @@ def cache_of(settings: PipelineSettings, *, is_offline: bool) -> ReplyCache | No
     slow: list[ReplyCache] = []
     # A replay has every answer, and no folder's contents may change any.
     if knobs.disk is not None and not is_offline:
-        _require_named(settings, "cache.disk", knobs.disk)
+        settings.require_named("cache.disk", knobs.disk)
         from callwise.budget.cache_disk import DiskCache  # noqa: PLC0415 - loads diskcache
 
         slow.append(DiskCache(Path(knobs.disk), ttl_multiplier=knobs.disk_ttl_multiplier))
@@ -305,7 +296,7 @@ def similar_of(settings: PipelineSettings, *, is_own: bool) -> SimilarReuse | No
         return None
     file: Path | None = None
     if is_own and knobs.disk is not None:
-        _require_named(settings, "cache.disk", knobs.disk)
+        settings.require_named("cache.disk", knobs.disk)
         folder = Path(knobs.disk)
         file = folder.with_name(f"{folder.name}.similar.jsonl")
     return SimilarReuse(knobs.similar, proof_file=file, serves=is_own)
@@ -323,7 +314,7 @@ async def warm(
     if cache is None:
         return
     for path in settings.cache.warm_from:
-        _require_named(settings, "cache.warm_from", path)
+        settings.require_named("cache.warm_from", path)
         is_timeless = needs_no_waiting(endpoints)
         count = await warm_from_cassette(cache, Path(path), is_timeless=is_timeless)
         _LOGGER.info("%d answers of %s are in the cache", count, path)
@@ -334,25 +325,11 @@ def needs_no_waiting(endpoints: Mapping[str, Endpoint]) -> bool:
     return all(endpoint.client.is_simulated for endpoint in endpoints.values())
 
 
-def _require_named(settings: PipelineSettings, knob: str, path: str) -> None:
-    """Refuse a path that only a file names, unless it is below the working directory.
-
-    Raises:
-        ConfigError: when it is so.
-    """
-    if not settings.trust.writes_to(path):
-        variable = "__".join(("CALLWISE", *knob.upper().split(".")))
-        raise ConfigError(
-            f"only a file names the path {knob}={path}, which is not below the working "
-            f"directory: set it by --set {knob}=... or {variable}"
-        )
-
-
 def _require_named_queues(settings: PipelineSettings) -> None:
     """Refuse the file of a queue of background work likewise.
 
     Raises:
-        ConfigError: as `_require_named` does.
+        ConfigError: as `require_named` of the settings does.
     """
     loads = [("load", settings.load)]
     served = {f"endpoints.{role}": asked for role, asked in settings.endpoints.items()}
@@ -361,7 +338,7 @@ def _require_named_queues(settings: PipelineSettings) -> None:
         loads += [(f"{knob}.load", each.load) for each in asked.candidates if each.load]
     for name, load in loads:
         if load.background is not None:
-            _require_named(settings, f"{name}.background.file", str(load.background.file))
+            settings.require_named(f"{name}.background.file", str(load.background.file))
 
 
 def make_engine(
@@ -394,7 +371,7 @@ def make_engine(
     if not is_offline:
         _require_named_queues(settings)
         if settings.metrics is not None and settings.metrics.textfile is not None:
-            _require_named(settings, "metrics.textfile", settings.metrics.textfile)
+            settings.require_named("metrics.textfile", settings.metrics.textfile)
     if clock is None:
         clock = VirtualClock() if needs_no_waiting(endpoints) else SystemClock()
     budgeter = Budgeter(

@@ -10,313 +10,272 @@ preset is CALLWISE_PRESET (default `classic`); memory is in the folder CALLWISE_
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-from uuid import uuid4
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
-from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage
-from langgraph.channels import EphemeralValue
+from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackManager
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
+from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import StateGraph
-from langgraph.graph.message import add_messages
 from langgraph.graph.state import CompiledStateGraph
-from langgraph.runtime import ExecutionInfo, Runtime
+from langgraph.runtime import Runtime
 from langgraph.types import StreamWriter
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
 
 from callwise.budget.layers.cache import ReplyCache
-from callwise.calls.errors import ConfigError
-from callwise.calls.payload import well_formed
+from callwise.budget.scope import Scope
+from callwise.budget.shared_requests import SharedRequests
+from callwise.calls.errors import CallwiseError, ConfigError
+from callwise.knobs import settings_digest
 from callwise.memory import Identity
 from callwise.memory.conversation_memory import ConversationMemory
 from callwise.memory.sqlite_backend import SqliteBackend
-from callwise.recordings.source_records import iso_time
+from callwise.recordings.app_protocol import SHIPPED_APP, TurnInput, TurnResult
+from callwise.recordings.replay_run import RunRequest, folder_of
+from callwise.recordings.run_folder import RunFolder
+from callwise.report.observed import traces_of
 from graph.app import app
-from graph.drivers import NODES, compiled, plain_values, run_step
+from graph.drivers import NODES, compiled, plain_values, predecessors, run_step
 from graph.endpoints import endpoints_of
-from graph.engine import TurnContext, cache_of, make_engine, similar_of, warm
+from graph.engine import (
+    Engine,
+    TurnContext,
+    cache_of,
+    make_engine,
+    needs_no_waiting,
+    similar_of,
+    warm,
+)
 from graph.knob_groups import FuseKnobs
 from graph.reply_stream import ShownReply
-from graph.state import TurnState
+from graph.settings import PipelineSettings
+from graph.state import TurnState, collect_degraded
 from graph.steps import STEPS
-from graph.tracing import traces_of
+from graph.thread_state import Given, ThreadInput, ThreadState, given_by, turn_of
+from graph.turn_record import in_arm, rows_of_turn, turn_result
 from nodes.prompt import load_prompts
-from nodes.records import Bubble, DialogueLine, Persona
+from nodes.records import Bubble, Persona
 
 if TYPE_CHECKING:
     from callwise.report.traces import Traces
 
 __all__ = [
-    "Given",
     "GraphServerContext",
-    "ThreadInput",
-    "ThreadState",
-    "given_by",
+    "ServedTurns",
     "graph",
     "thread_graph",
-    "turn_of",
 ]
 
 _LOGGER = logging.getLogger(__name__)
 
-MAX_TURN = 1_000_000_000
-"""Highest number that a client may ask a turn to have."""
+ContextMaker = Callable[[str], Awaitable[TurnContext]]
+"""Returns the context of nodes that a graph server runs, by the arm of an experiment; that of
+the empty name where nothing is split."""
+
+ArmOf = Callable[[Identity], str]
+"""Returns the arm of a turn that begins; empty where nothing is split."""
+
+TurnKeeper = Callable[[TurnContext, Given, TurnState, Scope], Awaitable[None]]
+"""Keeps a finished turn, whose scope is closed."""
 
 
-class ThreadInput(BaseModel):
-    """One turn as a client of the server asks for it: `messages`, or `user_text`."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    messages: list[AnyMessage] = []
-    """The chat, or what is new of it; the user's last message is answered."""
-    user_text: str = ""
-    """The user's message, in place of `messages`."""
-    user_id: str | None = None
-    """The user whose memory is used, not verified; null or blank is anonymous. The thread keeps
-    it, but shows a new user no message of the one before."""
-    conversation_id: str | None = None
-    """The thread keeps it; without one, the thread is the conversation."""
-    agent_id: str | None = None
-    """The thread keeps it; None is the settings' own."""
-    requested_turn: int | None = Field(default=None, ge=0, le=MAX_TURN)
-    time: str | None = None
-    """Time at which the user wrote, as ISO 8601."""
-    persona: Persona | None = None
-    """The thread keeps it for the same user; None is the settings' own."""
-
-    @field_validator("time")
-    @classmethod
-    def _as_iso(cls, text: str | None) -> str | None:
-        time = None if text is None else iso_time(text)
-        if text is not None and time is None:
-            raise ValueError("expected an ISO 8601 time such as 2024-05-01T18:30:00")
-        return time
+async def _keep_nothing(_: TurnContext, __: Given, ___: TurnState, ____: Scope) -> None:
+    """Keep no turn: a server that splits nothing writes no run."""
 
 
-class Given(BaseModel):
-    """The checked input of a turn of a thread.
+@dataclass(frozen=True, slots=True)
+class ServedTurns:
+    """Functions that the nodes of a graph need: their context, the arm of a turn, its keeper."""
 
-    Args:
-        run: id of the thread, which has one turn at a time, or of the one run.
-        named_conversation: the conversation's id where a client gave it.
-        earlier_lines: the lines of `messages` before the user's.
-        takes_lines: whether all of the thread's turns had this identity, so that its earlier
-            messages are lines of this conversation and not of another one.
-        message_id: the message that is answered.
-    """
-
-    run: str
-    identity: Identity
-    named_conversation: str | None = None
-    user_text: str
-    time: str | None = None
-    persona: Persona = Persona()
-    requested_turn: int | None = None
-    earlier_lines: list[DialogueLine] = []
-    takes_lines: bool = True
-    message_id: str = ""
-
-
-class ThreadState(TurnState):
-    """The state of a thread. `given_by` checks an input's values."""
-
-    messages: Annotated[list[AnyMessage], add_messages] = Field(default=[])
-    given: Given | None = None
-    agent_id: Annotated[Any, EphemeralValue] = None
-    user_id: Annotated[Any, EphemeralValue] = None
-    conversation_id: Annotated[Any, EphemeralValue] = None
-    user_text: Annotated[Any, EphemeralValue] = ""
-    time: Annotated[Any, EphemeralValue] = None
-    persona: Annotated[Any, EphemeralValue] = None
-    requested_turn: Annotated[Any, EphemeralValue] = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _without_blanks(cls, data: Any) -> Any:
-        """Treat null and a form's empty field as not given; a blank user is none."""
-        if not isinstance(data, dict):
-            return data
-        given = {name: value for name, value in data.items() if not _is_blank(value)}
-        return {**given, "user_id": None} if _is_blank(data.get("user_id", "-")) else given
-
-
-def _is_blank(value: Any) -> bool:
-    return value is None or (isinstance(value, str) and not value.strip())
-
-
-def _checked(state: ThreadState) -> ThreadInput:
-    """Return an input without its `messages`.
-
-    Raises:
-        ValueError: when a value does not fit; graph servers show its text.
-    """
-    names = (ThreadInput.model_fields.keys() & state.model_fields_set) - {"messages"}
-    try:
-        return ThreadInput.model_validate({name: getattr(state, name) for name in names})
-    except ValidationError as error:
-        problem = error.errors(include_url=False, include_context=False)[0]
-        place = ".".join(map(str, problem["loc"]))
-        raise ValueError(f"the input's `{place}` does not fit: {problem['msg']}") from error
-
-
-def _words(messages: Sequence[BaseMessage]) -> tuple[BaseMessage | None, Sequence[BaseMessage]]:
-    """Return the user's last message, and the messages before it.
-
-    A message that was answered already is none.
-    """
-    for place in range(len(messages) - 1, -1, -1):
-        kind = messages[place].type
-        if kind == "human":
-            return messages[place], messages[:place]
-        if kind == "ai":
-            break
-    return None, messages
-
-
-def _lines(messages: Sequence[BaseMessage]) -> list[DialogueLine]:
-    """Return the lines of a chat, without messages of systems and tools."""
-    roles = {"human": "user", "ai": "agent"}
-    return [
-        DialogueLine.model_validate({"role": roles[message.type], "text": well_formed(text)})
-        for message in messages
-        if message.type in roles and (text := str(message.text)).strip()
-    ]
-
-
-def given_by(state: ThreadState, info: ExecutionInfo | None, *, agent_id: str) -> Given:
-    """Return the checked input of a turn; a run without a thread is a conversation of one turn.
-
-    Args:
-        agent_id: the agent where the thread names none.
-
-    Raises:
-        ValueError: when there is no text of the user's, or a value that does not fit; graph
-            servers show its text.
-    """
-    before, given = state.given, _checked(state)
-    named = given.conversation_id or (before.named_conversation if before else None)
-    run = (info.thread_id or info.run_id or info.checkpoint_id) if info else "conversation"
-    user_id = given.user_id
-    if before is not None:
-        agent_id = before.identity.agent_id
-        user_id = user_id if "user_id" in given.model_fields_set else before.identity.user_id
-    identity = Identity(given.agent_id or agent_id, user_id, named or run)
-    is_same_user = before is not None and before.identity.agent_user == identity.agent_user
-    message, earlier = _words(state.messages)
-    if before is not None and not is_same_user and message and message.id == before.message_id:
-        message = None  # another user's, whose turn broke off
-    text = given.user_text or (str(message.text) if message else "")
-    if not text.strip():
-        raise ValueError(
-            "there is nothing to answer: the input has no text of the user's. Give "
-            '"messages" that end with a message of the user, or "user_text"'
-        )
-    persona = given.persona or Persona()
-    if before is not None and is_same_user and persona == Persona():
-        persona = before.persona
-    takes_lines = before is None or (before.takes_lines and before.identity == identity)
-    is_said = message is not None and str(message.text) == text
-    return Given(
-        run=run,
-        identity=identity,
-        named_conversation=named,
-        user_text=well_formed(text),
-        time=given.time,
-        persona=persona,
-        requested_turn=given.requested_turn,
-        earlier_lines=_lines(earlier) if takes_lines else [],
-        takes_lines=takes_lines,
-        message_id=(message.id or "") if message is not None and is_said else str(uuid4()),
-    )
-
-
-def turn_of(state: ThreadState, given: Given) -> TurnState:
-    """Return the state of a thread as its turn's nodes read it."""
-    own = {name: getattr(given, name) for name in _OF_A_TURN}
-    return state.model_copy(update={**given.identity._asdict(), **own})
-
-
-_OF_A_TURN = ("user_text", "time", "persona", "requested_turn", "earlier_lines")
-
-
-ContextMaker = Callable[[], Awaitable[TurnContext]]
-"""Returns the context of nodes that a graph server runs."""
+    context: ContextMaker
+    arm_of: ArmOf = lambda _: ""
+    keep: TurnKeeper = _keep_nothing
 
 
 class GraphServerContext:
-    """Gives every node of this process the same engine, made on first use."""
+    """Gives every node of this process the same engines, one per arm, made on first use.
+
+    Turns of an experiment are kept with their arm, in a run's folder below `home`: a split whose
+    turns leave no trace cannot be compared.
+    """
 
     def __init__(self, preset: str, home: Path) -> None:
         self.settings = app.settings(preset)
         self._home = home
         self._lock = asyncio.Lock()
-        self._context: TurnContext | None = None
+        self._contexts: dict[str, TurnContext] = {}
+        self._traces: list[Traces] = []
+        self._requests: dict[str, SharedRequests] = {}
         self._store: SqliteBackend | None = None
-        self._cache: ReplyCache | None = None
-        self._traces: Traces | None = None
+        self._caches: list[tuple[ReplyCache | None, Engine]] = []
+        self._folder: RunFolder | None = None
+        self._rows_written = 0
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="callwise-turns")
 
-    def _make(self) -> TurnContext:
+    def graph(
+        self, *, checkpointer: BaseCheckpointSaver[str] | None = None
+    ) -> CompiledStateGraph[Any, Any, Any, Any]:
+        """Return the graph of the settings.
+
+        Raises:
+            ConfigError: when arms run their nodes in different orders.
+        """
+        settings = self.settings
+        orders = {
+            arm: predecessors(overlap=each.overlap, fuse=each.fuse)
+            for arm, each in app.arms(settings).items()
+        }
+        differing = [arm for arm in orders if orders[arm] != next(iter(orders.values()))]
+        if differing:
+            raise ConfigError(
+                f"arms {next(iter(orders))!r} and {differing[0]!r} run their nodes in different "
+                "orders, and a graph server has one graph for all: give them the same `overlap`, "
+                "`fuse.reply`, `fuse.bookkeeping` and `fuse.wind_down`, or serve each alone"
+            )
+        shown = next(iter(app.arms(settings).values()), settings)
+        return thread_graph(
+            ServedTurns(self, self.arm_of, self.keep),
+            overlap=shown.overlap,
+            fuse=shown.fuse,
+            checkpointer=checkpointer,
+        )
+
+    def arm_of(self, identity: Identity) -> str:
+        """Return the arm of a conversation or user; empty without an experiment."""
+        experiment = self.settings.experiment
+        if experiment is None:
+            return ""
+        return experiment.arm_of_turn(identity.conversation_id, identity.user_id)
+
+    def _make(self) -> dict[str, TurnContext]:
         """Open everything that reads files or loads libraries. Blocks.
 
         Raises:
-            ConfigError: for settings that split; and as `make_engine` does.
+            ConfigError: when the turns' folder is another process's; and as `make_engine` does.
         """
-        if self.settings.experiment is not None:
-            raise ConfigError(
-                "an experiment is split by a session (`callwise run`, `chat`, `replay`), and not "
-                "by a graph server: serve the settings of one arm"
-            )
         load_prompts()
-        self._home.mkdir(parents=True, exist_ok=True)
-        store = self._store = SqliteBackend(self._home / "memory.sqlite")
+        settings, home = self.settings, self._home
+        arms = app.arms(settings) or {"": settings}
+        home.mkdir(parents=True, exist_ok=True)
+        if settings.experiment is not None and self._folder is None:
+            name = f"{settings.experiment.name}-{settings_digest(settings)[:12]}"
+            request = RunRequest(app, SHIPPED_APP, settings, (), home / "runs" / name)
+            self._folder = folder_of(request)
+            self._rows_written = len(self._folder.rows)
+        if self._store is None:
+            self._store = SqliteBackend(home / "memory.sqlite")
         # A server runs for weeks: rows go to no list. Its counts are in the scopes.
         memory = ConversationMemory(
-            store,
-            max_results=self.settings.memory.retrieval_entries,
-            result_seconds=self.settings.cache.ttl_seconds.vector_search,
+            self._store,
+            max_results=settings.memory.retrieval_entries,
+            result_seconds=settings.cache.ttl_seconds.vector_search,
         )
-        self._cache = cache_of(self.settings, is_offline=False)
+        return {arm: self._context(knobs, memory, arms) for arm, knobs in arms.items()}
+
+    def _context(
+        self, knobs: PipelineSettings, memory: ConversationMemory, arms: Collection[str]
+    ) -> TurnContext:
+        """Return the context of an arm; arms whose calls are sent alike share what sends them."""
+        is_split = len(arms) > 1
+        sending = app.sending_of(knobs) if is_split else None
+        shared = None
+        if sending is not None:
+            shared = self._requests.setdefault(sending, SharedRequests())
+        cache = cache_of(knobs, is_offline=False)
         engine = make_engine(
-            self.settings,
-            endpoints_of(self.settings),
+            knobs,
+            endpoints_of(knobs),
             memory,
-            cache=self._cache,
-            similar=similar_of(self.settings, is_own=True),
+            cache=cache,
+            similar=None if is_split else similar_of(knobs, is_own=True),
+            shared=shared,
         )
-        self._traces = traces_of(self.settings, notify=_LOGGER.warning)
-        if self._traces is not None:
-            self._traces.watch(engine.budgeter)
+        self._caches.append((cache, engine))
+        traces = traces_of(knobs, knobs.traces, notify=_LOGGER.warning)
+        if traces is not None:
+            self._traces.append(traces)
+            traces.watch(engine.budgeter)
         return TurnContext(engine)
 
-    async def __call__(self) -> TurnContext:
-        """Return the process's context."""
+    async def __call__(self, arm: str = "") -> TurnContext:
+        """Return the context of an arm; of the empty name, that of the first.
+
+        Raises:
+            ValueError: when there is no such arm; graph servers show its text.
+        """
         async with self._lock:
-            if self._context is None:
-                context = await asyncio.to_thread(self._make)
-                await warm(self._cache, self.settings, context.engine.endpoints)
-                self._context = context
-        return self._context
+            if not self._contexts:
+                made = await asyncio.to_thread(self._make)
+                first, *others = (context.engine for context in made.values())
+                for engine in others:
+                    engine.take_turns_with(first)
+                for cache, engine in self._caches:
+                    await warm(cache, engine.settings, engine.endpoints)
+                self._contexts = made
+        if arm and arm not in self._contexts:
+            raise ValueError(
+                f"the turn was begun in arm {arm!r}, which the experiment no longer has (it has "
+                f"{', '.join(self._contexts)}). Begin the turn again"
+            )
+        return self._contexts[arm or next(iter(self._contexts))]
+
+    async def keep(
+        self, context: TurnContext, given: Given, state: TurnState, scope: Scope
+    ) -> None:
+        """Write a finished turn of an experiment with its rows; one that fails costs no reply."""
+        folder = self._folder
+        if folder is None or not given.arm:
+            return
+        engine, identity = context.engine, given.identity
+        persona = given.persona if given.persona != engine.settings.persona else Persona()
+        turn = TurnInput(
+            scope.conversation or identity.conversation_id,
+            state.turn,
+            given.user_text,
+            user_id=identity.user_id,
+            time=given.time,
+            persona=persona.model_dump(exclude_defaults=True),
+        )
+        rows = rows_of_turn(engine, scope)
+        simulated = needs_no_waiting(engine.endpoints)
+        result = turn_result(engine, turn, state, scope, rows, is_simulated=simulated)
+        write = partial(self._write_turn, folder, in_arm(given.arm, result))
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._writer, write)
+        except (CallwiseError, OSError) as error:
+            _LOGGER.error("a turn of %s is not in %s: %s", given.arm, folder.path, error)  # noqa: TRY400
+
+    def _write_turn(self, folder: RunFolder, result: TurnResult) -> None:
+        """Write a turn, its calls numbered after those before it. Runs in the writer's thread."""
+        key = str(result.record["conversation_id"]), int(result.record["turn"])
+        if key in folder.finished:
+            _LOGGER.warning("turn %s was asked again: %s keeps its first answer", key, folder.path)
+            return
+        numbers = count(self._rows_written + 1)
+        rows = [{**row, "sequence": next(numbers)} for row in result.rows]
+        self._rows_written += len(rows)
+        folder.add(TurnResult(result.record, rows))
 
     async def aclose(self) -> None:
-        """Close the engine and its memory, where they were opened. A server never does."""
+        """Close the engines and their memory, where they were opened. A server never does."""
         async with self._lock:
-            context, self._context = self._context, None
-            if context is not None:
+            contexts, self._contexts = self._contexts, {}
+            for context in contexts.values():
                 await context.engine.budgeter.aclose()
                 context.engine.close()
-            if self._traces is not None:
-                await self._traces.aclose()
+            for requests in self._requests.values():
+                await requests.aclose()
+            for traces in self._traces:
+                await traces.aclose()
+            self._writer.shutdown()
+            if self._folder is not None:
+                self._folder.close()
             if self._store is not None:
                 self._store.close()
 
@@ -326,40 +285,82 @@ def _write_bubble(write: StreamWriter, index: int, bubble: Bubble) -> None:
     write({"index": index, "bubble": bubble.model_dump()})
 
 
-def _node(name: str, waits_for: tuple[str, ...], make_context: ContextMaker) -> Any:
+class _BrokenOffTurns(AsyncCallbackHandler):
+    """Ends the turns of runs that end early: by an error, or because their client has left.
+
+    Between two nodes no code of a turn is under way that could notice it. LangGraph reports the
+    end of each run to its callbacks, once the run's nodes have come to rest: also where its stream
+    is closed or cancelled. A run that pauses for its client has not broken off.
+    """
+
+    def __init__(self) -> None:
+        self._above: dict[UUID, UUID | None] = {}
+        self._turns: dict[UUID, Callable[[], None]] = {}
+
+    def note(self, config: RunnableConfig, engine: Engine, given: Given) -> None:
+        """Note the turn that a run has, once the run may have it."""
+        manager = config.get("callbacks")
+        run = manager.parent_run_id if isinstance(manager, BaseCallbackManager) else None
+        while run in self._above and (above := self._above[run]) in self._above:
+            run = above
+        if run is not None:
+            held = engine.turn_order.held(given.identity.agent_user)
+            held = held if held is not None and held.run == given.run else None
+            self._turns[run] = partial(engine.break_off, given.identity, held)
+
+    async def on_chain_start(
+        self, *_: Any, run_id: UUID, parent_run_id: UUID | None = None, **__: Any
+    ) -> None:
+        """Note the run that another one is part of; see `note`."""
+        self._above[run_id] = parent_run_id
+
+    async def on_chain_end(self, *_: Any, run_id: UUID, **__: Any) -> None:
+        """Forget a run that is complete or pauses."""
+        self._above.pop(run_id, None)
+        self._turns.pop(run_id, None)
+
+    async def on_chain_error(self, *_: Any, run_id: UUID, **__: Any) -> None:
+        """Break off the turn of a run that has ended early."""
+        self._above.pop(run_id, None)
+        if (break_off := self._turns.pop(run_id, None)) is not None:
+            break_off()
+
+
+def _node(
+    name: str, waits_for: tuple[str, ...], served: ServedTurns, turns: _BrokenOffTurns
+) -> Any:
     """Return a step as a graph server runs it, on the state of a thread."""
     is_first, is_last = name == NODES[0], name == NODES[-1]
 
-    async def run(state: ThreadState, runtime: Runtime[TurnContext]) -> dict[str, Any]:
-        context = await make_context()
-        engine, info = context.engine, runtime.execution_info
-        given = state.given
+    async def run(
+        state: ThreadState, config: RunnableConfig, runtime: Runtime[TurnContext]
+    ) -> dict[str, Any]:
+        given, info = state.given, runtime.execution_info
         if is_first or given is None:
-            given = given_by(state, info, agent_id=engine.settings.agent_id)
+            any_arm = await served.context("")
+            given = given_by(state, info, agent_id=any_arm.engine.settings.agent_id)
+            given = given.model_copy(update={"arm": served.arm_of(given.identity)})
+        context = await served.context(given.arm)
+        engine = context.engine
         write = partial(_write_bubble, runtime.stream_writer)
-        shown = ShownReply(write, tuple(state.early_bubbles))
-        context = replace(context, shown=shown)
-        owner = given.identity.agent_user
+        context = replace(context, shown=ShownReply(write, tuple(state.early_bubbles)))
         if is_first:
-            await engine.enter(owner, given.run, patience_seconds=engine.patience_seconds)
-        try:
-            update = await run_step(name, STEPS[name], waits_for, turn_of(state, given), context)
-        except BaseException:
-            engine.leave(owner, given.run)
-            raise
+            await engine.turn_order.enter(
+                given.identity.agent_user, given.run, patience_seconds=engine.patience_seconds
+            )
+        turns.note(config, engine, given)
+        update = await run_step(name, STEPS[name], waits_for, turn_of(state, given), context)
         messages: list[BaseMessage] = []
         if is_first:
             given = given.model_copy(update={"persona": update.pop("persona")})
-            update["given"] = given
+            update |= {"given": given, "arm": given.arm}
             if not any(message.id == given.message_id for message in state.messages):
                 messages = [HumanMessage(given.user_text, id=given.message_id)]
         elif is_last:
+            await _end_turn(served, context, given, turn_of(state, given), update)
             # The thread's values show the input of its turn.
             update |= given.identity._asdict()
             update |= {"user_text": given.user_text, "time": given.time, "persona": given.persona}
-            engine.close_turn(given.identity)
-            engine.leave(owner, given.run)
-            await engine.check_similar()
             if info is not None and info.thread_id is None:
                 engine.close_conversation(given.identity)
         if update.get("reply"):
@@ -369,25 +370,51 @@ def _node(name: str, waits_for: tuple[str, ...], make_context: ContextMaker) -> 
     return run
 
 
+async def _end_turn(
+    served: ServedTurns,
+    context: TurnContext,
+    given: Given,
+    state: TurnState,
+    update: Mapping[str, Any],
+) -> None:
+    """Close a turn, let the next one of its memory begin, and keep the turn.
+
+    Args:
+        state: before the last node.
+        update: of the last node.
+    """
+    engine = context.engine
+    scope = engine.turn(given.identity)
+    engine.close_turn(given.identity)
+    engine.turn_order.leave(given.identity.agent_user, given.run)
+    if scope is not None:
+        degraded = collect_degraded(state.degraded, update.get("degraded") or [])
+        ended = state.model_copy(update={**update, "degraded": degraded})
+        await served.keep(context, given, ended, scope)
+    await engine.check_similar()
+
+
 def thread_graph(
-    make_context: ContextMaker,
+    served: ServedTurns,
     *,
     overlap: bool,
     fuse: FuseKnobs | None = None,
     checkpointer: BaseCheckpointSaver[str] | None = None,
 ) -> CompiledStateGraph[Any, Any, Any, Any]:
     """Return the graph as a server runs it: on threads, its context made by the nodes."""
-    return compiled(
+    turns = _BrokenOffTurns()
+    graph = compiled(
         StateGraph(ThreadState, input_schema=ThreadInput),
-        lambda name, waits_for: _node(name, waits_for, make_context),
+        lambda name, waits_for: _node(name, waits_for, served, turns),
         overlap=overlap,
         fuse=fuse,
         checkpointer=checkpointer,
     )
+    return graph.with_config(callbacks=[turns])
 
 
 _served = GraphServerContext(
     os.environ.get("CALLWISE_PRESET", "classic"),
     Path(os.environ.get("CALLWISE_HOME", "callwise-runs/served")),
 )
-graph = thread_graph(_served, overlap=_served.settings.overlap, fuse=_served.settings.fuse)
+graph = _served.graph()

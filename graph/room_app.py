@@ -15,12 +15,13 @@ Invariant: a run that is repeated or resumed has the same message id or the same
 only for replies that are not there.
 """
 
+import logging
 import math
 import os
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -50,6 +51,7 @@ from callwise.budget.layers.cache import MemoryCache
 from callwise.calls.errors import ConfigError
 from callwise.calls.owner_loop import OwnerLoop
 from callwise.calls.payload import well_formed
+from callwise.report.observed import observing
 from callwise.safe_text import is_one_line
 from callwise.shipped import configs_folder
 from callwise.wake import (
@@ -64,6 +66,8 @@ from callwise.wake.agents import MAX_NAME_CHARS
 from callwise.wake.hours import slot_of
 
 __all__ = ["RoomInput", "RoomState", "RoomThreads", "graph", "room_graph", "room_of"]
+
+_LOGGER = logging.getLogger(__name__)
 
 MAX_TEXT_BYTES = 65_536
 """Longest message of a person, in bytes of UTF-8."""
@@ -276,6 +280,7 @@ class RoomThreads:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="callwise-rooms")
         self._owner = OwnerLoop(is_private=True, before_end=self._close)
         self._agents: _Agents | None = None
+        self._observed = ExitStack()
 
     async def answer(self, thread_id: str, given: Mapping[str, Any]) -> dict[str, Any]:
         """Return the update of a thread's state: the newest messages of its log, and the report.
@@ -302,6 +307,7 @@ class RoomThreads:
 
     async def _close(self) -> None:
         agents, self._agents = self._agents, None
+        self._observed.close()
         if agents is not None:
             await agents.budgeter.aclose()
 
@@ -320,6 +326,17 @@ class RoomThreads:
             seed=settings.wake.seed,
             secrets=settings.secrets(self._environ),
         )
+        observe = self._observed.enter_context(
+            observing(
+                settings,
+                settings.metrics,
+                settings.traces,
+                folder=self._folder.parent,
+                notify=_LOGGER.warning,
+                environ=self._environ,
+            )
+        )
+        self._observed.enter_context(observe(budgeter))
         is_simulated = any(each.client.is_simulated for each in endpoints.values())
         self._folder.mkdir(parents=True, exist_ok=True)
         return _Agents(settings, budgeter, is_simulated)

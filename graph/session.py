@@ -2,27 +2,25 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from callwise.budget.ledger_row import LedgerRow
 from callwise.budget.metrics.reporter import Reporter
 from callwise.budget.recorder import Recorder
 from callwise.budget.run_gate import Drained
-from callwise.budget.scope import Scope
 from callwise.budget.shared_requests import SharedRequests
-from callwise.calls.call import Role
-from callwise.calls.errors import AuthFailed, CallError, ConnectionFailed, EndpointDown, FormatError
+from callwise.calls.errors import CallError, FormatError
 from callwise.memory import Identity
 from callwise.memory.conversation_memory import ConversationMemory
 from callwise.memory.sqlite_backend import SqliteBackend
 from callwise.recordings.app_protocol import Notices, ReplyListener, TurnInput, TurnResult
 from callwise.recordings.learned_endpoints import LearnedEndpoints
+from callwise.report.observed import traces_of
 from callwise.text_layout import counted
-from graph.drivers import ReplyGraph, build_graph, predecessors, run_directly
+from graph.drivers import ReplyGraph, build_graph, run_directly
 from graph.endpoints import endpoints_of
 from graph.engine import (
     Engine,
@@ -33,14 +31,12 @@ from graph.engine import (
     similar_of,
     warm,
 )
-from graph.fusing import steps_down
 from graph.own_nodes import OwnNode
 from graph.reply_stream import ReplyStream, ShownReply
 from graph.settings import PipelineSettings
-from graph.state import TurnState, collect_degraded
-from graph.tracing import traces_of
-from nodes.prompt import clip, load_prompts
-from nodes.records import Degradation, Persona
+from graph.state import TurnState
+from graph.turn_record import persona_of, rows_of_turn, turn_result
+from nodes.prompt import load_prompts
 
 if TYPE_CHECKING:
     from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
@@ -50,43 +46,6 @@ __all__ += ["open_memory", "open_session"]
 
 CHECKPOINTS = "checkpoints.sqlite"
 """The file of LangGraph's checkpoints, in a session's folder."""
-
-MAX_DETAIL_CHARS = 300
-"""Longest explanation of why an endpoint is down, in characters."""
-
-_DOWN = frozenset(kind.__name__ for kind in (AuthFailed, ConnectionFailed, EndpointDown))
-"""Errors after which an endpoint is down: it was not reached, or refused the key."""
-
-
-def _persona(given: Mapping[str, str] | None) -> dict[str, str]:
-    known = Persona.model_fields
-    return {name: text for name, text in (given or {}).items() if name in known}
-
-
-def _roles_down(rows: Sequence[LedgerRow]) -> list[Degradation]:
-    """Return each role of a turn, by its rows in order, whose endpoint is down at the turn's end.
-
-    A role that was answered after its last failure is not down; its node reports that failure.
-    """
-    first_failure: dict[Role, LedgerRow] = {}
-    for row in rows:
-        if row.error_name in _DOWN:
-            first_failure.setdefault(row.role, row)
-        elif row.error is None or row.is_unreadable:
-            first_failure.pop(row.role, None)
-    return [
-        Degradation(
-            node=row.node or "-",
-            reason="down",
-            detail=clip(
-                f"{role} at {row.endpoint} is down: {(row.error or '').partition(': ')[2]}",
-                MAX_DETAIL_CHARS,
-            ),
-            role=role.value,
-            endpoint=row.endpoint,
-        )
-        for role, row in first_failure.items()
-    ]
 
 
 @dataclass(slots=True)
@@ -156,11 +115,11 @@ class ReplySession:
         identity = Identity(engine.settings.agent_id, turn.user_id, turn.conversation_id)
         engine.conversation(identity)  # so that scopes are named in the order of asking
         run = object()
-        await engine.enter(identity.agent_user, run)
+        await engine.turn_order.enter(identity.agent_user, run)
         try:
             result = await self._run_turn(turn, identity, context)
         finally:
-            engine.leave(identity.agent_user, run)
+            engine.turn_order.leave(identity.agent_user, run)
         await engine.check_similar()
         return result
 
@@ -185,7 +144,7 @@ class ReplySession:
                 "requested_turn": number,
                 "user_text": turn.user_text,
                 "time": turn.time,
-                "persona": _persona(turn.persona),
+                "persona": persona_of(turn.persona),
             }
             state = await self._run(identity, given, context)
         except CallError as error:
@@ -193,16 +152,13 @@ class ReplySession:
             raise
         finally:
             engine.close_turn(identity)
-            rows = self._take_rows(scope)
+            rows = rows_of_turn(engine, scope)
             if stopped_by is not None and (sent := sum(row.usage.requests for row in rows)):
                 stopped_by.add_note(  # an unfinished turn is in no total
                     f"unfinished turn: {counted(len(rows), 'call')} asked, "
                     f"{counted(sent, 'request')} sent; those that failed will be in no total"
                 )
-        degraded = collect_degraded(state.degraded, _roles_down(rows))
-        record = self._record(turn, state, scope, degraded)
-        record["simulated"] = self.is_simulated or any(row.is_simulated for row in rows)
-        return TurnResult(record=record, rows=[row.as_dict() for row in rows])
+        return turn_result(engine, turn, state, scope, rows, is_simulated=self.is_simulated)
 
     async def _run(
         self, identity: Identity, given: dict[str, Any], context: TurnContext
@@ -219,59 +175,6 @@ class ReplySession:
                 durability="exit" if self.is_checkpointed else None,
             )
         return TurnState.model_validate(values)
-
-    def _take_rows(self, turn: Scope) -> list[LedgerRow]:
-        """Take this turn's rows out, in the order of the nodes, and in a node as asked.
-
-        Nodes that run side by side ask in an order that depends on the speed of answers; the
-        ledger of a turn should not.
-        """
-        rows = turn.take_rows()
-        settings, nodes = self.engine.settings, self.engine.nodes
-        order = predecessors(overlap=settings.overlap, fuse=settings.fuse, nodes=nodes)
-        places = {name: place for place, name in enumerate(order)}
-        sequences = sorted(row.sequence for row in rows)
-        rows.sort(key=lambda row: (places.get(row.node or "", 0), row.sequence))
-        pairs = zip(rows, sequences, strict=True)
-        return [row._replace(sequence=sequence) for row, sequence in pairs]
-
-    def _record(
-        self, turn: TurnInput, state: TurnState, scope: Scope, degraded: Sequence[Degradation]
-    ) -> dict[str, Any]:
-        counts = scope.counts().as_dict()
-        if counts["unknown_usd"]:
-            counts["usd"] = None  # unknown is not free
-        until_reply = scope.end_of("final_validator")
-        persona = {"persona": _persona(turn.persona)} if turn.persona else {}
-        return {
-            "conversation_id": turn.conversation_id,
-            "turn": state.turn,
-            "user_id": turn.user_id,
-            "time": turn.time,
-            **persona,
-            "language": state.language,
-            "user_text": turn.user_text,
-            "reply": state.reply,
-            "bubbles": [bubble.model_dump() for bubble in state.bubbles],
-            "is_fallback": not state.draft,
-            "stage": state.relationship.stage.value,
-            "mode": state.mode.value,
-            "violations": state.violations,
-            "notes": len(state.notes),
-            "dropped_notes": state.dropped_notes,
-            "degraded": [row.model_dump(mode="json", exclude_none=True) for row in degraded],
-            "wound_down": [
-                row.model_dump(mode="json")
-                for row in steps_down(state.fusing, state.search, self.engine.settings.search)
-            ],
-            "search": state.search,
-            **counts,
-            "rounds": {"reply": until_reply.round, "turn": scope.rounds},
-            "path_seconds": {
-                "reply": round(until_reply.seconds, 6),
-                "turn": round(scope.path_seconds, 6),
-            },
-        }
 
 
 @contextmanager
@@ -362,7 +265,7 @@ async def open_session(
     endpoints = endpoints_of(settings, is_offline=is_offline)
     notices = Notices() if common is None else common.notices
     is_evaluated = is_offline and memory is not None  # as one of many settings
-    traces = None if is_evaluated else traces_of(settings, notify=notices.add)
+    traces = None if is_evaluated else traces_of(settings, settings.traces, notify=notices.add)
     if not is_offline:
         learned = None if common is None else common.learned
         (learned or LearnedEndpoints(folder, notices)).follow(endpoints)

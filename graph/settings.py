@@ -26,6 +26,7 @@ from callwise.calls.trust import TrustedSettings
 from callwise.knobs import apply_overrides, validate
 from callwise.knobs.experiment import ExperimentKnobs, flat_overrides
 from callwise.knobs.knob_paths import nearest_names
+from callwise.knobs.trace_knobs import TraceKnobs
 from graph.knob_groups import (
     FuseKnobs,
     KnobGroup,
@@ -50,7 +51,6 @@ __all__ = [
     "OwnTextKnobs",
     "PipelineSettings",
     "ReplyKnobs",
-    "TraceKnobs",
 ]
 
 
@@ -124,22 +124,6 @@ class CacheKnobs(KnobGroup):
     similar: dict[ReusablePurpose, SimilarKnobs] = {}
     """Reuse of answers to similar calls, by purpose. What was judged is kept next to the folder of
     `disk`, or else for a session."""
-
-
-class TraceKnobs(KnobGroup):
-    """Spans of each turn and its calls for a collector of OpenTelemetry, by OTLP over HTTP."""
-
-    enabled: bool = False
-    """Send spans."""
-    otlp_endpoint: str | None = Field(default=None, min_length=1, max_length=2000)
-    """The collector's address, such as `http://localhost:4318`. None takes that of the variable
-    OTEL_EXPORTER_OTLP_ENDPOINT, and else port 4318 of this machine; headers, time limit and so
-    on come from the other variables of that kind."""
-    content: bool = False
-    """Send prompts and answers too, and the texts of errors."""
-    run: str = Field(default="", max_length=200)
-    """Part of the ids of traces: runs of one conversation with the same knobs have the same
-    traces, unless they have different names here."""
 
 
 class ReplyKnobs(KnobGroup):

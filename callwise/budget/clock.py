@@ -68,11 +68,26 @@ class SystemClock:
 
 
 class LoopClock(SystemClock):
-    """The clock of the running event loop, whose time need not be that of the machine."""
+    """The clock of the running event loop, whose time need not be that of the machine.
+
+    A thread without a loop, such as one that reads metrics, is given the time of the last one.
+    """
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def now(self) -> float:
-        """Return the loop's time."""
-        return asyncio.get_running_loop().time()
+        """Return the loop's time.
+
+        Raises:
+            RuntimeError: when there is no running loop, and was none before.
+        """
+        try:
+            self._loop = asyncio.get_running_loop()
+        except RuntimeError:
+            if self._loop is None:
+                raise
+        return self._loop.time()
 
 
 class VirtualClock:

@@ -190,6 +190,19 @@ class TrustedSettings(BaseModel):
         copy._trust = trust  # noqa: SLF001 - of the same class
         return copy
 
+    def require_named(self, knob: str, path: str) -> None:
+        """Refuse a path that only a file names, unless it is below the working directory.
+
+        Raises:
+            ConfigError: when it is so.
+        """
+        if not self.trust.writes_to(path):
+            variable = "__".join(("CALLWISE", *knob.upper().split(".")))
+            raise ConfigError(
+                f"only a file names the path {knob}={path}, which is not below the working "
+                f"directory: set it by --set {knob}=... or {variable}"
+            )
+
 
 def import_folder() -> None:
     """Make the working directory importable, after all else: for code that the user named."""

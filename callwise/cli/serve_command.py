@@ -26,6 +26,12 @@ __all__ = ["serve"]
 
 _DEFAULT_STORE = Path("callwise-runs/wake.sqlite")
 
+_STATUS_FOLDER = Path("callwise-runs/serve")
+"""Folder of `status.json`, where `metrics.status` is on."""
+
+_CLOSING_SECONDS = 0.5
+"""Longest wait for a collector at the end, which takes 5 s in all."""
+
 
 class ServeOptions(CommandOptions):
     """Options of `callwise serve`."""
@@ -61,6 +67,14 @@ class ServeOptions(CommandOptions):
         typer.Option(
             help="SQLite file of chat, credits, memories and the outbox. Default: none is kept "
             "with --demo; else callwise-runs/wake.sqlite."
+        ),
+    ] = None
+    feedback: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Run folder for feedback on replies (POST /feedback), for callwise report. "
+            "Default: the store's name with .feedback; none where no store is kept.",
         ),
     ] = None
     now: Annotated[
@@ -111,15 +125,25 @@ def serve(options: ServeOptions) -> None:
         for line in endpoint_lines(settings, os.environ):
             say(line)
         path: Path | str = ":memory:"
+        feedback = options.feedback
         if is_kept:
             path = options.store or _DEFAULT_STORE
             path.parent.mkdir(parents=True, exist_ok=True)
+            feedback = feedback or path.with_name(f"{path.name}.feedback")
         from callwise.serve import DRAIN_SECONDS
 
         drain = SignalDrain(DRAIN_SECONDS)
         with WakeStore(path) as store, drain.ending():
             asyncio.run(
-                _served(settings, store, access, options, drain, is_token_made=given is None)
+                _served(
+                    settings,
+                    store,
+                    access,
+                    options,
+                    drain,
+                    is_token_made=given is None,
+                    feedback=feedback,
+                )
             )
             if drain.received is not None and not is_kept:
                 if drain.received is signal.SIGINT:
@@ -149,7 +173,9 @@ async def _served(
     drain: SignalDrain,
     *,
     is_token_made: bool,
+    feedback: Path | None,
 ) -> None:
+    from callwise.report.observed import observing
     from callwise.serve import RoomHost, serve_room
     from callwise.serve.access import TOKEN_VARIABLE, is_loopback
     from callwise.serve.connections import MAX_CLIENTS, limits_of, raised_file_limit
@@ -180,6 +206,18 @@ async def _served(
             secrets=settings.secrets(os.environ),
             is_first_now=options.now,
             memory=memory,
+            feedback=feedback,
         )
-        with drain.watching(host):
+        with (
+            observing(
+                settings,
+                settings.metrics,
+                settings.traces,
+                folder=_STATUS_FOLDER,
+                notify=say,
+                closing_seconds=_CLOSING_SECONDS,
+            ) as observe,
+            observe(host.budgeter),
+            drain.watching(host),
+        ):
             await serve_room(host, access, port=options.port, limits=limits, on_ready=ready)

@@ -1,15 +1,12 @@
 """`callwise wake`: agents of a group chat that wake each hour, and what that costs."""
 
 import asyncio
-import math
 import os
 import time
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -26,13 +23,17 @@ from callwise.cli.terminal import (
     kept_words,
     print_json,
     print_tables,
-    print_wrapped,
     say,
+)
+from callwise.cli.wake_results import (
+    WakeResults,
+    hours_table,
+    results_document,
+    variants_table,
 )
 
 if TYPE_CHECKING:
-    from callwise.report import Table
-    from callwise.wake import AgentReply, RoomMessage, WakeReport, WakeStore
+    from callwise.wake import WakeStore
     from callwise.wake.wake_settings import WakeSettings
 
 __all__ = ["wake"]
@@ -42,10 +43,10 @@ _SIMULATED_START = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
 
 _DEFAULT_STORE = Path("callwise-runs/wake.sqlite")
 
-_DAY = 24
+_STATUS_FOLDER = Path("callwise-runs/wake")
+"""Folder of `status.json` where no `--out` is given."""
 
-_FOLDS = ("requests", "woken", "tokens")
-"""Columns that a narrow terminal goes without."""
+_DAY = 24
 
 VARIANTS = ("server_batch", "mixed", "agents_alone")
 """The ways of `wake.variant`, in the order in which `--compare` shows them."""
@@ -148,43 +149,6 @@ class WakeOptions(CommandOptions):
             raise ConfigError("--cassette plays store and hours as recorded: no --store, no --now")
 
 
-@dataclass(slots=True)
-class _Run:
-    """One run, and its results.
-
-    Args:
-        shows_chat: whether messages are printed as they come.
-        extracts_facts: whether agents remember facts of their messages.
-        hours: hours that were woken, those that failed included.
-    """
-
-    variant: str
-    extracts_facts: bool = False
-    shows_chat: bool = False
-    shows_wakes: bool = False
-    reports: "list[WakeReport]" = field(default_factory=list)
-    messages: "list[RoomMessage]" = field(default_factory=list)
-    hours: int = 0
-
-    def on_message(self, message: "RoomMessage") -> None:
-        """Keep a message, and print it where that is asked for."""
-        self.messages.append(message)
-        if self.shows_chat:
-            print_wrapped(f"{_clock_time(message.at)}  {message.author}: {message.text}")
-
-    def on_wake(self, report: "WakeReport") -> None:
-        """Keep a report; print it where hours pass."""
-        self.reports.append(report)
-        if self.shows_wakes:
-            say(_line(report))
-
-    @property
-    def replies(self) -> "list[AgentReply]":
-        """The published messages of hours, without those that answer a single message."""
-        hours = (each for each in self.reports if not each.is_message)
-        return [reply for each in hours for reply in each.replies if reply.text]
-
-
 def wake(options: WakeOptions) -> None:
     """Wake the agents of a group chat each hour: one intent call, one request per model.
 
@@ -250,13 +214,13 @@ def wake(options: WakeOptions) -> None:
             raise typer.Exit(EXIT_FAILED)
 
 
-def _show(runs: "Sequence[_Run]", options: WakeOptions, *, is_simulated: bool) -> None:
+def _show(runs: "Sequence[WakeResults]", options: WakeOptions, *, is_simulated: bool) -> None:
     """Print what came of runs: tables, or with `as_json` one object."""
-    tables = [_hours_table(runs[0], is_simulated=is_simulated)]
+    tables = [hours_table(runs[0], is_simulated=is_simulated)]
     if options.compares:
-        tables.append(_variants_table(runs))
+        tables.append(variants_table(runs))
     if options.as_json:
-        print_json(_document(runs, is_simulated=is_simulated))
+        print_json(results_document(runs, is_simulated=is_simulated))
         return
     print_tables(tables)
 
@@ -274,12 +238,12 @@ def _ran(
     hours: int | None,
     path: Path | None,
     is_simulated: bool,
-) -> _Run:
+) -> WakeResults:
     """Return what came of a run, in virtual time where all models are simulated."""
     from callwise.budget.virtual_time import run_in_virtual_time
     from callwise.wake import WakeStore
 
-    run = _Run(
+    run = WakeResults(
         settings.wake.variant,
         extracts_facts=settings.wake.memory == "extracted",
         shows_chat=options.chat and not options.as_json,
@@ -299,38 +263,51 @@ def _ran(
 async def _woken(
     settings: "WakeSettings",
     store: "WakeStore",
-    run: _Run,
+    run: WakeResults,
     options: WakeOptions,
     hours: int | None,
     *,
     is_simulated: bool,
 ) -> None:
     from callwise.budget.clock import LoopClock
+    from callwise.report.observed import observing
     from callwise.wake.memory_stores import opened_memory
     from callwise.wake.recorded_run import run_settings
 
     clock = LoopClock()
     start = _start_of(store, settings) - clock.now()
-    async with opened_memory(settings.memory, os.environ, is_virtual=is_simulated) as memory:
-        run.hours = await run_settings(
-            settings,
-            store,
-            settings.served_by(os.environ),
-            run,
-            clock=clock,
-            wall=(lambda: start + clock.now()) if is_simulated else time.time,
-            count=hours,
-            is_first_now=options.now,
-            out=options.out,
-            keeps_store=options.store is not None or not is_simulated,
-            notify=say,
-            secrets=settings.secrets(os.environ),
-            memory=memory,
-        )
+    with observing(
+        settings,
+        settings.metrics,
+        settings.traces,
+        folder=options.out or _STATUS_FOLDER,
+        notify=say,
+        is_simulated_time=is_simulated,
+    ) as observe:
+        async with opened_memory(settings.memory, os.environ, is_virtual=is_simulated) as memory:
+            run.hours = await run_settings(
+                settings,
+                store,
+                settings.served_by(os.environ),
+                run,
+                clock=clock,
+                wall=(lambda: start + clock.now()) if is_simulated else time.time,
+                count=hours,
+                is_first_now=options.now,
+                out=options.out,
+                keeps_store=options.store is not None or not is_simulated,
+                notify=say,
+                secrets=settings.secrets(os.environ),
+                memory=memory,
+                observe=observe,
+            )
 
 
-def _replayed(settings: "WakeSettings", options: WakeOptions, cassette: Path) -> tuple[_Run, bool]:
+def _replayed(
+    settings: "WakeSettings", options: WakeOptions, cassette: Path
+) -> tuple[WakeResults, bool]:
     """Return what came of a recorded run, and whether its models were simulated."""
+    from callwise.report.observed import observing
     from callwise.wake.people import with_chat
     from callwise.wake.recorded_run import replay_wakes
     from callwise.wake.wake_recording import RecordedWakes
@@ -339,12 +316,15 @@ def _replayed(settings: "WakeSettings", options: WakeOptions, cassette: Path) ->
     if options.messages is not None:
         hours = recorded.manifest.hours
         settings, _ = with_chat(settings, options.messages, given=hours, hours=hours, notify=say)
-    run = _Run(
+    run = WakeResults(
         settings.wake.variant,
         extracts_facts=settings.wake.memory == "extracted",
         shows_chat=options.chat and not options.as_json,
     )
-    found = replay_wakes(settings, recorded, run, hours=options.hours, out=options.out)
+    with observing(settings, None, settings.traces, folder=cassette, notify=say) as observe:
+        found = replay_wakes(
+            settings, recorded, run, hours=options.hours, out=options.out, observe=observe
+        )
     say(f"{recorded.cassette}: {found.played_count:,} calls played, 0 requests sent")
     if recorded.unended and options.hours is None:
         say(
@@ -358,93 +338,3 @@ def _start_of(store: "WakeStore", settings: "WakeSettings") -> float:
     """Return the time at which simulated hours begin: after all that a kept store has."""
     last = store.rooms.messages(settings.wake.room, limit=1, newest=True)
     return max([_SIMULATED_START, *(each.at for each in last)])
-
-
-def _line(report: "WakeReport") -> str:
-    """Return what came of an hour or a message, in one line."""
-    ends = Counter(each.outcome for each in report.replies)
-    failed = [each for each in report.replies if each.outcome == "failed"]
-    unembedded = [each for each in report.replies if each.recall_problem]
-    forgetful = [each for each in report.replies if each.memory_problem]
-    parts = [
-        f"intent {report.intent}",
-        ", ".join(f"{count} {outcome}" for outcome, count in ends.items()) or "none woken",
-        f"{report.calls} calls in {report.requests} requests",
-        *(f"{each.agent}: {each.reason}" for each in failed[:3]),
-        *(f"{each.agent}: facts, {each.memory_problem}" for each in forgetful[:3]),
-        *(f"{each.agent}: notes: {each.recall_problem}" for each in unembedded[:3]),
-    ]
-    return f"{_clock_time(report.at)}  {'; '.join(parts)}"
-
-
-def _clock_time(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S")
-
-
-def _label(name: str, *, is_simulated: bool) -> str:
-    return f"{name} (simulated)" if is_simulated else name
-
-
-def _hours_table(run: _Run, *, is_simulated: bool) -> "Table":
-    from callwise.report import Table
-
-    rows = [
-        (
-            _clock_time(each.at)[:16],
-            "message" if each.is_message else each.intent,
-            len(each.woken),
-            sum(reply.outcome == "published" for reply in each.replies),
-            *([sum(len(reply.facts) for reply in each.replies)] if run.extracts_facts else ()),
-            each.calls,
-            each.requests,
-            each.tokens,
-            each.usd,
-        )
-        for each in run.reports
-    ]
-    counts = ("messages", *(["facts"] if run.extracts_facts else ()), "calls", "requests")
-    columns = ("time (UTC)", "intent", "woken", *counts, "tokens", "usd")
-    return Table("wakes", _label("Wakes", is_simulated=is_simulated), columns, tuple(rows), _FOLDS)
-
-
-def _variants_table(runs: Sequence[_Run]) -> "Table":
-    """Return what the same hours cost under each variant."""
-    from callwise.report import Table
-
-    first = {each.message_id: each.text for each in runs[0].replies}
-    rows = []
-    for run in runs:
-        hours = [each for each in run.reports if not each.is_message]
-        common = [each for each in run.replies if each.message_id in first]
-        same = sum(each.text == first[each.message_id] for each in common)
-        usd = [each.usd for each in hours]
-        rows.append(
-            (
-                run.variant,
-                len(hours),
-                sum(each.calls for each in hours),
-                sum(each.requests for each in hours),
-                sum(each.tokens for each in hours),
-                None if None in usd else math.fsum(each for each in usd if each is not None),
-                len(run.replies),
-                f"{same} of {len(common)}",
-            )
-        )
-    counts = ("hours", "calls", "requests", "tokens", "usd", "messages")
-    columns = ("wake.variant", *counts, f"texts as in {runs[0].variant}")
-    title = _label("The same hours under each variant, messages by people apart", is_simulated=True)
-    return Table("variants", title, columns, tuple(rows), (columns[-1], *_FOLDS))
-
-
-def _document(runs: Sequence[_Run], *, is_simulated: bool) -> dict[str, Any]:
-    return {
-        "simulated": is_simulated,
-        "runs": [
-            {
-                "variant": run.variant,
-                "wakes": [asdict(each) for each in run.reports],
-                "messages": [asdict(each) for each in run.messages],
-            }
-            for run in runs
-        ],
-    }

@@ -56,16 +56,20 @@ SettingsT = TypeVar("SettingsT", bound=BaseModel)
 SHIPPED_APP = "graph.app:app"
 """Import string of the app that comes with Callwise: the only one that a file may name."""
 
+MAX_TURN = 2**63 - 1
+"""Highest number of a turn, that of a whole number in a store."""
+
 
 @dataclass(frozen=True, slots=True)
 class TurnInput:
     """One user message, and where it belongs. Every text is made whole; see `well_formed`.
 
-    Ids that differ still differ then; see `well_formed_id`.
+    Ids that differ still differ then; see `well_formed_id`. A value that does not fit raises
+    ConfigError.
 
     Args:
         conversation_id: the conversation; untrusted, never a path.
-        turn: which turn; starts at 0; None goes on after the last finished one.
+        turn: which turn, from 0 to `MAX_TURN`; None goes on after the last finished one.
         user_text: what the user wrote. Untrusted.
         user_id: whose memory is used; None or blank is anonymous, with a memory of this
             conversation alone.
@@ -81,7 +85,8 @@ class TurnInput:
     persona: Mapping[str, str] | None = None
 
     def __post_init__(self) -> None:
-        """Make every text whole."""
+        """Check the values, and make every text whole."""
+        self._check_types()
         object.__setattr__(self, "user_text", well_formed(self.user_text))
         object.__setattr__(self, "conversation_id", well_formed_id(self.conversation_id))
         user_id = well_formed_id(self.user_id or "")
@@ -89,6 +94,18 @@ class TurnInput:
         if self.persona:
             persona = {name: well_formed(text) for name, text in self.persona.items()}
             object.__setattr__(self, "persona", persona)
+
+    def _check_types(self) -> None:
+        values: dict[str, Any] = {name: getattr(self, name) for name in self.__slots__}
+        turn, persona = values["turn"], values["persona"] or {}
+        fits = {name: isinstance(value, str) for name, value in values.items()}
+        fits |= {name: fits[name] or values[name] is None for name in ("user_id", "time")}
+        fits["conversation_id"] &= bool(self.conversation_id)
+        fits["turn"] = turn is None or (type(turn) is int and 0 <= turn <= MAX_TURN)
+        fits["persona"] = isinstance(persona, Mapping) and {str} >= set(map(type, persona.values()))
+        kinds = {"turn": f"a whole number from 0 to {MAX_TURN:,}", "persona": "a mapping of texts"}
+        for name in (name for name in values if not fits[name]):
+            raise ConfigError(f"`{name}` is {kinds.get(name, 'a text')}, got {values[name]!r:.60}")
 
     @property
     def memory_owner(self) -> tuple[str, str]:

@@ -60,6 +60,7 @@ __all__ = [
     "RunRecorder",
     "RunRequest",
     "TurnListener",
+    "folder_of",
     "play_in_lanes",
     "replay_conversations",
     "run_replay",
@@ -347,6 +348,16 @@ def _details(request: RunRequest) -> dict[str, Any]:
     }
 
 
+def folder_of(request: RunRequest) -> RunFolder:
+    """Return the folder of a run, made where it is missing, and locked until it is closed.
+
+    Raises:
+        ConfigError: when it has something else, or another process is writing it.
+        FormatError: when it cannot be read.
+    """
+    return RunFolder(request.folder, identity=_identity(request), details=_details(request))
+
+
 async def run_replay(
     request: RunRequest,
     *,
@@ -369,7 +380,7 @@ async def run_replay(
     # A clock for what the person waited; nothing that is written depends on it.
     began = time.perf_counter()
     with ExitStack() as stack:
-        folder = RunFolder(request.folder, identity=_identity(request), details=_details(request))
+        folder = folder_of(request)
         stack.callback(folder.close)
         if request.is_played_again and request.mode is CassetteMode.STRICT and folder.finished:
             folder.start_over()

@@ -32,10 +32,22 @@ from callwise.report.search_view import read_search
 if TYPE_CHECKING:
     from callwise.report.run_record import RunRecord
 
-__all__ = ["Feedback", "add_feedback", "candidates_of", "feedback_of_lines", "read_feedback"]
+__all__ = [
+    "Feedback",
+    "FeedbackNotKept",
+    "add_feedback",
+    "candidates_of",
+    "feedback_of",
+    "feedback_of_lines",
+    "read_feedback",
+]
 
 _MAX_CHARS = 100_000
 """Longest text of a record, in characters."""
+
+
+class FeedbackNotKept(ConfigError):
+    """The file of the feedback cannot be written; nothing was added."""
 
 
 _text = Field(default=None, min_length=1, max_length=_MAX_CHARS)
@@ -114,7 +126,15 @@ def reply_digest(text: str) -> str:
 
 
 def candidates_of(turn: Mapping[str, Any]) -> dict[str, str]:
-    """Return the text of each candidate of a turn's search by its id; none where there is none."""
+    """Return the text of each candidate for a turn's reply by its id; none where there is none.
+
+    They are those of its search, or of `candidates` in a record of another program.
+    """
+    given = turn.get("candidates")
+    if isinstance(given, Mapping):
+        return {
+            name: text for name, text in given.items() if isinstance(text, str) and text.strip()
+        }
     try:
         view = read_search(turn.get("search") or {})
     except ValueError:
@@ -122,12 +142,25 @@ def candidates_of(turn: Mapping[str, Any]) -> dict[str, str]:
     return {node.id: node.reply for node in view.candidates if node.reply.strip()}
 
 
-def _checked(given: Mapping[str, Any], where: str) -> Feedback:
+def feedback_of(given: Mapping[str, Any], *, is_strict: bool = False) -> Feedback:
+    """Return a record of fields, whose texts are made whole.
+
+    Args:
+        given: untrusted.
+        is_strict: whether a number in a text is refused.
+
+    Raises:
+        ValidationError: when it is no feedback.
+    """
     whole: Any = given
     if isinstance(given, Mapping):
         whole = {name: well_formed(v) if isinstance(v, str) else v for name, v in given.items()}
+    return Feedback.model_validate(whole, strict=is_strict or None)
+
+
+def _checked(given: Mapping[str, Any], where: str) -> Feedback:
     try:
-        return Feedback.model_validate(whole)
+        return feedback_of(given)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         field = ".".join(map(str, first["loc"])) or "record"
@@ -254,7 +287,7 @@ def add_feedback(
         finally:
             os.close(file)
     except OSError as error:
-        raise ConfigError(f"cannot write {path}: {error.strerror or error}") from error
+        raise FeedbackNotKept(f"cannot write {path}: {error.strerror or error}") from error
     return linked
 
 

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, Literal
 
 from callwise.budget.budgeter import Budgeter
@@ -17,6 +18,7 @@ from callwise.calls.client import Endpoint
 from callwise.calls.errors import CallwiseError, ConfigError
 from callwise.serve.acknowledgements import Acknowledgements
 from callwise.serve.live_costs import LiveCosts
+from callwise.serve.reply_feedback import ReplyFeedback
 from callwise.serve.room_feed import STALL_SECONDS, RoomFeed
 from callwise.wake.agent_memory import AgentMemory
 from callwise.wake.rooms import MAX_KEPT_CLIENTS, RoomMessage
@@ -67,10 +69,12 @@ class RoomHost:
             clients have acknowledged is stored too.
         max_acknowledging: most clients whose acknowledged number is kept.
         memory: see `run_wakes`.
+        feedback: folder of a run for feedback on replies; None keeps none.
 
     Attributes:
         acknowledgements: last numbers of clients.
         feed: lines and status, for clients.
+        feedback: what people think of replies; None where none is kept.
         budgeter: has the ledger.
         is_simulated: whether a simulated model answers.
         counted: what has happened, by name: for the metrics.
@@ -91,6 +95,7 @@ class RoomHost:
         poll_seconds: float = POLL_SECONDS,
         max_acknowledging: int = MAX_KEPT_CLIENTS,
         memory: AgentMemory | None = None,
+        feedback: Path | None = None,
     ) -> None:
         self._memory = memory
         self.settings, self._store, self._wall = settings, store, wall
@@ -104,6 +109,17 @@ class RoomHost:
         self.acknowledgements = Acknowledgements(
             store.rooms, self.room, max_clients=max_acknowledging
         )
+        self.feedback: ReplyFeedback | None = None
+        if feedback is not None:
+            self.feedback = ReplyFeedback(
+                feedback,
+                store.rooms,
+                room=self.room,
+                agents=[each.id for each in settings.agents],
+                chat_lines=settings.wake.chat_limit,
+                is_simulated=self.is_simulated,
+                wall=wall,
+            )
         self._clock = LoopClock()
         self.budgeter = Budgeter(
             endpoints,
@@ -151,6 +167,8 @@ class RoomHost:
             self.feed.close()
             with self._store.hurried():
                 self.acknowledgements.store()
+            if self.feedback is not None:
+                self.feedback.close()
             await self.budgeter.aclose()
 
     @property

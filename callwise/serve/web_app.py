@@ -9,6 +9,7 @@
 | `GET /messages?after=N` | yes | lines after a number |
 | `POST /messages` | yes | a person's line |
 | `POST /wake` | yes | wakes the present hour, or the next |
+| `POST /feedback` | yes | feedback on an agent's reply |
 | `/socket` | in its first message, or a header | lines as they come |
 
 There are no headers of CORS: a page of another origin reads nothing. A request that names another
@@ -34,10 +35,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from callwise.calls.errors import CallwiseError, ConfigError
+from callwise.report.feedback import FeedbackNotKept
 from callwise.serve.access import Access
 from callwise.serve.connections import MAX_CLIENTS
 from callwise.serve.messages import MAX_MESSAGE_BYTES, Refused, Say, problems_of, read_message
 from callwise.serve.metrics import CONTENT_TYPE, RoomMetrics
+from callwise.serve.reply_feedback import UnknownReply
 from callwise.serve.room_host import Busy, NotReady, RoomHost
 from callwise.serve.room_page import page_policy, room_page
 from callwise.serve.room_socket import ABORT_SECONDS, HELLO_SECONDS, RoomSocket, said
@@ -71,8 +74,18 @@ def _refused(status: int, text: str) -> Response:
     return JSONResponse({"error": text}, status)
 
 
+class _Unread(CallwiseError):
+    """The message of a client that cannot be read, and the status of its answer."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
 async def _failed(_: Request, error: Exception) -> Response:
     """Return the answer to a request that cannot be served; one of the store is logged."""
+    if isinstance(error, _Unread):
+        return _refused(error.status, str(error))
     if isinstance(error, ConfigError):
         return _refused(409, str(error))
     if isinstance(error, Busy | NotReady):
@@ -153,6 +166,7 @@ class RoomApp:
             Route("/messages", self._with_token(self._lines)),
             Route("/messages", self._with_token(self._say), methods=["POST"]),
             Route("/wake", self._with_token(self._wake), methods=["POST"]),
+            Route("/feedback", self._with_token(self._feedback), methods=["POST"]),
             WebSocketRoute("/socket", self._socket),
         ]
         handlers: dict[Any, Any] = {CallwiseError: _failed, ClientDisconnect: _left}
@@ -211,20 +225,53 @@ class RoomApp:
 
     async def _say(self, request: Request) -> Response:
         try:
-            body = await self._received(request)
-            say = Say.model_validate(read_message(body))
-        except TimeoutError:
-            if not self._is_open:
-                return _refused(503, "the server stops. Send it again later")
-            return _refused(408, f"the message did not come within {self._body_seconds:g} s")
-        except Refused as refused:
-            self._host.counted["refused messages"] += 1
-            return _refused(413 if "bytes" in str(refused) else 400, str(refused))
+            say = Say.model_validate(await self._document(request))
         except ValidationError as error:
             self._host.counted["refused messages"] += 1
             return _refused(400, problems_of(error))
         event = await said(self._host, say)
         return JSONResponse(event, 202, headers=_HEADERS)
+
+    async def _feedback(self, request: Request) -> Response:
+        feedback = self._host.feedback
+        if feedback is None:
+            return _refused(
+                409, "no feedback is kept here: start the server with --feedback FOLDER"
+            )
+        document = await self._document(request)
+        message_id = document.get("message")
+        if not isinstance(message_id, str):
+            return _refused(422, "message: give the `id` of the reply that it is about")
+        try:
+            kept = await feedback.add(message_id, feedback.fields_of(document))
+        except UnknownReply as error:
+            return _refused(404, str(error))
+        except ValidationError as error:
+            return _refused(422, problems_of(error))
+        except FeedbackNotKept as error:
+            _LOGGER.error("feedback was not kept: %s", error)  # noqa: TRY400 - one line
+            return _refused(503, "the feedback cannot be written now. Send it again later")
+        except ConfigError as error:
+            return _refused(422, str(error))
+        body = {"message": message_id, **kept.model_dump(mode="json", exclude_defaults=True)}
+        return JSONResponse(body, 201, headers=_HEADERS)
+
+    async def _document(self, request: Request) -> dict[str, object]:
+        """Return the JSON object that a client has sent.
+
+        Raises:
+            _Unread: when it is none, is too long, or does not come in time.
+        """
+        try:
+            return read_message(await self._received(request))
+        except TimeoutError:
+            if not self._is_open:
+                raise _Unread(503, "the server stops. Send it again later") from None
+            late = f"the message did not come within {self._body_seconds:g} s"
+            raise _Unread(408, late) from None
+        except Refused as refused:
+            self._host.counted["refused messages"] += 1
+            raise _Unread(413 if "bytes" in str(refused) else 400, str(refused)) from refused
 
     async def _received(self, request: Request) -> bytes:
         """Return a request's body.

@@ -4,7 +4,7 @@ import asyncio
 import shutil
 import tempfile
 from collections.abc import Callable, Collection, Mapping
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 
 from callwise.budget.budgeter import Budgeter
@@ -33,6 +33,15 @@ from callwise.wake.wake_settings import WakeSettings
 
 __all__ = ["replay_wakes", "run_settings"]
 
+Observer = Callable[[Budgeter], AbstractContextManager[None]]
+"""Observes the calls of a budgeter until its context ends, before the budgeter is closed."""
+
+
+def not_observed(_: Budgeter) -> AbstractContextManager[None]:
+    """Observe nothing."""
+    return nullcontext()
+
+
 _AFTER_LAST_SECONDS = 1.0
 """Virtual time after the last event of a stopped run in which its last answers are read."""
 
@@ -57,6 +66,7 @@ async def run_settings(
     notify: Callable[[str], None] | None = None,
     secrets: Collection[str] = (),
     memory: AgentMemory | None = None,
+    observe: Observer = not_observed,
 ) -> int:
     """Wake the agents of settings, and record the run where that is asked for; see `run_wakes`.
 
@@ -67,6 +77,7 @@ async def run_settings(
         notify: called with what a person should know while a call waits.
         secrets: values of keys, kept out of every error.
         memory: see `run_wakes`.
+        observe: observes the calls of the run.
 
     Returns:
         The number of wakes.
@@ -100,6 +111,7 @@ async def run_settings(
             notify=notify,
             secrets=secrets,
             memory=memory,
+            observe=observe,
         )
 
 
@@ -118,6 +130,7 @@ async def _run(
     notify: Callable[[str], None] | None = None,
     secrets: Collection[str] = (),
     memory: AgentMemory | None = None,
+    observe: Observer = not_observed,
 ) -> int:
     budgeter = Budgeter(
         endpoints,
@@ -131,18 +144,19 @@ async def _run(
         secrets=secrets,
     )
     try:
-        woken = await run_wakes(
-            settings,
-            store,
-            budgeter,
-            listener,
-            clock=clock,
-            wall=wall,
-            count=count,
-            is_first_now=is_first_now,
-            moment=moment,
-            memory=memory,
-        )
+        with observe(budgeter):
+            woken = await run_wakes(
+                settings,
+                store,
+                budgeter,
+                listener,
+                clock=clock,
+                wall=wall,
+                count=count,
+                is_first_now=is_first_now,
+                moment=moment,
+                memory=memory,
+            )
         budgeter.ledger.check()
     finally:
         await budgeter.aclose()
@@ -156,6 +170,7 @@ def replay_wakes(
     *,
     hours: int | None = None,
     out: Path | None = None,
+    observe: Observer = not_observed,
 ) -> CassetteStatistics:
     """Replay a recording in virtual time: the same wakes and messages, and nothing is sent.
 
@@ -165,6 +180,7 @@ def replay_wakes(
         settings: those of the recording.
         hours: wakes after which it ends; None for all that had ended.
         out: new or empty folder for reports and chat; None writes nothing.
+        observe: observes the calls of the replay.
 
     Returns:
         The numbers of calls that were played and that are left.
@@ -204,7 +220,9 @@ def replay_wakes(
         except FormatError as error:
             raise FormatError(recorded.store, error.line, error.problem) from None
         cassette = stack.enter_context(open_cassette(recorded.cassette))
-        run_in_virtual_time(_replay(given, store, listener, recorded=recorded, cassette=cassette))
+        run_in_virtual_time(
+            _replay(given, store, listener, recorded=recorded, cassette=cassette, observe=observe)
+        )
         return cassette.statistics()
 
 
@@ -215,6 +233,7 @@ async def _replay(
     *,
     recorded: RecordedWakes,
     cassette: Cassette,
+    observe: Observer,
 ) -> None:
     clock = LoopClock()
     start = recorded.start - clock.now()
@@ -255,6 +274,7 @@ async def _replay(
                 recorded.times, clock=clock, on_miss=stop, unended=unended, on_passed=passed.add
             ),
             memory=memory,
+            observe=observe,
         )
     )
     ending = asyncio.ensure_future(end() if unended else stay_for_ever())

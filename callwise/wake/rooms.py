@@ -208,6 +208,38 @@ class Rooms:
         with self._file.reading() as connection:
             return _is_in_outbox(connection, message_id) or _is_in_log(connection, message_id)
 
+    def of_occasion(self, message_id: str) -> list[RoomMessage]:
+        """Return a message of the log and the messages of the same occasion, in the log's order.
+
+        Agents' messages of one wake, or of the answers to one message, have ids that differ in
+        their last part, the agent's id.
+
+        Args:
+            message_id: untrusted.
+
+        Returns:
+            At most 1,000 messages; none where the log does not have this id.
+
+        Raises:
+            StoreFailed: when the file cannot be read.
+        """
+        occasion = message_id.rpartition(":")[0]
+        try:
+            first, end = f"{occasion}:", f"{occasion};"  # the sign after the colon
+            first.encode()
+        except UnicodeEncodeError:
+            return []
+        with self._file.reading() as connection:
+            if not _is_in_log(connection, message_id):
+                return []
+            rows = connection.execute(
+                f"SELECT {_COLUMNS} FROM room_log WHERE id = ? OR (id >= ? AND id < ?) "  # noqa: S608
+                "ORDER BY sequence LIMIT 1000",
+                (message_id, first, end),
+            ).fetchall()
+        found = map(_message, rows)
+        return [each for each in found if each.id.rpartition(":")[0] == occasion]
+
     def messages(
         self,
         room: str,

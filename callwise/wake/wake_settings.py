@@ -16,6 +16,7 @@ from typing import Annotated, Self
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from callwise.budget.limits import Limits
+from callwise.budget.metrics import MetricsKnobs
 from callwise.calls.call import Role
 from callwise.calls.client import Client, Endpoint
 from callwise.calls.endpoint_settings import OPENAI_KEY_VARIABLE
@@ -29,6 +30,7 @@ from callwise.calls.role_endpoints import (
 )
 from callwise.calls.trust import TrustedSettings
 from callwise.knobs import Overrides, load_preset, settings_from
+from callwise.knobs.trace_knobs import TraceKnobs
 from callwise.wake.agents import Agent, Mentions, check_agents, first_of
 from callwise.wake.memory_stores import MemoryKnobs
 from callwise.wake.wake_knobs import WakeKnobs
@@ -73,6 +75,10 @@ class WakeSettings(TrustedSettings):
     """Agents that wake: in which requests, with which delays, for which credits."""
     memory: MemoryKnobs = MemoryKnobs()
     """Place of the agents' notes."""
+    metrics: MetricsKnobs | None = Field(default=None, exclude=True)
+    """Metrics of a run while it goes on; no part of a recording."""
+    traces: TraceKnobs = Field(default=TraceKnobs(), exclude=True)
+    """Spans of each wake, each answered message and their calls; no part of a recording."""
     agents: tuple[Agent, ...]
     """The agents, in the order in which the intent call lists them."""
     messages: Annotated[tuple[SaidLine, ...], Field(max_length=MAX_MESSAGES)] = ()

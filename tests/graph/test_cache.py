@@ -17,7 +17,7 @@ from callwise.recordings.app_protocol import TurnInput
 from callwise.recordings.cassette import CassetteMode, open_cassette
 from graph.app import app
 from graph.engine import cache_of
-from graph.langgraph_app import GraphServerContext, thread_graph
+from graph.langgraph_app import GraphServerContext
 from graph.settings import PipelineSettings
 
 DENSE = ("memory.dense=true", "sampling.default={temperature: 0}")
@@ -190,8 +190,7 @@ async def test_a_graph_server_has_the_cache_of_its_knobs(tmp_path: Path) -> None
     async with aclosing(GraphServerContext("frugal", tmp_path)) as served:
         knobs = ("cache.memory_entries=500", f"cache.warm_from=[{path}]")
         served.settings = app.settings("frugal", [*DENSE, *knobs])
-        overlap, fuse = served.settings.overlap, served.settings.fuse
-        graph = thread_graph(served, overlap=overlap, fuse=fuse, checkpointer=InMemorySaver())
+        graph = served.graph(checkpointer=InMemorySaver())
         config: Any = {"configurable": {"thread_id": "t"}}
         turn = await graph.ainvoke({"user_text": "I lost my job."}, config)
         counts = (await served()).engine.budgeter.statistics()["cache"]

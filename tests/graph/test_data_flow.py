@@ -70,7 +70,7 @@ async def _traced(folder: Path, overrides: tuple[str, ...]) -> Trace:
         context = TurnContext(session.engine)
         for name in waits:
             recording = RecordingState(state)
-            turn = await context.engine.turn_scope(state, name)
+            turn = await context.engine.turn_scope(state, name, waits[name])
             with turn.open(ScopeKind.NODE, name, after=waits[name]):
                 update: Mapping[str, Any] = await STEPS[name](recording, context)
             trace[name] = (recording.read, set(update))

@@ -15,7 +15,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 
 from callwise.calls import Call, CallError, Client, Reply
 from callwise.calls.errors import ConfigError
-from callwise.memory import Identity
+from callwise.memory import AgentUser, Identity
 from callwise.memory.conversation_memory import ConversationMemory
 from callwise.memory.sqlite_backend import SqliteBackend
 from callwise.recordings import Conversation, RecordedTurn
@@ -26,8 +26,10 @@ from graph.app import app
 from graph.drivers import build_graph
 from graph.endpoints import endpoints_of
 from graph.engine import TurnContext, make_engine
-from graph.langgraph_app import thread_graph
+from graph.langgraph_app import ServedTurns, thread_graph
 from graph.session import ReplySession
+
+ANN = AgentUser("agent", "ann")
 
 USERS: tuple[str | None, ...] = ("talk", "user", "thread-1", None)
 """Names that conversations, threads and users without a name have been taken for."""
@@ -97,11 +99,14 @@ async def _pipeline(folder: Path, preset: str = "balanced") -> AsyncIterator[Pip
         graph = build_graph(overlap=settings.overlap, fuse=settings.fuse)
         session = ReplySession(engine=engine, graph=graph, is_simulated=True)
 
-        async def context() -> TurnContext:
+        async def context(_arm: str) -> TurnContext:
             return TurnContext(engine)
 
         served = thread_graph(
-            context, overlap=settings.overlap, fuse=settings.fuse, checkpointer=InMemorySaver()
+            ServedTurns(context),
+            overlap=settings.overlap,
+            fuse=settings.fuse,
+            checkpointer=InMemorySaver(),
         )
         yield Pipeline(session, served, sent)
         engine.close()
@@ -257,7 +262,7 @@ async def test_threads_of_one_user_wait_for_each_other(tmp_path: Path, given: An
 
     async with _pipeline(tmp_path, "instant") as pipeline:
         states = await asyncio.gather(*(ask(pipeline, f"thread-{n}") for n in range(5)))
-        assert not pipeline.session.engine._running
+        assert pipeline.session.engine.turn_order.held(ANN) is None
     assert sorted(state["turn"] for state in states) == ([0, 1, 2, 3, 4] if given else [0] * 5)
     assert sorted(state["version"] for state in states) == [0, 1, 2, 3, 4]
 
@@ -268,7 +273,7 @@ async def test_a_thread_that_was_given_up_blocks_no_other_for_ever(tmp_path: Pat
     first = {"messages": ["Hello."], "user_id": "ann"}
     async with _pipeline(tmp_path, "instant") as pipeline:
         await pipeline.graph.ainvoke(first, config, interrupt_before=["style"])
-        assert pipeline.session.engine._running
+        assert pipeline.session.engine.turn_order.held(ANN)
         again = await pipeline.graph.ainvoke({"messages": ["Are you there?"]}, config)
         assert (again["turn"], again["user_text"]) == (0, "Are you there?")
         await pipeline.graph.ainvoke(first, config, interrupt_before=["style"])

@@ -19,7 +19,7 @@ from langchain_core.messages import HumanMessage, SystemMessage, ToolMessage
 from langgraph.checkpoint.memory import InMemorySaver
 
 from graph.app import app
-from graph.langgraph_app import GraphServerContext, thread_graph
+from graph.langgraph_app import GraphServerContext
 
 ROOT = Path(__file__).parents[2]
 
@@ -38,12 +38,7 @@ async def test_a_thread_goes_on_without_a_session(
     served: GraphServerContext, tmp_path: Path
 ) -> None:
     """A server that only runs nodes gets a turn 0, then a turn 1, on one thread."""
-    graph = thread_graph(
-        served,
-        overlap=served.settings.overlap,
-        fuse=served.settings.fuse,
-        checkpointer=InMemorySaver(),
-    )
+    graph = served.graph(checkpointer=InMemorySaver())
     config: Any = {"configurable": {"thread_id": "t"}}
     first = await graph.ainvoke({"user_text": "I lost my job.", "user_id": "ann"}, config)
     second = await graph.ainvoke({"user_text": "Nobody knows."}, config)
@@ -61,12 +56,7 @@ async def test_a_thread_goes_on_without_a_session(
 @pytest.mark.parametrize("served", ["classic", "classic_parallel", "instant"], indirect=True)
 async def test_threads_side_by_side_do_not_meet(served: GraphServerContext) -> None:
     """Threads that name neither conversation nor user are each their own."""
-    graph = thread_graph(
-        served,
-        overlap=served.settings.overlap,
-        fuse=served.settings.fuse,
-        checkpointer=InMemorySaver(),
-    )
+    graph = served.graph(checkpointer=InMemorySaver())
 
     async def two_turns(number: int) -> list[dict[str, Any]]:
         config: Any = {"configurable": {"thread_id": f"thread-{number}"}}
@@ -82,7 +72,7 @@ async def test_threads_side_by_side_do_not_meet(served: GraphServerContext) -> N
 
 async def test_runs_without_a_thread_are_each_their_own(served: GraphServerContext) -> None:
     """A stateless run is a conversation of one turn, for any runs before."""
-    graph = thread_graph(served, overlap=served.settings.overlap, fuse=served.settings.fuse)
+    graph = served.graph()
     states = await asyncio.gather(
         *(graph.ainvoke({"user_text": "Hello."}, {"run_id": uuid4()}) for _ in range(3))
     )
@@ -104,12 +94,7 @@ MESSAGES: tuple[Any, ...] = (
 async def served_graph(tmp_path: Path) -> AsyncIterator[Any]:
     """Give the graph as a server runs it, with checkpoints in memory."""
     async with aclosing(GraphServerContext("instant", tmp_path)) as served:
-        yield thread_graph(
-            served,
-            overlap=served.settings.overlap,
-            fuse=served.settings.fuse,
-            checkpointer=InMemorySaver(),
-        )
+        yield served.graph(checkpointer=InMemorySaver())
 
 
 @pytest.mark.parametrize("message", MESSAGES, ids=repr)
@@ -294,6 +279,24 @@ def test_langgraph_dev_runs_two_turns(dev_server: tuple[str, Path]) -> None:
     _check_log(log)
 
 
+@pytest.mark.slow
+def test_langgraph_dev_ends_the_turn_of_a_client_that_leaves(dev_server: tuple[str, Path]) -> None:
+    """Its user is answered on another thread, without the wait for the turn that was left."""
+    url, log = dev_server
+    patient = httpx.HTTPTransport(retries=9)
+    with httpx.Client(base_url=url, timeout=60, transport=patient) as client:
+        left, other = (client.post("/threads", json={}).json()["thread_id"] for _ in range(2))
+        asked = {"assistant_id": "callwise", "input": {"user_text": "Hello.", "user_id": "ann"}}
+        streamed = {**asked, "stream_mode": ["updates"], "on_disconnect": "cancel"}
+        with client.stream("POST", f"/threads/{left}/runs/stream", json=streamed) as response:
+            assert any("loader" in line for line in response.iter_lines())
+        answered = client.post(f"/threads/{other}/runs/wait", json=asked).json()
+        (run,) = client.get(f"/threads/{left}/runs").json()
+    assert run["status"] == "interrupted"
+    assert answered["reply"]
+    _check_log(log)
+
+
 def _check_log(log: Path) -> None:
     said = log.read_text(encoding="utf-8", errors="replace")
     assert "BlockingError" not in said
@@ -340,7 +343,7 @@ def test_langgraph_dev_has_rooms_as_threads(dev_server: tuple[str, Path]) -> Non
 async def test_bubbles_are_streamed_before_the_turn_ends(served: GraphServerContext) -> None:
     """`stream_mode="custom"` has each bubble once, before any node behind the reply has run."""
     served.settings = app.settings(served.settings.preset, ["reply.stream=true"])
-    graph = thread_graph(served, overlap=served.settings.overlap, fuse=served.settings.fuse)
+    graph = served.graph()
     bubbles, nodes, final = [], [], {}
     async for mode, data in graph.astream(
         {"user_text": "I lost my job."}, stream_mode=["custom", "updates"]

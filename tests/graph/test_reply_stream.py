@@ -12,7 +12,7 @@ import pytest
 
 from callwise.budget.recorder import Recorder
 from callwise.calls import Call, CallError, Client, Purpose, Reply
-from callwise.calls.errors import AuthFailed, StreamCut
+from callwise.calls.errors import AuthFailed, ConfigError, StreamCut
 from callwise.calls.pieces import Piece
 from callwise.memory import Identity
 from callwise.memory.conversation_memory import ConversationMemory
@@ -205,6 +205,14 @@ async def test_an_error_that_none_has_seen_is_raised_by_closing(tmp_path: Path) 
     with pytest.raises(AuthFailed):
         async with opened(tmp_path, "classic", behind=wrong) as (session, _):
             session.astream(HELLO)
+
+
+async def test_a_turn_that_cannot_be_is_refused_before_it_begins(tmp_path: Path) -> None:
+    """The caller is given the field and the value, and no stream is begun."""
+    async with opened(tmp_path, "instant") as (session, client):
+        with pytest.raises(ConfigError, match=r"`turn` is a whole number from 0 to .*got -1"):
+            session.astream(replace(HELLO, turn=-1))
+    assert client.calls == []
 
 
 @pytest.mark.parametrize("preset", ["balanced", "instant"])

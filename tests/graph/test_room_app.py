@@ -22,6 +22,9 @@ from callwise.simulator.model import SimulatedAnswer, SimulatedModel
 from callwise.simulator.server import SimServer
 from callwise.wake import WakeStore
 from graph.room_app import MAX_SHOWN, RoomThreads, room_graph, room_of
+from tests.callwise.report.traces.conftest import receiver
+
+__all__ = ["receiver"]
 
 START = 1_800_000_000.0
 HOUR = 3600.0
@@ -68,6 +71,21 @@ async def room(tmp_path: Path) -> AsyncIterator[Room]:
     made = Room(tmp_path)
     async with aclosing(made.threads):
         yield made
+
+
+async def test_runs_are_observed_as_their_settings_ask(tmp_path: Path, receiver: Any) -> None:
+    """Spans go to the collector, and a text file has the calls."""
+    pytest.importorskip("prometheus_client")
+    textfile = tmp_path / "rooms.prom"
+    knobs = {"TRACES__ENABLED": "true", "TRACES__OTLP_ENDPOINT": receiver.url}
+    knobs |= {"METRICS__TEXTFILE": str(textfile), "METRICS__STATUS": "true"}
+    made = Room(tmp_path, **{f"CALLWISE__{name}": value for name, value in knobs.items()})
+    async with aclosing(made.threads):
+        state = await made.run(author="Mia", text="@alice hello", id="m1")
+    calls = state["report"]["calls"]
+    assert len([span for span in receiver.spans if span.name.startswith("chat ")]) == calls == 1
+    assert 'callwise_calls_total{outcome="served"' in textfile.read_text(encoding="utf-8")
+    assert orjson.loads((tmp_path / "status.json").read_bytes())
 
 
 async def test_a_message_is_answered_by_the_agents_that_it_addresses(

@@ -7,8 +7,8 @@ import pytest
 import callwise as cw
 from callwise.calls.errors import ConfigError
 from callwise.calls.trust import NOTHING
+from callwise.report.observed import traces_of
 from graph.app import app
-from graph.tracing import traces_of
 from tests.callwise.report.traces.conftest import attributes, receiver
 
 __all__ = ["receiver"]
@@ -79,22 +79,24 @@ def test_a_turn_goes_on_when_the_collector_is_down(talk, tmp_path):
 def test_a_collector_that_only_a_file_names_is_refused():
     """What the turns do goes where the user said; this machine is no other place."""
     far = app.settings(None, ["traces.enabled=true", "traces.otlp_endpoint=https://c.example"])
-    asyncio.run(traces_of(far, environ={}).aclose())
+    asyncio.run(traces_of(far, far.traces, environ={}).aclose())
     with pytest.raises(ConfigError, match=r"only a file names the collector 'c\.example'"):
-        traces_of(far.trusting(NOTHING), environ={})
+        traces_of(far.trusting(NOTHING), far.traces, environ={})
 
 
 def test_a_collector_named_next_to_a_preset_file_is_trusted(tmp_path):
     """An override names it, also where the knobs are a file's."""
     preset = tmp_path / "mine.yaml"
     preset.write_text("traces: {enabled: true, otlp_endpoint: 'https://c.example'}\n")
+    named = app.settings(str(preset))
     with pytest.raises(ConfigError, match="only a file names"):
-        traces_of(app.settings(str(preset)), environ={})
+        traces_of(named, named.traces, environ={})
     settings = app.settings(str(preset), ["traces.otlp_endpoint=https://c.example"])
-    assert traces_of(settings, environ={}) is not None
+    assert traces_of(settings, settings.traces, environ={}) is not None
 
 
 def test_no_knob_sends_nothing():
     """Traces are off, whatever the variables name."""
     environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://localhost:4318"}
-    assert traces_of(app.settings(None), environ=environ) is None
+    settings = app.settings(None)
+    assert traces_of(settings, settings.traces, environ=environ) is None

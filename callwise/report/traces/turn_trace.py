@@ -90,7 +90,9 @@ class TurnNote(NamedTuple):
         epoch: seconds to add to the clock's for seconds since 1970.
         ended: when it ended, by the clock.
         path_seconds: length of its critical path.
-        is_virtual: whether the clock's time is virtual.
+        is_virtual: whether the clock's time is virtual and does not pass, so that calls are placed
+            by their path.
+        is_simulated_time: whether it passes, and is that of a loop in virtual time.
     """
 
     trace_id: bytes
@@ -103,6 +105,7 @@ class TurnNote(NamedTuple):
     ended: float
     path_seconds: float
     is_virtual: bool
+    is_simulated_time: bool = False
 
 
 class TraceSpan(NamedTuple):
@@ -149,8 +152,10 @@ def spans_of(note: TurnNote) -> Iterator[TraceSpan]:
     Outside of turns there are the calls alone.
     """
     is_replayed = any(each.row.outcome is Outcome.REPLAYED for each in note.calls)
-    time = "virtual" if note.is_virtual else "recorded" if is_replayed else "measured"
-    is_by_path = time != "measured"
+    is_by_path = note.is_virtual or is_replayed
+    time = "recorded" if is_replayed and not note.is_virtual else "measured"
+    if note.is_virtual or (note.is_simulated_time and not is_replayed):
+        time = "virtual"
     # Whole nanoseconds are added to the day's time: as one number it is known to 0.2 us.
     epoch = round(note.epoch * NANOSECONDS)
     start = epoch + _nanoseconds(min((each.started for each in note.calls), default=note.ended))

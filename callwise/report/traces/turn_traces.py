@@ -48,6 +48,7 @@ class TurnTraces:
             conversations have the same ids.
         has_texts: whether prompts and answers are noted too.
         wall: returns seconds since 1970.
+        is_simulated_time: whether the budgeters' clock is of a loop in virtual time.
     """
 
     def __init__(
@@ -57,7 +58,9 @@ class TurnTraces:
         run: str = "",
         has_texts: bool = False,
         wall: Callable[[], float] = time.time,
+        is_simulated_time: bool = False,
     ) -> None:
+        self._is_simulated_time = is_simulated_time
         self._put = put
         self._run = run
         self._has_texts = has_texts
@@ -126,6 +129,7 @@ class TurnTraces:
                 scope.clock.now(),
                 scope.path_seconds,
                 scope.clock.is_virtual,
+                self._is_simulated_time,
             )
         )
 
@@ -142,6 +146,7 @@ class Traces:
         content: whether prompts and answers are sent too.
         notify: called, in a separate thread, with what a person should know.
         environ: environment variables; None takes the process's.
+        is_simulated_time: see `TurnTraces`.
 
     Raises:
         ConfigError: when the address or a variable cannot be used, or the extra is not installed.
@@ -155,13 +160,16 @@ class Traces:
         content: bool = False,
         notify: Callable[[str], None] | None = None,
         environ: Mapping[str, str] | None = None,
+        is_simulated_time: bool = False,
     ) -> None:
         variables = os.environ if environ is None else environ
         sender = OtlpSender(traces_url(otlp_endpoint, variables), variables)
         self.exporter = SpanExporter(
             sender.send, shown=sender.shown, resource=resource_of(variables), notify=notify
         )
-        self.turns = TurnTraces(self.exporter.put, run=run, has_texts=content)
+        self.turns = TurnTraces(
+            self.exporter.put, run=run, has_texts=content, is_simulated_time=is_simulated_time
+        )
 
     def watch(self, budgeter: Budgeter) -> None:
         """Send the calls of a budgeter that end from now on."""

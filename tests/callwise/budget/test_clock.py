@@ -1,6 +1,7 @@
 """The clocks."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -112,3 +113,19 @@ def test_the_earliest_timer_never_spins_at_a_time_that_is_reached():
         return calls
 
     assert run_in_virtual_time(main()) == [pytest.approx(10_000.0, abs=1e-5)]
+
+
+def test_a_thread_reads_the_time_of_the_loop():
+    """One that has no loop, while the loop runs and after it; before any loop there is no time."""
+    clock = LoopClock()
+    with pytest.raises(RuntimeError, match="no running event loop"):
+        clock.now()
+
+    async def read():
+        await asyncio.sleep(100.0)
+        here = clock.now()
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(clock.now).result() == here
+        return here
+
+    assert run_in_virtual_time(read()) == clock.now() == 100.0

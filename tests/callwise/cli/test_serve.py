@@ -11,6 +11,9 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from callwise.report import load_run
+from callwise.report.feedback import read_feedback
+from callwise.report.live_status import read_status
 from callwise.wake import WakeStore
 
 AGENTS = """
@@ -55,9 +58,9 @@ def said_until(process, pattern):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("received", "code"), [(signal.SIGTERM, 1), (signal.SIGINT, 130)])
-def test_the_demo_is_served_and_ends_in_order(started, received, code):
+def test_the_demo_is_served_and_ends_in_order(started, tmp_path, received, code):
     """A token is made and printed once; a signal closes clients with a reason."""
-    process = started("--demo")
+    process = started("--demo", "--set", "metrics.status=true")
     lines, match = said_until(process, r"page: (http://127.0.0.1:\d+)/#token=(\S+)")
     url, token = match.groups()
     assert "a simulated model answers" in lines
@@ -84,6 +87,8 @@ def test_the_demo_is_served_and_ends_in_order(started, received, code):
     assert token not in rest
     assert "calls under way have 3 s to end" in rest
     assert rest.count("is not kept") == 1
+    status = read_status(tmp_path / "callwise-runs" / "serve" / "status.json")
+    assert status.has_ended
     assert "are kept" not in rest
 
 
@@ -110,6 +115,35 @@ def test_a_line_is_kept_for_the_next_process(started, tmp_path):
         process.terminate()
         _, rest = process.communicate(timeout=120)
         assert token not in printed + rest
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [(), ("--feedback", "liked")], ids=repr)
+def test_feedback_is_in_a_folder_next_to_the_store(started, tmp_path, options):
+    """Or in the named one; the file of a reply of before the start is enough."""
+    (tmp_path / "agents.yaml").write_text(AGENTS, encoding="utf-8")
+    with WakeStore(tmp_path / "kept.sqlite") as store:
+        store.rooms.say("main", "alice", "Hello.", id="main:1:alice", at=1.0)
+    token = "0123456789abcdef-environment"
+
+    async def post(url):
+        headers = {"Authorization": f"Bearer {token}"}
+        given = {"message": "main:1:alice", "rating": 5}
+        async with (
+            aiohttp.ClientSession(headers=headers) as session,
+            session.post(url + "/feedback", json=given) as answer,
+        ):
+            assert answer.status == 201, await answer.text()
+
+    arguments = ("agents.yaml", "--store", "kept.sqlite", *options)
+    process = started(*arguments, CALLWISE_SERVE_TOKEN=token)
+    _, match = said_until(process, r"page: (http://\S+)/ with")
+    asyncio.run(post(match[1]))
+    process.terminate()
+    process.communicate(timeout=120)
+    folder = tmp_path / (options[1] if options else "kept.sqlite.feedback")
+    run = load_run(folder)
+    assert [record.rating for record in read_feedback(run)[0]] == [5]
 
 
 @pytest.mark.parametrize(

@@ -109,6 +109,16 @@ def test_a_part_of_the_log_is_read(store: WakeStore) -> None:
     assert read("main", limit=0) == read("main", after=7) == read("nowhere") == []
 
 
+def test_messages_of_one_occasion_are_found(store: WakeStore) -> None:
+    """Those whose ids differ in their last part, and no others, whatever their agents write."""
+    for name in ("main:5:b", "main:5:a", "main:50:a", "main:5:a:c", "main:5", "other:5:a"):
+        store.rooms.say("main", name[-1], "Hello.", id=name, at=1.0)
+    assert ids(store.rooms.of_occasion("main:5:a")) == ["main:5:b", "main:5:a"]
+    assert ids(store.rooms.of_occasion("other:5:a")) == ["other:5:a"]
+    for unknown in ("main:5:z", "main", "", "main:%:a", "main:\ud83d:a", "x" * 10_000):
+        assert store.rooms.of_occasion(unknown) == []
+
+
 @pytest.mark.parametrize("wrong", [-1, 1.5, True, 10**30])
 def test_numbers_are_whole_and_from_0(store: WakeStore, wrong) -> None:
     """Of places, limits and acknowledgements."""
