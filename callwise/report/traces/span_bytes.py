@@ -43,7 +43,7 @@ def request_of(turns: Iterable[bytes], resource: Labels = ()) -> bytes:
     """
     scope = _field(0x0A, _field(0x0A, b"callwise"))
     described = b"".join(_attribute(0x0A, name, value) for name, value in resource)
-    of_scope = _field(0x12, scope + b"".join(turns))
+    of_scope = _field(0x12, b"".join((scope, *turns)))
     return _field(0x0A, _field(0x0A, described) + of_scope)
 
 
