@@ -10,7 +10,6 @@ import logging
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
-from functools import partial
 
 from callwise.budget.clock import Clock
 from callwise.budget.counters import CounterValues, LedgerError
@@ -105,14 +104,14 @@ class Ledger:
         self._written_count += 1
         self._rows.append(row)
         for sink in self._sinks:
-            self._give(row, partial(sink, row))
+            self._give(sink, row)
         if call is not None:
             for watcher in self._watchers:
-                self._give(row, partial(watcher, row, call, answer))
+                self._give(watcher, row, call, answer)
 
-    def _give(self, row: LedgerRow, take: Callable[[], None]) -> None:
+    def _give(self, take: Callable[..., None], row: LedgerRow, *more: object) -> None:
         try:
-            take()
+            take(row, *more)
         except Exception as error:
             _LOGGER.exception("a sink lost ledger row %d", row.sequence)
             self._failure_count += 1

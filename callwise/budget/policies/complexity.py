@@ -56,8 +56,12 @@ class Complexity(NamedTuple):
 
     def explain(self, max_parts: int | None = None) -> str:
         """Return the value and its parts, those that add most to it first; None gives all."""
-        most = sorted(self.parts, key=lambda part: -part[1] * part[2])[:max_parts]
-        return f"complexity {self.value:.2f} ({', '.join(f'{n} {p:.2f}' for n, p, _ in most)})"
+        most = sorted(self.parts, key=_added, reverse=True)[:max_parts]
+        return f"complexity {self.value:.2f} ({', '.join([f'{n} {p:.2f}' for n, p, _ in most])})"
+
+
+def _added(part: tuple[str, float, float]) -> float:
+    return part[1] * part[2]
 
 
 def prompt_tokens(call: Call) -> int:

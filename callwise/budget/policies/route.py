@@ -28,6 +28,10 @@ __all__ = ["NOTHING_LEFT_OUT", "BudgetLeft", "RouteByTable", "RouteDecision"]
 DEFAULT_FULL_TOKENS = 8192
 """Length of a prompt that counts as 1, where no context is known."""
 
+MAX_TOKENS_PER_ABOUT = 8
+"""Most tokens for each one of `prompt_tokens`. Tokens are counted only where so many could be more
+than a context."""
+
 MAX_SHOWN_PARTS = 2
 """Parts of the complexity that a reason has."""
 
@@ -79,9 +83,19 @@ class _Option(NamedTuple):
     unfit: str
     usd: float | None
 
-    @property
-    def name(self) -> str:
-        return self.entry.model
+
+class _BoundEntry(NamedTuple):
+    """One entry with the endpoint of its model, and what is the same for all calls.
+
+    Args:
+        context_tokens: the endpoint's, where known.
+        too_weak: why its quality is not enough; empty where it is.
+    """
+
+    entry: RouteEntry
+    endpoint: Endpoint
+    context_tokens: int | None
+    too_weak: str
 
 
 class _Table(NamedTuple):
@@ -92,7 +106,7 @@ class _Table(NamedTuple):
         is_measured: whether each model that has a price has a measured one.
     """
 
-    entries: tuple[tuple[RouteEntry, Endpoint], ...]
+    entries: tuple[_BoundEntry, ...]
     full_tokens: int
     is_measured: bool
 
@@ -173,11 +187,12 @@ class RouteByTable:
         )
         is_saving = left.share < knobs.save_below
         needs = _needs(call)
+        most_tokens = tokens * MAX_TOKENS_PER_ABOUT + (call.sampling.max_tokens or 0)
         options = []
-        for place, (entry, endpoint) in enumerate(table.entries):
+        for place, (entry, endpoint, context_tokens, too_weak) in enumerate(table.entries):
             cannot = ""
-            if needs or endpoint.capabilities.context_tokens is not None:
-                cannot = _cannot(call, needs, tokens, endpoint, estimator)
+            if needs or (context_tokens is not None and most_tokens > context_tokens):
+                cannot = _cannot(call, needs, most_tokens, endpoint, estimator)
             prices, usd, is_dear, unfit = endpoint.prices, entry.usd_per_call, False, cannot
             if prices is not None and max_usd is not None:
                 counted_usd = prices.usd(*estimator.counted(call, endpoint))
@@ -187,7 +202,11 @@ class RouteByTable:
             if not table.is_measured:
                 usd = None if prices is None else prices.usd(tokens, output_tokens)
             if not unfit and not is_saving:
-                unfit = self._not_good_enough(entry, complexity)
+                if complexity.value > entry.max_complexity:
+                    above = f"is above {entry.max_complexity:g}"
+                    unfit = f"complexity {complexity.value:.2f} {above}"
+                else:
+                    unfit = too_weak
             options.append(_Option(place, entry, cannot, is_dear, unfit, usd))
         fitting = [each for each in options if not each.unfit]
         if fitting:
@@ -201,16 +220,14 @@ class RouteByTable:
         else:
             chosen, why = _last_resort(options)
         return RouteDecision(
-            chosen.name,
+            chosen.entry.model,
             f"{why}; {complexity.explain(MAX_SHOWN_PARTS)}",
             tuple(_why_not(each, chosen) for each in options if each is not chosen),
             complexity,
         )
 
-    def _not_good_enough(self, entry: RouteEntry, complexity: Complexity) -> str:
+    def _too_weak(self, entry: RouteEntry) -> str:
         least = self._knobs.min_quality
-        if complexity.value > entry.max_complexity:
-            return f"complexity {complexity.value:.2f} is above {entry.max_complexity:g}"
         if least is None:
             return ""
         if entry.quality is None:
@@ -221,16 +238,20 @@ class RouteByTable:
         """Return the table with the endpoints of its models; the last one is kept."""
         if self._bound_to is not None and self._bound_to[0] is endpoints:
             return self._bound_to[1]
-        entries = tuple((entry, endpoints[entry.model]) for entry in self._knobs.table)
-        contexts = [endpoint.capabilities.context_tokens for _, endpoint in entries]
-        known = [each for each in contexts if each is not None]
+        entries = []
+        for entry in self._knobs.table:
+            endpoint = endpoints[entry.model]
+            context_tokens = endpoint.capabilities.context_tokens
+            too_weak = self._too_weak(entry)
+            entries.append(_BoundEntry(entry, endpoint, context_tokens, too_weak))
+        known = [each.context_tokens for each in entries if each.context_tokens is not None]
         priced = [
-            entry
-            for entry, endpoint in entries
-            if endpoint.prices is not None or entry.usd_per_call is not None
+            each.entry
+            for each in entries
+            if each.endpoint.prices is not None or each.entry.usd_per_call is not None
         ]
         table = _Table(
-            entries,
+            tuple(entries),
             min(known, default=DEFAULT_FULL_TOKENS),
             all(entry.usd_per_call is not None for entry in priced),
         )
@@ -252,19 +273,16 @@ def _needs(call: Call) -> list[str]:
     if call.sampling.top_logprobs is not None:
         needs.append("logprobs")
     for message in call.messages:
-        if any(part.get("type") == "image_url" for part in message.parts):
+        if message.parts and any(part.get("type") == "image_url" for part in message.parts):
             needs.append("image_url")
             break
     return needs
 
 
 def _cannot(
-    call: Call, needs: list[str], least_tokens: int, endpoint: Endpoint, estimator: Estimator
+    call: Call, needs: list[str], most_tokens: int, endpoint: Endpoint, estimator: Estimator
 ) -> str:
-    """Return why an endpoint cannot answer a call, as far as settings say; empty where it can.
-
-    Tokens are counted only where the prompt's bytes are not few enough by far.
-    """
+    """Return why an endpoint cannot answer a call, as far as settings say; empty where it can."""
     capabilities = endpoint.capabilities
     if needs and capabilities.refused:
         lacking = [name for name in needs if name in capabilities.refused]
@@ -273,10 +291,9 @@ def _cannot(
     context = capabilities.context_tokens
     if context is None:
         return ""
-    output_tokens = call.sampling.max_tokens or 0
-    if not (call.tools or call.response_model) and least_tokens * 8 + output_tokens <= context:
+    if not (call.tools or call.response_model) and most_tokens <= context:
         return ""
-    tokens = estimator.counted(call, endpoint)[0] + output_tokens
+    tokens = estimator.counted(call, endpoint)[0] + (call.sampling.max_tokens or 0)
     return f"some {tokens} tokens are more than its {context}" if tokens > context else ""
 
 
@@ -307,4 +324,4 @@ def _why_not(option: _Option, chosen: _Option) -> str:
         why = "its price is not known"
     elif not why and option.usd is not None:
         why = f"{option.usd:.3g} USD"
-    return f"{option.name}: {why or 'later in the table'}"
+    return f"{option.entry.model}: {why or 'later in the table'}"

@@ -1,5 +1,8 @@
 """Spans to a collector by OTLP over HTTP: encoded and sent in a separate thread.
 
+Many turns are encoded one after the other, which takes half the time that it takes between two
+steps of the loop, where neither code nor data are in the processor's caches.
+
 The variables `OTEL_EXPORTER_OTLP_...` mean what they mean for the OpenTelemetry SDK.
 
 Invariant: whatever the collector does, a turn goes on. What waits is limited, what does not fit
@@ -9,7 +12,6 @@ is dropped and counted, a failure is one message, and closing takes a limited ti
 import gzip
 import logging
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from http.client import HTTPException
@@ -20,7 +22,7 @@ from urllib.parse import unquote, urlsplit
 from urllib.request import HTTPRedirectHandler, HTTPSHandler, Request, build_opener
 
 from callwise.calls.errors import ConfigError
-from callwise.report.traces.span_bytes import request_of
+from callwise.report.traces.span_bytes import request_of, turn_bytes
 from callwise.report.traces.turn_trace import Labels, TurnNote
 from callwise.safe_text import printable
 from callwise.text_layout import counted
@@ -183,6 +185,15 @@ def resource_of(environ: Mapping[str, str]) -> Labels:
     return tuple(sorted(given.items()))
 
 
+def _encoded(turn: TurnNote) -> bytes | None:
+    """Return the spans of a turn; None for one that is not as it should be, which is logged."""
+    try:
+        return turn_bytes(turn)
+    except Exception:
+        _LOGGER.exception("the spans of %d calls cannot be encoded", len(turn.calls))
+        return None
+
+
 class SpanExporter:
     """Encodes turns and sends them, in a thread that starts with the first of them.
 
@@ -222,21 +233,22 @@ class SpanExporter:
         self._has_failed = False
         self._end = threading.Event()
         self.sent_calls = self.dropped_calls = 0
-        self.cpu_seconds = 0.0
 
     def put(self, turn: TurnNote) -> None:
         """Have a turn sent, or drop it where too much waits. Returns immediately."""
-        size = len(turn.calls) or 1
+        calls = len(turn.calls)
         with self._changed:
-            if self._is_ending or self._waiting_calls + size > self._max_waiting_calls:
-                self.dropped_calls += len(turn.calls)
+            if self._is_ending or self._waiting_calls + calls > self._max_waiting_calls:
+                self.dropped_calls += calls
                 return
             self._waiting.append(turn)
-            self._waiting_calls += size
+            self._waiting_calls += calls
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="spans", daemon=True)
                 self._thread.start()
-            self._changed.notify_all()
+            if len(self._waiting) == 1 or self._waiting_calls >= MAX_CALLS_PER_REQUEST:
+                # No turn between these wakes the thread, which would take the lock from the loop.
+                self._changed.notify_all()
 
     def flush(self, seconds: float = 5.0) -> bool:
         """Wait until all is sent or dropped; return False where that takes longer."""
@@ -271,16 +283,17 @@ class SpanExporter:
 
     def _run(self) -> None:
         while turns := self._next_turns():
-            calls = sum(len(turn.calls) for turn in turns)
-            began = time.thread_time()
-            try:
-                body = request_of(turns, self._resource)
-            except Exception:
-                _LOGGER.exception("the spans of %d calls cannot be encoded", calls)
-                self.dropped_calls += calls
-            else:
-                self.cpu_seconds += time.thread_time() - began
-                self._send_all(body, calls)
+            encoded: list[bytes] = []
+            calls = 0
+            for turn in turns:
+                spans = _encoded(turn)
+                if spans is None:
+                    self.dropped_calls += len(turn.calls)
+                else:
+                    encoded.append(spans)
+                    calls += len(turn.calls)
+            if encoded:
+                self._send_all(request_of(encoded, self._resource), calls)
 
     def _next_turns(self) -> list[TurnNote]:
         """Return the turns of the next request, once there are some; none at the end."""
@@ -293,7 +306,7 @@ class SpanExporter:
             calls = 0
             while self._waiting and calls < MAX_CALLS_PER_REQUEST:
                 turns.append(self._waiting.popleft())
-                calls += len(turns[-1].calls) or 1
+                calls += len(turns[-1].calls)
             self._waiting_calls -= calls
             self._is_sending = bool(turns)
             self._is_hurried = bool(self._waiting) and self._is_hurried

@@ -11,12 +11,21 @@ import struct
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
-from callwise.report.traces.turn_trace import Labels, LabelValue, TraceSpan, TurnNote, spans_of
+from callwise.report.traces.turn_trace import (
+    Labels,
+    LabelValue,
+    SpanKind,
+    TraceSpan,
+    TurnNote,
+    spans_of,
+)
 
-__all__ = ["request_of"]
+__all__ = ["request_of", "turn_bytes"]
 
 _START = struct.Struct("<2s16s2s8scQcQ")
 """Ids and times of a span: fields 1, 2, 7 and 8."""
+
+_DOUBLE = struct.Struct("<d")
 
 _FEW = 1024
 """Counts below this are written once."""
@@ -25,61 +34,65 @@ _INTERNAL, _CLIENT = b"\x30\x01", b"\x30\x03"
 """Kinds of spans, field 6."""
 
 
-def request_of(turns: Iterable[TurnNote], resource: Labels = ()) -> bytes:
+def request_of(turns: Iterable[bytes], resource: Labels = ()) -> bytes:
     """Return the body of one request with the spans of some turns.
 
     Args:
+        turns: see `turn_bytes`.
         resource: attributes of whatever sends them.
     """
-    spans = [_span(span, turn.trace_id) for turn in turns for span in spans_of(turn)]
     scope = _field(0x0A, _field(0x0A, b"callwise"))
     described = b"".join(_attribute(0x0A, name, value) for name, value in resource)
-    of_scope = _field(0x12, scope + b"".join(spans))
+    of_scope = _field(0x12, b"".join((scope, *turns)))
     return _field(0x0A, _field(0x0A, described) + of_scope)
 
 
+def turn_bytes(turn: TurnNote) -> bytes:
+    """Return the spans of a turn, as a part of a request."""
+    trace_id = turn.trace_id
+    return b"".join([_span(span, trace_id) for span in spans_of(turn)])
+
+
 def _span(span: TraceSpan, trace_id: bytes) -> bytes:
+    kind, span_id, parent_id, first, last, common, figures, message, events = span
     parts = [
         _START.pack(
             b"\x0a\x10",
             trace_id,
             b"\x12\x08",
-            span.span_id,
+            span_id,
             b"\x39",
-            span.start_nanoseconds,
+            first,
             b"\x41",
-            max(span.end_nanoseconds, span.start_nanoseconds),
+            max(first, last),
         ),
-        _beginning(span.name, span.is_call, span.labels, bool(span.error)),
-        _attributes(span.common),
+        _beginning(kind),
+        _written(common),
     ]
-    if span.parent_id:
-        parts.append(b"\x22\x08" + span.parent_id)
-    for name, value in span.figures:
+    if parent_id:
+        parts.append(b"\x22\x08" + parent_id)
+    for name, value in figures:
         if type(value) is int and 0 <= value < _FEW:
             parts.append(_count(name, value))
+        elif type(value) is float:
+            parts.append(_start_of_number(name) + _DOUBLE.pack(value))
         else:
             parts.append(_attribute(0x4A, name, value))
-    for name, at, labels in span.events:
+    for name, at, labels in events:
         event = b"\x09" + at.to_bytes(8, "little") + _field(0x12, _text(name))
         event += b"".join(_attribute(0x1A, key, value) for key, value in labels)
         parts.append(_field(0x5A, event))
-    if span.message:  # a second status is merged with the first
-        parts.append(_field(0x7A, _field(0x12, _text(span.message))))
+    if message:  # a second status is merged with the first
+        parts.append(_field(0x7A, _field(0x12, _text(message))))
     return _field(0x12, b"".join(parts))
 
 
 @lru_cache(maxsize=4096)
-def _beginning(name: str, is_call: bool, labels: Labels, is_error: bool) -> bytes:
+def _beginning(kind: SpanKind) -> bytes:
     """Return what many spans have in common."""
-    status = b"\x7a\x02\x18\x02" if is_error else b""
-    kind = _CLIENT if is_call else _INTERNAL
-    return _field(0x2A, _text(name)) + kind + _written(labels) + status
-
-
-@lru_cache(maxsize=256)
-def _attributes(labels: Labels) -> bytes:
-    return _written(labels)
+    status = b"\x7a\x02\x18\x02" if kind.error else b""
+    of_call = _CLIENT if kind.is_call else _INTERNAL
+    return _field(0x2A, _text(kind.name)) + of_call + _written(kind.labels) + status
 
 
 @lru_cache(maxsize=8192)
@@ -87,6 +100,13 @@ def _count(name: str, value: int) -> bytes:
     return _attribute(0x4A, name, value)
 
 
+@lru_cache(maxsize=256)
+def _start_of_number(name: str) -> bytes:
+    """Return all of an attribute but the eight bytes of its number."""
+    return _attribute(0x4A, name, 0.0)[:-8]
+
+
+@lru_cache(maxsize=256)
 def _written(labels: Labels) -> bytes:
     """Return attributes of a span."""
     return b"".join(_attribute(0x4A, name, value) for name, value in labels)
@@ -110,7 +130,7 @@ def _value(value: LabelValue) -> bytes:
     if isinstance(value, int):
         return b"\x18" + _varint(min(value, _MOST))
     if isinstance(value, float):
-        return b"\x21" + struct.pack("<d", value)
+        return b"\x21" + _DOUBLE.pack(value)
     return _field(0x2A, _values(value))
 
 
@@ -131,10 +151,12 @@ def _text(text: str) -> bytes:
 
 def _field(tag: int, content: bytes) -> bytes:
     """Return a field of bytes: its tag, below 128, its length, its content."""
-    size = len(content)
-    if size < 128:
-        return bytes((tag, size)) + content
-    return bytes((tag,)) + _varint(size) + content
+    return _head(tag, len(content)) + content
+
+
+@lru_cache(maxsize=4096)
+def _head(tag: int, size: int) -> bytes:
+    return bytes((tag,)) + _varint(size)
 
 
 def _varint(number: int) -> bytes:

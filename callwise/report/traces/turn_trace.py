@@ -22,7 +22,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from callwise.budget.ledger_row import LedgerRow
@@ -35,6 +35,7 @@ __all__ = [
     "CallNote",
     "LabelValue",
     "Labels",
+    "SpanKind",
     "TraceSpan",
     "TurnNote",
     "spans_of",
@@ -108,30 +109,44 @@ class TurnNote(NamedTuple):
     is_simulated_time: bool = False
 
 
+class SpanKind:
+    """Everything that many spans have in common.
+
+    Equal only to itself, so that it is found quickly in a cache.
+
+    Args:
+        name: the span's name.
+        is_call: whether it is a request to a model, as a client.
+        labels: attributes with few different values.
+        error: type of its error; empty without one.
+    """
+
+    __slots__ = ("error", "is_call", "labels", "name")
+
+    def __init__(
+        self, name: str, labels: Labels = (), *, is_call: bool = False, error: str = ""
+    ) -> None:
+        self.name, self.labels, self.is_call, self.error = name, labels, is_call, error
+
+
 class TraceSpan(NamedTuple):
     """One span, before it is encoded.
 
     Args:
         parent_id: 8 bytes; empty for the root.
         common: attributes of all spans of the trace.
-        is_call: whether it is a request to a model, as a client.
-        labels: attributes with few different values.
-        figures: all other attributes.
-        error: type of its error; empty without one.
+        figures: attributes that neither the trace nor its kind has.
         message: text of its error, where texts are asked for.
         events: name, time and attributes of each.
     """
 
-    name: str
+    kind: SpanKind
     span_id: bytes
     parent_id: bytes
     start_nanoseconds: int
     end_nanoseconds: int
-    common: Labels = ()
-    is_call: bool = False
-    labels: Labels = ()
+    common: Labels
     figures: Sequence[tuple[str, LabelValue]] = ()
-    error: str = ""
     message: str = ""
     events: Events = ()
 
@@ -167,7 +182,6 @@ def spans_of(note: TurnNote) -> Iterator[TraceSpan]:
     if note.conversation is not None:
         names = ("gen_ai.conversation.id", "session.id")
         common = (*common, *((name, note.conversation) for name in names))
-    seen: dict[tuple[str, ...], int] = {}
     scopes = _Scopes(note, root)
     for call in note.calls:
         row = call.row
@@ -177,91 +191,108 @@ def spans_of(note: TurnNote) -> Iterator[TraceSpan]:
         else:
             first, last = epoch + _nanoseconds(call.started), epoch + _nanoseconds(call.ended)
         end = max(end, last)
-        # Equal calls of one scope can change places, so they are numbered.
-        same = (row.scope, row.key, str(row.sample), str(row.repair))
-        seen[same] = number = seen.get(same, 0) + 1
-        span_id = _digest(note.trace_id, *same, str(number), size=8)
-        ids = span_id, scopes.parent_of(row.scope, first, last)
-        yield _call_span(call, ids, first, last, common)
+        scope = scopes.of(row.scope, first, last)
+        yield _call_span(call, (scope.call_id(row.key), scope.span_id), first, last, common)
     yield from scopes.spans(common)
     if root:
         agent = (("gen_ai.agent.name", note.agent),) if note.agent else ()
-        yield TraceSpan(
-            f"invoke_agent {note.agent}".strip(),
-            root,
-            b"",
-            start,
-            end,
-            common,
-            labels=(("gen_ai.operation.name", "invoke_agent"), *agent),
-            figures=(("callwise.turn", note.turn or ""), ("callwise.asked", len(note.calls))),
-        )
+        labels = (("gen_ai.operation.name", "invoke_agent"), *agent)
+        kind = SpanKind(f"invoke_agent {note.agent}".strip(), labels)
+        figures = (("callwise.turn", note.turn or ""), ("callwise.asked", len(note.calls)))
+        yield TraceSpan(kind, root, b"", start, end, common, figures)
 
 
 def _nanoseconds(seconds: float) -> int:
     return round(seconds * NANOSECONDS)
 
 
+class _Scope:
+    """One scope of a turn, with the calls that were asked in itself."""
+
+    __slots__ = ("_seen", "_start", "first", "last", "span_id")
+
+    def __init__(self, span_id: bytes, trace_id: bytes, first: int, last: int) -> None:
+        self.span_id, self.first, self.last = span_id, first, last
+        self._start = int.from_bytes(span_id) ^ int.from_bytes(trace_id[:8])
+        self._seen: dict[str, int] = {}
+
+    def call_id(self, key: str) -> bytes:
+        """Return the id of the next call with this key, which is a digest: no further one is made.
+
+        Equal calls of one scope can change places, so they are numbered.
+        """
+        number = self._seen.get(key, 0)
+        self._seen[key] = number + 1
+        found = int(key[:16], 16) ^ self._start
+        if number:
+            found = (found + number * _ODD) % 2**64
+        return found.to_bytes(8)
+
+
+_ODD = 0x9E3779B97F4A7C15
+"""Fibonacci hashing's multiplier, 2**64 by the golden ratio: no multiples of it are close."""
+
+
 class _Scopes:
-    """The scopes below a turn in which its calls were asked."""
+    """The scopes below a turn in which its calls were asked, by their paths."""
 
     def __init__(self, turn: TurnNote, root: bytes) -> None:
-        self._turn, self._root = turn, root
-        self._times: dict[str, list[int]] = {}
-        """First start and last end of the calls that were asked in a scope itself, by its path."""
+        self._path, self._trace_id, self._root = turn.path, turn.trace_id, root
+        self._found: dict[str, _Scope] = {}
 
-    def parent_of(self, path: str, first: int, last: int) -> bytes:
-        """Return the id of the span of a call's scope, and note the call's times."""
-        times = self._times.get(path)
-        if times is None:
-            self._times[path] = [first, last]
-        elif first < times[0] or last > times[1]:
-            times[:] = min(first, times[0]), max(last, times[1])
-        return self._id(path)
-
-    @cached_property
-    def _ids(self) -> dict[str, bytes]:
-        return {self._turn.path: self._root}
+    def of(self, path: str, first: int, last: int) -> _Scope:
+        """Return the scope of a call, and note the call's times."""
+        scope = self._found.get(path)
+        if scope is None:
+            scope = self._found[path] = _Scope(self._id(path), self._trace_id, first, last)
+        elif first < scope.first or last > scope.last:
+            scope.first, scope.last = min(first, scope.first), max(last, scope.last)
+        return scope
 
     def _id(self, path: str) -> bytes:
-        known = self._ids.get(path)
-        if known is None:
-            known = self._root
-            if path.startswith(self._turn.path + "/"):
-                known = _digest(self._turn.trace_id, path, size=8)
-            self._ids[path] = known
-        return known
+        if path.startswith(self._path + "/"):
+            return _digest(self._trace_id, path, size=8)
+        return self._root
 
     def spans(self, common: Labels) -> Iterator[TraceSpan]:
         """Yield a span for each scope, as long as the calls in it and below it."""
-        whole: dict[str, tuple[str, str, int, int]] = {}
-        for asked_in, (first, last) in self._times.items():
-            parent = self._turn.path
-            for path, name in _scopes(asked_in, self._turn.path):
-                _, _, start, end = whole.get(path, ("", "", first, last))
-                whole[path] = (parent, name, min(start, first), max(end, last))
-                parent = path
-        for path, (parent, name, start, end) in whole.items():
-            kind, _, label = name.partition(":")
-            labels = ((f"callwise.{kind}", label),) if label else ()
-            title = f"{kind} {label}".strip()
-            yield TraceSpan(
-                title, self._id(path), self._id(parent), start, end, common, labels=labels
-            )
+        whole: dict[str, tuple[SpanKind, bytes, bytes, int, int]] = {}
+        for asked_in, scope in self._found.items():
+            if not asked_in.startswith(self._path + "/"):
+                continue
+            parent_id, first, last = self._root, scope.first, scope.last
+            for inner, kind in _scopes(asked_in[len(self._path) :]):
+                path = self._path + inner
+                known = whole.get(path)
+                if known is None:
+                    span_id = scope.span_id if path == asked_in else self._id(path)
+                    whole[path] = (kind, span_id, parent_id, first, last)
+                else:
+                    _, span_id, _, start, end = known
+                    whole[path] = (kind, span_id, parent_id, min(start, first), max(end, last))
+                parent_id = span_id
+        for kind, span_id, parent_id, first, last in whole.values():
+            yield TraceSpan(kind, span_id, parent_id, first, last, common)
 
 
 _INNER = re.compile(r"/(?=(?:node|search)(?::|#|/|$))")
 """Start of a scope in a path below a turn. A name may have slashes in it."""
 
 
-def _scopes(path: str, turn: str) -> Iterator[tuple[str, str]]:
-    """Yield path and name of each scope from a turn, exclusive, down to a path, inclusive."""
-    if not path.startswith(turn + "/"):
-        return
-    whole = turn
-    for name in _INNER.split(path[len(turn) :])[1:]:
+@lru_cache(maxsize=1024)
+def _scopes(path: str) -> tuple[tuple[str, SpanKind], ...]:
+    """Return path and kind of each scope from a turn, exclusive, down to a path, inclusive.
+
+    Args:
+        path: from the turn on.
+    """
+    found, whole = [], ""
+    for name in _INNER.split(path)[1:]:
         whole = f"{whole}/{name}"
-        yield whole, name
+        level, _, label = name.partition(":")
+        labels = ((f"callwise.{level}", label),) if label else ()
+        found.append((whole, SpanKind(f"{level} {label}".strip(), labels)))
+    return tuple(found)
 
 
 def _call_span(
@@ -274,17 +305,16 @@ def _call_span(
     """
     row, sampling = call.row, call.sampling
     usage, delivery = row.usage, row.delivery
-    error = row.error_name if row.error else ""
-    name, labels = _labels(
-        (row.node, row.role, row.purpose),
-        (row.endpoint, row.model, delivery.endpoint, delivery.model),
-        (row.outcome, error, call.finish_reason),
+    traits = (
+        (row.node, row.role, row.purpose, row.outcome, row.error_name if row.error else ""),
+        (row.endpoint, row.model, delivery.endpoint, delivery.model, call.finish_reason),
         (row.is_simulated, row.is_speculative, row.is_unreadable, call.is_json),
         (sampling.temperature, sampling.top_p, sampling.n),
     )
+    kind = _call_kind(*traits)
     figures: list[tuple[str, LabelValue]] = [("callwise.round", row.end_round)]
     if usage.requests:
-        figures += _spent(usage, is_embedding=row.role is Role.EMBED)
+        figures += _spent(usage, is_embedding=row.role == Role.EMBED)
     if sampling.max_tokens is not None:
         figures.append(("gen_ai.request.max_tokens", sampling.max_tokens))
     if sampling.seed is not None:
@@ -303,7 +333,7 @@ def _call_span(
     events: Events = ()
     if usage.queue_microseconds or usage.attempts > 1:
         events = _waits(usage, first, last)
-    return TraceSpan(name, *ids, first, last, common, True, labels, figures, error, message, events)
+    return TraceSpan(kind, *ids, first, last, common, figures, message, events)
 
 
 def _spent(usage: Usage, *, is_embedding: bool) -> list[tuple[str, LabelValue]]:
@@ -350,20 +380,18 @@ def _waits(usage: Usage, first: int, last: int) -> Events:
 
 
 @lru_cache(maxsize=4096)
-def _labels(
-    where: tuple[str | None, str, str],
-    endpoints: tuple[str, str, str, str],
-    end: tuple[Outcome, str, str],
+def _call_kind(
+    asked: tuple[str | None, Role, str, Outcome, str],
+    served: tuple[str, str, str, str, str],
     marks: tuple[bool, bool, bool, bool],
     sampling: tuple[float | None, float | None, int],
-) -> tuple[str, Labels]:
-    """Return a call's name, and its attributes that have few different values."""
-    node, role, purpose = where
-    endpoint, model, served_by, served_model = endpoints
-    outcome, error, finish_reason = end
-    is_embedding = role == Role.EMBED
+) -> SpanKind:
+    """Return what the spans of calls have in common that differ in their figures alone."""
+    node, role, purpose, outcome, error = asked
+    endpoint, model, served_by, served_model, finish_reason = served
     is_simulated, is_speculative, is_unreadable, is_json = marks
     temperature, top_p, count = sampling
+    is_embedding = role == Role.EMBED
     is_answered = outcome not in {Outcome.REFUSED, Outcome.FAILED, Outcome.CANCELLED}
     found: list[tuple[str, LabelValue | None]] = [
         ("gen_ai.operation.name", "embeddings" if is_embedding else "chat"),
@@ -386,7 +414,8 @@ def _labels(
         ("callwise.unreadable", is_unreadable or None),
     ]
     labels = tuple((name, value) for name, value in found if value is not None)
-    return f"{'embeddings' if is_embedding else 'chat'} {model}", labels
+    name = f"{'embeddings' if is_embedding else 'chat'} {model}"
+    return SpanKind(name, labels, is_call=True, error=error)
 
 
 _PROVIDERS = {

@@ -18,39 +18,27 @@ from callwise.tuning.analysis_forms import (
 )
 from callwise.tuning.quality_unit import unit_of
 from callwise.tuning.row import Coverage, TurnRow
+from tests.callwise.tuning.conftest import tune_row
 
 CONVERSATIONS, TURNS = 8, 3
 
 
 def _row(setting: str, conversation: int, turn: int, **fields: object) -> TurnRow:
-    row = TurnRow(
-        setting=setting,
-        conversation=f"c{conversation}",
-        turn=turn,
-        seed=0,
-        coverage=Coverage.EXACT,
-        diverged_at=None,
-        missing_calls=0,
-        missing_tokens=0,
-        missing_usd=0.0,
-        asked=4,
-        requests=4,
-        input_tokens=100,
-        output_tokens=10,
-        usd=0.001,
-        rounds_reply=2,
-        rounds_turn=3,
-        seconds_reply=1.0,
-        seconds_turn=1.5,
-        is_reply_exact=True,
-        reply_id="0" * 16,
-        is_simulated=False,
-        asked_by_role={"main": 3, "judge": 1},
-        asked_by_node={"detection": 1, "lats_search": 3},
-        quality=1.0 + conversation / 10 + turn / 100,
-        quality_by="human:labels.csv",
-    )
-    return replace(row, **fields)  # type: ignore[arg-type]
+    known: dict[str, object] = {
+        "conversation": f"c{conversation}",
+        "missing_usd": 0.0,
+        "asked": 4,
+        "requests": 4,
+        "input_tokens": 100,
+        "usd": 0.001,
+        "reply_id": "0" * 16,
+        "is_simulated": False,
+        "asked_by_role": {"main": 3, "judge": 1},
+        "asked_by_node": {"detection": 1, "lats_search": 3},
+        "quality": 1.0 + conversation / 10 + turn / 100,
+        "quality_by": "human:labels.csv",
+    }
+    return tune_row(setting, turn, **{**known, **fields})
 
 
 def _rows(setting: str, **fields: object) -> list[TurnRow]:

@@ -6,38 +6,8 @@ import numpy as np
 import pytest
 
 from callwise.tuning.packing_proof import packing_proofs
-from callwise.tuning.row import Coverage, TurnRow
 from callwise.tuning.setting import Setting
-
-
-def _row(setting, number, quality):
-    return TurnRow(
-        setting=setting,
-        conversation=f"c{number}",
-        turn=0,
-        seed=0,
-        coverage=Coverage.EXACT,
-        diverged_at=None,
-        missing_calls=0,
-        missing_tokens=0,
-        missing_usd=0.0,
-        asked=4,
-        requests=4,
-        input_tokens=100,
-        output_tokens=10,
-        usd=0.001,
-        rounds_reply=2,
-        rounds_turn=3,
-        seconds_reply=1.0,
-        seconds_turn=1.5,
-        is_reply_exact=True,
-        reply_id="0" * 16,
-        is_simulated=False,
-        asked_by_role={"main": 4},
-        asked_by_node={"lats_search": 4},
-        quality=quality,
-    )
-
+from tests.callwise.tuning.conftest import tune_row
 
 ALONE = Setting("alone", "classic", {"pack.judge.is_trial": False, "search.expand_k": 4})
 PACKED = Setting("packed", "classic", {"pack.judge.is_trial": True, "search.expand_k": 4})
@@ -52,8 +22,9 @@ def rows():
         made = []
         for number in range(conversations):
             quality, noise = float(rng.normal()), 0.02 * float(rng.normal())
-            made.append(_row("alone", number, quality))
-            made.append(_row("packed", number, quality - loss + noise))
+            made.append(tune_row("alone", conversation=f"c{number}", quality=quality))
+            packed = quality - loss + noise
+            made.append(tune_row("packed", conversation=f"c{number}", quality=packed))
         return made
 
     return make

@@ -157,6 +157,18 @@ async def test_what_waits_is_limited_and_closing_takes_a_limited_time():
     release.set()
 
 
+async def test_a_turn_that_cannot_be_encoded_costs_no_other(caplog):
+    """It is logged and counted as dropped; the call path sees no error."""
+    bodies, turn = [], await one_turn()
+    found = exporter(bodies.append)
+    found.put(turn._replace(epoch=float("nan")))
+    found.put(turn)
+    assert found.flush()
+    found.close()
+    assert (found.dropped_calls, found.sent_calls, len(bodies)) == (1, 1, 1)
+    assert "the spans of 1 calls cannot be encoded" in caplog.text
+
+
 def test_a_redirect_is_not_followed(receiver):
     """The headers have a key, which goes to the address that was named and to no other."""
     receiver.status = 302

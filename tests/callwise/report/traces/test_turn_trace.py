@@ -14,7 +14,7 @@ from callwise.calls import Message, Reply, ReportedUsage, Role
 from callwise.calls.delivery import Delivery
 from callwise.calls.errors import AuthFailed, CallError, RateLimited
 from callwise.calls.retry import RetryPolicy
-from callwise.report.traces.span_bytes import _value, request_of
+from callwise.report.traces.span_bytes import _value, request_of, turn_bytes
 from callwise.report.traces.turn_trace import provider_of, spans_of
 from callwise.testing.fakes import ScriptedClient
 from tests.callwise.budget.conftest import MemoryRecorder
@@ -39,7 +39,7 @@ async def turn(budgeter, *calls, name="1"):
 
 def values(span):
     """Return all attributes of a span."""
-    return dict((*span.common, *span.labels, *span.figures))
+    return dict((*span.common, *span.kind.labels, *span.figures))
 
 
 async def test_a_turn_is_one_trace_of_nodes_and_calls():
@@ -55,21 +55,21 @@ async def test_a_turn_is_one_trace_of_nodes_and_calls():
     (note,) = turns
     spans = {span.span_id: span for span in spans_of(note)}
     (root,) = [span for span in spans.values() if not span.parent_id]
-    assert root.name == "invoke_agent lin"
+    assert root.kind.name == "invoke_agent lin"
     assert values(root)["gen_ai.conversation.id"] == "a/b"
 
     def above(span):
         return (
             []
             if not span.parent_id
-            else [spans[span.parent_id].name, *above(spans[span.parent_id])]
+            else [spans[span.parent_id].kind.name, *above(spans[span.parent_id])]
         )
 
     node = "node think/fast"
-    assert [above(span) for span in spans.values() if span.is_call] == [
-        [node, root.name],
-        ["search", node, root.name],
-        [root.name],
+    assert [above(span) for span in spans.values() if span.kind.is_call] == [
+        [node, root.kind.name],
+        ["search", node, root.kind.name],
+        [root.kind.name],
     ]
     assert len(spans) == 6
 
@@ -84,7 +84,7 @@ async def test_a_call_has_the_figures_of_its_row():
     await turn(budgeter, ask())
     call = next(spans_of(turns[0]))
     found = values(call)
-    assert call.name == "chat gpt-5-mini"
+    assert call.kind.name == "chat gpt-5-mini"
     assert found["gen_ai.provider.name"] == "openai"
     assert found["gen_ai.request.model"] == found["gen_ai.response.model"] == "gpt-5-mini"
     assert found["gen_ai.response.finish_reasons"] == ("stop",)
@@ -111,10 +111,10 @@ async def test_outcomes_are_labelled_and_only_what_was_bought_has_tokens():
     turns = noted(budgeter)
     equal = ask(share=True)
     await turn(budgeter, equal, equal, ask("Else?"), ask("Too much"))
-    calls = [span for span in spans_of(turns[0]) if span.is_call]
+    calls = [span for span in spans_of(turns[0]) if span.kind.is_call]
     found = [values(each) for each in calls]
     assert [each["callwise.outcome"] for each in found] == ["served", "cached", "failed", "refused"]
-    assert [each.error for each in calls] == ["", "", "AuthFailed", "CallRefused"]
+    assert [each.kind.error for each in calls] == ["", "", "AuthFailed", "CallRefused"]
     assert ["gen_ai.usage.input_tokens" in each for each in found] == [True, False, False, False]
     assert ["gen_ai.response.model" in each for each in found] == [True, True, False, False]
     assert secret not in repr(calls)
@@ -127,11 +127,11 @@ async def test_texts_are_sent_only_when_asked_for_and_without_keys():
     without, has_texts = budgeter_of([reply("Fine.")]), budgeter_of([reply("Fine.")])
     turns = noted(without)
     await turn(without, asked)
-    assert b"My key" not in request_of(turns)
-    assert b"Fine." not in request_of(turns)
+    assert b"My key" not in request_of(map(turn_bytes, turns))
+    assert b"Fine." not in request_of(map(turn_bytes, turns))
     turns = noted(has_texts, has_texts=True)
     await turn(has_texts, asked)
-    assert key.encode() not in request_of(turns)
+    assert key.encode() not in request_of(map(turn_bytes, turns))
     found = values(next(spans_of(turns[0])))
     (message,) = orjson.loads(found["gen_ai.input.messages"])
     assert message["role"] == "user"
@@ -197,10 +197,10 @@ async def test_a_replay_has_the_same_trace_but_for_its_times():
     first, second = list(spans_of(turns[0])), list(spans_of(replayed[0]))
     assert turns[0].trace_id == replayed[0].trace_id
     for one, other in zip(first, second, strict=True):
-        assert (one.span_id, one.parent_id, one.name) == (
+        assert (one.span_id, one.parent_id, one.kind.name) == (
             other.span_id,
             other.parent_id,
-            other.name,
+            other.kind.name,
         )
     assert len({each.span_id for each in first}) == len(first)
     assert {values(each)["callwise.time"] for each in second} == {"recorded"}
@@ -269,7 +269,7 @@ async def test_a_late_call_joins_the_trace_of_its_turn():
     await task
     (note,) = turns
     spans = list(spans_of(note))
-    assert [span.name for span in spans] == ["chat gpt-5-mini", "invoke_agent"]
+    assert [span.kind.name for span in spans] == ["chat gpt-5-mini", "invoke_agent"]
     assert spans[0].parent_id == spans[1].span_id
 
 
@@ -297,21 +297,21 @@ async def test_the_bytes_are_what_opentelemetry_reads():
     long = "長い \U0001f600 " * 5000 + "\ud800"
     await turn(budgeter, ask(long), ask("b"))
     written = list(spans_of(turns[0]))
-    request = decoded(request_of(turns, (("service.name", "it"),)))
+    request = decoded(request_of(map(turn_bytes, turns), (("service.name", "it"),)))
     (of_resource,) = request.resource_spans
     assert attributes(of_resource.resource) == {"service.name": "it"}
     read = of_resource.scope_spans[0].spans
     for span, one in zip(written, read, strict=True):
         assert (one.name, one.span_id, one.parent_span_id) == (
-            span.name,
+            span.kind.name,
             span.span_id,
             span.parent_id,
         )
         assert one.trace_id == turns[0].trace_id
         assert one.start_time_unix_nano == span.start_nanoseconds
         assert one.end_time_unix_nano == span.end_nanoseconds
-        assert one.kind == (3 if span.is_call else 1)
-        assert one.status.code == (2 if span.error else 0)
+        assert one.kind == (3 if span.kind.is_call else 1)
+        assert one.status.code == (2 if span.kind.error else 0)
         wanted = {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in values(span).items()
@@ -366,5 +366,5 @@ async def test_an_embedding_is_named_so():
     turns = noted(budgeter)
     await turn(budgeter, replace(ask(), role=Role.EMBED))
     call = next(spans_of(turns[0]))
-    assert call.name == "embeddings gpt-5-mini"
+    assert call.kind.name == "embeddings gpt-5-mini"
     assert "gen_ai.usage.output_tokens" not in values(call)

@@ -12,7 +12,8 @@ from callwise.calls import Endpoint, Prices
 from callwise.tuning.judge.items import HistoryLine, ReplyItem
 from callwise.tuning.judge.referee import Referee, open_referee
 from callwise.tuning.judge.scores import Score
-from callwise.tuning.row import Coverage, TurnRow
+from callwise.tuning.row import TurnRow
+from tests.callwise.tuning.conftest import tune_row
 
 ItemOf = Callable[..., ReplyItem]
 RowOf = Callable[..., TurnRow]
@@ -36,26 +37,10 @@ def row_of() -> RowOf:
     """Return a maker of rows."""
 
     def make(setting: str, reply_id: str, turn: int = 0, **fields: Any) -> TurnRow:
-        counts = dict.fromkeys(
-            ("missing_calls", "asked", "requests", "input_tokens", "output_tokens"), 0
-        )
-        known: dict[str, Any] = {
-            "conversation": "talk",
-            "seed": 0,
-            "coverage": Coverage.EXACT,
-            "diverged_at": None,
-            "missing_tokens": 0,
-            "missing_usd": None,
-            "usd": None,
-            "rounds_reply": 1,
-            "rounds_turn": 1,
-            "seconds_reply": 1.0,
-            "seconds_turn": 1.0,
-            "is_reply_exact": True,
-            "is_simulated": True,
-            **counts,
-        }
-        return TurnRow(setting=setting, reply_id=reply_id, turn=turn, **{**known, **fields})
+        nothing = dict.fromkeys(("asked", "requests", "input_tokens", "output_tokens"), 0)
+        unjudged = {"quality": None, "quality_by": ""}
+        known: dict[str, Any] = {"conversation": "talk", **nothing, **unjudged}
+        return tune_row(setting, turn, reply_id=reply_id, **{**known, **fields})
 
     return make
 
