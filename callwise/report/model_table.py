@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from callwise.calls.call import Outcome, Purpose
+from callwise.calls.choice import Choice
 from callwise.calls.policies import DEFAULT_POLICY, RouteEntry, RoutePolicy
 from callwise.report.run_record import CallLine
 from callwise.report.table import Cell, Table
@@ -26,6 +27,9 @@ MIN_TURNS = 10
 
 _COLUMNS = ("purpose", "model", "policy", "reason", "asked", "failed", "refused", "unreadable")
 _SUMS = ("input_tokens", "output_tokens", "usd", "seconds_per_call")
+_MEASURED = ("taken", "confidence", "share_against")
+"""Columns of a run with a cascade or an ensemble."""
+
 _ANSWERED = frozenset({Outcome.SERVED, Outcome.REPLAYED})
 
 
@@ -36,17 +40,24 @@ def _reason(text: str) -> str:
 
 def model_table(rows: Sequence[CallLine]) -> Table | None:
     """Return calls by purpose, model and kind of reason; None where no policy chose."""
-    groups: dict[tuple[str, str, str, str], list[CallLine]] = {}
+    groups: dict[tuple[str, str, str, str], list[tuple[CallLine, Choice]]] = {}
     for row in rows:
         if row.choice is not None:
             policy, model = row.choice.policy, row.choice.model
             name = (row.purpose.value, model, policy, _reason(row.choice.reason))
-            groups.setdefault(name, []).append(row)
+            groups.setdefault(name, []).append((row, row.choice))
+    is_measured = any(name[2] in ("cascade", "ensemble") for name in groups)
     if not groups:
         return None
     lines: list[tuple[Cell, ...]] = []
-    for name, calls in sorted(groups.items()):
-        sums = sum_calls(calls)
+    for name, chosen in sorted(groups.items()):
+        sums = sum_calls([row for row, _ in chosen])
+        choices = [choice for _, choice in chosen]
+        measured = (
+            sum(each.is_taken for each in choices),
+            _mean([each.confidence for each in choices]),
+            _mean([each.share_against for each in choices]),
+        )
         spent = sums.usage
         lines.append(
             (
@@ -59,11 +70,18 @@ def model_table(rows: Sequence[CallLine]) -> Table | None:
                 spent.output_tokens,
                 sums.usd,
                 spent.path_seconds / sums.asked,
+                *(measured if is_measured else ()),
             )
         )
     title = "By model and why it was asked"
     folds = ("unreadable", "refused", "policy", "input_tokens", "output_tokens")
-    return Table("models", title, (*_COLUMNS, *_SUMS), tuple(lines), folds)
+    columns = (*_COLUMNS, *_SUMS, *(_MEASURED if is_measured else ()))
+    return Table("models", title, columns, tuple(lines), folds)
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return math.fsum(known) / len(known) if known else None
 
 
 def drift_of(

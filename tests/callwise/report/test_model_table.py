@@ -50,6 +50,23 @@ def test_calls_are_added_up_by_purpose_model_and_kind_of_reason():
     assert model_table(rows[3:]) is None
 
 
+def test_answers_that_a_policy_measures_have_their_means():
+    """Taken ones are counted; what is not known is left out of a mean, and is not 0."""
+    choices = [
+        {"policy": "cascade", "confidence": 0.0},
+        {"policy": "cascade", "confidence": 0.9, "is_taken": True},
+        {"policy": "cascade"},
+        {"policy": "ensemble", "share_against": 0.25, "is_taken": True},
+    ]
+    usual = line(0, "small", 1.0).choice.to_json()
+    table = model_table([line(0, "small", 1.0, choice={**usual, **own}) for own in choices])
+    places = [table.columns.index(name) for name in ("taken", "confidence", "share_against")]
+    assert [[row[at] for at in places] for row in table.rows] == [[1, 0.45, None], [1, None, 0.25]]
+    assert "taken" not in model_table([line(0, "small", 1.0)]).columns
+    again = [Choice.from_json(Choice(**{**usual, **own}).to_json()) for own in choices]
+    assert [each.confidence for each in again] == [0.0, 0.9, None, None]
+
+
 def manifest(seconds, **policies):
     """Return the knobs of a run with one measured model."""
     entry = {"model": "small", "seconds": seconds, "seconds_low": 0.9 * seconds}
@@ -106,7 +123,7 @@ def test_of_equal_models_at_most_1_in_100_is_named():
     assert slow / 300 > 0.5
 
 
-@pytest.mark.parametrize("choice", [{"by": "x"}, {"policy": 1}])
+@pytest.mark.parametrize("choice", [{"by": "x"}, {"policy": 1}, {"spread": "1"}, {"is_taken": 1}])
 def test_a_choice_that_cannot_be_read_is_an_error(choice):
     """With the name of its field."""
     with pytest.raises(ValueError, match="choice"):
