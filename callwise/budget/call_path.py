@@ -244,7 +244,16 @@ def build_call_path(  # noqa: C901 - one line for each layer that is optional
     path.add("repair", RepairLayer(next=path.last))
     if policies:
         path.add(
-            "choose", ChooseLayer(policies, endpoints, estimator, clock, recorder, next=path.last)
+            "choose",
+            ChooseLayer(
+                policies,
+                endpoints,
+                estimator,
+                clock,
+                recorder,
+                amend=ledger.amend,
+                next=path.last,
+            ),
         )
     common = () if shared is None else (*lower.layers, "queue")
     return CallPath(dict(reversed(path.layers.items())), breakers, frozenset(common))

@@ -1,5 +1,6 @@
 """One line of the ledger: how one asked call ended, and what it spent."""
 
+from collections.abc import MutableSequence
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -9,7 +10,7 @@ from callwise.calls.choice import Choice
 from callwise.calls.delivery import DIRECT, Delivery
 from callwise.calls.key import CallKey
 
-__all__ = ["LedgerRow"]
+__all__ = ["LedgerRow", "amend_choice"]
 
 
 class LedgerRow(NamedTuple):
@@ -113,3 +114,11 @@ _NOT_IN_ROWS = ("charged_tokens", "charged_usd")
 
 for _name in {*Usage._fields, *JSON_NAMES} - {"usd"}:
     setattr(LedgerRow, _name, property(attrgetter(f"usage.{_name}")))
+
+
+def amend_choice(rows: MutableSequence[LedgerRow], sequence: int, choice: Choice) -> None:
+    """Change the choice in the latest row of a call, where it is among these."""
+    for back, row in enumerate(reversed(rows), start=1):
+        if row.sequence == sequence:
+            rows[-back] = row._replace(choice=choice)
+            return

@@ -18,11 +18,12 @@ from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar
 from callwise.budget.clock import Clock
 from callwise.budget.counters import Counters, CounterValues, LedgerError, ScopeStatistics
 from callwise.budget.critical_path import ORIGIN, CriticalPath, CriticalPathPoint
-from callwise.budget.ledger_row import LedgerRow
+from callwise.budget.ledger_row import LedgerRow, amend_choice
 from callwise.budget.limits import Amounts, Limits, as_limits
 from callwise.budget.scope_limits import ScopeLimits
 from callwise.budget.usage import to_picodollars
 from callwise.calls.call import Role
+from callwise.calls.choice import Choice
 from callwise.calls.errors import ConfigError
 from callwise.safe_text import printable
 
@@ -394,6 +395,11 @@ class Scope:
         self.counters.end(row)
         for rows in self._rows_of_turns:
             rows.append(row)
+
+    def amend(self, sequence: int, choice: Choice) -> None:
+        """Change the choice in the row of a call that has ended, where it was not taken yet."""
+        for rows in self._rows_of_turns:
+            amend_choice(rows, sequence, choice)
 
     @at_owner_loop
     def take_rows(self) -> list[LedgerRow]:

@@ -20,6 +20,12 @@ class Choice(NamedTuple):
         reason: why this one, in a sentence.
         alternatives: each of the others, and why not it.
         step: place of this model in its policy's order of asking; starts at 0.
+        confidence: of a step of a cascade, what is compared with the policy's `confidence`, in
+            [0, 1]. This and what follows is known once the answer is, and is in rows alone: a
+            replay finds it again from the recorded answers.
+        is_taken: whether a cascade or an ensemble has taken this answer.
+        share_against: of the answer that an ensemble takes, the share of weight against it.
+        spread: of the same, the mean range of its numbers.
     """
 
     policy: str
@@ -29,13 +35,17 @@ class Choice(NamedTuple):
     reason: str = ""
     alternatives: tuple[str, ...] = ()
     step: int = 0
+    confidence: float | None = None
+    is_taken: bool = False
+    share_against: float | None = None
+    spread: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return its fields; those of no value are left out."""
         return {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in self._asdict().items()
-            if value not in ("", (), 0)
+            if value != self._field_defaults.get(name, "")
         }
 
     @classmethod
@@ -60,6 +70,12 @@ class Choice(NamedTuple):
             raise ValueError(f"the field choice.alternatives cannot be {alternatives!r:.60}")
         if type(step) is not int or not 0 <= step < _MAX_STEP:
             raise ValueError(f"the field choice.step cannot be {step!r:.60}")
+        for name in ("confidence", "share_against", "spread"):
+            value = document.get(name)
+            if value is not None and (type(value) not in (int, float) or not value >= 0):
+                raise ValueError(f"the field choice.{name} cannot be {value!r:.60}")
+        if type(document.get("is_taken", False)) is not bool:
+            raise ValueError(f"the field choice.is_taken cannot be {document['is_taken']!r:.60}")
         texts = {name: document.get(name, "") for name in ("policy", "table", "asked", "model")}
         return cls(**{**document, **texts, "alternatives": tuple(alternatives)})
 

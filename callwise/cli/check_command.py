@@ -214,12 +214,12 @@ def _advance(options: CheckOptions, state: Path) -> bool:
     """Move the state of a rollout on, print it, and return whether it was not returned."""
     from callwise.report import load_run
     from callwise.testing.gate.rollout import advance_rollout
-    from callwise.testing.gate.run_figures import quality_by_turn
+    from callwise.testing.gate.run_figures import quality_by_turn, quality_drift
 
     run = load_run(options.run)
-    for notice in run.notices:
-        say(notice)
     scores = options.scores
+    for notice in (*run.notices, *(() if scores is None else quality_drift(run, scores))):
+        say(notice)
     quality = None if scores is None else quality_by_turn(scores, run.turns)
     rollout, lines = advance_rollout(run, state, quality=quality)
     has_passed = rollout.status != "returned"

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -12,6 +12,9 @@ from callwise.cli.options import CommandOptions
 from callwise.cli.terminal import clear_errors, print_safe, print_text, say, screen
 from callwise.safe_text import escaped_json
 from callwise.text_layout import EVERYTHING, counted
+
+if TYPE_CHECKING:
+    from callwise.report import RunRecord
 
 __all__ = ["ReportOptions", "report"]
 
@@ -66,7 +69,9 @@ class ReportOptions(CommandOptions):
     ] = None
     scores: Annotated[
         Path | None,
-        typer.Option(help="With --table arms: a table of scores (scores.csv), for quality by arm."),
+        typer.Option(
+            help="With --table arms or models: scores (scores.csv), for quality by arm and model."
+        ),
     ] = None
     feedback: Annotated[
         Path | None,
@@ -115,7 +120,7 @@ def report(options: ReportOptions) -> None:
         if take_and_write(options):
             return
         run = load_run(options.folder)
-        for notice in run.notices:
+        for notice in (*run.notices, *_quality_drift(run, options.scores)):
             say(notice)
         shown = EVERYTHING if options.wide else screen(more="--wide, or --format csv,")
         shown = replace(shown, is_styled=screen().is_styled)
@@ -131,6 +136,14 @@ def report(options: ReportOptions) -> None:
         if has_arms and (options.form, options.table) == ("text", "all"):
             print_safe("\n")
             print_arms(run, options.form, options.scores, shown)
+
+
+def _quality_drift(run: "RunRecord", scores: Path | None) -> list[str]:
+    if scores is None:
+        return []
+    from callwise.testing.gate.run_figures import quality_drift
+
+    return quality_drift(run, scores)
 
 
 def _write_page(options: ReportOptions) -> None:

@@ -33,8 +33,8 @@ def take_and_write(options: "ReportOptions") -> bool:
         raise ConfigError("--export sft, dpo or labels and --output FILE go together: give both")
     if options.candidates and options.export is None:
         raise ConfigError("--candidates adds pairs to --export dpo: give that too")
-    if options.scores is not None and options.table not in {"arms", "all"}:
-        raise ConfigError("--scores is the quality of arms: give --table arms")
+    if options.scores is not None and options.table not in {"arms", "models", "all"}:
+        raise ConfigError("--scores is the quality of arms or models: give --table arms or models")
     if options.feedback is not None:
         take_feedback(options.folder, options.feedback)
     if options.export is not None and options.output is not None:

@@ -32,7 +32,7 @@ from callwise.tuning.row import TurnRow, sum_known
 from callwise.tuning.sweep import FinishedSweep, SweepRequest
 
 if TYPE_CHECKING:
-    from callwise.cli.tune_command import TuneOptions
+    from callwise.cli.tune_options import TuneOptions
 
 __all__ = ["agreed", "buy_missing", "buyer_as_it_goes", "spent"]
 
@@ -102,7 +102,7 @@ def buy_missing(options: "TuneOptions", request: SweepRequest, finished: Finishe
     say(buy_sentence(lacking))
     if not lacking.calls:
         return False
-    if options.route:
+    if options.route or options.cascade:
         say(_whole_turns(finished.rows))
     if options.batch:
         say("That is by the list price; a batch costs about half of it.")

@@ -17,16 +17,21 @@ from callwise.tuning.analysis import Analysis
 from callwise.tuning.judge.judge_sweep import JudgedRows, QualityRequest, check_judging
 from callwise.tuning.judge.referee_endpoint import API_KEY, MODEL
 from callwise.tuning.packing_proof import packing_proofs
-from callwise.tuning.replay_evaluator import RECORDED, settings_of
+from callwise.tuning.replay_evaluator import (
+    RECORDED,
+    changed_knobs,
+    preset_of,
+    settings_of,
+)
 from callwise.tuning.setting import Setting
 from callwise.tuning.statistics.bootstrap import MIN_CONVERSATIONS
 from callwise.tuning.statistics.recommendation import Recommendation
 from callwise.tuning.sweep import FinishedSweep
 
 if TYPE_CHECKING:
-    from callwise.cli.tune_command import TuneOptions
+    from callwise.cli.tune_options import TuneOptions
 
-__all__ = ["next_lines", "notices_of", "preset_of"]
+__all__ = ["next_lines", "notices_of"]
 
 PRESET_FILE = "recommended.yaml"
 RECORDED_FILE = "recorded.yaml"
@@ -49,32 +54,6 @@ def notices_of(judged: JudgedRows, finished: FinishedSweep, lost: str) -> tuple[
     """
     proofs = map(str, packing_proofs(finished.settings, judged.rows))
     return (*(each for each in judged.notices if each != lost), *proofs)
-
-
-def preset_of(recording: Recording, setting: Setting) -> dict[str, Any]:
-    """Return a setting as a file of knobs: what it changes in the preset that it extends.
-
-    A preset that is not shipped is in it as a whole, since only its name is recorded.
-    """
-    own = settings_of(recording, setting).model_dump(mode="json", exclude_unset=True)
-    name = own.pop("preset", None)
-    if name not in recording.app.presets():
-        return dict(own)
-    base = recording.app.settings(name).model_dump(mode="json", exclude_unset=True)
-    return {"extends": name, **_changed(base, own)}
-
-
-def _changed(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the knobs that differ from a preset's, with the groups that they are in."""
-    found: dict[str, Any] = {}
-    for name, value in own.items():
-        below = base.get(name)
-        if isinstance(value, Mapping) and isinstance(below, Mapping):
-            if inner := _changed(below, value):
-                found[name] = inner
-        elif value != below and name != "preset":
-            found[name] = value
-    return found
 
 
 def next_lines(
@@ -173,7 +152,7 @@ def _recorded_knobs(recording: Recording, sweep: Path) -> list[str]:
     name = own.pop("preset", None)
     if name is None or name in recording.app.presets():
         base = recording.app.settings(name).model_dump(mode="json", exclude_unset=True)
-        knobs = _leaves(_changed(base, own))
+        knobs = _leaves(changed_knobs(base, own))
         if all(isinstance(value, bool | int | float | str) for value in knobs.values()):
             options = [] if name is None else ["--preset", name]
             for path, value in knobs.items():

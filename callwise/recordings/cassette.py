@@ -242,17 +242,21 @@ class Cassette:
             )
             self._unrecorded_count += 1
 
-    def answered_by(self) -> dict[Role, tuple[str, str]]:
-        """Return the endpoint and the model that answered each role last. Reads the whole file.
+    def answered_by(self) -> dict[str, tuple[str, str]]:
+        """Return the endpoint and the model that answered each role or chosen model last.
+
+        Reads the whole file. What a policy's choice of a model has answered is of that model.
 
         Raises:
             FormatError: when a line is damaged.
         """
-        found: dict[Role, tuple[str, str]] = {}
+        found: dict[str, tuple[str, str]] = {}
         for entry in range(len(self._file.index)):
             line = self._file.read(entry)
             try:
-                found[Role(line["role"])] = str(line["endpoint"]), str(line["model"])
+                choice = line.get("choice")
+                asked = choice["model"] if isinstance(choice, dict) else Role(line["role"])
+                found[str(asked)] = str(line["endpoint"]), str(line["model"])
             except (KeyError, ValueError) as error:
                 raise self._file.damaged(entry, f"not an exchange: {error!r}") from error
         return found

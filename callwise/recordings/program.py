@@ -19,6 +19,7 @@ import inspect
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +30,16 @@ from callwise.budget.clock import SystemClock, VirtualClock
 from callwise.budget.limits import Limits
 from callwise.budget.recorder import Recorder
 from callwise.calls.call import Role
-from callwise.calls.client import Endpoint, OfflineClient
+from callwise.calls.client import Endpoint, EndpointsByName, OfflineClient
 from callwise.calls.endpoint_settings import OPENAI_KEY_VARIABLE
 from callwise.calls.errors import ConfigError
+from callwise.calls.policies import PolicyKnobs
 from callwise.calls.retry import RetryPolicy
-from callwise.calls.role_endpoints import EndpointSettings, endpoints_from_settings
+from callwise.calls.role_endpoints import (
+    EndpointSettings,
+    endpoints_from_settings,
+    models_from_settings,
+)
 from callwise.calls.trust import TrustedSettings
 from callwise.knobs import Overrides, load_preset, settings_from
 from callwise.recordings.app_protocol import Notices, SettingsApp
@@ -71,6 +77,10 @@ class ProgramSettings(TrustedSettings):
     """Seeds the retries' jitter."""
     endpoints: dict[Role, EndpointSettings] = Field(default_factory=dict)
     """Endpoint of each role, as for the reply pipeline."""
+    models: dict[str, EndpointSettings] = Field(default_factory=dict)
+    """Further models by name, for `policies`, as for the reply pipeline."""
+    policies: dict[str, PolicyKnobs] = Field(default_factory=dict)
+    """Choice of the models that answer calls. A program's calls are of the purpose `other`."""
 
 
 Build = Callable[[Any], Any]
@@ -126,17 +136,18 @@ class ProgramApp(SettingsApp[ProgramSettings]):
         """Return None: what a program asks is not known before it runs."""
         del settings
 
-    def endpoints(self, settings: ProgramSettings, *, is_offline: bool) -> dict[Role, Endpoint]:
-        """Return the endpoint of each role; see `SettingsApp.endpoints`."""
-        return dict(
-            endpoints_from_settings(
-                settings.endpoints,
-                environ=os.environ,
-                retry=settings.retry,
-                trust=settings.trust,
-                is_offline=is_offline,
-            )
-        )
+    def endpoints(self, settings: ProgramSettings, *, is_offline: bool) -> EndpointsByName:
+        """Return the endpoint of each role and model; see `SettingsApp.endpoints`."""
+        common: dict[str, Any] = {
+            "environ": os.environ,
+            "retry": settings.retry,
+            "trust": settings.trust,
+            "is_offline": is_offline,
+            "clients": {},
+        }
+        roles = endpoints_from_settings(settings.endpoints, **common)
+        found: dict[str, Endpoint] = {role: roles[role] for role in roles}
+        return found | dict(models_from_settings(settings.models, settings.endpoints, **common))
 
     @asynccontextmanager
     async def open(
@@ -160,7 +171,7 @@ class ProgramApp(SettingsApp[ProgramSettings]):
         del keep_checkpoints
         knobs, notices = self.checked(settings), Notices()
         if is_offline:
-            endpoints = _recorded_endpoints(knobs, recorder)
+            endpoints = self._recorded_endpoints(knobs, recorder)
         else:
             endpoints = self.endpoints(knobs, is_offline=False)
             LearnedEndpoints(folder, notices).follow(endpoints)
@@ -174,6 +185,7 @@ class ProgramApp(SettingsApp[ProgramSettings]):
             recorder=replaying,
             limits=knobs.budget.run,
             retry=knobs.retry,
+            policies=knobs.policies,
             seed=knobs.seed,
             secrets=_secret_values(knobs),
             max_kept_rows=0,
@@ -187,11 +199,32 @@ class ProgramApp(SettingsApp[ProgramSettings]):
             past=finished_turns(folder),
         )
         try:
-            await session.build(self._build, self.name, tuple(endpoints))
+            roles = [role for role in Role if role in endpoints]
+            await session.build(self._build, self.name, roles)
             yield session
         finally:
             session.close()
             await budgeter.aclose()
+
+    def _recorded_endpoints(
+        self, settings: ProgramSettings, recorder: Recorder | None
+    ) -> EndpointsByName:
+        """Return endpoints that are named as in a recording, and answer nothing themselves."""
+        recorded = recorder.answered_by() if isinstance(recorder, RunRecorder) else {}
+        # A policy chooses by what the settings have of its models.
+        known = self.endpoints(settings, is_offline=True) if settings.policies else {}
+        endpoints: dict[str, Endpoint] = {}
+        for asked in (*Role, *settings.models):
+            if asked in known:
+                usual = known[asked]
+                name, model = recorded.get(asked, usual.identity)
+                endpoints[asked] = replace(usual, name=name, model=model)
+                continue
+            name, model = recorded.get(asked, (f"offline-{asked}", "none"))
+            own = settings.endpoints.get(Role(asked))
+            prices = own.prices.prices() if own is not None and own.prices is not None else None
+            endpoints[asked] = Endpoint(name, model, OfflineClient(), prices)
+        return endpoints
 
 
 def program_app(build: Any, target: str, missing: Sequence[str]) -> ProgramApp:
@@ -226,24 +259,14 @@ def program_app(build: Any, target: str, missing: Sequence[str]) -> ProgramApp:
     return ProgramApp(build, target)
 
 
-def _recorded_endpoints(
-    settings: ProgramSettings, recorder: Recorder | None
-) -> dict[Role, Endpoint]:
-    """Return endpoints that are named as in a recording, and answer nothing themselves."""
-    recorded = recorder.answered_by() if isinstance(recorder, RunRecorder) else {}
-    endpoints = {}
-    for role in Role:
-        name, model = recorded.get(role, (f"offline-{role}", "none"))
-        own = settings.endpoints.get(role)
-        prices = own.prices.prices() if own is not None and own.prices is not None else None
-        endpoints[role] = Endpoint(name, model, OfflineClient(), prices)
-    return endpoints
-
-
 def _secret_values(settings: ProgramSettings) -> list[str]:
     names = {
         _KEY_VARIABLE,
         OPENAI_KEY_VARIABLE,
-        *(each.api_key_env for asked in settings.endpoints.values() for each in asked.candidates),
+        *(
+            each.api_key_env
+            for asked in (*settings.endpoints.values(), *settings.models.values())
+            for each in asked.candidates
+        ),
     }
     return [os.environ[name] for name in sorted(names) if os.environ.get(name)]

@@ -34,7 +34,7 @@ from callwise.budget.recorder import (
     Recorder,
 )
 from callwise.calls import errors
-from callwise.calls.call import Call, Outcome, Role
+from callwise.calls.call import Call, Outcome
 from callwise.calls.errors import CallError, ConfigError, RunStopped
 from callwise.calls.key import CallKey
 from callwise.calls.payload import well_formed_id
@@ -105,8 +105,11 @@ class RunRecorder(ChoicesBehind):
         for held in self._held.pop((conversation, turn), ()):
             self._recorder.record(*held)
 
-    def answered_by(self) -> Mapping[Role, tuple[str, str]]:
-        """Return the endpoint and the model that answered each role; none where it is not said."""
+    def answered_by(self) -> Mapping[str, tuple[str, str]]:
+        """Return the endpoint and the model that answered each role or chosen model.
+
+        Empty where the recording does not name them.
+        """
         return self._recorder.answered_by() if isinstance(self._recorder, Cassette) else {}
 
     def arms(self) -> Mapping[tuple[str, str], str]:

@@ -89,7 +89,7 @@ class TurnLLM:
         self._endpoints: dict[Role, Endpoint] = {}
         self._given: dict[Role, Any] = {}
         self._recorder: Recorder | None = None
-        self._recorded: Mapping[Role, tuple[str, str]] | None = None
+        self._recorded: Mapping[str, tuple[str, str]] | None = None
         self._current: Budgeter | None = None
         self._conversations: dict[str, Scope] = {}
         self._outside = _CallPlace(self, outside, 0)
@@ -170,7 +170,7 @@ class TurnLLM:
         return is_sender, Endpoint(f"test-{role}", model, client)
 
     def play(
-        self, recorder: Recorder, recorded: Mapping[Role, tuple[str, str]] | None = None
+        self, recorder: Recorder, recorded: Mapping[str, tuple[str, str]] | None = None
     ) -> None:
         """Play every call from a recording, or record what is asked.
 

@@ -10,6 +10,7 @@ et al. (2017), here with bins of equal counts.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import yaml
@@ -18,12 +19,23 @@ from numpy.typing import NDArray
 from callwise.calls.policies import ConfidenceCalibration
 from callwise.calls.policies.cascade_policy import ConfidenceSource
 
-__all__ = ["MIN_LABELS", "FittedConfidence", "Reliability", "fit_confidence"]
+__all__ = [
+    "MIN_LABELS",
+    "FittedConfidence",
+    "Reliability",
+    "confidence_map",
+    "fit_confidence",
+    "folds_of",
+]
 
 Floats = NDArray[np.float64]
 
 MIN_LABELS = 20
 """Labels below which nothing is fitted."""
+
+TILT = 0.001
+"""Rise of the chance in the outer half of the first and of the last level, so that each confidence
+between the least and the largest label has a chance of its own, and can be a threshold."""
 
 MAX_LEVELS = 12
 FOLDS = 5
@@ -103,27 +115,50 @@ def fit_confidence(
     count = int(groups.max()) + 1
     if count < 2:
         raise ValueError("labels of at least 2 conversations are needed, for the reliability")
-    generator = np.random.default_rng(seed)
-    fold_of = generator.permutation(count)[groups] % min(FOLDS, count)
+    fold_of = folds_of(groups, seed)
     mapped = np.empty_like(confidences)
     for fold in range(min(FOLDS, count)):
         is_out = fold_of == fold
         points = _isotonic(confidences[~is_out], labels[~is_out])
         mapped[is_out] = np.interp(confidences[is_out], *points)
-    levels, chances = _isotonic(confidences, labels)
-    calibration = ConfidenceCalibration(
-        model=model,
-        by=by,
-        raw=tuple(levels.tolist()),
-        chance=tuple(chances.tolist()),
-        labels=len(labels),
-    )
-    draws = generator.integers(count, size=(DRAWS, count))
+    calibration = confidence_map(confidences, labels, model=model, by=by)
+    draws = np.random.default_rng([seed, 1]).integers(count, size=(DRAWS, count))
     return FittedConfidence(
         calibration,
         _reliability(confidences, labels, groups, draws),
         _reliability(mapped, labels, groups, draws),
     )
+
+
+def confidence_map(
+    raw: Floats, is_good: NDArray[Any], *, model: str, by: ConfidenceSource
+) -> ConfidenceCalibration:
+    """Return the map of raw confidences to chances that some labels give, without its reliability.
+
+    Args:
+        raw: (L,) in [0, 1], at least one.
+        is_good: (L,) labels, as 0 and 1.
+    """
+    levels, chances = _isotonic(raw, is_good.astype(np.float64))
+    return ConfidenceCalibration(
+        model=model,
+        by=by,
+        raw=tuple(levels.tolist()),
+        chance=tuple(chances.tolist()),
+        labels=len(raw),
+    )
+
+
+def folds_of(conversation_of: NDArray[np.intp], seed: int) -> NDArray[np.intp]:
+    """Return (T,) the fold of each turn, from 0; those of one conversation have the same.
+
+    Args:
+        conversation_of: (T,) place of each turn's conversation, from 0.
+    """
+    count = int(conversation_of.max()) + 1
+    order = np.random.default_rng(seed).permutation(count)
+    found: NDArray[np.intp] = order[conversation_of] % min(FOLDS, count)
+    return found
 
 
 def _isotonic(raw: Floats, labels: Floats) -> tuple[Floats, Floats]:
@@ -133,7 +168,8 @@ def _isotonic(raw: Floats, labels: Floats) -> tuple[Floats, Floats]:
     one bad answer added, so that a few labels never make a certainty.
     """
     order = np.argsort(raw, kind="stable")
-    raw, labels = raw[order], labels[order]
+    # Rounded before groups are formed, so that no two levels are one.
+    raw, labels = np.round(raw[order], 6), labels[order]
     cuts = np.searchsorted(raw, np.quantile(raw, np.arange(1, MAX_LEVELS) / MAX_LEVELS), "right")
     starts = np.unique(np.concatenate(([0], cuts)))
     starts = starts[starts < len(raw)]
@@ -150,8 +186,13 @@ def _isotonic(raw: Floats, labels: Floats) -> tuple[Floats, Floats]:
             last = blocks.pop()
             block = (last[0] + block[0], last[1] + block[1], last[2] + block[2])
         blocks.append(block)
-    levels = np.round([total / size for total, _, size in blocks], 6)
-    return np.clip(levels, 0, 1), np.round([_share(block) for block in blocks], 4)
+    levels = [round(total / size, 6) for total, _, size in blocks]
+    shares = [_share(block) for block in blocks]
+    if raw[0] < levels[0]:
+        levels, shares = [raw[0], *levels], [shares[0] - TILT, *shares]
+    if raw[-1] > levels[-1]:
+        levels, shares = [*levels, raw[-1]], [*shares, shares[-1] + TILT]
+    return np.asarray(levels), np.round(np.clip(shares, 0, 1), 6)
 
 
 def _share(block: tuple[float, float, float]) -> float:

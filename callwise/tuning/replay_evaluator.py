@@ -1,4 +1,4 @@
-"""The evaluator that plays a recording under other settings, turn by turn.
+"""The evaluator that plays a recording under other settings, turn by turn, and their presets.
 
 Nothing is sent. A recording is opened once per process and kept while its files are the same,
 because reading it and replaying its past takes longer than evaluating a setting on it.
@@ -6,7 +6,7 @@ because reading it and replaying its past takes longer than evaluating a setting
 
 import asyncio
 import os
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -27,7 +27,9 @@ __all__ = [
     "RECORDED",
     "CounterfactualEvaluator",
     "OpenRecording",
+    "changed_knobs",
     "opened",
+    "preset_of",
     "run_apart",
     "settings_of",
 ]
@@ -96,6 +98,32 @@ def settings_of(recording: Recording, setting: Setting) -> Any:
     if getattr(found, "experiment", None) is None:
         return found
     return found.model_copy(update={"experiment": None})
+
+
+def preset_of(recording: Recording, setting: Setting) -> dict[str, Any]:
+    """Return a setting as a file of knobs: what it changes in the preset that it extends.
+
+    A preset that is not shipped is in it as a whole, since only its name is recorded.
+    """
+    own = settings_of(recording, setting).model_dump(mode="json", exclude_unset=True)
+    name = own.pop("preset", None)
+    if name not in recording.app.presets():
+        return dict(own)
+    base = recording.app.settings(name).model_dump(mode="json", exclude_unset=True)
+    return {"extends": name, **changed_knobs(base, own)}
+
+
+def changed_knobs(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the knobs that differ from a preset's, with the groups that they are in."""
+    found: dict[str, Any] = {}
+    for name, value in own.items():
+        below = base.get(name)
+        if isinstance(value, Mapping) and isinstance(below, Mapping):
+            if inner := changed_knobs(below, value):
+                found[name] = inner
+        elif value != below and name != "preset":
+            found[name] = value
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from callwise.budget.policies.route import RouteByTable
 from callwise.budget.recorder import RecordsChoices
 from callwise.budget.token_estimate import Estimator
 from callwise.calls.call import Purpose
+from callwise.calls.choice import Choice
 from callwise.calls.client import Endpoint
 from callwise.calls.errors import ConfigError
 from callwise.calls.key import call_key
@@ -31,6 +32,7 @@ class ChooseLayer:
     Args:
         policies: knobs by purpose, or `default` for chat calls of all others.
         recorder: its choices are taken before anything is decided; None decides all.
+        amend: writes into the row of an ended call what a policy has found of its answer.
 
     Raises:
         ConfigError: when a key is no purpose, or that of embeddings; when a policy names a model
@@ -45,11 +47,13 @@ class ChooseLayer:
         clock: Clock,
         recorder: object = None,
         *,
+        amend: Callable[[InFlightCall, Choice], None],
         next: Callable[[InFlightCall], Awaitable[ReadReply]],  # noqa: A002
     ) -> None:
         self._endpoints = endpoints
         self._estimator = estimator
         self._clock = clock
+        self._amend = amend
         self._next = next
         self._recorder = recorder if isinstance(recorder, RecordsChoices) else None
         self._policies: dict[str, Policy] = {}
@@ -97,6 +101,7 @@ class ChooseLayer:
                 self._endpoints,
                 self._estimator,
                 self._next,
+                self._amend,
                 where,
                 self._recorder,
             )

@@ -14,7 +14,7 @@ from dataclasses import replace
 from callwise.budget.clock import Clock
 from callwise.budget.counters import CounterValues, LedgerError
 from callwise.budget.in_flight import InFlightCall, ReadReply
-from callwise.budget.ledger_row import LedgerRow
+from callwise.budget.ledger_row import LedgerRow, amend_choice
 from callwise.budget.limits import Amounts
 from callwise.budget.redactor import Redactor
 from callwise.budget.run_gate import RunGate
@@ -22,6 +22,7 @@ from callwise.budget.scope import Scope, ScopeKind, at_owner_loop
 from callwise.budget.token_estimate import Estimate
 from callwise.budget.usage import NO_USAGE
 from callwise.calls.call import Call, CallEnd, HoldBack, Outcome
+from callwise.calls.choice import Choice
 from callwise.calls.client import Endpoint
 from callwise.calls.delivery import DIRECT
 from callwise.calls.errors import CallError, UnknownRole
@@ -108,6 +109,15 @@ class Ledger:
         if call is not None:
             for watcher in self._watchers:
                 self._give(watcher, row, call, answer)
+
+    def amend(self, call: InFlightCall, choice: Choice) -> None:
+        """Write into a row what its policy has found once several calls had ended.
+
+        The rows of its turn and those kept here are changed. Sinks and watchers were given the row
+        before, without it.
+        """
+        call.scope.amend(call.sequence, choice)
+        amend_choice(self._rows, call.sequence, choice)
 
     def _give(self, take: Callable[..., None], row: LedgerRow, *more: object) -> None:
         try:

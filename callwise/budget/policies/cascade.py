@@ -107,7 +107,10 @@ class Cascade:
             self._counts[f"to_{model}"] += 1
             found = await self._step(question, model, step, reason, is_leased=kept is None)
             chance = -1.0 if found.raw is None else self._chance(model, found.raw)
-            if found.answer is not None and chance >= knobs.confidence:
+            is_sure = found.answer is not None and chance >= knobs.confidence
+            if found.answer is not None and found.raw is not None:
+                question.note(found.answer, confidence=chance, is_taken=is_sure)
+            if found.answer is not None and is_sure:
                 self._counts[f"taken_from_{model}"] += 1
                 return give_out(call, self._noted(found.answer, model, self._words(model, found)))
             if found.answer is not None and (kept is None or chance > kept.chance):
@@ -130,6 +133,7 @@ class Cascade:
             if kept is None or error.is_fatal or listener.has_given:
                 raise
             self._counts[f"kept_{kept.model}"] += 1
+            question.note(kept.answer, is_taken=True)
             note = f"kept, since {last} has ended in {type(error).__name__}"
             return give_out(call, self._noted(kept.answer, kept.model, note))
         self._counts[f"taken_from_{last}"] += 1

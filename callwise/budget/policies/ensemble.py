@@ -35,12 +35,14 @@ class Combination(NamedTuple):
     """The answer of an ensemble, and how far its members disagreed.
 
     Args:
+        place: of the member whose answer it is made of, among those that have answered.
         votes: answers that agree with it, itself among them.
         share_against: share of the weight that is not theirs, in [0, 1].
         spread: mean over its numbers of the largest less the least of the group; 0 without any.
     """
 
     answer: ReadReply
+    place: int
     votes: int
     share_against: float
     spread: float
@@ -89,10 +91,16 @@ class Ensemble:
         self._counts["asked"] += 1
         self._counts["failed_members"] += len(ends) - len(answers)
         found = self._combined(answers) if answers else None
+        is_enough = found is not None and found.votes >= knobs.min_agreement * len(ends) - 1e-9
         if found is not None:
             self._shares_against.append(found.share_against)
             self._spreads.append(found.spread)
-        is_enough = found is not None and found.votes >= knobs.min_agreement * len(ends) - 1e-9
+            question.note(
+                [*answers.values()][found.place],
+                is_taken=is_enough or not knobs.otherwise,
+                share_against=found.share_against,
+                spread=found.spread,
+            )
         if knobs.otherwise and not is_enough:
             return await self._otherwise(question, ends, found)
         if found is None:
@@ -154,6 +162,8 @@ class Ensemble:
             if found is None or error.is_fatal or listener.has_given:
                 raise
             self._counts["kept"] += 1
+            members = [end for end in ends if isinstance(end, ReadReply)]
+            question.note(members[found.place], is_taken=True)
             note = f"the vote is kept, since {knobs.otherwise} has ended in {type(error).__name__}"
             answer = found.answer
             return give_out(call, answer._replace(notes=(*answer.notes, note)))
@@ -197,7 +207,7 @@ def combine(
         answer = _with_numbers(answers[place], _numbers(members, own, knobs.numbers))
         spread = _spread(members)
     for_it = math.fsum(weights[each] for each in group)
-    return Combination(answer, len(group), max(1 - for_it / total, 0.0), spread)
+    return Combination(answer, place, len(group), max(1 - for_it / total, 0.0), spread)
 
 
 def _numbers(

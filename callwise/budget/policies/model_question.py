@@ -1,8 +1,8 @@
 """One question that a policy may put to several models, each time as a call with its own row."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Protocol
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
 
 from callwise.budget.critical_path import CriticalPathTrack
 from callwise.budget.in_flight import InFlightCall, ReadReply
@@ -28,7 +28,9 @@ class ModelQuestion:
         table: digest of the policy's settings.
         endpoints: by role or by name of a model.
         where: where it was asked, with the endpoint of its role.
+        amend: writes into the row of an ended call what was found of its answer.
         recorder: the recording whose choices are taken; None where there is none.
+        answered: the answers so far, each with its call.
     """
 
     carried: InFlightCall
@@ -38,8 +40,10 @@ class ModelQuestion:
     endpoints: Mapping[str, Endpoint]
     estimator: Estimator
     next: Callable[[InFlightCall], Awaitable[ReadReply]]
+    amend: Callable[[InFlightCall, Choice], None]
     where: CallOrigin
     recorder: RecordsChoices | None = None
+    answered: list[tuple[ReadReply, InFlightCall]] = field(default_factory=list)
 
     @property
     def call(self) -> Call:
@@ -94,10 +98,21 @@ class ModelQuestion:
         carried = InFlightCall(asked, own.scope, own.track if track is None else track)
         carried.before_seconds = own.before_seconds
         try:
-            return await self.next(carried)
+            answer = await self.next(carried)
+            self.answered.append((answer, carried))
+            return answer
         finally:
             if track is None:
                 own.before_seconds += carried.path_seconds
+
+    def note(self, answer: ReadReply, **found: Any) -> None:
+        """Write fields of `Choice` into the row of the call that gave an answer."""
+        for each, carried in self.answered:
+            if each is answer and carried.call.choice is not None:
+                choice = carried.call.choice._replace(**found)
+                carried.call = replace(carried.call, choice=choice)
+                self.amend(carried, choice)
+                return
 
 
 class Policy(Protocol):

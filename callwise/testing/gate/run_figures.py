@@ -14,6 +14,7 @@ from callwise.budget.usage import NO_USAGE
 from callwise.calls.call import Outcome
 from callwise.calls.errors import ConfigError, FormatError
 from callwise.recordings.program_turn import merged_digests
+from callwise.report.model_table import quality_drift_lines
 from callwise.report.run_forms import trouble_lines
 from callwise.report.run_record import CallLine, RunFileLine, RunRecord, TurnKey, TurnLine, load_run
 from callwise.report.totals import total
@@ -25,6 +26,7 @@ __all__ = [
     "baseline_of_rows",
     "baseline_of_run",
     "quality_by_turn",
+    "quality_drift",
     "run_figures",
 ]
 
@@ -178,6 +180,8 @@ def run_figures(
         quality = quality_by_turn(scores_file, record.turns)
     baseline = baseline_of_record(record, quality=quality)
     notices = [*record.notices, *trouble_lines(total(record.rows, record.turns))]
+    if scores_file is not None:
+        notices += quality_drift(record, scores_file)
     if record.is_simulated and not baseline.is_simulated:
         notices.append("some of the answers are simulated, and the others are not")
     silent = [turn.key for turn in record.turns if not turn.reply]
@@ -248,11 +252,14 @@ _KINDS = frozenset({"pointwise", "label", "truth"})
 """Scores of one reply. Which of two won is not in the same unit."""
 
 
-def quality_by_turn(scores_file: Path, turns: Iterable[TurnLine]) -> dict[TurnKey, float]:
+def quality_by_turn(
+    scores_file: Path, turns: Iterable[TurnLine], *, is_scaled: bool = False
+) -> dict[TurnKey, float]:
     """Return the mean score of each turn's reply; a reply without a score has none.
 
     Args:
         scores_file: the table, all its scores by one judge.
+        is_scaled: as the place on its scale, from 0 to 1, in place of the unit.
 
     Raises:
         ConfigError: when the table has several judges: their units differ.
@@ -267,7 +274,10 @@ def quality_by_turn(scores_file: Path, turns: Iterable[TurnLine]) -> dict[TurnKe
     for score in read_scores(scores_file).scores:
         if score.kind in _KINDS:
             judges.add(score.by)
-            values[score.conversation, score.turn, score.reply_id].append(score.value)
+            value, width = score.value, score.scale_high - score.scale_low
+            if is_scaled:
+                value = min(max((value - score.scale_low) / width, 0.0), 1.0)
+            values[score.conversation, score.turn, score.reply_id].append(value)
     if len(judges) > 1:
         raise ConfigError(
             f"{scores_file} has scores by {len(judges)} judges ({', '.join(sorted(judges))}), "
@@ -275,6 +285,17 @@ def quality_by_turn(scores_file: Path, turns: Iterable[TurnLine]) -> dict[TurnKe
         )
     keys = {turn.key: (*turn.key, reply_id(turn.reply)) for turn in turns}
     return {key: fmean(values[reply]) for key, reply in keys.items() if reply in values}
+
+
+def quality_drift(record: RunRecord, scores_file: Path) -> list[str]:
+    """Return a line for each model whose scored replies are not as its routing table has them.
+
+    Raises:
+        ConfigError: when the table has several judges.
+        FormatError: when the table cannot be read.
+    """
+    quality = quality_by_turn(scores_file, record.turns, is_scaled=True)
+    return quality_drift_lines(record.manifest, record.rows, quality)
 
 
 def _asked_by_path(rows: Iterable[CallLine]) -> dict[str, int]:

@@ -25,6 +25,7 @@ __all__ = [
     "OptionPanels",
     "ProposedTable",
     "TableOptions",
+    "differences_with_parts",
     "propose_tables",
 ]
 
@@ -146,8 +147,8 @@ class _Tables:
 def _all_tables(panels: OptionPanels) -> _Tables:
     """Return every table, or the better ones of each cost where there are too many."""
     names = [name for settings in panels.options.values() for name in settings]
-    cost, _ = _differences(panels.cost, panels.reference, names)
-    quality, residuals = _differences(panels.quality, panels.reference, names)
+    cost, _ = differences_with_parts(panels.cost, panels.reference, names)
+    quality, residuals = differences_with_parts(panels.quality, panels.reference, names)
     covariance = residuals @ residuals.T
     none = np.zeros((1, 0), dtype=np.intp)
     tables = _Tables(none, np.zeros(1), np.zeros(1), np.zeros(1))
@@ -195,7 +196,9 @@ def _better_of_each_cost(tables: _Tables) -> NDArray[np.intp]:
     return np.unique(np.concatenate([*best, np.flatnonzero(~tables.choices.any(axis=1))]))
 
 
-def _differences(panel: Panel, reference: str, names: Sequence[str]) -> tuple[Floats, Floats]:
+def differences_with_parts(
+    panel: Panel, reference: str, names: Sequence[str]
+) -> tuple[Floats, Floats]:
     """Return (F,) means of settings less the reference, and (F, C) parts of their errors.
 
     The parts are the linearised ratio's (Cochran 1977, 6): their sum of squares is the variance,

@@ -26,6 +26,7 @@ __all__ = [
     "Bootstrap",
     "BootstrapOptions",
     "Interval",
+    "NamedDifference",
     "mean_intervals",
     "paired_difference",
 ]
@@ -63,6 +64,34 @@ class Interval:
     known_share: float = 1.0
     estimated_share: float = 0.0
     why_none: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamedDifference:
+    """A difference from a reference that was named before the data were seen.
+
+    Args:
+        alone: its interval.
+        together: interval that is valid for all differences of the comparison together.
+        p_value: two-sided, of no difference; None without an interval. Never below
+            2 / (draws + 1), so many differences need many draws.
+        p_adjusted: the same, adjusted by Holm for how many differences there are.
+    """
+
+    alone: Interval
+    together: Interval
+    p_value: float | None
+    p_adjusted: float | None
+
+    @property
+    def is_higher(self) -> bool:
+        """Whether it is shown to lie above 0."""
+        return self.together.low is not None and self.together.low > 0
+
+    @property
+    def is_lower(self) -> bool:
+        """Whether it is shown to lie below 0."""
+        return self.together.high is not None and self.together.high < 0
 
 
 class BootstrapOptions(TypedDict, total=False):

@@ -24,7 +24,7 @@ from callwise.tuning.statistics.bootstrap import (
     MIN_CONVERSATIONS,
     Bootstrap,
     BootstrapOptions,
-    Interval,
+    NamedDifference,
 )
 from callwise.tuning.statistics.critical import (
     common_factor,
@@ -188,33 +188,12 @@ def compare_with_best(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class PairedDifference:
-    """One setting less a reference, over the turns that both know.
-
-    Args:
-        together: interval that is valid for all differences of the comparison together.
-        p_value: two-sided, of no difference; None without an interval. Never below
-            2 / (draws + 1), so many settings need many draws.
-        p_adjusted: the same, adjusted by Holm for how many differences there are.
-    """
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairedDifference(NamedDifference):
+    """One setting less a reference, over the turns that both know."""
 
     setting: str
     reference: str
-    alone: Interval
-    together: Interval
-    p_value: float | None
-    p_adjusted: float | None
-
-    @property
-    def is_higher(self) -> bool:
-        """Whether the setting is shown to lie above the reference."""
-        return self.together.low is not None and self.together.low > 0
-
-    @property
-    def is_lower(self) -> bool:
-        """Whether the setting is shown to lie below the reference."""
-        return self.together.high is not None and self.together.high < 0
 
 
 def compare_with(

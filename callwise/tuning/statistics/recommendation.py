@@ -29,7 +29,7 @@ from callwise.tuning.statistics.power import (
     quality_digits,
 )
 
-__all__ = ["MARGIN_SHARE", "Recommendation", "recommend"]
+__all__ = ["MARGIN_SHARE", "SLACK", "Recommendation", "recommend"]
 
 MARGIN_SHARE = 0.01
 """Loss that still counts as not worse, as a share of the scale's width."""

@@ -16,7 +16,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from callwise.tuning.statistics.bootstrap import DRAWS, MIN_CONVERSATIONS, Interval
+from callwise.tuning.statistics.bootstrap import (
+    DRAWS,
+    MIN_CONVERSATIONS,
+    Interval,
+    NamedDifference,
+)
 from callwise.tuning.statistics.cluster_draws import MIN_SE_SHARE, NEGLIGIBLE
 from callwise.tuning.statistics.critical import (
     common_factor,
@@ -218,33 +223,12 @@ def lower_bound(
     return found.mean - down * error * float(np.sqrt(fewest / (fewest - 1)))
 
 
-@dataclass(frozen=True, slots=True)
-class ArmDifference:
-    """One arm less the control, over their own conversations.
-
-    Args:
-        alone: its interval; `conversations` and `turns` are those of the arm.
-        together: interval that is valid for all arms of the comparison together.
-        p_value: two-sided, of no difference; None without an interval.
-        p_adjusted: the same, adjusted by Holm for how many arms there are.
-    """
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArmDifference(NamedDifference):
+    """One arm less the control. Its intervals have the conversations and turns of the arm."""
 
     arm: str
     control: str
-    alone: Interval
-    together: Interval
-    p_value: float | None
-    p_adjusted: float | None
-
-    @property
-    def is_higher(self) -> bool:
-        """Whether the arm is shown to lie above the control."""
-        return self.together.low is not None and self.together.low > 0
-
-    @property
-    def is_lower(self) -> bool:
-        """Whether the arm is shown to lie below the control."""
-        return self.together.high is not None and self.together.high < 0
 
 
 def compare_arms(
@@ -294,7 +278,14 @@ def compare_arms(
             alone = _with_interval(alone, found[name], ends, 1.0)
             together = _with_interval(alone, found[name], ends, factor)
             p_value, p_adjusted = float(raw[at]), float(adjusted[at])
-        differences[name] = ArmDifference(name, control, alone, together, p_value, p_adjusted)
+        differences[name] = ArmDifference(
+            arm=name,
+            control=control,
+            alone=alone,
+            together=together,
+            p_value=p_value,
+            p_adjusted=p_adjusted,
+        )
     return differences
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from callwise.cli.tune_command import TuneOptions
 from callwise.cli.tune_next import next_lines
+from callwise.cli.tune_options import TuneOptions
 from callwise.recordings.recording import Recording, open_recording
 from callwise.tuning.analysis import analyse
 from callwise.tuning.analysis_forms import verdict_table

@@ -6,7 +6,12 @@ import random
 import pytest
 
 from callwise.calls.choice import Choice
-from callwise.report.model_table import drift_lines, drift_of, model_table
+from callwise.report.model_table import (
+    drift_lines,
+    drift_of,
+    model_table,
+    quality_drift_lines,
+)
 from callwise.report.run_record import CallLine
 
 SIMULATED = {"is_simulated": True, "endpoint": "simulated"}
@@ -48,6 +53,23 @@ def test_calls_are_added_up_by_purpose_model_and_kind_of_reason():
     assert shown == [["large", "last resort", 1, 1, 0.5], ["small", "cheapest", 2, 0, 1.0]]
     assert table.rows[1][places["seconds_per_call"]] == 2.0
     assert model_table(rows[3:]) is None
+
+
+def test_answers_that_a_policy_measures_have_their_means():
+    """Taken ones are counted; what is not known is left out of a mean, and is not 0."""
+    choices = [
+        {"policy": "cascade", "confidence": 0.0},
+        {"policy": "cascade", "confidence": 0.9, "is_taken": True},
+        {"policy": "cascade"},
+        {"policy": "ensemble", "share_against": 0.25, "is_taken": True},
+    ]
+    usual = line(0, "small", 1.0).choice.to_json()
+    table = model_table([line(0, "small", 1.0, choice={**usual, **own}) for own in choices])
+    places = [table.columns.index(name) for name in ("taken", "confidence", "share_against")]
+    assert [[row[at] for at in places] for row in table.rows] == [[1, 0.45, None], [1, None, 0.25]]
+    assert "taken" not in model_table([line(0, "small", 1.0)]).columns
+    again = [Choice.from_json(Choice(**{**usual, **own}).to_json()) for own in choices]
+    assert [each.confidence for each in again] == [0.0, 0.9, None, None]
 
 
 def manifest(seconds, **policies):
@@ -106,7 +128,52 @@ def test_of_equal_models_at_most_1_in_100_is_named():
     assert slow / 300 > 0.5
 
 
-@pytest.mark.parametrize("choice", [{"by": "x"}, {"policy": 1}])
+def scored(value, *, conversations=12, turns=2, **fields):
+    """Return rows of a run with one answer of the small model per turn, and its qualities."""
+    rows, quality = [], {}
+    for at in range(conversations):
+        for turn in range(turns):
+            rows.append(line(turn, "small", 1.0, conversation=f"c{at}", **fields))
+            quality[f"c{at}", turn] = value + (at % 3 - 1) / 50
+    return rows, quality
+
+
+def measured_quality(value):
+    """Return the knobs of a run whose small model has a measured quality."""
+    entry = {"model": "small", "quality": value, "quality_low": value - 0.02}
+    table = [entry | {"quality_high": value + 0.02}, {"model": "main"}]
+    return {"knobs": {"policies": {"judge": {"kind": "route", "table": table}}}}
+
+
+def test_replies_that_are_worse_than_the_table_has_are_named():
+    """Equal ones are not, nor where there are no scores, or too few."""
+    rows, quality = scored(0.5)
+    (found,) = quality_drift_lines(measured_quality(0.7), rows, quality)
+    assert "small have a mean quality of 0.5 in 12 conversations" in found
+    assert found.endswith("its table has 0.7 (0.68 to 0.72): measure the table again")
+    assert quality_drift_lines(measured_quality(0.5), rows, quality) == []
+    assert quality_drift_lines(measured_quality(0.7), rows, {}) == []
+    few = {key: value for key, value in quality.items() if key[0] in {"c0", "c1", "c2"}}
+    assert quality_drift_lines(measured_quality(0.7), rows, few) == []
+    assert quality_drift_lines(manifest(1.0)[0], rows, quality) == []
+
+
+def test_quality_is_compared_where_one_model_alone_is_in_the_roles_place():
+    """As a table was measured: simpler requests, or other models for other purposes, differ."""
+    rows, quality = scored(0.5)
+    harder = line(0, "main", 1.0, conversation="c1")
+    assert quality_drift_lines(measured_quality(0.7), [*rows, harder], quality) == []
+    others = [
+        line(turn, "small", 1.0, conversation=f"c{at}", purpose="reason")
+        for at in range(4)
+        for turn in range(2)
+    ]
+    assert quality_drift_lines(measured_quality(0.7), [*rows, *others], quality) == []
+    same = [row.model_copy(update={"choice": row.choice._replace(model="main")}) for row in others]
+    assert len(quality_drift_lines(measured_quality(0.7), [*rows, *same], quality)) == 1
+
+
+@pytest.mark.parametrize("choice", [{"by": "x"}, {"policy": 1}, {"spread": "1"}, {"is_taken": 1}])
 def test_a_choice_that_cannot_be_read_is_an_error(choice):
     """With the name of its field."""
     with pytest.raises(ValueError, match="choice"):

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from pydantic import BaseModel, Field, ValidationError
 
-from callwise.budget import Budgeter, Limits, ManualClock
+from callwise.budget import Budgeter, Limits, ManualClock, ScopeKind
 from callwise.calls import Call, Endpoint, Message, Outcome, Purpose, Reply, Role
 from callwise.calls.errors import AuthFailed, ConfigError, ContentRefused, ServerFailed
 from callwise.calls.policies import CascadePolicy, ConfidenceCalibration
@@ -85,6 +85,34 @@ def test_a_calibration_decides_by_the_chance():
     assert asyncio.run(budgeter.ask(QUESTION.resample(1))).text == "8 km"
 
 
+def measured(rows):
+    """Return the confidence of each row's answer, rounded, and whether it was taken."""
+    found = ((row.choice.confidence, row.choice.is_taken) for row in rows)
+    return [(None if raw is None else round(raw, 4), taken) for raw, taken in found]
+
+
+@pytest.mark.parametrize(
+    ("by", "small", "judge", "expected"),
+    [
+        ("logprobs", [told("7 km", -0.01, -0.02)], (), [(0.9851, True)]),
+        ("logprobs", [told("7 km", -1.0, -0.5)], (), [(0.4724, False), (None, False)]),
+        ("agreement", ["7", "8", "8"], (), [(None, False), (0.6667, False), *[(None, False)] * 2]),
+        ("judge", ["7 km"], ['{"good": 0.9}'], [(0.9, True), (None, False)]),
+        ("logprobs", ["7 km"], (), [(None, False), (None, False)]),
+    ],
+)
+def test_the_row_of_an_answer_has_its_confidence(by, small, judge, expected):
+    """Whether it was taken too, in the rows of its turn as in the ledger's."""
+    budgeter, _ = budgeter_of({**LOGPROBS, "by": by}, small, judge=judge)
+
+    async def ask():
+        with budgeter.scope(ScopeKind.TURN, "1") as turn:
+            await budgeter.ask(QUESTION)
+            return turn.take_rows()
+
+    assert measured(asyncio.run(ask())) == measured(budgeter.ledger.rows) == expected
+
+
 def test_no_probabilities_are_no_confidence():
     """An endpoint that gives none is escalated from."""
     budgeter, _ = budgeter_of(LOGPROBS, ["7 km"])
@@ -120,6 +148,7 @@ def test_the_answer_is_kept_where_the_larger_model_is_refused():
     budgeter, _ = budgeter_of(LOGPROBS, [unsure], [ServerFailed("500", status=500)])
     assert asyncio.run(budgeter.ask(QUESTION)).text == "7 km"
     assert budgeter.statistics()["choose"]["default_kept_small"] == 1
+    assert measured(budgeter.ledger.rows) == [(0.4724, True), (None, False)]
 
 
 def test_without_any_answer_the_error_is_the_last_model_s():

@@ -75,6 +75,24 @@ def test_members_are_asked_in_one_round():
     assert counted["judge_mean_share_against"] == pytest.approx(1 / 3)
 
 
+def test_the_row_of_the_taken_member_has_the_disagreement():
+    """That of the vote, and of its numbers; the rows of the others have none."""
+
+    def measured(answers, options=(), **given):
+        _, budgeter = answer(answers, options, **given)
+        rows = sorted(budgeter.ledger.rows, key=lambda row: row.choice.step)
+        return [(row.choice.share_against, row.choice.spread, row.choice.is_taken) for row in rows]
+
+    none = (None, None, False)
+    assert measured(["yes", "no", "no"]) == [none, (pytest.approx(1 / 3), 0.0, True), none]
+    assert measured(["1", "2", "6"]) == [(0.0, 5.0, True), none, none]
+    by = {"by": "agreement", "otherwise": "main"}
+    unlike = (pytest.approx(2 / 3), 0.0)
+    assert measured(["1", "2", "3"], by) == [(*unlike, False), none, none, none]
+    refused = measured(["1", "2", "3"], by, limits=Limits(max_calls=3))
+    assert refused == [(*unlike, True), none, none, none]
+
+
 def test_a_form_is_combined_within_the_class_that_wins():
     """The mean of its numbers, and the words of the most typical one."""
     answers = [

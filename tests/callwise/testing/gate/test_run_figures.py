@@ -1,6 +1,7 @@
 """From a run's folder to a baseline: nothing that was lost passes for a saving."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +146,34 @@ def test_repeated_readings_are_averaged_and_other_replies_left_alone(tmp_path: P
     write_scores(path, [*looks, _score(0.9, by="other judge", kind="pairwise")])
     found = quality_by_turn(path, [_turn(0, "hi"), _turn(1, "hi"), _turn(2, "")])
     assert found == {("one", 0): pytest.approx(0.4)}
+
+
+def test_scores_are_compared_with_the_quality_of_a_routing_table(write_run: RunWriter) -> None:
+    """On the scale from 0 to 1; and only where there are scores."""
+    names = [f"c{at}" for at in range(12)]
+    choice = {"policy": "route", "table": "0" * 16, "asked": "1" * 64, "model": "small"}
+    rows = [
+        {**row, "choice": choice}
+        for name in names
+        for row in rows_of()[:1]
+        for row in [{**row, "conversation": name}]
+    ]
+    entry = {"model": "small", "quality": 0.8, "quality_low": 0.75, "quality_high": 0.85}
+    policies = {rows[0]["purpose"]: {"kind": "route", "table": [entry, {"model": "main"}]}}
+    folder = write_run(rows=rows, knobs={"preset": "toy", "policies": policies})
+    scores = folder / "scores.csv"
+    marks = [
+        replace(_score(4.0 + at % 3, reply="hello"), conversation=name, scale_low=1.0, scale_high=9)
+        for at, name in enumerate(names)
+    ]
+    write_scores(scores, marks)
+    (found,) = [
+        notice
+        for notice in run_figures(folder, scores_file=scores).notices
+        if "mean quality" in notice
+    ]
+    assert "have a mean quality of 0.5 in 12 conversations" in found
+    assert not any("mean quality" in notice for notice in run_figures(folder).notices)
 
 
 def test_two_judges_have_two_units(tmp_path: Path) -> None:
