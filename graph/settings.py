@@ -312,20 +312,22 @@ class PipelineSettings(KnobGroup, TrustedSettings):
         """Return the settings of one arm of the experiment, which split nothing themselves.
 
         Raises:
-            ConfigError: when a knob of the arm is unknown or out of range, or an arm would have
-                a limit of the whole run that it does not set itself.
+            ConfigError: when a knob of the arm is unknown, out of range, or one of all arms
+                together, or an arm would have a limit of the whole run that it does not set itself.
         """
         if self.experiment is None or arm not in self.experiment.arms:
             raise ConfigError(f"there is no arm {arm!r} of an experiment")
         knobs = flat_overrides(self.experiment.arms[arm].set)
         where = f"experiment.arms.{arm}.set"
         refused = [
-            name for name in knobs if name.partition(".")[0] in {"experiment", "agent_id", "preset"}
+            name
+            for name in knobs
+            if name.partition(".")[0] in {"experiment", "agent_id", "preset", "metrics"}
         ]
         if refused:
             raise ConfigError(
-                f"{where} cannot set {refused[0]}: arms share the memory and the split; set it "
-                "outside of the experiment"
+                f"{where} cannot set {refused[0]}: arms share the memory, the split and the "
+                "metrics; set it outside of the experiment"
             )
         if self.budget.run != Limits() and not any(name.startswith("budget.run") for name in knobs):
             raise ConfigError(
@@ -333,6 +335,10 @@ class PipelineSettings(KnobGroup, TrustedSettings):
                 f"ledger: set it in {where} of every arm, or limit conversations and turns"
             )
         given = self.model_dump(mode="json", exclude_unset=True, exclude={"experiment"})
+        # A dump leaves these out, as a run's record does.
+        given["traces"] = self.traces.model_dump(mode="json", exclude_unset=True)
+        if self.metrics is not None:
+            given["metrics"] = self.metrics.model_dump(mode="json", exclude_unset=True)
         try:
             found = validate(PipelineSettings, apply_overrides(given, knobs, PipelineSettings))
         except ConfigError as error:
