@@ -351,7 +351,8 @@ def reporter_of(
     """
     first, *others = (engine.budgeter for engine in engines)
     reporter = Reporter(first.metrics(*others), knobs, folder=folder, notify=notify)
-    stack.callback(reporter.close)
+    # Its thread may wait for this loop, which therefore does not wait for the thread.
+    stack.push_async_callback(asyncio.to_thread, reporter.close)
     return reporter
 
 
