@@ -32,12 +32,11 @@ from graph.knob_groups import (
     MemoryKnobs,
     ModelName,
     PackKnobs,
-    PolicyPurpose,
     PreprocessKnobs,
     ProcessorKnobs,
     RepairKnobs,
     SamplingKnobs,
-    SamplingPurpose,
+    TurnPurpose,
 )
 from lats.search_knobs import SearchKnobs
 from nodes.prompt import OwnTexts, own_texts, prompt, prompt_names
@@ -225,7 +224,7 @@ class PipelineSettings(KnobGroup, TrustedSettings):
     processor: ProcessorKnobs = ProcessorKnobs()
     memory: MemoryKnobs = MemoryKnobs()
     preprocess: PreprocessKnobs = PreprocessKnobs()
-    sampling: dict[SamplingPurpose, SamplingKnobs] = {}
+    sampling: dict[TurnPurpose, SamplingKnobs] = {}
     """Sampling of answers, by the purpose of the call; `default` is for all purposes."""
     prompts: dict[PromptName, OwnTextKnobs] = {}
     """Texts in place of the shipped prompts, by name and language (`en`, `zh`). Names are those of
@@ -234,7 +233,7 @@ class PipelineSettings(KnobGroup, TrustedSettings):
     """Rubrics of the search's judge, by name and language, for `search.rubrics`. One that has a new
     name asks for a score alone; `overall`, `character` and `fit` keep their sub-scores."""
     repair: RepairKnobs = RepairKnobs()
-    pack: dict[PolicyPurpose, PackKnobs] = {}
+    pack: dict[TurnPurpose, PackKnobs] = {}
     """Packing of calls that are asked together, by their purpose."""
     reply: ReplyKnobs = ReplyKnobs()
     budget: BudgetKnobs = BudgetKnobs()
@@ -265,7 +264,7 @@ class PipelineSettings(KnobGroup, TrustedSettings):
     models: dict[ModelName, EndpointSettings] = {}
     """Further models by name, for `policies`. What one leaves out is what `main` has, but the
     model, which is the name."""
-    policies: dict[PolicyPurpose, PolicyKnobs] = {}
+    policies: dict[TurnPurpose, PolicyKnobs] = {}
     """Choice of the models that answer calls, by purpose; `default` is for all other chat calls."""
 
     @property
