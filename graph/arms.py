@@ -32,6 +32,7 @@ from graph.session import (
     open_checkpoints,
     open_memory,
     open_session,
+    reporter_of,
 )
 from graph.settings import PipelineSettings
 from graph.turn_record import in_arm
@@ -133,6 +134,7 @@ async def open_arms(
     if experiment is None:
         raise ConfigError("there is no experiment to split")
     of_arms = {arm: settings.of_arm(arm) for arm in experiment.arms}
+    is_own = memory is None
     if memory is None:
         memory = open_memory(settings, folder, stack)
     notices = Notices()
@@ -140,7 +142,7 @@ async def open_arms(
     if keep_checkpoints:
         checkpointer = await open_checkpoints(folder / CHECKPOINTS, stack)
     learned = None if is_offline else LearnedEndpoints(folder, notices)
-    common = CommonParts(notices, learned, checkpointer)
+    common = CommonParts(notices, learned, checkpointer, is_own)
     requests: dict[str, SharedRequests] = {}
     sessions: dict[str, ReplySession] = {}
     for arm, knobs in of_arms.items():
@@ -164,6 +166,13 @@ async def open_arms(
     for session in others:
         session.engine.take_turns_with(first.engine)
     recorded: Mapping[tuple[str, str], str] = {}
+    if settings.metrics is not None and shared is None and not is_offline:
+        engines = [session.engine for session in sessions.values()]
+        reporter = reporter_of(engines, settings.metrics, stack, folder=folder, notify=notices.tell)
+        for session in sessions.values():
+            session.reporter = reporter
     if is_offline and isinstance(recorder, Cassette | RunRecorder):
         recorded = recorder.arms()
-    return SplitSession(experiment, sessions, notices, recorded)
+    split = SplitSession(experiment, sessions, notices, recorded)
+    stack.push_async_callback(split.settle)  # before the last state of the metrics
+    return split

@@ -23,18 +23,17 @@ from callwise.knobs.knob_paths import nearest_names
 from nodes.cleaning import CLEANINGS
 
 __all__ = [
-    "SAMPLING_PURPOSES",
+    "TURN_PURPOSES",
     "FuseKnobs",
     "KnobGroup",
     "MemoryKnobs",
     "ModelName",
     "PackKnobs",
-    "PolicyPurpose",
     "PreprocessKnobs",
     "ProcessorKnobs",
     "RepairKnobs",
     "SamplingKnobs",
-    "SamplingPurpose",
+    "TurnPurpose",
     "sampling_of",
 ]
 
@@ -146,17 +145,17 @@ _NOT_IN_A_TURN = frozenset(
     {Purpose.RETRIEVE, Purpose.SUMMARIZE, Purpose.RERANK, Purpose.REFEREE, Purpose.OTHER}
 )
 
-SAMPLING_PURPOSES = (
+TURN_PURPOSES = (
     "default",
     *(str(each) for each in Purpose if each not in _NOT_IN_A_TURN),
 )
-"""Keys of `sampling`: the purposes of a turn's calls, and `default` for all."""
+"""Keys of `sampling`, `pack` and `policies`: the purposes of a turn's calls, and `default`."""
 
 
-def _sampling_purpose(name: str) -> str:
-    if name not in SAMPLING_PURPOSES:
-        nearest = " or ".join(nearest_names(name, SAMPLING_PURPOSES))
-        hint = f"did you mean {nearest}?" if nearest else f"known: {', '.join(SAMPLING_PURPOSES)}"
+def _turn_purpose(name: str) -> str:
+    if name not in TURN_PURPOSES:
+        nearest = " or ".join(nearest_names(name, TURN_PURPOSES))
+        hint = f"did you mean {nearest}?" if nearest else f"known: {', '.join(TURN_PURPOSES)}"
         raise ValueError(f"no such purpose; {hint}")
     return name
 
@@ -169,8 +168,7 @@ def _model_name(name: str) -> str:
 
 
 ModelName = Annotated[str, AfterValidator(_model_name), Field(title="name")]
-PolicyPurpose = Annotated[str, AfterValidator(_sampling_purpose), Field(title="purpose")]
-SamplingPurpose = Annotated[str, AfterValidator(_sampling_purpose), Field(title="purpose")]
+TurnPurpose = Annotated[str, AfterValidator(_turn_purpose), Field(title="purpose")]
 
 
 def sampling_of(purpose: Purpose, sampling: Mapping[str, SamplingKnobs]) -> dict[str, Any]:

@@ -2,12 +2,13 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from callwise.budget.metrics import MetricsKnobs
 from callwise.budget.metrics.reporter import Reporter
 from callwise.budget.recorder import Recorder
 from callwise.budget.run_gate import Drained
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
 __all__ = ["CHECKPOINTS", "CommonParts", "ReplySession", "open_checkpoints"]
-__all__ += ["open_memory", "open_session"]
+__all__ += ["open_memory", "open_session", "reporter_of"]
 
 CHECKPOINTS = "checkpoints.sqlite"
 """The file of LangGraph's checkpoints, in a session's folder."""
@@ -229,11 +230,33 @@ class CommonParts:
     Args:
         checkpointer: keeps the checkpoints of all; None for none.
         learned: None where nothing is sent.
+        is_own: whether their memory is that of the folder, and not a given past.
     """
 
     notices: Notices
     learned: LearnedEndpoints | None
     checkpointer: "AsyncSqliteSaver | None"
+    is_own: bool
+
+
+def reporter_of(
+    engines: Sequence[Engine],
+    knobs: MetricsKnobs,
+    stack: AsyncExitStack,
+    *,
+    folder: Path,
+    notify: Callable[[str], None],
+) -> Reporter:
+    """Return what serves and writes the metrics of a run's engines; `stack` closes it.
+
+    Raises:
+        ConfigError: when a metrics knob cannot be used.
+    """
+    first, *others = (engine.budgeter for engine in engines)
+    reporter = Reporter(first.metrics(*others), knobs, folder=folder, notify=notify)
+    # Its thread may wait for this loop, which therefore does not wait for the thread.
+    stack.push_async_callback(asyncio.to_thread, reporter.close)
+    return reporter
 
 
 async def open_session(
@@ -264,13 +287,13 @@ async def open_session(
     """
     endpoints = endpoints_of(settings, is_offline=is_offline)
     notices = Notices() if common is None else common.notices
-    is_evaluated = is_offline and memory is not None  # as one of many settings
-    traces = None if is_evaluated else traces_of(settings, settings.traces, notify=notices.add)
+    # A given memory is that of one of many settings which are evaluated.
+    is_own = memory is None if common is None else common.is_own
+    is_traced = is_own or not is_offline
+    traces = traces_of(settings, settings.traces, notify=notices.add) if is_traced else None
     if not is_offline:
         learned = None if common is None else common.learned
         (learned or LearnedEndpoints(folder, notices)).follow(endpoints)
-    # A turn from a given past is replayed or bought: no similar answer of this run is its.
-    is_own = memory is None and not is_offline
     if memory is None:
         memory = open_memory(settings, folder, stack)
     cache = cache_of(settings, is_offline=is_offline)
@@ -280,7 +303,8 @@ async def open_session(
         memory,
         recorder=recorder,
         cache=cache,
-        similar=similar_of(settings, is_own=True) if is_own else None,
+        # A turn from a given past is replayed or bought: no similar answer of this run is its.
+        similar=similar_of(settings, is_own=True) if is_own and not is_offline else None,
         notify=notices.tell,
         is_offline=is_offline,
         shared=shared,
@@ -292,14 +316,15 @@ async def open_session(
     stack.push_async_callback(engine.budgeter.aclose)
     stack.callback(engine.close)
     reporter = None
-    if settings.metrics is not None and shared is None and not is_offline:
-        metrics = engine.budgeter.metrics()
-        reporter = Reporter(metrics, settings.metrics, folder=folder, notify=notices.tell)
-        stack.callback(reporter.close)
+    is_watched = common is None and shared is None and not is_offline
+    if settings.metrics is not None and is_watched:
+        reporter = reporter_of(
+            [engine], settings.metrics, stack, folder=folder, notify=notices.tell
+        )
     if not is_offline:
         await warm(cache, settings, endpoints)
     await asyncio.to_thread(load_prompts)
-    await engine.budgeter.prepare()
+    await engine.budgeter.owner.run(engine.budgeter.prepare)  # lends it this loop
     checkpointer = None if common is None else common.checkpointer
     if keep_checkpoints:
         checkpointer = await open_checkpoints(folder / CHECKPOINTS, stack)

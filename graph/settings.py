@@ -33,12 +33,11 @@ from graph.knob_groups import (
     MemoryKnobs,
     ModelName,
     PackKnobs,
-    PolicyPurpose,
     PreprocessKnobs,
     ProcessorKnobs,
     RepairKnobs,
     SamplingKnobs,
-    SamplingPurpose,
+    TurnPurpose,
 )
 from lats.search_knobs import SearchKnobs
 from nodes.prompt import OwnTexts, own_texts, prompt, prompt_names
@@ -209,7 +208,7 @@ class PipelineSettings(KnobGroup, TrustedSettings):
     processor: ProcessorKnobs = ProcessorKnobs()
     memory: MemoryKnobs = MemoryKnobs()
     preprocess: PreprocessKnobs = PreprocessKnobs()
-    sampling: dict[SamplingPurpose, SamplingKnobs] = {}
+    sampling: dict[TurnPurpose, SamplingKnobs] = {}
     """Sampling of answers, by the purpose of the call; `default` is for all purposes."""
     prompts: dict[PromptName, OwnTextKnobs] = {}
     """Texts in place of the shipped prompts, by name and language (`en`, `zh`). Names are those of
@@ -218,7 +217,7 @@ class PipelineSettings(KnobGroup, TrustedSettings):
     """Rubrics of the search's judge, by name and language, for `search.rubrics`. One that has a new
     name asks for a score alone; `overall`, `character` and `fit` keep their sub-scores."""
     repair: RepairKnobs = RepairKnobs()
-    pack: dict[PolicyPurpose, PackKnobs] = {}
+    pack: dict[TurnPurpose, PackKnobs] = {}
     """Packing of calls that are asked together, by their purpose."""
     reply: ReplyKnobs = ReplyKnobs()
     budget: BudgetKnobs = BudgetKnobs()
@@ -249,7 +248,7 @@ class PipelineSettings(KnobGroup, TrustedSettings):
     models: dict[ModelName, EndpointSettings] = {}
     """Further models by name, for `policies`. What one leaves out is what `main` has, but the
     model, which is the name."""
-    policies: dict[PolicyPurpose, PolicyKnobs] = {}
+    policies: dict[TurnPurpose, PolicyKnobs] = {}
     """Choice of the models that answer calls, by purpose; `default` is for all other chat calls."""
 
     @property
@@ -296,20 +295,22 @@ class PipelineSettings(KnobGroup, TrustedSettings):
         """Return the settings of one arm of the experiment, which split nothing themselves.
 
         Raises:
-            ConfigError: when a knob of the arm is unknown or out of range, or an arm would have
-                a limit of the whole run that it does not set itself.
+            ConfigError: when a knob of the arm is unknown, out of range, or one of all arms
+                together, or an arm would have a limit of the whole run that it does not set itself.
         """
         if self.experiment is None or arm not in self.experiment.arms:
             raise ConfigError(f"there is no arm {arm!r} of an experiment")
         knobs = flat_overrides(self.experiment.arms[arm].set)
         where = f"experiment.arms.{arm}.set"
         refused = [
-            name for name in knobs if name.partition(".")[0] in {"experiment", "agent_id", "preset"}
+            name
+            for name in knobs
+            if name.partition(".")[0] in {"experiment", "agent_id", "preset", "metrics"}
         ]
         if refused:
             raise ConfigError(
-                f"{where} cannot set {refused[0]}: arms share the memory and the split; set it "
-                "outside of the experiment"
+                f"{where} cannot set {refused[0]}: arms share the memory, the split and the "
+                "metrics; set it outside of the experiment"
             )
         if self.budget.run != Limits() and not any(name.startswith("budget.run") for name in knobs):
             raise ConfigError(
@@ -317,6 +318,10 @@ class PipelineSettings(KnobGroup, TrustedSettings):
                 f"ledger: set it in {where} of every arm, or limit conversations and turns"
             )
         given = self.model_dump(mode="json", exclude_unset=True, exclude={"experiment"})
+        # A dump leaves these out, as a run's record does.
+        given["traces"] = self.traces.model_dump(mode="json", exclude_unset=True)
+        if self.metrics is not None:
+            given["metrics"] = self.metrics.model_dump(mode="json", exclude_unset=True)
         try:
             found = validate(PipelineSettings, apply_overrides(given, knobs, PipelineSettings))
         except ConfigError as error:

@@ -253,10 +253,15 @@ class Budgeter:
         """Return what each layer of the call path has counted, in the order of the path."""
         return self.owner.call(self._call_path.statistics)
 
-    def metrics(self) -> RunMetrics:
-        """Return the metrics of the run, which count from the first time that this is called."""
+    def metrics(self, *others: "Budgeter") -> RunMetrics:
+        """Return the metrics of the run, which count from the first time that this is called.
+
+        With other budgeters of the same loop they are new ones, of the calls of all.
+        """
+        if others:
+            return RunMetrics(*((each, each._call_path) for each in (self, *others)))  # noqa: SLF001
         if self._metrics is None:
-            self._metrics = RunMetrics(self, self._call_path)
+            self._metrics = RunMetrics((self, self._call_path))
         return self._metrics
 
     def breakers(self) -> tuple[BreakerStatistics, ...]:

@@ -8,7 +8,7 @@ The three are counted apart, so that the check can fail.
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from operator import add, attrgetter
 from typing import Any
 
@@ -49,6 +49,13 @@ class CounterValues:
     repairs: int
     unreadable: int
     simulated: int
+
+    def __add__(self, other: "CounterValues") -> "CounterValues":
+        """Return the counters of two scopes together."""
+        names = [each.name for each in fields(self) if each.name != "outcomes"]
+        outcomes = {each: self.outcomes[each] + other.outcomes[each] for each in self.outcomes}
+        sums = {name: getattr(self, name) + getattr(other, name) for name in names}
+        return CounterValues(outcomes=outcomes, **sums)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the counts as JSON values, the usage by flat names."""

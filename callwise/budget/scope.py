@@ -133,10 +133,10 @@ class Scope:
         lasting: the nearest scope that lasts a turn or longer: this one, or one around it.
         first_round: the round at which its turn (outside of one, its run) started.
         clock: the budgeter's clock.
-        on_close: called with this scope once it is closed; None calls nothing.
+        on_close: each is called with this scope once it is closed.
     """
 
-    on_close: "Callable[[Scope], None] | None" = None
+    on_close: "tuple[Callable[[Scope], None], ...]" = ()
 
     def __init__(
         self,
@@ -290,8 +290,8 @@ class Scope:
         self.scope_limits.release_all()
         self._push_parent()
         self.counters.check(self.path)
-        if self.on_close is not None:
-            self.on_close(self)
+        for call in self.on_close:
+            call(self)
 
     @property
     def is_closed(self) -> bool:

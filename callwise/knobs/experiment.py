@@ -35,6 +35,9 @@ __all__ = [
 ROLLOUT_VERSION = 1
 """Version of the file with a rollout's state."""
 
+_LEAST_ALPHA = 1e-5
+"""Least part of `alpha` that a rollout's check has: 0.8 million draws for each figure of one."""
+
 _SUM_TOLERANCE = 1e-9
 """Shares add to one when they do so nearly: three times .333333333333 does."""
 
@@ -199,9 +202,9 @@ class RolloutKnobs(_Group):
     gates: dict[str, float] = {}
     """Tolerances by figure, as `--gate` of `callwise check` has them: calls, degraded and
     unreadable always, at no rise unless it is given here."""
-    alpha: float = Field(default=0.05, gt=0, le=0.5)
+    alpha: float = Field(default=0.05, ge=1e-4, le=0.5)
     """Chance that the whole rollout is returned although no gated figure is worse than its
-    tolerance, at most; shared among all checks and figures."""
+    tolerance, at most; shared among all checks and figures. Each check needs 1e-5 of it."""
     share: float | None = Field(default=None, ge=0, le=1)
     """Present share of the new arm. None takes that of the state, or the first stage's."""
 
@@ -214,6 +217,17 @@ class RolloutKnobs(_Group):
             if not (math.isfinite(tolerance) and tolerance >= 0):
                 raise ValueError(f"the gate {name}={tolerance:g}: a tolerance is at least 0")
         return gates
+
+    @model_validator(mode="after")
+    def _has_enough_alpha(self) -> Self:
+        checks = self.checks * (len(self.stages) - 1)
+        if checks and self.alpha / checks < _LEAST_ALPHA:
+            raise ValueError(
+                f"alpha={self.alpha:g} leaves less than {_LEAST_ALPHA:g} for each of {checks} "
+                "checks, and a check draws more often the less it has: raise alpha, or have fewer "
+                "stages or checks"
+            )
+        return self
 
 
 class ExperimentKnobs(_Group):

@@ -211,6 +211,8 @@ def read_search(raw: Mapping[str, Any]) -> SearchView:
         ValueError: when it is none, or of a version that is not known; it names the first
             field that is wrong.
     """
+    if not isinstance(raw, Mapping):
+        raise ValueError(f"no record of a search: expected an object, got {raw!r:.80}")  # noqa: TRY004
     version = raw.get("search_record", 0)
     if version not in (0, 1) or isinstance(version, bool):
         raise ValueError(f"a search record of version {version!r}; versions 0 and 1 can be read")

@@ -10,6 +10,8 @@ import pytest
 import callwise as cw
 from callwise.calls.errors import ConfigError
 from callwise.knobs import assign
+from callwise.memory.conversation_memory import ConversationMemory
+from callwise.memory.sqlite_backend import SqliteBackend
 from callwise.recordings.app_protocol import TurnInput
 from callwise.recordings.bubble_stream import StreamsBubbles
 from callwise.recordings.cassette import open_cassette
@@ -17,6 +19,9 @@ from callwise.report import RunRecord
 from callwise.tuning.row import Coverage
 from graph.app import app
 from graph.arms import SplitSession
+from tests.callwise.report.traces.conftest import receiver
+
+__all__ = ["receiver"]
 
 ROWS = [
     {"conversation_id": f"c{talk}", "turn": turn, "user_id": f"u{talk}", "user_text": f"Hi {turn}"}
@@ -212,3 +217,85 @@ async def test_a_turn_of_an_arm_is_shown_while_it_goes_on(tmp_path: Path) -> Non
         assert await session.run_turn(TurnInput("c0", 0, "Hello.")) == turn
         assert isinstance(session, SplitSession)
         assert session.statistics()[arm]["ledger"]["asked"] == len(turn.rows)
+
+
+def test_an_experiment_is_watched_as_one_run(tmp_path: Path) -> None:
+    """One status and one text file have the calls of all arms together."""
+    pytest.importorskip("prometheus_client")
+    file = tmp_path / "run.prom"
+    found = _run(tmp_path / "run", **{"metrics.status": True, "metrics.textfile": str(file)})
+    status = json.loads((tmp_path / "run" / "status.json").read_bytes())
+    assert {turn.arm for turn in found.turns} == {"control", "small"}
+    assert status["asked"] == sum(each.asked for each in found.turns) == len(found.rows)
+    assert status["has_ended"]
+    assert f"callwise_calls_asked_total {len(found.rows)}.0" in file.read_text()
+
+
+async def test_the_arms_of_an_experiment_have_one_port(tmp_path: Path) -> None:
+    """Its address is stated once."""
+    pytest.importorskip("prometheus_client")
+    settings = app.settings("instant", {**EXPERIMENT, "metrics.port": 0})
+    texts: list[str] = []
+    async with app.open(settings, folder=tmp_path) as session:
+        session.notices.listener = texts.append
+        for number in range(6):
+            await session.run_turn(TurnInput(f"c{number}", 0, "Hi"))
+    (text,) = texts
+    assert text.startswith("metrics: http://127.0.0.1:")
+
+
+async def test_what_is_left_of_the_limits_of_arms_is_that_of_the_tightest(tmp_path: Path) -> None:
+    """The least left and the most used of any arm; calls of a common queue are there once."""
+    arms = {
+        "a": {"share": 1.0, "set": {"budget.run.max_calls": 40}},
+        "b": {"share": 0.0, "set": {"budget.run.max_calls": 50}},
+    }
+    settings = app.settings("instant", {"experiment.name": "caps", "experiment.arms": arms})
+    async with app.open(settings, folder=tmp_path) as session:
+        assert isinstance(session, SplitSession)
+        first, second = (each.engine.budgeter for each in session.sessions.values())
+        metrics = first.metrics(second)
+        turn = await session.run_turn(TurnInput("c0", 0, "Hi"))
+        asked = len(turn.rows)
+        found = metrics.snapshot()
+    assert found.left.calls_left == 40 - asked
+    assert found.used == {"calls": pytest.approx(asked / 40)}
+    assert found.counts.asked == found.totals.calls() == asked
+    assert found.statistics["ledger"]["asked"] == asked
+
+
+def test_the_metrics_are_no_knob_of_an_arm() -> None:
+    """They are of all arms together."""
+    arms = {"a": {"set": {"metrics.status": True}}, "b": {}}
+    with pytest.raises(ConfigError, match=r"cannot set metrics\.status"):
+        app.settings("balanced", {"experiment.name": "x", "experiment.arms": arms})
+
+
+def test_a_turn_of_an_arm_and_its_replay_have_one_trace(tmp_path, receiver) -> None:
+    """Arms send spans, one per call, with the ids that a replay has again."""
+    traces = {"traces.enabled": True, "traces.otlp_endpoint": receiver.url}
+    found = _run(tmp_path / "run", **traces)
+    first = receiver.spans
+    calls = [each for each in first if each.name.startswith("chat ")]
+    assert len(calls) == sum(row.purpose != "embed" for row in found.rows)
+    receiver.requests.clear()
+    _run(tmp_path / "again", cassette=tmp_path / "run" / "cassette.jsonl", **traces)
+    second = receiver.spans
+    ids = [{(each.trace_id, each.span_id) for each in spans} for spans in (first, second)]
+    assert ids[0] == ids[1]
+
+
+async def test_the_arms_judge_and_keep_similar_calls(tmp_path: Path, monkeypatch) -> None:
+    """As a run without arms does; one that is given its past keeps nothing."""
+    monkeypatch.chdir(tmp_path)
+    similar = {"cache.similar.fuse.mode": "shadow", "cache.disk": "kept"}
+    settings = app.settings("instant", {**EXPERIMENT, **similar})
+    async with app.open(settings, folder=tmp_path) as session:
+        assert isinstance(session, SplitSession)
+        assert all(each.engine.similar is not None for each in session.sessions.values())
+
+    with SqliteBackend(tmp_path / "past.sqlite") as backend:
+        past = ConversationMemory(backend)
+        async with app.open(settings, folder=tmp_path, memory=past) as session:
+            assert isinstance(session, SplitSession)
+            assert all(each.engine.similar is None for each in session.sessions.values())

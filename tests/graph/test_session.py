@@ -4,11 +4,13 @@ import asyncio
 import json
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from callwise.budget.metrics.reporter import Reporter
 from callwise.memory import Identity, StoreFailed
 from callwise.recordings.app_protocol import TurnInput
 from graph.app import app
@@ -176,3 +178,20 @@ async def test_two_turns_of_one_conversation_do_not_mix(tmp_path: Path) -> None:
         assert [row["sequence"] for row in turn.rows] == sorted(
             row["sequence"] for row in turn.rows
         )
+
+
+async def test_the_loop_goes_on_while_metrics_are_closed(tmp_path, monkeypatch):
+    """What is closed may wait for the loop, which takes the last numbers."""
+    loop = asyncio.get_running_loop()
+    answered = []
+
+    def close(_reporter):
+        is_answered = threading.Event()
+        loop.call_soon_threadsafe(is_answered.set)
+        answered.append(is_answered.wait(10))
+
+    monkeypatch.setattr(Reporter, "close", close)
+    settings = app.settings("instant", {"metrics.status": True})
+    async with app.open(settings, folder=tmp_path):
+        pass
+    assert answered == [True]

@@ -24,7 +24,7 @@ from graph.app import app
 from graph.drivers import build_graph
 from graph.endpoints import endpoints_of
 from graph.engine import make_engine
-from graph.knob_groups import SAMPLING_PURPOSES, SamplingKnobs
+from graph.knob_groups import TURN_PURPOSES, SamplingKnobs
 from graph.pipeline_llm import sampled
 from graph.session import ReplySession
 from graph.settings import PipelineSettings
@@ -135,7 +135,7 @@ def test_every_purpose_of_a_turn_can_be_set() -> None:
     others = {*Purpose} - {
         *(Purpose.RETRIEVE, Purpose.SUMMARIZE, Purpose.RERANK, Purpose.REFEREE, Purpose.OTHER)
     }
-    assert set(SAMPLING_PURPOSES) == {"default", *others}
+    assert set(TURN_PURPOSES) == {"default", *others}
 
 
 @dataclass

@@ -1,30 +1,34 @@
-"""Metrics of one budgeter: sums of its rows, and its statistics at the moment of a reading.
+"""Metrics of a run: sums of its rows, and its budgeter's statistics at the moment of a reading.
 
 Of each call only its ledger row is added up (`row_totals`); everything else is read from the
 budgeter when it is asked for. Sums change and are read on the owner loop alone, between two steps
-of it, so a reading from another thread is that of one moment.
+of it, so a reading from another thread is that of one moment. The budgeters of an experiment's arms
+work on one loop, and have one sum.
 """
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import reduce
+from operator import add
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from callwise.budget.counters import CounterValues
 from callwise.budget.layers.schedule import ScheduleLayer
 from callwise.budget.ledger_row import LedgerRow
+from callwise.budget.limits import Limits
 from callwise.budget.metrics.metrics_knobs import MetricsKnobs
 from callwise.budget.metrics.row_totals import RowTotals, Totals
 from callwise.budget.metrics.windows import Reading, Trend, Window, Windows
 from callwise.budget.schedule.task import LaneLevel
-from callwise.calls.call import Purpose
+from callwise.calls.call import Purpose, Role
 from callwise.calls.client import Remaining
 from callwise.calls.kinds import kind_of
 
 if TYPE_CHECKING:
     from callwise.budget.budgeter import Budgeter
-    from callwise.budget.call_path import CallPath
+    from callwise.budget.call_path import CallPath, Layer
 
 __all__ = ["EndpointPace", "RunMetrics", "RunSnapshot"]
 
@@ -52,7 +56,8 @@ class RunSnapshot:
         in_flight_at: calls under way by the endpoint asked, those that have ended calls among them.
         lanes: queues by the endpoint's name; those of several models are summed.
         hits: calls that the cache answered, by kind of work; None without a cache.
-        used: part of each limit of the run that is used or held back.
+        left: with several budgeters the least of any.
+        used: part of each limit of the run that is used or held back; of several the largest.
         pace: of each endpoint over the last minute, as far as it was read.
     """
 
@@ -76,30 +81,29 @@ class RunSnapshot:
 
 
 class RunMetrics:
-    """The metrics of a budgeter, which count from the moment when this is made.
+    """The metrics of budgeters, which count from the moment when this is made.
 
     Args:
-        call_path: its layers.
+        sources: each budgeter with its layers; several work on one loop.
         interval_seconds: length of the windows.
         now: returns monotonic seconds; windows are of this time, in a simulation too.
     """
 
     def __init__(
         self,
-        budgeter: "Budgeter",
-        call_path: "CallPath",
-        *,
+        *sources: "tuple[Budgeter, CallPath]",
         interval_seconds: float | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._budgeter, self._call_path, self._now = budgeter, call_path, now
+        self._sources, self._now = sources, now
         self.rows = RowTotals(self._endpoint_names)
         if interval_seconds is None:
             interval_seconds = MetricsKnobs().interval_seconds
         self.interval_seconds = interval_seconds
         self._windows = Windows(interval_seconds, self._reading, now)
         self._paces: deque[tuple[float, Mapping[str, tuple[int, int, int]]]] = deque()
-        budgeter.ledger.add_sink(self._on_row)
+        for budgeter, _ in sources:
+            budgeter.ledger.add_sink(self._on_row)
 
     def set_interval(self, seconds: float) -> None:
         """Begin windows of another length; those before are forgotten."""
@@ -113,7 +117,7 @@ class RunMetrics:
         Raises:
             TimeoutError: when the budgeter's loop is busy for too long.
         """
-        return self._budgeter.owner.read(self._snapshot)
+        return self._sources[0][0].owner.read(self._snapshot)
 
     def registry(self) -> Any:
         """Return a registry of prometheus_client with these metrics and those of the process.
@@ -132,18 +136,34 @@ class RunMetrics:
         self.rows.add(row)
 
     def _endpoint_names(self) -> Iterator[str]:
-        for name in self._budgeter.endpoint_names:
-            endpoint = self._budgeter.endpoint(name)
-            if endpoint is not None:
-                yield from (each.name for each in endpoint.candidates)
+        for budgeter, _ in self._sources:
+            for name in budgeter.endpoint_names:
+                endpoint = budgeter.endpoint(name)
+                if endpoint is not None:
+                    yield from (each.name for each in endpoint.candidates)
+
+    def _layers(self, name: str) -> "list[Layer[Any, Any]]":
+        """Return the layers of one name; one that several budgeters have in common once."""
+        found = (call_path.layers.get(name) for _, call_path in self._sources)
+        return list({id(each): each for each in found if each is not None}.values())
+
+    def _statistics(self) -> dict[str, dict[str, int | float]]:
+        """Return what each layer has counted, summed over those of one name."""
+        names = dict.fromkeys(name for _, call_path in self._sources for name in call_path.layers)
+        sums: dict[str, dict[str, int | float]] = {name: {} for name in names}
+        for name, of_layer in sums.items():
+            for layer in self._layers(name):
+                for counter, value in layer.statistics().items():
+                    of_layer[counter] = of_layer.get(counter, 0) + value
+        return sums
 
     def _cache_counts(self) -> tuple[dict[str, int] | None, dict[str, int]]:
         """Return the hits and misses of the cache by kind of work; no hits without a cache."""
-        layer = self._call_path.layers.get("cache")
-        if layer is None:
+        layers = self._layers("cache")
+        if not layers:
             return None, {}
         hits, misses = Counter[str](), Counter[str]()
-        for name, count in layer.statistics().items():
+        for name, count in (pair for each in layers for pair in each.statistics().items()):
             head, _, purpose = name.rpartition("_")
             kind = _KIND_OF.get(purpose)
             if kind is not None and head.endswith("_hits"):
@@ -158,12 +178,13 @@ class RunMetrics:
     def _snapshot(self) -> RunSnapshot:
         self._windows.advance()
         totals, hits, misses = self._reading()
-        run, layers = self._budgeter.run, self._call_path.layers
-        schedule = layers.get("schedule")
-        lanes = schedule.levels() if isinstance(schedule, ScheduleLayer) else ()
-        statistics = self._call_path.statistics()
-        windows, left = self._windows, run.scope_limits.remaining(run.position)
-        counts = run.counters.counts()
+        budgeters = [budgeter for budgeter, _ in self._sources]
+        runs = [budgeter.run for budgeter in budgeters]
+        schedules = (each for each in self._layers("schedule") if isinstance(each, ScheduleLayer))
+        lanes = [level for each in schedules for level in each.levels()]
+        statistics = self._statistics()
+        windows, lefts = self._windows, [run.scope_limits.remaining(run.position) for run in runs]
+        counts = reduce(add, (run.counters.counts() for run in runs))
         return RunSnapshot(
             totals=totals,
             counts=counts,
@@ -172,9 +193,9 @@ class RunMetrics:
             lanes=self._lanes(lanes),
             hits=hits,
             misses=misses,
-            left=left,
-            used=self._used(left),
-            stopped_by=self._budgeter.stopped_by,
+            left=_least(lefts),
+            used=_most_used(map(_used, (run.limits for run in runs), lefts)),
+            stopped_by=next((text for b in budgeters if (text := b.stopped_by) is not None), None),
             window=windows.last,
             window_seconds=self.interval_seconds,
             trends=windows.trends(),
@@ -209,22 +230,6 @@ class RunMetrics:
             )
         return tuple(found.values())
 
-    def _used(self, left: Remaining) -> dict[str, float]:
-        """Return the part of each limit of the run that is used or held back."""
-        limits = self._budgeter.run.limits
-        pairs = {
-            "calls": (limits.max_calls, left.calls_left),
-            "requests": (limits.max_requests, left.requests_left),
-            "tokens": (limits.max_tokens, left.tokens_left),
-            "usd": (limits.max_usd, left.usd_left),
-            "seconds": (limits.max_seconds, left.seconds_left),
-        }
-        return {
-            name: min(max(1 - rest / most, 0.0), 1.0) if most else 1.0
-            for name, (most, rest) in pairs.items()
-            if most is not None and rest is not None
-        }
-
     def _pace(self, totals: Totals) -> dict[str, EndpointPace]:
         """Return what has ended per minute since the oldest count of the last minute."""
         now, kept = self._now(), self._paces
@@ -257,3 +262,40 @@ class RunMetrics:
 
 _AT = "in_flight_at_"
 _KIND_OF: dict[str, str] = {str(each): str(kind_of(each)) for each in Purpose}
+
+
+def _used(limits: Limits, left: Remaining) -> dict[str, float]:
+    """Return the part of each limit that is used or held back."""
+    pairs = {
+        "calls": (limits.max_calls, left.calls_left),
+        "requests": (limits.max_requests, left.requests_left),
+        "tokens": (limits.max_tokens, left.tokens_left),
+        "usd": (limits.max_usd, left.usd_left),
+        "seconds": (limits.max_seconds, left.seconds_left),
+    }
+    return {
+        name: min(max(1 - rest / most, 0.0), 1.0) if most else 1.0
+        for name, (most, rest) in pairs.items()
+        if most is not None and rest is not None
+    }
+
+
+def _most_used(parts: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """Return the largest part of each limit."""
+    found: dict[str, float] = {}
+    for name, part in (pair for each in parts for pair in each.items()):
+        found[name] = max(part, found.get(name, part))
+    return found
+
+
+def _least(lefts: Sequence[Remaining]) -> Remaining:
+    """Return the least that is left of each amount, None where nothing limits it."""
+    amounts: dict[str, Any] = {}
+    by_role: dict[Role, int] = {}
+    for name in (each.name for each in fields(Remaining)):
+        if name != "calls_left_by_role":
+            known = [amount for left in lefts if (amount := getattr(left, name)) is not None]
+            amounts[name] = min(known, default=None)
+    for role, calls in (pair for left in lefts for pair in left.calls_left_by_role):
+        by_role[role] = min(calls, by_role.get(role, calls))
+    return Remaining(**amounts, calls_left_by_role=tuple(by_role.items()))

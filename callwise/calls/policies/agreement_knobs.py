@@ -6,19 +6,19 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["AgreementKnobs", "KnobGroup", "ModelNames", "Share", "require_each_once"]
+__all__ = ["AgreementKnobs", "ModelNames", "PolicyKnobGroup", "Share", "require_each_once"]
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 ModelNames = tuple[Annotated[str, Field(min_length=1, max_length=80)], ...]
 
 
-class KnobGroup(BaseModel):
+class PolicyKnobGroup(BaseModel):
     """Knobs of a policy, or of a part of it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class AgreementKnobs(KnobGroup):
+class AgreementKnobs(PolicyKnobGroup):
     """Rule by which two answers agree.
 
     Forms agree where their numbers, booleans and short texts do; long texts count only in a form
@@ -32,15 +32,15 @@ class AgreementKnobs(KnobGroup):
     they have in common."""
 
 
-def require_each_once(models: Sequence[str], kind: str) -> None:
+def require_each_once(models: Sequence[str], place: str) -> None:
     """Do nothing where no name is there twice.
+
+    Args:
+        place: where the names are, for the error.
 
     Raises:
         ValueError: names those that are.
     """
     twice = [name for name, count in Counter(models).items() if count > 1]
     if twice:
-        raise ValueError(
-            f"{', '.join(twice):.200} is in `models` of the {kind} twice, which would ask in a "
-            "circle; name each model once"
-        )
+        raise ValueError(f"{', '.join(twice):.200} is in {place} twice; name each model once")

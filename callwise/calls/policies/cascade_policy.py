@@ -7,8 +7,8 @@ from pydantic import Field, model_validator
 
 from callwise.calls.policies.agreement_knobs import (
     AgreementKnobs,
-    KnobGroup,
     ModelNames,
+    PolicyKnobGroup,
     Share,
     require_each_once,
 )
@@ -20,7 +20,7 @@ ConfidenceSource = Literal["logprobs", "agreement", "judge"]
 MAX_POINTS = 50
 
 
-class ConfidenceCalibration(KnobGroup):
+class ConfidenceCalibration(PolicyKnobGroup):
     """A monotone map from one model's raw confidence to a chance, fitted on a recording.
 
     The chance is that its answer is as good as that of the model after it. Between two points it
@@ -62,7 +62,7 @@ class ConfidenceCalibration(KnobGroup):
         return low + (high - low) * (raw - left) / (right - left)
 
 
-class CascadePolicy(KnobGroup):
+class CascadePolicy(PolicyKnobGroup):
     """Models asked one after another, until one is sure enough of its answer."""
 
     kind: Literal["cascade"] = "cascade"
@@ -96,9 +96,9 @@ class CascadePolicy(KnobGroup):
 
     @model_validator(mode="after")
     def _can_work(self) -> Self:
-        require_each_once(self.models, "cascade")
+        require_each_once(self.models, "`models` of the cascade")
         mapped = [each.model for each in self.calibration]
-        require_each_once(mapped, "calibration")
+        require_each_once(mapped, "`calibration` of the cascade")
         for each in self.calibration:
             if each.model not in self.models[:-1] or each.by != self.by:
                 raise ValueError(

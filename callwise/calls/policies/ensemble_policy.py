@@ -6,8 +6,8 @@ from pydantic import Field, model_validator
 
 from callwise.calls.policies.agreement_knobs import (
     AgreementKnobs,
-    KnobGroup,
     ModelNames,
+    PolicyKnobGroup,
     Share,
     require_each_once,
 )
@@ -15,7 +15,7 @@ from callwise.calls.policies.agreement_knobs import (
 __all__ = ["EnsemblePolicy"]
 
 
-class EnsemblePolicy(KnobGroup):
+class EnsemblePolicy(PolicyKnobGroup):
     """Models asked together, whose answers are combined to one."""
 
     kind: Literal["ensemble"] = "ensemble"
@@ -49,7 +49,7 @@ class EnsemblePolicy(KnobGroup):
 
     @model_validator(mode="after")
     def _can_work(self) -> Self:
-        require_each_once(self.models, "ensemble")
+        require_each_once(self.models, "`models` of the ensemble")
         if (self.by == "weighted") != bool(self.weights):
             raise ValueError("`weights` and `by: weighted` are given together, or neither")
         if self.weights and len(self.weights) != len(self.models):

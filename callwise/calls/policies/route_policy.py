@@ -1,22 +1,17 @@
 """Knobs of routing: a table of models for one purpose, one of which answers each call."""
 
-from collections import Counter
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from callwise.calls.policies.agreement_knobs import PolicyKnobGroup, Share, require_each_once
 
 __all__ = ["ComplexityKnobs", "RouteEntry", "RoutePolicy"]
 
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
-Weight = Annotated[float, Field(ge=0.0, le=1.0)]
 Amount = Annotated[float, Field(ge=0.0, le=1e6)]
 
 
-class _Group(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class RouteEntry(_Group):
+class RouteEntry(PolicyKnobGroup):
     """One model of a routing table, with what was measured of it for the table's purpose."""
 
     model: str = Field(min_length=1, max_length=80)
@@ -53,21 +48,21 @@ class RouteEntry(_Group):
         return self
 
 
-class ComplexityKnobs(_Group):
+class ComplexityKnobs(PolicyKnobGroup):
     """Weights of the parts of a request's complexity, whose weighted mean it is.
 
     Each part is from 0 to 1. One that is not known is left out of the mean.
     """
 
-    length: Weight = 0.4
+    length: Share = 0.4
     """Weight of the prompt's length."""
-    task: Weight = 0.3
+    task: Share = 0.3
     """Weight of the kind of task, by the purpose."""
-    messages: Weight = 0.1
+    messages: Share = 0.1
     """Weight of the number of messages and tools."""
-    form: Weight = 0.1
+    form: Share = 0.1
     """Weight of the size of the answer's form: its schema, and those of the tools."""
-    seconds: Weight = 0.1
+    seconds: Share = 0.1
     """Weight of the time of earlier work: the longest `seconds` of the table."""
     full_tokens: int | None = Field(default=None, ge=1)
     """Prompt of length 1, in tokens. None takes the shortest context that is known of the table's
@@ -88,7 +83,7 @@ class ComplexityKnobs(_Group):
         return self
 
 
-class RoutePolicy(_Group):
+class RoutePolicy(PolicyKnobGroup):
     """One model for each call: of those that can answer it and are good enough, the cheapest."""
 
     kind: Literal["route"] = "route"
@@ -121,7 +116,5 @@ class RoutePolicy(_Group):
 
     @model_validator(mode="after")
     def _names_each_once(self) -> Self:
-        twice = [name for name, count in Counter(self.models).items() if count > 1]
-        if twice:
-            raise ValueError(f"{', '.join(twice):.200} is in the table twice; name each model once")
+        require_each_once(self.models, "the table")
         return self

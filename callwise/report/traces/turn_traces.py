@@ -97,7 +97,7 @@ class TurnTraces:
                 self._hand_over(scope, turn)
                 return
             self._open[scope] = turn
-            scope.on_close = self.end
+            scope.on_close += (self.end,)
         turn.calls.append(noted)
 
     def end(self, scope: Scope) -> None:

@@ -90,6 +90,11 @@ def test_shares_that_do_not_add_to_one_are_refused(shares: dict[str, float], mes
         ({"rollout": {"arm": "new", "stages": [0.1, 0.5]}}, "stages rise"),
         ({"rollout": {"arm": "new", "gates": {"speed": 0.1}}}, "no gate 'speed'"),
         ({"rollout": {"arm": "new", "gates": {"usd": -1}}}, "at least 0"),
+        ({"rollout": {"arm": "new", "alpha": 1e-9}}, "greater than or equal to 0.0001"),
+        (
+            {"rollout": {"arm": "new", "alpha": 1e-4}},
+            "leaves less than 1e-05 for each of 16 checks",
+        ),
         ({"arms": {"A b": {}, "c": {}}}, "pattern"),
     ],
 )

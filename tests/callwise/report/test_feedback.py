@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 import callwise as cw
 from callwise.calls.errors import ConfigError, FormatError
 from callwise.report import RunRecord, load_run
-from callwise.report.feedback import add_feedback, feedback_of_lines, read_feedback
+from callwise.report.feedback import add_feedback, candidates_of, feedback_of_lines, read_feedback
 from callwise.report.training_export import export_training
 from callwise.tuning.judge.labels import read_labels
 from callwise.tuning.row import reply_id
@@ -167,6 +168,18 @@ def test_the_searchs_own_candidates_are_pairs_only_where_asked_for(run: RunRecor
     run.feedback("a", 0, comment="nothing to learn")
     fewer = _examples(run, "dpo", with_candidates=True)
     assert 0 < len(fewer) < len(pairs)
+
+
+def test_a_search_that_is_no_record_has_no_candidates(recorded: Path, tmp_path: Path) -> None:
+    """A turn whose search is a list is a turn without one."""
+    folder = shutil.copytree(recorded, tmp_path / "run")
+    lines = [json.loads(line) for line in (folder / "turns.jsonl").read_text().splitlines()]
+    turns = [{**line, "search": [{"id": "s1", "reply": "Hi"}]} for line in lines]
+    (folder / "turns.jsonl").write_text("".join(f"{json.dumps(turn)}\n" for turn in turns))
+    assert candidates_of(turns[0]) == {}
+    assert add_feedback(folder, [{"conversation": "a", "turn": 0, "rating": 4}])
+    with pytest.raises(ConfigError, match="has no candidate 's1'; its candidates: none"):
+        add_feedback(folder, [{"conversation": "a", "turn": 0, "preferred": "s1"}])
 
 
 def test_feedback_on_a_call_has_the_prompt_of_that_call(run: RunRecord) -> None:

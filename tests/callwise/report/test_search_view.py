@@ -133,9 +133,11 @@ def test_a_version_that_is_not_known_is_refused():
 
 
 def test_what_is_no_record_at_all_is_named():
-    """An empty object lacks everything."""
+    """An empty object lacks everything, and a list is no object."""
     with pytest.raises(ValueError, match="candidates: Field required"):
         read_search({})
+    with pytest.raises(ValueError, match=r"expected an object, got \[1\]"):
+        read_search([1])
 
 
 def test_a_long_chain_is_no_recursion():

@@ -114,7 +114,7 @@ async def test_the_text_is_read_by_prometheus_client(used):
 async def test_windows_and_anomalies_are_exported(make_budgeter, ask_for, moved_time):
     """Under the documents' names, once a window has ended."""
     budgeter = make_budgeter(cache=MemoryCache())
-    metrics = RunMetrics(budgeter, budgeter._call_path, now=moved_time)
+    metrics = RunMetrics((budgeter, budgeter._call_path), now=moved_time)
     for number in range(4):
         await budgeter.ask(ask_for(f"{number % 3}"))
     assert values(metrics, "request_deduplication_rate") is None

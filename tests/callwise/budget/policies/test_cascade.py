@@ -309,6 +309,13 @@ def test_the_first_answer_draws_on_the_lease():
             },
             "must not fall",
         ),
+        (
+            {
+                "calibration": 2
+                * [{"model": "small", "by": "logprobs", "raw": [1], "chance": [1], "labels": 9}]
+            },
+            "small is in `calibration` of the cascade twice; name each model once",
+        ),
     ],
 )
 def test_knobs_that_cannot_work_are_refused(change, problem):

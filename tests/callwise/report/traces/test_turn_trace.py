@@ -368,3 +368,13 @@ async def test_an_embedding_is_named_so():
     call = next(spans_of(turns[0]))
     assert call.kind.name == "embeddings gpt-5-mini"
     assert "gen_ai.usage.output_tokens" not in values(call)
+
+
+async def test_two_receivers_of_one_budgeter_are_given_each_turn():
+    """Neither keeps what the other is given."""
+    budgeter = budgeter_of([reply(), reply()])
+    first, second = noted(budgeter), noted(budgeter)
+    await turn(budgeter, ask())
+    await turn(budgeter, ask(), name="2")
+    assert [len(each.calls) for each in first] == [1, 1]
+    assert [each.trace_id for each in first] == [each.trace_id for each in second]
