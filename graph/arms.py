@@ -43,8 +43,11 @@ __all__ = ["SplitSession", "open_arms"]
 
 def _in_arm(arm: str, result: TurnResult) -> TurnResult:
     """Return a turn's result with the arm in its record and in its rows."""
-    rows = [{**row, "scope": scope_in_arm(row["scope"], arm), "arm": arm} for row in result.rows]
-    return TurnResult(record={**result.record, "arm": arm}, rows=rows)
+    rows, outside = (
+        [{**row, "scope": scope_in_arm(row["scope"], arm), "arm": arm} for row in part]
+        for part in (result.rows, result.outside)
+    )
+    return TurnResult(record={**result.record, "arm": arm}, rows=rows, outside=outside)
 
 
 @dataclass(slots=True)
