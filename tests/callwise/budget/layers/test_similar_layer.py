@@ -15,7 +15,7 @@ from callwise.budget.layers.cache import MemoryCache
 from callwise.budget.similar import SimilarKnobs, SimilarReuse
 from callwise.budget.similar.proof import JudgedPair
 from callwise.calls import Call, Endpoint, Message, Outcome, Purpose, Reply, Role, Sampling
-from callwise.calls.errors import ConfigError, ServerFailed
+from callwise.calls.errors import ConfigError, ServerFailed, UnknownRole
 from callwise.testing.fakes import ScriptedClient
 from tests.callwise.budget.conftest import FixedCounter, MemoryRecorder
 
@@ -353,6 +353,19 @@ async def test_vectors_of_a_model_are_counted_calls_that_a_replay_asks_too():
     assert client.sent_requests == 0
     assert [row.key for row in again.ledger.rows] == [row.key for row in rows]
     assert [row.end_round for row in again.ledger.rows] == [row.end_round for row in rows]
+
+
+async def test_vectors_without_a_model_are_an_error_that_names_the_ways_out():
+    """Before anything is asked."""
+    client = ScriptedClient(lambda call: "the answer")
+    budgeter = Budgeter(
+        {Role.MAIN: Endpoint("fake", "model-1", client)},
+        similar=SimilarReuse({"reason": {"vectors": "embed"}}),
+        clock=VirtualClock(),
+    )
+    with pytest.raises(UnknownRole, match=r"reason\.vectors=embed.*CALLWISE_EMBED_MODEL.*lexical"):
+        await ask(budgeter, ASKED)
+    assert client.sent_requests == 0
 
 
 async def test_a_sample_is_asked_while_others_are_served():
