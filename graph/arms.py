@@ -146,6 +146,11 @@ async def open_arms(
     if memory is None:
         memory = open_memory(settings, folder, stack)
     notices = Notices()
+    if settings.metrics is not None and not is_offline:
+        notices.add(
+            f"metrics of experiment {experiment.name} are not reported: each arm has its own "
+            "ledger. `callwise report --table arms` compares them, and traces.enabled has all turns"
+        )
     checkpointer = None
     if keep_checkpoints:
         checkpointer = await open_checkpoints(folder / CHECKPOINTS, stack)

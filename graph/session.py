@@ -367,7 +367,7 @@ async def open_session(
         learned = None if common is None else common.learned
         (learned or LearnedEndpoints(folder, notices)).follow(endpoints)
     # A turn from a given past is replayed or bought: no similar answer of this run is its.
-    is_own = memory is None and not is_offline
+    is_own = not is_offline and (memory is None or common is not None)
     if memory is None:
         memory = open_memory(settings, folder, stack)
     cache = cache_of(settings, is_offline=is_offline)
