@@ -12,6 +12,7 @@ from callwise.budget.cache_tiers import TieredCache
 from callwise.budget.clock import Clock, SystemClock, VirtualClock
 from callwise.budget.layers.cache import MemoryCache, ReplyCache
 from callwise.budget.layers.ledger import RowSink
+from callwise.budget.ledger_row import LedgerRow
 from callwise.budget.recorder import Recorder
 from callwise.budget.scope import Scope, ScopeKind
 from callwise.budget.shared_requests import SharedRequests
@@ -69,8 +70,8 @@ class Engine:
         search_llm: likewise, those of the search, whose calls may allow fewer repairs.
         nodes: those that a program has added.
         texts: prompts and rubrics in place of the shipped ones.
-        similar: reuse of answers to similar calls, whose judges are asked after each turn; None
-            for none.
+        similar: reuse of answers to similar calls, whose judges are asked after each turn.
+        outside: rows of calls outside of turns, until they are taken.
         patience_seconds: how long a graph server's turn waits for another one of the same
             memory, which may have been paused for good: a server does not report that.
     """
@@ -84,6 +85,7 @@ class Engine:
     nodes: "tuple[OwnNode, ...]" = ()
     texts: OwnTexts = ()
     similar: SimilarReuse | None = None
+    outside: list[LedgerRow] = field(default_factory=list)
     patience_seconds: float = 300.0
     step_times: StepTimes = field(default_factory=StepTimes)
     turn_order: TurnOrder = field(default_factory=TurnOrder)
@@ -207,17 +209,18 @@ class Engine:
                 )
         return loaded.turn
 
-    async def check_similar(self) -> None:
-        """Ask the judges of similar calls that wait for one, outside of any turn.
+    async def check_similar(self) -> list[LedgerRow]:
+        """Ask the judges of similar calls that wait, and return new rows outside of turns.
 
         A failure costs no turn: it is logged, and the pairs wait on.
         """
-        if self.similar is None or not self.similar.waiting:
-            return
-        try:
-            await self.similar.check(self.budgeter)
-        except CallError as error:
-            _LOGGER.warning("answers to similar calls are not judged: %r", error)
+        if self.similar is not None and self.similar.waiting:
+            try:
+                await self.similar.check(self.budgeter)
+            except CallError as error:
+                _LOGGER.warning("answers to similar calls are not judged: %r", error)
+        rows, self.outside[:] = self.outside.copy(), ()
+        return rows
 
     def close(self) -> None:
         """Close every scope, and check that the ledger adds up.
@@ -374,6 +377,7 @@ def make_engine(
             settings.require_named("metrics.textfile", settings.metrics.textfile)
     if clock is None:
         clock = VirtualClock() if needs_no_waiting(endpoints) else SystemClock()
+    outside: list[LedgerRow] = []
     budgeter = Budgeter(
         endpoints,
         clock=clock,
@@ -386,7 +390,7 @@ def make_engine(
         policies=settings.policies,
         seed=settings.seed,
         secrets=() if is_offline else secret_values(settings),
-        sinks=sinks,
+        sinks=[*sinks, lambda row: outside.append(row) if row.turn is None else None],
         max_kept_rows=0,
         advises_by_path=True,
         notify=notify,
@@ -404,6 +408,7 @@ def make_engine(
         ),
         nodes=nodes,
         similar=similar,
+        outside=outside,
         texts=(*(text for node in nodes for text in node.texts), *settings.own_texts),
     )
 

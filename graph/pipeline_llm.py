@@ -24,6 +24,9 @@ __all__ = ["PipelineLLM", "clips_noted", "sampled"]
 ANSWER_SHARE = 0.25
 """Most of a context that is kept free for the answer where a shorter prompt leaves so much."""
 
+_DIVISIBLE_LIMITS = ("max_tokens", "max_usd")
+"""Beginnings of the names of limits that several questions reach before one of them does."""
+
 _CLIPS: ContextVar[list[str] | None] = ContextVar("clips", default=None)
 """The parts that the running node's prompts left out."""
 
@@ -87,11 +90,12 @@ def _parts(
 ) -> Iterator[tuple[int, Reply | CallError | None]]:
     """Yield each place of a pack with its reply, or None where it is to be asked alone.
 
-    A refusal is that of each: there is no quota for one call, so there is none for several.
+    Where no quota of calls, requests or time is left for one call, there is none for any of its
+    questions; tokens and USD that do not suffice for all of them may suffice for some.
     """
     if isinstance(answer, Reply):
         yield from zip(pack.places, unpacked(calls, answer), strict=True)
-    elif isinstance(answer, CallRefused):
+    elif isinstance(answer, CallRefused) and not answer.limit.startswith(_DIVISIBLE_LIMITS):
         yield from ((place, answer) for place in pack.places)
     else:
         yield from ((place, None) for place in pack.places)

@@ -4,7 +4,7 @@ import asyncio
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -121,8 +121,8 @@ class ReplySession:
             result = await self._run_turn(turn, identity, context)
         finally:
             engine.turn_order.leave(identity.agent_user, run)
-        await engine.check_similar()
-        return result
+        outside = [row.as_dict() for row in await engine.check_similar()]
+        return replace(result, outside=outside)
 
     def statistics(self) -> Mapping[str, Any]:
         """Return the budgeter's statistics, and `steps`: the times before and after calls."""

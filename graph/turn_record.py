@@ -130,5 +130,8 @@ def turn_result(
 
 def in_arm(arm: str, result: TurnResult) -> TurnResult:
     """Return a turn's result with the arm in its record and in its rows."""
-    rows = [{**row, "scope": scope_in_arm(row["scope"], arm), "arm": arm} for row in result.rows]
-    return TurnResult(record={**result.record, "arm": arm}, rows=rows)
+    rows, outside = (
+        [{**row, "scope": scope_in_arm(row["scope"], arm), "arm": arm} for row in part]
+        for part in (result.rows, result.outside)
+    )
+    return TurnResult(record={**result.record, "arm": arm}, rows=rows, outside=outside)

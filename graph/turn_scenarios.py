@@ -28,12 +28,11 @@ from pydantic import BaseModel
 from callwise.budget.ledger_row import LedgerRow
 from callwise.calls import Call, Endpoint
 from callwise.calls.call import Purpose, Role
-from callwise.calls.policies import DEFAULT_POLICY, PolicyKnobs
+from callwise.calls.policies import DEFAULT_POLICY
 from callwise.calls.role_endpoints import settings_by_role
 from callwise.memory.conversation_memory import ConversationMemory
 from callwise.memory.snapshot_memory import SnapshotBackend
 from callwise.plans.bound import (
-    InParallel,
     InSequence,
     Network,
     PlannedCall,
@@ -43,7 +42,7 @@ from callwise.plans.bound import (
 )
 from callwise.plans.dry_run import FormClient, steps_by_node
 from callwise.plans.makespan import Assumptions
-from callwise.plans.policy_bound import with_policies
+from callwise.plans.policy_bound import NO_PACKS, PackSizes, packed_calls, with_packs, with_policies
 from callwise.plans.turn_plan import ScenarioPlan, TurnPlan
 from graph.drivers import predecessors, run_step
 from graph.engine import TurnContext, make_engine
@@ -223,6 +222,9 @@ def plan_turn(settings: PipelineSettings, nodes: tuple[OwnNode, ...] = ()) -> Tu
     """
     knobs = settings.search
     staged = staged_knobs(knobs)
+    # No other search asks calls that differ in their last message alone.
+    packs = settings.pack.items() if knobs.policy == "classic_uct" else ()
+    sizes = {purpose: each.size if each.is_on else 1 for purpose, each in packs}
     fusing = fusing_for(settings, calls_at_start(settings))
     answered = _run(settings, fusing, nodes, is_readable=True)
     scenarios = []
@@ -233,12 +235,12 @@ def plan_turn(settings: PipelineSettings, nodes: tuple[OwnNode, ...] = ()) -> Tu
                 fusing = Fusion(thinking=True, bookkeeping=True, reply=True)
             unread = _run(settings, fusing, nodes, is_readable=False)
             repairs = settings.repair.max_repairs
-            ways = worst_ways(knobs, staged, max_repairs=repairs)
+            ways = worst_ways(knobs, staged, sizes, max_repairs=repairs)
             steps = [
                 _turn_steps(settings, unread, way, max_repairs=repairs, nodes=nodes) for way in ways
             ]
         else:
-            search = search_steps(plan_search(knobs, scenario), knobs)
+            search = search_steps(plan_search(knobs, scenario), knobs, sizes)
             steps = [_turn_steps(settings, answered, search, nodes=nodes)]
         meaning = _MEANINGS[scenario]
         scenarios.append(
@@ -257,7 +259,7 @@ def plan_turn(settings: PipelineSettings, nodes: tuple[OwnNode, ...] = ()) -> Tu
     default = plan_search(knobs)
     for stage, chosen in staged.items():
         if answered.searched and plan_search(chosen) != default:
-            search = search_steps(plan_search(chosen), chosen)
+            search = search_steps(plan_search(chosen), chosen, sizes)
             meaning = f"no early exit, no failure, and the relationship is {stage}"
             own = _turn_steps(settings, answered, search, nodes=nodes)
             scenarios.append(ScenarioPlan(f"default_{stage}", meaning, own))
@@ -275,10 +277,6 @@ def plan_turn(settings: PipelineSettings, nodes: tuple[OwnNode, ...] = ()) -> Tu
     )
 
 
-def _is_route(policy: PolicyKnobs) -> bool:
-    return str(policy.kind) == "route"
-
-
 def _models(settings: PipelineSettings) -> dict[Purpose, tuple[str, ...]]:
     """Return the models that may answer a call, by its purpose, where a table of routes chooses."""
     policies = settings.policies
@@ -290,7 +288,7 @@ def _models(settings: PipelineSettings) -> dict[Purpose, tuple[str, ...]]:
     return {
         purpose: policy.models
         for purpose, policy in chosen.items()
-        if policy is not None and _is_route(policy)
+        if policy is not None and str(policy.kind) == "route"
     }
 
 
@@ -369,13 +367,20 @@ def _rounds(plan: SearchPlan, knobs: SearchKnobs) -> list[list[PlannedCall]]:
     ]
 
 
-def search_steps(plan: SearchPlan, knobs: SearchKnobs) -> Step:
-    """Return a search's calls, round by round."""
-    return InSequence(tuple(InParallel(tuple(calls)) for calls in _rounds(plan, knobs)))
+def search_steps(
+    plan: SearchPlan, knobs: SearchKnobs, sizes: PackSizes = NO_PACKS, *, fails: bool = False
+) -> Step:
+    """Return a search's calls, round by round; `sizes` and `fails` are those of `with_packs`."""
+    rounds = _rounds(plan, knobs)
+    return InSequence(tuple(with_packs(calls, sizes, fails=fails) for calls in rounds))
 
 
 def worst_ways(
-    knobs: SearchKnobs, staged: Mapping[str, SearchKnobs], *, max_repairs: int
+    knobs: SearchKnobs,
+    staged: Mapping[str, SearchKnobs],
+    sizes: PackSizes = NO_PACKS,
+    *,
+    max_repairs: int,
 ) -> tuple[Step, ...]:
     """Return ways in which a search may spend most, the one of most calls and rounds first.
 
@@ -383,25 +388,38 @@ def worst_ways(
 
     Args:
         staged: the knobs as each stage sets them; see `staged_knobs`.
+        sizes: see `with_packs`.
         max_repairs: times that a wrong answer is asked again. Those of kinds within the cap
             are in the result; `with_repairs` adds the others.
     """
     costliest = costliest_knobs(knobs, staged)
-    ways = [search_steps(plan_search(costliest, Scenario.WORST), costliest)]
+    ways = [search_steps(plan_search(costliest, Scenario.WORST), costliest, sizes, fails=True)]
     for each in (knobs, *staged.values()):
         ways += (
-            _uncapped_kinds(each) if each.policy == "classic_uct" else _within(each, max_repairs)
+            _uncapped_kinds(each, sizes)
+            if each.policy == "classic_uct"
+            else _within(each, max_repairs)
         )
     return tuple(ways)
 
 
-def _uncapped_kinds(knobs: SearchKnobs) -> list[Step]:
-    """Return a classic search's calls of one purpose or role at a time, as far as its cap goes."""
+def _uncapped_kinds(knobs: SearchKnobs, sizes: PackSizes) -> list[Step]:
+    """Return a classic search's calls of one purpose or role at a time, as far as its cap goes.
+
+    Packed calls that get no answer come on top of the cap, which counts questions.
+    """
     free = knobs.model_copy(update={"max_calls": None})
-    calls = list(chain.from_iterable(_rounds(plan_search(free, Scenario.WORST), knobs)))
-    ways = [[call for call in calls if call.purpose is purpose] for purpose in Purpose]
-    ways += [[call for call in calls if call.role is role] for role in Role]
-    return [InSequence(tuple(way[: knobs.max_calls])) for way in ways if way]
+    rounds = _rounds(plan_search(free, Scenario.WORST), knobs)
+    calls = list(chain.from_iterable(rounds))
+    packs = list(chain.from_iterable(packed_calls(each, sizes)[0] for each in rounds))
+    kinds = [{(role, purpose) for role in Role} for purpose in Purpose]
+    kinds += [{(role, purpose) for purpose in Purpose} for role in Role]
+    ways: list[Step] = []
+    for kind in kinds:
+        asked = [call for call in calls if (call.role, call.purpose) in kind][: knobs.max_calls]
+        failed = [call for call in packs if (call.role, call.purpose) in kind][: len(asked) // 2]
+        ways.append(InSequence((*failed, *asked)))
+    return ways
 
 
 def _within(knobs: SearchKnobs, max_repairs: int) -> list[Step]:

@@ -140,13 +140,14 @@ def _scale(numbers: Sequence[float]) -> float:
     return next((scale for scale in (10.0, 100.0) if top <= scale), 1.0)
 
 
-def tidied(value: Any, schema: SchemaNode) -> tuple[Any, list[str]]:
+def tidied(value: Any, schema: SchemaNode, *, is_separate: bool = False) -> tuple[Any, list[str]]:
     """Return a document as its schema has it, as far as that is not in doubt, and notes.
 
     Args:
         value: the document. It is not changed.
+        is_separate: each field of the document is an answer by itself, with its own scale.
     """
-    tidying = _Tidying(schema)
+    tidying = _Tidying(schema, is_separate=is_separate)
     holder = [value]
     holder[0] = tidying.value(value, schema, holder, 0, "")
     tidying.finish()
@@ -154,17 +155,26 @@ def tidied(value: Any, schema: SchemaNode) -> tuple[Any, list[str]]:
 
 
 class _Tidying:
-    def __init__(self, document: SchemaNode) -> None:
+    def __init__(self, document: SchemaNode, *, is_separate: bool) -> None:
         self._document = document
+        self._is_separate = is_separate
         self._scores: list[_Score] = []
         self.notes: list[str] = []
 
     def finish(self) -> None:
-        """Bring the scores to one scale and within their limits."""
-        scale = _scale([score.holder[score.key] for score in self._scores])
+        """Bring the scores of each answer to one scale and within their limits."""
+        answers: dict[str, list[_Score]] = {}
+        for score in self._scores:
+            answer = score.path.partition(".")[0] if self._is_separate else ""
+            answers.setdefault(answer, []).append(score)
+        for scores in answers.values():
+            self._finish(scores)
+
+    def _finish(self, scores: Sequence[_Score]) -> None:
+        scale = _scale([score.holder[score.key] for score in scores])
         if scale != 1:
             self.notes.append(f"scores read on a scale of {scale:g}")
-        for score in self._scores:
+        for score in scores:
             number = score.holder[score.key] / scale
             if not score.is_nullable:
                 number = min(max(number, score.low - MAX_SLIP), 1.0 + MAX_SLIP)

@@ -6,8 +6,8 @@ load. Each question is between two lines with a mark that occurs in none of them
 text can pass for another question. The joint form has one field for each answer, and one that is
 missing or does not fit costs no other: its question is asked alone, as it would have been.
 
-The packed call is one call, with one key and one row. Its usage is apportioned among the replies
-by the length of their texts; the parts add up to what was reported.
+The packed call is one call, with one key and one row. Its usage is apportioned among the answers
+that it has, by the length of their texts; the parts add up to what was reported.
 """
 
 import hashlib
@@ -16,11 +16,12 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, cast
 
-from pydantic import BaseModel, ConfigDict, create_model
+from pydantic import BaseModel, create_model
 from pydantic.json_schema import SkipJsonSchema
 
 from callwise.calls.call import Call, Message
 from callwise.calls.reply import Reply
+from callwise.calls.structured import SeparateAnswers
 from callwise.calls.together import apportioned_usage, input_weight
 
 __all__ = ["MIN_LOWER_SD", "Pack", "can_pack", "packed", "packs_of", "unpacked"]
@@ -52,9 +53,7 @@ def _joint_form(form: type[BaseModel], count: int) -> type[BaseModel]:
     # Asked for without null; read with it, so that one answer that does not fit costs no other.
     answer: Any = form | cast("Any", SkipJsonSchema)[None]
     fields: dict[str, Any] = {_field(place): (answer, None) for place in range(count)}
-    return create_model(
-        f"{form.__name__}For{count}", __config__=ConfigDict(frozen=True, extra="ignore"), **fields
-    )
+    return create_model(f"{form.__name__}For{count}", __base__=SeparateAnswers, **fields)
 
 
 def _field(place: int) -> str:
@@ -167,7 +166,10 @@ def unpacked(calls: Sequence[Call], reply: Reply) -> list[Reply | None]:
     """
     answers = [getattr(reply.parsed, _field(place), None) for place in range(len(calls))]
     texts = ["" if answer is None else answer.model_dump_json() for answer in answers]
-    usages = apportioned_usage(reply.usage, list(map(input_weight, calls)), list(map(len, texts)))
+    weights = [
+        0 if text == "" else input_weight(call) for text, call in zip(texts, calls, strict=True)
+    ]
+    usages = apportioned_usage(reply.usage, weights, list(map(len, texts)))
     return [
         None
         if answer is None

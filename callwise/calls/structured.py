@@ -15,7 +15,7 @@ from copy import deepcopy
 from functools import lru_cache
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from pydantic import BaseModel, RootModel, ValidationError, ValidationInfo
+from pydantic import BaseModel, ConfigDict, RootModel, ValidationError, ValidationInfo
 from pydantic_core import ErrorDetails
 
 from callwise.calls.answer_cache import current_cache, digest_of
@@ -27,7 +27,7 @@ from callwise.calls.loose_json import embedded_json
 from callwise.calls.schema import response_schema
 from callwise.calls.step_times import timed
 
-__all__ = ["ReadAnswer", "fitted", "notes_of", "parse_answer", "read_answer"]
+__all__ = ["ReadAnswer", "SeparateAnswers", "fitted", "notes_of", "parse_answer", "read_answer"]
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -85,6 +85,12 @@ _KINDS = {
     "bool_parsing": "boolean",
 }
 _NUMBER_ERRORS = ("float_", "int_", "finite_", "greater_than", "less_than", "decimal_")
+
+
+class SeparateAnswers(BaseModel):
+    """A form whose fields are answers to separate questions: none changes how another is read."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 class ReadAnswer(NamedTuple, Generic[ModelT]):
@@ -171,7 +177,8 @@ def _read(
                 continue
             notes = [document.note] if document.note else []
             try:
-                tidy, tidy_notes = tidied(shape, response_schema(model))
+                is_separate = issubclass(model, SeparateAnswers)
+                tidy, tidy_notes = tidied(shape, response_schema(model), is_separate=is_separate)
                 parsed = fitted(tidy, model, notes := [*notes, *tidy_notes])
             except ValidationError as error:
                 misfit = misfit or error

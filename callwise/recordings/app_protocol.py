@@ -123,10 +123,12 @@ class TurnResult:
         record: the turn as a plain JSON object, one line of `turns.jsonl`; has at
             least `conversation_id`, `turn`, `user_text` and `reply`.
         rows: its ledger rows as plain JSON objects, in the order they were asked.
+        outside: likewise, those of calls outside of turns that have ended since.
     """
 
     record: Mapping[str, Any]
     rows: Sequence[Mapping[str, Any]]
+    outside: Sequence[Mapping[str, Any]] = ()
 
 
 ReplyListener = Callable[[str, Sequence[Mapping[str, Any]]], Awaitable[None]]

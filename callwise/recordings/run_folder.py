@@ -20,7 +20,7 @@ import errno
 import os
 import shlex
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from io import FileIO
 from itertools import islice
@@ -86,11 +86,17 @@ def _turn_key(row: Mapping[str, Any]) -> TurnKey:
     return str(row["conversation_id"]), int(row["turn"])
 
 
-def _row_key(row: Mapping[str, Any]) -> TurnKey:
+def _row_key(row: Mapping[str, Any]) -> TurnKey | None:
+    """Return the turn of a call; None for one outside of turns."""
+    if row["conversation"] is None and row["turn"] is None:
+        return None
     return str(row["conversation"]), int(row["turn"])
 
 
-_KEY_OF_FILE = {"turns.jsonl": _turn_key, "ledger.jsonl": _row_key}
+_KEY_OF_FILE: Mapping[str, Callable[[Mapping[str, Any]], TurnKey | None]] = {
+    "turns.jsonl": _turn_key,
+    "ledger.jsonl": _row_key,
+}
 
 
 def read_rows(path: Path) -> tuple[list[dict[str, Any]], int]:
@@ -248,7 +254,7 @@ class RunFolder:
         self.finished = {_turn_key(row) for row in turns}
         rows, _ = read_rows(path / "ledger.jsonl")
         if rows:
-            kept = [row for row in rows if _row_key(row) in self.finished]
+            kept = [row for row in rows if _row_key(row) in {None, *self.finished}]
             replace_file(self.path / "ledger.jsonl", _lines(kept))
         if turns_end:
             os.truncate(path / "turns.jsonl", turns_end)
@@ -334,7 +340,7 @@ class RunFolder:
             self._app_files = self._files_of_app()
             self._write_manifest()
         try:
-            _write_all(self._row_file, _lines(result.rows))
+            _write_all(self._row_file, _lines([*result.rows, *result.outside]))
             _write_all(self._turn_file, _lines([result.record]))
         except OSError as error:
             if error.errno in {errno.ENOSPC, errno.EDQUOT}:
@@ -396,7 +402,9 @@ class RunFolder:
         last = len(place)
         turns_before, rows_before = self.turns, self.rows
         turns = sorted(turns_before, key=lambda row: place.get(_turn_key(row), last))
-        rows = sorted(rows_before, key=lambda row: place.get(_row_key(row), last))
+        keyed = [(_row_key(row), row) for row in rows_before]
+        keyed.sort(key=lambda each: last if each[0] is None else place.get(each[0], last))
+        rows = [row for _, row in keyed]
         is_numbered = all(row.get("sequence") == number for number, row in enumerate(rows, start=1))
         if not is_numbered:
             rows = [{**row, "sequence": number} for number, row in enumerate(rows, start=1)]

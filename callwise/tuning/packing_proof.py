@@ -5,8 +5,8 @@ studentised bootstrap over conversations (see `statistics.comparison`). Its lowe
 standard deviations of a turn's quality without packing, as `pack.<purpose>.lower_sd` wants it.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,6 +20,9 @@ __all__ = ["PackingProof", "packing_proofs"]
 
 _GROUP = "pack."
 
+MAX_LOWER_SD = 10.0
+"""Highest value that `pack.<purpose>.lower_sd` takes."""
+
 
 class PackingProof(NamedTuple):
     """Result of a sweep on one setting that packs.
@@ -28,6 +31,7 @@ class PackingProof(NamedTuple):
         setting: its name.
         reference: the same one without packing.
         purposes: whose calls it packs.
+        sizes: most questions in one prompt, for each of them; None where the sweep sets none.
         mean: mean difference in quality, packed less alone, in standard deviations of a turn's
             quality; None where it is not known.
         low: lower bound of its 95 % interval, likewise; None where there is none.
@@ -36,6 +40,7 @@ class PackingProof(NamedTuple):
     setting: str
     reference: str
     purposes: tuple[str, ...]
+    sizes: tuple[Any, ...]
     mean: float | None
     low: float | None
 
@@ -53,20 +58,25 @@ class PackingProof(NamedTuple):
         if not self.is_shown:
             return f"{packed}: {found}, and {MIN_LOWER_SD:+.2f} is wanted: leave it off"
         # Rounded down, so that what is set is never more than what was shown.
-        low = np.floor(self.low * 1000) / 1000
-        knobs = " ".join(f"--set pack.{each}.lower_sd={low:g}" for each in self.purposes)
-        return f"{packed}: {found}; on with {knobs}"
+        low = min(np.floor(self.low * 1000) / 1000, MAX_LOWER_SD)
+        knobs = []
+        for purpose, size in zip(self.purposes, self.sizes, strict=True):
+            knobs.append(f"--set pack.{purpose}.lower_sd={low:g}")
+            if size is not None:
+                knobs.append(f"--set pack.{purpose}.size={size}")
+        return f"{packed}: {found}; on with {' '.join(knobs)}"
 
 
 def packing_proofs(settings: Sequence[Setting], rows: Sequence[TurnRow]) -> list[PackingProof]:
     """Return what a sweep shows of each setting that packs and has its like without."""
     proofs = []
-    by_rest = {_rest(each): each for each in settings if not _purposes(each)}
+    by_rest = {_rest(each): each for each in settings if not _sizes(each)}
     for setting in settings:
-        purposes, reference = _purposes(setting), by_rest.get(_rest(setting))
-        if purposes and reference is not None:
+        sizes, reference = _sizes(setting), by_rest.get(_rest(setting))
+        if sizes and reference is not None:
             mean, low = _difference(setting.name, reference.name, rows)
-            proofs.append(PackingProof(setting.name, reference.name, purposes, mean, low))
+            of = (setting.name, reference.name, tuple(sizes), tuple(sizes.values()))
+            proofs.append(PackingProof(*of, mean, low))
     return proofs
 
 
@@ -80,15 +90,27 @@ def _rest(setting: Setting) -> tuple[str, str]:
     return Setting("", setting.preset, knobs).identity
 
 
-def _purposes(setting: Setting) -> tuple[str, ...]:
-    """Return the purposes whose calls a setting packs, by its swept knobs."""
-    found = []
+def _sizes(setting: Setting) -> dict[str, Any]:
+    """Return the purposes whose calls a setting packs, by its swept knobs, with their sizes."""
+    knobs: dict[str, dict[str, Any]] = {}
     for knob, value in setting.knobs.items():
-        if knob == "pack" and isinstance(value, dict):
-            found += list(value)
-        elif knob.startswith(_GROUP) and value is not False:
-            found.append(knob.split(".")[1])
-    return tuple(dict.fromkeys(found))
+        path = knob.split(".")
+        if path[0] != "pack":
+            continue
+        group: Any = value
+        for name in reversed(path[1:]):
+            group = {name: group}
+        for purpose, own in (group or {}).items():
+            knobs.setdefault(purpose, {}).update(own or {})
+    return {purpose: own.get("size") for purpose, own in knobs.items() if _is_on(own)}
+
+
+def _is_on(knobs: Mapping[str, Any]) -> bool:
+    """Return whether a purpose is packed by its knobs; a size alone is that of a trial."""
+    if knobs.get("is_trial") or not {"is_trial", "lower_sd"} & knobs.keys():
+        return True
+    low = knobs.get("lower_sd")
+    return low is not None and low >= MIN_LOWER_SD
 
 
 def _difference(

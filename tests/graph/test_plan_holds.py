@@ -48,6 +48,8 @@ KNOBS = st.fixed_dictionaries(
         "search.max_calls": st.sampled_from(["null", "3", "6", "11"]),
         "search.early_exit.enabled": st.sampled_from(["true", "false"]),
         "search.stage_presets": st.sampled_from(["auto", "off"]),
+        "pack.judge.is_trial": st.sampled_from(["true", "false"]),
+        "pack.judge.size": st.integers(2, 4),
         "seed": st.integers(0, 1000),
     }
 )
@@ -184,6 +186,9 @@ RANDOM_KNOBS = st.fixed_dictionaries(
         "search.assistant_check_top_n": st.integers(0, 3),
         "search.early_exit.enabled": st.sampled_from(["true", "false"]),
         "search.stage_presets": st.sampled_from(["auto", "off"]),
+        "search.soft_max_concurrency": st.integers(1, 4),
+        "pack.default.is_trial": st.just("true"),
+        "pack.default.size": st.integers(2, 16),
     },
 )
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from callwise import replay
 from callwise.budget.recorder import CallOrigin, RecordedExchange
 from callwise.budget.similar import SimilarKnobs
 from callwise.calls import Call, CallKey, Message, Outcome, Purpose, Reply, Role
@@ -15,6 +16,7 @@ from callwise.recordings.app_protocol import TurnInput
 from callwise.recordings.cassette import CassetteMode, open_cassette
 from callwise.recordings.counterfactual import ReusableCassette
 from callwise.recordings.counterfactual.evaluation import CounterfactualRecorder
+from callwise.report import load_run
 from graph.app import app
 from graph.engine import similar_of
 
@@ -64,6 +66,32 @@ async def test_a_replay_of_a_pipeline_with_vectors_is_the_run(tmp_path: Path) ->
         again, _ = await _talk(tmp_path / "again", *overrides, recorder=cassette, offline=True)
     assert again.record["reply"] == turn.record["reply"]
     assert again.record["asked"] == turn.record["asked"]
+
+
+ASKED = ("How do I reset my password?", "Please, how can I reset my password?")
+SHADOW = {
+    "memory.history_turns": 0,
+    "cache.similar.fuse.mode": "shadow",
+    "cache.similar.fuse.check_share": 1.0,
+}
+
+
+def test_what_a_judge_of_similar_calls_costs_is_in_the_run(tmp_path: Path) -> None:
+    """In its ledger and totals, outside of turns; also when the run is gone on with."""
+    talks = [
+        {"conversation_id": f"c{n}", "user_id": "ana", "turns": [{"user": ASKED[n % 2]}]}
+        for n in range(5)
+    ]
+    for is_resumed in (False, True):
+        if is_resumed:
+            lines = (tmp_path / "turns.jsonl").read_bytes().splitlines(keepends=True)
+            (tmp_path / "turns.jsonl").write_bytes(b"".join(lines[:-1]))
+        run = replay(talks, tmp_path, preset="balanced", knobs=SHADOW)
+        checks = [row for row in run.rows if row.purpose == "check"]
+        assert checks
+        assert {(row.conversation, row.turn) for row in checks} == {(None, None)}
+        assert [turn.asked for turn in run.turns] == [8] * 5
+        assert load_run(tmp_path).notices == ()
 
 
 def _call() -> tuple[Call, CallOrigin]:

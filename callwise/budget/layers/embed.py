@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from callwise.budget.in_flight import InFlightCall, ReadReply
 from callwise.budget.similar.reuse import SimilarReuse, owner_of, text_of
 from callwise.calls.call import Call, Purpose, Role
-from callwise.calls.errors import CallError
+from callwise.calls.errors import CallError, UnknownRole
 
 __all__ = ["EmbedLayer"]
 
@@ -49,6 +49,12 @@ class EmbedLayer:
         before = InFlightCall(vector, carried.scope, carried.track)
         try:
             answer = await self._next(before)
+        except UnknownRole as error:
+            raise UnknownRole(
+                f"cache.similar.{asked.purpose}.vectors=embed compares vectors of a model, and no "
+                "endpoint serves the role embed. Set CALLWISE_EMBED_MODEL or endpoints.embed, or "
+                "compare words: vectors=lexical"
+            ) from error
         except CallError as error:
             if error.is_fatal:
                 raise

@@ -325,7 +325,7 @@ def endpoint_of(call: Call, endpoints: Mapping[str, Endpoint]) -> Endpoint:
             f"no endpoint has the name {call.model!r:.80}; there are: {names}. Give the budgeter "
             "one of that name, or leave `Call.model` empty"
         )
-    raise UnknownRole(f"no endpoint serves role {call.role!r}; served: {names}")
+    raise UnknownRole(f"no endpoint serves role {str(call.role)!r}; served: {names}")
 
 
 def as_endpoint(given: object, name: str) -> Endpoint:

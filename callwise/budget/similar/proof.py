@@ -63,6 +63,13 @@ def false_rate_bound(wrong: int, judged: int, confidence: float = CONFIDENCE) ->
     return high
 
 
+def _is_bound_at_most(rate: float, wrong: int, judged: int, confidence: float) -> bool:
+    """Return whether `false_rate_bound` is at most a rate, without finding it."""
+    if wrong >= rate * judged:  # the bound is above the share itself
+        return False
+    return _chance_of_at_most(wrong, judged, rate) <= 1.0 - confidence
+
+
 def _chance_of_at_most(wrong: int, judged: int, rate: float) -> float:
     """Return the chance of `wrong` or fewer of a binomial distribution; `rate` is inside (0, 1)."""
     if rate >= 1.0:
@@ -106,7 +113,8 @@ class Proof:
 
     Attributes:
         is_serving: whether answers may be used again.
-        bound: upper bound of the rate of wrong ones; 1 where nothing was judged.
+        wrong: pairs whose earlier answer was wrong.
+        waiting: pairs that wait for their judge.
         stops: times that the bound has passed the allowed rate after a beginning.
     """
 
@@ -114,8 +122,10 @@ class Proof:
         self._max_false_rate = max_false_rate
         self._pairs: OrderedDict[str, bool | None] = OrderedDict()
         self._has_begun = False
+        self._bound: float | None = 1.0
         self.is_serving = False
-        self.bound = 1.0
+        self.wrong = 0
+        self.waiting = 0
         self.stops = 0
 
     @property
@@ -124,39 +134,50 @@ class Proof:
         return len(self._pairs) - self.waiting
 
     @property
-    def wrong(self) -> int:
-        """Pairs whose earlier answer was wrong."""
-        return sum(same is False for same in self._pairs.values())
+    def bound(self) -> float:
+        """Upper bound of the rate of wrong ones, those that wait too; 1 where there is no pair."""
+        bound = self._bound
+        if bound is None:
+            not_right = self.wrong + self.waiting
+            bound = false_rate_bound(not_right, len(self._pairs), self._confidence)
+            self._bound = bound
+        return bound
 
     @property
-    def waiting(self) -> int:
-        """Pairs that wait for their judge."""
-        return sum(same is None for same in self._pairs.values())
+    def _confidence(self) -> float:
+        return float(1.0 - (1.0 - CONFIDENCE) / 2**self.stops)
 
     def needs(self, pair: str) -> bool:
-        """Return whether a pair is none that was judged already: asked again it proves no more."""
-        return pair not in self._pairs
+        """Return whether a pair was not judged yet: asked again it would prove no more."""
+        return self._pairs.get(pair) is None
 
     def add(self, pair: str, same: bool | None) -> None:
         """Add a pair, or what its judge has decided."""
         if self._pairs.get(pair) is not None:
             return
+        if pair in self._pairs:
+            self.waiting -= 1
         self._pairs[pair] = same
+        self._count(same, 1)
         if len(self._pairs) > WINDOW:
-            self._pairs.popitem(last=False)
-        confidence = 1.0 - (1.0 - CONFIDENCE) / 2**self.stops
-        if self._has_begun:
-            decided = false_rate_bound(self.wrong, self.judged, confidence)
-            if decided > self._max_false_rate:
-                self._pairs.clear()
-                self._has_begun = False
-                self.stops += 1
-        self.bound = 1.0
-        if self._pairs:
-            not_right = self.wrong + self.waiting
-            self.bound = false_rate_bound(not_right, len(self._pairs), confidence)
-        self.is_serving = self.bound <= self._max_false_rate
+            self._count(self._pairs.popitem(last=False)[1], -1)
+        allowed, confidence = self._max_false_rate, self._confidence
+        if self._has_begun and not _is_bound_at_most(allowed, self.wrong, self.judged, confidence):
+            self._pairs.clear()
+            self.wrong = self.waiting = 0
+            self._has_begun = False
+            self.stops += 1
+        size = len(self._pairs)
+        self._bound = None if size else 1.0
+        not_right = self.wrong + self.waiting
+        self.is_serving = _is_bound_at_most(allowed, not_right, size, confidence)
         self._has_begun = self._has_begun or self.is_serving
+
+    def _count(self, same: bool | None, change: int) -> None:
+        if same is None:
+            self.waiting += change
+        elif not same:
+            self.wrong += change
 
 
 class Proofs:
@@ -173,7 +194,7 @@ class Proofs:
         self._file = file
         self._read: dict[tuple[str, str], list[JudgedPair]] = {}
         self._proofs: dict[tuple[str, str], Proof] = {}
-        self._unwritten: list[bytes] = []
+        self._unwritten = b""
         for each in () if file is None else _lines(file):
             self._read.setdefault((each.purpose, each.of), []).append(each)
 
@@ -196,12 +217,12 @@ class Proofs:
         proof.add(judged.pair, judged.same)
         if self._file is None:
             return
-        self._unwritten.append(orjson.dumps(judged._asdict(), option=orjson.OPT_APPEND_NEWLINE))
+        self._unwritten += orjson.dumps(judged._asdict(), option=orjson.OPT_APPEND_NEWLINE)
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
             with self._file.open("ab", buffering=0) as file:
-                file.write(b"".join(self._unwritten))
-            self._unwritten.clear()
+                while self._unwritten:  # a disk that fills up takes a part of it
+                    self._unwritten = self._unwritten[file.write(self._unwritten) :]
         except OSError as error:
             _LOGGER.warning("cannot write %s: %r; no similar answer is used", self._file, error)
 

@@ -25,6 +25,7 @@ from callwise.calls.call import Call, Message, Purpose, Role
 from callwise.calls.client import LLM
 from callwise.calls.errors import CallError, ConfigError
 from callwise.calls.key import call_key
+from callwise.calls.payload import well_formed
 from callwise.calls.reply import Reply
 
 __all__ = ["Compared", "SimilarReuse", "compared", "may_be_similar", "owner_of", "text_of"]
@@ -214,6 +215,8 @@ class SimilarReuse:
         pair = "-".join(sorted((carried.key[:16], answered_by[:16])))
         if not proof.needs(pair) or len(self._waiting) >= MAX_WAITING:
             return
+        if any(each.proof is proof and each.judged.pair == pair for each in self._waiting):
+            return
         same: bool | None = _are_equal(reused, answer)
         if not same:
             same = False if knobs.check_share == 0 else None
@@ -280,6 +283,7 @@ class SimilarReuse:
             endpoint.name,
             endpoint.model,
             knobs.threshold,
+            knobs.ttl_seconds,
             knobs.max_false_rate,
             knobs.vectors,
             embed_model,
@@ -314,7 +318,8 @@ def _are_equal(left: Reply, right: Reply) -> bool:
 
 
 def _check_call(question: str, answer: Reply, other: Reply) -> Call:
-    document = {"question": question, "answer": answer.text, "other": other.text}
+    texts = {"question": question, "answer": answer.text, "other": other.text}
+    document = {name: well_formed(text) for name, text in texts.items()}
     return Call(
         Role.JUDGE,
         Purpose.CHECK,

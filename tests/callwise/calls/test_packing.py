@@ -1,22 +1,24 @@
 """Several questions in one prompt: which may, what is asked, and what each of them gets."""
 
+import json
 from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from callwise.calls import Call, Message, Purpose, Reply, ReportedUsage, Role, Sampling
 from callwise.calls.packing import can_pack, packed, packs_of, unpacked
 from callwise.calls.structured import parse_answer
+from callwise.calls.together import usage_sum
 
 
 class Score(BaseModel):
     """A judge's answer."""
 
     reason: str
-    score: float
+    score: float = Field(ge=0, le=1)
 
 
 def question(text, **changes):
@@ -83,6 +85,34 @@ def test_one_answer_that_does_not_fit_costs_no_other():
     first, second, third = unpacked(calls, reply)
     assert first.parsed == Score(reason="good", score=0.5)
     assert (second, third) == (None, None)
+
+
+@given(
+    st.lists(
+        st.sampled_from([0, 0.0, 0.25, 0.8, 1, 1.4, 2, 7, 8.5, 10, 55, 100, "8/10"]), min_size=2
+    )
+)
+def test_an_answer_is_read_as_it_would_be_alone(scores):
+    """One on a scale of 10 changes no other, and is not changed by them."""
+    calls = [question(f"text {place}") for place in range(len(scores))]
+    form = packed(calls, "Answer each.").response_model
+    documents = [{"reason": "r", "score": score} for score in scores]
+    joint = {f"answer_{place}": each for place, each in enumerate(documents, 1)}
+    parsed = parse_answer(json.dumps(joint), form)
+    parts = unpacked(calls, Reply("", parsed=parsed))
+    alone = [parse_answer(json.dumps(each), Score) for each in documents]
+    assert [part.parsed for part in parts] == alone
+
+
+def test_tokens_add_up_where_an_answer_is_missing():
+    """Its question is paid for by the others: it is asked again."""
+    calls = [question(text) for text in ("a", "b" * 1000, "c")]
+    form = packed(calls, "Answer each.").response_model
+    parsed = form(answer_1=Score(reason="r", score=1), answer_3=Score(reason="r", score=1))
+    usage = ReportedUsage(1001, 7, cached_tokens=400, reasoning_tokens=3)
+    first, second, third = unpacked(calls, Reply("", parsed=parsed, usage=usage))
+    assert second is None
+    assert usage_sum([first.usage, third.usage]) == usage
 
 
 @given(st.lists(st.text(), min_size=2, max_size=6), st.integers(0, 10**6), st.integers(0, 10**6))

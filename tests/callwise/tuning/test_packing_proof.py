@@ -59,3 +59,38 @@ def test_a_setting_without_its_like_is_not_compared(rows):
     other = replace(ALONE, knobs={"search.expand_k": 2})
     assert packing_proofs([other, PACKED], rows(0.0)) == []
     assert packing_proofs([ALONE], rows(0.0)) == []
+
+
+def _setting(**knobs):
+    named = {f"pack.judge.{knob}": value for knob, value in knobs.items()}
+    return Setting(str(knobs), "classic", {**named, "search.expand_k": 4})
+
+
+@pytest.mark.parametrize(
+    "off",
+    [
+        _setting(is_trial=False, size=2),
+        _setting(lower_sd=None),
+        _setting(lower_sd=-0.06, size=4),
+        Setting("group", "classic", {"pack": {"judge": {"is_trial": False}}, "search.expand_k": 4}),
+        Setting("none", "classic", {"pack": {}, "search.expand_k": 4}),
+    ],
+)
+def test_a_setting_that_does_not_pack_is_the_reference(rows, off):
+    """Whatever else of packing it sets; what is to be set has the size that was measured."""
+    on = _setting(is_trial=True, size=2)
+    names = {"alone": off.name, "packed": on.name}
+    made = [replace(each, setting=names[each.setting]) for each in rows(0.0)]
+    (proof,) = packing_proofs([on, off], made)
+    assert (proof.setting, proof.reference) == (on.name, off.name)
+    assert "--set pack.judge.lower_sd=-0.0" in str(proof)
+    assert str(proof).endswith("--set pack.judge.size=2")
+
+
+@pytest.mark.parametrize("on", [_setting(lower_sd=-0.05), _setting(size=8), _setting(lower_sd=3)])
+def test_a_proof_and_a_size_pack(rows, on):
+    """Without `is_trial`, too."""
+    names = {"alone": "alone", "packed": on.name}
+    made = [replace(each, setting=names[each.setting]) for each in rows(0.0)]
+    (proof,) = packing_proofs([on, ALONE], made)
+    assert proof.purposes == ("judge",)

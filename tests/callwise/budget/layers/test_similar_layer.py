@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from itertools import count
 
 import pytest
 from hypothesis import given, settings
@@ -14,7 +15,7 @@ from callwise.budget.layers.cache import MemoryCache
 from callwise.budget.similar import SimilarKnobs, SimilarReuse
 from callwise.budget.similar.proof import JudgedPair
 from callwise.calls import Call, Endpoint, Message, Outcome, Purpose, Reply, Role, Sampling
-from callwise.calls.errors import ConfigError, ServerFailed
+from callwise.calls.errors import ConfigError, ServerFailed, UnknownRole
 from callwise.testing.fakes import ScriptedClient
 from tests.callwise.budget.conftest import FixedCounter, MemoryRecorder
 
@@ -198,6 +199,58 @@ async def test_equal_answers_are_right_and_others_wait_for_the_judge():
     assert await reuse.check(budgeter) == 0
 
 
+@pytest.mark.parametrize("half", ["question", "answer"])
+async def test_half_a_character_costs_no_call(half):
+    """The judge is given a replacement in its place."""
+    place = "\ud800 password"
+    question = ASKED.replace("password", place) if half == "question" else ASKED
+    numbers = count()
+
+    def script(call):
+        if call.purpose is Purpose.CHECK:
+            return '{"same": true}'
+        return Reply(f"{next(numbers)} {place if half == 'answer' else ''}")
+
+    budgeter, reuse, _ = make(script, check_share=1.0)
+    answers = await ask(budgeter, question, f"Please, {question}")
+    assert [each.text[0] for each in answers] == ["0", "1"]
+    assert await reuse.check(budgeter) == 1
+
+
+async def test_a_pair_whose_process_ended_before_its_judge_is_judged_again(tmp_path):
+    """It counts as wrong until then; asked twice, it waits once."""
+    numbers = count()
+
+    def script(call):
+        is_check = call.purpose is Purpose.CHECK
+        return '{"same": true}' if is_check else f"answer {next(numbers)}"
+
+    for is_last in (False, True):
+        reuse = SimilarReuse(
+            {"reason": SimilarKnobs(check_share=1.0)}, proof_file=tmp_path / "proofs.jsonl"
+        )
+        budgeter, _, _ = make(script, reuse=reuse)
+        await ask(budgeter, ASKED, AGAIN, ASKED, AGAIN)
+        assert reuse.waiting == budgeter.statistics()["similar"]["waiting"] == 1
+        if is_last:
+            assert await reuse.check(budgeter) == 1
+    found = budgeter.statistics()["similar"]
+    assert (found["judged"], found["waiting"], found["false"]) == (1, 0, 0)
+
+
+@pytest.mark.parametrize("changes", [{"ttl_seconds": 301}, {"threshold": 0.96}])
+async def test_a_proof_is_none_of_other_settings(tmp_path, changes):
+    """An answer that may be older, or less alike, was not judged."""
+    for knobs, judged in (({}, 1), (changes, 1), ({}, 2)):
+        reuse = SimilarReuse(
+            {"reason": SimilarKnobs(**knobs)}, proof_file=tmp_path / "proofs.jsonl"
+        )
+        budgeter, _, _ = make(reuse=reuse)
+        again = AGAIN if judged == 1 else f"Hello, {ASKED}"
+        await ask(budgeter, ASKED, again)
+        assert budgeter.statistics()["similar"]["judged"] == judged
+
+
 async def test_checks_are_a_share_of_the_calls():
     """And a pair whose check fails waits on."""
 
@@ -300,6 +353,19 @@ async def test_vectors_of_a_model_are_counted_calls_that_a_replay_asks_too():
     assert client.sent_requests == 0
     assert [row.key for row in again.ledger.rows] == [row.key for row in rows]
     assert [row.end_round for row in again.ledger.rows] == [row.end_round for row in rows]
+
+
+async def test_vectors_without_a_model_are_an_error_that_names_the_ways_out():
+    """Before anything is asked."""
+    client = ScriptedClient(lambda call: "the answer")
+    budgeter = Budgeter(
+        {Role.MAIN: Endpoint("fake", "model-1", client)},
+        similar=SimilarReuse({"reason": {"vectors": "embed"}}),
+        clock=VirtualClock(),
+    )
+    with pytest.raises(UnknownRole, match=r"reason\.vectors=embed.*CALLWISE_EMBED_MODEL.*lexical"):
+        await ask(budgeter, ASKED)
+    assert client.sent_requests == 0
 
 
 async def test_a_sample_is_asked_while_others_are_served():

@@ -1,9 +1,15 @@
 """Proof that few answers would be wrong: the bound, the beginning, the stop, and the file."""
 
+import errno
+import io
 import random
+from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from callwise.budget.similar import proof as proof_module
 from callwise.budget.similar.proof import JudgedPair, Proof, Proofs, false_rate_bound
 from callwise.calls.errors import FormatError
 
@@ -75,6 +81,58 @@ def test_one_miss_in_a_long_proof_stops_nothing():
     proof = Proof(0.01)
     judged(proof, *[True] * 600, False)
     assert (proof.is_serving, proof.stops) == (True, 0)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 60), st.sampled_from([True, True, True, False, None]))),
+    st.sampled_from([0.05, 0.1]),
+)
+def test_counts_and_decision_are_those_of_the_pairs(added, rate):
+    """Whatever is judged, waits and is judged later."""
+    proof = Proof(rate)
+    proof.add("first", True)
+    for pair, same in [*((f"more {n}", True) for n in range(60)), *added]:
+        proof.add(str(pair), same)
+        states = list(proof._pairs.values())
+        assert (proof.wrong, proof.waiting) == (states.count(False), states.count(None))
+        assert proof.is_serving == (proof.bound <= rate)
+
+
+def test_many_wrong_answers_are_counted_without_a_search_for_their_bound(monkeypatch):
+    """It takes some 10 ms, and is needed where it is shown."""
+    monkeypatch.setattr(proof_module, "false_rate_bound", None)
+    judged(Proof(0.01), *[True, False] * 1000)
+
+
+def test_a_disk_that_is_full_keeps_the_rest_of_a_line(tmp_path, monkeypatch):
+    """It is written after what was, once there is space."""
+    path = tmp_path / "proofs.jsonl"
+    proofs = Proofs(path)
+    proof = proofs.of("reason", "x", 0.01)
+    space = [7]
+    opened = Path.open
+
+    class Full(io.RawIOBase):
+        def __init__(self, file):
+            self.file = file
+
+        def write(self, data):
+            if not space[0]:
+                raise OSError(errno.ENOSPC, "no space left")
+            taken, space[0] = data[: space[0]], max(space[0] - len(data), 0)
+            return self.file.write(taken)
+
+        def close(self):
+            self.file.close()
+
+    monkeypatch.setattr(Path, "open", lambda self, *args, **more: Full(opened(self, *args, **more)))
+    proofs.add(proof, JudgedPair("reason", "x", "a", 1.0, True))
+    assert not proofs.is_kept
+    space[0] = 1000
+    proofs.add(proof, JudgedPair("reason", "x", "b", 1.0, True))
+    assert proofs.is_kept
+    monkeypatch.undo()
+    assert Proofs(path).of("reason", "x", 0.01).judged == 2
 
 
 @pytest.mark.parametrize("rate", [0.02, 0.05])
