@@ -43,16 +43,6 @@ def _lines(folder: Path, name: str) -> list[Mapping[str, Any]]:
     return [json.loads(line) for line in (folder / name).read_text().splitlines()]
 
 
-async def test_metrics_of_arms_are_stated_to_be_left_out(tmp_path: Path) -> None:
-    """They were asked for, so the run does not end as if there were none to see."""
-    given = {**EXPERIMENT, "metrics.status": True}
-    settings = app.settings("balanced", [f"{k}={json.dumps(v)}" for k, v in given.items()])
-    async with app.open(settings, folder=tmp_path) as session:
-        (notice,) = session.notices.texts
-    assert notice.startswith("metrics of experiment caps are not reported")
-    assert not (tmp_path / "status.json").exists()
-
-
 def test_arms_judge_answers_to_similar_calls(tmp_path: Path) -> None:
     """Each in its own turns, and in one file of what was judged."""
     asked = ("How do I reset my password?", "Please, how can I reset my password?")
