@@ -90,7 +90,7 @@ def _less(turns: CascadeTurns, is_taken) -> tuple[float, float]:
 
 @dataclass(frozen=True, slots=True)
 class Pick:
-    """What one recording gives, compared with the truth.
+    """The pick of one recording, compared with the truth.
 
     Args:
         threshold: recommended; None where none is shown.
