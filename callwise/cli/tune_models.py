@@ -26,6 +26,7 @@ from callwise.tuning.judge.judge_sweep import JudgedRows, check_judging
 from callwise.tuning.replay_evaluator import OpenRecording, opened
 from callwise.tuning.routing.route_space import RouteSpace
 from callwise.tuning.routing.route_tuning import (
+    PRESET_FILE,
     MeasuredSweep,
     analysed,
     models_of_file,
@@ -39,9 +40,7 @@ from callwise.tuning.table_files import write_csv
 if TYPE_CHECKING:
     from callwise.cli.tune_options import TuneOptions
 
-__all__ = ["PRESET_FILE", "ModelSweeps", "open_models"]
-
-PRESET_FILE = "recommended.yaml"
+__all__ = ["ModelSweeps", "open_models"]
 
 _KEPT = (
     *("models", "by", "max_turns", "quality", "labels", "rubric", "repeats", "margin_share"),
@@ -88,7 +87,7 @@ class ModelSweeps:
         if not finished.rows:
             raise ConfigError("no setting could run, so there is nothing to compare")
         judged = judged_rows(options, recording, finished)
-        return analysed(judged, margin_share=options.margin_share, cost=options.cost)
+        return analysed(finished, judged, margin_share=options.margin_share, cost=options.cost)
 
     def again(self, *more: str) -> str:
         """Return the same command with more options."""
@@ -225,8 +224,7 @@ def _check_options(options: "TuneOptions", flag: str) -> None:
 
 def _check_quality(options: "TuneOptions", flag: str, *, is_simulated: bool) -> None:
     """Refuse a request without quality before anything is bought for it."""
-    is_open = options.quality == "none" or (options.quality == "auto" and not is_simulated)
-    if is_open and options.labels is None:
+    if options.quality_request.is_open(is_simulated=is_simulated):
         raise ConfigError(
             f"{flag} compares quality, and none is known: give --quality referee or --labels"
         )

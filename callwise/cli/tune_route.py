@@ -57,7 +57,7 @@ def tune_by_route(options: "TuneOptions") -> None:
 
 
 def _print(tuned: TunedRoute, curve: list[CurvePoint], interaction: Interval | None) -> None:
-    whole, judged = tuned.whole
+    whole, judged = tuned.whole.analysis, tuned.whole.judged
     label = whole.is_simulated
     table = curve_table(curve, whole.unit, is_simulated=label) if curve else settings_table(whole)
     print_wrapped(tables_text([table]))

@@ -35,7 +35,7 @@ MIN_LABELS = 20
 
 TILT = 0.001
 """Rise of the chance in the outer half of the first and of the last level, so that each confidence
-between the least and the largest label has a chance of its own, and can be a threshold."""
+between the least and the largest label has a separate chance, and can be a threshold."""
 
 MAX_LEVELS = 12
 FOLDS = 5

@@ -47,6 +47,9 @@ from callwise.tuning.tracking import SweepLogger, log_sweep
 if TYPE_CHECKING:
     import pandas as pd
 
+    from callwise.calls.policies.cascade_policy import ConfidenceSource
+    from callwise.tuning.notebook_models import Models
+
 __all__ = [
     "NotebookFigure",
     "TuneResult",
@@ -171,6 +174,9 @@ def tune(
     *,
     knobs: Mapping[str, Sequence[JsonValue] | JsonValue] | None = None,
     settings: Mapping[str, Mapping[str, JsonValue]] | None = None,
+    route: "Models | None" = None,
+    cascade: "Models | None" = None,
+    by: "ConfidenceSource" = "logprobs",
     quality: QualityRequest | QualitySource | None = None,
     cost: Literal["asked", "usd", "rounds_reply"] = "asked",
     margin_share: float = MARGIN_SHARE,
@@ -193,6 +199,11 @@ def tune(
             of `callwise-runs/` that is the same for the same request, and for no other.
         knobs: values, or the only one, by dotted knob; every combination is a setting.
         settings: knobs by the name of a setting; `preset` chooses its preset. They come first.
+        route: tunes a routing table in place of settings, as `--route` does: models to try by
+            name, each with its endpoint and prices, or a file with `models`; `{}` takes those of
+            the recorded run. The result is a `TunedModels`, with curve and preset.
+        cascade: tunes cascades that ask such models first, likewise, as `--cascade` does.
+        by: with `cascade`, the source of confidence: `logprobs`, `agreement` or `judge`.
         quality: how replies are judged, as a request or the name of its source: `referee` asks
             a model for marks. None takes the hidden quality of simulated replies, and judges no
             others.
@@ -221,6 +232,7 @@ def tune(
         )
     if max_turns is not None and max_turns < 1:
         raise ConfigError(f"max_turns is at least 1, got {max_turns}")
+    _refuse_contradictions(knobs=knobs, settings=settings, route=route, cascade=cascade)
     named = [
         NamedSetting(
             name=name,
@@ -236,7 +248,9 @@ def tune(
         for knob, values in (knobs or {}).items()
     }
     judging = QualityRequest(quality) if isinstance(quality, str) else quality or QualityRequest()
-    spec = check_sweep(SweepSpec(knobs=swept, settings=named))
+    is_about_models = route is not None or cascade is not None
+    spec = SweepSpec(knobs=swept, settings=named)
+    spec = spec if is_about_models else check_sweep(spec)
     trust = NOTHING.confirming(trust_endpoints, (*trust_code, *((app,) if app else ())))
     run = recording.folder if isinstance(recording, RunRecord) else Path(recording)
     request = SweepRequest(run, spec, Path(out or ""), max_turns=max_turns, jobs=jobs, trust=trust)
@@ -245,6 +259,17 @@ def tune(
         warn_of(
             misspelt_variables(os.environ, [recorded.app.settings_model()], str(recorded.given))
         )
+        if is_about_models:
+            from callwise.tuning.notebook_models import tune_models  # noqa: PLC0415 - reads this
+
+            return tune_models(
+                request,
+                (route if cascade is None else cascade) or {},
+                None if cascade is None else by,
+                judging,
+                margin_share=margin_share,
+                max_buy_calls=max_buy_calls,
+            )
         if out is None:
             request = replace(request, folder=RUNS / sweep_name(request))
         finished = sweep(request)
@@ -267,6 +292,20 @@ def tune(
     nodes = tuple(dict.fromkeys(row.node for row in record.rows if row.node))
     warn_of(notices)
     return TuneResult(finished, judged, analysis, tuple(notices), nodes)
+
+
+def _refuse_contradictions(**given: object) -> None:
+    """Refuse settings together with models, and two ways to use models.
+
+    Raises:
+        ConfigError: names both.
+    """
+    names = [name for name, value in given.items() if value is not None]
+    of_models = [name for name in names if name in {"route", "cascade"}]
+    if of_models and len(names) > 1:
+        raise ConfigError(
+            f"`{names[0]}` and `{names[1]}` are tuned one at a time; leave one of them out"
+        )
 
 
 def row_of_trial(

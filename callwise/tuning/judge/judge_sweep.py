@@ -87,6 +87,11 @@ class QualityRequest:
                 "--quality referee, or leave out --rubric"
             )
 
+    def is_open(self, *, is_simulated: bool) -> bool:
+        """Return whether it leaves the quality of a recording's replies open."""
+        is_auto = self.source == "auto" and not is_simulated
+        return self.labels is None and (self.source == "none" or is_auto)
+
     @property
     def calls_left(self) -> int | None:
         """Calls that a referee may buy now; None for any number."""

@@ -78,7 +78,7 @@ class CascadeTurns:
         return int(self.conversation_of.max()) + 1 if len(self.conversation_of) else 0
 
     def of(self, places: NDArray[np.bool_]) -> "CascadeTurns":
-        """Return some of the turns, of conversations that are numbered anew."""
+        """Return some of the turns, of conversations that are numbered from 0 again."""
         groups = np.unique(self.conversation_of[places], return_inverse=True)[1]
         return CascadeTurns(
             groups.astype(np.intp),

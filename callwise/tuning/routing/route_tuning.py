@@ -36,9 +36,11 @@ from callwise.tuning.routing.table_search import OptionPanels, propose_tables
 from callwise.tuning.row import TurnRow, rows_by_setting
 from callwise.tuning.setting import Setting, override_of
 from callwise.tuning.statistics.bootstrap import Interval, paired_difference
+from callwise.tuning.sweep import FinishedSweep
 from callwise.tuning.sweep_spec import NamedSetting, SweepSpec, flat_knobs
 
 __all__ = [
+    "PRESET_FILE",
     "Measure",
     "MeasuredSweep",
     "TunedRoute",
@@ -48,6 +50,9 @@ __all__ = [
     "space_of",
     "tune_route",
 ]
+
+PRESET_FILE = "recommended.yaml"
+"""The preset of what is recommended, in the folder of the sweeps."""
 
 MIN_RECORDED_SHARE = 0.98
 """Least share of a setting's replies in the recording for it to be compared."""
@@ -61,19 +66,21 @@ class MeasuredSweep(NamedTuple):
 
     analysis: Analysis
     judged: JudgedRows
+    finished: FinishedSweep
 
 
 Measure = Callable[[SweepSpec, str], MeasuredSweep]
 """Evaluates settings, buys what was agreed to, judges and analyses; by the name of the sweep."""
 
 
-def analysed(judged: JudgedRows, *, margin_share: float, cost: str) -> MeasuredSweep:
+def analysed(
+    finished: FinishedSweep, judged: JudgedRows, *, margin_share: float, cost: str
+) -> MeasuredSweep:
     """Return the analysis of the settings nearly all of whose replies are recorded."""
     by_setting = rows_by_setting(judged.rows)
     known = [row for own in by_setting.values() if _is_recorded(own) for row in own]
-    return MeasuredSweep(
-        analyse(known, unit=judged.unit, margin_share=margin_share, cost=cost), judged
-    )
+    analysis = analyse(known, unit=judged.unit, margin_share=margin_share, cost=cost)
+    return MeasuredSweep(analysis, judged, finished)
 
 
 def _is_recorded(rows: Sequence[TurnRow]) -> bool:

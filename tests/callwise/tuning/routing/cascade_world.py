@@ -76,11 +76,11 @@ class CascadeWorld:
 
     @cached_property
     def cheapest(self) -> float:
-        """Price of the best cascade within the margin, less that of the large model alone."""
+        """Price of the best cascade within the margin, less that of the large model; 0: none."""
         turns = self.population
         cuts = np.quantile(turns.confidence, np.linspace(0, 1, 201))
         found = [_less(turns, turns.confidence >= cut) for cut in cuts]
-        return min(usd for usd, quality in found if quality >= -MARGIN)
+        return min((usd for usd, quality in found if quality >= -MARGIN), default=0.0)
 
 
 def _less(turns: CascadeTurns, is_taken) -> tuple[float, float]:
@@ -90,7 +90,7 @@ def _less(turns: CascadeTurns, is_taken) -> tuple[float, float]:
 
 @dataclass(frozen=True, slots=True)
 class Pick:
-    """What one recording gives, compared with the truth.
+    """The pick of one recording, compared with the truth.
 
     Args:
         threshold: recommended; None where none is shown.
@@ -124,7 +124,7 @@ def tuned_pick(world: CascadeWorld, seed: int, conversations: int) -> Pick:
     return Pick(
         found.threshold if is_shown else None,
         true_quality >= -MARGIN if is_shown else None,
-        true_usd / world.cheapest if is_shown else None,
+        true_usd / world.cheapest if is_shown and world.cheapest else None,
         _contains(qualities, true_quality),
         _contains(costs, true_usd),
     )

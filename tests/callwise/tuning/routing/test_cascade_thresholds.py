@@ -45,7 +45,7 @@ def test_intervals_of_the_test_contain_what_the_recommended_cascade_really_does(
 
 
 def test_no_turn_has_a_part_in_its_own_threshold() -> None:
-    """A conversation whose qualities are turned around moves the thresholds of others alone."""
+    """Worse qualities of one conversation change the thresholds of other folds alone."""
     turns = WORLD.record(1, 40)
     is_first = turns.conversation_of == 0
     worse = replace(turns, small=np.where(is_first, turns.small - 50.0, turns.small))
