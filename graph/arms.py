@@ -68,9 +68,7 @@ class SplitSession:
         Raises:
             ConfigError: when it was recorded in an arm that the experiment does not have.
         """
-        is_user = self.experiment.unit == "user"
-        unit = turn.memory_owner[1] if is_user else turn.conversation_id
-        arm = self.experiment.arm_of(unit)
+        arm = self.experiment.arm_of_turn(turn.conversation_id, turn.user_id)
         recorded = self.recorded.get((turn.conversation_id, str(turn.turn)), arm)
         if recorded not in self.sessions:
             raise ConfigError(
