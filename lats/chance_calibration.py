@@ -1,4 +1,4 @@
-"""ChanceCalibration of a search's confidence against truth, from labelled searches.
+"""Calibration of a search's confidence against truth, from labelled searches.
 
 `Confidence.chance_best` is right about the judge's noise and nothing else: what a judge cannot see
 it does not include. Where it is known of some searches whether their answer was right, the chance

@@ -130,6 +130,21 @@ def test_product_and_pages_have_no_word_of_the_longer_list() -> None:
     assert not problems, "\n".join(problems)
 
 
+DOUBLED = re.compile(r"(?<![\w.`'\"-])(?!is is\b)([A-Za-z]{2,}) \1(?![\w.`-])")
+"""A word twice in a row; in "what there is is known" it is right."""
+
+
+def test_no_word_is_there_twice_in_a_row() -> None:
+    """As after a word was replaced by one that was there."""
+    problems = [
+        f"{path}:{number}: {match[0]!r}"
+        for path in _paths(*PRODUCT_FILES, "*.md", "docs/*.md", "tests/**/*.py")
+        for number, text in _lines(path)
+        if (match := DOUBLED.search(text))
+    ]
+    assert not problems, "\n".join(problems)
+
+
 def _titles(path: str) -> Sequence[tuple[int, str]]:
     """Return the docstrings that must not begin with a headless clause: of tests, few."""
     names = _names(path)

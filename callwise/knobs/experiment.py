@@ -14,26 +14,29 @@ from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import orjson
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from callwise.calls.errors import ConfigError, FormatError
 from callwise.calls.payload import well_formed_id
+from callwise.knobs.gates import GATE_NAMES, Gates
 
 __all__ = [
-    "GATE_NAMES",
-    "ROLLOUT_VERSION",
     "ArmKnobs",
     "ExperimentKnobs",
     "RolloutKnobs",
+    "RolloutShare",
     "assign",
     "flat_overrides",
     "hash_share",
-    "read_rollout_share",
 ]
-
-ROLLOUT_VERSION = 1
-"""Version of the file with a rollout's state."""
 
 _LEAST_ALPHA = 1e-5
 """Least part of `alpha` that a rollout's check has: 0.8 million draws for each figure of one."""
@@ -42,9 +45,6 @@ _SUM_TOLERANCE = 1e-9
 """Shares add to one when they do so nearly: three times .333333333333 does."""
 
 ArmName = Annotated[str, Field(title="arm", pattern=r"^[a-z][a-z0-9_-]{0,39}$")]
-
-GATE_NAMES = ("calls", "degraded", "unreadable", "requests", "rounds", "tokens", "usd", "quality")
-"""Figures that a rollout may gate: those of `callwise check`."""
 
 
 def hash_share(salt: str, experiment: str, unit: str) -> float:
@@ -122,40 +122,46 @@ def flat_overrides(given: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def read_rollout_share(path: Path, experiment: str, arm: str) -> float | None:
-    """Return the share that a rollout's state gives its arm; None where there is no file yet.
+class RolloutShare(BaseModel):
+    """The part of a rollout's state that runs begin with; the rest is of `testing.gate.rollout`."""
 
-    Raises:
-        FormatError: when the file is no state of a rollout, or that of another one.
-    """
-    try:
-        document = orjson.loads(path.read_bytes())
-        version, share = document["callwise_rollout"], float(document["share"])
-        of = document["experiment"], document["arm"]
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise FormatError(path, None, f"cannot be read: {error.strerror or error}") from error
-    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
-        raise FormatError(
-            path, None, f"expected the state of a rollout ({error!r}); delete it to begin again"
-        ) from error
-    if version != ROLLOUT_VERSION:
-        raise FormatError(path, None, f"is of format {version!r}, this reads {ROLLOUT_VERSION}")
-    if not 0 <= share <= 1:
-        raise FormatError(
-            path,
-            None,
-            f"has the share {share:g}, and a share lies between 0 and 1: give another file",
-        )
-    if of != (experiment, arm):
-        raise FormatError(
-            path,
-            None,
-            f"is the rollout of arm {of[1]!r} of experiment {of[0]!r}, and not of {arm!r} of "
-            f"{experiment!r}: give each rollout its own file (experiment.rollout.state)",
-        )
-    return share
+    callwise_rollout: Literal[1]
+    """Version of the file."""
+    experiment: str
+    arm: str
+    share: float = Field(ge=0, le=1)
+    """Share of the new arm that runs begin with now."""
+
+    @classmethod
+    def read_file(cls, path: Path, experiment: str, arm: str) -> Self | None:
+        """Return the state of a file; None where there is no file yet.
+
+        Raises:
+            FormatError: when the file is no state of a rollout, or that of another one.
+        """
+        try:
+            found = cls.model_validate_json(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise FormatError(path, None, f"cannot be read: {error.strerror or error}") from error
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            problem = f"{'.'.join(map(str, first['loc'])) or 'file'}: {first['msg']}"
+            raise FormatError(
+                path,
+                None,
+                f"expected the state of a rollout: {problem}; delete it to begin again",
+            ) from error
+        if (found.experiment, found.arm) != (experiment, arm):
+            raise FormatError(
+                path,
+                None,
+                f"is the rollout of arm {found.arm!r} of experiment {found.experiment!r}, and not "
+                f"of {arm!r} of {experiment!r}: give each rollout its own file "
+                "(experiment.rollout.state)",
+            )
+        return found
 
 
 class _Group(BaseModel):
@@ -211,11 +217,13 @@ class RolloutKnobs(_Group):
     @field_validator("gates")
     @classmethod
     def _gates_what_there_is(cls, gates: dict[str, float]) -> dict[str, float]:
-        for name, tolerance in gates.items():
+        for name in gates:
             if name not in GATE_NAMES:
                 raise ValueError(f"there is no gate {name!r}; there are: {', '.join(GATE_NAMES)}")
-            if not (math.isfinite(tolerance) and tolerance >= 0):
-                raise ValueError(f"the gate {name}={tolerance:g}: a tolerance is at least 0")
+        try:
+            Gates(**gates)
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
         return gates
 
     @model_validator(mode="after")
@@ -299,6 +307,14 @@ class ExperimentKnobs(_Group):
             return "control"
         return min(sorted(self.arms), key=lambda name: len(flat_overrides(self.arms[name].set)))
 
+    def unit_of(self, conversation_id: str, user_id: str | None) -> str:
+        """Return the unit of a turn; see `unit`."""
+        return user_id or conversation_id if self.unit == "user" else conversation_id
+
+    def arm_of_turn(self, conversation_id: str, user_id: str | None) -> str:
+        """Return the arm of a turn."""
+        return self.arm_of(self.unit_of(conversation_id, user_id))
+
     def arm_of(self, unit: str) -> str:
         """Return the arm of a unit."""
         return _arm_at(hash_share(self.salt, self.name, unit), self.shares, self.order)
@@ -316,8 +332,7 @@ class ExperimentKnobs(_Group):
         """
         if self.rollout is None or self.rollout.share is not None:
             return self
-        share = read_rollout_share(Path(self.rollout.state), self.name, self.rollout.arm)
-        if share is None:
-            share = self.rollout.stages[0]
+        state = RolloutShare.read_file(Path(self.rollout.state), self.name, self.rollout.arm)
+        share = self.rollout.stages[0] if state is None else state.share
         rollout = self.rollout.model_copy(update={"share": share})
         return self.model_copy(update={"rollout": rollout})

@@ -18,7 +18,7 @@ import orjson
 from callwise.calls.schema import given_schema
 from callwise.simulator.faults import hashed_int
 
-__all__ = ["ShownReply", "SimulatedRequest", "asked_schema", "read_material"]
+__all__ = ["ListedReply", "SimulatedRequest", "asked_schema", "read_material"]
 
 SCHEMA_MARKER = "JSON schema:"
 """Precedes a schema in a system message, as `calls.schema` writes it."""
@@ -36,7 +36,7 @@ _USER_KEYS = ("user_text", "user_message", "text", "message", "question", "query
 
 
 @dataclass(frozen=True, slots=True)
-class ShownReply:
+class ListedReply:
     """One reply of a list that is to be judged or improved."""
 
     id: str
@@ -62,7 +62,7 @@ class SimulatedRequest:
     user_text: str
     rubric: str
     reply: str | None = None
-    candidates: tuple[ShownReply, ...] = ()
+    candidates: tuple[ListedReply, ...] = ()
     parents: tuple[str, ...] = ()
     count: int | None = None
     strategies_used: tuple[str, ...] = ()
@@ -103,7 +103,7 @@ def _reply_text(node: Any) -> str | None:
     return None
 
 
-def _candidates(node: Any) -> tuple[ShownReply, ...]:
+def _candidates(node: Any) -> tuple[ListedReply, ...]:
     if isinstance(node, Mapping):
         node = [
             {"id": name, "reply": item} if isinstance(item, str) else {"id": name, **item}
@@ -116,7 +116,7 @@ def _candidates(node: Any) -> tuple[ShownReply, ...]:
     for index, item in enumerate(node[:MAX_CANDIDATES], start=1):
         name = item.get("id", item.get("candidate_id")) if isinstance(item, Mapping) else None
         found.append(
-            ShownReply(f"c{index}" if name is None else str(name), _reply_text(item) or "")
+            ListedReply(f"c{index}" if name is None else str(name), _reply_text(item) or "")
         )
     return tuple(found)
 

@@ -40,7 +40,7 @@ from callwise.testing.call_counts import CallCounts, LoggedCall, broken_limits, 
 from callwise.testing.gate import Baseline, GateComparison, parse_gates
 from callwise.testing.gate.run_figures import baseline_of_rows, baseline_of_run
 from callwise.testing.plugin_options import FixtureSetup
-from callwise.testing.plugin_summary import CallNote
+from callwise.testing.plugin_summary import CallsOfTest
 from callwise.testing.turn_llm import TurnLLM
 
 if TYPE_CHECKING:
@@ -381,8 +381,8 @@ class CallwiseFixture:
             return [f"calls are not recorded: {len(missed)}, the first: {missed[0].line.error}"]
         return broken_limits(allowed, asked) if allowed else []
 
-    def note(self, test: str, *, is_passed: bool) -> CallNote:
-        """Return a test's note for the summary; see `CallNote`.
+    def note(self, test: str, *, is_passed: bool) -> CallsOfTest:
+        """Return a test's note for the summary; see `CallsOfTest`.
 
         Raises:
             ConfigError: when a baseline cannot be written.

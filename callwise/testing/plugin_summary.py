@@ -11,7 +11,7 @@ from typing import Any, TypedDict
 
 import pytest
 
-__all__ = ["NOTES", "CallNote", "PluginSummary"]
+__all__ = ["NOTES", "CallsOfTest", "PluginSummary"]
 
 NOTES = "callwise_notes"
 """Name of the attribute of a report that carries a test's notes, one for each fixture."""
@@ -20,7 +20,7 @@ _MAX_TESTS = 20
 """Tests that are listed without `-v`; the rest is counted."""
 
 
-class CallNote(TypedDict):
+class CallsOfTest(TypedDict):
     """The calls of one test. Plain JSON values, because it is sent between processes."""
 
     test: str
@@ -45,7 +45,7 @@ class PluginSummary:
     """Collects notes where reports arrive, and prints them once."""
 
     def __init__(self) -> None:
-        self._notes: dict[str, list[CallNote]] = {}
+        self._notes: dict[str, list[CallsOfTest]] = {}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep a test's notes; of a test that is run again the last ones count."""
@@ -112,7 +112,7 @@ class PluginSummary:
         )
 
 
-def _test_line(note: CallNote) -> str:
+def _test_line(note: CallsOfTest) -> str:
     calls = f"{note['asked']} call{'' if note['asked'] == 1 else 's'}"
     turns = f"{note['turns']} turn{'' if note['turns'] == 1 else 's'}"
     most = f", at most {note['most']} per turn" if note["turns"] > 1 else ""

@@ -113,10 +113,6 @@ def experiment_of(run: RunRecord) -> ExperimentKnobs | None:
         ) from error
 
 
-def _unit_of(turn: TurnLine, unit: str) -> str:
-    return turn.conversation_id if unit == "conversation" else turn.user_id or turn.conversation_id
-
-
 def arm_report(
     run: RunRecord,
     *,
@@ -146,11 +142,16 @@ def arm_report(
                 "whose quality is not known"
             )
     experiment = experiment_of(run)
-    unit = experiment.unit if experiment is not None else "conversation"
+
+    def unit_of(turn: TurnLine) -> str:
+        if experiment is None:
+            return turn.conversation_id
+        return experiment.unit_of(turn.conversation_id, turn.user_id)
+
     arm_of_turn = {turn.key: (arms or {}).get(turn.conversation_id, turn.arm) for turn in run.turns}
     by_unit: dict[str, set[str]] = defaultdict(set)
     for turn in run.turns:
-        by_unit[_unit_of(turn, unit)].add(arm_of_turn[turn.key])
+        by_unit[unit_of(turn)].add(arm_of_turn[turn.key])
     moved = {name for name, found in by_unit.items() if len(found) > 1}
     kept = [turn for turn in run.turns if arm_of_turn[turn.key]]
     if not kept:
@@ -158,7 +159,7 @@ def arm_report(
             f"no turn of {run.folder} names an arm: run it with an experiment (knobs "
             "`experiment.name` and `experiment.arms`), or give the arms in Python"
         )
-    kept = [turn for turn in kept if _unit_of(turn, unit) not in moved]
+    kept = [turn for turn in kept if unit_of(turn) not in moved]
     shares = {} if experiment is None or arms is not None else experiment.shares
     names = sorted({*shares, *(arm_of_turn[turn.key] for turn in kept)})
     control = control or (experiment.control if shares and experiment else names[0])
@@ -168,18 +169,14 @@ def arm_report(
     turns_of: dict[str, list[TurnLine]] = {name: [] for name in names}
     for turn in kept:
         turns_of[arm_of_turn[turn.key]].append(turn)
-    units = {
-        name: len({_unit_of(turn, unit) for turn in turns}) for name, turns in turns_of.items()
-    }
+    units = {name: len({unit_of(turn) for turn in turns}) for name, turns in turns_of.items()}
     calls = calls_by_turn(run.turns, run.rows)
     measures: dict[str, Measure] = dict(ARM_FIGURES)
     if quality is not None:
         measures[quality_name] = lambda turn, _: quality.get(turn.key)
     values = {
         figure: {
-            name: [
-                (_unit_of(turn, unit), measure(turn, calls[turn.key])) for turn in turns_of[name]
-            ]
+            name: [(unit_of(turn), measure(turn, calls[turn.key])) for turn in turns_of[name]]
             for name in names
         }
         for figure, measure in measures.items()
@@ -191,7 +188,7 @@ def arm_report(
     }
     return ArmReport(
         experiment=experiment.name if experiment is not None else "",
-        unit=unit,
+        unit="conversation" if experiment is None else experiment.unit,
         control=control,
         shares={name: shares[name] for name in names if name in shares},
         units=units,

@@ -117,7 +117,7 @@ class CallSums:
 
 
 @dataclass(slots=True)
-class Totals:
+class RowSums:
     """The sums at one moment, as a copy.
 
     Args:
@@ -243,9 +243,9 @@ class RowTotals:
         is_bad = row.outcome == Outcome.FAILED or row.is_unreadable
         self._misrouted += is_bad or is_passed_on
 
-    def totals(self) -> Totals:
+    def totals(self) -> RowSums:
         """Return a copy of the sums."""
-        return Totals(
+        return RowSums(
             {Part(*key): sums.copied() for key, sums in self._parts.items()},
             Counter(self._errors),
             self._unknown_tokens,

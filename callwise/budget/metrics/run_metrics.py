@@ -19,8 +19,8 @@ from callwise.budget.layers.schedule import ScheduleLayer
 from callwise.budget.ledger_row import LedgerRow
 from callwise.budget.limits import Limits
 from callwise.budget.metrics.metrics_knobs import MetricsKnobs
-from callwise.budget.metrics.row_totals import RowTotals, Totals
-from callwise.budget.metrics.windows import Reading, Trend, Window, Windows
+from callwise.budget.metrics.row_totals import RowSums, RowTotals
+from callwise.budget.metrics.windows import Trend, Window, Windows, WindowSums
 from callwise.budget.schedule.task import LaneLevel
 from callwise.calls.call import Purpose, Role
 from callwise.calls.client import Remaining
@@ -61,7 +61,7 @@ class RunSnapshot:
         pace: of each endpoint over the last minute, as far as it was read.
     """
 
-    totals: Totals
+    totals: RowSums
     counts: CounterValues
     statistics: Mapping[str, Mapping[str, int | float]]
     in_flight_at: Mapping[str, int]
@@ -172,8 +172,8 @@ class RunMetrics:
                 misses[kind] += int(count)
         return dict(hits), dict(misses)
 
-    def _reading(self) -> Reading:
-        return Reading(self.rows.totals(), *self._cache_counts())
+    def _reading(self) -> WindowSums:
+        return WindowSums(self.rows.totals(), *self._cache_counts())
 
     def _snapshot(self) -> RunSnapshot:
         self._windows.advance()
@@ -205,7 +205,7 @@ class RunMetrics:
             is_simulated=counts.simulated > 0,
         )
 
-    def _in_flight_at(self, totals: Totals, ledger: Mapping[str, float]) -> dict[str, int]:
+    def _in_flight_at(self, totals: RowSums, ledger: Mapping[str, float]) -> dict[str, int]:
         found = dict.fromkeys(sorted({part.endpoint for part in totals.parts}), 0)
         for name, count in ledger.items():
             if name.startswith(_AT):
@@ -230,7 +230,7 @@ class RunMetrics:
             )
         return tuple(found.values())
 
-    def _pace(self, totals: Totals) -> dict[str, EndpointPace]:
+    def _pace(self, totals: RowSums) -> dict[str, EndpointPace]:
         """Return what has ended per minute since the oldest count of the last minute."""
         now, kept = self._now(), self._paces
         sums: dict[str, tuple[int, int, int]] = {}

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from callwise.budget.metrics.control_chart import ControlChart
-from callwise.budget.metrics.row_totals import Histogram, Totals
+from callwise.budget.metrics.row_totals import Histogram, RowSums
 from callwise.calls.call import Outcome
 
-__all__ = ["SIGNALS", "Reading", "Trend", "Window", "Windows"]
+__all__ = ["SIGNALS", "Trend", "Window", "WindowSums", "Windows"]
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -37,14 +37,14 @@ LOG_SECONDS = 60.0
 _UNITS = {"latency": "s", "failures": "of the calls", "calls": "calls per second"}
 
 
-class Reading(NamedTuple):
+class WindowSums(NamedTuple):
     """Sums at one moment.
 
     Args:
         hits: calls that the cache answered, by kind of work; None without a cache.
     """
 
-    totals: Totals
+    totals: RowSums
     hits: Mapping[str, int] | None
     misses: Mapping[str, int]
 
@@ -95,7 +95,7 @@ class Windows:
     """
 
     def __init__(
-        self, seconds: float, read: Callable[[], Reading], now: Callable[[], float]
+        self, seconds: float, read: Callable[[], WindowSums], now: Callable[[], float]
     ) -> None:
         self._seconds = seconds
         self._read, self._now = read, now
@@ -182,7 +182,7 @@ class Windows:
         return chart.add(math.asin(math.sqrt(share)), 0.5 / math.sqrt(count + 0.5))
 
 
-def _window(before: Reading, after: Reading, seconds: float) -> Window:
+def _window(before: WindowSums, after: WindowSums, seconds: float) -> Window:
     """Return the values between two readings."""
     old, new = before.totals, after.totals
     ended = {each: new.calls(each) - old.calls(each) for each in Outcome}
@@ -217,11 +217,11 @@ def _window(before: Reading, after: Reading, seconds: float) -> Window:
     )
 
 
-def _tokens(totals: Totals) -> int:
+def _tokens(totals: RowSums) -> int:
     return totals.of("input_tokens") + totals.of("output_tokens")
 
 
-def _served(totals: Totals) -> Histogram:
+def _served(totals: RowSums) -> Histogram:
     durations = Histogram()
     for part, sums in totals.parts.items():
         if part.outcome == Outcome.SERVED:

@@ -207,7 +207,7 @@ class Purchase:
 
 
 @dataclass(slots=True)
-class _OpenTurn:
+class _PlayedTurn:
     """A turn that is being played.
 
     Args:
@@ -233,7 +233,7 @@ class Buyer:
         self._recorder = RunRecorder(purchase.cassette)
         self._stand_ins = StandInAnswers(purchase.known)
         self._own: set[int] = set()
-        self._turns: dict[_Turn, _OpenTurn] = {}
+        self._turns: dict[_Turn, _PlayedTurn] = {}
 
     def lookup(self, key: CallKey, call: Call, where: CallOrigin) -> FoundExchange:
         """Return what was recorded for a call, or None once the budget can pay for it.
@@ -266,19 +266,19 @@ class Buyer:
         taken = self._turn(where).taken_choices
         return self._known.choice(asked, where, table=table, step=step, taken=taken)
 
-    def _turn(self, where: CallOrigin) -> _OpenTurn:
+    def _turn(self, where: CallOrigin) -> _PlayedTurn:
         name = where.conversation, where.turn
         if name not in self._turns:
-            self._turns[name] = _OpenTurn(set(self._own))
+            self._turns[name] = _PlayedTurn(set(self._own))
         return self._turns[name]
 
-    def _coming(self, name: bytes, turn: _OpenTurn) -> _Bought | None:
+    def _coming(self, name: bytes, turn: _PlayedTurn) -> _Bought | None:
         """Return an equal call that another setting is buying; None where none is left."""
         under_way = self._purchase.under_way.get(name, ())
         return next((each for each in under_way if each.is_open_to(self, turn.taken)), None)
 
     async def _awaited(
-        self, key: CallKey, call: Call, where: CallOrigin, turn: _OpenTurn
+        self, key: CallKey, call: Call, where: CallOrigin, turn: _PlayedTurn
     ) -> RecordedExchange | None:
         name = self._known.key_of(key, call, where)
         while (bought := self._coming(name, turn)) is not None:
@@ -291,7 +291,7 @@ class Buyer:
         self._pay(key, call, where, turn)
         return None
 
-    def _pay(self, key: CallKey, call: Call, where: CallOrigin, turn: _OpenTurn) -> None:
+    def _pay(self, key: CallKey, call: Call, where: CallOrigin, turn: _PlayedTurn) -> None:
         like = self._stand_ins.find(call, where, {})
         usd = None if like is None else repriced(like, call, self._prices).usd
         reserved = self._purchase.budget.reserve(usd)

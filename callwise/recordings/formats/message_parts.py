@@ -20,7 +20,7 @@ from callwise.recordings.source_records import RecordProblems, SourceRecord, nam
 __all__ = [
     "LEAF_KEYS",
     "MESSAGE_IDS",
-    "Content",
+    "MessageContent",
     "last_below",
     "parent_of",
     "read_content",
@@ -33,8 +33,8 @@ _TWO_FOR_ONE = re.compile("[\u00c2-\u00f4][\u0080-\u00bf]")
 
 
 @dataclass(slots=True)
-class Content:
-    """Content of a message.
+class MessageContent:
+    """Texts and other parts of a message.
 
     Args:
         texts: its pieces of text, in order.
@@ -58,13 +58,13 @@ class Content:
         return whole if whole.strip() else None
 
 
-def read_content(message: SourceRecord) -> Content:
+def read_content(message: SourceRecord) -> MessageContent:
     """Return what a message has in it.
 
     Raises:
         FormatError: when its text is of a type that no text has.
     """
-    content = Content()
+    content = MessageContent()
     fields = message.fields
     for name in ("tool_calls", "function_call", "tool_use"):
         content.has_act = content.has_act or bool(fields.get(name))
@@ -102,7 +102,7 @@ def _is_twice_encoded(text: str) -> bool:
         return False
 
 
-def _read_parts(message: SourceRecord, parts: Sequence[Any], content: Content) -> None:
+def _read_parts(message: SourceRecord, parts: Sequence[Any], content: MessageContent) -> None:
     for number, part in enumerate(parts, start=1):
         if isinstance(part, str):
             content.texts.append(part)
@@ -114,7 +114,7 @@ def _read_parts(message: SourceRecord, parts: Sequence[Any], content: Content) -
             )
 
 
-def _read_part(part: Mapping[str, Any], content: Content, depth: int) -> None:
+def _read_part(part: Mapping[str, Any], content: MessageContent, depth: int) -> None:
     stated = str(part.get("type") or part.get("content_type") or "")
     kind = stated.lower()
     if kind in vocabulary.ACT_TYPES or part.get("functionCall") or part.get("function_call"):
@@ -132,7 +132,7 @@ _TOOL_RESULT_KEYS = ("functionResponse", "function_response")
 _NOT_TEXT = ("image", "audio", "video", "file", "document", "input_image", "input_file", "media")
 
 
-def _read_text(part: Mapping[str, Any], content: Content, depth: int) -> bool:
+def _read_text(part: Mapping[str, Any], content: MessageContent, depth: int) -> bool:
     """Add the text of a part, and return whether it has any; parts may have parts."""
     for name in _TEXT_OF_PART:
         value = part.get(name)

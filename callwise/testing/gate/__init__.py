@@ -1,5 +1,6 @@
 """The regression gate: calls per turn of a run compared with a committed baseline."""
 
+from callwise.knobs.gates import Gates, parse_gates
 from callwise.testing.gate.baseline import Baseline, CallGroup, TurnFigures
 from callwise.testing.gate.gate_comparison import (
     Finding,
@@ -13,7 +14,6 @@ from callwise.testing.gate.gate_exceptions import (
     Quarantine,
     read_quarantine,
 )
-from callwise.testing.gate.gates import Gates, parse_gates
 from callwise.testing.gate.live_gate import compare_live
 from callwise.testing.gate.presenter import finding_lines, verdict
 from callwise.testing.gate.run_figures import baseline_of_run

@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 from pydantic import JsonValue
 
 from callwise.calls.errors import ConfigError
+from callwise.knobs.gates import Gates
 from callwise.report.run_record import TurnKey
 from callwise.safe_text import printable
 from callwise.testing.gate.baseline import Baseline, CallGroup, TurnFigures
 from callwise.testing.gate.gate_exceptions import GateException, Quarantine
 from callwise.testing.gate.gated_figures import GATE_OF, PER_RUN, PER_TURN, GatedFigure, Measure
-from callwise.testing.gate.gates import Gates
 
 __all__ = [
     "ChangeCauses",

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from callwise.knobs.gates import parse_gates
 from callwise.report import RunRecord
 from callwise.testing.gate.baseline import Baseline
 from callwise.testing.gate.comparison_forms import comparison_markdown
 from callwise.testing.gate.gate_comparison import GateComparison, compare, require_exact
-from callwise.testing.gate.gates import parse_gates
 from callwise.testing.gate.presenter import finding_lines, renew, verdict
 from callwise.testing.gate.run_figures import baseline_of_run
 

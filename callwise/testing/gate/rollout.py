@@ -24,15 +24,15 @@ from typing import Any, Literal, Self
 
 import orjson
 from filelock import FileLock
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from callwise.calls.errors import ConfigError, FormatError
-from callwise.knobs.experiment import ExperimentKnobs, RolloutKnobs
+from callwise.knobs.experiment import ExperimentKnobs, RolloutKnobs, RolloutShare
+from callwise.knobs.gates import Gates
 from callwise.recordings.held_files import replace_file
 from callwise.report.run_record import RunRecord, TurnKey
 from callwise.testing.gate.baseline import TurnFigures
 from callwise.testing.gate.gated_figures import PER_RUN, PER_TURN, GatedFigure, Measure
-from callwise.testing.gate.gates import Gates
 from callwise.testing.gate.run_figures import baseline_of_record
 from callwise.text_layout import counted
 from callwise.tuning.arms import experiment_of
@@ -82,21 +82,21 @@ class UnitSums(_Kept):
     sums: dict[str, tuple[float, int]]
 
 
-class Rollout(_Kept):
+class Rollout(_Kept, RolloutShare):
     """The state of a rollout, as its file has it."""
 
-    callwise_rollout: Literal[1] = 1
-    experiment: str
-    arm: str
     other: str
     status: Literal["running", "returned", "complete"] = "running"
     stage: int = Field(default=0, ge=0)
-    share: float = Field(ge=0, le=1)
-    """Share of the new arm that runs begin with now."""
     units: dict[str, UnitSums] = {}
     """Units of the present stage, in the order in which they were read."""
     next_check: int = Field(default=1, ge=1)
     checks: list[StageCheck] = []
+
+    @classmethod
+    def begun(cls, experiment: str, arm: str, other: str, *, share: float) -> Self:
+        """Return a rollout at its beginning."""
+        return cls(callwise_rollout=1, experiment=experiment, arm=arm, other=other, share=share)
 
     @classmethod
     def read(cls, path: Path, experiment: ExperimentKnobs, plan: RolloutKnobs) -> Self:
@@ -105,29 +105,16 @@ class Rollout(_Kept):
         Raises:
             FormatError: when it is no state, or that of another rollout.
         """
-        new = cls(
-            experiment=experiment.name,
-            arm=plan.arm,
-            other=experiment.control,
-            share=plan.stages[0],
-        )
-        try:
-            found = cls.model_validate_json(path.read_bytes())
-        except FileNotFoundError:
-            return new
-        except OSError as error:
-            raise FormatError(path, None, f"cannot be read: {error.strerror or error}") from error
-        except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            problem = f"{'.'.join(map(str, first['loc'])) or 'file'}: {first['msg']}"
-            raise FormatError(path, None, f"expected the state of a rollout: {problem}") from error
-        named = (found.experiment, found.arm, found.other)
-        if named != (new.experiment, new.arm, new.other):
+        other = experiment.control
+        found = cls.read_file(path, experiment.name, plan.arm)
+        if found is None:
+            return cls.begun(experiment.name, plan.arm, other, share=plan.stages[0])
+        if found.other != other:
             raise FormatError(
                 path,
                 None,
-                f"is the rollout of {found.arm!r} of experiment {found.experiment!r}, and the run "
-                f"is of {new.arm!r} of {new.experiment!r}: give each rollout its own file",
+                f"is a rollout next to the arm {found.other!r}, and the other arm of the run is "
+                f"{other!r}: give each rollout its own file",
             )
         if found.status == "running" and (
             found.stage >= len(plan.stages) or found.share != plan.stages[found.stage]
@@ -367,17 +354,12 @@ def advance_rollout(
                 f"{rollout.share:g}"
             )
         elif rollout.status == "running":
-            turns = (
-                (turn.user_id or turn.conversation_id)
-                if experiment.unit == "user"
-                else turn.conversation_id
-                for turn in run.turns
-            )
+            units = (experiment.unit_of(turn.conversation_id, turn.user_id) for turn in run.turns)
             added = rollout.tell(
                 (
-                    (unit, line.arm, figures[line.key])
-                    for unit, line in zip(turns, run.turns, strict=True)
-                    if line.arm in experiment.arms
+                    (unit, turn.arm, figures[turn.key])
+                    for unit, turn in zip(units, run.turns, strict=True)
+                    if turn.arm in experiment.arms
                 ),
                 gates,
             )

@@ -9,7 +9,7 @@ A CSV file has one label in each row. Columns, in any order; others are ignored:
     rater                  who rated; optional
     scale                  such as `1-5` or `-2..2`; optional, one for the whole file
 
-Several raters of one reply are kept as as many passes, and averaged where quality is joined. Cells
+Several raters of one reply are kept as so many passes, and averaged where quality is joined. Cells
 are text and numbers and are never evaluated.
 
 A simulated reply's quality is in its own text and is read from it. It measures how well a sweep

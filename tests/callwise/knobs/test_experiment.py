@@ -14,13 +14,11 @@ from pydantic import ValidationError
 from callwise.calls.errors import ConfigError, FormatError
 from callwise.knobs import assign
 from callwise.knobs.experiment import (
-    GATE_NAMES,
     ExperimentKnobs,
     RolloutKnobs,
     flat_overrides,
     hash_share,
 )
-from callwise.testing.gate import Gates
 
 
 def _experiment(**given: object) -> ExperimentKnobs:
@@ -104,11 +102,6 @@ def test_an_experiment_that_cannot_work_is_refused(given: dict[str, object], mes
         _experiment(**given)
 
 
-def test_gates_are_those_of_the_regression_gate() -> None:
-    """A rollout names the figures that `callwise check` does."""
-    assert set(GATE_NAMES) == {*Gates.__dataclass_fields__}
-
-
 def test_arms_without_shares_are_equal_and_control_is_known() -> None:
     """The control is the arm of that name, else the one that sets least."""
     experiment = _experiment()
@@ -117,6 +110,15 @@ def test_arms_without_shares_are_equal_and_control_is_known() -> None:
     arms = {"a": {"set": {"seed": 1}}, "b": {}}
     assert _experiment(arms=arms).control == "b"
     assert _experiment(arms=arms, rollout={"arm": "b"}).control == "a"
+
+
+def test_a_conversation_without_a_user_is_its_own_user() -> None:
+    """The unit of a turn is its user's or its conversation's, for assignment and reports."""
+    of_user = _experiment(unit="user")
+    units = [of_user.unit_of("c", user) for user in ("u", None, "")]
+    assert units == ["u", "c", "c"]
+    assert _experiment().unit_of("c", "u") == "c"
+    assert of_user.arm_of_turn("c", "u") == of_user.arm_of("u")
 
 
 def test_nested_knobs_are_dotted_paths() -> None:
@@ -142,8 +144,15 @@ def test_a_rollout_begins_with_the_share_of_its_state(tmp_path: Path) -> None:
     [
         ("{", "expected the state"),
         ("[]", "expected the state"),
-        ('{"callwise_rollout": 9, "share": 0, "experiment": "caps", "arm": "new"}', "format 9"),
-        ('{"callwise_rollout": 1, "share": 7, "experiment": "caps", "arm": "new"}', "the share 7"),
+        ('{"share": 0, "experiment": "caps", "arm": "new"}', "callwise_rollout: Field required"),
+        (
+            '{"callwise_rollout": 9, "share": 0, "experiment": "caps", "arm": "new"}',
+            "callwise_rollout: Input",
+        ),
+        (
+            '{"callwise_rollout": 1, "share": 7, "experiment": "caps", "arm": "new"}',
+            "less than or equal to 1",
+        ),
         ('{"callwise_rollout": 1, "share": 0, "experiment": "x", "arm": "new"}', "its own file"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 from contextlib import contextmanager
 
 import pytest
@@ -145,10 +146,12 @@ def test_the_file_of_a_folder_is_found(tmp_path, document):
         status_path(tmp_path)
     with pytest.raises(ConfigError, match="no run below"):
         newest_status(tmp_path)
-    for name in ("a", "b"):
+    for seconds, name in ((2000, "a"), (3000, "b"), (1000, "c")):
         (tmp_path / name).mkdir()
-        (tmp_path / name / STATUS_FILE).write_text(json.dumps(document), encoding="utf-8")
-    assert newest_status(tmp_path).parent.name in {"a", "b"}
+        file = tmp_path / name / STATUS_FILE
+        file.write_text(json.dumps(document), encoding="utf-8")
+        os.utime(file, (seconds, seconds))
+    assert newest_status(tmp_path).parent.name == "b"
     assert read_status(status_path(tmp_path / "a")).asked == 3
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from callwise.budget.metrics.row_totals import RowTotals
-from callwise.budget.metrics.windows import MAX_EMPTY, Reading, Windows
+from callwise.budget.metrics.windows import MAX_EMPTY, Windows, WindowSums
 from callwise.budget.usage import Usage
 from callwise.calls.call import Outcome
 from callwise.calls.delivery import Delivery
@@ -21,8 +21,8 @@ class Watched:
         self.misses: dict[str, int] = {}
         self.windows = Windows(60.0, self._read, time)
 
-    def _read(self) -> Reading:
-        return Reading(self.rows.totals(), dict(self.hits), dict(self.misses))
+    def _read(self) -> WindowSums:
+        return WindowSums(self.rows.totals(), dict(self.hits), dict(self.misses))
 
     def add(self, **changes: Any) -> None:
         """Add a row now."""

@@ -33,7 +33,7 @@ def return_rate(
     rng = np.random.default_rng(seed)
     returned = 0
     for _ in range(rollouts):
-        state = Rollout(experiment="x", arm="new", other="old", share=plan.stages[0])
+        state = Rollout.begun("x", "new", "old", share=plan.stages[0])
         number = 0
         while state.status == "running":
             for _ in range(round(plan.units / plan.checks / state.share)):

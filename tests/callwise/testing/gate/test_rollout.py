@@ -22,7 +22,7 @@ PLAN = RolloutKnobs(arm="new", stages=(0.25, 0.5, 1.0), units=20, checks=2)
 
 
 def _state(share: float = 0.25) -> Rollout:
-    return Rollout(experiment="x", arm="new", other="old", share=share)
+    return Rollout.begun("x", "new", "old", share=share)
 
 
 def _turns(start: int, units: int, *, new: int, old: int) -> list[tuple[str, str, TurnFigures]]:
@@ -192,12 +192,18 @@ def test_files_and_runs_that_do_not_fit_are_errors(tmp_path: Path) -> None:
     state.write_text("[]")
     with pytest.raises(FormatError, match="expected the state of a rollout"):
         advance_rollout(run, state)
-    other = Rollout(experiment="y", arm="new", other="old", share=0.25)
+    other = Rollout.begun("y", "new", "old", share=0.25)
     other.write(state)
     with pytest.raises(FormatError, match="its own file"):
         advance_rollout(run, state)
+    Rollout.begun("x", "new", "older", share=0.25).write(state)
+    with pytest.raises(FormatError, match="next to the arm 'older'"):
+        advance_rollout(run, state)
     _state(0.1).write(state)
     with pytest.raises(FormatError, match="keep the stages"):
+        advance_rollout(run, state)
+    state.write_text(json.dumps({**json.loads(state.read_text()), "further": 1}))
+    with pytest.raises(FormatError, match="further: Extra inputs"):
         advance_rollout(run, state)
     state.unlink()
     gated = load_run(_write_run(tmp_path / "gated", share=0.25, gates={"quality": 0.1}))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 
 from callwise.calls.errors import ConfigError
 
-__all__ = ["Gates", "parse_gates"]
+__all__ = ["GATE_NAMES", "Gates", "parse_gates"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,8 @@ class Gates:
                 )
 
 
-_NAMES = tuple(field.name for field in fields(Gates))
+GATE_NAMES = tuple(field.name for field in fields(Gates))
+"""Figures that a gate may have a tolerance for."""
 
 
 def _tolerance(name: str, text: str) -> float:
@@ -96,7 +97,7 @@ def parse_gates(texts: Iterable[str]) -> Gates:
                 "recording took is another day's network. Gate rounds instead: they are the "
                 "part of the waiting that the code decides"
             )
-        if name not in _NAMES:
-            raise ConfigError(f"there is no gate {name!r}; there are: {', '.join(_NAMES)}")
+        if name not in GATE_NAMES:
+            raise ConfigError(f"there is no gate {name!r}; there are: {', '.join(GATE_NAMES)}")
         found[name] = _tolerance(name, tolerance) if tolerance else 0.0
     return Gates(**found)

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from callwise.calls.errors import ConfigError
-from callwise.testing.gate import Gates, parse_gates
+from callwise.knobs.gates import Gates, parse_gates
 
 
 def test_words_become_tolerances() -> None:
