@@ -361,13 +361,14 @@ async def open_session(
     """
     endpoints = endpoints_of(settings, is_offline=is_offline)
     notices = Notices() if common is None else common.notices
-    is_evaluated = is_offline and memory is not None  # as one of many settings
+    has_own_past = memory is None or common is not None  # no turn from a given past
+    is_evaluated = is_offline and not has_own_past  # as one of many settings
     traces = None if is_evaluated else traces_of(settings, notify=notices.add)
     if not is_offline:
         learned = None if common is None else common.learned
         (learned or LearnedEndpoints(folder, notices)).follow(endpoints)
     # A turn from a given past is replayed or bought: no similar answer of this run is its.
-    is_own = not is_offline and (memory is None or common is not None)
+    is_own = has_own_past and not is_offline
     if memory is None:
         memory = open_memory(settings, folder, stack)
     cache = cache_of(settings, is_offline=is_offline)

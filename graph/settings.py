@@ -333,6 +333,7 @@ class PipelineSettings(KnobGroup, TrustedSettings):
                 f"ledger: set it in {where} of every arm, or limit conversations and turns"
             )
         given = self.model_dump(mode="json", exclude_unset=True, exclude={"experiment"})
+        given["traces"] = self.traces.model_dump(mode="json", exclude_unset=True)
         try:
             found = validate(PipelineSettings, apply_overrides(given, knobs, PipelineSettings))
         except ConfigError as error:
