@@ -69,6 +69,24 @@ def test_a_run_may_go_on_with_and_without_traces(talk, tmp_path, receiver):
     assert receiver.url not in (tmp_path / "run" / "manifest.json").read_text()
 
 
+def test_turns_of_the_arms_of_an_experiment_are_sent(tmp_path, receiver):
+    """Each turn once, with all its calls; a replay has the same traces."""
+    talks = [{"conversation_id": f"c{n}", "turns": [{"user": "Hello"}]} for n in range(6)]
+    arms = {"control": {"share": 0.5}, "small": {"share": 0.5, "set": {"search.max_calls": 3}}}
+    split = {"experiment.name": "caps", "experiment.arms": arms}
+    folder = tmp_path / "run"
+    run = cw.replay(talks, folder, preset="balanced", knobs=knobs(receiver, **split))
+    assert {turn.arm for turn in run.turns} == {"control", "small"}
+    calls = [span for span in receiver.spans if span.name.startswith("chat ")]
+    assert len(calls) == len(run.rows)
+    turns = {span.trace_id for span in receiver.spans}
+    assert len(turns) == len(talks)
+    receiver.requests.clear()
+    again = {"cassette": folder / "cassette.jsonl", "knobs": knobs(receiver, **split)}
+    cw.replay(talks, tmp_path / "again", preset="balanced", **again)
+    assert {span.trace_id for span in receiver.spans} == turns
+
+
 def test_a_turn_goes_on_when_the_collector_is_down(talk, tmp_path):
     """The run ends as ever, with one notice."""
     closed = {"traces.enabled": True, "traces.otlp_endpoint": "http://127.0.0.1:9"}
