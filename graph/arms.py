@@ -159,6 +159,7 @@ async def open_arms(
             shared=requests.get(sending or "", shared),
             nodes=nodes,
             common=common,
+            status_folder=folder / arm if shared is None else None,
         )
     first, *others = sessions.values()
     for session in others:

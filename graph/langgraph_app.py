@@ -10,13 +10,14 @@ preset is CALLWISE_PRESET (default `classic`); memory is in the folder CALLWISE_
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackManager
@@ -39,7 +40,7 @@ from callwise.memory.sqlite_backend import SqliteBackend
 from callwise.recordings.app_protocol import SHIPPED_APP, TurnInput, TurnResult
 from callwise.recordings.replay_run import RunRequest, folder_of
 from callwise.recordings.run_folder import RunFolder
-from callwise.report.observed import traces_of
+from callwise.report.observed import observing
 from graph.app import app
 from graph.drivers import NODES, compiled, plain_values, predecessors, run_step
 from graph.endpoints import endpoints_of
@@ -61,9 +62,6 @@ from graph.thread_state import Given, ThreadInput, ThreadState, given_by, turn_o
 from graph.turn_record import in_arm, rows_of_turn, turn_result
 from nodes.prompt import load_prompts
 from nodes.records import Bubble, Persona
-
-if TYPE_CHECKING:
-    from callwise.report.traces import Traces
 
 __all__ = [
     "GraphServerContext",
@@ -110,7 +108,7 @@ class GraphServerContext:
         self._home = home
         self._lock = asyncio.Lock()
         self._contexts: dict[str, TurnContext] = {}
-        self._traces: list[Traces] = []
+        self._observed = ExitStack()
         self._requests: dict[str, SharedRequests] = {}
         self._store: SqliteBackend | None = None
         self._caches: list[tuple[ReplyCache | None, Engine]] = []
@@ -176,14 +174,13 @@ class GraphServerContext:
             max_results=settings.memory.retrieval_entries,
             result_seconds=settings.cache.ttl_seconds.vector_search,
         )
-        return {arm: self._context(knobs, memory, arms) for arm, knobs in arms.items()}
+        return {arm: self._context(arm, knobs, memory) for arm, knobs in arms.items()}
 
     def _context(
-        self, knobs: PipelineSettings, memory: ConversationMemory, arms: Collection[str]
+        self, arm: str, knobs: PipelineSettings, memory: ConversationMemory
     ) -> TurnContext:
         """Return the context of an arm; arms whose calls are sent alike share what sends them."""
-        is_split = len(arms) > 1
-        sending = app.sending_of(knobs) if is_split else None
+        sending = app.sending_of(knobs) if arm else None
         shared = None
         if sending is not None:
             shared = self._requests.setdefault(sending, SharedRequests())
@@ -193,14 +190,15 @@ class GraphServerContext:
             endpoints_of(knobs),
             memory,
             cache=cache,
-            similar=None if is_split else similar_of(knobs, is_own=True),
+            similar=None if arm else similar_of(knobs, is_own=True),
             shared=shared,
         )
         self._caches.append((cache, engine))
-        traces = traces_of(knobs, knobs.traces, notify=_LOGGER.warning)
-        if traces is not None:
-            self._traces.append(traces)
-            traces.watch(engine.budgeter)
+        folder = self._home / arm if arm else self._home
+        observe = self._observed.enter_context(
+            observing(knobs, knobs.metrics, knobs.traces, folder=folder, notify=_LOGGER.warning)
+        )
+        self._observed.enter_context(observe(engine.budgeter))
         return TurnContext(engine)
 
     async def __call__(self, arm: str = "") -> TurnContext:
@@ -266,13 +264,12 @@ class GraphServerContext:
         """Close the engines and their memory, where they were opened. A server never does."""
         async with self._lock:
             contexts, self._contexts = self._contexts, {}
+            await asyncio.to_thread(self._observed.close)
             for context in contexts.values():
                 await context.engine.budgeter.aclose()
                 context.engine.close()
             for requests in self._requests.values():
                 await requests.aclose()
-            for traces in self._traces:
-                await traces.aclose()
             self._writer.shutdown()
             if self._folder is not None:
                 self._folder.close()

@@ -248,6 +248,7 @@ async def open_session(
     shared: SharedRequests | None = None,
     nodes: tuple[OwnNode, ...] = (),
     common: CommonParts | None = None,
+    status_folder: Path | None = None,
 ) -> ReplySession:
     """Return an open session on `memory`, or on a memory in `folder`; `stack` closes it.
 
@@ -256,6 +257,7 @@ async def open_session(
         nodes: those that a program has added.
         common: parts of several sessions in the folder, which then share `memory`; None makes
             those of this one.
+        status_folder: where `status.json` of an arm is written; None takes `folder`.
 
     Raises:
         ConfigError: when a setting cannot work; nothing was sent.
@@ -292,9 +294,13 @@ async def open_session(
     stack.push_async_callback(engine.budgeter.aclose)
     stack.callback(engine.close)
     reporter = None
-    if settings.metrics is not None and shared is None and not is_offline:
+    is_run = shared is None or status_folder is not None  # and not one of many settings
+    if settings.metrics is not None and is_run and not is_offline:
         metrics = engine.budgeter.metrics()
-        reporter = Reporter(metrics, settings.metrics, folder=folder, notify=notices.tell)
+        watched = status_folder or folder
+        if settings.metrics.status:
+            watched.mkdir(exist_ok=True)
+        reporter = Reporter(metrics, settings.metrics, folder=watched, notify=notices.tell)
         stack.callback(reporter.close)
     if not is_offline:
         await warm(cache, settings, endpoints)

@@ -316,7 +316,17 @@ class PipelineSettings(KnobGroup, TrustedSettings):
                 "budget.run would limit each arm of an experiment for itself, since each has its "
                 f"ledger: set it in {where} of every arm, or limit conversations and turns"
             )
+        for name in ("port", "textfile"):
+            if getattr(self.metrics, name, None) and f"metrics.{name}" not in knobs:
+                raise ConfigError(
+                    f"metrics.{name} would be that of several arms, and each has its metrics: set "
+                    f"it in {where} of every arm{' or take 0' if name == 'port' else ''}"
+                )
         given = self.model_dump(mode="json", exclude_unset=True, exclude={"experiment"})
+        observed = {"metrics": self.metrics, "traces": self.traces}
+        for name in observed.keys() & self.model_fields_set:
+            group = observed[name]
+            given[name] = group and group.model_dump(mode="json", exclude_unset=True)
         try:
             found = validate(PipelineSettings, apply_overrides(given, knobs, PipelineSettings))
         except ConfigError as error:

@@ -14,9 +14,13 @@ from callwise.recordings.app_protocol import TurnInput
 from callwise.recordings.bubble_stream import StreamsBubbles
 from callwise.recordings.cassette import open_cassette
 from callwise.report import RunRecord
+from callwise.report.live_status import read_status
 from callwise.tuning.row import Coverage
 from graph.app import app
 from graph.arms import SplitSession
+from tests.callwise.report.traces.conftest import Receiver, receiver
+
+__all__ = ["receiver"]
 
 ROWS = [
     {"conversation_id": f"c{talk}", "turn": turn, "user_id": f"u{talk}", "user_text": f"Hi {turn}"}
@@ -131,6 +135,8 @@ async def test_equal_conversation_ids_of_users_in_two_arms_have_two_names(tmp_pa
         ({"experiment.arms.small.set": {"agent_id": "x"}}, "cannot set agent_id"),
         ({"experiment.arms.small.set": {"experiment": None}}, "cannot set experiment"),
         ({"budget.run.max_calls": 9}, "limit each arm"),
+        ({"metrics.port": 9400}, "metrics.port would be that of several arms"),
+        ({"metrics.textfile": "run.prom"}, "metrics.textfile would be that of several arms"),
     ],
 )
 def test_an_arm_that_cannot_work_is_refused_before_a_run(
@@ -212,3 +218,34 @@ async def test_a_turn_of_an_arm_is_shown_while_it_goes_on(tmp_path: Path) -> Non
         assert await session.run_turn(TurnInput("c0", 0, "Hello.")) == turn
         assert isinstance(session, SplitSession)
         assert session.statistics()[arm]["ledger"]["asked"] == len(turn.rows)
+
+
+def test_each_arm_has_its_metrics_and_traces(tmp_path: Path, receiver: Receiver) -> None:
+    """The status is in a folder of each arm, and all calls are in spans, as without a split."""
+    knobs = {"metrics.status": True, "traces.enabled": True, "traces.otlp_endpoint": receiver.url}
+    run = _run(tmp_path / "run", **knobs)
+    turns = _lines(tmp_path / "run", "turns.jsonl")
+    for arm in ARMS:
+        status = read_status(tmp_path / "run" / arm / "status.json")
+        assert status.has_ended
+        assert status.asked == sum(turn["asked"] for turn in turns if turn["arm"] == arm) > 0
+    chats = [span for span in receiver.spans if span.name.startswith(("chat ", "embeddings "))]
+    assert len(chats) == len(run.rows)
+    _run(tmp_path / "run", **knobs)  # it goes on, with nothing left to do
+
+
+def test_an_arm_may_set_its_own_text_file(tmp_path: Path) -> None:
+    """Then each file has the calls of its arm."""
+    pytest.importorskip("prometheus_client")
+    files = {arm: str(tmp_path / f"{arm}.prom") for arm in ARMS}
+    arms = {arm: {"set": {"metrics.textfile": file}} for arm, file in files.items()}
+    cw.replay(
+        ROWS,
+        out=tmp_path / "run",
+        preset="instant",
+        knobs={"experiment.name": "caps", "experiment.arms": arms},
+    )
+    turns = _lines(tmp_path / "run", "turns.jsonl")
+    for arm, file in files.items():
+        asked = sum(turn["asked"] for turn in turns if turn["arm"] == arm)
+        assert f"callwise_calls_asked_total {asked}.0" in Path(file).read_text(encoding="utf-8")

@@ -15,6 +15,7 @@ from callwise.knobs import assign
 from callwise.memory import Identity
 from callwise.recordings.app_protocol import TurnInput
 from callwise.report import load_run
+from callwise.report.live_status import read_status
 from callwise.tuning.arms import arm_report
 from graph.app import app
 from graph.langgraph_app import GraphServerContext
@@ -169,3 +170,21 @@ async def test_a_turn_that_cannot_be_kept_costs_no_reply(
         assert (await _ask(graph, "t2"))["reply"]
     assert "is not in" in caplog.text
     assert "was deleted or replaced" in caplog.text
+
+
+async def test_each_arm_of_a_server_is_observed(tmp_path: Path) -> None:
+    """The status of each arm is in its folder below the server's; without a split in that."""
+    home = tmp_path / "home"
+    served = GraphServerContext(_preset(tmp_path), home)
+    served.settings = app.settings(_preset(tmp_path), ["metrics.status=true"])
+    async with aclosing(served):
+        graph = served.graph(checkpointer=InMemorySaver())
+        states = await asyncio.gather(*(_ask(graph, f"t{number}") for number in range(6)))
+    for arm, calls in CALLS.items():
+        status = read_status(home / arm / "status.json")
+        assert status.asked == calls * [state["arm"] for state in states].count(arm)
+    plain = GraphServerContext("instant", tmp_path / "plain")
+    plain.settings = app.settings("instant", ["metrics.status=true"])
+    async with aclosing(plain):
+        await _ask(plain.graph(), "t")
+    assert read_status(tmp_path / "plain" / "status.json").has_ended
