@@ -27,6 +27,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from callwise.budget.budgeter import Budgeter
 from callwise.budget.clock import SystemClock, VirtualClock
 from callwise.budget.limits import Limits
+from callwise.budget.metrics import MetricsKnobs
+from callwise.budget.metrics.reporter import Reporter
 from callwise.budget.recorder import Recorder
 from callwise.calls.call import Role
 from callwise.calls.client import Endpoint, OfflineClient
@@ -71,6 +73,8 @@ class ProgramSettings(TrustedSettings):
     """Seeds the retries' jitter."""
     endpoints: dict[Role, EndpointSettings] = Field(default_factory=dict)
     """Endpoint of each role, as for the reply pipeline."""
+    metrics: MetricsKnobs | None = Field(default=None, exclude=True)
+    """Metrics of a run while it goes on; no part of its identity."""
 
 
 Build = Callable[[Any], Any]
@@ -186,10 +190,21 @@ class ProgramApp(SettingsApp[ProgramSettings]):
             replaying=replaying,
             past=finished_turns(folder),
         )
+        reporter: Reporter | None = None
+        if knobs.metrics is not None and not is_offline:
+            if knobs.metrics.textfile is not None:
+                knobs.require_named("metrics.textfile", knobs.metrics.textfile)
+            reporter = Reporter(
+                budgeter.metrics(), knobs.metrics, folder=folder, notify=notices.tell
+            )
         try:
             await session.build(self._build, self.name, tuple(endpoints))
+            if reporter is not None:
+                reporter.start()
             yield session
         finally:
+            if reporter is not None:
+                reporter.close()
             session.close()
             await budgeter.aclose()
 
