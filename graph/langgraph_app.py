@@ -10,13 +10,14 @@ preset is CALLWISE_PRESET (default `classic`); memory is in the folder CALLWISE_
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackManager
@@ -29,17 +30,19 @@ from langgraph.runtime import Runtime
 from langgraph.types import StreamWriter
 
 from callwise.budget.layers.cache import ReplyCache
+from callwise.budget.metrics import MetricsKnobs
 from callwise.budget.scope import Scope
 from callwise.budget.shared_requests import SharedRequests
 from callwise.calls.errors import CallwiseError, ConfigError
 from callwise.knobs import settings_digest
+from callwise.knobs.trace_knobs import TraceKnobs
 from callwise.memory import Identity
 from callwise.memory.conversation_memory import ConversationMemory
 from callwise.memory.sqlite_backend import SqliteBackend
 from callwise.recordings.app_protocol import SHIPPED_APP, TurnInput, TurnResult
 from callwise.recordings.replay_run import RunRequest, folder_of
 from callwise.recordings.run_folder import RunFolder
-from callwise.report.observed import traces_of
+from callwise.report.observed import observing
 from graph.app import app
 from graph.drivers import NODES, compiled, plain_values, predecessors, run_step
 from graph.endpoints import endpoints_of
@@ -61,9 +64,6 @@ from graph.thread_state import Given, ThreadInput, ThreadState, given_by, turn_o
 from graph.turn_record import in_arm, rows_of_turn, turn_result
 from nodes.prompt import load_prompts
 from nodes.records import Bubble, Persona
-
-if TYPE_CHECKING:
-    from callwise.report.traces import Traces
 
 __all__ = [
     "GraphServerContext",
@@ -110,7 +110,7 @@ class GraphServerContext:
         self._home = home
         self._lock = asyncio.Lock()
         self._contexts: dict[str, TurnContext] = {}
-        self._traces: list[Traces] = []
+        self._observed = ExitStack()
         self._requests: dict[str, SharedRequests] = {}
         self._store: SqliteBackend | None = None
         self._caches: list[tuple[ReplyCache | None, Engine]] = []
@@ -176,14 +176,16 @@ class GraphServerContext:
             max_results=settings.memory.retrieval_entries,
             result_seconds=settings.cache.ttl_seconds.vector_search,
         )
-        return {arm: self._context(knobs, memory, arms) for arm, knobs in arms.items()}
+        made = {arm: self._context(arm, knobs, memory) for arm, knobs in arms.items()}
+        engines = (context.engine for context in made.values())
+        self._observe(settings, settings.metrics, TraceKnobs(), *engines)
+        return made
 
     def _context(
-        self, knobs: PipelineSettings, memory: ConversationMemory, arms: Collection[str]
+        self, arm: str, knobs: PipelineSettings, memory: ConversationMemory
     ) -> TurnContext:
         """Return the context of an arm; arms whose calls are sent alike share what sends them."""
-        is_split = len(arms) > 1
-        sending = app.sending_of(knobs) if is_split else None
+        sending = app.sending_of(knobs) if arm else None
         shared = None
         if sending is not None:
             shared = self._requests.setdefault(sending, SharedRequests())
@@ -193,15 +195,24 @@ class GraphServerContext:
             endpoints_of(knobs),
             memory,
             cache=cache,
-            similar=None if is_split else similar_of(knobs, is_own=True),
+            similar=None if arm else similar_of(knobs, is_own=True),
             shared=shared,
         )
         self._caches.append((cache, engine))
-        traces = traces_of(knobs, knobs.traces, notify=_LOGGER.warning)
-        if traces is not None:
-            self._traces.append(traces)
-            traces.watch(engine.budgeter)
+        self._observe(knobs, None, knobs.traces, engine)
         return TurnContext(engine)
+
+    def _observe(
+        self,
+        settings: PipelineSettings,
+        metrics: MetricsKnobs | None,
+        traces: TraceKnobs,
+        *engines: Engine,
+    ) -> None:
+        observe = self._observed.enter_context(
+            observing(settings, metrics, traces, folder=self._home, notify=_LOGGER.warning)
+        )
+        self._observed.enter_context(observe(*(engine.budgeter for engine in engines)))
 
     async def __call__(self, arm: str = "") -> TurnContext:
         """Return the context of an arm; of the empty name, that of the first.
@@ -266,13 +277,12 @@ class GraphServerContext:
         """Close the engines and their memory, where they were opened. A server never does."""
         async with self._lock:
             contexts, self._contexts = self._contexts, {}
+            await asyncio.to_thread(self._observed.close)
             for context in contexts.values():
                 await context.engine.budgeter.aclose()
                 context.engine.close()
             for requests in self._requests.values():
                 await requests.aclose()
-            for traces in self._traces:
-                await traces.aclose()
             self._writer.shutdown()
             if self._folder is not None:
                 self._folder.close()

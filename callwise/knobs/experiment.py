@@ -319,11 +319,6 @@ class ExperimentKnobs(_Group):
         """Return the arm of a unit."""
         return _arm_at(hash_share(self.salt, self.name, unit), self.shares, self.order)
 
-    def arm_of_turn(self, conversation_id: str, user_id: str | None) -> str:
-        """Return the arm of a turn, that of its user or of its conversation; see `unit`."""
-        has_user = self.unit == "user" and user_id is not None
-        return self.arm_of(str(user_id) if has_user else conversation_id)
-
     def at_stage(self) -> Self:
         """Return the experiment with the share that the state of its rollout has.
 

@@ -28,6 +28,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from callwise.budget.budgeter import Budgeter
 from callwise.budget.clock import SystemClock, VirtualClock
 from callwise.budget.limits import Limits
+from callwise.budget.metrics import MetricsKnobs
+from callwise.budget.metrics.reporter import Reporter
 from callwise.budget.recorder import Recorder
 from callwise.calls.call import Role
 from callwise.calls.client import Endpoint, EndpointsByName, OfflineClient
@@ -81,6 +83,8 @@ class ProgramSettings(TrustedSettings):
     """Further models by name, for `policies`, as for the reply pipeline."""
     policies: dict[str, PolicyKnobs] = Field(default_factory=dict)
     """Choice of the models that answer calls. A program's calls are of the purpose `other`."""
+    metrics: MetricsKnobs | None = Field(default=None, exclude=True)
+    """Metrics of a run while it goes on; no part of its identity."""
 
 
 Build = Callable[[Any], Any]
@@ -198,11 +202,22 @@ class ProgramApp(SettingsApp[ProgramSettings]):
             replaying=replaying,
             past=finished_turns(folder),
         )
+        reporter: Reporter | None = None
+        if knobs.metrics is not None and not is_offline:
+            if knobs.metrics.textfile is not None:
+                knobs.require_named("metrics.textfile", knobs.metrics.textfile)
+            reporter = Reporter(
+                budgeter.metrics(), knobs.metrics, folder=folder, notify=notices.tell
+            )
         try:
             roles = [role for role in Role if role in endpoints]
             await session.build(self._build, self.name, roles)
+            if reporter is not None:
+                reporter.start()
             yield session
         finally:
+            if reporter is not None:
+                reporter.close()
             session.close()
             await budgeter.aclose()
 

@@ -80,10 +80,10 @@ def observing(
     environ: Mapping[str, str] | None = None,
     is_simulated_time: bool = False,
     closing_seconds: float = 5.0,
-) -> Iterator[Callable[[Budgeter], AbstractContextManager[None]]]:
-    """Give a function that observes the calls of a budgeter until its context ends.
+) -> Iterator[Callable[..., AbstractContextManager[None]]]:
+    """Give a function that observes the calls of budgeters until its context ends.
 
-    Its context ends before the budgeter is closed.
+    Its context ends before the budgeters are closed.
 
     Args:
         settings: of the run.
@@ -103,15 +103,16 @@ def observing(
     )
 
     @contextmanager
-    def observe(budgeter: Budgeter) -> Iterator[None]:
+    def observe(budgeter: Budgeter, *others: Budgeter) -> Iterator[None]:
         if sending is not None:
-            sending.watch(budgeter)
+            for each in (budgeter, *others):
+                sending.watch(each)
         if metrics is None:
             yield
             return
         if metrics.status:
             folder.mkdir(parents=True, exist_ok=True)
-        reporter = Reporter(budgeter.metrics(), metrics, folder=folder, notify=notify)
+        reporter = Reporter(budgeter.metrics(*others), metrics, folder=folder, notify=notify)
         reporter.start()
         try:
             yield

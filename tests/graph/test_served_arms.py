@@ -15,6 +15,7 @@ from callwise.knobs import assign
 from callwise.memory import Identity
 from callwise.recordings.app_protocol import TurnInput
 from callwise.report import load_run
+from callwise.report.live_status import read_status
 from callwise.tuning.arms import arm_report
 from graph.app import app
 from graph.langgraph_app import GraphServerContext
@@ -169,3 +170,21 @@ async def test_a_turn_that_cannot_be_kept_costs_no_reply(
         assert (await _ask(graph, "t2"))["reply"]
     assert "is not in" in caplog.text
     assert "was deleted or replaced" in caplog.text
+
+
+async def test_the_arms_of_a_server_are_watched_together(tmp_path: Path) -> None:
+    """One status has the calls of all arms, as that of a run."""
+    home = tmp_path / "home"
+    served = GraphServerContext(_preset(tmp_path), home)
+    served.settings = app.settings(_preset(tmp_path), ["metrics.status=true"])
+    async with aclosing(served):
+        graph = served.graph(checkpointer=InMemorySaver())
+        states = await asyncio.gather(*(_ask(graph, f"t{number}") for number in range(6)))
+    arms = [state["arm"] for state in states]
+    assert set(arms) == set(CALLS)
+    assert read_status(home / "status.json").asked == sum(CALLS[arm] for arm in arms)
+    plain = GraphServerContext("instant", tmp_path / "plain")
+    plain.settings = app.settings("instant", ["metrics.status=true"])
+    async with aclosing(plain):
+        await _ask(plain.graph(), "t")
+    assert read_status(tmp_path / "plain" / "status.json").has_ended

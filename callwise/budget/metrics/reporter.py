@@ -26,6 +26,11 @@ __all__ = ["LOOPBACK", "Reporter"]
 LOOPBACK = "127.0.0.1"
 """Address that metrics are served at."""
 
+JOIN_SECONDS = 0.2
+"""Longest wait for the thread at the end: it may wait for the loop that this would block."""
+
+_THREAD = "callwise-metrics"
+
 STATUS_SECONDS = 1.0
 """Time between two writings of the status."""
 
@@ -83,14 +88,17 @@ class Reporter:
         if self._knobs.port is not None:
             self._serve(self._knobs.port)
         if self._status is not None or self._textfile is not None:
-            self._thread = threading.Thread(target=self._run, name="callwise-metrics", daemon=True)
+            self._thread = threading.Thread(target=self._run, name=_THREAD, daemon=True)
             self._thread.start()
 
     def close(self) -> None:
-        """Write the last state and stop. Safe to call twice."""
+        """Write the last state and stop. Safe to call twice.
+
+        A thread that waits for the loop of the caller is not waited for: it writes nothing more.
+        """
         self._is_over.set()
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(JOIN_SECONDS)
             self._thread = None
             self.write_status(has_ended=True)
             self.write_textfile()
@@ -107,6 +115,8 @@ class Reporter:
             return
         try:
             snapshot = self._metrics.snapshot()
+            if self._is_left_behind():
+                return
             status = status_of(snapshot, at=self._wall(), pid=os.getpid(), has_ended=has_ended)
             _replace(self._status, orjson.dumps(status))
         except (OSError, TimeoutError) as error:
@@ -117,8 +127,11 @@ class Reporter:
         if self._textfile is None:
             return
         try:
+            text = loaded("prometheus_client").generate_latest(self._registry)
+            if self._is_left_behind():
+                return
             self._textfile.parent.mkdir(parents=True, exist_ok=True)
-            loaded("prometheus_client").write_to_textfile(str(self._textfile), self._registry)
+            _replace(self._textfile, text, mode=0o644)
         except (OSError, TimeoutError) as error:
             self._state_once("metrics.textfile is not written", error)
 
@@ -149,17 +162,24 @@ class Reporter:
             if self._is_over.wait(pause):
                 return
 
+    def _is_left_behind(self) -> bool:
+        """Return whether this is the thread, after `close` has written the last state."""
+        is_thread = threading.current_thread().name == _THREAD
+        return is_thread and self._is_over.is_set()
+
     def _state_once(self, what: str, error: Exception) -> None:
+        if self._is_left_behind():
+            return
         text = f"{what}: {getattr(error, 'strerror', None) or error}. The run goes on"
         if text not in self._stated:
             self._stated.add(text)
             self._notify(text)
 
 
-def _replace(path: Path, data: bytes) -> None:
+def _replace(path: Path, data: bytes, *, mode: int = 0o600) -> None:
     """Write a file such that a reader finds the old one or the new one, whole."""
     part = path.with_name(f"{path.name}.part")
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     with os.fdopen(descriptor, "wb") as file:
         file.write(data)
     part.replace(path)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
+import orjson
 import pytest
 from langchain_core.messages import AIMessage, SystemMessage, ToolMessage
 from langgraph.checkpoint.memory import InMemorySaver
@@ -13,6 +14,7 @@ from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import Send
 
 from callwise.budget import Limits
+from callwise.budget.metrics import MetricsKnobs
 from callwise.calls.errors import CassetteMiss, ConfigError, ServerFailed
 from callwise.recordings import CassetteMode, read_conversations
 from callwise.recordings.app_protocol import TurnInput
@@ -451,3 +453,17 @@ async def test_a_second_user_does_not_go_on_with_the_first_ones_conversation(
                 await session.run_turn(TurnInput("talk", None, "My password?", user))
         again = await session.run_turn(TurnInput("talk", None, "My password?", "ann"))
     assert again.record["turn"] == 1
+
+
+async def test_a_program_is_observed_as_its_knobs_ask(talk: Path, tmp_path: Path) -> None:
+    """The status counts its calls; a strict replay writes none, and leaves the run's files."""
+    settings = ProgramSettings(metrics=MetricsKnobs(status=True))
+    cassette = tmp_path / "c.jsonl"
+    run = await replay(talk, tmp_path / "live", counting, cassette=cassette, settings=settings)
+    status = orjson.loads((tmp_path / "live" / "status.json").read_bytes())
+    assert (status["asked"], status["has_ended"]) == (len(run.rows), True)
+    plain = {"cassette": cassette, "mode": STRICT}
+    await replay(talk, tmp_path / "plain", counting, **plain)
+    await replay(talk, tmp_path / "observed", counting, settings=settings, **plain)
+    assert _bytes(tmp_path / "plain") == _bytes(tmp_path / "observed")
+    assert not (tmp_path / "observed" / "status.json").exists()

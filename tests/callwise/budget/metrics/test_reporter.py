@@ -1,15 +1,19 @@
 """Serving and writing metrics while a run goes on, and ports and files that cannot be used."""
 
+import asyncio
 import json
 import logging
 import socket
+import time
 import urllib.request
 
 import pytest
 
 from callwise.budget.metrics import MetricsKnobs
 from callwise.budget.metrics.reporter import LOOPBACK, Reporter
+from callwise.calls import Call, Message, Purpose, Role
 from callwise.calls.errors import ConfigError
+from callwise.calls.owner_loop import READ_SECONDS
 
 
 @pytest.fixture
@@ -102,6 +106,25 @@ def test_the_status_is_json_of_the_owner_alone(started, tmp_path):
     reporter.close()
     assert json.loads(file.read_bytes())["has_ended"]
     assert sorted(each.name for each in tmp_path.iterdir()) == ["status.json"]
+
+
+async def test_closing_in_the_loop_does_not_wait_for_it(make_budgeter, tmp_path):
+    """The thread is waiting for this loop; what is written last is of the end."""
+    pytest.importorskip("prometheus_client")
+    budgeter, texts = make_budgeter(), []
+    await budgeter.ask(Call(Role.MAIN, Purpose.OTHER, (Message("user", "Hello"),)))
+    knobs = MetricsKnobs(status=True, textfile=str(tmp_path / "run.prom"))
+    for _ in range(3):
+        reporter = Reporter(budgeter.metrics(), knobs, folder=tmp_path, notify=texts.append)
+        before = time.monotonic()
+        reporter.start()
+        reporter.close()
+        assert time.monotonic() - before < READ_SECONDS
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert texts == []
+    assert json.loads((tmp_path / "status.json").read_bytes())["has_ended"]
+    assert {each.name for each in tmp_path.iterdir()} == {"status.json", "run.prom"}
 
 
 def test_a_busy_loop_makes_a_status_older_and_no_error(started, monkeypatch, caplog):
