@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import logging
+from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -76,6 +77,7 @@ class Engine:
         texts: prompts and rubrics in place of the shipped ones.
         similar: reuse of answers to similar calls, whose judges are asked after each turn; None
             for none.
+        checks: calls and requests of the judges of `similar`.
         patience_seconds: how long a graph server's turn waits for another one of the same
             memory, which may have been interrupted for good: a server does not report that.
     """
@@ -91,6 +93,7 @@ class Engine:
     similar: SimilarReuse | None = None
     patience_seconds: float = 300.0
     step_times: StepTimes = field(default_factory=StepTimes)
+    checks: Counter[str] = field(default_factory=Counter)
     _conversations: dict[Identity, Scope] = field(default_factory=dict)
     _names: set[str] = field(default_factory=set)
     _turns: dict[Identity, Scope] = field(default_factory=dict)
@@ -217,16 +220,17 @@ class Engine:
         return loaded.turn
 
     async def check_similar(self) -> None:
-        """Ask the judges of similar calls that wait for one, outside of any turn.
-
-        A failure costs no turn: it is logged, and the pairs wait on.
-        """
+        """Ask the judges that similar calls wait for, outside of any turn; a failure is logged."""
         if self.similar is None or not self.similar.waiting:
             return
-        try:
-            await self.similar.check(self.budgeter)
-        except CallError as error:
-            _LOGGER.warning("answers to similar calls are not judged: %r", error)
+        with self.budgeter.scope("node", "similar") as scope:
+            try:
+                await self.similar.check(self.budgeter)
+            except CallError as error:
+                _LOGGER.warning("answers to similar calls are not judged: %r", error)
+            finally:
+                counts = scope.counts()
+                self.checks.update(calls=counts.asked, requests=counts.usage.requests)
 
     def close(self) -> None:
         """Close every scope, and check that the ledger adds up.

@@ -274,6 +274,16 @@ class ReplySession:
         }
 
 
+def _note_checks(checks: Mapping[str, int], notices: Notices) -> None:
+    """Add what the judges of similar answers were asked between turns, if anything."""
+    if checks.get("calls"):
+        notices.add(
+            f"{counted(checks['calls'], 'call')} judged answers to similar calls between turns "
+            f"({counted(checks['requests'], 'request')} sent); they are in the recording and in "
+            "the run's limits, in no turn's total, and a replay does not ask them again"
+        )
+
+
 @contextmanager
 def _clear_checkpoint_errors() -> Iterator[None]:
     """Turn SQLite's errors into one that names the file of the checkpoints."""
@@ -388,6 +398,7 @@ async def open_session(
         traces.watch(engine.budgeter)
     stack.push_async_callback(engine.budgeter.aclose)
     stack.callback(engine.close)
+    stack.callback(_note_checks, engine.checks, notices)
     reporter = None
     if settings.metrics is not None and shared is None and not is_offline:
         metrics = engine.budgeter.metrics()
