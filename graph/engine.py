@@ -215,10 +215,11 @@ class Engine:
         A failure costs no turn: it is logged, and the pairs wait on.
         """
         if self.similar is not None and self.similar.waiting:
-            try:
-                await self.similar.check(self.budgeter)
-            except CallError as error:
-                _LOGGER.warning("answers to similar calls are not judged: %r", error)
+            with self.budgeter.scope("node", "similar"):
+                try:
+                    await self.similar.check(self.budgeter)
+                except CallError as error:
+                    _LOGGER.warning("answers to similar calls are not judged: %r", error)
         rows, self.outside[:] = self.outside.copy(), ()
         return rows
 

@@ -24,7 +24,7 @@ __all__ = ["Talks", "pipeline_figures", "recorded_talks"]
 PRESETS = ("instant", "balanced", "classic")
 
 MAX_TURNS = 200
-"""Messages of one source: of the first conversations, or the longest of a group chat's speakers."""
+"""Most messages of one source, from its first conversations, or a group chat's longest."""
 
 Talks = Mapping[str, Sequence[TurnInput]]
 """Messages by conversation."""

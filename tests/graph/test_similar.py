@@ -1,5 +1,7 @@
 """Reuse of answers to similar calls in the pipeline: knobs, file, judges, replays, settings."""
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,12 @@ from callwise.budget.similar import SimilarKnobs
 from callwise.calls import Call, CallKey, Message, Outcome, Purpose, Reply, Role
 from callwise.calls.delivery import Delivery
 from callwise.calls.errors import ConfigError, FormatError
+from callwise.recordings import read_conversations
 from callwise.recordings.app_protocol import TurnInput
 from callwise.recordings.cassette import CassetteMode, open_cassette
 from callwise.recordings.counterfactual import ReusableCassette
 from callwise.recordings.counterfactual.evaluation import CounterfactualRecorder
+from callwise.recordings.replay_run import FinishedRun, RunRequest, run_replay
 from callwise.report import load_run
 from graph.app import app
 from graph.engine import similar_of
@@ -51,6 +55,65 @@ async def _talk(folder: Path, *overrides: str, recorder: Any = None, offline: bo
     async with app.open(settings, folder=folder, recorder=recorder, is_offline=offline) as session:
         turn = await session.run_turn(TurnInput("talk", None, "I lost my job."))
         return turn, session.engine.budgeter.statistics()
+
+
+SAYINGS = (
+    "How do I reset my password?",
+    "Please, how can I reset my password?",
+    "How do I reset my password, please?",
+    "Hi, how do I reset my password?",
+    "Hello, how can I reset my password?",
+)
+
+
+async def _run(folder: Path, cassette: Path | None, mode: CassetteMode) -> FinishedRun:
+    """Return a run of a user who asks the same in several conversations; `detect` has judges."""
+    talks = folder / "talks.jsonl"
+    lines = [
+        {"conversation_id": f"c{number}", "turn": 0, "user_id": "ana", "user_text": text}
+        for number, text in enumerate(SAYINGS)
+    ]
+    talks.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    request = RunRequest(
+        app=app,
+        app_target="graph.app:app",
+        settings=app.settings("classic", ["cache.similar.detect.check_share=1"]),
+        conversations=read_conversations([talks]).conversations,
+        folder=folder / mode.value,
+        cassette=cassette,
+        mode=mode,
+    )
+    return await run_replay(request)
+
+
+async def test_judges_are_recorded_and_reported_and_no_part_of_a_turn(tmp_path: Path) -> None:
+    """A strict replay has all but their rows, and sends nothing.
+
+    The judges are asked between turns, so that a turn costs the same whatever was asked before.
+    """
+    run = await _run(tmp_path, None, CassetteMode.NEW_EPISODES)
+    cassette = run.folder / "cassette.jsonl"
+    recorded = [json.loads(line) for line in cassette.read_text(encoding="utf-8").splitlines()]
+    checks = [each for each in recorded if each.get("purpose") == "check"]
+    assert len(checks) > 0
+    assert {each["scope"] for each in checks} == {"run/node:similar"}
+    asked = [row for row in run.rows if row["purpose"] == "check"]
+    assert len(asked) == len(checks)
+    again = await _run(tmp_path, cassette, CassetteMode.STRICT)
+    for one, other in zip(run.turns, again.turns, strict=True):
+        assert {name: one[name] for name in TOTALS} == {name: other[name] for name in TOTALS}
+    assert [_of_turns(row) for row in run.rows if row not in asked] == [
+        _of_turns(row) for row in again.rows
+    ]
+    assert {(row["outcome"], row["sent"]) for row in again.rows} == {("replayed", 0)}
+
+
+TOTALS = ("reply", "asked", "requests", "input_tokens", "output_tokens", "rounds", "path_seconds")
+
+
+def _of_turns(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a replay repeats of a row; the judges have numbers in the order as well."""
+    return {key: row[key] for key in row if key not in {"outcome", "sent", "sequence"}}
 
 
 async def test_a_replay_of_a_pipeline_with_vectors_is_the_run(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import json
 import sys
 import tempfile
 from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 from gptcache import Cache, Config
@@ -45,7 +46,8 @@ def hits(first: str, second: str) -> list[bool]:
     return found
 
 
-with tempfile.TemporaryDirectory() as root:
+memory = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - a cache syncs each answer
+with tempfile.TemporaryDirectory(dir=memory) as root:
     by_pair = [hits(*pair) for pair in given["pairs"]]
 by_threshold = dict(zip(map(str, given["thresholds"]), zip(*by_pair, strict=True), strict=True))
 versions = {name: version(name) for name in ("gptcache", "faiss-cpu", "sqlalchemy")}
