@@ -121,7 +121,7 @@ class TuneOptions(CommandOptions):
     repeats: Annotated[int, typer.Option(min=1, help="Judge passes of a referee per reply.")] = 1
     margin_share: Annotated[
         float,
-        typer.Option(min=0.0, help="Largest loss of quality that counts as not worse; .01 is 1 %."),
+        typer.Option(min=0.0, max=0.99, help="Largest loss that is not worse; .01 is 1 %."),
     ] = 0.01
     cost: Annotated[
         Literal["asked", "requests", "tokens", "usd", "rounds_reply"],

@@ -105,5 +105,5 @@ def _cascade(call: PlannedCall, knobs: CascadePolicy) -> Step:
 
 
 def _at(call: PlannedCall, model: str) -> PlannedCall:
-    """Return a call as one to a model or role; limits and counts stay those of its own role."""
+    """Return a call as one to a model or role; limits and counts stay those of its role."""
     return replace(call, model=model)

@@ -353,14 +353,22 @@ def _kinds_line(cassette: CassetteFile) -> str:
     return f"Nothing of this node and purpose is recorded. It has: {shown}{more}."
 
 
-def _endpoint_lines(where: CallOrigin, line: Mapping[str, Any], *, is_prompt_equal: bool) -> str:
+def _endpoint_lines(
+    where: CallOrigin, line: Mapping[str, Any], *, is_prompt_equal: bool, is_chosen: bool
+) -> str:
     """Return the way out where another model, or with an equal prompt another host, is asked."""
     endpoint, model = line.get("endpoint"), line.get("model")
     if model == where.model and (endpoint == where.endpoint or not is_prompt_equal):
         return ""
+    way_out = "set CALLWISE_BASE_URL and CALLWISE_MODEL as recorded"
+    if is_chosen:
+        way_out = (
+            "a policy chose it, so replay with the `policies`, and the prices of `models`, that "
+            "were recorded"
+        )
     return (
         f"recorded with {printable(f'{model} at {endpoint}'[:200])}, and {where.model} at "
-        f"{where.endpoint} is asked: set CALLWISE_BASE_URL and CALLWISE_MODEL as recorded\n"
+        f"{where.endpoint} is asked: {way_out}\n"
     )
 
 
@@ -393,7 +401,9 @@ def explain_miss(
     entry, line = found[0], normaliser.value(found[1])
     in_prompt = _piece_difference(_pieces(prompt), _pieces(line))
     difference = in_prompt or _settings_difference(prompt, line, where, line)
-    elsewhere = _endpoint_lines(where, line, is_prompt_equal=in_prompt is None)
+    elsewhere = _endpoint_lines(
+        where, line, is_prompt_equal=in_prompt is None, is_chosen=call.choice is not None
+    )
     return (
         f"{head}\nnearest recording: line {cassette.number(entry)}, scope {found[1].get('scope')}\n"
         f"{difference}\n{elsewhere}{hint}"

@@ -10,18 +10,20 @@ by the number of comparisons; simulated with log-normal times of 10 turns and mo
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import NormalDist
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from callwise.calls.call import Outcome, Purpose
 from callwise.calls.choice import Choice
-from callwise.calls.policies import DEFAULT_POLICY, RouteEntry, RoutePolicy
+from callwise.calls.policies import DEFAULT_POLICY, CascadePolicy, RouteEntry, RoutePolicy
 from callwise.report.run_record import CallLine, TurnKey
 from callwise.report.table import Cell, Table
 from callwise.report.totals import grouped, sum_calls
 
-__all__ = ["drift_lines", "drift_of", "model_table", "quality_drift_lines"]
+__all__ = ["calibration_lines", "drift_lines", "drift_of", "model_table", "quality_drift_lines"]
+
+PolicyT = TypeVar("PolicyT", bound=BaseModel)
 
 FALSE_ALARM_RATE = 0.0025
 MIN_TURNS = 10
@@ -36,7 +38,7 @@ _ANSWERED = frozenset({Outcome.SERVED, Outcome.REPLAYED})
 
 def _reason(text: str) -> str:
     """Return the kind of a reason, without what is of one call."""
-    return text.partition(":")[0]
+    return text.partition(": ")[0]
 
 
 def model_table(rows: Sequence[CallLine]) -> Table | None:
@@ -167,6 +169,30 @@ def _drifted(
             yield purpose, entry, len(groups), found, measured
 
 
+def calibration_lines(manifest: Mapping[str, Any], rows: Sequence[CallLine]) -> list[str]:
+    """Return a line for each cascade of a run that compared a confidence that is not calibrated."""
+    asked = {
+        (row.purpose.value, row.choice.model)
+        for row in rows
+        if row.choice is not None and row.choice.policy == "cascade"
+    }
+    lines = []
+    for purpose, purposes, policy in _policies(manifest, CascadePolicy):
+        mapped = {each.model for each in policy.calibration}
+        raw = [
+            model
+            for model in policy.models[:-1]
+            if model not in mapped and any((each, model) in asked for each in purposes)
+        ]
+        if raw:
+            lines.append(
+                f"policies.{purpose}: the confidence of {', '.join(raw):.200} is not calibrated, "
+                f"so {policy.confidence:g} is no chance of a good answer: tune it with "
+                "`callwise tune RECORDING --cascade`"
+            )
+    return lines
+
+
 def _entries(
     manifest: Mapping[str, Any], figure: str = "seconds"
 ) -> list[tuple[str, frozenset[str], RouteEntry]]:
@@ -174,22 +200,30 @@ def _entries(
 
     Each with the name of its policy and the purposes that it is for.
     """
+    return [
+        (purpose, purposes, entry)
+        for purpose, purposes, policy in _policies(manifest, RoutePolicy)
+        for entry in policy.table
+        if getattr(entry, f"{figure}_low") is not None
+    ]
+
+
+def _policies(
+    manifest: Mapping[str, Any], kind: type[PolicyT]
+) -> Iterator[tuple[str, frozenset[str], PolicyT]]:
+    """Yield a run's policies of one kind, each with its name and the purposes that it is for."""
     knobs = manifest.get("knobs")
     policies = knobs.get("policies") if isinstance(knobs, Mapping) else None
     if not isinstance(policies, Mapping):
-        return []
-    found = []
+        return
     for purpose, document in policies.items():
-        purposes = frozenset({purpose})
+        purposes = frozenset({str(purpose)})
         if purpose == DEFAULT_POLICY:
             purposes = frozenset(Purpose) - policies.keys()
         try:
-            policy = RoutePolicy.model_validate(document)
+            yield str(purpose), purposes, kind.model_validate(document)
         except ValidationError:  # of another kind, or of another version
             continue
-        measured = [each for each in policy.table if getattr(each, f"{figure}_low") is not None]
-        found += [(str(purpose), purposes, each) for each in measured]
-    return found
 
 
 def _seconds(rows: Sequence[CallLine], purposes: frozenset[str], model: str) -> list[list[float]]:

@@ -388,7 +388,10 @@ def load_run(folder: Path, *, keep_raw: bool = False) -> RunRecord:
     folder = Path(folder)
     if not folder.is_dir():
         raise no_folder(folder)
-    from callwise.report.model_table import drift_lines  # noqa: PLC0415 - it reads this module
+    from callwise.report.model_table import (  # noqa: PLC0415 - it reads this module
+        calibration_lines,
+        drift_lines,
+    )
 
     manifest = _manifest(folder / "manifest.json")
     torn: list[str] = []
@@ -404,7 +407,7 @@ def load_run(folder: Path, *, keep_raw: bool = False) -> RunRecord:
         )
     checked, calls = tuple(turn for turn, _ in turns), tuple(row for row, _ in kept)
     notices.extend(_disagreements(checked, calls))
-    notices.extend(drift_lines(manifest, calls))
+    notices.extend((*drift_lines(manifest, calls), *calibration_lines(manifest, calls)))
     return RunRecord(
         folder,
         manifest,

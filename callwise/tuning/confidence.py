@@ -97,8 +97,8 @@ def fit_confidence(
         seed: of the folds and the bootstrap.
 
     Raises:
-        ValueError: when lengths differ, a confidence is out of range, there are fewer than
-            `MIN_LABELS` labels, or all are of one conversation.
+        ValueError: when lengths differ, a confidence is out of range, a label is neither true nor
+            false, there are fewer than `MIN_LABELS` labels, or all are of one conversation.
     """
     if not len(raw) == len(is_good) == len(conversations):
         raise ValueError(
@@ -110,9 +110,14 @@ def fit_confidence(
     confidences = np.asarray(raw, dtype=np.float64)
     if not ((confidences >= 0) & (confidences <= 1)).all():
         raise ValueError("a confidence is in [0, 1]")
+    wrong = [each for each in is_good if each not in (False, True)]
+    if wrong:
+        raise ValueError(f"a label is true or false; got {wrong[0]!r:.60}")
     labels = np.asarray(is_good, dtype=np.float64)
-    groups = np.unique(np.asarray(conversations, dtype=str), return_inverse=True)[1]
-    count = int(groups.max()) + 1
+    names = list(map(str, conversations))
+    place = {name: at for at, name in enumerate(sorted(set(names)))}
+    groups = np.array([place[name] for name in names], dtype=np.intp)
+    count = len(place)
     if count < 2:
         raise ValueError("labels of at least 2 conversations are needed, for the reliability")
     fold_of = folds_of(groups, seed)
@@ -182,17 +187,25 @@ def _isotonic(raw: Floats, labels: Floats) -> tuple[Floats, Floats]:
     )
     for total, good, size in sums:
         block = (float(total), float(good), float(size))
-        while blocks and _share(blocks[-1]) >= _share(block):
+        while blocks and (
+            _share(blocks[-1]) >= _share(block) or _level(blocks[-1]) == _level(block)
+        ):
             last = blocks.pop()
             block = (last[0] + block[0], last[1] + block[1], last[2] + block[2])
         blocks.append(block)
-    levels = [round(total / size, 6) for total, _, size in blocks]
+    levels = [_level(block) for block in blocks]
     shares = [_share(block) for block in blocks]
     if raw[0] < levels[0]:
-        levels, shares = [raw[0], *levels], [shares[0] - TILT, *shares]
+        levels, shares = [float(raw[0]), *levels], [shares[0] - TILT, *shares]
     if raw[-1] > levels[-1]:
-        levels, shares = [*levels, raw[-1]], [*shares, shares[-1] + TILT]
+        levels, shares = [*levels, float(raw[-1])], [*shares, shares[-1] + TILT]
     return np.asarray(levels), np.round(np.clip(shares, 0, 1), 6)
+
+
+def _level(block: tuple[float, float, float]) -> float:
+    """Return the mean raw confidence as a map has it."""
+    total, _, count = block
+    return min(max(round(total / count, 6), 0.0), 1.0)
 
 
 def _share(block: tuple[float, float, float]) -> float:

@@ -38,7 +38,7 @@ from callwise.tuning.notebook_runs import (
 )
 from callwise.tuning.row import Coverage, TurnRow
 from callwise.tuning.setting_figures import settings_frame
-from callwise.tuning.statistics.recommendation import MARGIN_SHARE
+from callwise.tuning.statistics.recommendation import MARGIN_SHARE, check_margin
 from callwise.tuning.sweep import FinishedSweep, SweepRequest, sweep, sweep_name
 from callwise.tuning.sweep_spec import NamedSetting, SweepSpec, check_sweep
 from callwise.tuning.table_files import frame
@@ -233,6 +233,7 @@ def tune(
     if max_turns is not None and max_turns < 1:
         raise ConfigError(f"max_turns is at least 1, got {max_turns}")
     _refuse_contradictions(knobs=knobs, settings=settings, route=route, cascade=cascade)
+    check_margin(margin_share)
     named = [
         NamedSetting(
             name=name,

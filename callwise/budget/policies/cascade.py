@@ -118,7 +118,7 @@ class Cascade:
             self._counts["escalated"] += 1
             if found.raw is None:
                 self._counts["without_confidence"] += 1
-            reason = f"{model}: {self._words(model, found)}"
+            reason = f"escalated from {model}: {self._words(model, found)}"
         self._counts[f"to_{last}"] += 1
         listener = PieceCounter(call.listener)
         asked = replace(

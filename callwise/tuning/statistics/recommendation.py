@@ -29,7 +29,7 @@ from callwise.tuning.statistics.power import (
     quality_digits,
 )
 
-__all__ = ["MARGIN_SHARE", "SLACK", "Recommendation", "recommend"]
+__all__ = ["MARGIN_SHARE", "SLACK", "Recommendation", "check_margin", "recommend"]
 
 MARGIN_SHARE = 0.01
 """Loss that still counts as not worse, as a share of the scale's width."""
@@ -244,12 +244,21 @@ def _ranked(
     return sorted((name for name in settings if costs[name].mean is not None), key=key)
 
 
-def _width(qualities: dict[str, Interval], scale_width: float | None, margin_share: float) -> float:
+def check_margin(margin_share: float) -> None:
+    """Do nothing where a margin is a share of the scale.
+
+    Raises:
+        ConfigError: names it.
+    """
     if not 0 <= margin_share < 1:
         raise ConfigError(
             f"margin {margin_share}: expected a share of the scale from 0 to below 1, "
             "such as 0.01 for 1 %"
         )
+
+
+def _width(qualities: dict[str, Interval], scale_width: float | None, margin_share: float) -> float:
+    check_margin(margin_share)
     if scale_width is not None and not 0 < scale_width < math.inf:
         raise ConfigError(
             f"scale width {scale_width}: expected a number above 0, such as 4 for grades 1 to 5"

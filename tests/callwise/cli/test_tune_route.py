@@ -113,6 +113,7 @@ def test_bad_requests_name_the_way_out(cli: Any, run: Path) -> None:
         (["--route", "--models", "wrong.yaml"], "expected `models:`"),
         (["--route", "--models", "missing.yaml"], "cannot read the models"),
         (["--route", "--quality", "none"], "--route compares quality"),
+        (["--route", "--buy", "--yes", "--margin-share", "1"], "'--margin-share'"),
         (["--route", "--knob", "search.max_calls=3"], "--knob does not go with --route"),
     ):
         shown = cli("tune", run, *more)

@@ -36,7 +36,7 @@ def test_every_call_of_a_policy_is_planned(knobs, calls, chain):
 
 
 def test_a_planned_call_is_that_of_the_model_that_is_asked():
-    """Its limits and counts stay those of its own role; a check is the judge's."""
+    """Its limits and counts stay those of its role; a check is the judge's."""
     knobs = CascadePolicy(models=("fast", "large"), by="judge", judge="wise")
     call = replace(CALL, role=Role.MAIN, input_tokens=1_000_000, output_tokens=0)
     plan = flatten(with_policies(call, {"default": knobs}))

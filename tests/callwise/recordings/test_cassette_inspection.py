@@ -8,6 +8,7 @@ import pytest
 
 from callwise.budget.recorder import CallOrigin, RecordedExchange
 from callwise.calls import Call, CallKey, Message, Purpose, Role, Sampling
+from callwise.calls.choice import Choice
 from callwise.calls.errors import CassetteMiss, ConfigError, FormatError
 from callwise.recordings.cassette import CassetteMode, open_cassette
 from callwise.recordings.cassette_inspection import seal_cassette, survey_cassette
@@ -200,6 +201,18 @@ def test_shows_another_model(tmp_path: Path, ask: Ask, answer: Answer) -> None:
     assert "first difference: model\n  recorded: tiny\n  asked:    huge" in words
     assert "recorded with tiny at " in words
     assert "set CALLWISE_BASE_URL and CALLWISE_MODEL as recorded" in words
+
+
+def test_a_model_that_a_policy_chose_is_no_matter_of_the_environment(
+    tmp_path: Path, ask: Ask, answer: Answer
+) -> None:
+    """The way out is the recorded policy."""
+    chosen = replace(CALL, choice=Choice("route", "0" * 16, "1" * 64, "large"))
+    words = miss(tmp_path / "c.jsonl", [ask()], ask(call=chosen, model="huge"), answer)
+
+    assert "huge at" in words
+    assert "replay with the `policies`" in words
+    assert "CALLWISE_MODEL" not in words
 
 
 def test_a_cut_recording_is_named(tmp_path: Path, ask: Ask, answer: Answer) -> None:

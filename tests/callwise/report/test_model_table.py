@@ -7,6 +7,7 @@ import pytest
 
 from callwise.calls.choice import Choice
 from callwise.report.model_table import (
+    calibration_lines,
     drift_lines,
     drift_of,
     model_table,
@@ -91,6 +92,33 @@ def test_a_slower_model_is_named_and_an_equal_one_is_not():
     virtual = [row.model_copy(update=SIMULATED) for row in rows]
     assert drift_lines(manifest(1.0)[0], virtual) == []
     assert drift_lines({}, rows) == drift_lines({"knobs": {"policies": {"judge": 1}}}, rows) == []
+
+
+def cascade(**knobs):
+    """Return the knobs of a run with a cascade for judging."""
+    knobs = {"kind": "cascade", "models": ["small:8b", "large"], **knobs}
+    return {"knobs": {"policies": {"judge": knobs}}}
+
+
+def test_a_confidence_that_is_not_calibrated_is_named_once():
+    """Where it was compared, and has no map."""
+    rows = [
+        line(turn, "small:8b", 1.0, choice=Choice("cascade", "0", "1", "small:8b").to_json())
+        for turn in range(2)
+    ]
+    (found,) = calibration_lines(cascade(), rows)
+    assert found.startswith("policies.judge: the confidence of small:8b is not calibrated, so 0.8")
+    assert calibration_lines(cascade(), []) == []
+    fitted = {"model": "small:8b", "by": "logprobs", "raw": [0.5], "chance": [0.6], "labels": 40}
+    assert calibration_lines(cascade(calibration=[fitted]), rows) == []
+
+
+def test_escalations_are_added_up_by_the_model_that_was_not_sure():
+    """Whatever its confidence was; a name may have a colon."""
+    reasons = [f"escalated from small:8b: confidence {each} < 0.8" for each in (0.1, 0.2)]
+    choices = [Choice("cascade", "0", "1", "large", each, step=1) for each in reasons]
+    table = model_table([line(0, "large", 1.0, choice=each.to_json()) for each in choices])
+    assert [row[3:5] for row in table.rows] == [("escalated from small:8b", 2)]
 
 
 def test_a_default_table_is_for_the_purposes_without_one():

@@ -61,3 +61,26 @@ def test_labels_that_are_too_few_or_odd_are_refused(raw, conversations, problem)
     """Naming what is expected."""
     with pytest.raises(ValueError, match=problem):
         fit_confidence(raw, [True] * len(raw), conversations, model="small", by="judge")
+
+
+@pytest.mark.parametrize("label", [None, 0.5, -3, float("nan"), "true"])
+def test_a_label_is_true_or_false(label):
+    """Nothing between, and no text."""
+    with pytest.raises(ValueError, match="a label is true or false; got "):
+        fit_confidence([0.5] * 20, [True] * 19 + [label], ["a", "b"] * 10, model="s", by="judge")
+
+
+@pytest.mark.parametrize("shift", [0.5, 1.0])
+def test_confidences_that_hardly_differ_have_one_level(shift):
+    """As those of a model that is nearly always certain."""
+    raw = [shift - place * 1e-9 for place in range(40)]
+    labels = [place < 20 for place in range(40)]
+    found = fit_confidence(raw, labels, ["a", "b"] * 20, model="small", by="logprobs")
+    assert (found.calibration.raw, found.calibration.chance) == ((shift,), (0.5,))
+
+
+def test_conversations_differ_by_every_character():
+    """One whose name ends in a NUL is another one."""
+    names = ["a"] * 10 + ["a\0"] * 10
+    fitted = fit_confidence([0.5] * 20, [True, False] * 10, names, model="small", by="judge")
+    assert fitted.calibration.labels == 20

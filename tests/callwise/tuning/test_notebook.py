@@ -153,6 +153,8 @@ async def test_rows_with_keys_of_their_own(talks: Path, tmp_path: Path) -> None:
     for function in (replay, tune):
         with pytest.raises(ConfigError, match="max_turns is at least 1, got 0"):
             function(talks, max_turns=0)  # type: ignore[operator]
+    with pytest.raises(ConfigError, match=r"margin 1\.0: expected a share"):  # before it buys
+        tune(talks, margin_share=1.0)
 
 
 async def test_a_referee_draws_from_the_same_calls(tmp_path: Path, recording: Path) -> None:

@@ -67,7 +67,7 @@ def test_an_unsure_answer_is_escalated():
     assert asyncio.run(budgeter.ask(QUESTION)).text == "large"
     assert asked(budgeter) == [("tiny", 0, "served"), ("big", 1, "served")]
     reason = budgeter.ledger.rows[1].choice.reason
-    assert reason == "small: confidence 0.4724 < 0.8 (logprobs, not calibrated)"
+    assert reason == "escalated from small: confidence 0.4724 < 0.8 (logprobs, not calibrated)"
     assert clients["large"].calls[0].sampling.top_logprobs is None
     assert budgeter.ledger.rows[1].end_round == 2
 
@@ -117,7 +117,7 @@ def test_no_probabilities_are_no_confidence():
     """An endpoint that gives none is escalated from."""
     budgeter, _ = budgeter_of(LOGPROBS, ["7 km"])
     assert asyncio.run(budgeter.ask(QUESTION)).text == "large"
-    assert budgeter.ledger.rows[1].choice.reason == "small: no probabilities came"
+    assert budgeter.ledger.rows[1].choice.reason == "escalated from small: no probabilities came"
     assert budgeter.statistics()["choose"]["default_without_confidence"] == 1
 
 
