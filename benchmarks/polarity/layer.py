@@ -12,7 +12,7 @@ from callwise.budget.similar import SimilarReuse
 from callwise.calls import Call, Endpoint, Message, Outcome, Purpose, Reply, Role
 from callwise.testing.fakes import ScriptedClient
 
-__all__ = ["Asked", "text_asking", "served", "without_gate"]
+__all__ = ["Asked", "served", "text_asking", "without_gate"]
 
 Vectors = Mapping[str, Sequence[float]]
 

@@ -1,8 +1,9 @@
 """Pairs of messages, written for this benchmark: 500 that need different answers, 150 paraphrases.
 
-`different.jsonl`: pairs with nearly the same words that need different answers, half of them English
-and half Chinese. The last 50 of each language are held out: faults of the gate are mended on the
-others first. `same.jsonl`: pairs that one answer serves, from another punctuation to free wording.
+`different.jsonl`: pairs with nearly the same words that need different answers, half of them
+English and half Chinese. The last 50 of each language are held out: faults of the gate are mended
+on the others first. `same.jsonl`: pairs that one answer serves, from another punctuation to free
+wording.
 """
 
 import json
