@@ -63,7 +63,7 @@ class Section(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Hits:
-    """What one cache answered.
+    """Answers that one cache gave.
 
     Args:
         different: for each pair that needs another answer, whether it got the earlier one.

@@ -1,1 +1,1 @@
-"""Reuse of answers on pairs of messages that are alike in words, and on paraphrases."""
+"""Reuse of answers on pairs of messages with nearly the same words, and on paraphrases."""

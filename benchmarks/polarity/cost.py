@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from benchmarks.figures import Figure
-from benchmarks.polarity.layer import asker
+from benchmarks.polarity.layer import text_asking
 from callwise.budget.similar.content import content_of
 
 __all__ = ["call_figures", "content_figures"]
@@ -21,21 +21,21 @@ SENTENCES: Mapping[str, str] = {
     "stops alone": ". ",
     "raised figures": "²½",
 }
-"""What a long prompt repeats; all but the first two are meant to be slow."""
+"""Sentences that a long prompt repeats; all but the first two are meant to be slow."""
 
 MAX_GROWTH = 15.0
 """Most that ten times the length may take in times: 10 is linear, 100 quadratic."""
 
 
 async def call_figures(calls: int = CALLS, passes: int = PASSES) -> list[Figure]:
-    """Return processor time of a call with the layer, and what of it the layer adds.
+    """Return processor time of a call with the layer, and the part of the layer.
 
     The least of several passes: what others do on the machine only adds.
     """
     modes: Mapping[str, tuple[str | None, Callable[[int], str]]] = {
-        "shadow, no similar call before it": ("shadow", "Is the house number {} to let?".format),
+        "shadow, no similar call before it": ("shadow", "Is flat number {} to let?".format),
         "shadow, a similar call before it": ("shadow", _similar),
-        "serve, no similar call before it": ("serve", "Is the house number {} to let?".format),
+        "serve, no similar call before it": ("serve", "Is flat number {} to let?".format),
         "serve, a similar call before it": ("serve", _similar),
     }
     least: dict[tuple[str, bool], float] = {}
@@ -56,11 +56,11 @@ async def call_figures(calls: int = CALLS, passes: int = PASSES) -> list[Figure]
 
 
 def _similar(number: int) -> str:
-    return f"{'Please, is' if number % 2 else 'is'} the house number {number // 2} to let?"
+    return f"{'Please, is' if number % 2 else 'is'} flat number {number // 2} to let?"
 
 
 async def _microseconds(mode: str | None, text: Callable[[int], str], calls: int) -> float:
-    ask, close = await asker(mode)
+    ask, close = await text_asking(mode)
     texts = [text(number) for number in range(calls)]
     began = time.process_time()
     for each in texts:

@@ -12,7 +12,7 @@ from callwise.budget.similar import SimilarReuse
 from callwise.calls import Call, Endpoint, Message, Outcome, Purpose, Reply, Role
 from callwise.testing.fakes import ScriptedClient
 
-__all__ = ["Asked", "asker", "served", "without_gate"]
+__all__ = ["Asked", "served", "text_asking", "without_gate"]
 
 Vectors = Mapping[str, Sequence[float]]
 
@@ -24,7 +24,7 @@ _PROOF_VECTOR = (1.0, 0.0)
 
 
 class Asked(NamedTuple):
-    """What became of a call.
+    """Outcome of a call.
 
     Args:
         is_served: whether it was given the answer to a similar call.
@@ -38,7 +38,7 @@ class Asked(NamedTuple):
 Ask = Callable[[str, str], Awaitable[Asked]]
 
 
-async def asker(
+async def text_asking(
     mode: str | None, threshold: float = 0.95, vectors: Vectors | None = None
 ) -> tuple[Ask, Callable[[], Awaitable[None]]]:
     """Return what asks a text of a user through a budgeter, and what closes it.
@@ -93,7 +93,7 @@ async def served(
     pairs: Sequence[Pair], threshold: float, vectors: Vectors | None = None
 ) -> Sequence[Asked]:
     """Ask both messages of each pair, as a user who has asked nothing else; return the second's."""
-    ask, close = await asker("serve", threshold, vectors)
+    ask, close = await text_asking("serve", threshold, vectors)
     found = []
     for number, pair in enumerate(pairs):
         await ask(str(number), pair.first)

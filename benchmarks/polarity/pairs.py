@@ -1,8 +1,9 @@
 """Pairs of messages, written for this benchmark: 500 that need different answers, 150 paraphrases.
 
-`different.jsonl`: pairs that are alike in words and need different answers, half of them English
-and half Chinese. The last 50 of each language are held out: faults of the gate are mended on the
-others first. `same.jsonl`: pairs that one answer serves, from another punctuation to free wording.
+`different.jsonl`: pairs with nearly the same words that need different answers, half of them
+English and half Chinese. The last 50 of each language are held out: faults of the gate are mended
+on the others first. `same.jsonl`: pairs that one answer serves, from another punctuation to free
+wording.
 """
 
 import json
@@ -20,7 +21,7 @@ DIFFERENT_KINDS = {
     "number": "numbers, also as words and in full width",
     "unit": "units",
     "name": "names of persons, places, works and products",
-    "role_swap": "who does it to whom",
+    "role_swap": "who does it, and who is affected",
     "antonym": "opposites",
     "quantifier": "all, some, none; at least, at most",
     "modality": "may, must; did, will",

@@ -1,4 +1,4 @@
-"""How often a call of the pipeline has a similar one before it, on recorded conversations.
+"""Share of the pipeline's calls with a similar one before them, on recorded conversations.
 
 Presets run on recorded user messages with the simulated model and every purpose in shadow mode, in
 virtual time, where no answer ends: so this is the most that reuse could serve. Prompts contain

@@ -1,4 +1,4 @@
-"""Pairs through GPTCache with its default evaluation; runs in an environment of its own.
+"""Pairs through GPTCache with its default evaluation; runs in a separate environment.
 
     python -m venv ENV; ENV/bin/pip install gptcache==0.1.44 faiss-cpu sqlalchemy
 

