@@ -333,7 +333,7 @@ def _of_data(problems: Sequence[ErrorDetails], data: Mapping[str, Any]) -> Itera
             is_item = isinstance(value, list | tuple) and isinstance(part, int)
             is_last = place == len(loc) - 1
             if is_key or is_item:
-                value = value[part]  # type: ignore[index]
+                value = value[part]
             elif not (part == "[key]" or (is_last and problem["type"] == "missing")):
                 continue
             kept.append(part)
