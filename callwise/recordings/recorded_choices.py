@@ -13,6 +13,7 @@ from typing import Any
 from callwise.calls.choice import Choice
 from callwise.recordings.cassette_file import CassetteFile
 from callwise.recordings.cassette_format import asked_of, split_head
+from callwise.recordings.cassette_header import require_whole
 
 __all__ = ["RecordedChoices"]
 
@@ -43,6 +44,7 @@ class RecordedChoices:
                 line = file.line(entry)
                 if _MARK not in line:
                     continue
+                require_whole(line)
                 fields = file.fields(entry)
                 choice = Choice.from_json(fields["choice"])
                 _, lanes[entry] = split_head(line)

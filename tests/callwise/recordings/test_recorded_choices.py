@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from callwise.budget import Budgeter, ManualClock
 from callwise.budget.policies import complexity, route
 from callwise.calls import Call, ConfigError, Endpoint, Message, Prices, Purpose, Role
-from callwise.calls.errors import CassetteMiss
+from callwise.calls.errors import CassetteMiss, FormatError
 from callwise.calls.policies import ComplexityKnobs, RouteEntry, RoutePolicy
 from callwise.calls.reply import Reply
 from callwise.recordings.cassette import CassetteMode, open_cassette
@@ -153,6 +153,17 @@ def test_normalised_prompts_find_their_choice(tmp_path):
             asyncio.run(budgeter.ask(call_of(text)))
             seen += [row.choice for row in budgeter.ledger.rows]
     assert seen[0] == seen[1]
+
+
+def test_a_choice_that_was_changed_is_a_damaged_line_and_not_followed(tmp_path):
+    """It is named as any other change that was not sealed."""
+    path = tmp_path / "c.jsonl"
+    played(path, TABLE, ["a" * 100], CassetteMode.NEW_EPISODES)
+    whole = path.read_text(encoding="utf-8")
+    path.write_text(whole.replace('"model":"small","reason"', '"model":"large","reason"'))
+    assert path.read_text(encoding="utf-8") != whole
+    with pytest.raises(FormatError, match="checksum"):
+        played(path, TABLE, ["a" * 100])
 
 
 def test_a_recorded_model_that_is_not_there_is_an_error(tmp_path):
