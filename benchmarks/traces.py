@@ -11,6 +11,7 @@ What a loop that never waits takes longer is their sum: one thread at a time has
 
 import asyncio
 import gc
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
@@ -151,7 +152,7 @@ def main() -> None:
     table = markdown([measure()])
     heading = "\n".join(f"- {name}: {value}" for name, value in provenance().items())
     counts = (
-        f"- {BLOCKS} blocks of {TURNS} turns of {CALLS} calls in {NODES} nodes; each figure is "
+        f"- processes that wanted a core, over a minute: {os.getloadavg()[0]:.1f}\n- {BLOCKS} blocks of {TURNS} turns of {CALLS} calls in {NODES} nodes; each figure is "
         "the median of the blocks, or of the requests, and their middle half"
     )
     text = f"- command: `python -m benchmarks.traces`\n{heading}\n{counts}\n\n{table}"
