@@ -11,6 +11,7 @@ What a loop that never waits takes longer is their sum: one thread at a time has
 
 import asyncio
 import gc
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
@@ -108,28 +109,34 @@ class _Added(NamedTuple):
     exporter: list[float]
 
 
-async def _added(blocks: int, turns: int) -> dict[str, _Added]:
+async def _added(blocks: int, turns: int) -> tuple[list[float], dict[str, _Added]]:
+    """Return what a call takes without either, by block, and what each mode adds."""
     watched = {mode: _Watched(mode) for mode in ("off", *MODES)}
+    alone: list[float] = []
     loops: dict[str, list[float]] = {mode: [] for mode in MODES}
+    scale = MICROSECONDS / (turns * CALLS)
     for block in range(-1, blocks):  # the first one fills caches
         spent = dict.fromkeys(watched, 0.0)
         for turn in range(turns):
             for mode, each in watched.items():
                 spent[mode] += await each.turn((block + 1) * turns + turn)
+        if block < 0:
+            continue
+        alone.append(spent["off"] * scale)
         for mode, added in loops.items():
-            if block >= 0:
-                added.append((spent[mode] - spent["off"]) * MICROSECONDS / (turns * CALLS))
+            added.append((spent[mode] - spent["off"]) * scale)
     by_request = {mode: await each.close() for mode, each in watched.items()}
-    return {mode: _Added(added, by_request[mode]) for mode, added in loops.items()}
+    return alone, {mode: _Added(added, by_request[mode]) for mode, added in loops.items()}
 
 
 def measure(blocks: int = BLOCKS, turns: int = TURNS) -> Measured:
     """Return what each mode adds to a call."""
     gc.collect()
     gc.freeze()  # a collection of all that is imported takes as long as 500 calls
-    found = asyncio.run(_added(blocks, turns))
+    alone, found = asyncio.run(_added(blocks, turns))
     gc.unfreeze()
-    return Measured("traces", [each for mode in MODES for each in _figures(mode, found[mode])])
+    figures = [Figure("a call without either, us", _spread(alone))]
+    return Measured("traces", figures + [each for m in MODES for each in _figures(m, found[m])])
 
 
 def _figures(mode: str, added: _Added) -> Iterator[Figure]:
@@ -151,6 +158,7 @@ def main() -> None:
     table = markdown([measure()])
     heading = "\n".join(f"- {name}: {value}" for name, value in provenance().items())
     counts = (
+        f"- processes that wanted a core, over a minute: {os.getloadavg()[0]:.1f}\n"
         f"- {BLOCKS} blocks of {TURNS} turns of {CALLS} calls in {NODES} nodes; each figure is "
         "the median of the blocks, or of the requests, and their middle half"
     )

@@ -1,7 +1,7 @@
 """Spans to a collector by OTLP over HTTP: encoded and sent in a separate thread.
 
-Many turns are encoded one after the other, which takes half the time that it takes between two
-steps of the loop, where neither code nor data are in the processor's caches.
+Many turns are encoded one after the other. Encoding each at its end, in the loop, took a fifth to
+a third more processor time in all: there neither code nor data are in the processor's caches.
 
 The variables `OTEL_EXPORTER_OTLP_...` mean what they mean for the OpenTelemetry SDK.
 
