@@ -1,15 +1,19 @@
-"""Cascades at equal quality, and ensembles against their best member: simulated, and SummEval.
+"""Cascades at equal quality, tuned thresholds, ensembles: simulated, and SummEval.
 
     python -m benchmarks.cascade --summeval FOLDER
 
 SummEval's pool has scores of summaries that three Llamas and GPT-3.5 gave, and those of experts. A
 call is the scoring of one summary, and quality is the experts' mean of the summary that is scored
 best of its document's. Thresholds are chosen on half of the documents and evaluated on the other
-half, in both directions. Intervals are of a bootstrap over documents.
+half, in both directions. Intervals are of a bootstrap over documents. Thresholds as `callwise tune
+--cascade` finds them are measured in simulated worlds of known truth, every number in them assumed
+(`tests/callwise/tuning/routing/cascade_world.py`).
 """
 
 import argparse
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from callwise.tuning.confidence import fit_confidence
+from tests.callwise.tuning.routing.cascade_world import MARGIN, CascadeWorld, tuned_pick
 
 __all__ = ["main"]
 
@@ -27,12 +32,17 @@ QUESTIONS, PER_CONVERSATION, LABELS = 2000, 10, 400
 SMALL_USD, LARGE_USD = 0.1, 1.0
 """Prices of a call, in those of the large model."""
 
-MARGIN = 0.01
-"""Loss of quality that counts as none: a share of right answers, or of the scale's width."""
-
 DRAWS = 4000
 LLAMAS = ("7b", "13b", "70b")
 PROMPTS = ("rts", "mcq", "altrts", "altmcq", "stareval")
+
+WORLDS = {
+    "noise .05 of the scale": (CascadeWorld(), (50, 150, 400)),
+    "noise .1": (CascadeWorld(noise=0.1), (150, 400)),
+    "small model at .3 of the price": (CascadeWorld(small_usd=0.3), (150,)),
+    "confidence without bearing": (CascadeWorld(blur=9.0), (150,)),
+}
+"""Worlds, and the conversations of a recording in each, of some 9 turns."""
 
 
 def interval(values: Floats, seed: int = 0) -> str:
@@ -169,6 +179,30 @@ def ensembles(truth: Floats, scores: dict[str, Floats]) -> Iterator[str]:
             )
 
 
+def tuned() -> Iterator[str]:
+    """Yield a line for each world and size: what `callwise tune --cascade` finds there."""
+    with ProcessPoolExecutor() as pool:
+        for name, (world, sizes) in WORLDS.items():
+            best = world.cheapest
+            for size in sizes:
+                work = partial(tuned_pick, world, conversations=size)
+                picks = list(pool.map(work, range(SEEDS), chunksize=5))
+                shown = [pick for pick in picks if pick.threshold is not None]
+                tested = [pick for pick in picks if pick.quality is not None]
+                within = sum(bool(pick.is_within) for pick in shown)
+                saved = [pick.saved for pick in shown if pick.saved is not None]
+                covered = [
+                    f"{100 * np.mean([getattr(pick, each) for pick in tested]):.0f} %"
+                    if tested
+                    else ""
+                    for each in ("quality", "usd")
+                ]
+                yield (
+                    f"| {name} | {size} | {abs(100 * best):.0f} % | {len(shown)} | {within} | "
+                    f"{f'{100 * np.mean(saved):.0f} %' if saved else ''} | {' | '.join(covered)} |"
+                )
+
+
 def report(folder: Path | None) -> str:
     """Return the report as Markdown."""
     runs: Sequence[tuple[float, ...]] = [simulated(seed) for seed in range(SEEDS)]
@@ -196,6 +230,21 @@ def report(folder: Path | None) -> str:
             f"| raw confidence of .8 | {interval(raw_cost - 1)} | {interval(raw_loss)} | "
             f"{raw_brier.mean():.3f} |"
         ),
+        "",
+        f"## Thresholds of `callwise tune --cascade`, {SEEDS} recordings each",
+        "",
+        (
+            f"Margin: {MARGIN:g} of the scale. The best cascade has the cheapest threshold that is "
+            "really within it. Shown: recommended. Intervals of 95 % are of thresholds that were "
+            "chosen on other conversations; the truth is that of the recommended cascade."
+        ),
+        "",
+        (
+            "| world | conversations | saved by the best | shown | of these within the margin | "
+            "of that saving | interval of quality right | of price |"
+        ),
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        *tuned(),
     ]
     if folder is not None:
         truth, scores = pools(folder)

@@ -54,7 +54,9 @@ def tune_by_cascade(options: "TuneOptions") -> None:
         "chosen": [each.option.name for each in tuned.chosen],
         "alone": analysis_json(tuned.alone.analysis)["settings"],
     }
-    files = sweeps.finish(last.judged, document)
+    unit = tuned.alone.analysis.unit
+    curves = {f"cascade_{at}": each.figure(unit) for at, each in enumerate(tuned.tried, start=1)}
+    files = sweeps.finish(last.judged, document, curves)
     if files is None:
         return
     for line in recorded_trouble(sweeps.recording):

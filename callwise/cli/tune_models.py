@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -39,6 +40,7 @@ from callwise.tuning.table_files import write_csv
 
 if TYPE_CHECKING:
     from callwise.cli.tune_options import TuneOptions
+    from callwise.tuning.figures import FigureData
 
 __all__ = ["ModelSweeps", "open_models"]
 
@@ -119,8 +121,17 @@ class ModelSweeps:
             f"  callwise check {out} --baseline calls.json --update",
         ]
 
-    def finish(self, judged: JudgedRows, document: Mapping[str, Any]) -> str | None:
-        """Write rows, summary and figures; return the line that names them, or print JSON."""
+    def finish(
+        self,
+        judged: JudgedRows,
+        document: Mapping[str, Any],
+        curves: "Mapping[str, FigureData | None]" = MappingProxyType({}),
+    ) -> str | None:
+        """Write rows, summary and figures; return the line that names them, or print JSON.
+
+        Args:
+            curves: further figures by file name.
+        """
         options, folder = self.options, self.folder
         write_csv(folder / "rows.csv", judged.rows)
         data = orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
@@ -132,6 +143,7 @@ class ModelSweeps:
             figures = sweep_figures(
                 judged.rows, unit=judged.unit, margin_share=options.margin_share
             )
+            figures |= {name: each for name, each in curves.items() if each is not None}
             drawn = f", {len(write_figures(figures, folder / 'figures'))} figures"
         if options.as_json:
             print_json({**document, "folder": str(folder)})

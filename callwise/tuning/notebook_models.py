@@ -20,6 +20,7 @@ from callwise.report.table import Table, markdown_table, plain_table
 from callwise.shipped import RUNS
 from callwise.tuning.analysis import to_buy
 from callwise.tuning.buying import buy
+from callwise.tuning.figures import CostAxis, Tradeoff, tradeoff_of_front
 from callwise.tuning.judge.judge_sweep import QualityRequest, check_judging, judge_rows
 from callwise.tuning.notebook import TuneResult
 from callwise.tuning.notebook_output import tables_html
@@ -84,6 +85,21 @@ class TunedModels(TuneResult):
         if isinstance(self.tuned, TunedCascades):
             own = [cascade_table(self.tuned.tried, unit, is_simulated=is_simulated), *own]
         return own
+
+    @property
+    def tradeoff(self) -> Tradeoff:
+        """Quality against USD: of routing tables, or of the thresholds of the first cascade."""
+        if isinstance(self.tuned, TunedCascades):
+            for each in (*self.tuned.chosen, *self.tuned.tried):
+                if (found := each.figure(self.analysis.unit)) is not None:
+                    return found
+        return tradeoff_of_front(
+            self.rows,
+            self.analysis.front,
+            cost=CostAxis.USD,
+            recommendation=self.analysis.recommendation,
+            unit=self.analysis.unit,
+        )
 
     @property
     def curve_frame(self) -> "pd.DataFrame":

@@ -25,7 +25,7 @@ from callwise.tuning.row import Coverage, TurnRow, rows_by_setting
 from callwise.tuning.statistics.front import Front, is_on_front
 from callwise.tuning.statistics.recommendation import Recommendation
 
-__all__ = ["Tradeoff", "TradeoffPoint", "tradeoff_of", "tradeoff_of_front"]
+__all__ = ["Tradeoff", "TradeoffPoint", "tradeoff_of", "tradeoff_of_curve", "tradeoff_of_front"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +243,27 @@ def tradeoff_of_front(
         unit=unit,
     )
     return replace(found, left_out=(*found.left_out, *unknown.items()))
+
+
+def tradeoff_of_curve(
+    rows: Sequence[TurnRow],
+    points: Mapping[str, tuple[float, Any]],
+    *,
+    unit: QualityUnit | None = None,
+) -> Tradeoff:
+    """Return settings that were computed from two recorded ones as a trade-off in USD.
+
+    Args:
+        rows: of one setting, on the turns that they were computed on.
+        points: mean USD per turn and interval of the quality, by name.
+    """
+    return tradeoff_of(
+        [replace(row, setting=name) for name in points for row in rows],
+        cost=CostAxis.USD,
+        quality={name: quality for name, (_, quality) in points.items()},
+        costs={name: Whisker(usd) for name, (usd, _) in points.items()},
+        unit=unit,
+    )
 
 
 def _refuse_unknown(

@@ -15,7 +15,9 @@ from callwise.calls.choice import Choice
 from callwise.calls.policies import CascadePolicy
 from callwise.calls.policies.cascade_policy import ConfidenceSource
 from callwise.recordings.counterfactual.evaluation import evaluate
+from callwise.tuning.figures.tradeoff import Tradeoff, tradeoff_of_curve
 from callwise.tuning.panel import Panel
+from callwise.tuning.quality_unit import QualityUnit
 from callwise.tuning.replay_evaluator import RECORDED, OpenRecording, run_apart, settings_of
 from callwise.tuning.routing.cascade_thresholds import (
     LARGE,
@@ -87,7 +89,7 @@ class TriedCascade:
     """One cascade, as far as the recording has it.
 
     Args:
-        turns: those on which both models' replies are known, and `keys` names them.
+        turns: those on which both models' replies are known, and `rows` are the large one's.
         found: its map and threshold; None where too little is known.
         why_none: the reason; empty where there is one.
         is_shown: whether it is shown to be good enough, by thresholds that were not chosen on the
@@ -98,7 +100,7 @@ class TriedCascade:
 
     option: CascadeOption
     turns: CascadeTurns
-    keys: tuple[TurnKey, ...] = field(repr=False)
+    rows: tuple[TurnRow, ...] = field(repr=False)
     found: FittedCascade | None
     why_none: str = ""
     is_shown: bool = False
@@ -127,6 +129,16 @@ class TriedCascade:
         large = (self.turns.large_usd, self.turns.large)[figure]
         own = self.found.crossed.outcome(self.turns)[figure]
         return paired_difference(self.turns.panel(("b", "a"), [sign * large, sign * own]), "a", "b")
+
+    @property
+    def keys(self) -> tuple[TurnKey, ...]:
+        """The turns, by conversation and number."""
+        return tuple((row.conversation, row.turn) for row in self.rows)
+
+    def figure(self, unit: QualityUnit) -> Tradeoff | None:
+        """Return the curve as a figure's record; None where there is no curve."""
+        points = {each.table: (each.cost, each.quality) for each in self.curve()}
+        return tradeoff_of_curve(self.rows, points, unit=unit) if points else None
 
     def curve(self) -> list[CurvePoint]:
         """Return cascades by their thresholds, between each model alone."""
@@ -302,6 +314,7 @@ def _tried(
     of = np.array([places[name] for name, _ in keys], dtype=np.intp)
     turns = CascadeTurns(of, *columns)
     several = sum(steps[key].questions > 1 for key in keys)
+    own_rows = tuple(large[key] for key in keys)
     try:
         found = fit_cascade(
             turns,
@@ -311,9 +324,9 @@ def _tried(
             by=option.by,
         )
     except ValueError as error:
-        return TriedCascade(option, turns, tuple(keys), None, str(error), several=several)
+        return TriedCascade(option, turns, own_rows, None, str(error), several=several)
     why = "" if found.threshold is not None else "no threshold is good enough and cheaper"
-    return TriedCascade(option, turns, tuple(keys), found, why, several=several)
+    return TriedCascade(option, turns, own_rows, found, why, several=several)
 
 
 def _verdict(

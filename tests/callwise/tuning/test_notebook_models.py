@@ -69,6 +69,13 @@ def test_a_cascade_is_tuned_and_written(run: Path, tmp_path: Path) -> None:
     assert CascadePolicy.model_validate(policy).calibration[0].labels == 24
     assert list(found.curves) == ["fuse: small, then main"]
     assert "good enough" in repr(found)
+    drawn = found.tradeoff
+    assert [point.setting for point in drawn.points] == ["agreement >= 0", "large alone"]
+    cheap, dear = drawn.points
+    assert cheap.cost.mean < dear.cost.mean
+    assert cheap.quality.low < cheap.quality.mean < cheap.quality.high
+    assert drawn.basis.turns == 24
+    assert cw.show(drawn).record == drawn
 
 
 def test_nothing_is_bought_or_recommended_without_being_asked_to(run: Path, tmp_path: Path) -> None:
