@@ -1,6 +1,8 @@
 """Arms of an experiment in the pipeline: assignment, ledgers, replays, and settings that fail."""
 
+import asyncio
 import json
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -282,6 +284,16 @@ async def test_what_is_left_of_the_limits_of_arms_is_that_of_the_tightest(tmp_pa
     assert found.used == {"calls": pytest.approx(asked / 40)}
     assert found.counts.asked == found.totals.calls() == asked
     assert found.statistics["ledger"]["asked"] == asked
+
+
+async def test_numbers_of_arms_are_read_on_their_loop_before_any_call(tmp_path: Path) -> None:
+    """One loop has all arms, so what a thread reads there is of one moment."""
+    settings = app.settings("instant", EXPERIMENT)
+    async with app.open(settings, folder=tmp_path) as session:
+        assert isinstance(session, SplitSession)
+        for each in session.sessions.values():
+            read_by = await asyncio.to_thread(each.engine.budgeter.owner.read, threading.get_ident)
+            assert read_by == threading.get_ident()
 
 
 def test_the_metrics_are_no_knob_of_an_arm() -> None:
