@@ -371,8 +371,7 @@ def search_steps(
     plan: SearchPlan, knobs: SearchKnobs, sizes: PackSizes = NO_PACKS, *, fails: bool = False
 ) -> Step:
     """Return a search's calls, round by round; `sizes` and `fails` are those of `with_packs`."""
-    rounds = _rounds(plan, knobs)
-    return InSequence(tuple(with_packs(calls, sizes, fails=fails) for calls in rounds))
+    return InSequence(tuple(with_packs(r, sizes, fails=fails) for r in _rounds(plan, knobs)))
 
 
 def worst_ways(
@@ -413,9 +412,8 @@ def _uncapped_kinds(knobs: SearchKnobs, sizes: PackSizes) -> list[Step]:
     calls = list(chain.from_iterable(rounds))
     packs = list(chain.from_iterable(packed_calls(each, sizes)[0] for each in rounds))
     kinds = [{(role, purpose) for role in Role} for purpose in Purpose]
-    kinds += [{(role, purpose) for purpose in Purpose} for role in Role]
     ways: list[Step] = []
-    for kind in kinds:
+    for kind in (*kinds, *({(role, purpose) for purpose in Purpose} for role in Role)):
         asked = [call for call in calls if (call.role, call.purpose) in kind][: knobs.max_calls]
         failed = [call for call in packs if (call.role, call.purpose) in kind][: len(asked) // 2]
         ways.append(InSequence((*failed, *asked)))
