@@ -59,7 +59,8 @@ def knobs_page() -> str:
     ]
     rows += [""]
     rows += ["## Agents that wake", "", "Of [`callwise wake`](wake.md); all others of its file are"]
-    rows += ["those of endpoints, retries, load, limits, metrics and traces above.", "", *_knob_rows(wake), ""]
+    rows += ["those of endpoints, retries, load, limits, metrics and traces above.", ""]
+    rows += [*_knob_rows(wake), ""]
     rows += ["## Environment variables", ""]
     rows += [
         "One that is named almost like these, or like a knob with single underscores, is reported."
