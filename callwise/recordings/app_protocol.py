@@ -64,15 +64,13 @@ MAX_TURN = 2**63 - 1
 class TurnInput:
     """One user message, and where it belongs. Every text is made whole; see `well_formed`.
 
-    Ids that differ still differ then; see `well_formed_id`. A value that does not fit raises
-    ConfigError.
+    Ids that differ still differ then. A value that does not fit raises ConfigError.
 
     Args:
         conversation_id: the conversation; untrusted, never a path.
         turn: which turn, from 0 to `MAX_TURN`; None goes on after the last finished one.
         user_text: what the user wrote. Untrusted.
-        user_id: whose memory is used; None or blank is anonymous, with a memory of this
-            conversation alone.
+        user_id: whose memory is used; None or blank has a memory of this conversation alone.
         time: when it was written, ISO 8601, where known.
         persona: who answers: `name`, `background`, `speaking_style`; empty is the app's own.
     """
@@ -120,8 +118,8 @@ class TurnResult:
     """One finished turn.
 
     Args:
-        record: the turn as a plain JSON object, one line of `turns.jsonl`; has at
-            least `conversation_id`, `turn`, `user_text` and `reply`.
+        record: a JSON object, one line of `turns.jsonl`; has at least `conversation_id`, `turn`,
+            `user_text` and `reply`.
         rows: its ledger rows as plain JSON objects, in the order they were asked.
         outside: likewise, those of calls outside of turns that have ended since.
     """

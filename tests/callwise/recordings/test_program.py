@@ -456,7 +456,7 @@ async def test_a_second_user_does_not_go_on_with_the_first_ones_conversation(
 
 
 async def test_a_program_is_observed_as_its_knobs_ask(talk: Path, tmp_path: Path) -> None:
-    """The status counts its calls; a strict replay writes none, and leaves the run's files."""
+    """The status counts its calls; a strict replay writes none, and has the same files."""
     settings = ProgramSettings(metrics=MetricsKnobs(status=True))
     cassette = tmp_path / "c.jsonl"
     run = await replay(talk, tmp_path / "live", counting, cassette=cassette, settings=settings)
