@@ -13,6 +13,7 @@ import orjson
 from callwise.calls.errors import ConfigError
 from callwise.cli.terminal import print_json, print_wrapped, say
 from callwise.cli.tune_command import judged_rows, swept
+from callwise.cli.tune_next import command_again
 from callwise.recordings.recording import Recording, open_recording
 from callwise.report.table import tables_text
 from callwise.shipped import RUNS
@@ -43,12 +44,6 @@ if TYPE_CHECKING:
     from callwise.tuning.figures import FigureData
 
 __all__ = ["ModelSweeps", "open_models"]
-
-_KEPT = (
-    *("models", "by", "max_turns", "quality", "labels", "rubric", "repeats", "margin_share"),
-    *("app", "buy"),
-)
-"""Options that the same command is printed with, where they were given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,18 +88,7 @@ class ModelSweeps:
 
     def again(self, *more: str) -> str:
         """Return the same command with more options."""
-        options = self.options
-        words = ["callwise", "tune", str(options.recording), self.flag, "--out", str(self.folder)]
-        usual = type(options).model_fields
-        for name in _KEPT:
-            value, option = getattr(options, name), f"--{name.replace('_', '-')}"
-            if value != usual[name].default and option not in more:
-                words += [option] if value is True else [option, str(value)]
-        for host in options.trust_endpoints:
-            words += ["--trust-endpoint", host]
-        for code in options.trust_code:
-            words += ["--trust-code", code]
-        return shlex.join([*words, *more])
+        return command_again(self.options, self.folder, *more)
 
     def write_preset(self, text: str, out: str) -> list[str]:
         """Write the recommended preset, and return the commands that run it."""

@@ -31,7 +31,7 @@ from callwise.tuning.sweep import FinishedSweep
 if TYPE_CHECKING:
     from callwise.cli.tune_options import TuneOptions
 
-__all__ = ["next_lines", "notices_of"]
+__all__ = ["command_again", "next_lines", "notices_of"]
 
 PRESET_FILE = "recommended.yaml"
 RECORDED_FILE = "recorded.yaml"
@@ -40,8 +40,9 @@ ENOUGH = 8
 """Conversations to replay where there are too few: more than a verdict's least."""
 
 _KEPT = (
-    *("past", "max_turns", "quality", "labels", "rubric", "repeats", "margin_share", "cost"),
-    *("app", "buy", "batch", "yes", "race", "max_buy_calls", "max_buy_usd", "max_concurrency"),
+    *("models", "by", "past", "max_turns", "quality", "labels", "rubric", "repeats"),
+    *("margin_share", "cost", "app", "buy", "batch", "yes", "race"),
+    *("max_buy_calls", "max_buy_usd", "max_concurrency"),
 )
 """Options that the same command is printed with, where they were given."""
 
@@ -77,9 +78,12 @@ def next_lines(
             _longer(recording, finished.folder, "--max-conversations", str(ENOUGH)),
         ]
     if is_estimated and not options.buy and not is_shown:
-        return ["buy the replies that are not recorded:", _again(options, finished, "--buy")]
+        return [
+            "buy the replies that are not recorded:",
+            command_again(options, finished.folder, "--buy"),
+        ]
     if not analysis.by and options.quality == "auto":
-        judging = _again(options, finished, "--quality", "referee")
+        judging = command_again(options, finished.folder, "--quality", "referee")
         what = f"have the replies judged by the model of {MODEL}, not the search's judge:"
         return [what, *_referee_lines(recording), judging]
     if recommended is None or recommended.chosen is None:
@@ -119,7 +123,7 @@ def _undecided(
     margin = recommended.in_unit(share * recommended.scale_width)
     return [
         f"accept a loss of {margin}, the least margin that these conversations decide:",
-        _again(options, finished, "--margin-share", f"{share:g}"),
+        command_again(options, finished.folder, "--margin-share", f"{share:g}"),
     ]
 
 
@@ -176,14 +180,15 @@ def _leaves(knobs: Mapping[str, Any], group: str = "") -> dict[str, Any]:
     return found
 
 
-def _again(options: "TuneOptions", finished: FinishedSweep, *more: str) -> str:
-    """Return the same command with more options."""
+def command_again(options: "TuneOptions", folder: Path, *more: str) -> str:
+    """Return the same command with more options; `folder` is that of its sweeps."""
     words = ["callwise", "tune", str(options.recording)]
+    words += [f"--{flag}" for flag in ("route", "cascade") if getattr(options, flag)]
     if options.grid is not None:
         words += ["--grid", options.grid]
     for knob in options.knobs:
         words += ["--knob", knob]
-    words += ["--out", str(finished.folder)]
+    words += ["--out", str(folder)]
     usual = type(options).model_fields
     for name in _KEPT:
         value, option = getattr(options, name), f"--{name.replace('_', '-')}"

@@ -35,6 +35,7 @@ class PackingProof(NamedTuple):
         mean: mean difference in quality, packed less alone, in standard deviations of a turn's
             quality; None where it is not known.
         low: lower bound of its 95 % interval, likewise; None where there is none.
+        has_packed: whether a turn's calls differ: by a size alone nothing is packed, say.
     """
 
     setting: str
@@ -43,15 +44,21 @@ class PackingProof(NamedTuple):
     sizes: tuple[Any, ...]
     mean: float | None
     low: float | None
+    has_packed: bool = True
 
     @property
     def is_shown(self) -> bool:
         """Whether packing is shown to lose little."""
-        return self.low is not None and self.low >= MIN_LOWER_SD
+        return self.has_packed and self.low is not None and self.low >= MIN_LOWER_SD
 
     def __str__(self) -> str:
         """Return the proof as a sentence, with the knobs to set."""
         packed = f"packing {', '.join(self.purposes)} ({self.setting} less {self.reference})"
+        if not self.has_packed:
+            return (
+                f"{packed}: no turn asked fewer calls, so nothing was packed. A trial sets "
+                f"pack.{self.purposes[0]}.is_trial=true, and packs what a node asks together"
+            )
         if self.mean is None or self.low is None:
             return f"{packed}: no interval; it needs more conversations with a known quality"
         found = f"{self.mean:+.2f} SD of a turn's quality, {self.low:+.2f} at least"
@@ -76,8 +83,14 @@ def packing_proofs(settings: Sequence[Setting], rows: Sequence[TurnRow]) -> list
         if sizes and reference is not None:
             mean, low = _difference(setting.name, reference.name, rows)
             of = (setting.name, reference.name, tuple(sizes), tuple(sizes.values()))
-            proofs.append(PackingProof(*of, mean, low))
+            has_packed = _calls(setting.name, rows) != _calls(reference.name, rows)
+            proofs.append(PackingProof(*of, mean, low, has_packed))
     return proofs
+
+
+def _calls(setting: str, rows: Sequence[TurnRow]) -> dict[tuple[str, int], int]:
+    """Return how many calls each turn of a setting asked."""
+    return {(row.conversation, row.turn): row.asked for row in rows if row.setting == setting}
 
 
 def _rest(setting: Setting) -> tuple[str, str]:

@@ -58,8 +58,8 @@ class Ensemble:
         self.models = knobs.asked
         self.digest = hashlib.sha256(knobs.model_dump_json().encode()).hexdigest()[:16]
         self._counts: Counter[str] = Counter()
-        self._shares_against: list[float] = []
-        self._spreads: list[float] = []
+        self._sums: Counter[str] = Counter()
+        """Of 1e-12 each: whole numbers, whose sum does not depend on which call ends first."""
 
     async def answer(self, question: ModelQuestion) -> ReadReply:
         """Return the combined answer, or that of the last model where too few agree.
@@ -93,8 +93,9 @@ class Ensemble:
         found = self._combined(answers) if answers else None
         is_enough = found is not None and found.votes >= knobs.min_agreement * len(ends) - 1e-9
         if found is not None:
-            self._shares_against.append(found.share_against)
-            self._spreads.append(found.spread)
+            self._sums["questions"] += 1
+            self._sums["share_against"] += round(found.share_against * 1e12)
+            self._sums["spread"] += round(found.spread * 1e12)
             question.note(
                 [*answers.values()][found.place],
                 is_taken=is_enough or not knobs.otherwise,
@@ -110,11 +111,9 @@ class Ensemble:
     def statistics(self) -> Mapping[str, int | float]:
         """Return counts, the mean share against an answer, and the mean spread of its numbers."""
         counted = dict[str, int | float](self._counts)
-        if self._shares_against:
-            count = len(self._shares_against)
-            # Sorted, so that it does not depend on which call ended first.
-            counted["mean_share_against"] = math.fsum(sorted(self._shares_against)) / count
-            counted["mean_spread"] = math.fsum(sorted(self._spreads)) / count
+        if count := self._sums["questions"]:
+            counted["mean_share_against"] = self._sums["share_against"] / (count * 10**12)
+            counted["mean_spread"] = self._sums["spread"] / (count * 10**12)
         return counted
 
     def _combined(self, answers: Mapping[int, ReadReply]) -> Combination:

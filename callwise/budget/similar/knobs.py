@@ -44,9 +44,10 @@ class SimilarKnobs(BaseModel):
     one call more for each call of the purpose."""
     max_entries: int = Field(default=1_000, ge=1)
     """Most answers that are kept in memory for similar calls."""
-    max_false_rate: float = Field(default=0.01, gt=0.0, le=0.1)
+    max_false_rate: float = Field(default=0.01, ge=0.003, le=0.1)
     """Answers are used again while at most this share of them is wrong, by the upper bound of its
-    95 % interval: for .01 after 299 judged without a miss."""
+    95 % interval: for .01 after 299 judged without a miss. A bound below .003 needs more pairs than
+    are remembered."""
     sample_share: float = Field(default=0.05, gt=0.0, le=1.0)
     """Share of similar calls that are asked and judged all the same while others are served."""
     check_share: float = Field(default=0.1, ge=0.0, le=1.0)
