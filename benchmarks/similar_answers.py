@@ -203,7 +203,10 @@ def _pairs_text(reason: str) -> str:
     if reason:
         lines.append(f"Vectors of models and GPTCache are not measured: {reason}.\n")
     else:
-        lines.append(f"Vectors: {'; '.join(packages)}. GPTCache: {versions}.\n")
+        lines.append(
+            f"Vectors: {'; '.join(packages)}. GPTCache ({versions}) has its default evaluation and "
+            "these vectors: the model that it downloads by default is in no package of PyPI.\n"
+        )
     lines.append(pairs_table(different, same, found))
     lines.append(FIRST_TRY)
     by_kind = [
