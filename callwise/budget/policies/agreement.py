@@ -75,7 +75,7 @@ def view_of(answer: ReadReply) -> AnswerView:
     """Return an answer as it is compared."""
     reply = answer.reply
     if reply.parsed is not None:
-        value: Any = reply.parsed.model_dump(mode="json", warnings=False)
+        value: Any = reply.parsed.model_dump(mode="json", by_alias=True, warnings=False)
     elif reply.tool_calls and not reply.text.strip():
         value = [each.get("function") for each in reply.tool_calls]
     else:

@@ -260,7 +260,7 @@ def _with_numbers(answer: ReadReply, numbers: Mapping[Place, float]) -> ReadRepl
         if () not in numbers or float(reply.text) == numbers[()]:
             return answer
         return answer._replace(reply=replace(reply, text=f"{numbers[()]:.12g}", chunks=()))
-    before = reply.parsed.model_dump(mode="json", warnings=False)
+    before = reply.parsed.model_dump(mode="json", by_alias=True, warnings=False)
     document = _replaced(before, (), numbers)
     if document == before:
         return answer
