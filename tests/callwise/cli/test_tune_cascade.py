@@ -117,7 +117,7 @@ def test_without_the_small_models_answers_the_price_comes_first(cli: Any, run: P
     assert shown.exit_code == 0, shown.output
     text = shown.stderr + shown.stdout
     assert "No cascade can be proposed: the replies of the other models are not recorded" in text
-    assert "--cascade --out sweep --models models.yaml --by judge --buy" in text
+    assert "--cascade --out sweep --models models.yaml --by judge --cost usd --buy" in text
     assert not Path("sweep/recommended.yaml").exists()
 
 

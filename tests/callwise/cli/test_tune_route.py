@@ -95,7 +95,9 @@ def test_without_the_other_models_answers_the_price_comes_first(cli: Any, run: P
     assert "No table can be proposed: the replies of the other models are not recorded" in (
         shown.stderr + shown.stdout
     )
-    assert "--route --out sweep --models models.yaml --buy" in shown.stderr + shown.stdout
+    assert (
+        "--route --out sweep --models models.yaml --cost usd --buy" in shown.stderr + shown.stdout
+    )
     assert not Path("sweep/recommended.yaml").exists()
 
 

@@ -24,7 +24,7 @@ def rows():
             quality, noise = float(rng.normal()), 0.02 * float(rng.normal())
             made.append(tune_row("alone", conversation=f"c{number}", quality=quality))
             packed = quality - loss + noise
-            made.append(tune_row("packed", conversation=f"c{number}", quality=packed))
+            made.append(tune_row("packed", conversation=f"c{number}", quality=packed, asked=2))
         return made
 
     return make
@@ -52,6 +52,15 @@ def test_without_a_quality_there_is_no_interval(rows):
     (proof,) = packing_proofs([ALONE, PACKED], unknown)
     assert not proof.is_shown
     assert "more conversations" in str(proof)
+
+
+def test_a_setting_that_asked_the_same_calls_has_no_proof(rows):
+    """A size alone packs nothing: no loss is shown of what was not done."""
+    same = [replace(each, asked=3) for each in rows(0.0)]
+    (proof,) = packing_proofs([ALONE, PACKED], same)
+    assert not proof.is_shown
+    assert "nothing was packed" in str(proof)
+    assert "--set" not in str(proof)
 
 
 def test_a_setting_without_its_like_is_not_compared(rows):
