@@ -212,7 +212,7 @@ async def test_half_a_character_costs_no_call(half):
         return Reply(f"{next(numbers)} {place if half == 'answer' else ''}")
 
     budgeter, reuse, _ = make(script, check_share=1.0)
-    answers = await ask(budgeter, question, f"Please, {question}")
+    answers = await ask(budgeter, question, f"Please, {question.replace('How', 'how')}")
     assert [each.text[0] for each in answers] == ["0", "1"]
     assert await reuse.check(budgeter) == 1
 
@@ -246,7 +246,7 @@ async def test_a_proof_is_none_of_other_settings(tmp_path, changes):
             {"reason": SimilarKnobs(**knobs)}, proof_file=tmp_path / "proofs.jsonl"
         )
         budgeter, _, _ = make(reuse=reuse)
-        again = AGAIN if judged == 1 else f"Hello, {ASKED}"
+        again = AGAIN if judged == 1 else f"Hello, {ASKED.lower()}"
         await ask(budgeter, ASKED, again)
         assert budgeter.statistics()["similar"]["judged"] == judged
 
