@@ -60,6 +60,7 @@ def test_files_of_the_editor_are_json(path: str) -> None:
     assert json.loads((ROOT / path).read_text(encoding="utf-8"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [["--help"], ["plan"], ["presets"]])
 def test_commands_start_without_modules_of_posix(arguments: list[str], tmp_path: Path) -> None:
     """As on Windows, where nothing was tried; it begins in another folder."""

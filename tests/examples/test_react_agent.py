@@ -46,6 +46,7 @@ async def test_a_limit_stops_the_agent_before_it_sends(example: ModuleType, limi
     assert sum(row.requests for row in rows) == limit
 
 
+@pytest.mark.slow
 def test_it_prints_its_ledger(tmp_path: Path) -> None:
     """As a script it prints a line for each call of both runs, in under 80 lines of code."""
     done = subprocess.run(  # noqa: S603 - our own command

@@ -40,6 +40,7 @@ def _graph(settings: Any) -> Any:
     return build_graph(overlap=settings.overlap, fuse=settings.fuse)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", ["classic", "classic_parallel", "balanced", "instant"])
 @pytest.mark.parametrize(
     "overrides",

@@ -228,6 +228,7 @@ def test_whatever_cannot_be_read_stays_within_the_worst(
         assert turn.record["reply"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("max_repairs", [0, 1, 2])
 @pytest.mark.parametrize("preset", app.presets())
 def test_nonsense_for_everything_is_within_the_worst(

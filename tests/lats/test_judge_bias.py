@@ -133,6 +133,7 @@ def _unbiased(draw, *, levels=0, is_uneven=False, max_items=64):
     return readings, [0, *[int(math.exp(draw.gauss(4, 0.5))) for _ in births]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "judge",
     [{}, {"levels": 5}, {"is_uneven": True}, {"max_items": 4}],

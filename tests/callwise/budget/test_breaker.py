@@ -428,6 +428,7 @@ def dead_of_two(policy, *, hang_seconds, users=16, seconds=300.0, schedule=None)
     return to_dead, latencies, route
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["fallback", "least_busy", "weighted"])
 @pytest.mark.parametrize("hang_seconds", [0.0, 2.0])
 def test_a_dead_endpoint_of_two_costs_a_few_requests_and_no_call(policy, hang_seconds):

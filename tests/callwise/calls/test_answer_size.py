@@ -80,6 +80,7 @@ def bomb() -> bytes:
     return b"".join(packing.compress(megabyte) for _ in range(256)) + packing.flush()
 
 
+@pytest.mark.slow
 async def test_what_unpacks_to_gigabytes_is_never_held(client, server, ask):
     """A bomb of a gigabyte in a megabyte costs about the limit in memory."""
     server.then(text=bomb(), content_type="application/json", headers={"Content-Encoding": "gzip"})

@@ -218,6 +218,7 @@ def test_any_text_is_searched(text):
     assert len(visible) <= len(text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [

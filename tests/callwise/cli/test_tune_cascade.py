@@ -72,6 +72,7 @@ def rows_of(folder: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in Path(folder, "ledger.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_the_recommended_cascade_runs_and_its_replay_takes_the_same_steps(
     cli: Any, run: Path
 ) -> None:

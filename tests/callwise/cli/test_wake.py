@@ -32,6 +32,7 @@ def agents(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_the_demo_compares_the_variants_of_one_day(cli: Any, one_object: Any) -> None:
     """Batches change no message: only the number of requests, never what is asked."""
     document = one_object(cli("wake", "--demo", "--json"))

@@ -65,6 +65,7 @@ def test_no_flipped_bit_puts_equal_calls_in_another_order(
         assert found == [answer("1"), answer("2"), answer("3")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", [CassetteMode.STRICT, CassetteMode.NEW_EPISODES])
 def test_no_single_flipped_bit_is_read_silently(
     tmp_path: Path, ask: Ask, answer: Answer, mode: CassetteMode

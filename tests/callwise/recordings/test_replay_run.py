@@ -131,6 +131,7 @@ async def test_concurrency_changes_no_byte(replay: Replay) -> None:
     assert _bytes(serial) == _bytes(beside)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "overrides",
     [

@@ -60,6 +60,7 @@ def _same(run: FinishedRun) -> list[tuple[Any, ...]]:
     return [tuple(turn[name] for name in names) for turn in run.turns]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "overrides",
     [(), ("budget.turn.max_calls=8",), ("budget.turn.max_seconds=0.3", "reply.held_seconds=0.15")],

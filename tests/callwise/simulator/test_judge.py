@@ -8,6 +8,7 @@ import statistics
 import textwrap
 from typing import Annotated
 
+import pytest
 from pydantic import BaseModel, Field
 
 from callwise.simulator import SimulatedModel, SimulatedSettings
@@ -94,6 +95,7 @@ def test_simulated_judge_shows_the_calibrated_figures(body_of):
     assert figures["repeat_equal"] < 0.08
 
 
+@pytest.mark.slow
 def test_accuracy_can_be_set(body_of):
     """`judge_accuracy` is what one score correlates by, up to what the draw of a score allows."""
     for accuracy in (0.0, 0.6):

@@ -86,6 +86,7 @@ async def test_what_is_not_known_is_no_point(tmp_path: Path, recording: Path) ->
     assert "three a call" in dict(found.left_out)
 
 
+@pytest.mark.slow
 async def test_it_buys_what_it_may(tmp_path: Path, recording: Path) -> None:
     """With a budget the settings are measured, and the recording has grown."""
     tuned = tune(recording, tmp_path / "sweep", settings=SETTINGS, max_buy_calls=500)

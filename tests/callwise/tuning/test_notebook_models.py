@@ -40,6 +40,7 @@ def run(recorded: Path, tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
+@pytest.mark.slow
 def test_a_routing_table_is_tuned_and_written(run: Path, tmp_path: Path) -> None:
     """With its curve in figures, and a preset that its policy takes."""
     found = cw.tune(run, tmp_path / "sweep", route=MODELS, max_buy_calls=500, margin_share=0.9)
@@ -56,6 +57,7 @@ def test_a_routing_table_is_tuned_and_written(run: Path, tmp_path: Path) -> None
     assert found.tradeoff.points
 
 
+@pytest.mark.slow
 def test_a_cascade_is_tuned_and_written(run: Path, tmp_path: Path) -> None:
     """From a file of models, with its calibration in the preset."""
     file = tmp_path / "models.yaml"

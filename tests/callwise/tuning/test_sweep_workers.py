@@ -63,6 +63,7 @@ class _Noting(ScriptedEvaluator):
         return super().evaluate(settings)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_no_workers_left")
 def test_workers_that_are_kept_have_the_present_variables_and_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -62,6 +62,7 @@ def test_an_hour_reads_what_a_message_that_was_broken_off_has_left(tmp_path, sta
     assert outcomes["dan"] == "published"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["server_batch", "mixed"])
 @pytest.mark.parametrize("start_credits", [1000, 3])
 def test_a_run_that_ends_anywhere_is_replayed_with_the_numbers_of_its_chat(

@@ -47,6 +47,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", CASES)
 async def test_processes_share_each_kind_of_rate(make_fleet_budgeter, ask_for, what):
     """Two budgeters send two requests together; calls that the limit does not cover go on."""

@@ -91,6 +91,7 @@ def _over_bucket(amounts: list[tuple[float, float]], limit: float, burst_seconds
     return worst
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("window", WINDOWS)
 async def test_two_processes_send_as_fast_as_one_may_and_no_faster(redis_url, window):
     """300 requests under both limits: 0 over at the provider, and the binding one is used up."""

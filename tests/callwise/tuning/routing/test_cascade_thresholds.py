@@ -29,6 +29,7 @@ def picks() -> tuple[Pick, ...]:
     return tuple(tuned_pick(WORLD, seed, 120) for seed in range(20))
 
 
+@pytest.mark.slow
 def test_thresholds_that_are_shown_lose_no_more_than_the_margin() -> None:
     """At most 1 in 20 may, by the level of the verdict; and a good part of the saving is found."""
     shown = [pick for pick in picks() if pick.threshold is not None]

@@ -48,6 +48,7 @@ def test_an_option_that_was_not_measured_is_an_error() -> None:
         propose_tables(lacking, margin=0.01)
 
 
+@pytest.mark.slow
 def test_the_cheapest_table_within_one_per_cent_is_picked_in_a_known_world() -> None:
     """A few recordings of 150 conversations; `benchmarks/results/routing.md` has 100."""
     world = RoutingWorld()

@@ -210,6 +210,7 @@ def test_holm_by_hand():
     assert holm(np.array([])).tolist() == []
 
 
+@pytest.mark.slow
 def test_all_intervals_are_valid_together_about_as_often_as_their_level():
     """Of 300 sweeps, 91 to 99 in 100."""
     assert 0.91 <= coverage(WORLDS["skewed"], "together", conversations=20, sweeps=300) <= 0.99
