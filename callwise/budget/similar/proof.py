@@ -16,6 +16,7 @@ processes may share it; each reads it once.
 
 import logging
 import math
+import os
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
@@ -239,8 +240,10 @@ def _lines(file: Path) -> list[JudgedPair]:
         return []
     except OSError as error:
         raise FormatError(file, None, f"cannot be read: {error}") from error
+    end = data.rfind(b"\n") + 1
+    is_torn = end < len(data) and data[end : end + len(_BEGINNING)] == _BEGINNING
     pairs = []
-    for number, line in enumerate(data.splitlines(), start=1):
+    for number, line in enumerate(data[: end if is_torn else None].splitlines(), start=1):
         try:
             pairs.append(_judged_pair(orjson.loads(line)))
         except ValueError as error:
@@ -250,8 +253,15 @@ def _lines(file: Path) -> list[JudgedPair]:
                 f"this is no judged pair of similar calls ({error}). Delete the line, or the file: "
                 "then reuse is proved from the beginning",
             ) from error
+    if is_torn:  # its process ended while it wrote; the next line begins there
+        try:
+            os.truncate(file, end)
+        except OSError as error:
+            raise FormatError(file, None, f"its last line cannot be cut off: {error}") from error
     return pairs
 
+
+_BEGINNING = b'{"purpose":"'
 
 _KINDS: Mapping[str, tuple[type, ...]] = {
     "purpose": (str,),

@@ -189,6 +189,18 @@ def test_a_bad_line_is_named(tmp_path, line):
         Proofs(file)
 
 
+def test_a_line_that_was_broken_off_is_cut_off(tmp_path):
+    """Its process ended while it wrote; what is judged next is a line again."""
+    file = tmp_path / "similar.jsonl"
+    for number in (1, 2):
+        proofs = Proofs(file)
+        proofs.add(proofs.of("reason", "settings", 0.01), pair(number))
+        with file.open("ab") as out:
+            out.write(file.read_bytes().splitlines()[0][:30])
+    assert Proofs(file).of("reason", "settings", 0.01).judged == 2
+    assert len(file.read_bytes().splitlines()) == 2
+
+
 def test_a_file_that_cannot_be_read_is_named(tmp_path):
     """A folder, say."""
     with pytest.raises(FormatError, match="cannot be read"):
