@@ -82,11 +82,12 @@ ArmOf = Callable[[Identity], str]
 """Returns the arm of a turn that begins; empty where nothing is split."""
 
 TurnKeeper = Callable[[TurnContext, Given, TurnState, Scope], Awaitable[None]]
-"""Keeps a finished turn, whose scope is closed."""
+"""Keeps a finished turn, whose scope is closed, and has similar answers judged."""
 
 
-async def _keep_nothing(_: TurnContext, __: Given, ___: TurnState, ____: Scope) -> None:
+async def _keep_nothing(context: TurnContext, *_: object) -> None:
     """Keep no turn: a server that splits nothing writes no run."""
+    await context.engine.check_similar()
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +111,7 @@ class GraphServerContext:
         self._home = home
         self._lock = asyncio.Lock()
         self._contexts: dict[str, TurnContext] = {}
+        self._opening: asyncio.Task[None] | None = None
         self._observed = ExitStack()
         self._requests: dict[str, SharedRequests] = {}
         self._store: SqliteBackend | None = None
@@ -176,10 +178,7 @@ class GraphServerContext:
             max_results=settings.memory.retrieval_entries,
             result_seconds=settings.cache.ttl_seconds.vector_search,
         )
-        made = {arm: self._context(arm, knobs, memory) for arm, knobs in arms.items()}
-        engines = (context.engine for context in made.values())
-        self._observe(settings, settings.metrics, TraceKnobs(), *engines)
-        return made
+        return {arm: self._context(arm, knobs, memory) for arm, knobs in arms.items()}
 
     def _context(
         self, arm: str, knobs: PipelineSettings, memory: ConversationMemory
@@ -195,7 +194,7 @@ class GraphServerContext:
             endpoints_of(knobs),
             memory,
             cache=cache,
-            similar=None if arm else similar_of(knobs, is_own=True),
+            similar=similar_of(knobs, is_own=True),
             shared=shared,
         )
         self._caches.append((cache, engine))
@@ -214,6 +213,25 @@ class GraphServerContext:
         )
         self._observed.enter_context(observe(*(engine.budgeter for engine in engines)))
 
+    async def _open(self) -> None:
+        """Make the contexts; where that fails, the next turn begins anew."""
+        try:
+            made = await asyncio.to_thread(self._make)
+            first, *others = engines = [context.engine for context in made.values()]
+            for engine in others:
+                engine.take_turns_with(first)
+            for engine in engines:
+                await engine.budgeter.owner.run(engine.budgeter.prepare)  # lends it this loop
+            for cache, engine in self._caches:
+                await warm(cache, engine.settings, engine.endpoints)
+            metrics = self.settings.metrics
+            await asyncio.to_thread(self._observe, self.settings, metrics, TraceKnobs(), *engines)
+        except BaseException:
+            self._caches.clear()
+            await asyncio.to_thread(self._observed.close)
+            raise
+        self._contexts = made
+
     async def __call__(self, arm: str = "") -> TurnContext:
         """Return the context of an arm; of the empty name, that of the first.
 
@@ -222,13 +240,9 @@ class GraphServerContext:
         """
         async with self._lock:
             if not self._contexts:
-                made = await asyncio.to_thread(self._make)
-                first, *others = (context.engine for context in made.values())
-                for engine in others:
-                    engine.take_turns_with(first)
-                for cache, engine in self._caches:
-                    await warm(cache, engine.settings, engine.endpoints)
-                self._contexts = made
+                if self._opening is None or self._opening.done():
+                    self._opening = asyncio.create_task(self._open())
+                await asyncio.shield(self._opening)  # others wait for it, too
         if arm and arm not in self._contexts:
             raise ValueError(
                 f"the turn was begun in arm {arm!r}, which the experiment no longer has (it has "
@@ -240,6 +254,7 @@ class GraphServerContext:
         self, context: TurnContext, given: Given, state: TurnState, scope: Scope
     ) -> None:
         """Write a finished turn of an experiment with its rows; one that fails costs no reply."""
+        outside = await context.engine.check_similar()
         folder = self._folder
         if folder is None or not given.arm:
             return
@@ -255,7 +270,10 @@ class GraphServerContext:
         )
         rows = rows_of_turn(engine, scope)
         simulated = needs_no_waiting(engine.endpoints)
-        result = turn_result(engine, turn, state, scope, rows, is_simulated=simulated)
+        result = replace(
+            turn_result(engine, turn, state, scope, rows, is_simulated=simulated),
+            outside=[row.as_dict() for row in outside],
+        )
         write = partial(self._write_turn, folder, in_arm(given.arm, result))
         try:
             await asyncio.get_running_loop().run_in_executor(self._writer, write)
@@ -269,13 +287,18 @@ class GraphServerContext:
             _LOGGER.warning("turn %s was asked again: %s keeps its first answer", key, folder.path)
             return
         numbers = count(self._rows_written + 1)
-        rows = [{**row, "sequence": next(numbers)} for row in result.rows]
-        self._rows_written += len(rows)
-        folder.add(TurnResult(result.record, rows))
+        rows, outside = (
+            [{**row, "sequence": next(numbers)} for row in part]
+            for part in (result.rows, result.outside)
+        )
+        self._rows_written += len(rows) + len(outside)
+        folder.add(TurnResult(result.record, rows, outside))
 
     async def aclose(self) -> None:
         """Close the engines and their memory, where they were opened. A server never does."""
         async with self._lock:
+            if self._opening is not None:
+                await asyncio.wait([self._opening])
             contexts, self._contexts = self._contexts, {}
             await asyncio.to_thread(self._observed.close)
             for context in contexts.values():
@@ -389,9 +412,7 @@ async def _end_turn(
 ) -> None:
     """Close a turn, let the next one of its memory begin, and keep the turn.
 
-    Args:
-        state: before the last node.
-        update: of the last node.
+    `state` is that before the last node, `update` that node's.
     """
     engine = context.engine
     scope = engine.turn(given.identity)
@@ -401,7 +422,6 @@ async def _end_turn(
         degraded = collect_degraded(state.degraded, update.get("degraded") or [])
         ended = state.model_copy(update={**update, "degraded": degraded})
         await served.keep(context, given, ended, scope)
-    await engine.check_similar()
 
 
 def thread_graph(

@@ -416,7 +416,8 @@ def _uncapped_kinds(knobs: SearchKnobs, sizes: PackSizes) -> list[Step]:
     for kind in (*kinds, *({(role, purpose) for purpose in Purpose} for role in Role)):
         asked = [call for call in calls if (call.role, call.purpose) in kind][: knobs.max_calls]
         failed = [call for call in packs if (call.role, call.purpose) in kind][: len(asked) // 2]
-        ways.append(InSequence((*failed, *asked)))
+        if asked:
+            ways.append(InSequence((*failed, *asked)))
     return ways
 
 

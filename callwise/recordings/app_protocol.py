@@ -62,9 +62,9 @@ MAX_TURN = 2**63 - 1
 
 @dataclass(frozen=True, slots=True)
 class TurnInput:
-    """One user message, and where it belongs. Every text is made whole; see `well_formed`.
+    """One user message, and where it belongs. Every text is made whole; ids still differ then.
 
-    Ids that differ still differ then. A value that does not fit raises ConfigError.
+    A value that does not fit raises ConfigError.
 
     Args:
         conversation_id: the conversation; untrusted, never a path.
@@ -102,6 +102,7 @@ class TurnInput:
         fits["turn"] = turn is None or (type(turn) is int and 0 <= turn <= MAX_TURN)
         fits["persona"] = isinstance(persona, Mapping) and {str} >= set(map(type, persona.values()))
         kinds = {"turn": f"a whole number from 0 to {MAX_TURN:,}", "persona": "a mapping of texts"}
+        kinds |= {"conversation_id": "a text that is not empty"}
         for name in (name for name in values if not fits[name]):
             raise ConfigError(f"`{name}` is {kinds.get(name, 'a text')}, got {values[name]!r:.60}")
 
@@ -120,8 +121,8 @@ class TurnResult:
     Args:
         record: a JSON object, one line of `turns.jsonl`; has at least `conversation_id`, `turn`,
             `user_text` and `reply`.
-        rows: its ledger rows as plain JSON objects, in the order they were asked.
-        outside: likewise, those of calls outside of turns that have ended since.
+        rows: its ledger rows as JSON objects, in the order they were asked.
+        outside: likewise, of calls outside of turns that have ended since.
     """
 
     record: Mapping[str, Any]
@@ -358,8 +359,7 @@ def _moved(module: str | None) -> str:
     """Return where the names of a module of an earlier version are now; empty for others.
 
     Args:
-        module: the module that was not found. Of the project's earlier name Python names the
-            root alone, so that the renamed packages are listed.
+        module: that was not found; the root alone under the project's earlier name.
     """
     root, _, rest = (module or "").partition(".")
     package = rest.partition(".")[0]

@@ -250,6 +250,8 @@ def tune(
     }
     judging = QualityRequest(quality) if isinstance(quality, str) else quality or QualityRequest()
     is_about_models = route is not None or cascade is not None
+    if is_about_models and cost == "rounds_reply":
+        raise ConfigError("models are tuned for USD: leave `cost` out")
     spec = SweepSpec(knobs=swept, settings=named)
     spec = spec if is_about_models else check_sweep(spec)
     trust = NOTHING.confirming(trust_endpoints, (*trust_code, *((app,) if app else ())))

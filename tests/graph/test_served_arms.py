@@ -18,6 +18,7 @@ from callwise.report import load_run
 from callwise.report.live_status import read_status
 from callwise.tuning.arms import arm_report
 from graph.app import app
+from graph.engine import TurnContext
 from graph.langgraph_app import GraphServerContext
 
 SHARES = {"control": 0.5, "small": 0.5}
@@ -188,3 +189,41 @@ async def test_the_arms_of_a_server_are_watched_together(tmp_path: Path) -> None
     async with aclosing(plain):
         await _ask(plain.graph(), "t")
     assert read_status(tmp_path / "plain" / "status.json").has_ended
+
+
+async def test_a_first_client_that_leaves_does_not_begin_the_server_twice(tmp_path: Path) -> None:
+    """What it began is what the next one gets."""
+    made = 0
+
+    class Counted(GraphServerContext):
+        def _make(self) -> dict[str, TurnContext]:
+            nonlocal made
+            made += 1
+            return super()._make()
+
+    async with aclosing(Counted(_preset(tmp_path), tmp_path / "home")) as served:
+        first = asyncio.create_task(served("small"))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        assert (await served("small")).engine is (await served("small")).engine
+    assert made == 1
+
+
+async def test_the_arms_of_a_server_judge_answers_to_similar_calls(tmp_path: Path) -> None:
+    """Their judges' calls are rows of the run, outside of turns."""
+    served = GraphServerContext(_preset(tmp_path), tmp_path / "home")
+    knobs = ["memory.history_turns=0", "cache.similar.fuse.check_share=1.0"]
+    served.settings = app.settings(_preset(tmp_path), knobs)
+    asked = ("How do I reset my password?", "Please, how can I reset my password?")
+    async with aclosing(served):
+        graph = served.graph(checkpointer=InMemorySaver())
+        for number in range(12):
+            await _ask(graph, f"t{number}", user_text=asked[number % 2], user_id="ann")
+    rows = _rows(tmp_path / "home", "ledger.jsonl")
+    checks = [row for row in rows if row["purpose"] == "check"]
+    assert checks
+    assert {row["turn"] for row in checks} == {None}
+    assert sorted(row["sequence"] for row in rows) == [*range(1, len(rows) + 1)]

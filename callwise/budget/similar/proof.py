@@ -241,7 +241,8 @@ def _lines(file: Path) -> list[JudgedPair]:
     except OSError as error:
         raise FormatError(file, None, f"cannot be read: {error}") from error
     end = data.rfind(b"\n") + 1
-    is_torn = end < len(data) and data[end : end + len(_BEGINNING)] == _BEGINNING
+    torn = data[end : end + len(_BEGINNING)]
+    is_torn = torn != b"" and _BEGINNING.startswith(torn)
     pairs = []
     for number, line in enumerate(data[: end if is_torn else None].splitlines(), start=1):
         try:
