@@ -39,6 +39,7 @@ __all__ = [
     "candidates_of",
     "feedback_of",
     "feedback_of_lines",
+    "kept_feedback",
     "read_feedback",
 ]
 
@@ -298,6 +299,25 @@ def read_feedback(run: "RunRecord") -> tuple[list[Feedback], list[str]]:
         FormatError: when the file cannot be read.
     """
     path = run.folder / FEEDBACK_FILE
+    kept, notices = kept_feedback(path)
+    replies = {turn.key: reply_digest(turn.reply) for turn in run.turns}
+    found = [each for each in kept if replies.get((each.conversation, each.turn)) == each.reply]
+    if stale := len(kept) - len(found):
+        notices.append(
+            f"{path.name}: {stale} records are about replies that the run no longer has, and were "
+            "left out"
+        )
+    return found, notices
+
+
+def kept_feedback(path: Path) -> tuple[list[Feedback], list[str]]:
+    """Return all records of a run's file, and notices; none without a file.
+
+    A last line that is cut off, by a process that was killed, is left out.
+
+    Raises:
+        FormatError: when it cannot be read.
+    """
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -306,25 +326,14 @@ def read_feedback(run: "RunRecord") -> tuple[list[Feedback], list[str]]:
         raise FormatError(path, None, f"cannot be read: {error.strerror or error}") from error
     whole, _, rest = data.rpartition(b"\n")
     notices = [f"{path.name}: the last line is cut off and was left out"] if rest else []
-    replies = {turn.key: reply_digest(turn.reply) for turn in run.turns}
-    found: list[Feedback] = []
-    stale = 0
+    found = []
     for number, given in _json_lines(path, whole):
         try:
-            record = Feedback.model_validate(given)
+            found.append(Feedback.model_validate(given))
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             field = ".".join(map(str, first["loc"])) or "line"
             raise FormatError(path, number, f"{field}: {first['msg']}") from error
-        if replies.get((record.conversation, record.turn)) == record.reply:
-            found.append(record)
-        else:
-            stale += 1
-    if stale:
-        notices.append(
-            f"{path.name}: {stale} records are about replies that the run no longer has, and were "
-            "left out"
-        )
     return found, notices
 
 

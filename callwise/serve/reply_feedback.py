@@ -21,7 +21,7 @@ from callwise.report.feedback import (
     FeedbackNotKept,
     add_feedback,
     feedback_of,
-    feedback_of_lines,
+    kept_feedback,
 )
 from callwise.wake.rooms import RoomMessage, Rooms
 
@@ -153,11 +153,9 @@ class ReplyFeedback:
 
     def _earlier(self, record: Feedback, candidates: Mapping[str, str]) -> Feedback | None:
         """Return an equal record that is in the file, whenever it was given."""
-        path = self.folder / FEEDBACK_FILE
         preferred = candidates.get(record.preferred or "", record.preferred)
         wanted = record.model_copy(update={"preferred": preferred}).model_dump(exclude=_FOUND_LATER)
-        for line in feedback_of_lines(path) if path.exists() else ():
-            kept = Feedback.model_validate(line)
+        for kept in kept_feedback(self.folder / FEEDBACK_FILE)[0]:
             if kept.model_dump(exclude=_FOUND_LATER) == wanted:
                 return kept
         return None

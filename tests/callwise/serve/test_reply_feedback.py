@@ -206,3 +206,13 @@ async def test_a_server_that_begins_again_goes_on(serve, folder, tmp_path):
     run, records = _kept(folder)
     assert [record.rating for record in records] == [1, 5]
     assert len(run.turns) == 1
+
+
+async def test_a_line_that_a_killed_process_left_costs_no_further_feedback(served, folder):
+    """It is replaced by the next record, also of a named person, whose earlier ones are compared."""
+    given = {"message": REPLY, "rating": 4, "by": "ana"}
+    await served.post("/feedback", given)
+    with (folder / "feedback.jsonl").open("ab") as file:
+        file.write(b'{"conversation":"pla')
+    assert (await served.post("/feedback", given | {"by": "ben"}))[0] == 201
+    assert [record.by for record in _kept(folder)[1]] == ["ana", "ben"]
