@@ -34,6 +34,7 @@ from callwise.tuning.routing.route_tuning import (
     TunedRoute,
     analysed,
     models_of_file,
+    refuse_idle,
     space_of,
     tune_route,
 )
@@ -178,7 +179,7 @@ def tune_models(
     folder = request.folder
     if not folder.name:
         named = replace(request, spec=space.single_options())
-        folder = RUNS / f"{sweep_name(named)}-{kind}"
+        folder = RUNS / "-".join((sweep_name(named), kind, *(() if by is None else (by,))))
     budget = SpendingCap(max_calls=max_buy_calls)
 
     def measure(spec: SweepSpec, name: str) -> MeasuredSweep:
@@ -187,8 +188,7 @@ def tune_models(
         if max_buy_calls and to_buy(finished.rows).calls:
             buy(own.evaluator, finished.settings, budget)
             finished = sweep(own)
-        if not finished.rows:
-            raise ConfigError("no setting could run, so there is nothing to compare")
+        refuse_idle(finished)
         judged = judge_rows(
             recording, finished.folder, finished.rows, replace(judging, budget=budget)
         )

@@ -47,6 +47,7 @@ __all__ = [
     "analysed",
     "models_of_file",
     "preset_text",
+    "refuse_idle",
     "space_of",
     "tune_route",
 ]
@@ -81,6 +82,17 @@ def analysed(
     known = [row for own in by_setting.values() if _is_recorded(own) for row in own]
     analysis = analyse(known, unit=judged.unit, margin_share=margin_share, cost=cost)
     return MeasuredSweep(analysis, judged, finished)
+
+
+def refuse_idle(finished: FinishedSweep) -> None:
+    """Refuse a sweep of the recorded run alone, before its replies are judged.
+
+    Raises:
+        ConfigError: when none of the other settings could run.
+    """
+    if all(each.name == REFERENCE for each in finished.settings):
+        why = f": {finished.left_out[0].reason}" if finished.left_out else ""
+        raise ConfigError(f"no setting could run, so there is nothing to compare{why}")
 
 
 def _is_recorded(rows: Sequence[TurnRow]) -> bool:

@@ -146,3 +146,18 @@ def test_bad_requests_name_the_way_out(cli: Any, run: Path) -> None:
         shown = cli("tune", run, *more)
         assert shown.exit_code == 2, shown.output
         assert problem in " ".join(shown.stderr.split()), shown.stderr
+
+
+def test_a_refused_request_keeps_the_recommendation(cli: Any, run: Path) -> None:
+    """A folder that has another sweep is refused; without one, each source has its own."""
+    made = Path("sweep/recommended.yaml")
+    assert cli("tune", run, *ASKED, "--max-turns", 4).exit_code == 0
+    made.write_text("extends: frugal\n", encoding="utf-8")
+    shown = cli("tune", run, *ASKED, "--by", "agreement", "--max-turns", 4)
+    assert (shown.exit_code, made.exists()) == (2, True)
+    assert cli("tune", run, *ASKED, "--max-turns", 4).exit_code == 0
+    assert not made.exists()
+    for by in ("judge", "agreement"):
+        asked = ("--cascade", "--by", by, "--models", "models.yaml", "--jobs", 1, "--max-turns", 4)
+        shown = cli("tune", run, *asked)
+        assert shown.exit_code == 0, shown.output

@@ -209,7 +209,7 @@ async def test_a_server_that_begins_again_goes_on(serve, folder, tmp_path):
 
 
 async def test_a_line_that_a_killed_process_left_costs_no_further_feedback(served, folder):
-    """It is replaced by the next record, also of a named person, whose earlier ones are compared."""
+    """It is replaced by the next record, and also one of a named person is taken."""
     given = {"message": REPLY, "rating": 4, "by": "ana"}
     await served.post("/feedback", given)
     with (folder / "feedback.jsonl").open("ab") as file:
