@@ -9,6 +9,7 @@ All texts are untrusted and stay text.
 import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -19,6 +20,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -45,6 +47,10 @@ __all__ = [
 
 _MAX_CHARS = 100_000
 """Longest text of a record, in characters."""
+
+
+_NEW = "new"
+"""Context of records that are added. Those of a file are read with the times that they have."""
 
 
 class FeedbackNotKept(ConfigError):
@@ -97,6 +103,18 @@ class Feedback(BaseModel):
     def _has_text(cls, given: str | None) -> str | None:
         if given is not None and not given.strip():
             raise ValueError("the text is empty: leave the field out")
+        return given
+
+    @field_validator("time")
+    @classmethod
+    def _is_a_time(cls, given: str | None, info: ValidationInfo) -> str | None:
+        if given is not None and info.context == _NEW:
+            try:
+                datetime.fromisoformat(given)
+            except ValueError as error:
+                raise ValueError(
+                    f"{given!r:.80} is no ISO 8601 time, such as 2027-01-15T08:00:00+00:00"
+                ) from error
         return given
 
     @model_validator(mode="after")
@@ -156,7 +174,7 @@ def feedback_of(given: Mapping[str, Any], *, is_strict: bool = False) -> Feedbac
     whole: Any = given
     if isinstance(given, Mapping):
         whole = {name: well_formed(v) if isinstance(v, str) else v for name, v in given.items()}
-    return Feedback.model_validate(whole, strict=is_strict or None)
+    return Feedback.model_validate(whole, strict=is_strict or None, context=_NEW)
 
 
 def _checked(given: Mapping[str, Any], where: str) -> Feedback:

@@ -115,6 +115,7 @@ async def test_it_needs_the_token(served, folder, headers):
         (422, {"message": REPLY, "correction": " "}, "the text is empty"),
         (422, {"message": REPLY, "correction": ["At six."]}, "correction: "),
         (422, {"message": REPLY, "rating": 5, "by": "x" * 201}, "by: "),
+        (422, {"message": REPLY, "rating": 5, "time": "noon"}, "'noon' is no ISO 8601 time"),
         (422, {"message": REPLY, "rating": 5, "mood": "dry"}, "mood: "),
         (422, {"message": REPLY, "rating": 5, "call": 1}, "call: follows from the reply"),
         (422, {"message": REPLY, "rating": 5, "turn": 3}, "turn: follows from the reply"),
