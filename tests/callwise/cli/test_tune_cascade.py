@@ -142,6 +142,8 @@ def test_bad_requests_name_the_way_out(cli: Any, run: Path) -> None:
         (["--cascade", "--past", "own"], "leave out --past own"),
         (["--cascade", "--quality", "none"], "--cascade compares quality"),
         (["--cascade", "--grid", "presets"], "--grid does not go with --cascade"),
+        (["--by", "judge", "--knob", "seed=1"], "--by judge needs --cascade"),
+        (["--by", "judge", "--route"], "--by judge needs --cascade"),
     ):
         shown = cli("tune", run, *more)
         assert shown.exit_code == 2, shown.output
