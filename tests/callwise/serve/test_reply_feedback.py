@@ -8,6 +8,7 @@ import orjson
 import pytest
 
 import callwise as cw
+from callwise.calls.errors import ConfigError
 from callwise.report import load_run
 from callwise.report.feedback import read_feedback
 from callwise.report.training_export import export_training
@@ -217,3 +218,20 @@ async def test_a_line_that_a_killed_process_left_costs_no_further_feedback(serve
         file.write(b'{"conversation":"pla')
     assert (await served.post("/feedback", given | {"by": "ben"}))[0] == 201
     assert [record.by for record in _kept(folder)[1]] == ["ana", "ben"]
+
+
+async def test_a_folder_of_something_else_is_refused_before_the_room_is_served(
+    serve, served, folder, tmp_path
+):
+    """Another room's feedback, a folder of other files, a file: later all feedback would fail."""
+    await served.post("/feedback", {"message": REPLY, "rating": 4})
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "notes.txt").write_text("mine")
+    lane = settings_of(room="lane", intent_daily_calls=0)
+    for path, problem in (
+        (folder, "has another run: .*'plaza'"),
+        (tmp_path / "files", "has files and is no run"),
+        (tmp_path / "files" / "notes.txt", "is a file"),
+    ):
+        with pytest.raises(ConfigError, match=f"{problem}.*another folder with --feedback"):
+            await serve(settings=lane, feedback=path)
