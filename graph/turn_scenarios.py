@@ -10,8 +10,8 @@ that follow when they fail. Where a turn may be wound down, the scenarios are of
 the whole budget, and `worst` is a bound on every form of it.
 
 Under a cap a failure shifts calls of the search from one kind to another: a judge that is not
-asked leaves a call for a candidate, a repair takes the place of a later call. So the worst case
-of a capped search is several ways of spending the cap (`worst_ways`), each a bound on something.
+asked leaves a call for a candidate, a repair takes a later call's place. So the worst case of a
+capped search is several ways of spending the cap (`worst_ways`), each a bound on something.
 """
 
 import asyncio
@@ -32,14 +32,7 @@ from callwise.calls.policies import DEFAULT_POLICY
 from callwise.calls.role_endpoints import settings_by_role
 from callwise.memory.conversation_memory import ConversationMemory
 from callwise.memory.snapshot_memory import SnapshotBackend
-from callwise.plans.bound import (
-    InSequence,
-    Network,
-    PlannedCall,
-    Step,
-    with_calls,
-    with_repairs,
-)
+from callwise.plans.bound import InSequence, Network, PlannedCall, Step, with_calls, with_repairs
 from callwise.plans.dry_run import FormClient, steps_by_node
 from callwise.plans.makespan import Assumptions
 from callwise.plans.policy_bound import NO_PACKS, PackSizes, packed_calls, with_packs, with_policies
@@ -403,17 +396,18 @@ def worst_ways(
 
 
 def _uncapped_kinds(knobs: SearchKnobs, sizes: PackSizes) -> list[Step]:
-    """Return a classic search's calls of one purpose or role at a time, as far as its cap goes.
+    """Return a classic search's calls of one purpose or role at a time, within its cap.
 
-    Packed calls that get no answer come on top of the cap, which counts questions.
+    Packed calls without an answer come on top of the cap, which counts questions.
     """
     free = knobs.model_copy(update={"max_calls": None})
     rounds = _rounds(plan_search(free, Scenario.WORST), knobs)
     calls = list(chain.from_iterable(rounds))
     packs = list(chain.from_iterable(packed_calls(each, sizes)[0] for each in rounds))
-    kinds = [{(role, purpose) for role in Role} for purpose in Purpose]
+    kinds = [{(role, each) for role in Role} for each in Purpose]
+    kinds += [{(role, each) for each in Purpose} for role in Role]
     ways: list[Step] = []
-    for kind in (*kinds, *({(role, purpose) for purpose in Purpose} for role in Role)):
+    for kind in kinds:
         asked = [call for call in calls if (call.role, call.purpose) in kind][: knobs.max_calls]
         failed = [call for call in packs if (call.role, call.purpose) in kind][: len(asked) // 2]
         if asked:

@@ -23,8 +23,7 @@ class Choice(NamedTuple):
         confidence: of a step of a cascade, what is compared with the policy's `confidence`, in
             [0, 1]. This and what follows is known once the answer is, and is in rows alone: a
             replay finds it again from the recorded answers.
-        is_taken: whether a cascade or an ensemble has taken this answer. The last model's is not
-            marked: it is taken wherever it was asked.
+        is_taken: whether a cascade or an ensemble has taken this answer.
         share_against: of the answer that an ensemble takes, the share of weight against it.
         spread: of the same, the mean range of its numbers.
     """

@@ -59,6 +59,8 @@ def tune(options: TuneOptions) -> None:
         options.drain.ending(),
     ):
         try:
+            if options.by != "logprobs" and not options.cascade:
+                raise ConfigError(f"--by {options.by} needs --cascade")
             if options.cascade:
                 from callwise.cli.tune_cascade import tune_by_cascade
 

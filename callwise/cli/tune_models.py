@@ -32,6 +32,7 @@ from callwise.tuning.routing.route_tuning import (
     MeasuredSweep,
     analysed,
     models_of_file,
+    refuse_idle,
     space_of,
 )
 from callwise.tuning.sweep import SweepRequest, sweep_name
@@ -79,10 +80,11 @@ class ModelSweeps:
         options, recording = self.options, self.recording
         request = replace(self.request, spec=spec, folder=self.folder / name)
         finished = swept(options, request, recording)
+        # Only now: a folder that has another sweep is refused, and keeps its recommendation.
+        (self.folder / PRESET_FILE).unlink(missing_ok=True)
         for left in finished.left_out:
             say(f"left out: {left.setting}: {left.reason}")
-        if not finished.rows:
-            raise ConfigError("no setting could run, so there is nothing to compare")
+        refuse_idle(finished)
         judged = judged_rows(options, recording, finished)
         return analysed(finished, judged, margin_share=options.margin_share, cost=options.cost)
 
@@ -185,13 +187,12 @@ def open_models(options: "TuneOptions", flag: str) -> ModelSweeps:
         jobs=options.jobs,
         trust=options.trust,
     )
-    own = f"{sweep_name(request)}-{flag.lstrip('-')}"
-    folder = options.out if options.out is not None else RUNS / own
+    own = (sweep_name(request), flag.lstrip("-"), *((options.by,) if options.cascade else ()))
+    folder = options.out if options.out is not None else RUNS / "-".join(own)
     if options.fresh:
         for part in ("options", "tables", "alone", "cascades"):
             SweepStore.clear(folder / part)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / PRESET_FILE).unlink(missing_ok=True)
     return ModelSweeps(options, flag, recording, space, replace(request, folder=folder))
 
 

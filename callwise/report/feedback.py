@@ -9,6 +9,7 @@ All texts are untrusted and stay text.
 import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -19,6 +20,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -39,11 +41,16 @@ __all__ = [
     "candidates_of",
     "feedback_of",
     "feedback_of_lines",
+    "kept_feedback",
     "read_feedback",
 ]
 
 _MAX_CHARS = 100_000
 """Longest text of a record, in characters."""
+
+
+_NEW = "new"
+"""Context of records that are added. Those of a file are read with the times that they have."""
 
 
 class FeedbackNotKept(ConfigError):
@@ -96,6 +103,18 @@ class Feedback(BaseModel):
     def _has_text(cls, given: str | None) -> str | None:
         if given is not None and not given.strip():
             raise ValueError("the text is empty: leave the field out")
+        return given
+
+    @field_validator("time")
+    @classmethod
+    def _is_a_time(cls, given: str | None, info: ValidationInfo) -> str | None:
+        if given is not None and info.context == _NEW:
+            try:
+                datetime.fromisoformat(given)
+            except ValueError as error:
+                raise ValueError(
+                    f"{given!r:.80} is no ISO 8601 time, such as 2027-01-15T08:00:00+00:00"
+                ) from error
         return given
 
     @model_validator(mode="after")
@@ -155,7 +174,7 @@ def feedback_of(given: Mapping[str, Any], *, is_strict: bool = False) -> Feedbac
     whole: Any = given
     if isinstance(given, Mapping):
         whole = {name: well_formed(v) if isinstance(v, str) else v for name, v in given.items()}
-    return Feedback.model_validate(whole, strict=is_strict or None)
+    return Feedback.model_validate(whole, strict=is_strict or None, context=_NEW)
 
 
 def _checked(given: Mapping[str, Any], where: str) -> Feedback:
@@ -298,6 +317,25 @@ def read_feedback(run: "RunRecord") -> tuple[list[Feedback], list[str]]:
         FormatError: when the file cannot be read.
     """
     path = run.folder / FEEDBACK_FILE
+    kept, notices = kept_feedback(path)
+    replies = {turn.key: reply_digest(turn.reply) for turn in run.turns}
+    found = [each for each in kept if replies.get((each.conversation, each.turn)) == each.reply]
+    if stale := len(kept) - len(found):
+        notices.append(
+            f"{path.name}: {stale} records are about replies that the run no longer has, and were "
+            "left out"
+        )
+    return found, notices
+
+
+def kept_feedback(path: Path) -> tuple[list[Feedback], list[str]]:
+    """Return all records of a run's file, and notices; none without a file.
+
+    A last line that is cut off, by a process that was killed, is left out.
+
+    Raises:
+        FormatError: when it cannot be read.
+    """
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -306,25 +344,14 @@ def read_feedback(run: "RunRecord") -> tuple[list[Feedback], list[str]]:
         raise FormatError(path, None, f"cannot be read: {error.strerror or error}") from error
     whole, _, rest = data.rpartition(b"\n")
     notices = [f"{path.name}: the last line is cut off and was left out"] if rest else []
-    replies = {turn.key: reply_digest(turn.reply) for turn in run.turns}
-    found: list[Feedback] = []
-    stale = 0
+    found = []
     for number, given in _json_lines(path, whole):
         try:
-            record = Feedback.model_validate(given)
+            found.append(Feedback.model_validate(given))
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             field = ".".join(map(str, first["loc"])) or "line"
             raise FormatError(path, number, f"{field}: {first['msg']}") from error
-        if replies.get((record.conversation, record.turn)) == record.reply:
-            found.append(record)
-        else:
-            stale += 1
-    if stale:
-        notices.append(
-            f"{path.name}: {stale} records are about replies that the run no longer has, and were "
-            "left out"
-        )
     return found, notices
 
 

@@ -15,13 +15,14 @@ from typing import Any
 
 from callwise.calls.errors import CallwiseError, ConfigError
 from callwise.recordings.app_protocol import TurnResult
-from callwise.recordings.run_folder import FEEDBACK_FILE, RunFolder
+from callwise.recordings.held_files import LOCK
+from callwise.recordings.run_folder import FEEDBACK_FILE, RunFolder, read_manifest
 from callwise.report.feedback import (
     Feedback,
     FeedbackNotKept,
     add_feedback,
     feedback_of,
-    feedback_of_lines,
+    kept_feedback,
 )
 from callwise.wake.rooms import RoomMessage, Rooms
 
@@ -47,6 +48,10 @@ class ReplyFeedback:
         agents: ids of those whose messages are replies.
         chat_lines: most lines of the chat before a reply.
         wall: returns the time in UTC epoch seconds.
+
+    Raises:
+        ConfigError: when the folder is a file, or has another run or another room's feedback.
+        FormatError: when its manifest cannot be read.
     """
 
     def __init__(
@@ -63,7 +68,9 @@ class ReplyFeedback:
         self.folder = folder
         self._rooms, self._room, self._chat_lines = rooms, room, chat_lines
         self._agents, self._wall = frozenset(agents), wall
+        self._identity = {"app": "callwise serve", "room": room}
         self._details = {"simulated": is_simulated}
+        self._refuse_another()
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="callwise-feedback")
 
     async def add(self, message_id: str, given: Mapping[str, Any]) -> Feedback:
@@ -116,6 +123,26 @@ class ReplyFeedback:
             )
         return fields
 
+    def _refuse_another(self) -> None:
+        """Refuse a folder before the room is served: all feedback would be refused later."""
+        manifest = self.folder / "manifest.json"
+        if manifest.exists():
+            identity = read_manifest(manifest)["identity"]
+            own = {name: identity.get(name) for name in self._identity}
+            problem = "" if own == self._identity else f"has another run: {own}"
+        elif self.folder.is_dir():
+            has_files = any(
+                each.name not in {LOCK, FEEDBACK_FILE} for each in self.folder.iterdir()
+            )
+            problem = "has files and is no run" if has_files else ""
+        else:
+            problem = "is a file" if self.folder.exists() else ""
+        if problem:
+            raise ConfigError(
+                f"feedback of the room {self._room!r} cannot be in {self.folder}, which {problem}. "
+                "Choose another folder with --feedback"
+            )
+
     def _is_reply(self, message: RoomMessage) -> bool:
         return message.room == self._room and message.author in self._agents
 
@@ -136,10 +163,9 @@ class ReplyFeedback:
         }
 
     def _write(self, turn: Mapping[str, Any], record: Feedback) -> Feedback:
-        identity = {"app": "callwise serve", "room": self._room}
         try:
             self.folder.parent.mkdir(parents=True, exist_ok=True)
-            run = RunFolder(self.folder, identity=identity, details=self._details)
+            run = RunFolder(self.folder, identity=self._identity, details=self._details)
             try:
                 if (record.conversation, 0) not in run.finished:
                     run.add(TurnResult(turn, ()))
@@ -153,11 +179,9 @@ class ReplyFeedback:
 
     def _earlier(self, record: Feedback, candidates: Mapping[str, str]) -> Feedback | None:
         """Return an equal record that is in the file, whenever it was given."""
-        path = self.folder / FEEDBACK_FILE
         preferred = candidates.get(record.preferred or "", record.preferred)
         wanted = record.model_copy(update={"preferred": preferred}).model_dump(exclude=_FOUND_LATER)
-        for line in feedback_of_lines(path) if path.exists() else ():
-            kept = Feedback.model_validate(line)
+        for kept in kept_feedback(self.folder / FEEDBACK_FILE)[0]:
             if kept.model_dump(exclude=_FOUND_LATER) == wanted:
                 return kept
         return None

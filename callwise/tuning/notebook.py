@@ -9,11 +9,12 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from pydantic import JsonValue
 
 from callwise.calls.errors import CallwiseError, ConfigError
+from callwise.calls.policies.cascade_policy import ConfidenceSource
 from callwise.calls.trust import NOTHING
 from callwise.knobs import misspelt_variables
 from callwise.optional_library import loaded
@@ -47,7 +48,6 @@ from callwise.tuning.tracking import SweepLogger, log_sweep
 if TYPE_CHECKING:
     import pandas as pd
 
-    from callwise.calls.policies.cascade_policy import ConfidenceSource
     from callwise.tuning.notebook_models import Models
 
 __all__ = [
@@ -176,7 +176,7 @@ def tune(
     settings: Mapping[str, Mapping[str, JsonValue]] | None = None,
     route: "Models | None" = None,
     cascade: "Models | None" = None,
-    by: "ConfidenceSource" = "logprobs",
+    by: ConfidenceSource = "logprobs",
     quality: QualityRequest | QualitySource | None = None,
     cost: Literal["asked", "usd", "rounds_reply"] = "asked",
     margin_share: float = MARGIN_SHARE,
@@ -233,6 +233,19 @@ def tune(
     if max_turns is not None and max_turns < 1:
         raise ConfigError(f"max_turns is at least 1, got {max_turns}")
     _refuse_contradictions(knobs=knobs, settings=settings, route=route, cascade=cascade)
+    is_about_models = route is not None or cascade is not None
+    if by not in get_args(ConfidenceSource):
+        raise ConfigError(f"by={by!r:.60}: expected one of {', '.join(get_args(ConfidenceSource))}")
+    unused = {
+        f"by={by!r} needs `cascade`": by != "logprobs" and cascade is None,
+        f"models are compared by USD, and cost is {cost!r:.60}": (
+            is_about_models and cost not in {"asked", "usd"}
+        ),
+        "`loggers` are of settings, and not of models": is_about_models and bool(loggers),
+    }
+    for problem, is_given in unused.items():
+        if is_given:
+            raise ConfigError(f"{problem}; leave it out")
     check_margin(margin_share)
     named = [
         NamedSetting(
@@ -249,9 +262,6 @@ def tune(
         for knob, values in (knobs or {}).items()
     }
     judging = QualityRequest(quality) if isinstance(quality, str) else quality or QualityRequest()
-    is_about_models = route is not None or cascade is not None
-    if is_about_models and cost == "rounds_reply":
-        raise ConfigError("models are tuned for USD: leave `cost` out")
     spec = SweepSpec(knobs=swept, settings=named)
     spec = spec if is_about_models else check_sweep(spec)
     trust = NOTHING.confirming(trust_endpoints, (*trust_code, *((app,) if app else ())))

@@ -34,6 +34,8 @@ from callwise.tuning.routing.route_tuning import (
     TunedRoute,
     analysed,
     models_of_file,
+    refuse_dots,
+    refuse_idle,
     space_of,
     tune_route,
 )
@@ -120,7 +122,8 @@ class TunedModels(TuneResult):
         if lacking:
             return f"Nothing is recommended: {lacking:,} calls are not recorded (max_buy_calls)."
         if isinstance(self.tuned, TunedCascades):
-            return f"No cascade is shown to be good enough for less: {undecided(self.tuned)}."
+            way_out = undecided(self.tuned, "margin_share")
+            return f"No cascade is shown to be good enough for less: {way_out}."
         found = self.analysis.recommendation
         return "Nothing is recommended: no reply was judged." if found is None else found.sentence()
 
@@ -169,7 +172,7 @@ def tune_models(
             "QualityRequest with labels"
         )
     check_judging(recording, judging, environ=os.environ)
-    knobs = models_of_file(Path(models)) if isinstance(models, str | Path) else _knobs(models)
+    knobs = models_of_file(Path(models)) if isinstance(models, str | Path) else _knobs(models, kind)
 
     def known() -> OpenRecording:
         return opened(request.recording.resolve(), request.trust)
@@ -178,7 +181,7 @@ def tune_models(
     folder = request.folder
     if not folder.name:
         named = replace(request, spec=space.single_options())
-        folder = RUNS / f"{sweep_name(named)}-{kind}"
+        folder = RUNS / "-".join((sweep_name(named), kind, *(() if by is None else (by,))))
     budget = SpendingCap(max_calls=max_buy_calls)
 
     def measure(spec: SweepSpec, name: str) -> MeasuredSweep:
@@ -187,8 +190,7 @@ def tune_models(
         if max_buy_calls and to_buy(finished.rows).calls:
             buy(own.evaluator, finished.settings, budget)
             finished = sweep(own)
-        if not finished.rows:
-            raise ConfigError("no setting could run, so there is nothing to compare")
+        refuse_idle(finished)
         judged = judge_rows(
             recording, finished.folder, finished.rows, replace(judging, budget=budget)
         )
@@ -229,5 +231,10 @@ def _silent(_: str) -> None:
     """Show nothing: a notebook's cell shows its result."""
 
 
-def _knobs(models: Mapping[str, JsonValue]) -> dict[str, Any]:
+def _knobs(models: Mapping[str, JsonValue], kind: str) -> dict[str, Any]:
+    if not isinstance(models, Mapping):
+        raise ConfigError(
+            f"`{kind}` is a dict of models by name, or a file with `models`; got {models!r:.80}"
+        )
+    refuse_dots(models, f"`{kind}`")
     return {"models": dict(models)} if models else {}

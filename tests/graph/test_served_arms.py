@@ -220,8 +220,8 @@ async def test_the_arms_of_a_server_judge_answers_to_similar_calls(tmp_path: Pat
     asked = ("How do I reset my password?", "Please, how can I reset my password?")
     async with aclosing(served):
         graph = served.graph(checkpointer=InMemorySaver())
-        for number in range(12):
-            await _ask(graph, f"t{number}", user_text=asked[number % 2], user_id="ann")
+        for number in range(16):
+            await _ask(graph, f"t{number}", user_text=asked[number // 2 % 2], user_id="ann")
     rows = _rows(tmp_path / "home", "ledger.jsonl")
     checks = [row for row in rows if row["purpose"] == "check"]
     assert checks

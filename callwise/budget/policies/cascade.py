@@ -137,6 +137,7 @@ class Cascade:
             note = f"kept, since {last} has ended in {type(error).__name__}"
             return give_out(call, self._noted(kept.answer, kept.model, note))
         self._counts[f"taken_from_{last}"] += 1
+        question.note(answer, is_taken=True)
         return answer
 
     def statistics(self) -> Mapping[str, int]:

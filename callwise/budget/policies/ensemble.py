@@ -156,7 +156,7 @@ class Ensemble:
             listener=None if call.listener is None else listener,
         )
         try:
-            return await question.ask(choice, call=asked)
+            answer = await question.ask(choice, call=asked)
         except CallError as error:
             if found is None or error.is_fatal or listener.has_given:
                 raise
@@ -164,8 +164,10 @@ class Ensemble:
             members = [end for end in ends if isinstance(end, ReadReply)]
             question.note(members[found.place], is_taken=True)
             note = f"the vote is kept, since {knobs.otherwise} has ended in {type(error).__name__}"
-            answer = found.answer
-            return give_out(call, answer._replace(notes=(*answer.notes, note)))
+            voted = found.answer
+            return give_out(call, voted._replace(notes=(*voted.notes, note)))
+        question.note(answer, is_taken=True)
+        return answer
 
 
 def combine(

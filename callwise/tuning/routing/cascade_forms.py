@@ -16,12 +16,16 @@ from callwise.tuning.statistics.power import ranged
 __all__ = ["cascade_json", "cascade_table", "undecided"]
 
 
-def undecided(tuned: TunedCascades) -> str:
-    """Return what would lead to a verdict, where there is none."""
+def undecided(tuned: TunedCascades, margin: str = "--margin-share") -> str:
+    """Return what would lead to a verdict, where there is none.
+
+    Args:
+        margin: the name of the option for a larger loss.
+    """
     needed = None if tuned.crossed is None else tuned.crossed.needed
     more = None if needed is None else needed.more_conversations
     enough = counted(more, "more conversation") if more else "more conversations"
-    return f"record {enough}, or accept a larger loss (--margin-share)"
+    return f"record {enough}, or accept a larger loss ({margin})"
 
 
 def cascade_table(tried: Sequence[TriedCascade], unit: QualityUnit, *, is_simulated: bool) -> Table:

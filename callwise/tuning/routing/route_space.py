@@ -189,7 +189,7 @@ def route_space(
     unpriced = [name for name in (*models, *sorted(set(roles.values()))) if prices[name] is None]
     if unpriced:
         raise ConfigError(
-            f"the prices of {', '.join(unpriced)} are not known, so no table is the cheapest: set "
+            f"the prices of {', '.join(unpriced)} are not known, so nothing is the cheapest: set "
             "`models.<name>.prices` and `endpoints.<role>.prices` (0 where one is free), in the "
             "recorded run's preset or in --models FILE"
         )

@@ -5,7 +5,7 @@ second has the proposed tables as a whole, and the verdict rests on it.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -47,6 +47,8 @@ __all__ = [
     "analysed",
     "models_of_file",
     "preset_text",
+    "refuse_dots",
+    "refuse_idle",
     "space_of",
     "tune_route",
 ]
@@ -83,6 +85,17 @@ def analysed(
     return MeasuredSweep(analysis, judged, finished)
 
 
+def refuse_idle(finished: FinishedSweep) -> None:
+    """Refuse a sweep of the recorded run alone, before its replies are judged.
+
+    Raises:
+        ConfigError: when none of the other settings could run.
+    """
+    if all(each.name == REFERENCE for each in finished.settings):
+        why = f": {finished.left_out[0].reason}" if finished.left_out else ""
+        raise ConfigError(f"no setting could run, so there is nothing to compare{why}")
+
+
 def _is_recorded(rows: Sequence[TurnRow]) -> bool:
     """Return whether nearly all replies of a setting are recorded.
 
@@ -112,13 +125,22 @@ def models_of_file(path: Path) -> dict[str, Any]:
         raise ConfigError(
             f"{path}: expected `models` and `endpoints` alone, got {unknown[0]!r:.80}"
         )
-    for name in document["models"]:
+    refuse_dots(document["models"], str(path))
+    return document
+
+
+def refuse_dots(names: Iterable[object], where: str) -> None:
+    """Refuse names of models that would be read as paths of knobs.
+
+    Raises:
+        ConfigError: names the first one.
+    """
+    for name in names:
         if "." in str(name):
             raise ConfigError(
-                f"{path}: name the model {name!r:.80} without a dot, and give its own name as "
+                f"{where}: name the model {name!r:.80} without a dot, and give its own name as "
                 "its `model`"
             )
-    return document
 
 
 def space_of(known: OpenRecording, knobs: Mapping[str, Any], max_turns: int | None) -> RouteSpace:

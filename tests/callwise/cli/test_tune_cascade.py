@@ -143,7 +143,24 @@ def test_bad_requests_name_the_way_out(cli: Any, run: Path) -> None:
         (["--cascade", "--past", "own"], "leave out --past own"),
         (["--cascade", "--quality", "none"], "--cascade compares quality"),
         (["--cascade", "--grid", "presets"], "--grid does not go with --cascade"),
+        (["--by", "judge", "--knob", "seed=1"], "--by judge needs --cascade"),
+        (["--by", "judge", "--route"], "--by judge needs --cascade"),
     ):
         shown = cli("tune", run, *more)
         assert shown.exit_code == 2, shown.output
         assert problem in " ".join(shown.stderr.split()), shown.stderr
+
+
+def test_a_refused_request_keeps_the_recommendation(cli: Any, run: Path) -> None:
+    """A folder that has another sweep is refused; without one, each source has its own."""
+    made = Path("sweep/recommended.yaml")
+    assert cli("tune", run, *ASKED, "--max-turns", 4).exit_code == 0
+    made.write_text("extends: frugal\n", encoding="utf-8")
+    shown = cli("tune", run, *ASKED, "--by", "agreement", "--max-turns", 4)
+    assert (shown.exit_code, made.exists()) == (2, True)
+    assert cli("tune", run, *ASKED, "--max-turns", 4).exit_code == 0
+    assert not made.exists()
+    for by in ("judge", "agreement"):
+        asked = ("--cascade", "--by", by, "--models", "models.yaml", "--jobs", 1, "--max-turns", 4)
+        shown = cli("tune", run, *asked)
+        assert shown.exit_code == 0, shown.output

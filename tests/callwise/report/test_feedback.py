@@ -68,6 +68,7 @@ def test_feedback_is_kept_with_its_turn_its_call_and_its_reply(run: RunRecord) -
         ({"conversation": "a", "turn": 0, "preferred": "none such"}, "no candidate 'none such'"),
         ({"conversation": "a", "turn": 0, "rating": 6}, "rating: .*less than or equal to 5"),
         ({"conversation": "a", "turn": 0, "stars": 5}, "stars: Extra inputs"),
+        ({"conversation": "a", "turn": 0, "rating": 5, "time": "noon"}, "'noon' is no ISO 8601"),
         ({"conversation": "a", "turn": 0}, "no feedback in it"),
         ({"conversation": "a", "turn": 0, "call": 1, "preferred": "x"}, "leave out `call`"),
         ({"conversation": "a", "turn": 0, "correction": ""}, "correction: .*at least 1"),

@@ -8,6 +8,7 @@ import orjson
 import pytest
 
 import callwise as cw
+from callwise.calls.errors import ConfigError
 from callwise.report import load_run
 from callwise.report.feedback import read_feedback
 from callwise.report.training_export import export_training
@@ -115,6 +116,7 @@ async def test_it_needs_the_token(served, folder, headers):
         (422, {"message": REPLY, "correction": " "}, "the text is empty"),
         (422, {"message": REPLY, "correction": ["At six."]}, "correction: "),
         (422, {"message": REPLY, "rating": 5, "by": "x" * 201}, "by: "),
+        (422, {"message": REPLY, "rating": 5, "time": "noon"}, "'noon' is no ISO 8601 time"),
         (422, {"message": REPLY, "rating": 5, "mood": "dry"}, "mood: "),
         (422, {"message": REPLY, "rating": 5, "call": 1}, "call: follows from the reply"),
         (422, {"message": REPLY, "rating": 5, "turn": 3}, "turn: follows from the reply"),
@@ -206,3 +208,30 @@ async def test_a_server_that_begins_again_goes_on(serve, folder, tmp_path):
     run, records = _kept(folder)
     assert [record.rating for record in records] == [1, 5]
     assert len(run.turns) == 1
+
+
+async def test_a_line_that_a_killed_process_left_costs_no_further_feedback(served, folder):
+    """It is replaced by the next record, and also one of a named person is taken."""
+    given = {"message": REPLY, "rating": 4, "by": "ana"}
+    await served.post("/feedback", given)
+    with (folder / "feedback.jsonl").open("ab") as file:
+        file.write(b'{"conversation":"pla')
+    assert (await served.post("/feedback", given | {"by": "ben"}))[0] == 201
+    assert [record.by for record in _kept(folder)[1]] == ["ana", "ben"]
+
+
+async def test_a_folder_of_something_else_is_refused_before_the_room_is_served(
+    serve, served, folder, tmp_path
+):
+    """Another room's feedback, a folder of other files, a file: later all feedback would fail."""
+    await served.post("/feedback", {"message": REPLY, "rating": 4})
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "notes.txt").write_text("mine")
+    lane = settings_of(room="lane", intent_daily_calls=0)
+    for path, problem in (
+        (folder, "has another run: .*'plaza'"),
+        (tmp_path / "files", "has files and is no run"),
+        (tmp_path / "files" / "notes.txt", "is a file"),
+    ):
+        with pytest.raises(ConfigError, match=f"{problem}.*another folder with --feedback"):
+            await serve(settings=lane, feedback=path)

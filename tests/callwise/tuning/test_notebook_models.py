@@ -99,6 +99,13 @@ def test_nothing_is_bought_or_recommended_without_being_asked_to(run: Path, tmp_
         ({"route": {}}, "there is one model only"),
         ({"cascade": {"small": SMALL | {"prices": None}}}, "the prices of small are not known"),
         ({"route": MODELS, "quality": "none"}, "`route` compares quality"),
+        ({"cascade": ["small"]}, "`cascade` is a dict of models by name"),
+        ({"cascade": {"small.v2": SMALL}}, "name the model 'small.v2' without a dot"),
+        ({"cascade": MODELS, "by": "guess"}, "by='guess': expected one of logprobs"),
+        ({"route": MODELS, "by": "judge"}, "by='judge' needs `cascade`"),
+        ({"knobs": {"seed": [1]}, "by": "judge"}, "by='judge' needs `cascade`"),
+        ({"cascade": MODELS, "cost": "rounds_reply"}, "cost is 'rounds_reply'"),
+        ({"route": MODELS, "loggers": [print]}, "`loggers` are of settings"),
     ],
 )
 def test_requests_that_cannot_work_are_refused(

@@ -95,10 +95,15 @@ def measured(rows):
     ("by", "small", "judge", "expected"),
     [
         ("logprobs", [told("7 km", -0.01, -0.02)], (), [(0.9851, True)]),
-        ("logprobs", [told("7 km", -1.0, -0.5)], (), [(0.4724, False), (None, False)]),
-        ("agreement", ["7", "8", "8"], (), [(None, False), (0.6667, False), *[(None, False)] * 2]),
+        ("logprobs", [told("7 km", -1.0, -0.5)], (), [(0.4724, False), (None, True)]),
+        (
+            "agreement",
+            ["7", "8", "8"],
+            (),
+            [(None, False), (0.6667, False), (None, False), (None, True)],
+        ),
         ("judge", ["7 km"], ['{"good": 0.9}'], [(0.9, True), (None, False)]),
-        ("logprobs", ["7 km"], (), [(None, False), (None, False)]),
+        ("logprobs", ["7 km"], (), [(None, False), (None, True)]),
     ],
 )
 def test_the_row_of_an_answer_has_its_confidence(by, small, judge, expected):

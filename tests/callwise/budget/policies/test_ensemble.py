@@ -76,7 +76,10 @@ def test_members_are_asked_in_one_round():
 
 
 def test_the_row_of_the_taken_member_has_the_disagreement():
-    """That of the vote, and of its numbers; the rows of the others have none."""
+    """That of the vote, and of its numbers; the rows of the others have none.
+
+    Where too few agree, the answer of the other model is the one that is taken.
+    """
 
     def measured(answers, options=(), **given):
         _, budgeter = answer(answers, options, **given)
@@ -88,7 +91,8 @@ def test_the_row_of_the_taken_member_has_the_disagreement():
     assert measured(["1", "2", "6"]) == [(0.0, 5.0, True), none, none]
     by = {"by": "agreement", "otherwise": "main"}
     unlike = (pytest.approx(2 / 3), 0.0)
-    assert measured(["1", "2", "3"], by) == [(*unlike, False), none, none, none]
+    otherwise = (None, None, True)
+    assert measured(["1", "2", "3"], by) == [(*unlike, False), none, none, otherwise]
     refused = measured(["1", "2", "3"], by, limits=Limits(max_calls=3))
     assert refused == [(*unlike, True), none, none, none]
 
