@@ -214,7 +214,7 @@ class GraphServerContext:
         self._observed.enter_context(observe(*(engine.budgeter for engine in engines)))
 
     async def _open(self) -> None:
-        """Make the contexts; where that fails, the next turn begins anew."""
+        """Make the contexts; where that fails, the next turn begins again."""
         try:
             made = await asyncio.to_thread(self._make)
             first, *others = engines = [context.engine for context in made.values()]
