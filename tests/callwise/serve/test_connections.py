@@ -120,7 +120,7 @@ async def test_a_message_that_does_not_come_whole_is_no_failure(serve, caplog):
 
 async def test_a_message_that_comes_too_slowly_is_refused(serve):
     """With 408, also where its client goes on waiting."""
-    room = await serve(server={"request_seconds": 0.01, "body_seconds": 0.01})
+    room = await serve(server={"body_seconds": 0.01})
     reader, writer = await connect(room, HALF_A_MESSAGE)
     assert (await reader.read()).startswith(b"HTTP/1.1 408 ")
     writer.close()
