@@ -147,9 +147,13 @@ def cut_in_order(
             further text changes.
         max_bubbles: most bubbles; at least 1.
     """
+    if not is_whole:
+        # Marks alone belong to the piece before them until a word follows: that piece is measured
+        # without them, since it is no longer than this. The last piece has not ended.
+        *ended, last = split_sentences(text) or [""]
+        text = "".join(ended if not any(mark.isalnum() for mark in last) else [*ended, last])
     packed = _packed(_pieces(text), _target(style), breaks_lines=True)
     if not is_whole:
-        # The next piece has begun, so the one before it has ended.
         return packed[:-1][: max_bubbles - 1]
     first = packed[: max_bubbles - 1]
     rest = "".join(packed[max_bubbles - 1 :])

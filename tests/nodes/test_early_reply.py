@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from nodes.bubbles import cut_in_order, split_bubbles, timed_bubbles
@@ -60,6 +60,7 @@ def answer(reply: str, *, ascii_only: bool = False) -> str:
     st.lists(st.sampled_from(CHUNKS), max_size=24).map("".join),
     st.integers(min_value=1, max_value=5),
 )
+@example("Hi." * 8 + "“Well”" * 3 + "Dr. Who? " + "👩\u200d🚀" * 2 + "Hi.", 2)
 def test_a_beginning_is_cut_as_the_whole_is(text: str, max_bubbles: int) -> None:
     """The bubbles of each beginning are the first ones of the whole, and they never change."""
     whole = cut_in_order(text, is_whole=True, max_bubbles=max_bubbles)
