@@ -1,7 +1,10 @@
-"""Spans to a collector by OTLP over HTTP: encoded and sent in a separate thread.
+"""Spans to a collector by OTLP over HTTP: sent in a separate thread.
 
-Many turns are encoded one after the other. Encoding each at its end, in the loop, took a fifth to
-a third more processor time in all: there neither code nor data are in the processor's caches.
+**Where spans are encoded.** Many turns one after the other: encoding each at its end took a fifth
+to a third more processor time, since neither code nor data are in the processor's caches. And where
+the turns end: a thread that encodes while the loop works has the interpreter in turns with it, on
+another core, and took 42 to 55 us per call in place of 14. What is left when a request is due is
+encoded by the thread.
 
 The variables `OTEL_EXPORTER_OTLP_...` mean what they mean for the OpenTelemetry SDK.
 
@@ -40,6 +43,9 @@ MAX_WAITING_CALLS = 20_000
 """Most calls whose spans wait to be sent; some 30 MB without texts."""
 
 MAX_CALLS_PER_REQUEST = 1_000
+
+ENCODED_CALLS = 128
+"""Calls whose spans are encoded together where their turns end, in some 2 ms."""
 
 DELAY_SECONDS = 0.5
 
@@ -185,17 +191,30 @@ def resource_of(environ: Mapping[str, str]) -> Labels:
     return tuple(sorted(given.items()))
 
 
-def _encoded(turn: TurnNote) -> bytes | None:
-    """Return the spans of a turn; None for one that is not as it should be, which is logged."""
-    try:
-        return turn_bytes(turn)
-    except Exception:
-        _LOGGER.exception("the spans of %d calls cannot be encoded", len(turn.calls))
-        return None
+class _Waiting:
+    """A turn that waits to be sent: its notes, or its spans once they are encoded."""
+
+    __slots__ = ("_note", "_spans", "calls")
+
+    def __init__(self, note: TurnNote, calls: int) -> None:
+        self._note: TurnNote | None = note
+        self._spans = b""
+        self.calls = calls
+
+    def encode(self) -> bytes:
+        """Return the spans; none for a turn that is not as it should be, which is logged."""
+        note = self._note
+        if note is not None:
+            try:
+                self._spans = turn_bytes(note)
+            except Exception:
+                _LOGGER.exception("the spans of %d calls cannot be encoded", self.calls)
+            self._note = None
+        return self._spans
 
 
 class SpanExporter:
-    """Encodes turns and sends them, in a thread that starts with the first of them.
+    """Encodes turns, and sends them in a thread that starts with the first of them.
 
     Args:
         send: sends one encoded request; raises OSError or HTTPException.
@@ -226,8 +245,9 @@ class SpanExporter:
         self._waits_seconds = tuple(waits_seconds)
         self._max_waiting_calls = max_waiting_calls
         self._changed = threading.Condition()
-        self._waiting: deque[TurnNote] = deque()
-        self._waiting_calls = 0
+        self._waiting: deque[_Waiting] = deque()
+        self._not_encoded: list[_Waiting] = []
+        self._waiting_calls = self._calls_not_encoded = 0
         self._is_sending = self._is_hurried = self._is_ending = self._is_closed = False
         self._thread: threading.Thread | None = None
         self._has_failed = False
@@ -235,20 +255,33 @@ class SpanExporter:
         self.sent_calls = self.dropped_calls = 0
 
     def put(self, turn: TurnNote) -> None:
-        """Have a turn sent, or drop it where too much waits. Returns immediately."""
+        """Have a turn sent, or drop it where too much waits. Waits for nothing."""
         calls = len(turn.calls)
         with self._changed:
             if self._is_ending or self._waiting_calls + calls > self._max_waiting_calls:
                 self.dropped_calls += calls
                 return
-            self._waiting.append(turn)
+            waiting = _Waiting(turn, calls)
+            self._waiting.append(waiting)
+            self._not_encoded.append(waiting)
             self._waiting_calls += calls
+            self._calls_not_encoded += calls
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="spans", daemon=True)
                 self._thread.start()
             if len(self._waiting) == 1 or self._waiting_calls >= MAX_CALLS_PER_REQUEST:
                 # No turn between these wakes the thread, which would take the lock from the loop.
                 self._changed.notify_all()
+            if self._calls_not_encoded < ENCODED_CALLS:
+                return
+            together = self._take_not_encoded()
+        for each in together:
+            each.encode()
+
+    def _take_not_encoded(self) -> "list[_Waiting]":
+        found, self._not_encoded = self._not_encoded, []
+        self._calls_not_encoded = 0
+        return found
 
     def flush(self, seconds: float = 5.0) -> bool:
         """Wait until all is sent or dropped; return False where that takes longer."""
@@ -268,7 +301,7 @@ class SpanExporter:
         if self._thread is not None:
             self._thread.join(seconds)
         with self._changed:
-            left = sum(len(turn.calls) for turn in self._waiting)
+            left = sum(turn.calls for turn in self._waiting)
             self._waiting.clear()
             self._waiting_calls = 0
             self.dropped_calls += left
@@ -286,18 +319,18 @@ class SpanExporter:
             encoded: list[bytes] = []
             calls = 0
             for turn in turns:
-                spans = _encoded(turn)
-                if spans is None:
-                    self.dropped_calls += len(turn.calls)
-                else:
+                spans = turn.encode()
+                if spans:
                     encoded.append(spans)
-                    calls += len(turn.calls)
+                    calls += turn.calls
+                else:
+                    self.dropped_calls += turn.calls
             if encoded:
                 self._send_all(request_of(encoded, self._resource), calls)
 
-    def _next_turns(self) -> list[TurnNote]:
+    def _next_turns(self) -> "list[_Waiting]":
         """Return the turns of the next request, once there are some; none at the end."""
-        turns: list[TurnNote] = []
+        turns: list[_Waiting] = []
         with self._changed:
             self._is_sending = False
             self._changed.notify_all()
@@ -306,8 +339,9 @@ class SpanExporter:
             calls = 0
             while self._waiting and calls < MAX_CALLS_PER_REQUEST:
                 turns.append(self._waiting.popleft())
-                calls += len(turns[-1].calls)
+                calls += turns[-1].calls
             self._waiting_calls -= calls
+            self._take_not_encoded()  # this thread encodes them
             self._is_sending = bool(turns)
             self._is_hurried = bool(self._waiting) and self._is_hurried
         return turns

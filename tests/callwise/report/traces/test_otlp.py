@@ -9,7 +9,7 @@ import pytest
 
 from callwise.calls.errors import ConfigError
 from callwise.report.traces import SpanExporter, Traces
-from callwise.report.traces.otlp import OtlpSender, resource_of, traces_url
+from callwise.report.traces.otlp import ENCODED_CALLS, OtlpSender, resource_of, traces_url
 from tests.callwise.report.traces.conftest import (
     ask,
     attributes,
@@ -167,6 +167,20 @@ async def test_a_turn_that_cannot_be_encoded_costs_no_other(caplog):
     found.close()
     assert (found.dropped_calls, found.sent_calls, len(bodies)) == (1, 1, 1)
     assert "the spans of 1 calls cannot be encoded" in caplog.text
+
+
+async def test_many_turns_are_encoded_where_they_end(caplog):
+    """The thread encodes what is left, and a request has all of them."""
+    bodies, turn = [], await one_turn()
+    found = exporter(bodies.append, delay_seconds=60.0)
+    broken = turn._replace(epoch=float("nan"))
+    for number in range(ENCODED_CALLS + 2):
+        found.put(broken if number in {0, ENCODED_CALLS + 1} else turn)
+    assert found.flush()
+    found.close()
+    assert (found.sent_calls, found.dropped_calls, len(bodies)) == (ENCODED_CALLS, 2, 1)
+    assert bodies[0].count(b"callwise.asked") == ENCODED_CALLS
+    assert [each.threadName for each in caplog.records] == ["MainThread", "spans"]
 
 
 def test_a_redirect_is_not_followed(receiver):
