@@ -115,7 +115,7 @@ def _lexicon() -> _Lexicon:
     whole = {word for group in groups for words in group for word in words}
     for name in ("fillers", "polite", "requested", "question_parts", "particles", "whole"):
         whole |= set(given[name])
-    whole |= {word for ask in given["asks"] for words in ask.values() for word in words}
+    whole |= {word for ask in given["asks"] for listed in ask.values() for word in listed}
     chinese: dict[str, list[str]] = {}
     for word in sorted(whole, key=lambda word: (-len(word), word)):
         if len(word) > 1 and "一" <= word[0] <= "鿿":

@@ -1,7 +1,8 @@
 """The command line in this process, and a simulated server next to it."""
 
+import asyncio
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import lru_cache
 from pathlib import Path
@@ -14,11 +15,32 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from callwise.cli.main import callwise
+from callwise.recordings import read_conversations
+from callwise.recordings.app_protocol import load_app
+from callwise.recordings.replay_run import RunRequest, run_replay
 from callwise.simulator.server import SimServer
 from tests.simulated_server import serving as running_server
 
 Cli = Callable[..., Result]
 Serving = Callable[..., Any]
+
+
+def recorded_run(
+    folder: Path, turns: Sequence[Mapping[str, Any]], preset: str, *knobs: str
+) -> Path:
+    """Record a run of the shipped app in a folder, and return the run's folder."""
+    talks = folder / "talks.jsonl"
+    talks.write_text("".join(json.dumps(turn) + "\n" for turn in turns), encoding="utf-8")
+    app = load_app("graph.app:app")
+    request = RunRequest(
+        app=app,
+        app_target="graph.app:app",
+        settings=app.settings(preset, knobs),
+        conversations=read_conversations([talks]).conversations,
+        folder=folder / "run",
+    )
+    asyncio.run(run_replay(request))
+    return request.folder
 
 
 @pytest.fixture(scope="session", autouse=True)

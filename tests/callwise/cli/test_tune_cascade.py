@@ -1,6 +1,5 @@
 """`callwise tune --cascade`: from a recorded run to a cascade that runs."""
 
-import asyncio
 import json
 import shutil
 from pathlib import Path
@@ -10,9 +9,7 @@ import pytest
 import yaml
 
 from callwise.calls.policies import CascadePolicy
-from callwise.recordings import read_conversations
-from callwise.recordings.app_protocol import load_app
-from callwise.recordings.replay_run import RunRequest, run_replay
+from tests.callwise.cli.conftest import recorded_run
 
 MODELS = """
 models:
@@ -42,18 +39,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for at in range(6)
         for turn in range(4)
     ]
-    talks = folder / "talks.jsonl"
-    talks.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    app = load_app("graph.app:app")
-    request = RunRequest(
-        app=app,
-        app_target="graph.app:app",
-        settings=app.settings("frugal", [PRICED]),
-        conversations=read_conversations([talks]).conversations,
-        folder=folder / "run",
-    )
-    asyncio.run(run_replay(request))
-    return folder / "run"
+    return recorded_run(folder, lines, "frugal", PRICED)
 
 
 @pytest.fixture

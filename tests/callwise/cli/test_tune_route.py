@@ -1,6 +1,5 @@
 """`callwise tune --route`: from a recorded run to a routing table that runs."""
 
-import asyncio
 import json
 import shutil
 from pathlib import Path
@@ -9,9 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from callwise.recordings import read_conversations
-from callwise.recordings.app_protocol import load_app
-from callwise.recordings.replay_run import RunRequest, run_replay
+from tests.callwise.cli.conftest import recorded_run
 
 MODELS = """
 models:
@@ -32,18 +29,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
         {"conversation_id": f"c{number}", "turn": 0, "user_text": "I lost my job. " * (number + 1)}
         for number in range(6)
     ]
-    talks = folder / "talks.jsonl"
-    talks.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    app = load_app("graph.app:app")
-    request = RunRequest(
-        app=app,
-        app_target="graph.app:app",
-        settings=app.settings("instant", [PRICED]),
-        conversations=read_conversations([talks]).conversations,
-        folder=folder / "run",
-    )
-    asyncio.run(run_replay(request))
-    return folder / "run"
+    return recorded_run(folder, lines, "instant", PRICED)
 
 
 @pytest.fixture
